@@ -1,0 +1,29 @@
+"""What a training step consumes."""
+from dataclasses import dataclass
+
+import torch
+
+from .clip import Clip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and truth of one step.
+
+    Attributes:
+        clip: the input frames.
+        t: (B,), the target's time in (0, 1).
+        target: (B, 3, H, W), RGB in [0, 1].
+        flow: (B, 4, H, W) in full-resolution pixels: dx, dy from target to left reference, then to right; 0 where unknown.
+        visible: (B, 2, H, W), 1 where the target's point is seen in the left / right reference and `flow` is known, 0 elsewhere.
+        flow_known: (B,), bool, true for clips whose true flow is known (synthetic ones).
+    """
+    clip: Clip
+    t: torch.Tensor
+    target: torch.Tensor
+    flow: torch.Tensor
+    visible: torch.Tensor
+    flow_known: torch.Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(self.clip.to(device), *(getattr(self, n).to(device) for n in ("t", "target", "flow", "visible", "flow_known")))
