@@ -1,0 +1,131 @@
+"""Weights of a whole model in one safetensors file, with the configuration that made them in its metadata."""
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from ..config import Config, from_dict, to_dict
+from ..errors import LiftError
+from ..files import atomic
+
+# -- write -----------------------------------------------------------------------------------------------------------------
+
+def save_weights(path: str | Path, model: nn.Module, config: Config, **metadata: str) -> None:
+    """Write the model's parameters and buffers with their configuration; `path` never holds half a file.
+
+    Args:
+        path: the file, by custom ending in .safetensors; its folder is made.
+        model: what `load_weights` will give back; `config.model` must describe it.
+        config: the whole configuration of the run.
+        metadata: anything else worth keeping with the weights, such as step="12000".
+
+    Raises:
+        OSError: the file cannot be written; what stood at `path` is then as it was.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    header = {"format": "lift", "config": json.dumps(to_dict(config)), **metadata}
+    content = safetensors.torch.save(tensors, header)   # bytes, written by Python: a full disk is then an OSError
+    with atomic(path) as part:
+        part.write_bytes(content)
+
+
+# -- read ------------------------------------------------------------------------------------------------------------------
+
+def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], Config, dict[str, str]]:
+    """Tensors by name, configuration and the other metadata of a file that `save_weights` wrote.
+
+    Raises:
+        LiftError: the file is missing, corrupt, or no LIFT weights.
+    """
+    tensors, header = read_safetensors(path)
+    if header.get("format") != "lift" or "config" not in header:
+        raise LiftError(f"{path} holds no LIFT weights (its metadata has no configuration); give a .safetensors file that lift wrote")
+    try:
+        config = from_dict(json.loads(header.pop("config")))
+    except (ValueError, TypeError, LiftError) as error:
+        raise LiftError(f"{path} has a configuration that this version cannot read ({error}); use the lift that wrote it") from None
+    return tensors, config, header
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of any safetensors file, on the CPU.
+
+    Raises:
+        LiftError: the file is missing, a folder, or corrupt.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise LiftError(f"{path} is not a file; give the path of a .safetensors file")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise LiftError(f"{path} is corrupt or not a safetensors file ({error}); copy or download it again") from None
+
+
+def load_weights(path: str | Path, kernels: str = "auto") -> tuple[nn.Module, Config]:
+    """Build the model that a file describes and give it the file's weights.
+
+    Args:
+        path: a file that `save_weights` wrote.
+        kernels: auto, fused or reference, as in `create_lift_model`.
+
+    Returns:
+        The LIFT, in evaluation mode on the CPU, and the configuration stored with it.
+
+    Raises:
+        LiftError: the file is missing, corrupt, no LIFT weights, or does not fit its own configuration.
+    """
+    from .lift import create_lift_model  # the model itself loads weights through this file
+
+    tensors, config, _ = read_weights(path)
+    sizes = asdict(config.model)
+    model = create_lift_model(sizes.pop("preset"), kernels=kernels, **sizes)
+    _fill(model, tensors, path)
+    return model.eval(), config
+
+
+def load_into(model: nn.Module, path: str | Path) -> Config:
+    """Give the weights of a file to a model that exists; the file's configuration is returned.
+
+    Raises:
+        LiftError: the file is missing, corrupt, no LIFT weights, or of a model of other sizes; the model is then as it was.
+    """
+    tensors, config, _ = read_weights(path)
+    difference = differing_fields(asdict(config.model), asdict(model.config))
+    if difference:
+        raise LiftError(f"{path} holds weights of another model: {difference}; choose the same preset and sizes, or other weights")
+    _fill(model, tensors, path)
+    return config
+
+
+def differing_fields(stored: dict, wanted: dict) -> str:
+    """Fields of two flat dictionaries that differ, as `name is A there and B here`, or an empty string. The preset leads."""
+    names = [name for name in wanted if stored.get(name) != wanted[name] and _plain(stored.get(name)) != _plain(wanted[name])]
+    shown = [f"{name} is {stored.get(name)} there and {wanted[name]} here" for name in names[:4]]
+    return ", ".join(shown) + (f" and {len(names) - 4} more fields" if len(names) > 4 else "")
+
+
+def pretrained_path(preset: str) -> Path:
+    """Where the bundled weights of a preset lie; the file need not exist."""
+    return Path(__file__).resolve().parent.parent / "weights" / f"{preset}.safetensors"
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _fill(model: nn.Module, tensors: dict[str, torch.Tensor], path: str | Path) -> None:
+    own = model.state_dict()
+    missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    misfits = [f"{name} is {tuple(tensors[name].shape)} and not {tuple(own[name].shape)}"
+               for name in sorted(own.keys() & tensors.keys()) if tensors[name].shape != own[name].shape]
+    if missing or unknown or misfits:
+        cause = misfits[0] if misfits else f"{missing[0]} is missing" if missing else f"{unknown[0]} is not known"
+        count = len(missing) + len(unknown) + len(misfits)
+        raise LiftError(f"{path} does not fit this model in {count} tensors ({cause}); use weights of the same preset and version of lift")
+    model.load_state_dict(tensors)
