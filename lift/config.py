@@ -2,7 +2,21 @@
 
 A `Config` is built from the defaults below, then a TOML file, then flags, in that order, and is stored in every checkpoint.
 """
-from dataclasses import dataclass, field
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from . import config_values as values
+from . import flags
+from .errors import LiftError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def _field(default, help: str):
@@ -15,7 +29,7 @@ class ModelConfig:
     preset: str = _field("base", "name of the preset the sizes come from")
     stem: int = _field(48, "encoder channels at 1/2")
     c4: int = _field(96, "encoder channels at 1/4")
-    c8: int = _field(160, "encoder channels at 1/8")
+    c8: int = _field(192, "encoder channels at 1/8")
     c16: int = _field(256, "encoder channels at 1/16")
     blocks: int = _field(2, "residual blocks per encoder scale")
     context: int = _field(256, "channels of the temporal transformer and of its context")
@@ -27,12 +41,11 @@ class ModelConfig:
     radius16: int = _field(6, "search radius of the global motion estimate, 1/16 pixels of motion from reference to reference")
     radius8: int = _field(3, "search radius of the correlation at 1/8")
     radius4: int = _field(3, "search radius of the correlation at 1/4")
-    hidden16: int = _field(192, "hidden channels of the global motion estimate")
-    hidden8: int = _field(192, "hidden channels of the 1/8 flow block")
-    hidden4: int = _field(128, "hidden channels of the 1/4 flow block")
+    hidden16: int = _field(256, "hidden channels of the global motion estimate")
+    hidden8: int = _field(224, "hidden channels of the 1/8 flow block")
+    hidden4: int = _field(144, "hidden channels of the 1/4 flow block")
     flow_blocks: int = _field(3, "residual blocks per flow scale")
     refine: int = _field(32, "channels of the full-resolution stage, after the reduction")
-    refine_reduce: int = _field(128, "channels of the full-resolution stage, before the reduction")
     refine_stride: int = _field(1, "space-to-depth factor of the full-resolution stage: 1, 2 or 4")
 
 
@@ -45,14 +58,14 @@ def small() -> ModelConfig:
     """At most 6 M parameters."""
     return ModelConfig("small", stem=32, c4=48, c8=80, c16=128, blocks=2, context=128, heads=4, layers=3, window=8, match=48,
                        radius16=6, radius8=3, radius4=3, hidden16=128, hidden8=128, hidden4=80, flow_blocks=3,
-                       refine=24, refine_reduce=96, refine_stride=1)
+                       refine=24, refine_stride=1)
 
 
 def tiny() -> ModelConfig:
     """At most 1.5 M parameters, for CPUs and tests."""
     return ModelConfig("tiny", stem=16, c4=32, c8=48, c16=64, blocks=1, context=64, heads=2, layers=2, window=4, match=24,
                        radius16=5, radius8=3, radius4=2, hidden16=64, hidden8=64, hidden4=48, flow_blocks=2,
-                       refine=24, refine_reduce=64, refine_stride=2)
+                       refine=24, refine_stride=2)
 
 
 PRESETS = {"base": base, "small": small, "tiny": tiny}
@@ -116,3 +129,107 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     kernels: str = _field("auto", "which kernels serve: auto, fused (an error where they cannot), or reference")
+
+
+# -- plain data and files ------------------------------------------------------------------------------------------------
+
+SECTIONS = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
+READY = Path(__file__).parent / "configs"
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """A configuration as dictionaries, lists, numbers and text: what JSON and TOML can hold."""
+    return values.plain(config)
+
+
+def from_dict(data: dict[str, Any], base: Config | None = None) -> Config:
+    """A configuration from what `to_dict` gave, or from a part of it; what is missing stays as in `base`, by default the defaults.
+
+    `model.preset` sets all sizes of the preset first; the other keys of the section then change single ones.
+
+    Raises:
+        LiftError: an unknown key, a value of another type, or one that cannot be used; one sentence that names the key.
+    """
+    config = base or Config()
+    if not isinstance(data, dict):
+        raise LiftError(f"a configuration must be sections of keys and values, got {data!r}")
+    model = data.get("model", {})
+    if isinstance(model, dict) and "preset" in model:
+        config = replace(config, model=_preset(values.convert(model["preset"], str, "model.preset")))
+    sections = {name: values.fill(getattr(config, name), data[name], name) for name in SECTIONS if name in data}
+    rest = values.fill_top(config, data, SECTIONS)
+    config = replace(rest, **sections)
+    check(config)
+    return config
+
+
+def load_config(path_or_name: str | Path, base: Config | None = None) -> Config:
+    """Read a TOML file with the sections [model], [data], [train] and the key kernels, each of them optional.
+
+    Args:
+        path_or_name: a file, or the bare name of one of the ready configurations (warmup, finetune, polish).
+        base: what the file leaves out; by default the defaults.
+
+    Raises:
+        LiftError: no such file, not TOML, or as `from_dict`; one sentence that names the file.
+    """
+    ready = sorted(file.stem for file in READY.glob("*.toml"))
+    path = READY / f"{path_or_name}.toml" if str(path_or_name) in ready else Path(path_or_name)
+    if not path.is_file():
+        raise LiftError(f"no configuration '{path_or_name}': neither a file nor one of the ready ones, {', '.join(ready)}"
+                        + values.did_you_mean(str(path_or_name), ready))
+    try:
+        return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), base)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LiftError(f"{path} is not valid TOML: {error}") from error
+    except LiftError as error:
+        raise LiftError(f"{path}: {error}") from error
+
+
+def check(config: Config) -> None:
+    """Raise a LiftError naming the first value that the model, the data or the training cannot use."""
+    values.check(config, PRESETS)
+
+
+def _preset(name: str) -> ModelConfig:
+    if name not in PRESETS:
+        raise LiftError(f"model.preset must be one of {', '.join(PRESETS)}, got '{name}'{values.did_you_mean(name, PRESETS)}")
+    return PRESETS[name]()
+
+
+# -- flags ---------------------------------------------------------------------------------------------------------------
+
+def add_flags(parser: argparse.ArgumentParser, sections: Sequence[str] = ("model", "data", "train")) -> None:
+    """Add `--config`, `--kernels` and a flag per field of the sections; `resolve` reads them back."""
+    parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS,
+                        help="TOML file, or warmup, finetune or polish; flags go before it, it goes before the defaults")
+    flags.add_fields(parser, Config)
+    for section in sections:
+        flags.add_fields(parser, SECTIONS[section], section)
+
+
+def apply_flags(config: Config, namespace: argparse.Namespace) -> Config:
+    """The configuration with the flags that were given; `--preset` sets all sizes first, then the other model flags change single ones."""
+    preset = getattr(namespace, "model.preset", None)
+    if preset is not None:
+        config = replace(config, model=_preset(preset))
+    config = replace(flags.given(config, namespace),
+                     **{name: flags.given(getattr(config, name), namespace, name) for name in SECTIONS})
+    check(config)
+    return config
+
+
+def resolve(namespace: argparse.Namespace, base: Config | None = None) -> Config:
+    """Defaults, then the file that `--config` names, then the flags.
+
+    Args:
+        namespace: parsed by a parser that `add_flags` prepared.
+        base: takes the place of the defaults, for example the configuration of a checkpoint.
+
+    Raises:
+        LiftError: as `load_config`, or a flag's value that cannot be used.
+    """
+    config = base or Config()
+    if hasattr(namespace, "config"):
+        config = load_config(namespace.config, config)
+    return apply_flags(config, namespace)

@@ -1,0 +1,1 @@
+"""The five stages, a file each, and `lift.py`, which joins them."""

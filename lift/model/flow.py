@@ -1,0 +1,113 @@
+"""Stage 3, flow: global motion at 1/16, then a cascade 1/8 -> 1/4 of residual flows and visibilities."""
+import torch
+import torch.nn as nn
+
+from lift import kernels
+from lift.config import ModelConfig
+
+from .blocks import ResidualBlock, activate, conv, resize, zero_conv
+from .correlation import correlate, displacements, unit
+from .prediction import FlowEstimate
+
+
+def plane(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """(B,) -> (B, 1, h, w), constant over the size of `like`."""
+    return t.view(-1, 1, 1, 1).to(like.dtype).expand(-1, 1, *like.shape[-2:])
+
+
+class GlobalMotion(nn.Module):
+    """Motion at 1/16 read out of a correlation between the references, as seen from the target.
+
+    A straight path through target location x moves by m from the left to the right reference: it starts at x - t*m and ends at
+    x + (1 - t)*m. The references' correlation, which does not depend on t, is read at x - t*m for every m; a softmax over m gives
+    the expected motion, and convolutions correct it. (Bilateral cost volumes: Park et al., "BMBC", ECCV 2020.)
+    """
+
+    def __init__(self, config: ModelConfig, backend: str = "auto"):
+        super().__init__()
+        self.radius, self.backend = config.radius16, backend
+        n = (2 * config.radius16 + 1) ** 2
+        self.match = nn.Conv2d(config.c16, config.match, 1)
+        self.sharpness = nn.Parameter(torch.tensor(10.0))
+        self.register_buffer("moves", displacements(config.radius16), persistent=False)
+        self.read = nn.Sequential(conv(n + 2 * config.c16 + config.context + 3, config.hidden16, 1), nn.LeakyReLU(0.1),
+                                  conv(config.hidden16, config.hidden16), nn.LeakyReLU(0.1), ResidualBlock(config.hidden16))
+        self.head = zero_conv(config.hidden16, 6)
+
+    def correlation(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """(B, c16, h, w) twice -> (B, M, h, w), seen from the left reference; shared by all targets between the two."""
+        return correlate(unit(self.match(left)), unit(self.match(right)), self.radius)
+
+    def forward(self, left, right, correlation, context, t) -> tuple[FlowEstimate, torch.Tensor]:
+        """-> the estimate at 1/16 and its hidden features (B, hidden16, h, w)."""
+        b, m, h, w = correlation.shape
+        shift = (-t.float().view(-1, 1, 1) * self.moves).reshape(b * m, 2, 1, 1).expand(-1, -1, h, w)
+        seen = kernels.warp(correlation.reshape(b * m, 1, h, w), shift, backend=self.backend).view(b, m, h, w)
+        weight = (self.sharpness * seen).softmax(1)
+        motion = torch.einsum("bmhw,mc->bchw", weight, self.moves)
+        at = plane(t, motion)
+        hidden = self.read(torch.cat((seen, left, right, context, motion / self.radius, at), 1))
+        d = self.head(hidden).float()
+        estimate = FlowEstimate(d[:, 0:2] - at * motion, d[:, 2:4] + (1 - at) * motion, d[:, 4:5], d[:, 5:6], 16)
+        return estimate, hidden
+
+
+class FlowBlock(nn.Module):
+    """Refines flows and visibilities at one scale by residuals, from warped features and their local correlation."""
+
+    def __init__(self, c: int, c_hidden_in: int, hidden: int, radius: int, scale: int, config: ModelConfig, backend: str = "auto"):
+        super().__init__()
+        self.radius, self.scale, self.backend = radius, scale, backend
+        self.match = nn.Conv2d(c, config.match, 1)
+        self.context = nn.Conv2d(config.context, hidden, 1)
+        self.carry = nn.Conv2d(c_hidden_in, hidden, 1)
+        self.gather = conv(2 * c + (2 * radius + 1) ** 2 + 7, hidden, 1)
+        self.net = nn.Sequential(conv(hidden, hidden), nn.LeakyReLU(0.1), *(ResidualBlock(hidden) for _ in range(config.flow_blocks)))
+        self.head = zero_conv(hidden, 6)
+
+    def forward(self, left, right, coarser: FlowEstimate, carried, context, t) -> tuple[FlowEstimate, torch.Tensor]:
+        """left, right (B, c, h, w) -> the estimate at this scale and its hidden features (B, hidden, h, w)."""
+        grow = coarser.scale // self.scale
+        flow0, flow1 = (resize(f, grow) * grow for f in (coarser.flow_t0, coarser.flow_t1))
+        occ0, occ1 = resize(coarser.occ_t0, grow), resize(coarser.occ_t1, grow)
+        warped0 = kernels.warp(left, flow0, backend=self.backend)
+        warped1 = kernels.warp(right, flow1, backend=self.backend)
+        local = correlate(unit(self.match(warped0)), unit(self.match(warped1)), self.radius)
+        state = torch.cat((flow0, flow1), 1) * (self.scale / 32)                        # of about unit size for usual motion
+        x = self.gather(torch.cat((warped0, warped1, local, state, occ0, occ1, plane(t, flow0)), 1))
+        x = x + resize(self.carry(carried), grow) + resize(self.context(context), 16 // self.scale)
+        hidden = self.net(activate(x))
+        d = self.head(hidden).float()
+        estimate = FlowEstimate(flow0 + d[:, 0:2], flow1 + d[:, 2:4], occ0 + d[:, 4:5], occ1 + d[:, 5:6], self.scale)
+        return estimate, hidden
+
+
+class FlowCascade(nn.Module):
+    """Global motion at 1/16 -> 1/8 -> 1/4."""
+
+    def __init__(self, config: ModelConfig, backend: str = "auto"):
+        super().__init__()
+        self.motion = GlobalMotion(config, backend)
+        self.block8 = FlowBlock(config.c8, config.hidden16, config.hidden8, config.radius8, 8, config, backend)
+        self.block4 = FlowBlock(config.c4, config.hidden8, config.hidden4, config.radius4, 4, config, backend)
+
+    def forward(self, left, right, context: torch.Tensor, t: torch.Tensor) -> tuple[list[FlowEstimate], torch.Tensor]:
+        """All scales' estimates, coarsest first, and the hidden features at 1/4.
+
+        Args:
+            left, right: FrameFeatures of the references, B frames each.
+            context: (B, C, H/16, W/16).
+            t: (B,).
+        """
+        correlation = self.motion.correlation(left.s16, right.s16)
+        estimate16, hidden = self.motion(left.s16, right.s16, correlation, context, t)
+        estimate8, hidden = self.block8(left.s8, right.s8, estimate16, hidden, context, t)
+        estimate4, hidden = self.block4(left.s4, right.s4, estimate8, hidden, context, t)
+        return [estimate16, estimate8, estimate4], hidden
+
+
+if __name__ == "__main__":
+    from .describe import describe, preset_from_command_line, random_features
+    config = preset_from_command_line()
+    left, right = random_features(config), random_features(config)
+    describe(FlowCascade(config), left, right, torch.rand(2, config.context, 16, 16), torch.full((2,), 0.5))

@@ -1,0 +1,136 @@
+"""LIFT: the five stages together."""
+from dataclasses import fields, replace
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from lift.config import PRESETS, ModelConfig, TrainConfig
+from lift.data.clip import Clip
+
+from .encoder import Encoder
+from .features import FrameFeatures
+from .flow import FlowCascade
+from .prediction import Prediction
+from .refine import Refinement
+from .synthesis import CoarseSynthesis
+from .transformer import TemporalTransformer
+
+MULTIPLE = 16                                           # frames are padded to it; the coarsest scale is 1/16
+
+
+def pad(frames: torch.Tensor) -> torch.Tensor:
+    """(..., 3, H, W) -> right and bottom edge repeated up to the model's multiple."""
+    h, w = frames.shape[-2:]
+    right, bottom = -w % MULTIPLE, -h % MULTIPLE
+    return F.pad(frames, (0, right, 0, bottom), mode="replicate") if right or bottom else frames
+
+
+class LIFT(nn.Module):
+    """Interpolates the frame at time t from a clip of 2 to 15 frames (or more) of any size.
+
+    Args:
+        config: sizes; see `lift.config`.
+        kernels: "auto", "fused" (an error where they cannot serve) or "reference".
+    """
+
+    def __init__(self, config: ModelConfig, kernels: str = "auto"):
+        super().__init__()
+        self.config = config
+        self.freeze_epochs = TrainConfig.freeze_epochs
+        self.frozen = False
+        self.encoder = Encoder(config)
+        self.transformer = TemporalTransformer(config, kernels)
+        self.flow = FlowCascade(config, kernels)
+        self.synthesis = CoarseSynthesis(config, kernels)
+        self.refine = Refinement(config, kernels)
+
+    def forward(self, clip: Clip, t: torch.Tensor) -> Prediction:
+        """The frame at time t.
+
+        Args:
+            clip: (B, T, 3, H, W) in [0, 1]; what masked frames hold changes nothing.
+            t: (B,), in (0, 1).
+
+        Raises:
+            ValueError: t has another shape or lies outside (0, 1).
+        """
+        b, frames = clip.times.shape
+        if t.shape != (b,):
+            raise ValueError(f"LIFT: t must be (B,) = ({b},), got {tuple(t.shape)}")
+        images = torch.where(clip.mask[..., None, None, None], clip.frames, 0)
+        features = self.encode(images.flatten(0, 1))
+        at = torch.arange(b, device=t.device) * frames + clip.left
+        return self.interpolate(*clip.references, features[at], features[at + 1], features, clip.times, clip.mask, t)
+
+    def encode(self, frames: torch.Tensor) -> FrameFeatures:
+        """Features of (N, 3, H, W) frames in [0, 1]; each depends on its own frame alone and may be cached."""
+        frames = pad(frames)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            s4, s8, s16 = self.encoder(frames)
+        return FrameFeatures(s4, s8, s16, *self.transformer.key_values(s16))
+
+    def interpolate(self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures,
+                    context: FrameFeatures, times: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> Prediction:
+        """The frame at time t from encoded frames.
+
+        Args:
+            image0, image1: (B, 3, H, W), the references in [0, 1].
+            left, right: features of the references, B frames each.
+            context: features of all frames of all clips, B * T, the frames of a clip in a row; the references are among them.
+            times, mask: (B, T), of the context frames.
+            t: (B,), in (0, 1).
+        """
+        if not torch.compiler.is_compiling() and t.device.type == "cpu" and not bool(((t > 0) & (t < 1)).all()):
+            raise ValueError(f"LIFT: t must lie between the references, in (0, 1), got {t.tolist()}")
+        h, w = image0.shape[-2:]
+        image0, image1 = pad(image0), pad(image1)
+        gathered, attention = self.transformer(left.s16, right.s16, context.keys, context.values, times, mask, t)
+        cascade, hidden = self.flow(left, right, gathered, t)
+        coarse = self.synthesis(image0, image1, cascade[-1], hidden, gathered)
+        frame = self.refine(image0, image1, cascade[-1], hidden, coarse)
+        small = slice((h + 3) // 4), slice((w + 3) // 4)
+        e = cascade[-1]
+        crop = (x[(..., *small)] for x in (coarse, e.flow_t0, e.flow_t1, e.occ_t0, e.occ_t1))
+        return Prediction(frame[..., :h, :w], *crop, attention, tuple(cascade[:-1]))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Freeze the encoder during the first `freeze_epochs` epochs (counted from 0), free it afterwards."""
+        self.frozen = epoch < self.freeze_epochs
+        self.encoder.requires_grad_(not self.frozen)
+
+    def count_parameters(self) -> dict[str, int]:
+        """Parameters in all, trainable ones, and by stage."""
+        count = {"total": sum(p.numel() for p in self.parameters()),
+                 "trainable": sum(p.numel() for p in self.parameters() if p.requires_grad)}
+        return count | {name: sum(p.numel() for p in stage.parameters()) for name, stage in self.named_children()}
+
+
+def create_lift_model(preset: str = "base", pretrained: bool = False, kernels: str = "auto", **overrides) -> LIFT:
+    """A LIFT model of a preset.
+
+    Args:
+        preset: "base", "small" or "tiny".
+        pretrained: load the weights that ship with the package.
+        kernels: "auto", "fused" or "reference".
+        overrides: fields of `ModelConfig` to change, e.g. window=4.
+
+    Raises:
+        ValueError: an unknown preset or field.
+        LiftError: no weights ship for this preset, or the overrides do not fit them.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"create_lift_model: preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    unknown = set(overrides) - {f.name for f in fields(ModelConfig)}
+    if unknown:
+        raise ValueError(f"create_lift_model: unknown field(s) {', '.join(sorted(unknown))}; ModelConfig has no such size")
+    model = LIFT(replace(PRESETS[preset](), **overrides), kernels)
+    if pretrained:
+        from .weights import load_into, pretrained_path
+        load_into(model, pretrained_path(preset))
+    return model
+
+
+if __name__ == "__main__":
+    from .__main__ import main
+    main()

@@ -1,0 +1,59 @@
+"""Stage 5, refinement: flows and visibilities corrected at full resolution, the references blended there, details mended."""
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from lift import kernels
+from lift.config import ModelConfig
+
+from .blocks import ResidualBlock, activate, conv, resize, zero_conv
+from .prediction import FlowEstimate
+
+
+class Refinement(nn.Module):
+    """Features reduced (hidden4 -> refine channels), two residual blocks with GroupNorm, then corrections that start at zero.
+
+    Full-resolution inputs are seen through a space-to-depth view of factor `refine_stride`: nothing is lost, and small presets
+    spend less on convolutions.
+    """
+
+    def __init__(self, config: ModelConfig, backend: str = "auto"):
+        super().__init__()
+        self.stride, self.backend = config.refine_stride, backend
+        area = config.refine_stride ** 2
+        self.reduce = conv(config.hidden4 + 3, config.refine, 1)
+        self.gather = conv(6 * area + 6, config.refine)
+        self.blocks = nn.Sequential(ResidualBlock(config.refine, norm=True), ResidualBlock(config.refine, norm=True))
+        self.head = zero_conv(config.refine, 9 * area)
+
+    def forward(self, image0: torch.Tensor, image1: torch.Tensor, estimate: FlowEstimate, hidden: torch.Tensor,
+                coarse: torch.Tensor) -> torch.Tensor:
+        """Frame (B, 3, H, W).
+
+        Args:
+            image0, image1: (B, 3, H, W), the references, [0, 1].
+            estimate: flows (1/4 pixels) and visibilities at 1/4.
+            hidden: (B, hidden4, H/4, W/4).
+            coarse: (B, 3, H/4, W/4).
+        """
+        s = self.stride
+        parts = torch.cat((estimate.flow_t0 * (4 / s), estimate.flow_t1 * (4 / s), estimate.occ_t0, estimate.occ_t1), 1)
+        parts = resize(parts, 4 // s)                                                   # pixels of 1/s
+        full = resize(parts, s) if s > 1 else parts
+        flow0, flow1, occ0, occ1 = (full * full.new_tensor([s] * 4 + [1] * 2).view(1, 6, 1, 1)).split((2, 2, 1, 1), 1)
+        warped = torch.cat((kernels.warp(image0, flow0, backend=self.backend), kernels.warp(image1, flow1, backend=self.backend)), 1)
+        seen = F.pixel_unshuffle(warped, s) if s > 1 else warped
+        state = torch.cat((parts[:, :4] * (s / 32), parts[:, 4:]), 1)
+        x = self.gather(torch.cat((seen, state), 1)) + resize(self.reduce(torch.cat((hidden, coarse), 1)), 4 // s)
+        d = self.head(self.blocks(activate(x)))
+        d = F.pixel_shuffle(d, s) if s > 1 else d
+        df0, df1, do0, do1, detail = d.float().split((2, 2, 1, 1, 3), 1)
+        blend = kernels.warp_blend(image0, image1, flow0 + df0, flow1 + df1, occ0 + do0, occ1 + do1, backend=self.backend)
+        return blend + detail
+
+
+if __name__ == "__main__":
+    from .describe import describe, preset_from_command_line, random_estimate
+    config = preset_from_command_line()
+    describe(Refinement(config), torch.rand(2, 3, 256, 256), torch.rand(2, 3, 256, 256), random_estimate(),
+             torch.rand(2, config.hidden4, 64, 64), torch.rand(2, 3, 64, 64))

@@ -1,0 +1,149 @@
+"""Stage 2, temporal transformer: the target's own query gathers context from all frames.
+
+Keys and values depend on one frame only, so a sliding window over a video computes each frame once; the query carries
+all that depends on the target, and real time differences enter as a bias on the scores.
+"""
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from lift import kernels
+from lift.config import ModelConfig
+
+from .blocks import zero_conv
+
+
+def time_features(delta: torch.Tensor) -> torch.Tensor:
+    """(...,) time differences in reference gaps -> (..., 6): sign, size, nearness."""
+    size = delta.abs()
+    return torch.stack((delta, size, torch.log1p(size), delta.sign(), torch.exp(-size), 1 / (1 + size * size)), -1)
+
+
+class TimeBias(nn.Module):
+    """Score bias per head from the difference between a frame's time and the query's."""
+
+    def __init__(self, heads: int, hidden: int = 32):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(6, hidden), nn.GELU(), nn.Linear(hidden, heads))
+
+    def forward(self, q_times: torch.Tensor, k_times: torch.Tensor) -> torch.Tensor:
+        """(B, Tq), (B, Tk) -> (B, heads, Tq, Tk)."""
+        delta = k_times[:, None, :] - q_times[:, :, None]
+        return self.net(time_features(delta)).permute(0, 3, 1, 2)
+
+
+class FeedForward(nn.Module):
+    """Pre-norm two-layer perceptron on channels-last tokens (..., C), added to its input."""
+
+    def __init__(self, channels: int, factor: int = 2):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.net = nn.Sequential(nn.Linear(channels, factor * channels), nn.GELU(), nn.Linear(factor * channels, channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.net(self.norm(x))
+
+
+class AttentionLayer(nn.Module):
+    """Queries attend to given keys and values inside a spatial window; residual, then a perceptron."""
+
+    def __init__(self, channels: int, heads: int, window: int, shift: int, backend: str):
+        super().__init__()
+        self.heads, self.window, self.shift, self.backend = heads, window, shift, backend
+        self.norm = nn.LayerNorm(channels)
+        self.query = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, channels)
+        self.time_bias = TimeBias(heads)
+        self.window_bias = nn.Parameter(torch.zeros(heads, 2 * window - 1, 2 * window - 1))
+        self.feed_forward = FeedForward(channels)
+
+    def forward(self, x, keys, values, q_times, k_times, mask):
+        """x (B, Tq, h, w, C); keys, values (B, Tk, h, w, heads, d) -> x, share (B, Tq, Tk)."""
+        q = self.query(self.norm(x)).unflatten(-1, (self.heads, -1))
+        out, share = kernels.temporal_attention(q, keys, values, window=self.window, shift=self.shift,
+                                                time_bias=self.time_bias(q_times, k_times), window_bias=self.window_bias,
+                                                mask=mask, backend=self.backend)
+        x = x + self.out(out.flatten(-2))
+        return self.feed_forward(x), share
+
+
+class TemporalTransformer(nn.Module):
+    """Several attention layers over all T frames; the output projection starts at zero."""
+
+    def __init__(self, config: ModelConfig, backend: str = "auto"):
+        super().__init__()
+        c, self.heads, self.layers = config.context, config.heads, config.layers
+        self.tokens = nn.Linear(config.c16, c)
+        self.token_norm = nn.LayerNorm(c)
+        self.key_value = nn.Linear(c, 2 * config.layers * c)
+        self.blend = nn.Linear(config.c16, c)
+        self.time = nn.Linear(6, c)
+        shifts = [0 if i % 2 == 0 else config.window // 2 for i in range(config.layers)]
+        self.attention = nn.ModuleList(AttentionLayer(c, config.heads, config.window, s, backend) for s in shifts)
+        self.frame_attention = AttentionLayer(c, config.heads, config.window, 0, backend) if config.self_attention else None
+        if self.frame_attention is not None:
+            self.frame_key_value = nn.Linear(c, 2 * c)
+        self.norm = nn.LayerNorm(c)
+        self.project = zero_conv(c, config.context, 1)
+
+    def key_values(self, s16: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, c16, h, w) -> keys and values, each (N, layers, h, w, heads, d); a frame alone decides its own.
+
+        With self-attention among frames (an ablation) keys hold the frames' tokens instead, since they can no longer be cached.
+        """
+        tokens = self.token_norm(self.tokens(s16.movedim(1, -1)))
+        if self.frame_attention is not None:
+            tokens = tokens.unflatten(-1, (self.heads, -1))[:, None]
+            return tokens, tokens
+        return self._split(self.key_value(tokens))
+
+    def _split(self, kv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        kv = kv.unflatten(-1, (self.layers, 2, self.heads, -1)).movedim(-4, 1)          # (N, layers, h, w, 2, heads, d)
+        return kv.unbind(-3)
+
+    def _mix_frames(self, tokens, times, mask):
+        """Self-attention among frames, then their keys and values."""
+        b, t = times.shape
+        x = tokens.flatten(-2).squeeze(1).unflatten(0, (b, t))                          # (B, T, h, w, C)
+        k, v = self.frame_key_value(x).unflatten(-1, (2, self.heads, -1)).unbind(-3)
+        x, _ = self.frame_attention(x, k, v, times, times, mask)
+        return self._split(self.key_value(self.token_norm(x)).flatten(0, 1))
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor, keys: torch.Tensor, values: torch.Tensor,
+                times: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Context of the target.
+
+        Args:
+            left, right: (B, c16, h, w), features of the references.
+            keys, values: (B * T, layers, h, w, heads, d), frames of a clip in a row.
+            times, mask: (B, T), of the frames.
+            t: (B,), the target's time.
+
+        Returns:
+            context (B, C, h, w) and attention (B, T), the share each frame received, summing to 1, 0 where masked.
+        """
+        b, frames = times.shape
+        if self.frame_attention is not None:
+            keys, values = self._mix_frames(keys, times, mask)
+        keys, values = keys.unflatten(0, (b, frames)), values.unflatten(0, (b, frames))
+        at = t.view(-1, 1, 1, 1)
+        x = self.blend(((1 - at) * left + at * right).movedim(1, -1)) + self.time(time_features(t))[:, None, None]
+        x = x[:, None]
+        q_times, shares = t[:, None], []
+        for i, layer in enumerate(self.attention):
+            x, share = layer(x, keys[:, :, i], values[:, :, i], q_times, times, mask)
+            shares.append(share[:, 0])
+        context = self.project(self.norm(x[:, 0]).movedim(-1, 1))
+        share = torch.stack(shares).float().mean(0)
+        return context, F.normalize(share, p=1, dim=1)
+
+
+if __name__ == "__main__":
+    from .describe import describe, preset_from_command_line
+    config = preset_from_command_line()
+    b, frames, h = 2, 15, 16
+    left, right = torch.rand(2, b, config.c16, h, h)
+    stage = TemporalTransformer(config)
+    keys, values = stage.key_values(torch.rand(b * frames, config.c16, h, h))
+    times = torch.arange(-7.0, 8).expand(b, frames)
+    describe(stage, left, right, keys, values, times, torch.ones(b, frames, dtype=torch.bool), torch.full((b,), 0.5))
