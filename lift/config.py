@@ -151,14 +151,10 @@ def from_dict(data: dict[str, Any], base: Config | None = None) -> Config:
         LiftError: an unknown key, a value of another type, or one that cannot be used; one sentence that names the key.
     """
     config = base or Config()
-    if not isinstance(data, dict):
-        raise LiftError(f"a configuration must be sections of keys and values, got {data!r}")
-    model = data.get("model", {})
+    model = data.get("model") if isinstance(data, dict) else None
     if isinstance(model, dict) and "preset" in model:
         config = replace(config, model=_preset(values.convert(model["preset"], str, "model.preset")))
-    sections = {name: values.fill(getattr(config, name), data[name], name) for name in SECTIONS if name in data}
-    rest = values.fill_top(config, data, SECTIONS)
-    config = replace(rest, **sections)
+    config = values.fill(config, data)
     check(config)
     return config
 
