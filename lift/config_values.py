@@ -114,7 +114,7 @@ def check(config: Any, presets: Iterable[str]) -> None:
     for key, choices in {**_CHOICES, "model.preset": tuple(presets)}.items():
         hint = did_you_mean(value[key], choices) if isinstance(value[key], str) else ""
         need(value[key] in choices, key, "one of " + ", ".join(map(str, choices)), hint)
-    sizes = tuple(key for key, v in value.items() if key.startswith("model.") and isinstance(v, int))
+    sizes = tuple(key for key, v in value.items() if key.startswith("model.") and type(v) is int)
     for accepted, good, keys in (("at least 1", lambda v: v >= 1, sizes), *_RANGES):
         for key in keys:
             v = value[key] if isinstance(value[key], tuple) else (value[key],)
