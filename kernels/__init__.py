@@ -1,4 +1,7 @@
-"""The fused kernels and their references: four operations, one flag."""
+"""The operations of interpolation, each with its definition in plain PyTorch and the kernels that serve it faster: four functions, one flag.
+
+Knows nothing of the model; depends on torch alone (and Triton, where a kernel needs it).
+"""
 from .attention.op import temporal_attention
 from .backend import reasons, serving, use
 from .grid_sample.op import grid_sample

@@ -1,56 +1,97 @@
-"""Windowed temporal attention, in plain PyTorch."""
+"""Windowed temporal attention: the definition.
+
+A query at (y, x) of any of its frames attends to the keys of all Tk frames in its spatial window. A location's window is
+(floor((y + shift) / window), floor((x + shift) / window)): a grid of squares, moved up and left by `shift`, that does not wrap around.
+Windows that reach over the edge of the picture have fewer locations. For a query i and a key j of one window, frames s and u,
+
+    score = scale q_i k_j + time_bias[s, u] + window_bias[y_j - y_i + window - 1, x_j - x_i + window - 1]
+
+then softmax over the window's keys in real frames, in float32 (float64 for float64); a query with no such key gets zeros.
+"""
 import torch
 import torch.nn.functional as F
 
 
-def temporal_attention_reference(q, k, v, window, shift=0, time_bias=None, window_bias=None, mask=None, scale=None):
+def temporal_attention_reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int, shift: int = 0,
+                                 time_bias: torch.Tensor | None = None, window_bias: torch.Tensor | None = None,
+                                 mask: torch.Tensor | None = None, scale: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windowed temporal attention.
+
+    Args:
+        q: (B, Tq, H, W, heads, d).
+        k, v: (B, Tk, H, W, heads, d).
+        window: side of the spatial window.
+        shift: by how much the window grid is moved up and left, 0 to window - 1.
+        time_bias: (B or 1, heads, Tq, Tk).
+        window_bias: (heads, 2 window - 1, 2 window - 1), by key's offset (dy, dx) from the query, (0, 0) in the middle.
+        mask: (B, Tk), bool, true where the frame is real. What the others hold, NaN included, changes nothing.
+        scale: of the products; d ** -0.5 when None.
+
+    Returns:
+        The output, like q, and each frame's share (B, Tq, Tk): the mean over heads and locations of the attention it received, in
+        float32 (float64), not differentiable.
+    """
     B, Tq, H, W, heads, d = q.shape
-    Tk, dtype = k.shape[1], torch.float64 if q.dtype == torch.float64 else torch.float32
-    scale = d ** -0.5 if scale is None else scale
-    if mask is not None:                                # what masked frames hold, NaN included, must not come through 0 * NaN
-        unreal = ~mask[:, :, None, None, None, None]
-        k, v = k.masked_fill(unreal, 0), v.masked_fill(unreal, 0)
+    Tk, area = k.shape[1], window * window
+    dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+    if mask is not None:                                # zeros, because 0 * NaN is NaN, forward and backward
+        masked = ~mask[:, :, None, None, None, None]
+        k, v = k.masked_fill(masked, 0), v.masked_fill(masked, 0)
+    with torch.autocast(q.device.type, enabled=False):  # it would run the products in half
+        scores = (_windows(q, window, shift).to(dtype) * (d ** -0.5 if scale is None else scale)
+                  @ _windows(k, window, shift).to(dtype).transpose(-1, -2))
+        scores = scores.unflatten(-2, (Tq, area)).unflatten(-1, (Tk, area))           # (B, rows, columns, heads, Tq, area, Tk, area)
+        if time_bias is not None:
+            scores = scores + time_bias.to(dtype)[:, None, None, :, :, None, :, None]
+        if window_bias is not None:
+            scores = scores + _by_offset(window_bias.to(dtype), window)
+        inside = _inside(H, W, window, shift, q.device)                               # (rows, columns, area)
+        allowed = inside[None, :, :, None, None, None, None, :]
+        if mask is not None:
+            allowed = allowed & mask[:, None, None, None, None, None, :, None]
+        partial = mask is not None or _padding(H, W, window, shift) != (0, 0, 0, 0)   # skip two passes over the scores where all is allowed
+        if partial:
+            scores = scores.masked_fill(~allowed, torch.finfo(dtype).min)             # not -inf: a row with no key at all stays finite
+        attention = scores.flatten(-2).softmax(-1).unflatten(-1, (Tk, area))
+        if partial:
+            attention = attention.masked_fill(~allowed, 0)
+        out = attention.flatten(-2).flatten(-3, -2) @ _windows(v, window, shift).to(dtype)
+    received = attention.detach().sum(-1) * inside[None, :, :, None, None, :, None]   # queries over the edge do not count
+    share = received.sum((1, 2, 3, 5)) / max(heads * H * W, 1)
+    return _picture(out, Tq, H, W, window, shift).to(q.dtype), share
 
-    bottom, right = -(H + shift) % window, -(W + shift) % window
-    nY, nX = (shift + H + bottom) // window, (shift + W + right) // window
 
-    def partition(x):
-        if shift or bottom or right:
-            x = F.pad(x, (0, 0, 0, 0, shift, right, shift, bottom))
-        T = x.shape[1]
-        x = x.reshape(B, T, nY, window, nX, window, heads, d).permute(0, 2, 4, 6, 1, 3, 5, 7)
-        return x.reshape(B, nY, nX, heads, T * window * window, d).to(dtype)
+def _padding(H: int, W: int, window: int, shift: int) -> tuple[int, int, int, int]:
+    """Left, right, top, bottom: what fills the window grid up."""
+    return shift, -(W + shift) % window, shift, -(H + shift) % window
 
-    scores = (partition(q) * scale) @ partition(k).transpose(-1, -2)
-    scores = scores.view(B, nY, nX, heads, Tq, window * window, Tk, window * window)
-    if time_bias is not None:
-        scores = scores + time_bias.to(dtype)[:, None, None, :, :, None, :, None]
-    if window_bias is not None:
-        o = torch.arange(window, device=q.device)
-        o = o - o[:, None] + window - 1
-        table = window_bias.to(dtype)[:, o[:, None, :, None], o[None, :, None, :]]
-        scores = scores + table.reshape(heads, 1, window * window, 1, window * window)
 
-    inside = None
-    if shift or bottom or right:
-        y = torch.arange(nY * window, device=q.device).view(nY, 1, window, 1) - shift
-        x = torch.arange(nX * window, device=q.device).view(1, nX, 1, window) - shift
-        inside = ((y >= 0) & (y < H) & (x >= 0) & (x < W)).view(nY, nX, 1, 1, window * window)
-    valid = None if mask is None else mask[:, None, None, None, None, None, :, None]
-    if inside is not None:
-        keys = inside[:, :, :, :, None, None, :].reshape(1, nY, nX, 1, 1, 1, 1, window * window)
-        valid = keys if valid is None else valid & keys
-    if valid is not None:
-        scores = scores.masked_fill(~valid, torch.finfo(dtype).min)
-    attention = scores.reshape(B, nY, nX, heads, Tq * window * window, Tk * window * window).softmax(-1)
-    if valid is not None:
-        attention = attention.view(scores.shape).masked_fill(~valid, 0).view(attention.shape)
+def _windows(x: torch.Tensor, window: int, shift: int) -> torch.Tensor:
+    """(B, T, H, W, heads, d) -> (B, rows, columns, heads, T * window * window, d), zeros over the edge."""
+    padding = _padding(*x.shape[2:4], window, shift)
+    if any(padding):
+        x = F.pad(x, (0, 0, 0, 0, *padding))
+    x = x.unflatten(3, (-1, window)).unflatten(2, (-1, window))                       # (B, T, rows, window, columns, window, heads, d)
+    return x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4, 6)
 
-    out = (attention @ partition(v)).view(B, nY, nX, heads, Tq, window, window, d)
-    out = out.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(B, Tq, nY * window, nX * window, heads, d)
-    out = out[:, :, shift:shift + H, shift:shift + W].to(q.dtype)
-    share = attention.detach().view(scores.shape).sum(-1)
-    if inside is not None:
-        share = share * inside[:, :, :, :, :, None]
-    share = share.sum((1, 2, 3, 5)) / (heads * H * W)
-    return out, share
+
+def _picture(x: torch.Tensor, T: int, H: int, W: int, window: int, shift: int) -> torch.Tensor:
+    """The inverse of `_windows`."""
+    x = x.unflatten(4, (T, window, window)).permute(0, 4, 1, 5, 2, 6, 3, 7)           # (B, T, rows, window, columns, window, heads, d)
+    return x.flatten(4, 5).flatten(2, 3)[:, :, shift:shift + H, shift:shift + W]
+
+
+def _inside(H: int, W: int, window: int, shift: int, device: torch.device) -> torch.Tensor:
+    """(rows, columns, window * window), true where a window's location lies in the picture."""
+    left, right, top, bottom = _padding(H, W, window, shift)
+    y = torch.arange(-top, H + bottom, device=device).view(-1, 1, window, 1)
+    x = torch.arange(-left, W + right, device=device).view(1, -1, 1, window)
+    return ((y >= 0) & (y < H) & (x >= 0) & (x < W)).flatten(2)
+
+
+def _by_offset(table: torch.Tensor, window: int) -> torch.Tensor:
+    """(heads, 2 window - 1, 2 window - 1) -> (heads, 1, window * window, 1, window * window), query by key."""
+    place = torch.arange(window, device=table.device)
+    offset = place - place[:, None] + window - 1                                      # (query, key)
+    spread = table[:, offset[:, None, :, None], offset[None, :, None, :]]             # (heads, yq, xq, yk, xk)
+    return spread.flatten(3, 4).flatten(1, 2)[:, None, :, None]

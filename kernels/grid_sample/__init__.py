@@ -1,0 +1,1 @@
+"""Grid sampling, as F.grid_sample has it."""

@@ -1,0 +1,1 @@
+"""Backward warp, and two of them blended by visibility."""

@@ -1,0 +1,46 @@
+"""Checks of an operation's arguments: a mistake is told where it is made, with the argument, what it should be and what came."""
+import torch
+
+
+def check_tensor(operation: str, name: str, value) -> None:
+    """Raise TypeError where `value` is not a floating tensor."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{operation}: {name} must be a tensor, got {type(value).__name__}")
+    if not value.is_floating_point():
+        raise TypeError(f"{operation}: {name} must be a floating tensor, got {value.dtype}")
+
+
+def check_image(operation: str, name: str, value) -> None:
+    """Raise where `value` is not a floating tensor (B, C, H, W)."""
+    check_tensor(operation, name, value)
+    if value.ndim != 4:
+        raise ValueError(f"{operation}: {name} must be (B, C, H, W), got {tuple(value.shape)}")
+
+
+def check_same(operation: str, name: str, value, other_name: str, other: torch.Tensor, shape: tuple, dtype: torch.dtype | None = None) -> None:
+    """Raise where `value` is not a floating tensor of this shape (and dtype) on the device of `other`."""
+    check_tensor(operation, name, value)
+    if tuple(value.shape) != tuple(shape):
+        raise ValueError(f"{operation}: {name} must be {tuple(shape)} to fit {other_name} {tuple(other.shape)}, got {tuple(value.shape)}")
+    if dtype is not None and value.dtype != dtype:
+        raise TypeError(f"{operation}: {name} must be {dtype} to fit {other_name}, got {value.dtype}")
+    if value.device != other.device:
+        raise ValueError(f"{operation}: {name} must be on {other.device} like {other_name}, got {value.device}")
+
+
+def check_flow(operation: str, name: str, flow, image_name: str, image: torch.Tensor) -> None:
+    """Raise where `flow` is not (B, 2, H, W) for `image` (B, C, H, W), in the dtype that coordinates need."""
+    B, _, H, W = image.shape
+    check_same(operation, name, flow, image_name, image, (B, 2, H, W), coordinate_dtype(image))
+
+
+def coordinate_dtype(image: torch.Tensor) -> torch.dtype:
+    """float32, or float64 for a float64 image: half precision would put a coordinate of 1000 up to 4 pixels off."""
+    return torch.float64 if image.dtype == torch.float64 else torch.float32
+
+
+def promoted(value):
+    """Under autocast, a half tensor as float32 (the result of a layer that autocast ran in half); else as it came."""
+    if isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(value.device.type):
+        return value.float()
+    return value
