@@ -1,0 +1,42 @@
+# make env   an environment in .venv with everything pinned; does nothing when it is up to date
+# make demo  interpolates the bundled clip        make test  runs all tests        make lint  checks the style
+# make clean removes what was built; the environment stays (rm -r .venv removes that)
+# PYTHON=python3.12 make env   takes another Python than python3
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/lift-installed
+JOBS ?= 2
+
+.PHONY: env demo test lint clean
+.DELETE_ON_ERROR:
+
+env: $(STAMP)
+
+$(STAMP): setup.py pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "lift: error: $(PYTHON) was not found; install Python 3.10 or newer, or name one: make env PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "lift: error: $$($(PYTHON) -V 2>&1) is too old; LIFT needs 3.10 or newer: make env PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(RUN) -c '' 2>/dev/null || $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "lift: error: this Python cannot make environments; install its venv module (Debian and Ubuntu: sudo apt install python3-venv)" >&2; exit 1; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || \
+	  echo "lift: warning: no C++ compiler found; LIFT runs without it (Debian and Ubuntu: sudo apt install g++)" >&2
+	@$(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip
+	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+demo: env
+	$(RUN) -m lift demo
+
+test: env
+	$(RUN) -m pytest -n $(JOBS) --benchmark-disable
+
+lint: env
+	$(RUN) -m ruff check .
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
