@@ -198,7 +198,7 @@ def _preset(name: str) -> ModelConfig:
 def add_flags(parser: argparse.ArgumentParser, sections: Sequence[str] = ("model", "data", "train")) -> None:
     """Add `--config`, `--kernels` and a flag per field of the sections; `resolve` reads them back."""
     parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS,
-                        help="TOML file, or warmup, finetune or polish; flags go before it, it goes before the defaults")
+                        help="TOML file, or warmup, finetune or polish; it overrides the defaults, and flags override it")
     flags.add_fields(parser, Config)
     for section in sections:
         flags.add_fields(parser, SECTIONS[section], section)
