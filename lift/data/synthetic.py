@@ -1,0 +1,321 @@
+"""Synthetic motion: textured layers that move, turn, grow and hide each other along smooth, non-linear paths.
+
+A scene is a background and a few opaque layers, each a picture with an outline and a path. A camera moves them all. It is rendered at any
+time, and because every layer moves as a similarity the true flow from a target to the references, and what of it is visible there, are exact.
+
+Times are those of a clip (references at 0 and 1), coordinates are pixels with centres at whole numbers.
+"""
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from .textures import caption, outline, texture
+
+if TYPE_CHECKING:
+    from .sequences import Sequence
+
+OPAQUE = 127                                             # a layer owns a pixel where its coverage (0..255) is above this
+
+
+# -- paths -----------------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Path:
+    """Where a picture is at each time: its middle, its angle and its size.
+
+    With u = t - 0.5, the middle is at `centre + velocity u + acceleration u^2 / 2 + sway (sin(rate u + phase) - sin(phase))`, the angle and the
+    logarithm of the size follow the same sine, so the path is smooth and not linear.
+
+    Attributes:
+        centre: (x, y) at time 0.5, pixels.
+        velocity: (x, y), pixels from reference to reference.
+        acceleration: (x, y), pixels.
+        sway: (x, y), pixels.
+        rate, phase: of the sine, radians per unit of time and radians.
+        angle, spin, swing: angle at time 0.5, its drift and its sine; radians.
+        size, growth, pulse: size at time 0.5 (1: as painted), drift and sine of its logarithm.
+    """
+    centre: tuple[float, float]
+    velocity: tuple[float, float] = (0.0, 0.0)
+    acceleration: tuple[float, float] = (0.0, 0.0)
+    sway: tuple[float, float] = (0.0, 0.0)
+    rate: float = 0.5
+    phase: float = 0.0
+    angle: float = 0.0
+    spin: float = 0.0
+    swing: float = 0.0
+    size: float = 1.0
+    growth: float = 0.0
+    pulse: float = 0.0
+
+    def matrix(self, t: float, middle: tuple[float, float]) -> np.ndarray:
+        """The map at time t that puts picture point `middle` (x, y) on the path: (3, 3) float64, homogeneous."""
+        u = t - 0.5
+        wave = np.sin(self.rate * u + self.phase) - np.sin(self.phase)
+        angle = self.angle + self.spin * u + self.swing * wave
+        size = self.size * np.exp(0.9 * np.tanh((self.growth * u + self.pulse * wave) / 0.9))    # never lost, never over the whole view
+        c, s = size * np.cos(angle), size * np.sin(angle)
+        x, y = (p + v * u + a * u * u / 2 + w * wave
+                for p, v, a, w in zip(self.centre, self.velocity, self.acceleration, self.sway, strict=True))
+        return np.array([[c, -s, x - c * middle[0] + s * middle[1]],
+                         [s, c, y - s * middle[0] - c * middle[1]],
+                         [0, 0, 1.0]])
+
+
+def speed(rng: np.random.Generator, size: tuple[int, int]) -> float:
+    """Pixels of motion from reference to reference: mostly 0 to 8, with a tail to about 60 on a crop of 224 pixels (in proportion on others)."""
+    return min(3.5 * np.exp(rng.normal(0, 1.0)), 60 * min(size) / 224)
+
+
+def draw_path(rng: np.random.Generator, centre: tuple[float, float], magnitude: float) -> Path:
+    """A path through `centre` whose velocity is `magnitude` pixels in a random direction, bent by up to about a third of it."""
+    directions = rng.uniform(0, 2 * np.pi, 3)
+    bend, lean = magnitude * rng.uniform(0, 0.25), magnitude * rng.uniform(0, 0.8)
+    rate = rng.uniform(0.2, 1.4)
+    turning, growing = rng.random(2) < (0.5, 0.35)
+    return Path(centre, _polar(magnitude, directions[0]), _polar(bend, directions[1]), _polar(lean, directions[2]), rate, rng.uniform(0, 6.28),
+                angle=rng.uniform(-0.5, 0.5), spin=rng.normal(0, 0.05) * turning, swing=rng.normal(0, 0.04) * turning,
+                growth=rng.normal(0, 0.03) * growing, pulse=rng.normal(0, 0.02) * growing)
+
+
+def _polar(length: float, angle: float) -> tuple[float, float]:
+    return length * np.cos(angle), length * np.sin(angle)
+
+
+# -- layers ----------------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A picture on a path.
+
+    Attributes:
+        picture: (h, w, 3) uint8 RGB for a background, which is mirrored on without end; (h, w, 4) for a layer: RGB already multiplied by the
+            coverage, then the coverage.
+        path: where its middle goes.
+        follows: whether the camera's motion moves it (a caption on the glass does not follow).
+    """
+    picture: np.ndarray
+    path: Path
+    follows: bool = True
+
+    def matrix(self, t: float, camera: np.ndarray) -> np.ndarray:
+        """Picture to image at time t, (3, 3)."""
+        h, w = self.picture.shape[:2]
+        own = self.path.matrix(t, ((w - 1) / 2, (h - 1) / 2))
+        return camera @ own if self.follows else own
+
+
+def cut_out(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A layer's picture (h, w, 4) from a texture (h, w, 3) and a mask (h, w), both uint8."""
+    colour = cv2.multiply(picture, cv2.merge((mask, mask, mask)), scale=1 / 255)
+    return np.dstack((colour, mask))
+
+
+# -- scenes ----------------------------------------------------------------------------------------------------------------
+
+@dataclass
+class _View:
+    """A frame as rendered and, at each pixel, which layer owns it (0: background)."""
+    image: np.ndarray
+    owner: np.ndarray
+    matrices: list[np.ndarray] = field(default_factory=list)
+
+
+class SyntheticScene:
+    """A moving scene that can be rendered at any time, with its exact flow.
+
+    Args:
+        rng: everything about the scene is drawn from it.
+        size: (H, W) of the frames, pixels.
+        textures: sequences whose frames paint background and layers; procedural surfaces when None or empty.
+    """
+
+    def __init__(self, rng: np.random.Generator, size: tuple[int, int], textures: "list[Sequence] | None" = None):
+        camera = _draw_camera(rng, size)
+        layers = _draw_layers(rng, size, textures)
+        gain = rng.normal(0, 0.02) if rng.random() < 0.2 else 0.0
+        grain = rng.uniform(0.3, 1.5) if rng.random() < 0.2 else 0.0
+        self._setup(size, layers, camera, gain, grain)
+
+    @classmethod
+    def of(cls, layers: list[Layer], size: tuple[int, int], camera: Path | None = None) -> "SyntheticScene":
+        """The scene of these layers, background first, without change of brightness and without noise."""
+        scene = cls.__new__(cls)
+        scene._setup(size, layers, camera or Path((0.0, 0.0)), 0.0, 0.0)
+        return scene
+
+    def _setup(self, size, layers, camera, gain, grain):
+        self.size, self.layers, self.camera, self.gain, self.grain = size, layers, camera, gain, grain
+        self._views: dict[float, _View] = {}
+
+    # -- rendering
+
+    def render(self, times) -> np.ndarray:
+        """Frames at these times, (n, H, W, 3) uint8 RGB."""
+        return np.stack([self._finish(self._view(float(t)).image, float(t)) for t in times])
+
+    def _view(self, t: float) -> _View:
+        if t not in self._views:
+            self._views[t] = self._paint(t)
+        return self._views[t]
+
+    def _paint(self, t: float) -> _View:
+        h, w = self.size
+        camera = self.camera.matrix(t, ((w - 1) / 2, (h - 1) / 2)) if self.camera.centre != (0.0, 0.0) else np.eye(3)
+        matrices = [layer.matrix(t, camera) for layer in self.layers]
+        image = cv2.warpAffine(self.layers[0].picture, matrices[0][:2], (w, h), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        owner = np.zeros((h, w), np.uint8)
+        for k, (layer, matrix) in enumerate(zip(self.layers[1:], matrices[1:], strict=True), 1):
+            box = _box(matrix, layer.picture.shape, self.size)
+            if box is None:
+                continue
+            x0, y0, x1, y1 = box
+            shifted = matrix[:2] - np.array([[0, 0, x0], [0, 0, y0]])
+            patch = cv2.warpAffine(layer.picture, shifted, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
+            coverage = patch[..., 3]
+            rest = cv2.bitwise_not(coverage)
+            under = cv2.multiply(image[y0:y1, x0:x1], cv2.merge((rest, rest, rest)), scale=1 / 255)
+            image[y0:y1, x0:x1] = cv2.add(under, patch[..., :3])
+            owner[y0:y1, x0:x1][coverage > OPAQUE] = k
+        return _View(image, owner, matrices)
+
+    def _finish(self, image: np.ndarray, t: float) -> np.ndarray:
+        if self.gain:
+            image = cv2.convertScaleAbs(image, alpha=float(np.clip(1 + self.gain * (t - 0.5), 0.7, 1.3)))
+        if self.grain:
+            image = cv2.add(image, _grain(t, self.size, self.grain), dtype=cv2.CV_8U)
+        return image
+
+    # -- truth
+
+    def flow(self, t: float) -> np.ndarray:
+        """True flow of the frame at t, (4, H, W) float32 pixels: dx, dy to time 0, then dx, dy to time 1."""
+        view = self._view(float(t))
+        h, w = self.size
+        x, y = np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)[:, None]
+        flow = np.empty((4, h, w), np.float32)
+        owned = [view.owner == k for k in range(1, len(self.layers))]
+        for side in (0, 1):
+            there = self._view(float(side)).matrices
+            for k, matrix in enumerate(view.matrices):
+                m = (there[k] @ np.linalg.inv(matrix) - np.eye(3)).astype(np.float32)
+                for axis in (0, 1):
+                    value = m[axis, 0] * x + (m[axis, 1] * y + m[axis, 2])
+                    if k == 0:
+                        flow[2 * side + axis] = value
+                    else:
+                        np.copyto(flow[2 * side + axis], value, where=owned[k - 1])
+        return flow
+
+    def visible(self, t: float, flow: np.ndarray | None = None) -> np.ndarray:
+        """Where a point of the frame at t is seen at time 0 and at time 1, (2, H, W) float32 of 0 and 1.
+
+        A point is hidden when another layer owns the place it moved to, or when that place is outside the frame.
+
+        Args:
+            flow: what `flow(t)` returned, to save making it again.
+        """
+        flow = self.flow(t) if flow is None else flow
+        owner = self._view(float(t)).owner
+        h, w = self.size
+        x, y = np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)[:, None]
+        visible = np.empty((2, h, w), np.float32)
+        for side in (0, 1):
+            seen = cv2.remap(self._view(float(side)).owner, flow[2 * side] + x, flow[2 * side + 1] + y, cv2.INTER_NEAREST,
+                             borderMode=cv2.BORDER_CONSTANT, borderValue=255)
+            visible[side] = seen == owner
+        return visible
+
+
+def _box(matrix: np.ndarray, shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """The part of the image that a picture of this shape can touch: x0, y0, x1, y1, or None."""
+    h, w = shape[:2]
+    corners = matrix[:2] @ np.array([[-1, w, -1, w], [-1, -1, h, h], [1, 1, 1, 1.0]])
+    x0, y0 = np.maximum(np.floor(corners.min(1)), 0).astype(int).tolist()
+    x1, y1 = np.minimum(np.ceil(corners.max(1)) + 1, (size[1], size[0])).astype(int).tolist()
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+_GRAIN = 512
+_grain_bank: list[np.ndarray] = []
+
+
+def _grain(t: float, size: tuple[int, int], sigma: float) -> np.ndarray:
+    """Noise of the frame at t, (H, W, 3) float32: a piece of one fixed sheet, since drawing fresh numbers costs more than rendering."""
+    if not _grain_bank:
+        _grain_bank.append(np.random.default_rng(0).standard_normal((_GRAIN, _GRAIN, 3), np.float32))
+    rng = np.random.default_rng(int((t + 64) * 4096))
+    h, w = size
+    y, x = rng.integers(0, (max(1, _GRAIN - h), max(1, _GRAIN - w)))
+    sheet = _grain_bank[0][y:y + h, x:x + w]
+    if sheet.shape[:2] != (h, w):
+        sheet = np.pad(sheet, ((0, h - sheet.shape[0]), (0, w - sheet.shape[1]), (0, 0)), mode="wrap")
+    return sheet * np.float32(sigma)
+
+
+# -- what a random scene holds ---------------------------------------------------------------------------------------------
+
+def _draw_camera(rng: np.random.Generator, size: tuple[int, int]) -> Path:
+    middle = ((size[1] - 1) / 2, (size[0] - 1) / 2)
+    if rng.random() < 0.3:
+        return Path(middle)                              # a tripod: only the layers move
+    path = draw_path(rng, middle, 0.7 * speed(rng, size))
+    return Path(middle, path.velocity, path.acceleration, path.sway, path.rate, path.phase,
+                spin=0.3 * path.spin, swing=0.3 * path.swing, growth=0.5 * path.growth, pulse=0.5 * path.pulse)
+
+
+def _draw_layers(rng: np.random.Generator, size: tuple[int, int], textures: "list[Sequence] | None") -> list[Layer]:
+    frames = _draw_frames(rng, textures)
+    h, w = size
+    layers = [_draw_background(rng, size, frames)]
+    for _ in range(int(rng.choice(5, p=(0.08, 0.3, 0.3, 0.2, 0.12)))):
+        mask = outline(rng, int(max(14, min(size) * np.exp(rng.uniform(np.log(0.12), np.log(0.9))))))
+        centre = (rng.uniform(0, w - 1), rng.uniform(0, h - 1))
+        layers.append(Layer(cut_out(_surface(rng, *mask.shape, frames), mask), draw_path(rng, centre, speed(rng, size))))
+    if rng.random() < 0.08:
+        mask = caption(rng, int(w * rng.uniform(0.4, 1)))
+        ink = np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), (*mask.shape, 3)).copy()
+        layers.append(Layer(cut_out(ink, mask), Path((rng.uniform(0.3, 0.7) * w, rng.uniform(0.1, 0.95) * h)), follows=False))
+    return layers
+
+
+def _draw_frames(rng: np.random.Generator, textures: "list[Sequence] | None") -> list[np.ndarray]:
+    """Up to two real frames to paint a scene with."""
+    if not textures:
+        return []
+    picks = rng.integers(0, len(textures), 1 + int(rng.random() < 0.5))
+    return [textures[i].read([int(rng.integers(len(textures[i])))])[0] for i in picks]
+
+
+def _draw_background(rng: np.random.Generator, size: tuple[int, int], frames: list[np.ndarray]) -> Layer:
+    h, w = size
+    if frames and rng.random() < 0.9:
+        picture = frames[0]
+    else:
+        picture = texture(rng, int(h * 1.25), int(w * 1.25))
+    ph, pw = picture.shape[:2]
+    # Any part of the picture may lie under the view; beyond its border it is mirrored, and the mirror image moves with it.
+    spread = (max(0, pw - w) / 2, max(0, ph - h) / 2)
+    centre = ((w - 1) / 2 + rng.uniform(-1, 1) * spread[0], (h - 1) / 2 + rng.uniform(-1, 1) * spread[1])
+    still = rng.random() < 0.4
+    path = draw_path(rng, centre, 0.0 if still else 0.5 * speed(rng, size))
+    grown = np.exp(rng.uniform(-0.15, 0.35))
+    if still:
+        return Layer(picture, Path(centre, angle=path.angle * 0.5 * rng.integers(2), size=grown))
+    return Layer(picture, Path(centre, path.velocity, path.acceleration, path.sway, path.rate, path.phase, angle=path.angle * 0.5 * rng.integers(2),
+                               spin=0.2 * path.spin, swing=0.2 * path.swing, size=grown, growth=0.3 * path.growth, pulse=0.3 * path.pulse))
+
+
+def _surface(rng: np.random.Generator, height: int, width: int, frames: list[np.ndarray]) -> np.ndarray:
+    """A texture of exactly this size: a piece of a real frame where there is one large enough, mostly; else a procedural one."""
+    if frames and rng.random() < 0.75:
+        frame = frames[-1]
+        if frame.shape[0] >= height and frame.shape[1] >= width:
+            y, x = rng.integers(0, (frame.shape[0] - height + 1, frame.shape[1] - width + 1))
+            piece = np.ascontiguousarray(frame[y:y + height, x:x + width])
+            if rng.random() < 0.3:
+                piece = cv2.convertScaleAbs(piece, alpha=rng.uniform(0.5, 1.5), beta=rng.uniform(-30, 30))
+            return piece
+    return texture(rng, height, width)
