@@ -1,6 +1,7 @@
 """Correlation of two feature maps over a square of displacements."""
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:
@@ -15,6 +16,36 @@ def displacements(radius: int, device: torch.device | None = None) -> torch.Tens
     return torch.stack((dx, dy), -1).flatten(0, 1)
 
 
+class _Correlate(torch.autograd.Function):
+    """Saves the two maps only, and adds gradients in place: autograd's own slices would pad and copy once per displacement."""
+
+    @staticmethod
+    def forward(ctx, a, b, radius):
+        ctx.save_for_backward(a, b)
+        ctx.radius = radius
+        b = F.pad(b, [radius] * 4)
+        return torch.stack([(a * moved).sum(1) for moved in _shifts(b, radius)], 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        a, b = ctx.saved_tensors
+        r = ctx.radius
+        b = F.pad(b, [r] * 4)
+        da, db = torch.zeros_like(a), torch.zeros_like(b)
+        for g, moved, d in zip(grad.split(1, 1), _shifts(b, r), _shifts(db, r), strict=True):
+            da.addcmul_(g, moved)
+            d.addcmul_(g, a)
+        return da, db[..., r:r + a.shape[-2], r:r + a.shape[-1]], None
+
+
+def _shifts(padded: torch.Tensor, radius: int) -> list[torch.Tensor]:
+    """Views of a map padded by `radius`, one per displacement, in the order of `displacements`."""
+    h, w = (n - 2 * radius for n in padded.shape[-2:])
+    side = range(2 * radius + 1)
+    return [padded[..., y:y + h, x:x + w] for y in side for x in side]
+
+
 def correlate(a: torch.Tensor, b: torch.Tensor, radius: int) -> torch.Tensor:
     """Inner products of a(x) with b(x + d) for every displacement d up to `radius`.
 
@@ -23,9 +54,6 @@ def correlate(a: torch.Tensor, b: torch.Tensor, radius: int) -> torch.Tensor:
         radius: pixels of this scale.
 
     Returns:
-        (B, (2 * radius + 1)^2, H, W); 0 where x + d lies outside. No tensor of C channels per displacement is kept for backward.
+        (B, (2 * radius + 1)^2, H, W); 0 where x + d lies outside. Differentiable once; saves a and b only.
     """
-    h, w = a.shape[-2:]
-    b = F.pad(b, [radius] * 4)
-    side = 2 * radius + 1
-    return torch.stack([(a * b[..., y:y + h, x:x + w]).sum(1) for y in range(side) for x in range(side)], 1)
+    return _Correlate.apply(a, b, radius)
