@@ -105,7 +105,7 @@ def load_into(model: nn.Module, path: str | Path) -> Config:
 
 def differing_fields(stored: dict, wanted: dict) -> str:
     """Fields of two flat dictionaries that differ, as `name is A there and B here`, or an empty string. The preset leads."""
-    names = [name for name in wanted if stored.get(name) != wanted[name] and _plain(stored.get(name)) != _plain(wanted[name])]
+    names = [name for name in wanted if stored.get(name) != wanted[name]]
     shown = [f"{name} is {stored.get(name)} there and {wanted[name]} here" for name in names[:4]]
     return ", ".join(shown) + (f" and {len(names) - 4} more fields" if len(names) > 4 else "")
 
@@ -113,10 +113,6 @@ def differing_fields(stored: dict, wanted: dict) -> str:
 def pretrained_path(preset: str) -> Path:
     """Where the bundled weights of a preset lie; the file need not exist."""
     return Path(__file__).resolve().parent.parent / "weights" / f"{preset}.safetensors"
-
-
-def _plain(value):
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _fill(model: nn.Module, tensors: dict[str, torch.Tensor], path: str | Path) -> None:

@@ -1,0 +1,213 @@
+"""Checkpoints of a run: all files of one step together, complete or not there at all.
+
+    output/checkpoint/latest                      the name of the newest checkpoint, replaced atomically
+    output/checkpoint/checkpoint-00001200/        the newest two are kept
+        model.safetensors, ema.safetensors        weights with their configuration
+        state.pt                                  optimiser, gradient scaler, random generators, counters
+        manifest.json                             step, configuration, and a checksum of each file
+
+A checkpoint is written under a name ending in .part and renamed when it is complete, so a run killed at any moment resumes.
+"""
+import io
+import json
+import shutil
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config import Config, from_dict, to_dict
+from ..errors import LiftError
+from ..files import atomic
+from ..model.weights import differing_fields, load_into, save_weights
+
+FILES = ("model.safetensors", "ema.safetensors", "state.pt")
+# What may change when a run goes on: where it runs and how it is watched, not what it computes.
+FREE = {"data": {"data_root", "preload", "num_workers"},
+        "train": {"amp", "validate_epochs", "validate_clips", "log_steps", "checkpoint_minutes", "max_minutes", "pretrained_encoder",
+                  "init", "resume", "output", "device"}}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run goes on from.
+
+    Attributes:
+        path: the checkpoint's folder.
+        config: of the run that wrote it.
+        state: what `write` was given.
+    """
+    path: Path
+    config: Config
+    state: dict[str, Any]
+
+    def restore(self, model: nn.Module, ema: nn.Module) -> None:
+        """Give both models their weights."""
+        load_into(model, self.path / "model.safetensors")
+        load_into(ema, self.path / "ema.safetensors")
+
+
+# -- write -----------------------------------------------------------------------------------------------------------------
+
+def write(folder: Path, model: nn.Module, ema: nn.Module, state: dict[str, Any], config: Config) -> Path:
+    """Write a checkpoint, point `latest` at it, and keep the one before.
+
+    Args:
+        folder: of all checkpoints of the run.
+        model, ema: the weights being trained, and their average.
+        state: tensors, numbers, text, lists and dictionaries; state["step"] names the checkpoint.
+        config: of the run.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        LiftError: it cannot be written; the checkpoints that stood are as they were.
+    """
+    step = state["step"]
+    final = folder / f"checkpoint-{step:08d}"
+    part = final.with_name(final.name + ".part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob("*.part"):
+            shutil.rmtree(leftover)
+        part.mkdir()
+        save_weights(part / "model.safetensors", model, config, step=str(step))
+        save_weights(part / "ema.safetensors", ema, config, step=str(step))
+        content = io.BytesIO()
+        torch.save(state, content)                      # to memory first: torch turns a full disk into an error of its own
+        _put(part / "state.pt", content.getvalue())
+        manifest = {"step": step, "config": to_dict(config), "crc32": {name: zlib.crc32((part / name).read_bytes()) for name in FILES}}
+        _put(part / "manifest.json", json.dumps(manifest, indent=1).encode())
+        if final.exists():                              # of the same step: the former is the same or, after a resume by name, given up
+            shutil.rmtree(final)
+        part.rename(final)
+        _put(folder / "latest", final.name.encode())
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        former = newest(folder)
+        kept = f"the checkpoint {former} is kept" if former else "no earlier checkpoint exists"
+        raise LiftError(f"cannot write the checkpoint {final} ({error.strerror or error}): {kept}; make room or repair the disk, "
+                        "then start the same command again") from None
+    before = [path for path in complete(folder) if path.name < final.name]
+    for path in complete(folder):
+        if path not in (final, *before[-1:]):
+            shutil.rmtree(path, ignore_errors=True)
+    return final
+
+
+def _put(path: Path, content: bytes) -> None:
+    with atomic(path) as part:
+        part.write_bytes(content)
+
+
+# -- find ------------------------------------------------------------------------------------------------------------------
+
+def complete(folder: Path) -> list[Path]:
+    """Checkpoints in a run's checkpoint folder, oldest first."""
+    return sorted(path for path in folder.glob("checkpoint-*") if path.is_dir() and path.suffix != ".part")
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint that `latest` names; the one of the highest step where a kill came between its writing and its naming."""
+    paths = complete(folder)
+    try:
+        named = folder / (folder / "latest").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        named = None
+    return named if named in paths else paths[-1] if paths else None
+
+
+def find(output: Path, resume: str) -> Path | None:
+    """The checkpoint a run goes on from.
+
+    Args:
+        output: the run's folder.
+        resume: auto, never, or a checkpoint's folder (or a folder of checkpoints, or a run's folder).
+
+    Returns:
+        The checkpoint's folder, or None for a new run.
+
+    Raises:
+        LiftError: there is none at the folder named, or a run that starts anew would write over another's checkpoints.
+    """
+    own = newest(output / "checkpoint")
+    if resume == "auto":
+        return own
+    if resume == "never":
+        if own:
+            raise LiftError(f"{output} holds a run's checkpoint ({own.name}) and --resume never would write over it; "
+                            "give another --output, or delete the folder")
+        return None
+    path = Path(resume)
+    found = path if (path / "manifest.json").is_file() else newest(path / "checkpoint") or newest(path)
+    if not found:
+        raise LiftError(f"--resume {resume}: no checkpoint there; give auto, never, or a folder like {output}/checkpoint/checkpoint-...")
+    if own and found.resolve().parent != (output / "checkpoint").resolve():
+        raise LiftError(f"{output} holds another run's checkpoint ({own.name}) than --resume {resume}; give another --output")
+    return found
+
+
+# -- read ------------------------------------------------------------------------------------------------------------------
+
+def read_config(path: Path) -> Config:
+    """The configuration of the run that wrote a checkpoint.
+
+    Raises:
+        LiftError: the manifest is missing or corrupt.
+    """
+    return _manifest(path)[0]
+
+
+def read(path: Path, config: Config | None = None) -> Checkpoint:
+    """Read a checkpoint and see that it is whole.
+
+    Args:
+        path: the checkpoint's folder.
+        config: of the run that goes on; what it computes must be what the checkpoint's run computed. Not compared when None.
+
+    Raises:
+        LiftError: a file is missing or corrupt, or the configurations differ.
+    """
+    stored, checksums = _manifest(path)
+    if config is not None:
+        _check_same_run(path, to_dict(stored), to_dict(config))
+    for name in FILES:
+        try:
+            content = (path / name).read_bytes()
+        except OSError as error:
+            raise _broken(path, name, error.strerror or str(error)) from None
+        if zlib.crc32(content) != checksums.get(name):
+            raise _broken(path, name, "its checksum differs")
+    try:
+        state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+    except Exception as error:                          # pickle and zip raise many kinds
+        raise _broken(path, "state.pt", str(error).splitlines()[0]) from None
+    return Checkpoint(path, stored, state)
+
+
+def _manifest(path: Path) -> tuple[Config, dict[str, int]]:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        checksums = dict(manifest["crc32"])
+        return from_dict(manifest["config"]), checksums
+    except (OSError, ValueError, KeyError, TypeError, LiftError) as error:
+        raise _broken(path, "manifest.json", getattr(error, "strerror", None) or str(error)) from None
+
+
+def _broken(path: Path, name: str, cause: str) -> LiftError:
+    before = [other for other in complete(path.parent) if other.name < path.name]
+    remedy = f"go on from the one before with --resume {before[-1]}" if before else "no earlier one exists: start with another --output"
+    return LiftError(f"the checkpoint's file {path / name} is corrupt or missing ({cause}); {remedy}")
+
+
+def _check_same_run(path: Path, stored: dict, wanted: dict) -> None:
+    for section in ("model", "data", "train"):
+        free = FREE.get(section, set())
+        difference = differing_fields(*({k: v for k, v in config[section].items() if k not in free} for config in (stored, wanted)))
+        if difference:
+            raise LiftError(f"{path} is of a run with another configuration, in [{section}]: {difference}; "
+                            "give the same values, or start a new run with another --output")

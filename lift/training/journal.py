@@ -1,0 +1,105 @@
+"""What a run tells while it goes: TensorBoard, a table for plotting, a progress bar."""
+import csv
+import sys
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+COLUMNS = ("step", "epoch", "lr", "loss", "laplacian", "census", "coarse", "cascade", "flow", "visibility", "psnr", "gradient_norm",
+           "samples_per_second", "elapsed_seconds", "val_psnr", "val_ssim")
+
+
+class Means:
+    """Running means of named scalars between two entries; part of a checkpoint, so that a resumed run writes the same entries."""
+
+    def __init__(self, sums: dict[str, list[float]] | None = None):
+        self.sums = {name: list(pair) for name, pair in (sums or {}).items()}
+
+    def add(self, scalars: dict[str, float]) -> None:
+        for name, value in scalars.items():
+            pair = self.sums.setdefault(name, [0.0, 0.0])
+            pair[0] += value
+            pair[1] += 1
+
+    def take(self) -> dict[str, float]:
+        """The means since the last time, which start anew."""
+        means = {name: total / count for name, (total, count) in self.sums.items()}
+        self.sums = {}
+        return means
+
+
+def attention_by_offset(attention: torch.Tensor, times: torch.Tensor, mask: torch.Tensor) -> dict[str, float]:
+    """Mean share of attention of the frames at each time offset, under names such as attention/-3 and attention/+1.
+
+    Args:
+        attention, times, mask: (B, T); times are rounded to whole gaps between the references.
+    """
+    offsets = times.round().long()[mask].tolist()
+    shares: dict[int, list[float]] = {}
+    for offset, share in zip(offsets, attention[mask].tolist(), strict=True):
+        shares.setdefault(offset, []).append(share)
+    return {f"attention/{offset:+d}": sum(values) / len(values) for offset, values in sorted(shares.items())}
+
+
+class Journal:
+    """Writes `curve.csv` and TensorBoard's files below `output`, and the progress bar on stderr.
+
+    Args:
+        output: the run's folder.
+        step: where the run starts; entries of later steps, which a killed run left, are dropped.
+        total_steps: for the progress bar.
+    """
+
+    def __init__(self, output: Path, step: int, total_steps: int):
+        output.mkdir(parents=True, exist_ok=True)
+        self.path = output / "curve.csv"
+        rows = self._rows_up_to(step)
+        self.file = open(self.path, "w", newline="", encoding="utf-8")
+        self.table = csv.DictWriter(self.file, COLUMNS, restval="", extrasaction="ignore")
+        self.table.writeheader()
+        self.table.writerows(rows)
+        self.file.flush()
+        self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+        self.bar = tqdm(total=total_steps, initial=step, unit="step", dynamic_ncols=True, smoothing=0.05,
+                        mininterval=0.5 if sys.stderr.isatty() else 30)  # in a log file every refresh is a line
+
+    def _rows_up_to(self, step: int) -> list[dict]:
+        if not self.path.is_file() or step == 0:
+            return []
+        with open(self.path, newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit() and int(row["step"]) <= step
+                    and set(row) <= set(COLUMNS)]
+
+    def advance(self, loss: float, psnr: float) -> None:
+        """One more step on the progress bar."""
+        self.bar.set_postfix(loss=f"{loss:.4f}", psnr=f"{psnr:.2f}", refresh=False)
+        self.bar.update()
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """One row of the table and one point of each curve."""
+        row = {name: f"{value:.10g}" for name, value in scalars.items() if name in COLUMNS}
+        self.table.writerow({**row, "step": step})
+        self.file.flush()
+        for name, value in scalars.items():
+            group = "validation/" if name.startswith("val_") else "" if "/" in name else "train/"
+            self.board.add_scalar(group + name.removeprefix("val_"), value, step)
+
+    def say(self, line: str) -> None:
+        """A line above the progress bar."""
+        tqdm.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        self.bar.close()
+        self.board.close()
+        self.file.close()
+
+
+class Silence:
+    """The journal of the processes that do not write."""
+
+    def advance(self, loss: float, psnr: float) -> None: ...
+    def write(self, step: int, scalars: dict[str, float]) -> None: ...
+    def say(self, line: str) -> None: ...
+    def close(self) -> None: ...

@@ -1,0 +1,251 @@
+"""The training loop, top to bottom: set up, go on from a checkpoint, step, log, validate, keep.
+
+Everything random in the data comes from the number of the sample in the whole run, and the learning rate from the number of
+the step, so a run that goes on from a checkpoint computes what the unbroken one would have.
+"""
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import kernels
+from ..config import Config
+from ..data.batch import Batch
+from ..data.dataset import ClipDataset, loader
+from ..errors import LiftError
+from ..model.lift import LIFT, create_lift_model
+from ..model.pretrained import load_encoder
+from ..model.weights import load_into, save_weights
+from . import checkpoints
+from .average import WeightAverage
+from .interrupt import StopRequest
+from .journal import Journal, Means, Silence, attention_by_offset
+from .losses import total_loss
+from .processes import Processes, join
+from .schedule import learning_rate
+from .validation import validate
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        step, total_steps: optimiser steps made, earlier parts of the run included, and wanted.
+        cause: why it stopped before its end: the time limit or a signal's name; empty at its end.
+        signal: the signal that stopped it, or None.
+        best: best validation PSNR, dB; -inf where there was none.
+    """
+    step: int
+    total_steps: int
+    cause: str
+    signal: int | None
+    best: float
+
+
+def train(config: Config) -> Ending:
+    """Train, or go on training, as the configuration says; the run's files lie in `config.train.output`.
+
+    Raises:
+        LiftError: a setting, a file, a device or a loss that the user can mend, in one sentence.
+    """
+    with join(config.train.device) as processes, kernels.use(config.kernels), StopRequest(config.train.max_minutes) as stop:
+        run = Run(config, processes, stop)
+        try:
+            return run.go()
+        finally:
+            run.journal.close()
+
+
+class Run:
+    """A run between two steps: everything that a checkpoint holds, and what can be made again from the configuration."""
+
+    def __init__(self, config: Config, processes: Processes, stop: StopRequest):
+        settings = config.train
+        self.config, self.settings, self.processes, self.stop = config, settings, processes, stop
+        self.output = Path(settings.output)
+        torch.manual_seed(settings.seed)
+
+        per_step = settings.batch_size * processes.world
+        self.data = ClipDataset(config.data, config.data.train_split, batch_size=per_step, seed=settings.seed, train=True)
+        self.held_back = ClipDataset(config.data, config.data.val_split, batch_size=1, seed=settings.seed, train=False,
+                                     clips=settings.validate_clips)
+        self.epoch_steps = settings.epoch_steps or max(1, len(self.data) // per_step)
+        self.total_steps = settings.epochs * self.epoch_steps
+
+        found = checkpoints.find(self.output, settings.resume)
+        self.model = _model(config, fresh=found is None).to(processes.device)
+        self.average = WeightAverage(self.model, settings.ema)
+        self.optimizer = torch.optim.AdamW(_groups(self.model, settings.weight_decay), lr=settings.lr, fused=True)
+        self.autocast = _autocast(settings.amp, processes.device)
+        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=self.autocast == torch.float16)
+
+        self.step = self.validated = 0                  # validated: the step of the last validation
+        self.best, self.elapsed, self.means = -math.inf, 0.0, Means()
+        if found:
+            self._restore(checkpoints.read(found, config))
+        self.started = self.kept = time.monotonic()     # kept: when the last checkpoint was written
+        self.journal = Journal(self.output, self.step, self.total_steps) if processes.first else Silence()
+        if found:
+            self.journal.say(f"going on from {found}, step {self.step} of {self.total_steps}")
+
+    # -- the loop ----------------------------------------------------------------------------------------------------------
+
+    def go(self) -> Ending:
+        """Step until the end of the run or until something asks to stop; a checkpoint of the last step stands then."""
+        self._end_epoch()                               # a validation that the last stop broke off
+        batches = self._batches()
+        parallel, frozen, stopping, since = None, None, False, time.monotonic()
+        while self.step < self.total_steps and not stopping:
+            self.model.set_epoch(self.step // self.epoch_steps)
+            if self.processes.world > 1 and self.model.frozen != frozen:
+                parallel, frozen = nn.parallel.DistributedDataParallel(self.model), self.model.frozen
+            try:
+                batch = next(batches).to(self.processes.device)
+            except RuntimeError:                        # a signal to the whole process group also ended the loading processes
+                if not self.stop.wanted:
+                    raise
+                self._keep()
+                break
+            scalars = self._step(parallel or self.model, batch)
+            self.means.add(scalars)
+            self.journal.advance(scalars["loss"], scalars["psnr"])
+            if self.step % self.settings.log_steps == 0:
+                now = time.monotonic()
+                rate = self.settings.log_steps * self.settings.batch_size * self.processes.world / (now - since)
+                self.journal.write(self.step, {"epoch": (self.step - 1) // self.epoch_steps, **self.means.take(),
+                                               "samples_per_second": rate, "elapsed_seconds": self._seconds()})
+                since = now
+            self._end_epoch()
+            stopping = self.processes.any(self.stop.wanted)
+            due = time.monotonic() - self.kept > 60 * self.settings.checkpoint_minutes
+            if stopping or due or self.step % self.epoch_steps == 0:
+                self._keep()
+        done = self.step >= self.total_steps
+        return Ending(self.step, self.total_steps, "" if done else self.stop.cause, None if done else self.stop.signal, self.best)
+
+    def _batches(self) -> Iterator[Batch]:
+        with torch.random.fork_rng(devices=[]):         # the loader draws a number that a resumed run would draw once more
+            batches = loader(self.data, self.settings.batch_size, start=self.step, stop=self.total_steps,
+                             num_workers=self.config.data.num_workers, rank=self.processes.rank, world=self.processes.world,
+                             pin_memory=self.processes.device.type == "cuda")
+        try:
+            yield from batches
+        except LiftError as error:                      # a loading process sends its whole traceback; the sentence ends it
+            raise LiftError(str(error).strip().splitlines()[-1].partition("LiftError: ")[2] or str(error)) from None
+
+    def _step(self, model: nn.Module, batch: Batch) -> dict[str, float]:
+        settings = self.settings
+        lr = learning_rate(self.step, self.total_steps, settings.warmup_steps, settings.lr, settings.lr_min)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        model.train()
+        with torch.autocast(self.processes.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            prediction = model(batch.clip, batch.t)
+        loss, scalars = total_loss(prediction, batch, settings)
+        numbers = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
+        if not math.isfinite(numbers["loss"]):
+            raise self._not_finite("loss")
+
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_grad).item()
+        if math.isfinite(norm):
+            numbers["gradient_norm"] = norm
+        elif not self.scaler.is_enabled():              # the scaler leaves such a step out and lowers its scale
+            raise self._not_finite("gradient")
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        self.average.update(self.model, self.step)
+        return {**numbers, "lr": lr, **attention_by_offset(prediction.attention.detach(), batch.clip.times, batch.clip.mask)}
+
+    def _not_finite(self, what: str) -> LiftError:
+        kept = checkpoints.newest(self.output / "checkpoint")
+        start = f"--init {kept / 'ema.safetensors'} " if kept else ""
+        amp = "" if self.autocast is None else ", half precision overflowed (--amp off)"
+        return LiftError(f"the {what} of step {self.step + 1} is not finite: the learning rate of {self.settings.lr:g} is too high{amp} or "
+                         f"the data holds broken frames; no checkpoint was touched, so start again with {start}"
+                         f"--lr {self.settings.lr / 3:.1g} and another --output")
+
+    # -- what is kept ------------------------------------------------------------------------------------------------------
+
+    def _end_epoch(self) -> None:
+        """Validate the average where an epoch has ended and it is due."""
+        epoch, rest = divmod(self.step, self.epoch_steps)
+        due = epoch and not rest and (epoch % self.settings.validate_epochs == 0 or self.step >= self.total_steps)
+        if not due or self.validated == self.step:
+            return
+        scores = validate(self.average.model, self.held_back, self.processes, lambda: self.stop.wanted)
+        if scores is None:                              # asked to stop: the resumed run validates first
+            return
+        self.validated = self.step
+        self.journal.write(self.step, {"epoch": epoch - 1, **scores, "elapsed_seconds": self._seconds()})
+        self.journal.say(f"epoch {epoch}, step {self.step}: validation PSNR {scores['val_psnr']:.3f} dB, SSIM {scores['val_ssim']:.4f}")
+        if scores["val_psnr"] > self.best:
+            self.best = scores["val_psnr"]
+            if self.processes.first:
+                save_weights(self.output / "best.safetensors", self.average.model, self.config, step=str(self.step),
+                             val_psnr=f"{self.best:.4f}")
+
+    def _keep(self) -> None:
+        self.kept = time.monotonic()
+        if not self.processes.first:
+            return
+        cuda = self.processes.device.type == "cuda"
+        state = {"step": self.step, "validated": self.validated, "best": self.best, "elapsed": self._seconds(), "means": self.means.sums,
+                 "world": self.processes.world, "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
+                 "random": torch.get_rng_state(), "cuda_random": torch.cuda.get_rng_state() if cuda else None}
+        checkpoints.write(self.output / "checkpoint", self.model, self.average.model, state, self.config)
+        save_weights(self.output / "last.safetensors", self.average.model, self.config, step=str(self.step))
+
+    def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
+        state = checkpoint.state
+        if state["world"] != self.processes.world:
+            raise LiftError(f"{checkpoint.path} is of a run of {state['world']} processes, not {self.processes.world}: use as many, or "
+                            f"start a new run with --init {checkpoint.path / 'model.safetensors'} and another --output")
+        checkpoint.restore(self.model, self.average.model)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"])
+        if state["cuda_random"] is not None and self.processes.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_random"])
+        self.step, self.validated, self.best, self.elapsed = (state[name] for name in ("step", "validated", "best", "elapsed"))
+        self.means = Means(state["means"])
+
+    def _seconds(self) -> float:
+        """Time spent on this run, its earlier parts included."""
+        return self.elapsed + time.monotonic() - self.started
+
+
+# -- parts that are made from the configuration ------------------------------------------------------------------------------
+
+def _model(config: Config, fresh: bool) -> LIFT:
+    """The model; a fresh one starts from the weights that the configuration names."""
+    sizes = asdict(config.model)
+    model = create_lift_model(sizes.pop("preset"), kernels=config.kernels, **sizes)
+    model.freeze_epochs = config.train.freeze_epochs
+    if fresh and config.train.init:
+        load_into(model, config.train.init)
+    if fresh and config.train.pretrained_encoder:
+        print(load_encoder(model.encoder, config.train.pretrained_encoder))
+    return model
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Matrices and kernels decay; biases, norms and other vectors do not."""
+    parameters = list(model.parameters())
+    return [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+
+
+def _autocast(amp: str, device: torch.device) -> torch.dtype | None:
+    """The type that autocast computes in, or None for full precision."""
+    if amp == "auto":
+        amp = "off" if device.type == "cpu" else "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[amp]
