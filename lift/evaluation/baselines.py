@@ -1,0 +1,69 @@
+"""What a model must beat: copying a frame, averaging two, and classical optical flow.
+
+A method is a function (frame0, frame1, t) -> frame: both references (H, W, 3) uint8 RGB, the target's time in (0, 1) between
+them, and the made frame, (H, W, 3) uint8.
+
+DIS source: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, as OpenCV implements it.
+"""
+from collections.abc import Callable
+
+import numpy as np
+
+from .opencv import opencv
+
+Method = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+
+
+def copy(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
+    """The left reference, unchanged."""
+    return frame0
+
+
+def average(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
+    """The references mixed by time, (1 - t) frame0 + t frame1, rounded half up. Whatever moves appears twice."""
+    return _round((1 - t) * frame0.astype(np.float32) + t * frame1.astype(np.float32))
+
+
+def dis(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
+    """Both references warped backward along DIS flow (medium preset, finest scale 0, on luma) and mixed by time.
+
+    The flow is estimated in both directions; half the difference of the two is one motion field, scaled to the target's time
+    from either side, without a projection to the target's own grid. No visibility is reasoned about.
+
+    Raises:
+        LiftError: OpenCV is not installed.
+    """
+    motion = dis_flow(frame0, frame1)
+    warped0 = _warp(frame0, -t * motion)
+    warped1 = _warp(frame1, (1 - t) * motion)
+    return _round((1 - t) * warped0 + t * warped1)
+
+
+METHODS: dict[str, Method] = {"copy": copy, "average": average, "dis": dis}
+
+
+def dis_flow(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:
+    """Motion from frame0 to frame1: half the difference of the DIS flows forth and back.
+
+    Args:
+        frame0, frame1: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (H, W, 2) float32, dx then dy, pixels.
+    """
+    cv2 = opencv("the dis baseline")
+    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    estimator.setFinestScale(0)
+    luma0, luma1 = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (frame0, frame1))
+    return 0.5 * (estimator.calc(luma0, luma1, None) - estimator.calc(luma1, luma0, None))
+
+
+def _warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Sample `image` (H, W, 3) at (x + dx, y + dy), bilinear, clamped to the border."""
+    cv2 = opencv("the dis baseline")
+    y, x = np.mgrid[:image.shape[0], :image.shape[1]].astype(np.float32)
+    return cv2.remap(image.astype(np.float32), x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _round(frame: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(frame + 0.5), 0, 255).astype(np.uint8)

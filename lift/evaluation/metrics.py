@@ -1,0 +1,89 @@
+"""PSNR and SSIM of 8-bit frames, as protocol `small` reports them.
+
+SSIM source: Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE TIP 2004. Papers
+differ in both metrics (rounding before PSNR; the window, its border and the colour treatment of SSIM), so a number means
+something only beside its protocol's name.
+"""
+import numpy as np
+import torch
+
+from .opencv import opencv
+
+MSE_FLOOR = 0.01                                        # of 255²: a perfect frame scores 68.13 dB, not infinity
+SSIM_SIGMA = 1.5
+SSIM_BORDER = 5                                         # radius of the Gaussian window, cut at 3.5 sigma
+
+
+def to_uint8(frame: torch.Tensor) -> np.ndarray:
+    """A frame as it would be stored: clamped, rounded half up to 8 bits.
+
+    Args:
+        frame: (3, H, W), RGB, nominally in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: the shape is not (3, H, W), or a value is not finite.
+    """
+    if frame.ndim != 3 or frame.shape[0] != 3:
+        raise ValueError(f"to_uint8: frame must be (3, H, W), got {tuple(frame.shape)}")
+    if not torch.isfinite(frame).all():
+        raise ValueError("to_uint8: frame holds NaN or infinity")
+    scaled = frame.detach().float().clamp(0, 1) * 255 + 0.5
+    return scaled.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+
+def psnr(frame: np.ndarray, truth: np.ndarray) -> float:
+    """10 log10(255² / MSE) over all pixels and channels, in dB, with the MSE floored at 0.01.
+
+    Args:
+        frame, truth: (H, W, 3) uint8.
+
+    Raises:
+        ValueError: a shape or dtype is another.
+    """
+    _check(frame, truth)
+    difference = frame.astype(np.float64) - truth
+    return float(10 * np.log10(255**2 / max(np.mean(difference * difference), MSE_FLOOR)))
+
+
+def ssim(frame: np.ndarray, truth: np.ndarray) -> float:
+    """Mean structural similarity: Gaussian window (sigma 1.5, 11 × 11), population variance, mean of the three channels.
+
+    Equals scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2,
+    data_range=255)`, which leaves out the border where the window does not fit.
+
+    Args:
+        frame, truth: (H, W, 3) uint8, both sides longer than 10 pixels.
+
+    Raises:
+        ValueError: a shape or dtype is another, or a side is too short.
+        LiftError: OpenCV is not installed.
+    """
+    _check(frame, truth)
+    if min(frame.shape[:2]) <= 2 * SSIM_BORDER:
+        raise ValueError(f"ssim: both sides must be longer than {2 * SSIM_BORDER} pixels, got {frame.shape[:2]}")
+    x, y = frame.astype(np.float64), truth.astype(np.float64)
+    mean_x, mean_y = _local_mean(x), _local_mean(y)
+    variance_x, variance_y = _local_mean(x * x) - mean_x**2, _local_mean(y * y) - mean_y**2
+    covariance = _local_mean(x * y) - mean_x * mean_y
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2       # the constants of the definition
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2) / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
+    return float(similarity.mean())
+
+
+def _local_mean(image: np.ndarray) -> np.ndarray:
+    """Gaussian-weighted mean around each pixel of (H, W, 3) float64, where the window fits: (H - 10, W - 10, 3)."""
+    cv2 = opencv("SSIM")
+    offsets = np.arange(-SSIM_BORDER, SSIM_BORDER + 1)
+    window = np.exp(-offsets**2 / (2 * SSIM_SIGMA**2))
+    window /= window.sum()
+    return cv2.sepFilter2D(image, cv2.CV_64F, window, window)[SSIM_BORDER:-SSIM_BORDER, SSIM_BORDER:-SSIM_BORDER]
+
+
+def _check(frame: np.ndarray, truth: np.ndarray) -> None:
+    if frame.shape != truth.shape or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(f"frame and truth must both be (H, W, 3), got {frame.shape} and {truth.shape}")
+    if frame.dtype != np.uint8 or truth.dtype != np.uint8:
+        raise ValueError(f"frame and truth must be uint8, got {frame.dtype} and {truth.dtype}")

@@ -1,0 +1,59 @@
+"""The baselines do what their names say."""
+import builtins
+
+import numpy as np
+import pytest
+
+from lift.errors import LiftError
+from lift.evaluation import baselines
+from lift.evaluation.metrics import psnr
+
+
+def _texture(shift=0.0, height=64, width=96):
+    """A smooth texture moved right by `shift` pixels, (H, W, 3) uint8."""
+    y, x = np.mgrid[:height, :width]
+    x = x - shift
+    layers = [np.sin(x / 5 + c) + np.cos(y / 4 - c) + np.sin((x + 2 * y) / 9) for c in range(3)]
+    return np.round(127 + 40 * np.stack(layers, -1)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("method", baselines.METHODS.values(), ids=baselines.METHODS)
+def test_a_still_scene_stays_as_it_is(method):
+    frame = _texture()
+    made = method(frame, frame.copy(), 0.5)
+    assert made.dtype == np.uint8 and (made == frame).all()
+
+
+def test_average_mixes_by_time_and_rounds_half_up():
+    zero, ten = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 10, np.uint8)
+    one = np.ones((2, 2, 3), np.uint8)
+    assert (baselines.average(zero, ten, 0.25) == 3).all()        # 2.5
+    assert (baselines.average(zero, one, 0.5) == 1).all()
+    assert (baselines.average(np.full((2, 2, 3), 254, np.uint8), np.full((2, 2, 3), 255, np.uint8), 0.5) == 255).all()
+
+
+@pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
+def test_dis_follows_motion_to_any_time(t):
+    frame0, frame1, truth = _texture(0), _texture(6), _texture(6 * t)
+    inside = np.s_[8:-8, 8:-8]
+    made = baselines.dis(frame0, frame1, t)
+    assert psnr(made[inside], truth[inside]) > psnr(baselines.average(frame0, frame1, t)[inside], truth[inside]) + 8
+
+
+def test_dis_flow_points_from_the_first_frame_to_the_second():
+    flow = baselines.dis_flow(_texture(0), _texture(4))
+    assert np.median(flow[..., 0]) == pytest.approx(4, abs=0.3)
+    assert np.median(flow[..., 1]) == pytest.approx(0, abs=0.3)
+
+
+def test_without_opencv_dis_says_what_to_install(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "cv2":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(LiftError, match="pip install opencv-python-headless"):
+        baselines.dis(_texture(), _texture(), 0.5)
