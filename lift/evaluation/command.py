@@ -1,0 +1,139 @@
+"""`lift evaluate`: score weights, and the baselines, on the real clips of a folder."""
+import hashlib
+import json
+import platform
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from ..errors import LiftError
+from ..files import atomic
+from ..flags import Parser
+from . import small
+from .baselines import METHODS
+from .report import differences, table, with_recorded
+
+PROTOCOLS = {"small": small.score}
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command; prints a table, and writes JSON with --output."""
+    args = _parser().parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    started = time.perf_counter()
+    candidates = _candidates(args)
+    result = PROTOCOLS[args.protocol](args.data_root, candidates, args.split, args.clips, _bar)
+    recorded = _recorded(args.data_root)
+    rows = with_recorded(result, recorded)
+    result["gains_db"] = {m: differences(rows, m) for m in candidates if m.startswith("lift")}
+    result |= provenance(args.checkpoint) | {"seconds": round(time.perf_counter() - started, 1)}
+    print(table(result, recorded))
+    if args.output:
+        with atomic(args.output) as part:
+            part.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"written: {args.output}")
+    return None
+
+
+def provenance(checkpoint: str | Path | None) -> dict:
+    """What made the numbers: versions, machine, and the weights with their SHA-256."""
+    packages = {name: _version(name) for name in ("torch", "numpy", "opencv-python-headless", "av")}
+    made_by = {"lift": __version__, "python": platform.python_version(), "machine": platform.machine(), **packages}
+    if checkpoint is None:
+        return {"versions": made_by}
+    digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+    return {"versions": made_by, "weights": {"file": Path(checkpoint).name, "sha256": digest}}
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="lift evaluate", description="Score weights, frame averaging and DIS optical flow on real clips.")
+    parser.add_argument("--checkpoint", metavar="FILE", help="weights to score, a .safetensors file")
+    parser.add_argument("--data_root", required=True, metavar="DIR", help="folder with the clips and their manifest.json")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="small", help="how frames are prepared, chosen and scored (default small)")
+    parser.add_argument("--split", choices=("train", "val", "all"), default="all", help="which clips (default all)")
+    parser.add_argument("--clips", type=_names, metavar="A,B", help="only these clips")
+    parser.add_argument("--methods", type=_methods, metavar="A,B",
+                        help=f"what is scored: lift, {', '.join(METHODS)} (default lift,average,dis; without weights average,dis)")
+    parser.add_argument("--context", type=_counts, default=[15], metavar="N,M",
+                        help="input frames of lift, 2 or more; several are compared (default 15)")
+    parser.add_argument("--output", metavar="FILE", help="write the scores to this JSON file")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default auto)")
+    parser.add_argument("--kernels", choices=("auto", "fused", "reference"), default="auto", help="which kernels serve (default auto)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads; 0 leaves PyTorch's choice")
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _methods(text: str) -> list[str]:
+    names = _names(text)
+    for name in names:
+        if name != "lift" and name not in METHODS:
+            raise ArgumentTypeError(f"unknown method '{name}'; there are lift, {', '.join(METHODS)}")
+    return names
+
+
+def _counts(text: str) -> list[int]:
+    counts = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
+    if min(counts) < 2:
+        raise ArgumentTypeError(f"must be numbers of at least 2 separated by commas, got '{text}'")
+    return counts
+
+
+def _candidates(args) -> dict[str, small.Candidate]:
+    methods = args.methods or (["lift"] if args.checkpoint else []) + ["average", "dis"]
+    if "lift" in methods and not args.checkpoint:
+        raise LiftError("scoring lift needs weights: give --checkpoint FILE, or leave lift out of --methods")
+    if args.checkpoint and "lift" not in methods:
+        raise LiftError("--checkpoint is given but --methods does not name lift; add it, or drop the checkpoint")
+    candidates = {}
+    for method in methods:
+        if method == "lift":
+            model = _model(args)
+            candidates |= {f"lift_{n}": small.model_candidate(model, n) for n in args.context}
+        else:
+            candidates[method] = small.pair_candidate(METHODS[method])
+    return candidates
+
+
+def _model(args) -> torch.nn.Module:
+    from ..model.weights import load_weights
+
+    model, _ = load_weights(args.checkpoint, kernels=args.kernels)
+    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise LiftError(f"--device {args.device} cannot be used ({str(error).splitlines()[0]}); try --device cpu") from None
+
+
+def _recorded(root: str) -> dict | None:
+    """The baselines recorded beside the clips, for the differences when a run does not score them itself."""
+    path = Path(root) / "baselines.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise LiftError(f"{path} is not JSON; restore it, or remove it to compare with this run's own scores") from None
+
+
+def _bar(clips: list[small.RealClip]) -> Iterable[small.RealClip]:
+    from tqdm import tqdm
+
+    return tqdm(clips, unit="clip", disable=None, leave=False)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
