@@ -132,6 +132,8 @@ def test_the_phases_follow_each_other():
     assert finetune.train.freeze_epochs == polish.train.freeze_epochs == 0
     assert polish.train.epochs == 50
     assert warmup.train.lr == finetune.train.lr == 3e-4 > finetune.train.lr_min == polish.train.lr > polish.train.lr_min
+    assert finetune.train.init == f"{warmup.train.output}/last.safetensors"
+    assert polish.train.init == f"{finetune.train.output}/last.safetensors"
     assert len({c.train.output for c in (warmup, finetune, polish)}) == 3
 
 
