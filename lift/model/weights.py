@@ -29,8 +29,11 @@ def save_weights(path: str | Path, model: nn.Module, config: Config, **metadata:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     header = {"format": "lift", "config": json.dumps(to_dict(config)), **metadata}
     content = safetensors.torch.save(tensors, header)   # bytes, written by Python: a full disk is then an OSError
-    with atomic(path) as part:
-        part.write_bytes(content)
+    try:
+        with atomic(path) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 # -- read ------------------------------------------------------------------------------------------------------------------
@@ -80,11 +83,10 @@ def load_weights(path: str | Path, kernels: str = "auto") -> tuple[nn.Module, Co
     Raises:
         LiftError: the file is missing, corrupt, no LIFT weights, or does not fit its own configuration.
     """
-    from .lift import create_lift_model  # the model itself loads weights through this file
+    from .lift import LIFT  # the model itself loads weights through this file
 
     tensors, config, _ = read_weights(path)
-    sizes = asdict(config.model)
-    model = create_lift_model(sizes.pop("preset"), kernels=kernels, **sizes)
+    model = LIFT(config.model, kernels)
     _fill(model, tensors, path)
     return model.eval(), config
 

@@ -6,7 +6,7 @@ the step, so a run that goes on from a checkpoint computes what the unbroken one
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from ..config import Config
 from ..data.batch import Batch
 from ..data.dataset import ClipDataset, loader
 from ..errors import LiftError
-from ..model.lift import LIFT, create_lift_model
+from ..model.lift import LIFT
 from ..model.pretrained import load_encoder
 from ..model.weights import load_into, save_weights
 from . import checkpoints
@@ -227,8 +227,7 @@ class Run:
 
 def _model(config: Config, fresh: bool) -> LIFT:
     """The model; a fresh one starts from the weights that the configuration names."""
-    sizes = asdict(config.model)
-    model = create_lift_model(sizes.pop("preset"), kernels=config.kernels, **sizes)
+    model = LIFT(config.model, config.kernels)
     model.freeze_epochs = config.train.freeze_epochs
     if fresh and config.train.init:
         load_into(model, config.train.init)

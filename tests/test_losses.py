@@ -1,0 +1,202 @@
+"""Losses: values known by hand, gradients, and what each of them is blind to."""
+import pytest
+import torch
+
+from lift.config import TrainConfig
+from lift.data.batch import Batch
+from lift.data.clip import pair
+from lift.model.prediction import FlowEstimate, Prediction
+from lift.training.losses import (
+    _Census,
+    area_down,
+    cascade_loss,
+    census_loss,
+    coarse_loss,
+    flow_loss,
+    laplacian_loss,
+    psnr,
+    total_loss,
+)
+
+SIZES = [(32, 32), (48, 32), (37, 53)]                  # the last one is no multiple of anything
+
+
+def estimate(B, h, w, scale, flow=(0.0, 0.0), occ=0.0):
+    constant = torch.tensor(flow).view(1, 2, 1, 1).expand(B, 2, h, w)
+    leaves = (constant.clone(), -constant.clone(), torch.full((B, 1, h, w), occ), torch.zeros(B, 1, h, w))
+    return FlowEstimate(*(leaf.requires_grad_() for leaf in leaves), scale)
+
+
+def prediction(B, H, W, **motion):
+    """What the model answers for (H, W): its coarser scales live on the size padded to a multiple of 16."""
+    padded = -(-H // 16) * 16, -(-W // 16) * 16
+    cascade = tuple(estimate(B, padded[0] // s, padded[1] // s, s, **motion) for s in (16, 8))
+    h, w = -(-H // 4), -(-W // 4)
+    e = estimate(B, h, w, 4, **motion)
+    frame, coarse = torch.rand(B, 3, H, W).requires_grad_(), torch.rand(B, 3, h, w).requires_grad_()
+    return Prediction(frame, coarse, e.flow_t0, e.flow_t1, e.occ_t0, e.occ_t1, torch.full((B, 2), 0.5), cascade)
+
+
+def batch(B, H, W, flow=0.0, visible=1.0, known=True):
+    return Batch(pair(torch.rand(B, 3, H, W), torch.rand(B, 3, H, W)), torch.full((B,), 0.5), torch.rand(B, 3, H, W),
+                 torch.full((B, 4, H, W), flow), torch.full((B, 2, H, W), visible), torch.full((B,), known))
+
+
+# -- Laplacian pyramid -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("loss", [laplacian_loss, census_loss])
+def test_equal_images_cost_nothing(loss):
+    image = torch.rand(2, 3, 40, 40)
+    assert loss(image, image.clone()) == 0
+
+
+def test_a_constant_difference_lies_in_the_low_pass_alone():
+    image = torch.rand(1, 3, 37, 29)
+    torch.testing.assert_close(laplacian_loss(image + 0.25, image), torch.tensor(0.25))
+
+
+def test_the_loss_is_the_pyramid_of_each_image_compared_band_by_band():
+    from lift.training.losses import _expand, _reduce
+
+    def bands(image, levels):
+        rest, out = image.flatten(0, 1).unsqueeze(1), []
+        for _ in range(levels):
+            down = _reduce(rest)
+            out.append(rest - _expand(down, rest.shape[-2:]))
+            rest = down
+        return [*out, rest]
+
+    a, b = torch.rand(2, 3, 37, 53), torch.rand(2, 3, 37, 53)
+    expected = sum((x - y).abs().mean() for x, y in zip(bands(a, 3), bands(b, 3), strict=True))
+    torch.testing.assert_close(laplacian_loss(a, b, 3), expected)
+
+
+def test_a_band_of_a_linear_ramp_is_empty_inside():
+    from lift.training.losses import _expand, _reduce
+    ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
+    band = ramp - _expand(_reduce(ramp), (32, 32))
+    assert band[..., 4:-4].abs().max() < 1e-6
+
+
+# -- census ----------------------------------------------------------------------------------------------------------------
+
+def test_census_is_the_definition_pixel_by_pixel():
+    frame, target = torch.rand(2, 3, 9, 8).double(), torch.rand(2, 3, 9, 8).double()
+    weights = torch.tensor([0.299, 0.587, 0.114]).double().view(1, 3, 1, 1)
+    distances = []
+    for y in range(9):
+        for x in range(8):
+            for v in range(max(0, y - 3), min(9, y + 4)):
+                for u in range(max(0, x - 3), min(8, x + 4)):
+                    if (v, u) == (y, x):
+                        continue
+                    digits = []
+                    for image in (frame, target):
+                        gray = (image * weights).sum(1)
+                        d = gray[:, v, u] - gray[:, y, x]
+                        digits.append(d / (d * d + (0.9 / 255) ** 2).sqrt())
+                    s = (digits[0] - digits[1]) ** 2
+                    distances.append(s / (s + 0.1))
+    torch.testing.assert_close(census_loss(frame, target).double(), torch.stack(distances).mean(), rtol=1e-5, atol=1e-6)
+
+
+def test_census_does_not_see_brightness():
+    image = torch.rand(1, 3, 20, 20) * 0.5
+    assert census_loss(image + 0.3, image) < 1e-5
+
+
+def test_census_gradient_is_right():
+    frame = torch.rand(1, 7, 9, dtype=torch.double, requires_grad=True)
+    target = torch.rand(1, 7, 9, dtype=torch.double)
+    assert torch.autograd.gradcheck(lambda x: _Census.apply(x, target), frame)
+
+
+# -- coarser scales --------------------------------------------------------------------------------------------------------
+
+def test_area_down_averages_squares_and_repeats_the_edge():
+    image = torch.arange(12.0).view(1, 1, 3, 4)
+    expected = torch.tensor([[2.5, 4.5], [8.5, 10.5]]).view(1, 1, 2, 2)
+    assert torch.equal(area_down(image, 2), expected)
+    assert area_down(image, 2, (2, 3)).shape == (1, 1, 2, 3)
+
+
+def test_the_true_flow_costs_nothing_and_a_pixel_off_costs_a_pixel_at_each_scale():
+    p, b = prediction(2, 32, 32, flow=(1.0, 0.0)), batch(2, 32, 32)
+    flow, _ = flow_loss(p, b)
+    torch.testing.assert_close(flow.item(), 3.0, atol=1e-4, rtol=0)      # three scales, a pixel of each
+    still, _ = flow_loss(prediction(2, 32, 32), b)
+    assert still < 0.01
+
+
+@pytest.mark.parametrize("hidden", [{"known": False}, {"visible": 0.0}])
+def test_flow_that_is_unknown_or_unseen_costs_nothing(hidden):
+    flow, visibility = flow_loss(prediction(2, 32, 32, flow=(5.0, 1.0)), batch(2, 32, 32, **hidden))
+    assert flow == 0 and visibility == 0
+
+
+def test_visibility_prefers_the_reference_that_sees_the_point():
+    b = batch(1, 32, 32)
+    b.visible[:, 1] = 0
+    right, wrong = (flow_loss(prediction(1, 32, 32, occ=occ), b)[1] for occ in (5.0, -5.0))
+    assert right < 3 * 0.7 < wrong                      # log 2 is what indifference costs at each of three scales
+
+
+def test_flow_is_not_judged_in_the_padding():
+    p, b = prediction(1, 37, 53), batch(1, 37, 53)
+    for e in p.cascade:                                 # a wild flow where no pixel of the target lies
+        with torch.no_grad():
+            e.flow_t0[..., -(-37 // e.scale):, :] = 1e4
+    assert flow_loss(p, b)[0] < 0.01
+
+
+def test_still_cascade_costs_what_the_average_of_the_references_misses():
+    p, b = prediction(1, 32, 32), batch(1, 32, 32)
+    average = sum(b.clip.references) / 2
+    expected = sum((area_down(average, s) - area_down(b.target, s)).abs().mean() for s in (16, 8, 4))
+    torch.testing.assert_close(cascade_loss(p, b), expected)
+
+
+# -- all together ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_part_of_the_prediction_gets_a_finite_gradient(size):
+    p, b = prediction(2, *size, flow=(0.3, -0.2), occ=0.5), batch(2, *size, flow=1.0)
+    b.visible[:, 1] = 0
+    loss, scalars = total_loss(p, b, TrainConfig())
+    loss.backward()
+    leaves = [p.frame, p.coarse, p.flow_t0, p.flow_t1, p.occ_t0, p.occ_t1]
+    leaves += [getattr(e, n) for e in p.cascade for n in ("flow_t0", "flow_t1", "occ_t0", "occ_t1")]
+    for leaf in leaves:
+        assert leaf.grad.isfinite().all() and leaf.grad.any()
+    assert not any(value.requires_grad for value in scalars.values())
+
+
+def test_the_total_is_the_weighted_sum():
+    config = TrainConfig(census=0.3, coarse=0.7, cascade=0.2, flow=0.05)
+    loss, s = total_loss(prediction(2, 32, 32, flow=(1.0, 1.0)), batch(2, 32, 32), config)
+    expected = s["laplacian"] + 0.3 * s["census"] + 0.7 * s["coarse"] + 0.2 * s["cascade"] + 0.05 * (s["flow"] + s["visibility"])
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_weight_of_zero_leaves_a_loss_out():
+    p, b = prediction(1, 32, 32), batch(1, 32, 32)
+    loss, scalars = total_loss(p, b, TrainConfig(census=0, coarse=0, cascade=0, flow=0))
+    assert set(scalars) == {"loss", "laplacian", "psnr"}
+    torch.testing.assert_close(loss, laplacian_loss(p.frame, b.target))
+
+
+def test_coarse_supervision_accepts_sizes_that_four_does_not_divide():
+    p, b = prediction(1, 37, 53), batch(1, 37, 53)
+    assert coarse_loss(p, b.target).isfinite()
+
+
+def test_psnr_of_a_tenth_is_twenty():
+    image = torch.full((2, 3, 8, 8), 0.5)
+    torch.testing.assert_close(psnr(image + 0.1, image), torch.tensor([20.0, 20.0]))
+    assert torch.equal(psnr(image, image), torch.tensor([100.0, 100.0]))
+
+
+@pytest.mark.parametrize("loss", [laplacian_loss, census_loss])
+def test_images_of_two_sizes_are_refused(loss):
+    with pytest.raises(ValueError, match="one shape"):
+        loss(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 8))
