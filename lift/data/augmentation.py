@@ -97,7 +97,7 @@ def random_crop(frames: np.ndarray, size: tuple[int, int], rng: np.random.Genera
 
 
 def centre_crop(frames: np.ndarray, multiple: int = 32) -> np.ndarray:
-    """The middle of (n, h, w, 3) frames whose sides are the largest multiples of `multiple`; a view. Sides smaller than one multiple are kept."""
+    """The middle of (n, h, w, 3) frames, its sides the largest multiples of `multiple`; a view. A side below one multiple is kept."""
     h, w = frames.shape[1:3]
     th, tw = (max(s // multiple * multiple, min(s, multiple)) for s in (h, w))
     y, x = (h - th) // 2, (w - tw) // 2

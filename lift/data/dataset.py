@@ -1,7 +1,7 @@
 """From sequences and scenes to training batches: sample g is a function of the seed and of g alone.
 
-Slot 0 holds the left reference and slot 1 the right one in every sample; the context follows in the order of time and, since its order carries no
-meaning, a clip played backwards needs no other place. Slots that a clip does not fill are zero and masked.
+Slot 0 holds the left reference and slot 1 the right one in every sample; the context follows in the order of time and, since its order
+carries no meaning, a clip played backwards needs no other place. Slots that a clip does not fill are zero and masked.
 """
 import multiprocessing
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from ..config import DataConfig
 from ..errors import LiftError
@@ -53,7 +54,7 @@ def collate(samples: list[Sample]) -> Batch:
     """
     shapes = {tuple(s.frames.shape) for s in samples}
     if len(shapes) > 1:
-        raise ValueError(f"collate: samples of a batch must have one shape (T, 3, H, W), got {sorted(shapes)}; validation runs one clip at a time")
+        raise ValueError(f"collate: samples of a batch must have one shape (T, 3, H, W), got {sorted(shapes)}; validate one clip at a time")
 
     def stack(name):
         return torch.stack([getattr(s, name) for s in samples])
@@ -68,9 +69,9 @@ class ClipDataset(Dataset):
     Everything random in sample g is drawn from default_rng([seed, g]), what a batch shares (its number of input frames) from
     default_rng([seed, 1, g // batch_size]), so the samples of a step do not depend on workers, on devices or on what was loaded before.
 
-    An epoch is `len(dataset)` samples. When training it visits every stretch of 16 frames of every sequence once, in a new order, at a random place
-    in the stretch. For validation (train=False) clips lie evenly over each sequence, the sequences taking turns, in full size (centre-cropped to
-    multiples of 32), with all their context and unaltered; sequences differ in size, so a validation batch holds one clip.
+    An epoch is `len(dataset)` samples. When training it visits every stretch of 16 frames of every sequence once, in a new order, at a
+    random place in the stretch. For validation (train=False) clips lie evenly over each sequence, the sequences taking turns, in full size
+    (centre-cropped to multiples of 32), with all their context and unaltered; sequences differ in size, so a validation batch is one clip.
 
     Args:
         config: see `DataConfig`.
@@ -134,11 +135,12 @@ class ClipDataset(Dataset):
         lefts = places[stride]
         a, b = np.searchsorted(lefts, (start, start + SLOT))
         left = int(lefts[rng.integers(a, b)] if a < b else rng.choice(lefts))
-        window = _window(sequence, self.config, left, stride, int(rng.integers(1, stride)), inputs if nearest else self.config.context_frames)
+        reach = inputs if nearest else self.config.context_frames
+        window = _window(sequence, self.config, left, stride, int(rng.integers(1, stride)), reach)
         window = sampling.drop_context(window, inputs, rng)
+        frames = sequence.read([*_references_first(window.indices, window.left), window.target])
         size = (self.config.crop_height, self.config.crop_width)
-        frames = random_crop(sequence.read([*_references_first(window.indices, window.left), window.target]), augmentation.source(size), rng)
-        frames = augmentation.frames(frames, size)
+        frames = augmentation.frames(random_crop(frames, augmentation.source(size), rng), size)
         return _sample(frames, _references_first(window.times, window.left), window.t, inputs, augmentation.reverse)
 
     def _synthetic(self, g: int, augmentation: Augmentation, inputs: int, nearest: bool = True) -> Sample:
@@ -153,12 +155,13 @@ class ClipDataset(Dataset):
 
     def _synthetic_times(self, rng: np.random.Generator, inputs: int, nearest: bool) -> tuple[list[float], float]:
         """Times like those of real clips: of a long sequence without cuts."""
-        long, middle = 1000, 500
+        reach = inputs if nearest else self.config.context_frames
+        shot, middle = (0, 1000), 500
         if self.config.sampling == "dense":
-            window = sampling.dense(middle, (0, long), inputs if nearest else self.config.context_frames)
+            window = sampling.dense(middle, shot, reach)
         else:
             stride = int(rng.choice(self.config.strides))
-            window = sampling.skip(middle, stride, int(rng.integers(1, stride)), (0, long), inputs if nearest else self.config.context_frames)
+            window = sampling.skip(middle, stride, int(rng.integers(1, stride)), shot, reach)
         window = sampling.drop_context(window, inputs, rng)
         return _references_first(window.times, window.left), window.t
 
@@ -192,9 +195,11 @@ def _open(config: DataConfig, split: str) -> list[Sequence]:
     sequences = [s for s in sequences if _places(s, config)]
     if not sequences:
         need = min(config.strides) + 1 if config.sampling == "skip" else 3
-        raise LiftError(f"{config.data_root}: no sequence of the split {split!r} holds {need} frames in a row without a cut or a repeated frame; "
-                        "add longer sequences or choose smaller strides")
-    return [Preloaded(s) for s in sequences] if config.preload else sequences
+        raise LiftError(f"{config.data_root}: no sequence of the split {split!r} holds {need} frames in a row without a cut or a repeated "
+                        "frame; add longer sequences or choose smaller strides")
+    if config.preload:
+        return [Preloaded(s) for s in tqdm(sequences, desc=f"reading {split} frames", unit="sequence", disable=None)]
+    return sequences
 
 
 def _places(sequence: Sequence, config: DataConfig) -> dict[int, np.ndarray]:
@@ -234,7 +239,8 @@ def _references_first(values, left: int) -> list:
     return [values[left], values[left + 1], *values[:left], *values[left + 2:]]
 
 
-def _sample(frames: np.ndarray, times: list[float], t: float, slots: int, reverse: bool, truth: tuple[np.ndarray, np.ndarray] | None = None) -> Sample:
+def _sample(frames: np.ndarray, times: list[float], t: float, slots: int, reverse: bool,
+            truth: tuple[np.ndarray, np.ndarray] | None = None) -> Sample:
     """Tensors of a sample from uint8 frames (n + 1, H, W, 3), references first and target last, and the n times."""
     times = np.asarray(times, np.float32)
     n, (h, w) = len(times), frames.shape[1:3]
@@ -266,22 +272,30 @@ class _Numbers:
             step += 1
 
 
-def loader(dataset: ClipDataset, batch_size: int, start: int = 0, stop: int | None = None, num_workers: int = 0, rank: int = 0, world: int = 1,
-           pin_memory: bool = False) -> Iterator[Batch]:
+def loader(dataset: ClipDataset, batch_size: int, start: int = 0, stop: int | None = None, num_workers: int = 0, rank: int = 0,
+           world: int = 1, pin_memory: bool = False) -> Iterator[Batch]:
     """Batches of steps start, start + 1, ... stop - 1 (without end when None), in order.
 
-    Step k of device `rank` gets the global samples k B world + rank B, ..., B of them: the same whatever the number of workers and wherever a run
-    was resumed.
+    Step k of device `rank` gets the `batch_size` = B global samples from k B world + rank B on: the same whatever the number of workers and
+    wherever a run was resumed.
 
     Args:
         batch_size: clips per step and device.
         num_workers: processes that load; 0 loads here.
         pin_memory: whether batches go to page-locked memory, for a GPU.
+
+    Raises:
+        LiftError: a sequence cannot be read; also when a worker found it.
     """
     # fork, where there is one: preloaded frames are then shared, not copied.
     context = "fork" if num_workers and "fork" in multiprocessing.get_all_start_methods() else None
-    return iter(DataLoader(dataset, batch_sampler=_Numbers(batch_size, start, stop, rank, world), num_workers=num_workers, collate_fn=collate,
-                           worker_init_fn=_single_threaded, multiprocessing_context=context, pin_memory=pin_memory))
+    numbers = _Numbers(batch_size, start, stop, rank, world)
+    batches = DataLoader(dataset, batch_sampler=numbers, num_workers=num_workers, collate_fn=collate, worker_init_fn=_single_threaded,
+                         multiprocessing_context=context, pin_memory=pin_memory)
+    try:
+        yield from batches
+    except LiftError as error:                           # from a worker it comes wrapped in that worker's traceback
+        raise LiftError(str(error).rsplit("LiftError: ", 1)[-1].strip()) from None
 
 
 def _single_threaded(worker: int) -> None:

@@ -1,7 +1,7 @@
 """Cutting clips from long sequences: which frames are inputs, which is the target, and at what times they lie.
 
-Two ways. `skip`: every s-th frame is an input and the target any frame between the references, as at inference, where the frame to be made does
-not exist. `dense`: sixteen in a row, 0 to 15, target 8, references 7 and 9, the other thirteen as context.
+Two ways. `skip`: every s-th frame is an input and the target any frame between the references, as at inference, where the frame to be
+made does not exist. `dense`: sixteen in a row, 0 to 15, target 8, references 7 and 9, the other thirteen as context.
 """
 from collections.abc import Sequence as Numbers
 from dataclasses import dataclass
@@ -97,7 +97,8 @@ def drop_context(window: Window, frames: int, rng: np.random.Generator) -> Windo
     if len(context) <= frames - 2:
         return window
     kept = sorted([window.left, window.left + 1, *rng.choice(context, frames - 2, replace=False).tolist()])
-    return Window(tuple(window.indices[i] for i in kept), tuple(window.times[i] for i in kept), kept.index(window.left), window.target, window.t)
+    indices, times = (tuple(values[i] for i in kept) for values in (window.indices, window.times))
+    return Window(indices, times, kept.index(window.left), window.target, window.t)
 
 
 # -- where windows may lie ---------------------------------------------------------------------------------------------------
@@ -119,5 +120,5 @@ def skip_lefts(length: int, stride: int, cuts: Numbers[int] = (), duplicates: Nu
 
 
 def dense_firsts(length: int, cuts: Numbers[int] = (), duplicates: Numbers[int] = ()) -> np.ndarray:
-    """First frames of the dense windows whose references and target lie in one shot and are no repeats; negative near the start of a sequence."""
+    """First frames of the dense windows whose references and target lie in one shot and are no repeats; negative near the start."""
     return skip_lefts(length, 2, cuts, duplicates) - BEFORE

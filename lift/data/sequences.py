@@ -1,8 +1,8 @@
 """Sequences of frames behind one protocol, whatever lies on the disk: folders of numbered frames, published layouts, video files."""
 import json
 import re
+import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from ..errors import LiftError
 from .video_sequence import VIDEO_SUFFIXES, VideoSequence
 
 IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp".split())
+END = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}     # what a whole file of this kind ends with
 SPLITS = frozenset(("train", "val", "test"))
 HELD_BACK = 8                                            # without a split, every eighth sequence is for validation
 
@@ -47,18 +48,25 @@ class Sequence(Protocol):
 class FrameFolder:
     """Image files whose names end in a number, in the order of their numbers.
 
+    Args:
+        path: the folder.
+        name: for messages; the folder's own when None.
+        check: read every file's header, to find frames of two sizes before any is used; else that is found when a frame is read.
+
     Raises:
-        LiftError: a number is missing or there twice, or two files are of two sizes (the headers are read).
+        LiftError: a number is missing or there twice, a file is no image, or two files are of two sizes.
     """
     cuts: tuple[int, ...] = ()
     duplicates: tuple[int, ...] = ()
     timestamps = None
 
-    def __init__(self, path: str | Path, name: str | None = None):
+    def __init__(self, path: str | Path, name: str | None = None, check: bool = True):
         self.path = Path(path)
         self.name = name or self.path.name
         self.files = _numbered(self.path)
-        self.size = _read_image(self.files[0]).shape[:2]
+        self.size = image_size(self.files[0])
+        for file in self.files[1:] if check else ():
+            self._check_size(file, image_size(file))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -71,9 +79,13 @@ class FrameFolder:
         """
         frames = [_read_image(self.files[i]) for i in indices]
         for i, frame in zip(indices, frames, strict=True):
-            if frame.shape[:2] != self.size:
-                raise LiftError(_two_sizes(self.files[0], self.size, self.files[i], frame.shape[:2]))
+            self._check_size(self.files[i], frame.shape[:2])
         return np.stack(frames)
+
+    def _check_size(self, file: Path, size: tuple[int, int]) -> None:
+        if size != self.size:
+            raise LiftError(f"frames of two sizes in one sequence: {self.files[0]} is {self.size[1]}x{self.size[0]} and {file} is "
+                            f"{size[1]}x{size[0]} (width x height); make them one size or put them in two folders")
 
 
 def is_frame_folder(path: Path) -> bool:
@@ -102,16 +114,24 @@ def _numbered(folder: Path) -> list[Path]:
     numbers = sorted(files)
     for a, b in zip(numbers, numbers[1:], strict=False):
         if b != a + 1:
-            digits = re.search(r"(\d+)\D*$", files[a].stem)
-            gone = files[a].stem[:digits.start(1)] + str(a + 1).zfill(len(digits.group(1))) + files[a].stem[digits.end(1):] + files[a].suffix
-            raise LiftError(f"{folder}: frame number {a + 1} is missing ({gone}, between {files[a].name} and {files[b].name}); "
+            raise LiftError(f"{folder}: frame number {a + 1} is missing between {files[a].name} and {files[b].name}; "
                             "add it, or split the folder there")
     return [files[n] for n in numbers]
 
 
-def _two_sizes(first: Path, size: tuple[int, int], other: Path, other_size: tuple[int, int]) -> str:
-    return (f"frames of two sizes in one sequence: {first} is {size[1]}x{size[0]} and {other} is {other_size[1]}x{other_size[0]}; "
-            "make them one size or put them in two folders")
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) of an image file in pixels; PNG and JPEG are not decoded for it."""
+    with open(path, "rb") as file:
+        head = file.read(24)
+        if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:
+            return struct.unpack(">II", head[16:])[::-1]
+        if head[:2] == b"\xff\xd8":
+            file.seek(2)
+            while len(segment := file.read(9)) == 9 and segment[0] == 0xFF:
+                if 0xC0 <= segment[1] <= 0xCF and segment[1] not in (0xC4, 0xC8, 0xCC):    # start of frame
+                    return struct.unpack(">HH", segment[5:])
+                file.seek(int.from_bytes(segment[2:4], "big") - 7, 1)
+    return _read_image(path).shape[:2]
 
 
 def _read_image(path: Path) -> np.ndarray:
@@ -120,8 +140,8 @@ def _read_image(path: Path) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise LiftError(f"{path} cannot be read ({error.strerror})") from None
-    whole = b"IEND" in data[-32:] if path.suffix.lower() == ".png" else True    # OpenCV fills the rest of a truncated PNG with grey
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if whole and data else None
+    whole = END.get(path.suffix.lower(), b"") in data    # OpenCV fills the rest of a truncated file with grey
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if whole and data else None
     if image is None:
         raise LiftError(f"{path} is truncated or is not an image; write it again, or leave its sequence out")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -187,22 +207,16 @@ class Preloaded:
 
 # -- what lies under a root ------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True)
-class _Found:
-    """What a root holds, before anything is opened: sources in a fixed order, and the name of the split they belong to."""
-    sources: tuple[tuple[Path, tuple[int, ...], tuple[int, ...]], ...]
-
-
 def open_sequences(root: str | Path, split: str | None = None, cover: int = 0, held_back: str = "val") -> list[Sequence]:
     """All sequences under `root`, in a fixed order.
 
-    Accepted: sequences/<split>/<name>/im00.png .., <split>/<a>/<b>/0000.png .. (X-TRAIN), a folder of numbered frames, folders of such folders,
-    video files, and a manifest.json {"clips": [{"file", "split", "cuts", "duplicate_frames"}]} beside its files.
+    Accepted: sequences/<split>/<name>/im00.png .., <split>/<a>/<b>/0000.png .. (X-TRAIN), a folder of numbered frames, folders of such
+    folders, video files, and a manifest.json {"clips": [{"file", "split", "cuts", "duplicate_frames"}]} beside its files.
 
     Args:
         root: a folder, or one video file.
-        split: which part; all of it when None. Where `root` has no split of the name `held_back`, every eighth sequence belongs to that split
-            (at least one of two; of a single one its last eighth) and the others to every other split.
+        split: which part; all of it when None. Where `root` has no split of the name `held_back`, every eighth sequence belongs to that
+            split (at least one of two; of a single one its last eighth) and the others to every other split.
         cover: area-resize frames so that their short side is at most this many pixels; 0 keeps their size.
         held_back: the name of the split for validation.
 
@@ -250,12 +264,13 @@ def _from_folders(root: Path, split: str | None, held_back: str) -> list[Sequenc
     splits = {p.name for p in base.iterdir() if p.is_dir() and p.name in SPLITS | {split, held_back}}
     if split is not None and held_back in splits:
         _check_split(base, split, splits)
-        return _collect(base / split, base)
+        return _collect(base / split, base, check=False)
     if split in splits - {"train"}:
-        return _collect(base / split, base)
+        return _collect(base / split, base, check=False)
     if split is None:
         return _collect(base, base)
-    return _hold_back(_collect(base / "train" if "train" in splits else base, base), split, held_back)
+    pool = _collect(base / "train", base, check=False) if "train" in splits else _collect(base, base)
+    return _hold_back(pool, split, held_back)
 
 
 def _check_split(place: Path, split: str, splits: Iterable[str]) -> None:
@@ -263,16 +278,16 @@ def _check_split(place: Path, split: str, splits: Iterable[str]) -> None:
         raise LiftError(f"{place} has no split {split!r}; it has {', '.join(sorted(splits))}")
 
 
-def _collect(folder: Path, base: Path) -> list[Sequence]:
-    """Every frame folder and video file at or below `folder`, sorted by path."""
+def _collect(folder: Path, base: Path, check: bool = True) -> list[Sequence]:
+    """Every frame folder and video file at or below `folder`, sorted by path; headers go unchecked in large published sets."""
     if is_frame_folder(folder):
-        return [FrameFolder(folder, _relative(folder, base))]
+        return [FrameFolder(folder, _relative(folder, base), check)]
     sequences: list[Sequence] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            sequences += _collect(path, base)
+            sequences += _collect(path, base, check)
         elif path.suffix.lower() in VIDEO_SUFFIXES:
             sequences.append(_open(path, _relative(path, base)))
     return sequences
@@ -303,7 +318,8 @@ def _hold_back(sequences: list[Sequence], split: str | None, held_back: str) -> 
         only = sequences[0]
         edge = len(only) - max(3, len(only) // HELD_BACK)
         if edge < 3:
-            raise LiftError(f"{only.name} is the only sequence and too short ({len(only)} frames) to hold some back for validation; add sequences")
+            raise LiftError(f"{only.name} is the only sequence and its {len(only)} frames are too few to hold some back for validation; "
+                            "add sequences")
         return [Part(only, edge, len(only)) if split == held_back else Part(only, 0, edge)]
     chosen = set(range(HELD_BACK - 1, len(sequences), HELD_BACK)) or {len(sequences) - 1}
     return [s for i, s in enumerate(sequences) if (i in chosen) == (split == held_back)]

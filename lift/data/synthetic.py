@@ -1,11 +1,12 @@
 """Synthetic motion: textured layers that move, turn, grow and hide each other along smooth, non-linear paths.
 
-A scene is a background and a few opaque layers, each a picture with an outline and a path. A camera moves them all. It is rendered at any
-time, and because every layer moves as a similarity the true flow from a target to the references, and what of it is visible there, are exact.
+A scene is a background and a few opaque layers, each a picture with an outline and a path. A camera moves them all. It is rendered at
+any time, and because every layer moves as a similarity the true flow from a target to the references, and what of it is visible there,
+are exact.
 
 Times are those of a clip (references at 0 and 1), coordinates are pixels with centres at whole numbers.
 """
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -25,8 +26,8 @@ OPAQUE = 127                                             # a layer owns a pixel 
 class Path:
     """Where a picture is at each time: its middle, its angle and its size.
 
-    With u = t - 0.5, the middle is at `centre + velocity u + acceleration u^2 / 2 + sway (sin(rate u + phase) - sin(phase))`, the angle and the
-    logarithm of the size follow the same sine, so the path is smooth and not linear.
+    With u = t - 0.5, the middle is at `centre + velocity u + acceleration u^2 / 2 + sway (sin(rate u + phase) - sin(phase))`; the angle and
+    the logarithm of the size follow the same sine, so the path is smooth and not linear.
 
     Attributes:
         centre: (x, y) at time 0.5, pixels.
@@ -65,7 +66,7 @@ class Path:
 
 
 def speed(rng: np.random.Generator, size: tuple[int, int]) -> float:
-    """Pixels of motion from reference to reference: mostly 0 to 8, with a tail to about 60 on a crop of 224 pixels (in proportion on others)."""
+    """Pixels of motion from reference to reference: mostly 0 to 8, with a tail to 60 on a crop of 224 pixels (in proportion on others)."""
     return min(3.5 * np.exp(rng.normal(0, 1.0)), 60 * min(size) / 224)
 
 
@@ -75,8 +76,9 @@ def draw_path(rng: np.random.Generator, centre: tuple[float, float], magnitude: 
     bend, lean = magnitude * rng.uniform(0, 0.25), magnitude * rng.uniform(0, 0.8)
     rate = rng.uniform(0.2, 1.4)
     turning, growing = rng.random(2) < (0.5, 0.35)
-    return Path(centre, _polar(magnitude, directions[0]), _polar(bend, directions[1]), _polar(lean, directions[2]), rate, rng.uniform(0, 6.28),
-                angle=rng.uniform(-0.5, 0.5), spin=rng.normal(0, 0.05) * turning, swing=rng.normal(0, 0.04) * turning,
+    return Path(centre, _polar(magnitude, directions[0]), _polar(bend, directions[1]), _polar(lean, directions[2]), rate,
+                phase=rng.uniform(0, 2 * np.pi), angle=rng.uniform(-0.5, 0.5),
+                spin=rng.normal(0, 0.05) * turning, swing=rng.normal(0, 0.04) * turning,
                 growth=rng.normal(0, 0.03) * growing, pulse=rng.normal(0, 0.02) * growing)
 
 
@@ -91,8 +93,8 @@ class Layer:
     """A picture on a path.
 
     Attributes:
-        picture: (h, w, 3) uint8 RGB for a background, which is mirrored on without end; (h, w, 4) for a layer: RGB already multiplied by the
-            coverage, then the coverage.
+        picture: (h, w, 3) uint8 RGB for a background, which is mirrored on without end; (h, w, 4) for a layer: RGB already multiplied by
+            the coverage, then the coverage.
         path: where its middle goes.
         follows: whether the camera's motion moves it (a caption on the glass does not follow).
     """
@@ -120,7 +122,7 @@ class _View:
     """A frame as rendered and, at each pixel, which layer owns it (0: background)."""
     image: np.ndarray
     owner: np.ndarray
-    matrices: list[np.ndarray] = field(default_factory=list)
+    matrices: list[np.ndarray]
 
 
 class SyntheticScene:
@@ -143,7 +145,7 @@ class SyntheticScene:
     def of(cls, layers: list[Layer], size: tuple[int, int], camera: Path | None = None) -> "SyntheticScene":
         """The scene of these layers, background first, without change of brightness and without noise."""
         scene = cls.__new__(cls)
-        scene._setup(size, layers, camera or Path((0.0, 0.0)), 0.0, 0.0)
+        scene._setup(size, layers, camera, 0.0, 0.0)
         return scene
 
     def _setup(self, size, layers, camera, gain, grain):
@@ -163,7 +165,7 @@ class SyntheticScene:
 
     def _paint(self, t: float) -> _View:
         h, w = self.size
-        camera = self.camera.matrix(t, ((w - 1) / 2, (h - 1) / 2)) if self.camera.centre != (0.0, 0.0) else np.eye(3)
+        camera = np.eye(3) if self.camera is None else self.camera.matrix(t, ((w - 1) / 2, (h - 1) / 2))
         matrices = [layer.matrix(t, camera) for layer in self.layers]
         image = cv2.warpAffine(self.layers[0].picture, matrices[0][:2], (w, h), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         owner = np.zeros((h, w), np.uint8)
@@ -257,13 +259,11 @@ def _grain(t: float, size: tuple[int, int], sigma: float) -> np.ndarray:
 
 # -- what a random scene holds ---------------------------------------------------------------------------------------------
 
-def _draw_camera(rng: np.random.Generator, size: tuple[int, int]) -> Path:
-    middle = ((size[1] - 1) / 2, (size[0] - 1) / 2)
+def _draw_camera(rng: np.random.Generator, size: tuple[int, int]) -> Path | None:
     if rng.random() < 0.3:
-        return Path(middle)                              # a tripod: only the layers move
-    path = draw_path(rng, middle, 0.7 * speed(rng, size))
-    return Path(middle, path.velocity, path.acceleration, path.sway, path.rate, path.phase,
-                spin=0.3 * path.spin, swing=0.3 * path.swing, growth=0.5 * path.growth, pulse=0.5 * path.pulse)
+        return None                                      # a tripod: only the layers move
+    path = draw_path(rng, ((size[1] - 1) / 2, (size[0] - 1) / 2), 0.7 * speed(rng, size))
+    return replace(path, angle=0.0, spin=0.3 * path.spin, swing=0.3 * path.swing, growth=0.5 * path.growth, pulse=0.5 * path.pulse)
 
 
 def _draw_layers(rng: np.random.Generator, size: tuple[int, int], textures: "list[Sequence] | None") -> list[Layer]:
@@ -301,11 +301,10 @@ def _draw_background(rng: np.random.Generator, size: tuple[int, int], frames: li
     centre = ((w - 1) / 2 + rng.uniform(-1, 1) * spread[0], (h - 1) / 2 + rng.uniform(-1, 1) * spread[1])
     still = rng.random() < 0.4
     path = draw_path(rng, centre, 0.0 if still else 0.5 * speed(rng, size))
-    grown = np.exp(rng.uniform(-0.15, 0.35))
-    if still:
-        return Layer(picture, Path(centre, angle=path.angle * 0.5 * rng.integers(2), size=grown))
-    return Layer(picture, Path(centre, path.velocity, path.acceleration, path.sway, path.rate, path.phase, angle=path.angle * 0.5 * rng.integers(2),
-                               spin=0.2 * path.spin, swing=0.2 * path.swing, size=grown, growth=0.3 * path.growth, pulse=0.3 * path.pulse))
+    path = replace(path, angle=0.5 * path.angle * rng.integers(2), size=np.exp(rng.uniform(-0.15, 0.35)))
+    turning = 0.0 if still else 0.3                      # large surfaces turn and grow less than small things
+    return Layer(picture, replace(path, spin=turning * path.spin, swing=turning * path.swing, growth=turning * path.growth,
+                                  pulse=turning * path.pulse))
 
 
 def _surface(rng: np.random.Generator, height: int, width: int, frames: list[np.ndarray]) -> np.ndarray:

@@ -20,9 +20,9 @@ def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def _colours(rng: np.random.Generator, n: int) -> np.ndarray:
     """n colours around one base, (n, 3) in [0, 255]: from almost equal to opposite, so that contrast varies as in real pictures."""
-    contrast = np.exp(rng.uniform(np.log(8), np.log(160)))
-    spread = rng.uniform(-1, 1, (n, 3)) * np.array([1, 1, 1]) * rng.uniform(0.2, 1) + rng.uniform(-1, 1, (n, 1))
-    return np.clip(rng.uniform(20, 235, 3) + contrast * spread, 0, 255)
+    contrast = np.exp(rng.uniform(np.log(12), np.log(200)))
+    spread = rng.uniform(-1, 1, (n, 3)) * rng.uniform(0.2, 1) + np.linspace(-1, 1, n)[:, None]
+    return np.clip(rng.uniform(40, 215) + rng.normal(0, 35, 3) + contrast * spread / 2, 0, 255)
 
 
 def _noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -37,8 +37,8 @@ def _rough(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _octaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    cell = float(np.exp(rng.uniform(np.log(12), np.log(64))))
-    weight, fall = 85.0, rng.uniform(0.45, 0.85)
+    cell = float(np.exp(rng.uniform(np.log(8), np.log(64))))
+    weight, fall = 110.0, rng.uniform(0.5, 0.9)
     total = np.full((height, width), 128, np.float32)
     for _ in range(4):
         shape = (int(height / cell) + 3, int(width / cell) + 3)
@@ -104,7 +104,8 @@ def _marks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         for x, y in rng.integers(0, (width, height), (int(1 + area * rng.uniform(2, 10)), 2)).tolist():
             if kind == 0:
                 text = "".join(chr(c) for c in rng.integers(48, 91, 4))
-                cv2.putText(image, text, (x - 20, y), int(rng.integers(8)), rng.uniform(0.4, 1.2), ink, int(rng.integers(1, 3)), cv2.LINE_AA)
+                font, scale, thick = int(rng.integers(8)), rng.uniform(0.4, 1.2), int(rng.integers(1, 3))
+                cv2.putText(image, text, (x - 20, y), font, scale, ink, thick, cv2.LINE_AA)
             elif kind == 1:
                 dx, dy = rng.integers(-40, 41, 2).tolist()
                 cv2.line(image, (x, y), (x + dx, y + dy), ink, int(rng.integers(1, 4)), cv2.LINE_AA)
@@ -193,5 +194,6 @@ def caption(rng: np.random.Generator, width: int) -> np.ndarray:
     scale = rng.uniform(0.35, 0.9)
     text = "".join(chr(c) for c in rng.integers(48, 91, int(max(2, width * rng.uniform(0.3, 1) / (20 * scale)))))
     mask = np.zeros((int(40 * scale) + 8, width), np.uint8)
-    cv2.putText(mask, text, (4, mask.shape[0] - int(12 * scale) - 4), int(rng.integers(5)), scale, 255, int(rng.integers(1, 3)), cv2.LINE_AA)
+    foot = (4, mask.shape[0] - int(12 * scale) - 4)
+    cv2.putText(mask, text, foot, int(rng.integers(5)), scale, 255, int(rng.integers(1, 3)), cv2.LINE_AA)
     return _clear_border(mask)

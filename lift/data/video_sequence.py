@@ -1,4 +1,6 @@
 """Random access to the frames of a video file, by seeking to the keyframe before and decoding onwards."""
+import bisect
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -13,7 +15,7 @@ def _av():
     try:
         import av
     except ImportError:
-        raise LiftError("reading a video file needs PyAV, which is not installed: run `pip install av`, or give a folder of frames") from None
+        raise LiftError("reading a video needs PyAV, which is not installed: run `pip install av`, or give a folder of frames") from None
     return av
 
 
@@ -32,30 +34,40 @@ class VideoSequence:
         self.path = Path(path)
         self.name = self.path.stem
         self.cuts, self.duplicates = tuple(cuts), tuple(duplicates)
+        pts, keys, promised = self._scan()
+        if len(pts) < 0.9 * promised:                    # an edit list may hide a few frames, not many
+            raise LiftError(f"{self.path} is truncated: it announces {promised} frames and holds {len(pts)}; copy it again or leave it out")
+        self._length = len(pts)
+        if None in pts or len(set(pts)) < len(pts):      # no presentation times in the container: frames are counted from the start
+            self._pts, self._number, self._keyframes = None, None, [0]
+        else:
+            self._pts = sorted(pts)
+            self._number = {p: i for i, p in enumerate(self._pts)}
+            self._keyframes = sorted({0, *(self._number[k] for k in keys)})
+        self._forget()
+
+    def _scan(self) -> tuple[list[int | None], list[int], int]:
+        """Presentation times of all frames and of the keyframes, and the number of frames that the header announces; nothing is decoded."""
         av = _av()
+        pts, keys, damaged = [], [], False
         try:
             with av.open(str(self.path)) as container:
                 if not container.streams.video:
                     raise LiftError(f"{self.path} holds no video stream; give a video file or a folder of numbered frames")
                 stream = container.streams.video[0]
-                self.size = (stream.height, stream.width)
-                self._unit = float(stream.time_base or 1)
-                pts, damaged, promised = [], False, stream.frames
-                for packet in container.demux(stream):   # packets only, nothing is decoded
+                self.size, self._unit, promised = (stream.height, stream.width), float(stream.time_base or 1), stream.frames
+                for packet in container.demux(stream):
                     damaged |= packet.is_corrupt
                     if packet.size and not packet.is_discard:
                         pts.append(packet.pts)
+                        if packet.is_keyframe:
+                            keys.append(packet.pts)
         except (av.FFmpegError, OSError) as error:
-            raise LiftError(f"{self.path} cannot be read as a video ({_words(error)}); it may be truncated or of a kind that FFmpeg does not know") from None
+            raise LiftError(f"{self.path} cannot be read as a video ({_words(error)}); it may be truncated, or no video at all") from None
         if damaged or not pts or not all(self.size):
             held = "is truncated or damaged" if damaged else "holds no video frame"
             raise LiftError(f"{self.path} {held}; copy or download it again, or leave it out")
-        if len(pts) < 0.9 * promised:                    # an edit list may hide a few frames, not many
-            raise LiftError(f"{self.path} is truncated: it announces {promised} frames and holds {len(pts)}; copy or download it again, or leave it out")
-        # Some containers carry no presentation times; their frames are then found by counting from the start.
-        self._pts = None if None in pts or len(set(pts)) < len(pts) else sorted(pts)
-        self._length = len(pts)
-        self._open = None
+        return pts, keys, promised
 
     def __len__(self) -> int:
         return self._length
@@ -78,70 +90,77 @@ class VideoSequence:
             IndexError: a number is outside 0..len - 1.
             LiftError: a frame cannot be decoded.
         """
-        wanted = sorted(set(indices))
-        if wanted and not 0 <= wanted[0] <= wanted[-1] < len(self):
+        if indices and not 0 <= min(indices) <= max(indices) < len(self):
             raise IndexError(f"{self.name}: frames must be in 0..{len(self) - 1}, got {list(indices)}")
         found: dict[int, np.ndarray] = {}
-        try:
-            for number, frame in self._decode(wanted):
-                found[number] = frame.to_ndarray(format="rgb24")
-        except (_av().FFmpegError, OSError) as error:
-            raise LiftError(f"{self.path} cannot be decoded ({_words(error)}); it may be truncated or damaged") from None
-        missing = [i for i in wanted if i not in found]
-        if missing:
-            raise LiftError(f"{self.path}: frame {missing[0]} of {len(self)} cannot be decoded; the file may be truncated or damaged")
+        for i in sorted(set(indices)):                   # forwards, so that frames of one group of pictures are decoded once
+            try:
+                frame = self._frame(i)
+            except (_av().FFmpegError, OSError) as error:
+                self.close()
+                raise LiftError(f"{self.path} cannot be decoded at frame {i} ({_words(error)}); it may be truncated or damaged") from None
+            if frame is None:
+                self.close()
+                raise LiftError(f"{self.path}: frame {i} of {len(self)} cannot be decoded; the file may be truncated or damaged")
+            found[i] = frame.to_ndarray(format="rgb24")
         return np.stack([found[i] for i in indices])
 
-    def _decode(self, wanted: list[int]):
-        """Yield (number, frame) of the wanted numbers, sorted."""
-        container, stream = self._container()
-        if self._pts is None:
-            container.seek(0, stream=stream)
-            needed, last = set(wanted), wanted[-1]
-            for number, frame in enumerate(container.decode(stream)):
-                if number in needed:
-                    yield number, frame
-                if number >= last:
-                    return
-            return
-        number_of = {self._pts[i]: i for i in wanted}
-        ahead = list(wanted)
-        while ahead:
-            run = [ahead.pop(0)]
-            while ahead and ahead[0] - run[-1] <= 48:    # decoding on is cheaper than another seek
-                run.append(ahead.pop(0))
-            first, last = self._pts[run[0]], self._pts[run[-1]]
-            for start in (first, self._pts[0]):          # an index may lead past the frame asked for: then from the beginning
-                container.seek(start, stream=stream, backward=True)
-                late = False
-                for k, frame in enumerate(container.decode(stream)):
-                    if frame.pts is None:
-                        continue
-                    late = k == 0 and frame.pts > first
-                    if late:
-                        break
-                    if frame.pts in number_of:
-                        yield number_of[frame.pts], frame
-                    if frame.pts >= last:
-                        break
-                if not late:
-                    break
+    # -- decoding: `_position` is the number of the frame decoded last
 
-    def _container(self):
-        # A worker that was forked must not share the parent's file position.
-        if self._open is None or self._open[0] != os.getpid():
-            container = _av().open(str(self.path))
-            self._open = (os.getpid(), container, container.streams.video[0])
-        return self._open[1:]
+    def _frame(self, i: int):
+        """Frame i, or None where the decoder passes it by."""
+        self._reopen()
+        going_on = self._position < i and self._keyframe_before(i) <= self._position + 1
+        if not going_on:
+            self._seek(i)
+        frame = self._advance(i)
+        if frame is None and not going_on:               # an index may lead past the frame asked for: then from the beginning
+            self._seek(0)
+            frame = self._advance(i)
+        return frame
+
+    def _advance(self, i: int):
+        for frame in self._frames:
+            number = self._position + 1 if self._number is None else self._number.get(frame.pts)
+            if number is None:
+                continue
+            self._position = number
+            if number >= i:
+                return frame if number == i else None
+        self._position = len(self)                       # at the end: the next read seeks
+        return None
+
+    def _seek(self, i: int) -> None:
+        start = 0 if self._number is None else self._pts[i]
+        self._container.seek(start, stream=self._stream, backward=True)
+        self._frames = self._container.decode(self._stream)
+        self._position = -1
+
+    def _keyframe_before(self, i: int) -> int:
+        return self._keyframes[max(0, bisect.bisect_right(self._keyframes, i) - 1)]
+
+    def _reopen(self) -> None:
+        if self._process == os.getpid():                 # a worker that was forked must not share the file position of its parent
+            return
+        self._container = _av().open(str(self.path))
+        self._stream = self._container.streams.video[0]
+        if multiprocessing.parent_process() is None:     # worker processes are the parallelism where there are any
+            self._stream.thread_type = "AUTO"
+        self._process = os.getpid()
+        self._frames, self._position = self._container.decode(self._stream), -1
 
     def close(self) -> None:
         """Close the file; the next read opens it again."""
-        if self._open is not None and self._open[0] == os.getpid():
-            self._open[1].close()
-        self._open = None
+        if self._process == os.getpid():
+            self._container.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = self._container = self._stream = self._frames = None
+        self._position = -1
 
     def __getstate__(self):
-        return {**self.__dict__, "_open": None}
+        return {**self.__dict__, "_process": None, "_container": None, "_stream": None, "_frames": None, "_position": -1}
 
 
 def _words(error: Exception) -> str:
