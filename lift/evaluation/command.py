@@ -1,21 +1,18 @@
 """`lift evaluate`: score weights, and the baselines, on the real clips of a folder."""
-import hashlib
 import json
-import platform
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
-from .. import __version__
 from ..errors import LiftError
 from ..files import atomic
 from ..flags import Parser
 from . import small
 from .baselines import METHODS
+from .checkpoint import load, provenance
 from .report import differences, table, with_recorded
 
 PROTOCOLS = {"small": small.score}
@@ -39,16 +36,6 @@ def main(argv: list[str]) -> int | None:
             part.write_text(json.dumps(result, indent=1) + "\n")
         print(f"written: {args.output}")
     return None
-
-
-def provenance(checkpoint: str | Path | None) -> dict:
-    """What made the numbers: versions, machine, and the weights with their SHA-256."""
-    packages = {name: _version(name) for name in ("torch", "numpy", "opencv-python-headless", "av")}
-    made_by = {"lift": __version__, "python": platform.python_version(), "machine": platform.machine(), **packages}
-    if checkpoint is None:
-        return {"versions": made_by}
-    digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
-    return {"versions": made_by, "weights": {"file": Path(checkpoint).name, "sha256": digest}}
 
 
 def _parser() -> Parser:
@@ -97,22 +84,11 @@ def _candidates(args) -> dict[str, small.Candidate]:
     candidates = {}
     for method in methods:
         if method == "lift":
-            model = _model(args)
+            model = load(args.checkpoint, args.kernels, args.device)
             candidates |= {f"lift_{n}": small.model_candidate(model, n) for n in args.context}
         else:
             candidates[method] = small.pair_candidate(METHODS[method])
     return candidates
-
-
-def _model(args) -> torch.nn.Module:
-    from ..model.weights import load_weights
-
-    model, _ = load_weights(args.checkpoint, kernels=args.kernels)
-    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise LiftError(f"--device {args.device} cannot be used ({str(error).splitlines()[0]}); try --device cpu") from None
 
 
 def _recorded(root: str) -> dict | None:
@@ -130,10 +106,3 @@ def _bar(clips: list[small.RealClip]) -> Iterable[small.RealClip]:
     from tqdm import tqdm
 
     return tqdm(clips, unit="clip", disable=None, leave=False)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
