@@ -27,7 +27,8 @@ def installed(tmp_path_factory) -> Path:
 def test_every_module_is_installed(installed):
     folders = {"lift": ROOT / "lift", "lift/kernels": ROOT / "kernels"}
     modules = {f"{package}/{name}" for package, folder in folders.items() for name in files(folder, "**/*.py")}
-    assert files(installed, "**/*.py") == modules, "a folder without __init__.py is left out"
+    assert sorted(modules - files(installed, "**/*.py")) == [], "not installed: does each folder have an __init__.py?"
+    assert files(installed, "**/*.py") <= modules
     assert {"lift/config.py", "lift/kernels/__init__.py"} <= modules
 
 
