@@ -82,8 +82,8 @@ def write(folder: Path, model: nn.Module, ema: nn.Module, state: dict[str, Any],
         _put(part / "state.pt", content.getvalue())
         manifest = {"step": step, "config": to_dict(config), "crc32": {name: zlib.crc32((part / name).read_bytes()) for name in FILES}}
         _put(part / "manifest.json", json.dumps(manifest, indent=1).encode())
-        if final.exists():                              # of the same step: the former is the same or, after a resume by name, given up
-            shutil.rmtree(final)
+        if final.exists():                              # of the same step: given up by a resume from an earlier one
+            final.rename(final.with_name(final.name + ".former.part"))
         part.rename(final)
         _put(folder / "latest", final.name.encode())
     except OSError as error:
@@ -92,6 +92,7 @@ def write(folder: Path, model: nn.Module, ema: nn.Module, state: dict[str, Any],
         kept = f"the checkpoint {former} is kept" if former else "no earlier checkpoint exists"
         raise LiftError(f"cannot write the checkpoint {final} ({error.strerror or error}): {kept}; make room or repair the disk, "
                         "then start the same command again") from None
+    shutil.rmtree(final.with_name(final.name + ".former.part"), ignore_errors=True)
     before = [path for path in complete(folder) if path.name < final.name]
     for path in complete(folder):
         if path not in (final, *before[-1:]):
