@@ -163,10 +163,10 @@ class Resized:
         return len(self.sequence)
 
     def read(self, indices: list[int]) -> np.ndarray:
-        frames = self.sequence.read(indices)
-        if frames.shape[1:3] == self.size:
-            return frames
-        return np.stack([cv2.resize(f, self.size[::-1], interpolation=cv2.INTER_AREA) for f in frames])
+        frames = np.empty((len(indices), *self.size, 3), np.uint8)
+        for k in np.argsort(indices, kind="stable"):     # forwards, one by one: full-size frames are never held together
+            cv2.resize(self.sequence.read([indices[k]])[0], self.size[::-1], frames[k], interpolation=cv2.INTER_AREA)
+        return frames
 
 
 class Part:
