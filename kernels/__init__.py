@@ -1,4 +1,4 @@
-"""The operations of interpolation, each with its definition in plain PyTorch and the kernels that serve it faster: four functions, one flag.
+"""The operations of interpolation: four functions, their definitions in plain PyTorch, the kernels that serve them, one flag.
 
 Knows nothing of the model; depends on torch alone (and Triton, where a kernel needs it).
 """

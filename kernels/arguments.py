@@ -17,7 +17,8 @@ def check_image(operation: str, name: str, value) -> None:
         raise ValueError(f"{operation}: {name} must be (B, C, H, W), got {tuple(value.shape)}")
 
 
-def check_same(operation: str, name: str, value, other_name: str, other: torch.Tensor, shape: tuple, dtype: torch.dtype | None = None) -> None:
+def check_same(operation: str, name: str, value, other_name: str, other: torch.Tensor, shape: tuple,
+               dtype: torch.dtype | None = None) -> None:
     """Raise where `value` is not a floating tensor of this shape (and dtype) on the device of `other`."""
     check_tensor(operation, name, value)
     if tuple(value.shape) != tuple(shape):

@@ -120,8 +120,8 @@ def _eligible(operation: str, chosen: str) -> tuple[Implementation, ...]:
         return tuple([i for i in implementations if i.fused])
     named = tuple([i for i in implementations if i.name == chosen])
     if not named:
-        names = ", ".join([i.name for i in implementations if i.name != "reference"])
-        raise ValueError(f"{operation}: backend must be one of {', '.join(FLAGS)}" + (f" or {names}" if names else "") + f", got {chosen!r}")
+        names = FLAGS + tuple([i.name for i in implementations if i.name not in FLAGS])
+        raise ValueError(f"{operation}: backend must be one of {', '.join(names)}, got {chosen!r}")
     return named
 
 
