@@ -28,8 +28,9 @@ class GlobalMotion(nn.Module):
         self.radius, self.backend = config.radius16, backend
         n = (2 * config.radius16 + 1) ** 2
         self.match = nn.Conv2d(config.c16, config.match, 1)
-        self.sharpness = nn.Parameter(torch.tensor(10.0))
         self.register_buffer("moves", displacements(config.radius16), persistent=False)
+        self.sharpness = nn.Parameter(torch.tensor(10.0))
+        self.prior = nn.Parameter(-0.5 * self.moves.norm(dim=1))                        # of equal matches the shorter motion is likelier
         self.read = nn.Sequential(conv(n + 2 * config.c16 + config.context + 3, config.hidden16, 1), nn.LeakyReLU(0.1),
                                   conv(config.hidden16, config.hidden16), nn.LeakyReLU(0.1), ResidualBlock(config.hidden16))
         self.head = zero_conv(config.hidden16, 6)
@@ -43,7 +44,7 @@ class GlobalMotion(nn.Module):
         b, m, h, w = correlation.shape
         shift = (-t.float().view(-1, 1, 1) * self.moves).reshape(b * m, 2, 1, 1).expand(-1, -1, h, w)
         seen = kernels.warp(correlation.reshape(b * m, 1, h, w), shift, backend=self.backend).view(b, m, h, w)
-        weight = (self.sharpness * seen).softmax(1)
+        weight = (self.sharpness * seen + self.prior.view(1, m, 1, 1)).softmax(1)
         motion = torch.einsum("bmhw,mc->bchw", weight, self.moves)
         at = plane(t, motion)
         hidden = self.read(torch.cat((seen, left, right, context, motion / self.radius, at), 1))

@@ -1,0 +1,186 @@
+"""The whole model: what it promises whatever its weights."""
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from lift.config import PRESETS, tiny
+from lift.data.clip import Clip
+from lift.model.lift import LIFT, create_lift_model
+from lift.model.prediction import FlowEstimate
+
+SMALL = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=16, match=8, radius16=2, radius8=1, radius4=1, hidden16=16, hidden8=16,
+                hidden4=16, refine=8, flow_blocks=1)
+LIMITS = {"base": (15e6, 20e6), "small": (3e6, 6e6), "tiny": (0.3e6, 1.5e6)}
+
+
+def wake(model):
+    """Give the corrections that start at zero something to say, as training would."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@pytest.fixture
+def model():
+    return wake(LIFT(SMALL)).eval()
+
+
+def clip(frames=5, left=1, size=(32, 48), batch=2):
+    times = (torch.arange(frames) - left).float().expand(batch, -1).clone()
+    return Clip(torch.rand(batch, frames, 3, *size), times, torch.ones(batch, frames, dtype=torch.bool), left)
+
+
+def tensors(prediction):
+    for f in fields(prediction):
+        value = getattr(prediction, f.name)
+        if f.name == "cascade":
+            for estimate in value:
+                yield from ((f"{f.name}.{g.name}", getattr(estimate, g.name)) for g in fields(FlowEstimate) if g.name != "scale")
+        else:
+            yield f.name, value
+
+
+def half(batch=2):
+    return torch.full((batch,), 0.5)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_have_the_promised_size(preset):
+    low, high = LIMITS[preset]
+    count = create_lift_model(preset).count_parameters()
+    assert low <= count["total"] <= high
+    assert count["total"] == sum(n for name, n in count.items() if name not in ("total", "trainable"))
+
+
+@pytest.mark.parametrize("size", [(32, 48), (37, 50), (16, 16), (1, 70)])
+@torch.no_grad()
+def test_any_size_goes_in_and_comes_out(model, size):
+    prediction = model(clip(size=size), half())
+    small = tuple(-(-n // 4) for n in size)
+    assert prediction.frame.shape == (2, 3, *size) and prediction.coarse.shape == (2, 3, *small)
+    assert prediction.flow_t0.shape == prediction.flow_t1.shape == (2, 2, *small)
+    assert prediction.occ_t0.shape == prediction.occ_t1.shape == (2, 1, *small)
+    assert all(x.isfinite().all() for _, x in tensors(prediction))
+
+
+@pytest.mark.parametrize("content", [1.0, float("nan"), float("inf")])
+@torch.no_grad()
+def test_masked_frames_change_nothing(model, content):
+    a = clip()
+    a.mask[:, 0] = a.mask[1, 4] = False
+    b = replace(a, frames=torch.where(a.mask[..., None, None, None], a.frames, content))
+    for (name, x), (_, y) in zip(tensors(model(a, half())), tensors(model(b, half())), strict=True):
+        assert torch.equal(x, y), name
+
+
+@torch.no_grad()
+def test_a_masked_frame_is_an_absent_one(model):
+    a = clip()
+    a.mask[:, 4] = False
+    b = Clip(a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left)
+    torch.testing.assert_close(model(a, half()).frame, model(b, half()).frame)
+
+
+@torch.no_grad()
+def test_context_order_carries_no_meaning(model):
+    a = clip()
+    order = [4, 1, 2, 0, 3]                              # the references stay adjacent
+    b = Clip(a.frames[:, order], a.times[:, order], a.mask[:, order], 1)
+    x, y = model(a, half()), model(b, half())
+    torch.testing.assert_close(x.frame, y.frame)
+    torch.testing.assert_close(x.attention[:, order], y.attention)
+
+
+@torch.no_grad()
+def test_context_matters_once_trained_and_not_before(model):
+    a, t = clip(), half()
+    alone = Clip(a.frames[:, 1:3], a.times[:, 1:3], a.mask[:, 1:3], 0)
+    assert not torch.allclose(model(a, t).frame, model(alone, t).frame, atol=1e-6)
+    fresh = LIFT(SMALL)
+    assert torch.equal(fresh(a, t).frame, fresh(alone, t).frame)
+
+
+@torch.no_grad()
+def test_real_times_matter(model):
+    a = clip()
+    b = replace(a, times=a.times * torch.tensor([3.0, 1, 1, 3, 3]))
+    assert not torch.equal(model(a, half()).frame, model(b, half()).frame)
+
+
+@torch.no_grad()
+def test_attention_sums_to_one_and_is_zero_where_masked(model):
+    a = clip()
+    a.mask[1, 0] = False
+    attention = model(a, half()).attention
+    torch.testing.assert_close(attention.sum(1), torch.ones(2))
+    assert attention[1, 0] == 0 and (attention[0] > 0).all()
+
+
+@torch.no_grad()
+def test_clips_of_a_batch_do_not_touch(model):
+    a, t = clip(), torch.tensor([0.25, 0.75])
+    whole = model(a, t).frame
+    for i in range(2):
+        one = Clip(a.frames[i:i + 1], a.times[i:i + 1], a.mask[i:i + 1], a.left)
+        torch.testing.assert_close(whole[i:i + 1], model(one, t[i:i + 1]).frame, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_cached_features_equal_the_forward(model):
+    a, t = clip(), half()
+    each = [model.encode(a.frames[:, i]) for i in range(5)]
+    context = type(each[0]).cat([each[i][b] for b in range(2) for i in range(5)])
+    made = model.interpolate(*a.references, each[1], each[2], context.context_only(), a.times, a.mask, t)
+    torch.testing.assert_close(made.frame, model(a, t).frame, atol=1e-5, rtol=1e-5)
+
+
+def test_every_parameter_learns(model):
+    model.train()
+    prediction = model(clip(), torch.tensor([0.3, 0.6]))
+    sum(x.square().sum() for _, x in tensors(prediction) if x.requires_grad).backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not silent
+
+
+def test_the_encoder_is_frozen_in_the_first_epochs(model):
+    model.set_epoch(9)
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    prediction = model(clip(), half())
+    prediction.frame.sum().backward()
+    assert all(p.grad is None for p in model.encoder.parameters())
+    assert model.count_parameters()["trainable"] < model.count_parameters()["total"]
+    model.set_epoch(10)
+    assert all(p.requires_grad for p in model.encoder.parameters())
+
+
+def test_self_attention_is_a_switch():
+    model = wake(LIFT(replace(SMALL, self_attention=True)))
+    a = clip()
+    prediction = model(a, half())
+    prediction.frame.sum().backward()
+    torch.testing.assert_close(prediction.attention.sum(1), torch.ones(2))
+    assert model.transformer.frame_key_value.weight.grad.any()
+
+
+@torch.no_grad()
+def test_compiles_without_a_break(model):
+    a, t = clip(), half()
+    compiled = torch.compile(lambda a, t: model(a, t).frame, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(a, t), model(a, t).frame, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("t", [torch.tensor([0.5]), torch.tensor([0.0, 0.5]), torch.tensor([0.5, 1.5])])
+def test_a_wrong_time_is_refused(model, t):
+    with pytest.raises(ValueError, match="t must"):
+        model(clip(), t)
+
+
+def test_unknown_presets_and_sizes_are_refused():
+    with pytest.raises(ValueError, match="base, small, tiny"):
+        create_lift_model("huge")
+    with pytest.raises(ValueError, match="no such size"):
+        create_lift_model("tiny", windows=3)
