@@ -39,15 +39,17 @@ class VideoSequence:
             raise LiftError(f"{self.path} is truncated: it announces {promised} frames and holds {len(pts)}; copy it again or leave it out")
         self._length = len(pts)
         if None in pts or len(set(pts)) < len(pts):      # no presentation times in the container: frames are counted from the start
-            self._pts, self._number, self._keyframes = None, None, [0]
+            self._pts, self._number, self._keyframes, self._seek_times = None, None, [0], [()]
         else:
             self._pts = sorted(pts)
             self._number = {p: i for i, p in enumerate(self._pts)}
-            self._keyframes = sorted({0, *(self._number[k] for k in keys)})
+            times = {self._number[p]: sorted({p, p if d is None else min(p, d)}, reverse=True) for p, d in keys}
+            self._keyframes = sorted({0, *times})
+            self._seek_times = [times.get(k, ()) for k in self._keyframes]
         self._forget()
 
-    def _scan(self) -> tuple[list[int | None], list[int], int]:
-        """Presentation times of all frames and of the keyframes, and the number of frames that the header announces; nothing is decoded."""
+    def _scan(self) -> tuple[list[int | None], list[tuple[int, int | None]], int]:
+        """All presentation times, (presentation, decoding) time of the keyframes, and the number of frames that the header announces."""
         av = _av()
         pts, keys, damaged = [], [], False
         try:
@@ -56,12 +58,12 @@ class VideoSequence:
                     raise LiftError(f"{self.path} holds no video stream; give a video file or a folder of numbered frames")
                 stream = container.streams.video[0]
                 self.size, self._unit, promised = (stream.height, stream.width), float(stream.time_base or 1), stream.frames
-                for packet in container.demux(stream):
+                for packet in container.demux(stream):   # nothing is decoded
                     damaged |= packet.is_corrupt
                     if packet.size and not packet.is_discard:
                         pts.append(packet.pts)
                         if packet.is_keyframe:
-                            keys.append(packet.pts)
+                            keys.append((packet.pts, packet.dts))
         except (av.FFmpegError, OSError) as error:
             raise LiftError(f"{self.path} cannot be read as a video ({_words(error)}); it may be truncated, or no video at all") from None
         if damaged or not pts or not all(self.size):
@@ -110,14 +112,18 @@ class VideoSequence:
     def _frame(self, i: int):
         """Frame i, or None where the decoder passes it by."""
         self._reopen()
-        going_on = self._position < i and self._keyframe_before(i) <= self._position + 1
-        if not going_on:
-            self._seek(i)
-        frame = self._advance(i)
-        if frame is None and not going_on:               # an index may lead past the frame asked for: then from the beginning
-            self._seek(0)
-            frame = self._advance(i)
-        return frame
+        key = bisect.bisect_right(self._keyframes, i) - 1
+        if self._position < i and self._keyframes[key] <= self._position + 1:
+            return self._advance(i)
+        # Containers find a keyframe by its presentation time or by its decoding time, and some lead past it: then from the beginning.
+        for start in self._seek_times[key]:
+            self._container.seek(start, stream=self._stream, backward=True)
+            self._frames, self._position = self._container.decode(self._stream), -1
+            if (frame := self._advance(i)) is not None:
+                return frame
+        self.close()
+        self._reopen()
+        return self._advance(i)
 
     def _advance(self, i: int):
         for frame in self._frames:
@@ -129,15 +135,6 @@ class VideoSequence:
                 return frame if number == i else None
         self._position = len(self)                       # at the end: the next read seeks
         return None
-
-    def _seek(self, i: int) -> None:
-        start = 0 if self._number is None else self._pts[i]
-        self._container.seek(start, stream=self._stream, backward=True)
-        self._frames = self._container.decode(self._stream)
-        self._position = -1
-
-    def _keyframe_before(self, i: int) -> int:
-        return self._keyframes[max(0, bisect.bisect_right(self._keyframes, i) - 1)]
 
     def _reopen(self) -> None:
         if self._process == os.getpid():                 # a worker that was forked must not share the file position of its parent

@@ -1,0 +1,207 @@
+"""Claims about training samples: each follows from the seed and its number alone, whatever loads it."""
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lift.config import DataConfig
+from lift.data.augmentation import Augmentation
+from lift.data.dataset import ClipDataset, Sample, collate, loader
+from lift.errors import LiftError
+
+SIZE = (40, 56)
+CONFIG = DataConfig(crop_height=32, crop_width=32, strides=(2, 4), context_min=2, context_full=0.5, synthetic_size=40)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Two training sequences and one for validation; the red channel of a frame is its number, the rest is texture."""
+    folder = tmp_path_factory.mktemp("clips")
+    for split, name, count in (("train", "a", 40), ("train", "b", 64), ("val", "c", 40)):
+        place = folder / "sequences" / split / name
+        place.mkdir(parents=True)
+        texture = np.random.default_rng(len(name)).integers(0, 256, (*SIZE, 3), np.uint8)
+        for i in range(count):
+            texture[..., 2] = 3 * i
+            cv2.imwrite(str(place / f"im{i:02d}.png"), texture)
+    return folder
+
+
+def dataset(root=None, *, train=True, seed=3, batch_size=4, clips=64, **changes) -> ClipDataset:
+    config = replace(CONFIG, data_root=str(root or ""), **changes)
+    return ClipDataset(config, "train" if train else "val", batch_size=batch_size, seed=seed, train=train, clips=clips)
+
+
+def same(a: Sample, b: Sample) -> bool:
+    return all(torch.equal(getattr(a, n), getattr(b, n)) for n in ("frames", "times", "mask", "target", "flow", "visible")) and a.t == b.t
+
+
+KINDS = ["folder", "synthetic", "mixed"]
+
+
+@pytest.mark.parametrize("data", KINDS)
+def test_a_sample_has_the_shapes_and_ranges_of_its_contract(root, data):
+    d = dataset(root, data=data)
+    for g in range(24):
+        s = d[g]
+        n = len(s.times)
+        assert 2 <= n <= 15 and s.frames.shape == (n, 3, 32, 32) and s.target.shape == (3, 32, 32)
+        assert s.flow.shape == (4, 32, 32) and s.visible.shape == (2, 32, 32)
+        assert s.frames.dtype == torch.float32 and s.frames.is_contiguous() and 0 <= s.frames.min() and 0.2 < s.frames.max() <= 1
+        assert s.times[:2].tolist() == [0, 1] and s.mask[:2].all() and 0 < s.t < 1
+        assert not s.frames[~s.mask].any()
+        if not s.flow_known:
+            assert not s.flow.any() and not s.visible.any()
+
+
+def test_times_are_those_of_the_frames(root, monkeypatch):
+    monkeypatch.setattr(Augmentation, "draw", classmethod(lambda cls, rng: cls(reverse=bool(rng.random() < 0.5))))
+    d = dataset(root, data="folder")
+    reversals = 0
+    for g in range(60):
+        s = d[g]
+        number = (s.frames[:, 0].mean((1, 2)) * 255 / 3).round()
+        target = float((s.target[0].mean() * 255 / 3).round())
+        gap = float(number[1] - number[0])
+        reversals += gap < 0
+        expected = (number - number[0]) / gap
+        assert torch.allclose(s.times[s.mask], expected[s.mask], atol=1e-6)
+        assert s.t == pytest.approx((target - float(number[0])) / gap)
+        assert abs(gap) in (2, 4) and target not in number[s.mask].tolist()
+    assert 15 < reversals < 45
+
+
+def test_a_batch_shares_its_number_of_frames_and_batches_differ(root):
+    d = dataset(root, data="mixed")
+    counts = [{len(d[g].times) for g in range(4 * b, 4 * b + 4)} for b in range(40)]
+    assert all(len(c) == 1 for c in counts)
+    counts = [c.pop() for c in counts]
+    assert 10 < sum(c == 15 for c in counts) < 35 and len(set(counts)) > 5
+
+
+def test_missing_frames_at_the_ends_are_masked(root):
+    d = dataset(root, data="folder", context_full=1.0, strides=(4,))
+    samples = [d[g] for g in range(12)]
+    assert all(len(s.times) == 15 for s in samples)
+    assert all(not s.mask.all() for s in samples if s.frames.shape[0] == 15 and s.mask.sum() < 15)
+    assert any(not s.mask.all() for s in samples)
+
+
+@pytest.mark.parametrize("data", KINDS)
+def test_a_sample_follows_from_seed_and_number_alone(root, data):
+    first, second = dataset(root, data=data), dataset(root, data=data)
+    for g in (29, 3, 7):
+        second[g]
+    assert all(same(first[g], second[g]) for g in (0, 3, 7, 29, 1000))
+    other = dataset(root, data=data, seed=4)
+    assert not any(same(first[g], other[g]) if first[g].frames.shape == other[g].frames.shape else False for g in range(4))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_same_whatever_the_workers_and_wherever_a_run_resumes(root, workers):
+    d = dataset(root, data="mixed")
+    batches = list(loader(d, 4, 5, 9, num_workers=workers))
+    assert len(batches) == 4
+    for step, batch in zip(range(5, 9), batches, strict=True):
+        expected = collate([d[g] for g in range(4 * step, 4 * step + 4)])
+        assert torch.equal(batch.clip.frames, expected.clip.frames) and torch.equal(batch.t, expected.t)
+        assert torch.equal(batch.flow, expected.flow) and torch.equal(batch.flow_known, expected.flow_known)
+        assert batch.clip.left == 0
+
+
+def test_devices_share_out_the_samples_of_one_step(root):
+    d = dataset(root, data="folder", batch_size=4)
+    whole = next(loader(d, 4, 3, 4))
+    parts = [next(loader(d, 2, 3, 4, rank=rank, world=2)) for rank in (0, 1)]
+    assert torch.equal(torch.cat([p.target for p in parts]), whole.target)
+    assert torch.equal(torch.cat([p.clip.frames for p in parts]), whole.clip.frames)
+
+
+def test_an_epoch_visits_every_stretch_once_in_a_new_order(root):
+    d = dataset(root, data="folder")
+    assert len(d) == 3 - 1 + 4                            # 40 frames: two stretches of 16 and a rest too short to count; 64 frames: four
+    orders = [d._order(e).tolist() for e in range(4)]
+    assert all(sorted(o) == list(range(len(d))) for o in orders) and len({tuple(o) for o in orders}) > 1
+
+
+def test_mixed_data_holds_the_share_of_synthetic_clips(root):
+    d = dataset(root, data="mixed", synthetic_share=0.3)
+    assert 0.2 < np.mean([d[g].flow_known for g in range(200)]) < 0.4
+    assert not any(dataset(root, data="mixed", synthetic_share=0.0)[g].flow_known for g in range(10))
+
+
+def test_preloading_changes_nothing(root):
+    plain, loaded = dataset(root, data="folder"), dataset(root, data="folder", preload=True)
+    assert all(same(plain[g], loaded[g]) for g in range(8))
+
+
+def test_validation_clips_are_fixed_and_in_full_size(root):
+    d = dataset(root, data="folder", train=False, clips=5)
+    assert len(d) == 5
+    samples = [d[g] for g in range(5)]
+    for s in samples:
+        assert s.frames.shape == (15, 3, 32, 32) and s.t == 0.5  # 40 x 56 cut to multiples of 32
+        assert s.times[s.mask].tolist()[:2] == [0, 1]
+    lefts = [round(float(s.frames[0, 0].mean()) * 255 / 3) for s in samples]
+    assert lefts == sorted(set(lefts)) and lefts[0] < 12 and lefts[-1] > 26
+    assert same(samples[2], dataset(root, data="folder", train=False, clips=5, seed=9)[2])
+    with pytest.raises(IndexError):
+        d[5]
+
+
+def test_synthetic_validation_needs_no_files_and_differs_from_training():
+    d, t = dataset(data="synthetic", train=False, clips=6), dataset(data="synthetic", context_full=1.0)
+    assert len(d) == 6 and d[0].flow_known and same(d[3], dataset(data="synthetic", train=False, clips=6)[3])
+    assert not torch.equal(d[0].target, t[0].target)
+    assert len(t) == CONFIG.synthetic_size
+
+
+@pytest.mark.parametrize("data", KINDS)
+def test_dense_sampling_puts_the_target_in_the_middle(root, data):
+    d = dataset(root, data=data, sampling="dense", context_full=1.0)
+    for g in range(8):
+        s = d[g]
+        assert s.t == 0.5 and len(s.times) == 15
+        assert set((s.times[s.mask] * 2).tolist()) <= {float(i) for i in range(-7, 10) if i != 1}
+
+
+def test_samples_of_two_sizes_do_not_make_a_batch(root):
+    a, b = dataset(root, data="folder")[0], dataset(root, data="folder", crop_width=48)[0]
+    with pytest.raises(ValueError, match="one shape"):
+        collate([a, b])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_frame_is_named_in_one_sentence_whatever_loads_it(root, tmp_path, workers):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(9):
+            cv2.imwrite(str(tmp_path / name / f"{i}.png"), np.zeros((*SIZE, 3), np.uint8))
+            if i:
+                path = tmp_path / name / f"{i}.png"
+                path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(LiftError) as error:
+        next(loader(dataset(tmp_path, data="folder"), 2, num_workers=workers))
+    assert "is truncated or is not an image" in str(error.value) and "\n" not in str(error.value) and "Traceback" not in str(error.value)
+
+
+WRONG = [
+    (dict(data="film"), "data must be folder, synthetic or mixed, got 'film'"),
+    (dict(data="folder"), "give --data_root"),
+    (dict(data="synthetic", sampling="loose"), "sampling must be skip or dense"),
+    (dict(data="synthetic", strides=(1, 2)), "strides must be numbers of at least 2"),
+    (dict(data="synthetic", context_min=1), "2 <= context_min <= context_frames"),
+]
+
+
+@pytest.mark.parametrize("changes, words", WRONG)
+def test_wrong_settings_are_named(changes, words):
+    with pytest.raises(LiftError, match=words):
+        dataset(**changes)
+
+
+def test_sequences_too_short_for_every_stride_are_named(root):
+    with pytest.raises(LiftError, match="holds 101 frames in a row"):
+        dataset(root, data="folder", strides=(100,))
