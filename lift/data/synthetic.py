@@ -195,20 +195,22 @@ class SyntheticScene:
     def flow(self, t: float) -> np.ndarray:
         """True flow of the frame at t, (4, H, W) float32 pixels: dx, dy to time 0, then dx, dy to time 1."""
         view = self._view(float(t))
-        h, w = self.size
-        x, y = np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)[:, None]
-        flow = np.empty((4, h, w), np.float32)
-        owned = [view.owner == k for k in range(1, len(self.layers))]
-        for side in (0, 1):
-            there = self._view(float(side)).matrices
-            for k, matrix in enumerate(view.matrices):
-                m = (there[k] @ np.linalg.inv(matrix) - np.eye(3)).astype(np.float32)
-                for axis in (0, 1):
-                    value = m[axis, 0] * x + (m[axis, 1] * y + m[axis, 2])
-                    if k == 0:
-                        flow[2 * side + axis] = value
-                    else:
-                        np.copyto(flow[2 * side + axis], value, where=owned[k - 1])
+        there = [np.stack(self._view(float(side)).matrices) for side in (0, 1)]
+        moved = [m @ np.linalg.inv(np.stack(view.matrices)) - np.eye(3) for m in there]
+        coefficients = np.concatenate([m[:, :2] for m in moved], 1).astype(np.float32)   # (layers, 4, 3): displacement, affine in x, y, 1
+        flow = np.empty((4, *self.size), np.float32)
+        for k, (layer, matrix) in enumerate(zip(self.layers, view.matrices, strict=True)):
+            box = (0, 0, self.size[1], self.size[0]) if k == 0 else _box(matrix, layer.picture.shape, self.size)
+            if box is None:
+                continue
+            x0, y0, x1, y1 = box
+            x, y = np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32)[:, None]
+            along, down, rest = (c[:, None, None] for c in coefficients[k].T)
+            value, part = along * x + (down * y + rest), flow[:, y0:y1, x0:x1]
+            if k == 0:
+                part[...] = value
+            else:
+                np.copyto(part, value, where=view.owner[y0:y1, x0:x1] == k)
         return flow
 
     def visible(self, t: float, flow: np.ndarray | None = None) -> np.ndarray:
