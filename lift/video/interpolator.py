@@ -1,0 +1,296 @@
+"""The streaming interpolator: frames in, a smoother sequence out, in constant memory.
+
+Each frame is encoded once; its features stay in a ring of at most `context` frames, from which every pair takes the frames
+around it. A pair sees up to eight frames at or before its left reference and seven at or after its right one (for
+`context` = 15), so the output lags seven frames behind the input, two more where scene cuts are looked for. Frames that do
+not exist, and frames beyond a cut, are not passed to the model; across a cut nothing is blended: the moments between the
+last frame of a shot and the first of the next repeat the nearer of the two (the earlier one half way).
+"""
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import LiftError
+from .read import VideoSource, open_frames
+from .scenes import SceneCuts, shots
+from .schedule import Multiple, Rate
+from .write import CRF, FolderWriter, VideoWriter, is_video_name
+
+NEARER = Fraction(1, 2)                               # up to here the earlier frame is the nearer one
+FINEST_TICK = 2**31 - 1                                 # containers store the clock's denominator in 32 bits
+
+
+@dataclass
+class Held:
+    """A frame in the ring: `frame` as it came (dropped once it is no reference any more), its features once they were needed."""
+    frame: torch.Tensor | np.ndarray | None
+    time: Fraction | float
+    shot: int
+    features: object | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame of the output: (3, H, W) float in [0, 1], or the original just as it came; its time in seconds; whether it was made."""
+    frame: torch.Tensor | np.ndarray
+    time: Fraction | float
+    made: bool
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `Interpolator.video` wrote. `made` counts the model's frames, `cuts` the scene cuts, `notes` says what was left out and why."""
+    path: Path
+    frames: int
+    made: int
+    cuts: int
+    width: int
+    height: int
+    rate: Fraction
+    notes: list[str]
+
+
+class Interpolator:
+    """Makes frames between the frames of a sequence.
+
+    Args:
+        model: a LIFT model; it is moved to `device` and put into evaluation mode.
+        context: most input frames that one made frame looks at, 2 to 15 (two: the references alone).
+        device: where the model runs; where it is when None.
+        dtype: type of autocast; float32 for none.
+        batch: frames between one pair that are made in one call; more is faster on a GPU and takes more memory.
+        reverse_average: make each frame a second time with time reversed and take the mean: twice the work, and t and 1 - t agree.
+        detect_scenes: find scene cuts and blend nothing across them (needs PySceneDetect).
+    """
+
+    def __init__(self, model: torch.nn.Module, context: int = 15, device: torch.device | str | None = None, *,
+                 dtype: torch.dtype = torch.float32, batch: int = 1, reverse_average: bool = False, detect_scenes: bool = True):
+        if context < 2:
+            raise ValueError(f"Interpolator: context must be at least 2 (the two references), got {context}")
+        if batch < 1:
+            raise ValueError(f"Interpolator: batch must be at least 1, got {batch}")
+        self.device = torch.device(device) if device is not None else next(model.parameters()).device
+        self.model = model.to(self.device).eval()
+        self.context, self.dtype, self.batch = context, dtype, batch
+        self.reverse_average, self.detect_scenes = reverse_average, detect_scenes
+        self.before, self.after = (context + 1) // 2, context // 2     # at or before the left reference, at or after the right one
+
+    # -- the three ways to use it ----------------------------------------------------------------------------------------
+
+    def between(self, frame0: torch.Tensor, frame1: torch.Tensor, t: float) -> torch.Tensor:
+        """One frame from two: frame0 and frame1 (3, H, W) float in [0, 1], t in (0, 1) -> (3, H, W) in [0, 1]."""
+        for name, frame in (("frame0", frame0), ("frame1", frame1)):
+            _check_frame(name, frame, frame0.shape)
+        if not 0 < t < 1:
+            raise ValueError(f"between: t must lie between 0 and 1, got {t}")
+        return next(self._make([Held(frame0, 0.0, 0), Held(frame1, 1.0, 0)], 0, [t]))
+
+    def frames(self, frames: Iterable[torch.Tensor], multi: int = 2,
+               timestamps: Iterable[Fraction | float] | None = None) -> Iterator[torch.Tensor]:
+        """Originals and made ones, in order: n frames become (n - 1) * multi + 1.
+
+        Args:
+            frames: (3, H, W) float tensors in [0, 1], all of one size.
+            multi: frames shown in the time of one.
+            timestamps: a rising time for each frame, any unit; evenly spaced where None. The made frames divide each gap evenly.
+        """
+        schedule = Multiple(multi)
+        return (shown.frame for shown in self.stream(_timed(frames, timestamps), schedule))
+
+    def video(self, src: str | Path, dst: str | Path, multi: int = 2, *, fps: Fraction | None = None,
+              source_fps: Fraction | None = None, crf: int = CRF, overwrite: bool = False, progress: bool = False) -> Summary:
+        """A video or a folder of numbered frames in; a video (.mp4, .m4v, .mov, .mkv) or a folder of PNG frames out.
+
+        Args:
+            src, dst: paths; dst is a folder where it has no suffix.
+            multi: frames shown in the time of one; each original keeps its exact time.
+            fps: a rate to reach instead of `multi`; moments at whole multiples of 1 / fps, originals where they coincide.
+            source_fps: rate of a folder (24 where None).
+            crf: x264's quality, 0 (lossless) to 51.
+            overwrite: replace what stands at dst.
+            progress: show a bar with an estimate of the time left.
+
+        Raises:
+            LiftError: anything about src or dst that the user can mend; dst is then as it was.
+        """
+        src, dst = Path(src), Path(dst)
+        if src.resolve() == dst.resolve():
+            raise LiftError(f"{dst}: input and output are the same; give the output another name")
+        schedule = Multiple(multi) if fps is None else Rate(Fraction(fps))
+        source = open_frames(src, source_fps)
+        rate = source.fps * multi if fps is None else Fraction(fps)
+        if is_video_name(dst):
+            is_video = isinstance(source, VideoSource)
+            tick = source.time_base if is_video else 1 / source.fps
+            writer = VideoWriter(dst, source.width, source.height, rate, _tick(tick, multi, fps), crf=crf,
+                                 source=source if is_video else None, overwrite=overwrite)
+        else:
+            writer = FolderWriter(dst, overwrite=overwrite)
+        total = None if source.count is None else round((source.count - 1) * rate / source.fps) + 1
+        made = 0
+        self.cuts = 0
+        with writer, _bar(progress, total, src.name) as bar:
+            for shown in self.stream(source.timed(), schedule):
+                writer.write(_as_bytes(shown.frame), shown.time)
+                made += shown.made
+                bar.update()
+        return Summary(dst, writer.written, made, self.cuts, source.width, source.height, rate, writer.notes)
+
+    # -- the stream ----------------------------------------------------------------------------------------------------------
+
+    def stream(self, timed: Iterable[tuple[torch.Tensor | np.ndarray, Fraction | float]], schedule: Multiple | Rate) -> Iterator[Shown]:
+        """What all of the above is made of.
+
+        Args:
+            timed: (frame, time in seconds), times rising; frames (3, H, W) float in [0, 1] or (H, W, 3) uint8 RGB.
+            schedule: which moments to show.
+        """
+        self.cuts = 0
+        for held, left in self._windows(timed):
+            shown = held[left]
+            if left + 1 == len(held):
+                yield from (Shown(shown.frame, time, False) for _, time in schedule.last(shown.time))
+                return
+            right = held[left + 1]
+            moments = schedule.between(shown.time, right.time)
+            if shown.shot != right.shot:
+                self.cuts += 1
+                yield from (Shown(shown.frame if t <= NEARER else right.frame, time, False) for t, time in moments)
+                continue
+            made = self._make(held, left, [t for t, _ in moments if t > 0])
+            for t, time in moments:
+                yield Shown(shown.frame, time, False) if t == 0 else Shown(next(made), time, True)
+
+    def _windows(self, timed) -> Iterator[tuple[deque[Held], int]]:
+        """For each frame the ring and the frame's place in it: the left reference of a pair, the last frame alone."""
+        ring: deque[Held] = deque()
+        left = 0
+        for (frame, time), shot in shots(timed, lambda item: _as_bytes(item[0]), SceneCuts() if self.detect_scenes else None):
+            if ring and time <= ring[-1].time:
+                raise ValueError(f"Interpolator: timestamps must rise, got {time} after {ring[-1].time}")
+            ring.append(Held(frame, time, shot))
+            if len(ring) - 1 - left == self.after:
+                yield ring, left
+                left = self._advance(ring, left)
+        while left < len(ring):
+            yield ring, left
+            left = self._advance(ring, left)
+
+    def _advance(self, ring: deque[Held], left: int) -> int:
+        """Make the next frame the left reference; the former one stays as context until it leaves the ring."""
+        ring[left].frame = None
+        if ring[left].features is not None:
+            ring[left].features = ring[left].features.context_only()
+        if left + 1 < self.before:
+            return left + 1
+        ring.popleft()
+        return left
+
+    # -- the model -----------------------------------------------------------------------------------------------------------
+
+    def _make(self, ring: Iterable[Held], left: int, moments: list[Fraction | float]) -> Iterator[torch.Tensor]:
+        """Frames between ring[left] and its successor at `moments`, each (3, H, W) in [0, 1]; what does not depend on t is done once."""
+        if not moments:
+            return
+        first, second = ring[left], ring[left + 1]
+        around = [held for held in ring if held.shot == first.shot]
+        for held in around:
+            if held.features is None:
+                held.features = self._encode(held.frame)
+        gap = second.time - first.time
+        times = torch.tensor([[float((held.time - first.time) / gap) for held in around]], device=self.device)
+        pair = [(self._image(held.frame), held.features) for held in (first, second)]
+        context = [held.features.context_only() for held in around]
+        for start in range(0, len(moments), self.batch):
+            t = torch.tensor([float(m) for m in moments[start:start + self.batch]], device=self.device)
+            made = self._interpolate(*pair, context, times, t)
+            if self.reverse_average:
+                made = (made + self._interpolate(*pair[::-1], context[::-1], 1 - times.flip(1), 1 - t)) / 2
+            yield from made.clamp(0, 1)
+
+    @torch.no_grad()
+    def _interpolate(self, first, second, context, times: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Image (1, 3, H, W) and features of each reference, features of the context in order, times (1, T), t (B,) -> (B, 3, H, W)."""
+        b = len(t)
+        (image0, left), (image1, right) = first, second
+        cat = type(left).cat
+        images = (image.expand(b, -1, -1, -1) for image in (image0, image1))
+        times = times.expand(b, -1)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32), _memory(image0):
+            prediction = self.model.interpolate(*images, cat([left] * b), cat([right] * b), cat(context * b), times,
+                                                torch.ones_like(times, dtype=torch.bool), t)
+        return prediction.frame.float()
+
+    @torch.no_grad()
+    def _encode(self, frame):
+        image = self._image(frame)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32), _memory(image):
+            return self.model.encode(image)
+
+    def _image(self, frame: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """(1, 3, H, W) float32 in [0, 1] on the model's device."""
+        if isinstance(frame, np.ndarray):
+            return torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float() / 255
+        return frame.to(self.device, torch.float32)[None]
+
+
+# -- frames in their two forms: tensors of the Python interface, bytes of files ------------------------------------------------
+
+def _timed(frames: Iterable[torch.Tensor],
+           timestamps: Iterable[Fraction | float] | None) -> Iterator[tuple[torch.Tensor, Fraction | float]]:
+    times = None if timestamps is None else iter(timestamps)
+    shape = None
+    for k, frame in enumerate(frames):
+        shape = frame.shape if shape is None else shape
+        _check_frame(f"frame {k}", frame, shape)
+        time = Fraction(k) if times is None else next(times, None)
+        if time is None:
+            raise ValueError(f"frames: timestamps must hold one time for each frame, got {k}")
+        yield frame, time
+
+
+def _check_frame(name: str, frame: torch.Tensor, shape: torch.Size) -> None:
+    if frame.ndim != 3 or frame.shape[0] != 3 or not frame.is_floating_point():
+        raise ValueError(f"Interpolator: {name} must be a (3, H, W) float tensor in [0, 1], got {tuple(frame.shape)} {frame.dtype}")
+    if frame.shape != shape:
+        raise ValueError(f"Interpolator: {name} must have the size of the first, {tuple(shape)}, got {tuple(frame.shape)}")
+
+
+def _as_bytes(frame: torch.Tensor | np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a frame in either form."""
+    if isinstance(frame, np.ndarray):
+        return frame
+    return (frame.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+# -- around the stream -----------------------------------------------------------------------------------------------------------
+
+@contextmanager
+def _memory(image: torch.Tensor) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise LiftError(f"frames of {image.shape[-1]}x{image.shape[-2]} do not fit into the device's memory; choose a smaller --context, "
+                        "smaller frames, or --device cpu") from error
+
+
+def _tick(tick: Fraction, multi: int, fps: Fraction | None) -> Fraction:
+    """A clock on which every moment of the output falls: the source's ticks divided, or met with those of the rate."""
+    if fps is None:
+        fine = tick / multi
+    else:
+        step = 1 / Fraction(fps)
+        fine = Fraction(gcd(tick.numerator * step.denominator, step.numerator * tick.denominator), tick.denominator * step.denominator)
+    return fine if fine.denominator <= FINEST_TICK else Fraction(1, 1_000_000)
+
+
+def _bar(show: bool, total: int | None, name: str):
+    from tqdm import tqdm
+    return tqdm(total=total, desc=name, unit="frame", disable=not show)
