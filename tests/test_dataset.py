@@ -151,6 +151,15 @@ def test_validation_clips_are_fixed_and_in_full_size(root):
         d[5]
 
 
+@pytest.mark.parametrize("strides", [(2, 4), (4, 2), (8, 2)])
+def test_validation_uses_the_first_stride_to_the_end_of_a_sequence(root, strides):
+    d = dataset(root, data="folder", train=False, strides=strides, clips=100)
+    assert len(d) == 40 - strides[0]
+    last = d[len(d) - 1]
+    numbers = (last.frames[:2, 0].mean((1, 2)) * 255 / 3).round().tolist()
+    assert numbers == [39 - strides[0], 39]
+
+
 def test_synthetic_validation_needs_no_files_and_differs_from_training():
     d, t = dataset(data="synthetic", train=False, clips=6), dataset(data="synthetic", context_full=1.0)
     assert len(d) == 6 and d[0].flow_known and same(d[3], dataset(data="synthetic", train=False, clips=6)[3])

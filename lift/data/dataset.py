@@ -94,7 +94,7 @@ class ClipDataset(Dataset):
         if train:
             self._slots = [(i, start) for i, s in enumerate(self.sequences) for start in range(0, max(1, len(s) - SLOT // 2), SLOT)]
         else:
-            self._slots = _spread(self._places, clips)
+            self._slots = _spread(self._places, config, clips)
         self._length = len(self._slots) or (config.synthetic_size if train else min(clips, config.synthetic_size))
         self._orders: dict[int, np.ndarray] = {}
 
@@ -221,15 +221,16 @@ def _validation_stride(config: DataConfig, places: dict[int, np.ndarray]) -> int
     return first if first in places else min(places)
 
 
-def _spread(places: list[dict[int, np.ndarray]], clips: int) -> list[tuple[int, int]]:
+def _spread(places: list[dict[int, np.ndarray]], config: DataConfig, clips: int) -> list[tuple[int, int]]:
     """(sequence, left reference) of the validation clips: evenly over each sequence, the sequences taking turns."""
     if not places:
         return []
     each = -(-clips // len(places))
     rounds = []
     for i, place in enumerate(places):
-        lefts = next(iter(place.values()))
-        picks = np.unique(np.linspace(0, len(lefts) - 1, min(each, len(lefts)) + 2).round().astype(int)[1:-1])
+        lefts = place[_validation_stride(config, place)]
+        count = min(each, len(lefts))
+        picks = ((np.arange(count) + 0.5) * len(lefts) / count).astype(int)
         rounds.append([(i, int(lefts[p])) for p in picks])
     turns = [r[k] for k in range(each) for r in rounds if k < len(r)]
     return turns[:clips]
