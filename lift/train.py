@@ -8,8 +8,6 @@ from . import config as configuration
 from .config import Config, TrainConfig
 from .errors import run
 from .flags import Parser
-from .training import checkpoints
-from .training.loop import train
 
 
 def main(argv: list[str]) -> int:
@@ -20,7 +18,11 @@ def main(argv: list[str]) -> int:
     """
     parser = Parser(prog="lift train", description="Train a model, or go on training it.", epilog=EXAMPLES)
     configuration.add_flags(parser)
-    config = settle(parser.parse_args(argv))
+    namespace = parser.parse_args(argv)
+
+    from .training.loop import train  # torch and all: a wrong flag is told at once
+
+    config = settle(namespace)
 
     end = train(config)
     best = f", best validation {end.best:.3f} dB" if end.best > float("-inf") else ""
@@ -34,6 +36,8 @@ def settle(namespace: argparse.Namespace) -> Config:
 
     So `--output runs/a` alone goes on with the run in runs/a. Where and for how long it goes on is asked anew each time.
     """
+    from .training import checkpoints
+
     config = configuration.resolve(namespace)
     found = checkpoints.find(Path(config.train.output), config.train.resume)
     if found is None:

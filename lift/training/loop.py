@@ -4,6 +4,7 @@ Everything random in the data comes from the number of the sample in the whole r
 the step, so a run that goes on from a checkpoint computes what the unbroken one would have.
 """
 import math
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,14 +130,19 @@ class Run:
         return Ending(self.step, self.total_steps, "" if done else self.stop.cause, None if done else self.stop.signal, self.best)
 
     def _batches(self) -> Iterator[Batch]:
-        with torch.random.fork_rng(devices=[]):         # the loader draws a number that a resumed run would draw once more
-            batches = loader(self.data, self.settings.batch_size, start=self.step, stop=self.total_steps,
-                             num_workers=self.config.data.num_workers, rank=self.processes.rank, world=self.processes.world,
-                             pin_memory=self.processes.device.type == "cuda")
+        batches = loader(self.data, self.settings.batch_size, start=self.step, stop=self.total_steps,
+                         num_workers=self.config.data.num_workers, rank=self.processes.rank, world=self.processes.world,
+                         pin_memory=self.processes.device.type == "cuda")
+        with torch.random.fork_rng(devices=[]):         # the loader starts by drawing a number, which a resumed run draws once more
+            first = next(batches)
+        # Where a signal goes to the whole process group, loading processes end with it, and PyTorch would raise in the middle of a
+        # step; without its handler the next batch finds out.
+        former = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
+            yield first
             yield from batches
-        except LiftError as error:                      # a loading process sends its whole traceback; the sentence ends it
-            raise LiftError(str(error).strip().splitlines()[-1].partition("LiftError: ")[2] or str(error)) from None
+        finally:
+            signal.signal(signal.SIGCHLD, former)
 
     def _step(self, model: nn.Module, batch: Batch) -> dict[str, float]:
         settings = self.settings
