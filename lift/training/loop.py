@@ -93,6 +93,9 @@ class Run:
         self.journal = Journal(self.output, self.step, self.total_steps) if processes.first else Silence()
         if found:
             self.journal.say(f"going on from {found}, step {self.step} of {self.total_steps}")
+        elif settings.freeze_epochs and not (settings.init or settings.pretrained_encoder):
+            self.journal.say(f"the encoder starts at random and is frozen for {settings.freeze_epochs} epochs; --freeze_epochs 0 trains it "
+                             "from the start, --pretrained_encoder FILE gives it weights")
 
     # -- the loop ----------------------------------------------------------------------------------------------------------
 
