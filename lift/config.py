@@ -104,6 +104,7 @@ class TrainConfig:
     weight_decay: float = _field(1e-3, "AdamW weight decay")
     clip_grad: float = _field(1.0, "largest gradient norm")
     amp: str = _field("auto", "autocast: off, bfloat16, float16, or auto (bfloat16 on a GPU that has it, float16 on others, off on a CPU)")
+    channels_last: bool = _field(True, "keep convolution weights and images channels-last, which convolutions are faster on")
     ema: float = _field(0.999, "decay of the averaged weights")
     freeze_epochs: int = _field(10, "epochs during which the encoder is frozen")
     census: float = _field(0.1, "weight of the census loss")

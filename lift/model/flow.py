@@ -62,7 +62,7 @@ class FlowBlock(nn.Module):
         self.match = nn.Conv2d(c, config.match, 1)
         self.context = nn.Conv2d(config.context, hidden, 1)
         self.carry = nn.Conv2d(c_hidden_in, hidden, 1)
-        self.gather = conv(2 * c + (2 * radius + 1) ** 2 + 7, hidden, 1)
+        self.gather = conv(2 * c + (2 * radius + 1) ** 2 + 8, hidden, 1)
         self.net = nn.Sequential(conv(hidden, hidden), nn.LeakyReLU(0.1), *(ResidualBlock(hidden) for _ in range(config.flow_blocks)))
         self.head = zero_conv(hidden, 6)
 
@@ -74,8 +74,9 @@ class FlowBlock(nn.Module):
         warped0 = kernels.warp(left, flow0, backend=self.backend)
         warped1 = kernels.warp(right, flow1, backend=self.backend)
         local = correlate(unit(self.match(warped0)), unit(self.match(warped1)), self.radius)
+        still = correlate(unit(self.match(left)), unit(self.match(right)), 0)           # how well the place matches without any motion
         state = torch.cat((flow0, flow1), 1) * (self.scale / 32)                        # of about unit size for usual motion
-        x = self.gather(torch.cat((warped0, warped1, local, state, occ0, occ1, plane(t, flow0)), 1))
+        x = self.gather(torch.cat((warped0, warped1, local, still, state, occ0, occ1, plane(t, flow0)), 1))
         x = x + resize(self.carry(carried), grow) + resize(self.context(context), 16 // self.scale)
         hidden = self.net(activate(x))
         d = self.head(hidden).float()

@@ -22,7 +22,7 @@ class Refinement(nn.Module):
         self.stride, self.backend = config.refine_stride, backend
         area = config.refine_stride ** 2
         self.reduce = conv(config.hidden4 + 3, config.refine, 1)
-        self.gather = conv(6 * area + 6, config.refine)
+        self.gather = conv(9 * area + 6, config.refine)
         self.blocks = nn.Sequential(ResidualBlock(config.refine, norm=True), ResidualBlock(config.refine, norm=True))
         self.head = zero_conv(config.refine, 9 * area)
 
@@ -42,7 +42,8 @@ class Refinement(nn.Module):
         full = resize(parts, s) if s > 1 else parts
         flow0, flow1, occ0, occ1 = (full * full.new_tensor([s] * 4 + [1] * 2).view(1, 6, 1, 1)).split((2, 2, 1, 1), 1)
         warped = torch.cat((kernels.warp(image0, flow0, backend=self.backend), kernels.warp(image1, flow1, backend=self.backend)), 1)
-        seen = F.pixel_unshuffle(warped, s) if s > 1 else warped
+        seen = torch.cat((warped, image0 - image1), 1)                                  # the last: whether anything moved here at all
+        seen = F.pixel_unshuffle(seen, s) if s > 1 else seen
         state = torch.cat((parts[:, :4] * (s / 32), parts[:, 4:]), 1)
         x = self.gather(torch.cat((seen, state), 1)) + resize(self.reduce(torch.cat((hidden, coarse), 1)), 4 // s)
         d = self.head(self.blocks(activate(x)))
