@@ -238,6 +238,8 @@ def _model(config: Config, fresh: bool) -> LIFT:
     """The model; a fresh one starts from the weights that the configuration names."""
     model = LIFT(config.model, config.kernels)
     model.freeze_epochs = config.train.freeze_epochs
+    if config.train.channels_last:
+        model = model.to(memory_format=torch.channels_last)
     if fresh and config.train.init:
         load_into(model, config.train.init)
     if fresh and config.train.pretrained_encoder:
