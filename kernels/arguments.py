@@ -42,6 +42,17 @@ def coordinate_dtype(image: torch.Tensor) -> torch.dtype:
 
 def promoted(value):
     """Under autocast, a half tensor as float32 (the result of a layer that autocast ran in half); else as it came."""
-    if isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(value.device.type):
+    if isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16) and _autocast(value.device.type):
         return value.float()
     return value
+
+
+def lowered(value):
+    """Under autocast, a float32 or half tensor in autocast's dtype, as in `F.scaled_dot_product_attention`; else as it came."""
+    if isinstance(value, torch.Tensor) and value.dtype in (torch.float32, torch.float16, torch.bfloat16) and _autocast(value.device.type):
+        return value.to(torch.get_autocast_dtype(value.device.type))
+    return value
+
+
+def _autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)       # the latter raises for "meta"

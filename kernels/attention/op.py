@@ -2,7 +2,7 @@
 import torch
 
 from .. import backend as backends
-from ..arguments import check_same, check_tensor
+from ..arguments import check_same, check_tensor, lowered
 from .reference import temporal_attention_reference
 
 # -- implementations, the preferred first: a fused kernel goes on top with its own reason(...) ---------------------------------
@@ -44,17 +44,9 @@ def temporal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, win
         TypeError, ValueError: an argument of another dtype, device, shape or range.
         RuntimeError: the backend asked for cannot serve; the message says why.
     """
-    q, k, v = _lowered(q), _lowered(k), _lowered(v)
+    q, k, v = lowered(q), lowered(k), lowered(v)
     _check(q, k, v, window, shift, time_bias, window_bias, mask)
     return backends.call("temporal_attention", backend, q, k, v, window, shift, time_bias, window_bias, mask, scale)
-
-
-def _lowered(value):
-    """Under autocast, a float32 or half tensor in autocast's dtype, as in `F.scaled_dot_product_attention`; else as it came."""
-    if isinstance(value, torch.Tensor) and value.dtype in (torch.float32, torch.float16, torch.bfloat16):
-        if torch.is_autocast_enabled(value.device.type):
-            return value.to(torch.get_autocast_dtype(value.device.type))
-    return value
 
 
 def _check(q, k, v, window, shift, time_bias, window_bias, mask) -> None:

@@ -8,6 +8,8 @@ Windows that reach over the edge of the picture have fewer locations. For a quer
 
 then softmax over the window's keys in real frames, in float32 (float64 for float64); a query with no such key gets zeros.
 """
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 
@@ -37,7 +39,7 @@ def temporal_attention_reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tens
     if mask is not None:                                # zeros, because 0 * NaN is NaN, forward and backward
         masked = ~mask[:, :, None, None, None, None]
         k, v = k.masked_fill(masked, 0), v.masked_fill(masked, 0)
-    with torch.autocast(q.device.type, enabled=False):  # it would run the products in half
+    with _exactly(q.device.type):                       # autocast would run the products in half
         scores = (_windows(q, window, shift).to(dtype) * (d ** -0.5 if scale is None else scale)
                   @ _windows(k, window, shift).to(dtype).transpose(-1, -2))
         scores = scores.unflatten(-2, (Tq, area)).unflatten(-1, (Tk, area))           # (B, rows, columns, heads, Tq, area, Tk, area)
@@ -59,6 +61,10 @@ def temporal_attention_reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tens
     received = attention.detach().sum(-1) * inside[None, :, :, None, None, :, None]   # queries over the edge do not count
     share = received.sum((1, 2, 3, 5)) / max(heads * H * W, 1)
     return _picture(out, Tq, H, W, window, shift).to(q.dtype), share
+
+
+def _exactly(device: str):
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _padding(H: int, W: int, window: int, shift: int) -> tuple[int, int, int, int]:

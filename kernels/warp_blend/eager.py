@@ -5,7 +5,7 @@ Pixel coordinates are normalised and back, which moves a sample by up to about W
 import torch
 import torch.nn.functional as F
 
-from .reference import blend
+from .reference import blend, coordinates
 
 
 def reason(*arguments) -> str | None:
@@ -32,7 +32,6 @@ def warp_blend_eager(image0: torch.Tensor, image1: torch.Tensor, flow0: torch.Te
 
 def _sample(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     H, W = image.shape[2:]
-    x = torch.arange(W, device=flow.device, dtype=flow.dtype) + flow[:, 0]
-    y = torch.arange(H, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
+    x, y = coordinates(flow)                            # clamped here too: grid_sample's own gradient on the CPU crashes on NaN
     grid = torch.stack((2 * x / max(W - 1, 1) - 1, 2 * y / max(H - 1, 1) - 1), -1)     # a side of 1 has one coordinate, whatever the flow
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -49,10 +49,17 @@ def blend(warped0: torch.Tensor, warped1: torch.Tensor, occ0: torch.Tensor, occ1
     return weight0 * warped0 + weight1 * warped1
 
 
+def coordinates(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where each pixel reads, x and y (B, H, W) in pixels inside the image, from flow (B, 2, H, W)."""
+    H, W = flow.shape[2:]
+    x = torch.arange(W, device=flow.device, dtype=flow.dtype) + flow[:, 0]
+    y = torch.arange(H, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
+    return _clamp(x, W), _clamp(y, H)
+
+
 def _sample(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     B, C, H, W = image.shape
-    x = _clamp(torch.arange(W, device=flow.device, dtype=flow.dtype) + flow[:, 0], W)                       # (B, H, W)
-    y = _clamp(torch.arange(H, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1], H)
+    x, y = coordinates(flow)
     west, north = x.detach().floor(), y.detach().floor()
     fx, fy = (x - west)[:, None], (y - north)[:, None]
     west, north = west.long(), north.long()
