@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from ..errors import LiftError
+from .moments import Multiple, Rate
 from .read import VideoSource, open_frames
 from .scenes import SceneCuts, shots
-from .schedule import Multiple, Rate
 from .write import CRF, FolderWriter, VideoWriter, is_video_name
 
 NEARER = Fraction(1, 2)                               # up to here the earlier frame is the nearer one
@@ -81,6 +81,7 @@ class Interpolator:
         self.context, self.dtype, self.batch = context, dtype, batch
         self.reverse_average, self.detect_scenes = reverse_average, detect_scenes
         self.before, self.after = (context + 1) // 2, context // 2     # at or before the left reference, at or after the right one
+        self.cuts = 0                                   # scene cuts met in the latest stream
 
     # -- the three ways to use it ----------------------------------------------------------------------------------------
 

@@ -228,6 +228,10 @@ def _decode(av, path: Path, container, stream) -> Iterator:
             else:
                 raise _cut_short(path, count, time) from error
         for frame in frames:
+            if frame.is_corrupt and count == 0:
+                continue
+            if frame.is_corrupt:
+                raise _cut_short(path, count, time)
             count += 1
             time = time if frame.pts is None else frame.pts * Fraction(frame.time_base or stream.time_base)
             yield frame

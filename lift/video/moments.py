@@ -32,6 +32,7 @@ class Rate:
     fps: Fraction
     _start: Fraction | None = field(default=None, init=False)
     _next: int = field(default=0, init=False)
+    _slack: Fraction = field(default=Fraction(0), init=False)       # how far the last frame's stated time may lie before its moment
 
     def __post_init__(self):
         if self.fps <= 0:
@@ -40,6 +41,7 @@ class Rate:
     def between(self, time0, time1) -> list[Moment]:
         if self._start is None:
             self._start = time0
+        self._slack = (time1 - time0) * SNAP
         moments = []
         while True:
             time = self._start + self._next / self.fps
@@ -53,7 +55,7 @@ class Rate:
         if self._start is None:
             self._start = time
         moments = []
-        while (moment := self._start + self._next / self.fps) <= time:
+        while (moment := self._start + self._next / self.fps) <= time + self._slack:
             moments.append((Fraction(0), moment))
             self._next += 1
         return moments
