@@ -11,7 +11,8 @@ from ..flags import Parser
 def main(argv: list[str]) -> None:
     """Draw the training loss and the PSNR of training and validation over the steps."""
     parser = Parser(prog="python -m lift.training.curve", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or its curve.csv; several are phases of one training")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN",
+                        help="folder of a run, or its curve.csv; several are phases of one training")
     parser.add_argument("--output", type=Path, default=Path("curve.png"), metavar="FILE", help="the picture (default curve.png)")
     args = parser.parse_args(argv)
     draw([read(path) for path in args.runs], args.output)
