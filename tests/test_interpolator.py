@@ -39,7 +39,8 @@ def forward(model, frames, times, t):
     """The plain forward on one clip of (3, H, W) frames at `times`, filled up to fifteen with masked NaN; clamped like what is shown."""
     spare = 15 - len(frames)
     clip = Clip(torch.stack([*frames, *[torch.full_like(frames[0], float("nan"))] * spare])[None],
-    """The plain forward on one clip of (3, H, W) frames at `times`, filled up to fifteen with masked NaN; clamped as when shown."""
+                torch.tensor([[*map(float, times), *[9.0] * spare]]), torch.tensor([[True] * len(frames) + [False] * spare]),
+                times.index(0))
     with torch.no_grad():
         return model(clip, torch.tensor([float(t)])).frame[0].clamp(0, 1)
 
