@@ -35,6 +35,7 @@ def temporal_attention_reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tens
     """
     B, Tq, H, W, heads, d = q.shape
     Tk, area = k.shape[1], window * window
+    rows, columns = _count(H, window, shift), _count(W, window, shift)
     dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     if mask is not None:                                # zeros, because 0 * NaN is NaN, forward and backward
         masked = ~mask[:, :, None, None, None, None]
@@ -42,7 +43,7 @@ def temporal_attention_reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tens
     with _exactly(q.device.type):                       # autocast would run the products in half
         scores = (_windows(q, window, shift).to(dtype) * (d ** -0.5 if scale is None else scale)
                   @ _windows(k, window, shift).to(dtype).transpose(-1, -2))
-        scores = scores.unflatten(-2, (Tq, area)).unflatten(-1, (Tk, area))           # (B, rows, columns, heads, Tq, area, Tk, area)
+        scores = scores.view(B, rows, columns, heads, Tq, area, Tk, area)
         if time_bias is not None:
             scores = scores + time_bias.to(dtype)[:, None, None, :, :, None, :, None]
         if window_bias is not None:
@@ -51,13 +52,13 @@ def temporal_attention_reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tens
         allowed = inside[None, :, :, None, None, None, None, :]
         if mask is not None:
             allowed = allowed & mask[:, None, None, None, None, None, :, None]
-        partial = mask is not None or _padding(H, W, window, shift) != (0, 0, 0, 0)   # skip two passes over the scores where all is allowed
+        partial = mask is not None or H != rows * window or W != columns * window     # skip two passes over the scores where all is allowed
         if partial:
             scores = scores.masked_fill(~allowed, torch.finfo(dtype).min)             # not -inf: a row with no key at all stays finite
-        attention = scores.flatten(-2).softmax(-1).unflatten(-1, (Tk, area))
+        attention = scores.reshape(B, rows, columns, heads, Tq, area, Tk * area).softmax(-1).view(scores.shape)
         if partial:
             attention = attention.masked_fill(~allowed, 0)
-        out = attention.flatten(-2).flatten(-3, -2) @ _windows(v, window, shift).to(dtype)
+        out = attention.view(B, rows, columns, heads, Tq * area, Tk * area) @ _windows(v, window, shift).to(dtype)
     received = attention.detach().sum(-1) * inside[None, :, :, None, None, :, None]   # queries over the edge do not count
     share = received.sum((1, 2, 3, 5)) / max(heads * H * W, 1)
     return _picture(out, Tq, H, W, window, shift).to(q.dtype), share
@@ -67,31 +68,33 @@ def _exactly(device: str):
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
-def _padding(H: int, W: int, window: int, shift: int) -> tuple[int, int, int, int]:
-    """Left, right, top, bottom: what fills the window grid up."""
-    return shift, -(W + shift) % window, shift, -(H + shift) % window
+def _count(size: int, window: int, shift: int) -> int:
+    """How many windows cover a side."""
+    return (size + shift + window - 1) // window
 
 
 def _windows(x: torch.Tensor, window: int, shift: int) -> torch.Tensor:
     """(B, T, H, W, heads, d) -> (B, rows, columns, heads, T * window * window, d), zeros over the edge."""
-    padding = _padding(*x.shape[2:4], window, shift)
-    if any(padding):
-        x = F.pad(x, (0, 0, 0, 0, *padding))
-    x = x.unflatten(3, (-1, window)).unflatten(2, (-1, window))                       # (B, T, rows, window, columns, window, heads, d)
-    return x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4, 6)
+    B, T, H, W, heads, d = x.shape
+    rows, columns = _count(H, window, shift), _count(W, window, shift)
+    if H != rows * window or W != columns * window:
+        x = F.pad(x, (0, 0, 0, 0, shift, columns * window - shift - W, shift, rows * window - shift - H))
+    x = x.reshape(B, T, rows, window, columns, window, heads, d).permute(0, 2, 4, 6, 1, 3, 5, 7)
+    return x.reshape(B, rows, columns, heads, T * window * window, d)
 
 
 def _picture(x: torch.Tensor, T: int, H: int, W: int, window: int, shift: int) -> torch.Tensor:
     """The inverse of `_windows`."""
-    x = x.unflatten(4, (T, window, window)).permute(0, 4, 1, 5, 2, 6, 3, 7)           # (B, T, rows, window, columns, window, heads, d)
-    return x.flatten(4, 5).flatten(2, 3)[:, :, shift:shift + H, shift:shift + W]
+    B, rows, columns, heads, _, d = x.shape
+    x = x.reshape(B, rows, columns, heads, T, window, window, d).permute(0, 4, 1, 5, 2, 6, 3, 7)
+    return x.reshape(B, T, rows * window, columns * window, heads, d)[:, :, shift:shift + H, shift:shift + W]
 
 
 def _inside(H: int, W: int, window: int, shift: int, device: torch.device) -> torch.Tensor:
     """(rows, columns, window * window), true where a window's location lies in the picture."""
-    left, right, top, bottom = _padding(H, W, window, shift)
-    y = torch.arange(-top, H + bottom, device=device).view(-1, 1, window, 1)
-    x = torch.arange(-left, W + right, device=device).view(1, -1, 1, window)
+    rows, columns = _count(H, window, shift), _count(W, window, shift)
+    y = torch.arange(rows * window, device=device).view(rows, 1, window, 1) - shift
+    x = torch.arange(columns * window, device=device).view(1, columns, 1, window) - shift
     return ((y >= 0) & (y < H) & (x >= 0) & (x < W)).flatten(2)
 
 
