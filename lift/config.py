@@ -125,6 +125,17 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class InferenceConfig:
+    """How files are interpolated; not part of a checkpoint."""
+    preset: str = _field("tiny", "whose bundled weights serve where no checkpoint is named")
+    context: int = _field(15, "input frames that a made frame looks at")
+    multi: int = _field(2, "frames shown in the time of one")
+    batch: int = _field(1, "frames between one pair made in one call")
+    crf: int = _field(17, "x264's constant quality, 0 (lossless) to 51; 17 is visually close to lossless")
+    folder_fps: int = _field(24, "rate of a folder of frames, which states none")
+
+
+@dataclass(frozen=True)
 class Config:
     model: ModelConfig = field(default_factory=base)
     data: DataConfig = field(default_factory=DataConfig)

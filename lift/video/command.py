@@ -7,13 +7,12 @@ from pathlib import Path
 
 import torch
 
+from ..config import InferenceConfig
 from ..errors import LiftError, run
 from ..flags import Parser
 from .interpolator import Interpolator, Summary
-from .write import CRF
 
-CONTEXT = 15
-PRESET = "tiny"                                         # whose bundled weights serve where no checkpoint is named
+DEFAULTS = InferenceConfig()
 
 
 def main(argv: list[str]) -> int:
@@ -23,7 +22,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("output", metavar="OUT", type=Path,
                         help="a video (.mp4, .m4v, .mov, .mkv); without a suffix: a folder of PNG frames")
     add_flags(parser)
-    parser.add_argument("--crf", type=int, default=CRF, help="x264's quality, 0 (lossless) to 51 (default %(default)s)")
+    parser.add_argument("--crf", type=int, default=DEFAULTS.crf, help="x264's quality, 0 (lossless) to 51 (default %(default)s)")
     args = parser.parse_args(argv)
     check_paths(args.input, args.output)
     summary = open_interpolator(args).video(args.input, args.output, args.multi, fps=args.fps, source_fps=args.source_fps, crf=args.crf,
@@ -36,19 +35,20 @@ def main(argv: list[str]) -> int:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of everything that interpolates files."""
-    parser.add_argument("--multi", type=_multi, default=2, metavar="N", help="frames shown in the time of one (default %(default)s)")
+    parser.add_argument("--multi", type=_multi, default=DEFAULTS.multi, metavar="N",
+                        help="frames shown in the time of one (default %(default)s)")
     parser.add_argument("--fps", type=_rate, help="reach this rate instead of --multi: a number or a fraction such as 60000/1001")
-    parser.add_argument("--source_fps", type=_rate, help="rate of a folder of frames (default 24); a video has its own")
+    parser.add_argument("--source_fps", type=_rate, help=f"rate of a folder of frames (default {DEFAULTS.folder_fps}); a video has its own")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE",
-                        help=f"weights, a .safetensors file that lift wrote (default: the bundled {PRESET} ones)")
-    parser.add_argument("--context", type=_context, default=CONTEXT, metavar="N",
+                        help=f"weights, a .safetensors file that lift wrote (default: the bundled {DEFAULTS.preset} ones)")
+    parser.add_argument("--context", type=_context, default=DEFAULTS.context, metavar="N",
                         help="input frames that a made frame looks at, 2 to 15; fewer is faster (default %(default)s)")
     parser.add_argument("--no_scenes", action="store_true", help="do not look for scene cuts; frames are then blended across them")
     parser.add_argument("--reverse_average", action="store_true",
                         help="make each frame forwards and backwards in time and take the mean; twice the work")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
                         help="precision on a GPU (default %(default)s)")
-    parser.add_argument("--batch", type=_positive, default=1, metavar="N",
+    parser.add_argument("--batch", type=_positive, default=DEFAULTS.batch, metavar="N",
                         help="frames between one pair made in one call (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     parser.add_argument("--kernels", choices=("auto", "fused", "reference"), default="auto",
@@ -69,7 +69,7 @@ def open_interpolator(args: argparse.Namespace) -> Interpolator:
     """The interpolator that the flags describe."""
     from ..model.weights import load_weights, pretrained_path
     device = choose_device(args.device)
-    model, _ = load_weights(args.checkpoint if args.checkpoint is not None else pretrained_path(PRESET), kernels=args.kernels)
+    model, _ = load_weights(args.checkpoint if args.checkpoint is not None else pretrained_path(DEFAULTS.preset), kernels=args.kernels)
     return Interpolator(model, args.context, device, dtype=getattr(torch, args.dtype), batch=args.batch,
                         reverse_average=args.reverse_average, detect_scenes=not args.no_scenes)
 

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..config import InferenceConfig
 from ..errors import LiftError
 from .moments import Multiple, Rate
 from .read import VideoSource, open_frames
 from .scenes import SceneCuts, shots
-from .write import CRF, FolderWriter, VideoWriter, is_video_name
+from .write import FolderWriter, VideoWriter, is_video_name
 
 NEARER = Fraction(1, 2)                               # up to here the earlier frame is the nearer one
 FINEST_TICK = 2**31 - 1                                 # containers store the clock's denominator in 32 bits
@@ -70,8 +71,9 @@ class Interpolator:
         detect_scenes: find scene cuts and blend nothing across them (needs PySceneDetect).
     """
 
-    def __init__(self, model: torch.nn.Module, context: int = 15, device: torch.device | str | None = None, *,
-                 dtype: torch.dtype = torch.float32, batch: int = 1, reverse_average: bool = False, detect_scenes: bool = True):
+    def __init__(self, model: torch.nn.Module, context: int = InferenceConfig.context, device: torch.device | str | None = None, *,
+                 dtype: torch.dtype = torch.float32, batch: int = InferenceConfig.batch, reverse_average: bool = False,
+                 detect_scenes: bool = True):
         if context < 2:
             raise ValueError(f"Interpolator: context must be at least 2 (the two references), got {context}")
         if batch < 1:
@@ -93,7 +95,7 @@ class Interpolator:
             raise ValueError(f"between: t must lie between 0 and 1, got {t}")
         return next(self._make([Held(frame0, 0.0, 0), Held(frame1, 1.0, 0)], 0, [t]))
 
-    def frames(self, frames: Iterable[torch.Tensor], multi: int = 2,
+    def frames(self, frames: Iterable[torch.Tensor], multi: int = InferenceConfig.multi,
                timestamps: Iterable[Fraction | float] | None = None) -> Iterator[torch.Tensor]:
         """Originals and made ones, in order: n frames become (n - 1) * multi + 1.
 
@@ -105,8 +107,9 @@ class Interpolator:
         schedule = Multiple(multi)
         return (shown.frame for shown in self.stream(_timed(frames, timestamps), schedule))
 
-    def video(self, src: str | Path, dst: str | Path, multi: int = 2, *, fps: Fraction | None = None,
-              source_fps: Fraction | None = None, crf: int = CRF, overwrite: bool = False, progress: bool = False) -> Summary:
+    def video(self, src: str | Path, dst: str | Path, multi: int = InferenceConfig.multi, *, fps: Fraction | None = None,
+              source_fps: Fraction | None = None, crf: int = InferenceConfig.crf, overwrite: bool = False,
+              progress: bool = False) -> Summary:
         """A video or a folder of numbered frames in; a video (.mp4, .m4v, .mov, .mkv) or a folder of PNG frames out.
 
         Args:

@@ -12,10 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..config import InferenceConfig
 from ..errors import LiftError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-FOLDER_FPS = Fraction(24)                               # a folder of pictures states no rate
+FOLDER_FPS = Fraction(InferenceConfig.folder_fps)
 MISSING_SECONDS = Fraction(1, 2)                        # a video that ends this much before its stated end was cut short
 
 

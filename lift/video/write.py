@@ -13,12 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..config import InferenceConfig
 from ..errors import LiftError
 from ..files import atomic
 from .read import PICTURES, VideoSource, import_av
 from .streams import StreamCopy
 
-CRF = 17                                                # x264's constant quality: visually close to lossless
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 BT709 = 1                                               # number of its primaries, transfer and matrix alike
 UNSPECIFIED = 2
@@ -79,7 +79,7 @@ class VideoWriter:
         LiftError: the file exists, no encoder, a full disk.
     """
 
-    def __init__(self, path: str | Path, width: int, height: int, rate: Fraction, time_base: Fraction, *, crf: int = CRF,
+    def __init__(self, path: str | Path, width: int, height: int, rate: Fraction, time_base: Fraction, *, crf: int = InferenceConfig.crf,
                  source: VideoSource | None = None, overwrite: bool = False):
         self.path = Path(path)
         if not 0 <= crf <= 51:
