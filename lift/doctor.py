@@ -1,5 +1,4 @@
 """`lift doctor`: this machine's facts, what serves each operation and why the rest does not, and whether the answers are right."""
-import argparse
 import importlib.metadata
 import json
 import os
@@ -13,12 +12,13 @@ import torch
 from lift import __version__
 from lift.errors import LiftError
 from lift.files import atomic
+from lift.flags import Parser
 from lift.kernels import backend, selfcheck
 
 
 def main(argv: list[str]) -> int:
     """Examine the machine, print the report, and return 0, or 1 where the flag cannot be served or a check fails."""
-    parser = argparse.ArgumentParser(prog="lift doctor", description=__doc__)
+    parser = Parser(prog="lift doctor", description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="also write the report as JSON; - prints it instead of the text")
     arguments = parser.parse_args(argv)
     report = examine()

@@ -1,17 +1,16 @@
 """`python -m lift.model`: the whole model on random data."""
-import argparse
-
 import torch
 
 from lift.config import PRESETS
 from lift.data.clip import Clip
+from lift.flags import Parser
 
 from .describe import describe
 from .lift import create_lift_model
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lift.model", description="Run LIFT on random data; print shapes, parameters, memory.")
+    parser = Parser(prog="python -m lift.model", description="Run LIFT on random data; print shapes, parameters, memory.")
     parser.add_argument("--preset", choices=PRESETS, default="base")
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--frames", type=int, default=15)

@@ -1,5 +1,4 @@
 """Run a stage on random data and print its shapes, parameters and memory: what `python -m lift.model.<stage>` does."""
-import argparse
 import time
 from dataclasses import fields, is_dataclass
 
@@ -7,13 +6,14 @@ import torch
 import torch.nn as nn
 
 from lift.config import PRESETS, ModelConfig
+from lift.flags import Parser
 
 from .features import FrameFeatures
 from .prediction import FlowEstimate
 
 
 def preset_from_command_line() -> ModelConfig:
-    parser = argparse.ArgumentParser(description="Run this stage on random data and print shapes, parameters and memory.")
+    parser = Parser(description="Run this stage on random data and print shapes, parameters and memory.")
     parser.add_argument("--preset", choices=PRESETS, default="base")
     return PRESETS[parser.parse_args().preset]()
 
