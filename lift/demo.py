@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .data.clip import Clip
 from .errors import LiftError
 from .evaluation import baselines
 from .evaluation.checkpoint import load, provenance
 from .evaluation.metrics import psnr, ssim, to_uint8
 from .evaluation.pictures import ERROR_LIMIT, Tile, caption, error_map, flow_to_color, panel
-from .evaluation.small import context_of
+from .evaluation.small import clip_of, context_of
 from .files import atomic
 from .flags import Parser
 from .model.prediction import Prediction
@@ -165,10 +164,7 @@ def look_inside(frames: np.ndarray, target: int, model: torch.nn.Module, context
     """The model's whole prediction of a dropped frame, and the times of its context frames."""
     indices, times, left = context_of(target, len(frames), context=context)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    images = torch.from_numpy(frames[indices]).to(device).permute(0, 3, 1, 2)[None].float() / 255
-    when = torch.tensor([times], device=device)
-    clip = Clip(images, when, torch.ones_like(when, dtype=torch.bool), left)
-    return model(clip, torch.tensor([0.5], device=device)), times
+    return model(clip_of(frames[indices], times, left, device), torch.tensor([0.5], device=device)), times
 
 
 def visibility_share(prediction: Prediction) -> np.ndarray:

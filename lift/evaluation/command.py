@@ -14,6 +14,7 @@ from . import small
 from .baselines import METHODS
 from .checkpoint import load, provenance
 from .report import differences, table, with_recorded
+from .reversal import reversal
 
 PROTOCOLS = {"small": small.score}
 
@@ -26,11 +27,15 @@ def main(argv: list[str]) -> int | None:
     started = time.perf_counter()
     candidates = _candidates(args)
     result = PROTOCOLS[args.protocol](args.data_root, candidates, args.split, args.clips, _bar)
+    if args.reversal:
+        result["reversal"] = _reversal(args)
     recorded = _recorded(args.data_root)
     rows = with_recorded(result, recorded)
     result["gains_db"] = {m: differences(rows, m) for m in candidates if m.startswith("lift")}
     result |= provenance(args.checkpoint) | {"seconds": round(time.perf_counter() - started, 1)}
     print(table(result, recorded))
+    for name, each in result.get("reversal", {}).items():
+        print(f"{name}: t = 0.25 against t = 0.75 of the reversed clip: {each['psnr']:.2f} dB, at most {each['largest']} of 255")
     if args.output:
         with atomic(args.output) as part:
             part.write_text(json.dumps(result, indent=1) + "\n")
@@ -49,6 +54,7 @@ def _parser() -> Parser:
                         help=f"what is scored: lift, {', '.join(METHODS)} (default lift,average,dis; without weights average,dis)")
     parser.add_argument("--context", type=_counts, default=[15], metavar="N,M",
                         help="input frames of lift, 2 or more; several are compared (default 15)")
+    parser.add_argument("--reversal", action="store_true", help="also compare lift with itself on the clips played backwards")
     parser.add_argument("--output", metavar="FILE", help="write the scores to this JSON file")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default auto)")
     parser.add_argument("--kernels", choices=("auto", "fused", "reference"), default="auto", help="which kernels serve (default auto)")
@@ -89,6 +95,14 @@ def _candidates(args) -> dict[str, small.Candidate]:
         else:
             candidates[method] = small.pair_candidate(METHODS[method])
     return candidates
+
+
+def _reversal(args) -> dict[str, dict[str, float]]:
+    if not args.checkpoint:
+        raise LiftError("--reversal compares lift with itself: give --checkpoint FILE")
+    model = load(args.checkpoint, args.kernels, args.device)
+    clips = small.select(small.read_manifest(args.data_root), args.split, args.clips)
+    return {clip.name: reversal(clip, model, max(args.context)) for clip in _bar(clips)}
 
 
 def _recorded(root: str) -> dict | None:

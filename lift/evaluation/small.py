@@ -177,6 +177,13 @@ def pair_candidate(method: baselines.Method) -> Candidate:
     return Candidate(2, lambda frames, times, left: method(frames[left], frames[left + 1], 0.5))
 
 
+def clip_of(frames: np.ndarray, times: list[float], left: int, device: torch.device | None = None) -> Clip:
+    """Frames (T, H, W, 3) uint8 and their times as a batch of one."""
+    images = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2)[None].float() / 255
+    when = torch.tensor([times], device=device)
+    return Clip(images, when, torch.ones_like(when, dtype=torch.bool), left)
+
+
 def model_candidate(model: torch.nn.Module, context: int = 15) -> Candidate:
     """A LIFT model (or anything called like one) with up to `context` input frames, on the device of its parameters."""
     model.eval()
@@ -184,10 +191,7 @@ def model_candidate(model: torch.nn.Module, context: int = 15) -> Candidate:
 
     @torch.inference_mode()
     def make(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
-        images = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2)[None].float() / 255
-        when = torch.tensor([times], device=device)
-        clip = Clip(images, when, torch.ones_like(when, dtype=torch.bool), left)
-        return to_uint8(model(clip, torch.tensor([0.5], device=device)).frame[0])
+        return to_uint8(model(clip_of(frames, times, left, device), torch.tensor([0.5], device=device)).frame[0])
 
     return Candidate(context, make)
 
@@ -204,14 +208,23 @@ def score_clip(clip: RealClip, candidates: dict[str, Candidate]) -> dict:
         LiftError: the clip cannot be read, or ends before its last frame.
     """
     targets = choose_targets(clip.frames, clip.cuts, clip.duplicates)
-    widest = max(candidate.context for candidate in candidates.values())
-    needed = set(targets).union(*(context_of(k, clip.frames, clip.cuts, widest)[0] for k in targets))
-    frames = {i: prepare(frame) for i, frame in enumerate(decode(clip.path)) if i in needed}
-    if missing := needed - frames.keys():
-        raise LiftError(f"{clip.path} ends before frame {max(missing)}, although the manifest gives it {clip.frames}; copy it again")
+    frames = read_frames(clip, targets, max(candidate.context for candidate in candidates.values()))
     scores = {name: _score_targets(candidate, frames, targets, clip) for name, candidate in candidates.items()}
     height, width = frames[targets[0]].shape[:2]
     return {"split": clip.split, "size": [width, height], "targets": targets, "scores": scores}
+
+
+def read_frames(clip: RealClip, targets: list[int], context: int) -> dict[int, np.ndarray]:
+    """The targets and the context frames of each, by index, prepared: {k: (H, W, 3) uint8}.
+
+    Raises:
+        LiftError: the clip cannot be read, or ends before its last frame.
+    """
+    needed = set(targets).union(*(context_of(k, clip.frames, clip.cuts, context)[0] for k in targets))
+    frames = {i: prepare(frame) for i, frame in enumerate(decode(clip.path)) if i in needed}
+    if missing := needed - frames.keys():
+        raise LiftError(f"{clip.path} ends before frame {max(missing)}, although the manifest gives it {clip.frames}; copy it again")
+    return frames
 
 
 def _score_targets(candidate: Candidate, frames: dict[int, np.ndarray], targets: list[int], clip: RealClip) -> dict:
