@@ -16,7 +16,8 @@ def main(argv: list[str]) -> int:
     Returns:
         0 at the end of the run or of its time, 128 and the signal's number where one stopped it.
     """
-    parser = Parser(prog="lift train", usage="lift train [--config FILE] [--data_root DIR] [FLAG ...]", description="Train a model, or go on training it.", epilog=EXAMPLES)
+    parser = Parser(prog="lift train", usage="lift train [--config FILE] [--data_root DIR] [FLAG ...]",
+                    description="Train a model, or go on training it.", epilog=EXAMPLES)
     configuration.add_flags(parser)
     namespace = parser.parse_args(argv)
 
