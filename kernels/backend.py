@@ -76,11 +76,13 @@ class Implementation:
         reason: takes the same arguments and says in a clause why it cannot serve them, or None when it can; without arguments,
             why it cannot serve anything on this machine.
         fused: true for the project's own kernels, false for plain PyTorch.
+        automatic: false for what `auto` passes over, such as a kernel under Triton's interpreter: right, but slow.
     """
     name: str
     call: Callable
     reason: Callable[..., str | None]
     fused: bool = True
+    automatic: bool = True
 
 
 def always(*arguments) -> None:
@@ -115,7 +117,7 @@ def _eligible(operation: str, chosen: str) -> tuple[Implementation, ...]:
     """The implementations that the flag leaves to choose from."""
     implementations = _implementations(operation)
     if chosen == "auto":
-        return implementations
+        return tuple([i for i in implementations if i.automatic])
     if chosen == "fused":
         return tuple([i for i in implementations if i.fused])
     named = tuple([i for i in implementations if i.name == chosen])

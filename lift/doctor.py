@@ -61,7 +61,8 @@ def _operation(name: str, device: str) -> dict:
     for implementation in backend.operations()[name]:
         reason = implementation.reason(*arguments)
         checks = [] if reason else [_check(name, implementation, dtype, device) for dtype in selfcheck.TOLERANCES]
-        implementations.append({"name": implementation.name, "fused": implementation.fused, "reason": reason, "checks": checks})
+        implementations.append({"name": implementation.name, "fused": implementation.fused, "automatic": implementation.automatic,
+                                "reason": reason, "checks": checks})
     return {"serves": serves, "refusal": refusal, "implementations": implementations}
 
 
@@ -158,7 +159,8 @@ def _findings(implementation: dict, dtypes: int) -> tuple[str, ...]:
         return *["-"] * dtypes, "cannot serve: " + implementation["reason"]
     failures = sorted({c["failure"] or f"{c['dtype']} is off" for c in implementation["checks"] if not c["passed"]})
     errors = ["-" if c["error"] is None else f"{c['error']:.1e}" for c in implementation["checks"]]
-    return *errors, "FAILED: " + "; ".join(failures) if failures else "right"
+    verdict = "right" if implementation["automatic"] else "right; slow, so only when asked for by name or as fused"
+    return *errors, "FAILED: " + "; ".join(failures) if failures else verdict
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:

@@ -45,6 +45,18 @@ def test_auto_takes_the_first_that_serves(plain):
     assert torch.equal(backend.call("toy", None, LARGE), LARGE + 2)
 
 
+def test_auto_passes_over_what_serves_only_when_asked_for(plain):
+    slow = backend.Implementation("slow", lambda x: x + 1, backend.always, automatic=False)
+    backend.register("toy", slow, backend._operations["toy"][-1])
+    assert kernels.serving("toy", SMALL) == "reference" and kernels.serving("toy", SMALL, backend="fused") == "slow"
+    assert kernels.serving("toy", SMALL, backend="slow") == "slow"
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_auto_never_takes_an_interpreted_kernel(name):
+    assert kernels.serving(name, *selfcheck.samples(name)) != "triton"
+
+
 def test_fused_refuses_with_every_reason(plain):
     assert kernels.serving("toy", SMALL, backend="fused") == "small"
     with pytest.raises(RuntimeError, match="broken: it is broken; small: the tensor is large"):

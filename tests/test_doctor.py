@@ -26,7 +26,7 @@ def test_a_sound_machine_passes(capsys):
     assert doctor.main([]) == 0
     out = capsys.readouterr().out
     assert "All checks passed." in out and "Kernel flag: auto (from the default)" in out and torch.__version__ in out
-    assert any(line.split() == ["warp", "cpu", "eager"] for line in out.splitlines())
+    assert any(line.split() == ["warp", "cpu", backend.serving("warp", *selfcheck.samples("warp"))] for line in out.splitlines())
 
 
 def test_a_wrong_kernel_fails(monkeypatch, capsys):
@@ -82,7 +82,7 @@ def test_json_holds_the_same(tmp_path, capsys):
     report = json.loads(path.read_text())
     warp = report["operations"]["warp"]["cpu"]
     assert report["passed"] and report["flag"]["value"] == "auto"
-    assert warp["serves"] == next(i["name"] for i in warp["implementations"] if i["reason"] is None)
+    assert warp["serves"] == next(i["name"] for i in warp["implementations"] if i["automatic"] and i["reason"] is None)
     assert {c["dtype"] for c in warp["implementations"][-1]["checks"]} == {str(d).removeprefix("torch.") for d in selfcheck.TOLERANCES}
     assert doctor.main(["--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["passed"]

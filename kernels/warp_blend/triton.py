@@ -1,0 +1,402 @@
+"""Backward warp and visibility blend in Triton: two samples and their blend in one pass, forward and backward.
+
+Nothing but the result reaches memory: no grid, no warped image, and for backward only the inputs are kept; samples and weights are
+computed again. One program serves BP pixels of one image, numbered row by row, and runs over the channels BC at a time: BC = 1 where each
+channel is a plane (neighbouring threads take neighbouring pixels), more where channels lie side by side (neighbouring threads take
+neighbouring channels). Flow, coordinates, weights and sums are float32, whatever the images are.
+
+Images are read with any strides. Flow, visibility and the incoming gradient, which are read in the order of pixels, may be slices of more
+channels, channels_last or expanded; other strides (a crop, a transpose) are copied first.
+
+The gradient of an image is summed by float32 atomics, in any order, into a float32 buffer. Under
+`torch.use_deterministic_algorithms(True)` it is summed in 64-bit fixed point instead, in which order does not matter: the unit is
+2^-62 H W max|grad|, so the sum cannot overflow, and rounding stays below float32's for all but vanishing gradients.
+"""
+import torch
+import triton
+import triton.language as tl
+
+from .registration import SCHEMAS, attach, empty_gradients, empty_image
+
+INTERPRETED = triton.knobs.runtime.interpret            # read by Triton when it was imported: the kernels run on the CPU, slowly
+
+
+# -- kernels: B* block sizes, i_* program ids, o_* offsets, m_* masks, p_* pointers, b_* loaded and computed blocks --------------
+
+@triton.jit
+def _coordinate(b_flow, o_pixel, SIZE):
+    """Where pixels read along one axis: the pixels before and after, the fraction between, and whether a gradient flows."""
+    b_at = o_pixel.to(tl.float32) + b_flow
+    m_inside = (b_at > 0) & (b_at < SIZE - 1)           # false for NaN
+    b_at = tl.where(b_at > 0, b_at, 0.0)                # NaN to 0
+    b_at = tl.where(b_at < SIZE - 1, b_at, SIZE - 1.0)
+    b_before = tl.floor(b_at)
+    o_before = b_before.to(o_pixel.dtype)
+    return o_before, tl.where(o_before < SIZE - 1, o_before + 1, o_before), b_at - b_before, m_inside
+
+
+@triton.jit
+def _place(flow, s_channel, o_flow, m_pixel, o_x, o_y, H, W):
+    """The rows and columns that a pixel reads, its fractions between them, and where flow has a gradient."""
+    b_dx = tl.load(flow + o_flow, mask=m_pixel, other=0.0)
+    b_dy = tl.load(flow + s_channel + o_flow, mask=m_pixel, other=0.0)
+    o_west, o_east, b_fx, m_x = _coordinate(b_dx, o_x, W)
+    o_north, o_south, b_fy, m_y = _coordinate(b_dy, o_y, H)
+    return o_north, o_south, o_west, o_east, b_fx, b_fy, m_x, m_y
+
+
+@triton.jit
+def _corners(o_north, o_south, o_west, o_east, s_y, s_x):
+    """Offsets of the four pixels around a place."""
+    return o_north * s_y + o_west * s_x, o_north * s_y + o_east * s_x, o_south * s_y + o_west * s_x, o_south * s_y + o_east * s_x
+
+
+@triton.jit
+def _read(p_image, o_nw, o_ne, o_sw, o_se, m):
+    """Four corners of an image as float32: the interpreter's bfloat16 arithmetic is wrong."""
+    return (tl.load(p_image + o_nw, mask=m, other=0.0).to(tl.float32), tl.load(p_image + o_ne, mask=m, other=0.0).to(tl.float32),
+            tl.load(p_image + o_sw, mask=m, other=0.0).to(tl.float32), tl.load(p_image + o_se, mask=m, other=0.0).to(tl.float32))
+
+
+@triton.jit
+def _mix(b_nw, b_ne, b_sw, b_se, b_fx, b_fy):
+    b_north = (1 - b_fx) * b_nw + b_fx * b_ne
+    b_south = (1 - b_fx) * b_sw + b_fx * b_se
+    return (1 - b_fy) * b_north + b_fy * b_south
+
+
+@triton.jit
+def _slopes(b_nw, b_ne, b_sw, b_se, b_fx, b_fy):
+    """How a sample changes with x and with y."""
+    return (1 - b_fy) * (b_ne - b_nw) + b_fy * (b_se - b_sw), (1 - b_fx) * (b_sw - b_nw) + b_fx * (b_se - b_ne)
+
+
+@triton.jit
+def _weights(b_occ0, b_occ1):
+    """softmax(logsigmoid(occ0), logsigmoid(occ1)); each from the difference, so that neither is rounded to 1 - 1."""
+    b_log0 = tl.minimum(b_occ0, 0.0) - tl.log(1 + tl.exp(-tl.abs(b_occ0)))
+    b_log1 = tl.minimum(b_occ1, 0.0) - tl.log(1 + tl.exp(-tl.abs(b_occ1)))
+    return 1 / (1 + tl.exp(b_log1 - b_log0)), 1 / (1 + tl.exp(b_log0 - b_log1))
+
+
+@triton.jit
+def _forward(
+    image0, s0_b, s0_c, s0_y, s0_x,                     # (B, C, H, W)
+    image1, s1_b, s1_c, s1_y, s1_x,                     # (B, C, H, W)
+    flow0, sf0_b, sf0_c, sf0_p,                         # (B, 2, HW)
+    flow1, sf1_b, sf1_c, sf1_p,                         # (B, 2, HW)
+    occ0, so0_b, so0_p,                                 # (B, HW)
+    occ1, so1_b, so1_p,                                 # (B, HW)
+    out, s_b, s_c, s_p,                                 # (B, C, HW), written
+    C, H, W, blocks,                                    # blocks: programs an image takes
+    BP: tl.constexpr, BC: tl.constexpr, BLEND: tl.constexpr, WIDE: tl.constexpr,
+):
+    i_b = (tl.program_id(0) // blocks).to(tl.int64)
+    i_p = tl.program_id(0) % blocks
+    if WIDE:                                            # offsets within one image can pass 2^31
+        i_p = i_p.to(tl.int64)
+    o_p = (i_p * BP + tl.arange(0, BP))[:, None]
+    o_c = tl.arange(0, BC)[None, :]
+    m_p = o_p < H * W
+    o_y, o_x = o_p // W, o_p % W
+    o_n, o_s, o_w, o_e, b_fx0, b_fy0, _, _ = _place(flow0 + i_b * sf0_b, sf0_c, o_p * sf0_p, m_p, o_x, o_y, H, W)
+    o_nw0, o_ne0, o_sw0, o_se0 = _corners(o_n, o_s, o_w, o_e, s0_y, s0_x)
+    p_0 = image0 + i_b * s0_b
+    p_out = out + i_b * s_b
+    if BLEND:
+        o_n, o_s, o_w, o_e, b_fx1, b_fy1, _, _ = _place(flow1 + i_b * sf1_b, sf1_c, o_p * sf1_p, m_p, o_x, o_y, H, W)
+        o_nw1, o_ne1, o_sw1, o_se1 = _corners(o_n, o_s, o_w, o_e, s1_y, s1_x)
+        p_1 = image1 + i_b * s1_b
+        b_w0, b_w1 = _weights(tl.load(occ0 + i_b * so0_b + o_p * so0_p, mask=m_p, other=0.0).to(tl.float32),
+                              tl.load(occ1 + i_b * so1_b + o_p * so1_p, mask=m_p, other=0.0).to(tl.float32))
+
+    for i_c in range(0, C, BC):
+        m = m_p & (i_c + o_c < C)
+        b_nw, b_ne, b_sw, b_se = _read(p_0 + o_c * s0_c, o_nw0, o_ne0, o_sw0, o_se0, m)
+        b_out = _mix(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
+        p_0 += BC * s0_c
+        if BLEND:
+            b_nw, b_ne, b_sw, b_se = _read(p_1 + o_c * s1_c, o_nw1, o_ne1, o_sw1, o_se1, m)
+            b_out = b_w0 * b_out + b_w1 * _mix(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
+            p_1 += BC * s1_c
+        tl.store(p_out + o_c * s_c + o_p * s_p, b_out.to(out.dtype.element_ty), mask=m)
+        p_out += BC * s_c
+
+
+@triton.jit
+def _add(p, b_value, m, b_scale, FIXED: tl.constexpr):
+    """Add to an image's gradient; what is 0 by its weight costs nothing (whole-pixel flow, borders, hidden pixels)."""
+    if FIXED:
+        tl.atomic_add(p, tl.floor(b_value * b_scale + 0.5).to(tl.int64), mask=m, sem="relaxed")
+    else:
+        tl.atomic_add(p, b_value, mask=m, sem="relaxed")
+
+
+@triton.jit
+def _scatter(p, o_nw, o_ne, o_sw, o_se, b_fx, b_fy, b_g, b_w, m, b_scale, FIXED: tl.constexpr):
+    """Spread b_g over the four pixels that were read; b_w is the blend's weight, already in b_g."""
+    b_nw, b_ne, b_sw, b_se = (1 - b_fx) * (1 - b_fy), b_fx * (1 - b_fy), (1 - b_fx) * b_fy, b_fx * b_fy
+    m = m & (b_w != 0)
+    _add(p + o_nw, b_g * b_nw, m & (b_nw != 0), b_scale, FIXED)
+    _add(p + o_ne, b_g * b_ne, m & (b_ne != 0), b_scale, FIXED)
+    _add(p + o_sw, b_g * b_sw, m & (b_sw != 0), b_scale, FIXED)
+    _add(p + o_se, b_g * b_se, m & (b_se != 0), b_scale, FIXED)
+
+
+@triton.jit
+def _backward(
+    grad, s_b, s_c, s_p,                                # (B, C, HW), of the result
+    image0, s0_b, s0_c, s0_y, s0_x,                     # (B, C, H, W)
+    image1, s1_b, s1_c, s1_y, s1_x,                     # (B, C, H, W)
+    flow0, sf0_b, sf0_c, sf0_p,                         # (B, 2, HW)
+    flow1, sf1_b, sf1_c, sf1_p,                         # (B, 2, HW)
+    occ0, so0_b, so0_p,                                 # (B, HW)
+    occ1, so1_b, so1_p,                                 # (B, HW)
+    dimage0, sd0_b, sd0_c, sd0_p,                       # (B, C, HW), added to: float32, or int64 where FIXED
+    dimage1, sd1_b, sd1_c, sd1_p,                       # (B, C, HW), as dimage0
+    dflow0, dflow1,                                     # (B, 2, HW), contiguous, written
+    docc0, docc1,                                       # (B, HW), contiguous, written
+    scale,                                              # (), units of fixed point in 1, where FIXED
+    C, H, W, blocks,                                    # blocks: programs an image takes
+    BP: tl.constexpr, BC: tl.constexpr, BLEND: tl.constexpr, WIDE: tl.constexpr, FIXED: tl.constexpr,
+    IMAGE0: tl.constexpr, IMAGE1: tl.constexpr, FLOW0: tl.constexpr, FLOW1: tl.constexpr, OCC0: tl.constexpr, OCC1: tl.constexpr,
+):
+    i_b = (tl.program_id(0) // blocks).to(tl.int64)
+    i_p = tl.program_id(0) % blocks
+    if WIDE:
+        i_p = i_p.to(tl.int64)
+    o_p = (i_p * BP + tl.arange(0, BP))[:, None]
+    o_c = tl.arange(0, BC)[None, :]
+    m_p = o_p < H * W
+    o_y, o_x = o_p // W, o_p % W
+    p_grad = grad + i_b * s_b
+    b_scale = 1.0
+    if FIXED:
+        b_scale = tl.load(scale)
+    SAMPLE0: tl.constexpr = FLOW0 or OCC0 or OCC1       # is the image itself read
+    SAMPLE1: tl.constexpr = FLOW1 or OCC0 or OCC1
+    b_w0 = tl.full((BP, 1), 1.0, tl.float32)
+    b_w1 = b_w0
+    if BLEND:
+        b_occ0 = tl.load(occ0 + i_b * so0_b + o_p * so0_p, mask=m_p, other=0.0).to(tl.float32)
+        b_occ1 = tl.load(occ1 + i_b * so1_b + o_p * so1_p, mask=m_p, other=0.0).to(tl.float32)
+        b_w0, b_w1 = _weights(b_occ0, b_occ1)
+    if SAMPLE0 or IMAGE0:
+        o_n, o_s, o_w, o_e, b_fx0, b_fy0, m_x0, m_y0 = _place(flow0 + i_b * sf0_b, sf0_c, o_p * sf0_p, m_p, o_x, o_y, H, W)
+        if SAMPLE0:
+            o_nw0, o_ne0, o_sw0, o_se0 = _corners(o_n, o_s, o_w, o_e, s0_y, s0_x)
+            p_0 = image0 + i_b * s0_b
+        if IMAGE0:
+            o_nwd0, o_ned0, o_swd0, o_sed0 = _corners(o_n, o_s, o_w, o_e, W * sd0_p, sd0_p)
+            p_d0 = dimage0 + i_b * sd0_b
+    if SAMPLE1 or IMAGE1:
+        o_n, o_s, o_w, o_e, b_fx1, b_fy1, m_x1, m_y1 = _place(flow1 + i_b * sf1_b, sf1_c, o_p * sf1_p, m_p, o_x, o_y, H, W)
+        if SAMPLE1:
+            o_nw1, o_ne1, o_sw1, o_se1 = _corners(o_n, o_s, o_w, o_e, s1_y, s1_x)
+            p_1 = image1 + i_b * s1_b
+        if IMAGE1:
+            o_nwd1, o_ned1, o_swd1, o_sed1 = _corners(o_n, o_s, o_w, o_e, W * sd1_p, sd1_p)
+            p_d1 = dimage1 + i_b * sd1_b
+    b_dx0 = tl.zeros((BP, 1), tl.float32)
+    b_dy0 = tl.zeros((BP, 1), tl.float32)
+    b_dx1 = tl.zeros((BP, 1), tl.float32)
+    b_dy1 = tl.zeros((BP, 1), tl.float32)
+    b_dw = tl.zeros((BP, 1), tl.float32)                # sum over channels of grad (sample0 - sample1)
+
+    for i_c in range(0, C, BC):
+        m = m_p & (i_c + o_c < C)
+        b_g = tl.load(p_grad + o_c * s_c + o_p * s_p, mask=m, other=0.0).to(tl.float32)
+        p_grad += BC * s_c
+        b_difference = tl.zeros((BP, BC), tl.float32)
+        if SAMPLE0:
+            b_nw, b_ne, b_sw, b_se = _read(p_0 + o_c * s0_c, o_nw0, o_ne0, o_sw0, o_se0, m)
+            p_0 += BC * s0_c
+            if OCC0 or OCC1:
+                b_difference = _mix(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
+            if FLOW0:
+                b_x, b_y = _slopes(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
+                b_dx0 += tl.sum(b_g * b_x, 1, keep_dims=True)
+                b_dy0 += tl.sum(b_g * b_y, 1, keep_dims=True)
+        if SAMPLE1:
+            b_nw, b_ne, b_sw, b_se = _read(p_1 + o_c * s1_c, o_nw1, o_ne1, o_sw1, o_se1, m)
+            p_1 += BC * s1_c
+            if OCC0 or OCC1:
+                b_difference -= _mix(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
+            if FLOW1:
+                b_x, b_y = _slopes(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
+                b_dx1 += tl.sum(b_g * b_x, 1, keep_dims=True)
+                b_dy1 += tl.sum(b_g * b_y, 1, keep_dims=True)
+        if OCC0 or OCC1:
+            b_dw += tl.sum(b_g * b_difference, 1, keep_dims=True)
+        if IMAGE0:
+            _scatter(p_d0 + o_c * sd0_c, o_nwd0, o_ned0, o_swd0, o_sed0, b_fx0, b_fy0, b_g * b_w0, b_w0, m, b_scale, FIXED)
+            p_d0 += BC * sd0_c
+        if IMAGE1:
+            _scatter(p_d1 + o_c * sd1_c, o_nwd1, o_ned1, o_swd1, o_sed1, b_fx1, b_fy1, b_g * b_w1, b_w1, m, b_scale, FIXED)
+            p_d1 += BC * sd1_c
+
+    o_flow = i_b * H * W * 2 + o_p
+    if FLOW0:
+        tl.store(dflow0 + o_flow, tl.where(m_x0, b_w0 * b_dx0, 0.0), mask=m_p)
+        tl.store(dflow0 + o_flow + H * W, tl.where(m_y0, b_w0 * b_dy0, 0.0), mask=m_p)
+    if FLOW1:
+        tl.store(dflow1 + o_flow, tl.where(m_x1, b_w1 * b_dx1, 0.0), mask=m_p)
+        tl.store(dflow1 + o_flow + H * W, tl.where(m_y1, b_w1 * b_dy1, 0.0), mask=m_p)
+    o_occ = i_b * H * W + o_p
+    if OCC0:                                            # dlogsigmoid(occ) = sigmoid(-occ)
+        tl.store(docc0 + o_occ, b_dw * b_w0 * b_w1 / (1 + tl.exp(b_occ0)), mask=m_p)
+    if OCC1:
+        tl.store(docc1 + o_occ, -b_dw * b_w0 * b_w1 / (1 + tl.exp(b_occ1)), mask=m_p)
+
+
+# -- launching ---------------------------------------------------------------------------------------------------------------
+
+_wide: bool | None = None                               # tests set it: 64-bit offsets without 2^31 elements
+
+
+def blocks(C: int, stride_c: int) -> dict[str, int]:
+    """Block sizes for C channels that lie `stride_c` elements apart: about 1024 elements a program side by side, else 256 pixels."""
+    if stride_c != 1 or C < 3:
+        return {"BP": 256, "BC": 1}
+    BC = min(triton.next_power_of_2(C), 64)
+    return {"BP": min(256, 1024 // BC), "BC": BC}
+
+
+def _rows(x: torch.Tensor) -> torch.Tensor:
+    """x (B, C, H, W) such that its pixels, row by row, lie at one distance; a copy where they do not."""
+    _, _, H, W = x.shape
+    return x if H == 1 or W == 1 or x.stride(2) == W * x.stride(3) else x.contiguous()
+
+
+def _by_row(x: torch.Tensor | None) -> tuple:
+    """x and its strides by batch, channel and pixel."""
+    if x is None:
+        return None, 0, 0, 0
+    return x, x.stride(0), x.stride(1), x.stride(2) if x.shape[3] == 1 else x.stride(3)
+
+
+def _by_pixel(x: torch.Tensor | None) -> tuple:
+    """x and its strides by batch, channel, row and column."""
+    return (None, 0, 0, 0, 0) if x is None else (x, *x.stride())
+
+
+def _no_channel(tensor, s_b, s_c, s_p) -> tuple:
+    return tensor, s_b, s_p
+
+
+def _is_wide(*tensors: torch.Tensor | None) -> bool:
+    """Can an offset within one image of the batch pass 2^31? Whole images are counted in 64 bits anyhow."""
+    if _wide is not None:
+        return _wide
+    return any(sum((n - 1) * s for n, s in zip(x.shape[1:], x.stride()[1:], strict=True)) + 4096 >= 2**31 for x in tensors if x is not None)
+
+
+def _launch_forward(image0, image1, flow0, flow1, occ0, occ1) -> torch.Tensor:
+    out = empty_image(image0)
+    if out.numel() == 0:
+        return out
+    B, C, H, W = image0.shape
+    flow0, flow1, occ0, occ1 = (None if x is None else _rows(x) for x in (flow0, flow1, occ0, occ1))
+    block = blocks(C, image0.stride(1))
+    count = triton.cdiv(H * W, block["BP"])
+    with torch.cuda.device_of(image0):                  # Triton launches on the current device
+        _forward[(B * count,)](
+            *_by_pixel(image0), *_by_pixel(image1), *_by_row(flow0), *_by_row(flow1), *_no_channel(*_by_row(occ0)),
+            *_no_channel(*_by_row(occ1)), *_by_row(out), C, H, W, count,
+            **block, BLEND=image1 is not None, WIDE=_is_wide(image0, image1, flow0, flow1, occ0, occ1, out), num_warps=4)
+    return out
+
+
+def _launch_backward(grad, images, flows, occs, needs: int) -> tuple[torch.Tensor, ...]:
+    inputs = (*images, *flows, *occs)
+    gradients = empty_gradients(len(images), inputs, needs)
+    if grad.numel() == 0 or needs == 0:
+        return tuple(g.zero_() for g in gradients)
+    B, C, H, W = grad.shape
+    fixed = torch.are_deterministic_algorithms_enabled() and needs & ((1 << len(images)) - 1) != 0
+    scale, inverse = _fixed_point(grad) if fixed else (None, None)
+    sums = [torch.zeros_like(g, dtype=torch.int64 if fixed else torch.float32) if g.dim() == 4 else None for g in gradients[:len(images)]]
+    grad, rows = _rows(grad), [_rows(x) for x in inputs[len(images):]]
+    single = len(images) == 1
+    image0, image1 = (images[0], None) if single else images
+    flow0, flow1, occ0, occ1 = (rows[0], None, None, None) if single else rows
+    dimage0, dimage1 = (sums[0], None) if single else sums
+    wanted = [g if g.dim() == 4 else None for g in gradients[len(images):]]
+    dflow0, dflow1, docc0, docc1 = (wanted[0], None, None, None) if single else wanted
+    block = blocks(C, image0.stride(1))
+    count = triton.cdiv(H * W, block["BP"])
+    with torch.cuda.device_of(grad):
+        _backward[(B * count,)](
+            *_by_row(grad), *_by_pixel(image0), *_by_pixel(image1), *_by_row(flow0), *_by_row(flow1), *_no_channel(*_by_row(occ0)),
+            *_no_channel(*_by_row(occ1)), *_by_row(dimage0), *_by_row(dimage1), dflow0, dflow1, docc0, docc1, scale, C, H, W, count,
+            **block, BLEND=not single, WIDE=_is_wide(grad, image0, image1, flow0, flow1, occ0, occ1, dimage0, dimage1), FIXED=fixed,
+            IMAGE0=dimage0 is not None, IMAGE1=dimage1 is not None, FLOW0=dflow0 is not None, FLOW1=dflow1 is not None,
+            OCC0=docc0 is not None, OCC1=docc1 is not None, num_warps=4)
+    summed = [g if s is None else (s * inverse if fixed else s).to(g.dtype) for g, s in zip(gradients, sums, strict=False)]
+    return (*summed, *gradients[len(images):])
+
+
+def _fixed_point(grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Units of fixed point in 1, float32, and its inverse, float64, NaN where the gradient is not finite; on the device, without waiting.
+
+    A pixel of an image is read at most once, in all, by each pixel of the result: its gradient stays below H W max|grad|.
+    """
+    largest = torch.linalg.vector_norm(grad, float("inf"), dtype=torch.float32).double()
+    scale = (2.0**62 / (grad.shape[2] * grad.shape[3] * largest)).clamp(max=2.0**100).float()
+    return torch.where(largest.isfinite(), scale, 0.0).float(), torch.where(largest.isfinite(), 1 / scale.double(), torch.nan)
+
+
+# -- operations --------------------------------------------------------------------------------------------------------------
+
+def _warp(image, flow):
+    return _launch_forward(image, None, flow, None, None, None)
+
+
+def _warp_backward(grad, image, flow, needs):
+    return _launch_backward(grad, (image,), (flow,), (), needs)
+
+
+def _warp_blend(image0, image1, flow0, flow1, occ0, occ1):
+    return _launch_forward(image0, image1, flow0, flow1, occ0, occ1)
+
+
+def _warp_blend_backward(grad, image0, image1, flow0, flow1, occ0, occ1, needs):
+    return _launch_backward(grad, (image0, image1), (flow0, flow1), (occ0, occ1), needs)
+
+
+_library = torch.library.Library("lift_triton", "FRAGMENT")
+for _schema, _function in zip(SCHEMAS, (_warp, _warp_backward, _warp_blend, _warp_blend_backward), strict=True):
+    _library.define(_schema)
+    for _key in ("CUDA", "CPU") if INTERPRETED else ("CUDA",):
+        _library.impl(_schema.split("(")[0], _function, _key)
+attach("lift_triton", _library)
+
+
+# -- public ------------------------------------------------------------------------------------------------------------------
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def reason(*arguments) -> str | None:
+    """Why Triton cannot serve; arguments as `warp` or `warp_blend` have them, none to ask about the machine."""
+    if not INTERPRETED and not torch.cuda.is_available():
+        return "no CUDA device"
+    if not arguments:
+        return None
+    image = arguments[0]
+    if not image.is_cuda and not (INTERPRETED and image.device.type == "cpu"):
+        return f"the tensors are on {image.device.type}, not on a CUDA device"
+    if image.dtype not in DTYPES:
+        return f"images of {str(image.dtype).removeprefix('torch.')}: float32, float16 or bfloat16 only"
+    return None
+
+
+def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    """As `warp_reference`, for float32, float16 and bfloat16."""
+    return torch.ops.lift_triton.warp(image, flow)
+
+
+def warp_blend(image0: torch.Tensor, image1: torch.Tensor, flow0: torch.Tensor, flow1: torch.Tensor,
+               occ0: torch.Tensor, occ1: torch.Tensor) -> torch.Tensor:
+    """As `warp_blend_reference`, for float32, float16 and bfloat16."""
+    return torch.ops.lift_triton.warp_blend(image0, image1, flow0, flow1, occ0, occ1)
