@@ -1,0 +1,79 @@
+// The operations as PyTorch sees them, and what the module says of its own build.
+//
+// This file is compiled for the processor family's baseline, so that it can be loaded, and asked, on any machine.
+#include <pybind11/pybind11.h>
+#include <torch/csrc/stable/library.h>
+
+#include <sstream>
+#include <string>
+
+#include "warp_blend_cpu.h"
+
+STABLE_TORCH_LIBRARY(lift_cpp, m) {
+  m.def("warp(Tensor image, Tensor flow) -> Tensor");
+  m.def("warp_backward(Tensor grad, Tensor image, Tensor flow, int needs) -> (Tensor, Tensor)");
+  m.def(
+      "warp_blend(Tensor image0, Tensor image1, Tensor flow0, Tensor flow1, Tensor occ0, Tensor occ1) -> Tensor");
+  m.def(
+      "warp_blend_backward(Tensor grad, Tensor image0, Tensor image1, Tensor flow0, Tensor flow1, Tensor occ0, Tensor occ1, int needs)"
+      " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
+  m.impl("warp", TORCH_BOX(&lift::warp_cpu));
+  m.impl("warp_backward", TORCH_BOX(&lift::warp_backward_cpu));
+  m.impl("warp_blend", TORCH_BOX(&lift::warp_blend_cpu));
+  m.impl("warp_blend_backward", TORCH_BOX(&lift::warp_blend_backward_cpu));
+}
+
+namespace {
+
+bool processor_has(const std::string& feature) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (feature == "avx2") return __builtin_cpu_supports("avx2");
+  if (feature == "fma") return __builtin_cpu_supports("fma");
+  if (feature == "avx512f") return __builtin_cpu_supports("avx512f");
+  if (feature == "avx512vl") return __builtin_cpu_supports("avx512vl");
+  if (feature == "avx512bw") return __builtin_cpu_supports("avx512bw");
+  if (feature == "avx512dq") return __builtin_cpu_supports("avx512dq");
+#endif
+  return true;
+}
+
+// What the kernels were compiled to use and this processor lacks; empty when they can run.
+std::string missing_features() {
+  std::istringstream features(lift::processor_features);
+  std::string missing;
+  for (std::string feature; features >> feature;)
+    if (!processor_has(feature)) missing += (missing.empty() ? "" : " ") + feature;
+  return missing;
+}
+
+pybind11::dict build() {
+  pybind11::dict info;
+  info["sources"] = LIFT_SOURCES;  // hash of the sources that it was built from
+  info["compiler"] =
+#if defined(__clang__)
+      "clang " __clang_version__;
+#elif defined(__GNUC__)
+      "gcc " __VERSION__;
+#else
+      "unknown";
+#endif
+  info["flags"] = LIFT_FLAGS;
+  info["features"] = std::string(lift::processor_features);
+  info["torch"] = TORCH_VERSION;
+  info["torch_target"] = std::to_string(TORCH_TARGET_VERSION >> 56) + "." + std::to_string(TORCH_TARGET_VERSION >> 48 & 255);
+  info["pybind11"] = PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_MINOR);
+  return info;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+  m.doc() = "The C++ kernels of LIFT; loading it defines the operations of torch.ops.lift_cpp.";
+  m.def("build", &build, "What the module was built with.");
+  m.def("missing_features", &missing_features, "Processor features that the kernels use and this machine lacks.");
+  m.def("force_wide_offsets", &lift::force_wide_offsets, "Compute offsets in 64 bits whatever the size, for tests.");
+}

@@ -1,0 +1,30 @@
+// warp and warp_blend on the CPU: the operations of the namespace lift_cpp (kernels/warp_blend/registration.py states their schemas).
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+
+#include <cstdint>
+#include <tuple>
+
+namespace lift {
+
+using torch::stable::Tensor;
+
+Tensor warp_cpu(const Tensor& image, const Tensor& flow);
+
+std::tuple<Tensor, Tensor> warp_backward_cpu(const Tensor& grad, const Tensor& image, const Tensor& flow, int64_t needs);
+
+Tensor warp_blend_cpu(const Tensor& image0, const Tensor& image1, const Tensor& flow0, const Tensor& flow1, const Tensor& occ0,
+                      const Tensor& occ1);
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> warp_blend_backward_cpu(
+    const Tensor& grad, const Tensor& image0, const Tensor& image1, const Tensor& flow0, const Tensor& flow1, const Tensor& occ0,
+    const Tensor& occ1, int64_t needs);
+
+// Compute offsets in 64 bits whatever the size, as planes of 2^31 pixels and more need; for tests.
+void force_wide_offsets(bool force);
+
+// What this file was compiled to use beyond the processor family's baseline, such as "avx2 fma"; data, so that reading it runs none of it.
+extern const char* const processor_features;
+
+}  // namespace lift

@@ -1,0 +1,162 @@
+"""Compiles `csrc/` into the module `lift.kernels._C`, with ninja, against the torch that is installed.
+
+Stands alone, so that `setup.py` can run it where LIFT cannot be imported yet. One build serves every torch from 2.11 on, and this Python
+and this kind of processor: the kernels are compiled for the newest level of the x86-64 family that this machine has (LIFT_CPU names
+another, such as x86-64-v2 for a package that must run everywhere). Only what changed is compiled again.
+"""
+import hashlib
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent        # kernels/ of a checkout, lift/kernels/ of an installed LIFT
+SOURCES = PACKAGE.parent / "csrc"
+MODULE = PACKAGE / ("_C" + sysconfig.get_config_var("EXT_SUFFIX"))
+REMEDY = "build it with `python -m lift.kernels.extension`"
+
+# Everything but bindings.cpp, which is asked on any machine, is compiled for a level; each names what it adds to the one before.
+LEVELS = {"x86-64": "", "x86-64-v2": "sse4_2", "x86-64-v3": "avx2", "x86-64-v4": "avx512vl"}
+FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+TORCH_TARGET = "0x020b000000000000"                     # the oldest torch that the module must work with: 2.11
+
+
+class BuildError(Exception):
+    """The extension cannot be built here; the text is one sentence with the cause and the remedy."""
+
+
+def fingerprint() -> str:
+    """A hash of what the module is built from, as it lies in csrc/."""
+    digest = hashlib.sha256(TORCH_TARGET.encode())
+    for path in sorted(SOURCES.iterdir()):
+        if path.suffix in (".h", ".cpp"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def build(module: Path = MODULE, verbose: bool = False) -> Path:
+    """Compile and link what changed since the last build.
+
+    Args:
+        module: the file to make.
+        verbose: show every command.
+
+    Returns:
+        `module`.
+
+    Raises:
+        BuildError: no compiler, no torch, no ninja, or the compiler fails; `module` stays as it was.
+    """
+    compiler, torch = _compiler(), _package("torch", "PyTorch")
+    ninja = [sys.executable, "-m", "ninja"] if importlib.util.find_spec("ninja") else [shutil.which("ninja")]
+    if ninja[0] is None:
+        raise BuildError("ninja was not found; install it: pip install ninja")
+    with _workplace() as folder:
+        made = folder / module.name
+        (folder / "build.ninja").write_text(_rules(compiler, torch, _package("pybind11", "pybind11"), made))
+        ran = subprocess.run([*ninja, "-C", str(folder), *(["-v"] if verbose else ["--quiet"])], capture_output=not verbose, text=True)
+        if ran.returncode:
+            raise BuildError(f"compiling the C++ extension failed with {compiler[0]}; the compiler said:\n" +
+                             (ran.stdout + ran.stderr if not verbose else "see above"))
+        part = module.with_suffix(f".{os.getpid()}.part")
+        shutil.copyfile(made, part)
+        os.replace(part, module)                        # a process that has loaded the old one keeps it
+    return module
+
+
+def level() -> str | None:
+    """The level to compile for: what LIFT_CPU names, else the newest that this processor has; None beside the x86-64 family.
+
+    Raises:
+        BuildError: LIFT_CPU names no level.
+    """
+    wanted = os.environ.get("LIFT_CPU")
+    if wanted is not None and wanted not in LEVELS:
+        raise BuildError(f"LIFT_CPU must be one of {', '.join(LEVELS)}, got {wanted!r}")
+    if wanted is not None or os.uname().machine not in ("x86_64", "AMD64"):
+        return wanted
+    has = _processor_flags()
+    found = "x86-64"
+    for name, flag in LEVELS.items():
+        if flag and flag not in has:
+            break
+        found = name
+    return found
+
+
+# -- what is needed ----------------------------------------------------------------------------------------------------------
+
+def _compiler() -> list[str]:
+    named = os.environ.get("CXX")
+    for candidate in [named] if named else ["c++", "g++", "clang++"]:
+        command = shlex.split(candidate)
+        if command and shutil.which(command[0]):
+            return command
+    if named:
+        raise BuildError(f"the C++ compiler that CXX names was not found: {named}")
+    raise BuildError("no C++ compiler was found; install one (Debian and Ubuntu: sudo apt install g++)")
+
+
+def _package(name: str, title: str) -> Path:
+    spec = importlib.util.find_spec(name)               # found, not imported: that takes seconds
+    if spec is None or not spec.submodule_search_locations:
+        raise BuildError(f"{title} is not installed for {sys.executable}; install it first: pip install {name}")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _processor_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    return set(next((line.split(":", 1)[1] for line in text.splitlines() if line.startswith("flags")), "").split())
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    """Where objects lie: build/ of a checkout, to compile only what changed the next time; a temporary folder elsewhere."""
+    if (SOURCES.parent / "setup.py").is_file():
+        folder = SOURCES.parent / "build" / f"extension-{sysconfig.get_config_var('SOABI')}"
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+
+
+# -- ninja -------------------------------------------------------------------------------------------------------------------
+
+def _rules(compiler: list[str], torch: Path, pybind11: Path, made: Path) -> str:
+    """The text of build.ninja."""
+    chosen = level()
+    tuned = [] if chosen is None else [f"-march={chosen}"] + (["-mprefer-vector-width=512"] if chosen == "x86-64-v4" else [])
+    flags = [*FLAGS, f"-DTORCH_TARGET_VERSION={TORCH_TARGET}", "-isystem", str(torch / "include")]
+    python = ["-isystem", sysconfig.get_paths()["include"], "-isystem", str(pybind11 / "include"),
+              f'-DLIFT_SOURCES="{fingerprint()}"', f'-DLIFT_FLAGS="{" ".join([*FLAGS, *tuned])}"']
+    libraries = [f"-L{torch / 'lib'}", "-ltorch_cpu", "-ltorch"]    # loaded already, with torch, when the module is: no path is recorded
+    lines = ["ninja_required_version = 1.5", "",
+             f"compiler = {_quoted(compiler)}", f"flags = {_quoted(flags)}", f"libraries = {_quoted(libraries)}", "",
+             "rule compile", "  command = $compiler $flags $more -MMD -MF $out.d -c $in -o $out", "  depfile = $out.d", "  deps = gcc",
+             "  description = compile $in", "",
+             "rule link", "  command = $compiler -shared $in $libraries -o $out", "  description = link $out", ""]
+    objects = []
+    # The bindings first: where an inline function is in several objects the linker takes the first, here the one that runs anywhere.
+    for source in sorted(SOURCES.glob("*.cpp"), key=lambda path: (path.name != "bindings.cpp", path.name)):
+        objects.append(source.stem + ".o")
+        lines += [f"build {objects[-1]}: compile {_path(source)}", f"  more = {_quoted(python if source.name == 'bindings.cpp' else tuned)}"]
+    return "\n".join([*lines, f"build {_path(made)}: link {' '.join(objects)}", f"default {_path(made)}", ""])
+
+
+def _quoted(words: list[str]) -> str:
+    return " ".join(map(shlex.quote, words)).replace("$", "$$")
+
+
+def _path(path: Path) -> str:
+    return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
