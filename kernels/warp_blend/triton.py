@@ -81,23 +81,23 @@ def _weights(b_occ0, b_occ1):
 
 @triton.jit
 def _forward(
+    out, s_b, s_c, s_p,                                 # (B, C, HW), written
     image0, s0_b, s0_c, s0_y, s0_x,                     # (B, C, H, W)
     image1, s1_b, s1_c, s1_y, s1_x,                     # (B, C, H, W)
     flow0, sf0_b, sf0_c, sf0_p,                         # (B, 2, HW)
     flow1, sf1_b, sf1_c, sf1_p,                         # (B, 2, HW)
     occ0, so0_b, so0_p,                                 # (B, HW)
     occ1, so1_b, so1_p,                                 # (B, HW)
-    out, s_b, s_c, s_p,                                 # (B, C, HW), written
-    C, H, W, blocks,                                    # blocks: programs an image takes
-    BP: tl.constexpr, BC: tl.constexpr, BLEND: tl.constexpr, WIDE: tl.constexpr,
+    H, W, HW, blocks,                                   # blocks: programs an image takes
+    C: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, BLEND: tl.constexpr, WIDE: tl.constexpr,
 ):
     i_b = (tl.program_id(0) // blocks).to(tl.int64)
     i_p = tl.program_id(0) % blocks
-    if WIDE:                                            # offsets within one image can pass 2^31
-        i_p = i_p.to(tl.int64)
-    o_p = (i_p * BP + tl.arange(0, BP))[:, None]
     o_c = tl.arange(0, BC)[None, :]
-    m_p = o_p < H * W
+    if WIDE:                                            # offsets within one image can pass 2^31
+        i_p, o_c = i_p.to(tl.int64), o_c.to(tl.int64)
+    o_p = (i_p * BP + tl.arange(0, BP))[:, None]
+    m_p = o_p < HW
     o_y, o_x = o_p // W, o_p % W
     o_n, o_s, o_w, o_e, b_fx0, b_fy0, _, _ = _place(flow0 + i_b * sf0_b, sf0_c, o_p * sf0_p, m_p, o_x, o_y, H, W)
     o_nw0, o_ne0, o_sw0, o_se0 = _corners(o_n, o_s, o_w, o_e, s0_y, s0_x)
@@ -111,16 +111,14 @@ def _forward(
                               tl.load(occ1 + i_b * so1_b + o_p * so1_p, mask=m_p, other=0.0).to(tl.float32))
 
     for i_c in range(0, C, BC):
-        m = m_p & (i_c + o_c < C)
-        b_nw, b_ne, b_sw, b_se = _read(p_0 + o_c * s0_c, o_nw0, o_ne0, o_sw0, o_se0, m)
+        o_i = i_c + o_c
+        m = m_p & (o_i < C)
+        b_nw, b_ne, b_sw, b_se = _read(p_0 + o_i * s0_c, o_nw0, o_ne0, o_sw0, o_se0, m)
         b_out = _mix(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
-        p_0 += BC * s0_c
         if BLEND:
-            b_nw, b_ne, b_sw, b_se = _read(p_1 + o_c * s1_c, o_nw1, o_ne1, o_sw1, o_se1, m)
+            b_nw, b_ne, b_sw, b_se = _read(p_1 + o_i * s1_c, o_nw1, o_ne1, o_sw1, o_se1, m)
             b_out = b_w0 * b_out + b_w1 * _mix(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
-            p_1 += BC * s1_c
-        tl.store(p_out + o_c * s_c + o_p * s_p, b_out.to(out.dtype.element_ty), mask=m)
-        p_out += BC * s_c
+        tl.store(p_out + o_i * s_c + o_p * s_p, b_out.to(out.dtype.element_ty), mask=m)
 
 
 @triton.jit
@@ -152,22 +150,22 @@ def _backward(
     flow1, sf1_b, sf1_c, sf1_p,                         # (B, 2, HW)
     occ0, so0_b, so0_p,                                 # (B, HW)
     occ1, so1_b, so1_p,                                 # (B, HW)
-    dimage0, sd0_b, sd0_c, sd0_p,                       # (B, C, HW), added to: float32, or int64 where FIXED
-    dimage1, sd1_b, sd1_c, sd1_p,                       # (B, C, HW), as dimage0
+    dimage0, sd0_b, sd0_c, sd0_y, sd0_x,                # (B, C, H, W), added to: float32, or int64 where FIXED
+    dimage1, sd1_b, sd1_c, sd1_y, sd1_x,                # (B, C, H, W), as dimage0
     dflow0, dflow1,                                     # (B, 2, HW), contiguous, written
     docc0, docc1,                                       # (B, HW), contiguous, written
     scale,                                              # (), units of fixed point in 1, where FIXED
-    C, H, W, blocks,                                    # blocks: programs an image takes
-    BP: tl.constexpr, BC: tl.constexpr, BLEND: tl.constexpr, WIDE: tl.constexpr, FIXED: tl.constexpr,
+    H, W, HW, blocks,                                   # blocks: programs an image takes
+    C: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, BLEND: tl.constexpr, WIDE: tl.constexpr, FIXED: tl.constexpr,
     IMAGE0: tl.constexpr, IMAGE1: tl.constexpr, FLOW0: tl.constexpr, FLOW1: tl.constexpr, OCC0: tl.constexpr, OCC1: tl.constexpr,
 ):
     i_b = (tl.program_id(0) // blocks).to(tl.int64)
     i_p = tl.program_id(0) % blocks
-    if WIDE:
-        i_p = i_p.to(tl.int64)
-    o_p = (i_p * BP + tl.arange(0, BP))[:, None]
     o_c = tl.arange(0, BC)[None, :]
-    m_p = o_p < H * W
+    if WIDE:
+        i_p, o_c = i_p.to(tl.int64), o_c.to(tl.int64)
+    o_p = (i_p * BP + tl.arange(0, BP))[:, None]
+    m_p = o_p < HW
     o_y, o_x = o_p // W, o_p % W
     p_grad = grad + i_b * s_b
     b_scale = 1.0
@@ -187,7 +185,7 @@ def _backward(
             o_nw0, o_ne0, o_sw0, o_se0 = _corners(o_n, o_s, o_w, o_e, s0_y, s0_x)
             p_0 = image0 + i_b * s0_b
         if IMAGE0:
-            o_nwd0, o_ned0, o_swd0, o_sed0 = _corners(o_n, o_s, o_w, o_e, W * sd0_p, sd0_p)
+            o_nwd0, o_ned0, o_swd0, o_sed0 = _corners(o_n, o_s, o_w, o_e, sd0_y, sd0_x)
             p_d0 = dimage0 + i_b * sd0_b
     if SAMPLE1 or IMAGE1:
         o_n, o_s, o_w, o_e, b_fx1, b_fy1, m_x1, m_y1 = _place(flow1 + i_b * sf1_b, sf1_c, o_p * sf1_p, m_p, o_x, o_y, H, W)
@@ -195,7 +193,7 @@ def _backward(
             o_nw1, o_ne1, o_sw1, o_se1 = _corners(o_n, o_s, o_w, o_e, s1_y, s1_x)
             p_1 = image1 + i_b * s1_b
         if IMAGE1:
-            o_nwd1, o_ned1, o_swd1, o_sed1 = _corners(o_n, o_s, o_w, o_e, W * sd1_p, sd1_p)
+            o_nwd1, o_ned1, o_swd1, o_sed1 = _corners(o_n, o_s, o_w, o_e, sd1_y, sd1_x)
             p_d1 = dimage1 + i_b * sd1_b
     b_dx0 = tl.zeros((BP, 1), tl.float32)
     b_dy0 = tl.zeros((BP, 1), tl.float32)
@@ -204,13 +202,12 @@ def _backward(
     b_dw = tl.zeros((BP, 1), tl.float32)                # sum over channels of grad (sample0 - sample1)
 
     for i_c in range(0, C, BC):
-        m = m_p & (i_c + o_c < C)
-        b_g = tl.load(p_grad + o_c * s_c + o_p * s_p, mask=m, other=0.0).to(tl.float32)
-        p_grad += BC * s_c
+        o_i = i_c + o_c
+        m = m_p & (o_i < C)
+        b_g = tl.load(p_grad + o_i * s_c + o_p * s_p, mask=m, other=0.0).to(tl.float32)
         b_difference = tl.zeros((BP, BC), tl.float32)
         if SAMPLE0:
-            b_nw, b_ne, b_sw, b_se = _read(p_0 + o_c * s0_c, o_nw0, o_ne0, o_sw0, o_se0, m)
-            p_0 += BC * s0_c
+            b_nw, b_ne, b_sw, b_se = _read(p_0 + o_i * s0_c, o_nw0, o_ne0, o_sw0, o_se0, m)
             if OCC0 or OCC1:
                 b_difference = _mix(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
             if FLOW0:
@@ -218,8 +215,7 @@ def _backward(
                 b_dx0 += tl.sum(b_g * b_x, 1, keep_dims=True)
                 b_dy0 += tl.sum(b_g * b_y, 1, keep_dims=True)
         if SAMPLE1:
-            b_nw, b_ne, b_sw, b_se = _read(p_1 + o_c * s1_c, o_nw1, o_ne1, o_sw1, o_se1, m)
-            p_1 += BC * s1_c
+            b_nw, b_ne, b_sw, b_se = _read(p_1 + o_i * s1_c, o_nw1, o_ne1, o_sw1, o_se1, m)
             if OCC0 or OCC1:
                 b_difference -= _mix(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
             if FLOW1:
@@ -229,20 +225,18 @@ def _backward(
         if OCC0 or OCC1:
             b_dw += tl.sum(b_g * b_difference, 1, keep_dims=True)
         if IMAGE0:
-            _scatter(p_d0 + o_c * sd0_c, o_nwd0, o_ned0, o_swd0, o_sed0, b_fx0, b_fy0, b_g * b_w0, b_w0, m, b_scale, FIXED)
-            p_d0 += BC * sd0_c
+            _scatter(p_d0 + o_i * sd0_c, o_nwd0, o_ned0, o_swd0, o_sed0, b_fx0, b_fy0, b_g * b_w0, b_w0, m, b_scale, FIXED)
         if IMAGE1:
-            _scatter(p_d1 + o_c * sd1_c, o_nwd1, o_ned1, o_swd1, o_sed1, b_fx1, b_fy1, b_g * b_w1, b_w1, m, b_scale, FIXED)
-            p_d1 += BC * sd1_c
+            _scatter(p_d1 + o_i * sd1_c, o_nwd1, o_ned1, o_swd1, o_sed1, b_fx1, b_fy1, b_g * b_w1, b_w1, m, b_scale, FIXED)
 
-    o_flow = i_b * H * W * 2 + o_p
+    o_flow = i_b * HW * 2 + o_p
     if FLOW0:
         tl.store(dflow0 + o_flow, tl.where(m_x0, b_w0 * b_dx0, 0.0), mask=m_p)
-        tl.store(dflow0 + o_flow + H * W, tl.where(m_y0, b_w0 * b_dy0, 0.0), mask=m_p)
+        tl.store(dflow0 + o_flow + HW, tl.where(m_y0, b_w0 * b_dy0, 0.0), mask=m_p)
     if FLOW1:
         tl.store(dflow1 + o_flow, tl.where(m_x1, b_w1 * b_dx1, 0.0), mask=m_p)
-        tl.store(dflow1 + o_flow + H * W, tl.where(m_y1, b_w1 * b_dy1, 0.0), mask=m_p)
-    o_occ = i_b * H * W + o_p
+        tl.store(dflow1 + o_flow + HW, tl.where(m_y1, b_w1 * b_dy1, 0.0), mask=m_p)
+    o_occ = i_b * HW + o_p
     if OCC0:                                            # dlogsigmoid(occ) = sigmoid(-occ)
         tl.store(docc0 + o_occ, b_dw * b_w0 * b_w1 / (1 + tl.exp(b_occ0)), mask=m_p)
     if OCC1:
@@ -255,11 +249,15 @@ _wide: bool | None = None                               # tests set it: 64-bit o
 
 
 def blocks(C: int, stride_c: int) -> dict[str, int]:
-    """Block sizes for C channels that lie `stride_c` elements apart: about 1024 elements a program side by side, else 256 pixels."""
+    """Block sizes for C channels that lie `stride_c` elements apart, for four warps.
+
+    Planes: a pixel a thread, so that reading flow and gathering pixels agree on who holds what, and nothing is exchanged. Channels side
+    by side: four elements a thread, which one load of 8 or 16 bytes serves.
+    """
     if stride_c != 1 or C < 3:
-        return {"BP": 256, "BC": 1}
-    BC = min(triton.next_power_of_2(C), 64)
-    return {"BP": min(256, 1024 // BC), "BC": BC}
+        return {"BP": 128, "BC": 1}
+    BC = min((64, 32, 16), key=lambda n: -C % n) if C > 16 else triton.next_power_of_2(C)     # the fewest idle threads
+    return {"BP": 512 // BC, "BC": BC}
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
@@ -280,7 +278,9 @@ def _by_pixel(x: torch.Tensor | None) -> tuple:
     return (None, 0, 0, 0, 0) if x is None else (x, *x.stride())
 
 
-def _no_channel(tensor, s_b, s_c, s_p) -> tuple:
+def _one_channel(x: torch.Tensor | None) -> tuple:
+    """x (B, 1, H, W) and its strides by batch and pixel."""
+    tensor, s_b, _, s_p = _by_row(x)
     return tensor, s_b, s_p
 
 
@@ -291,49 +291,68 @@ def _is_wide(*tensors: torch.Tensor | None) -> bool:
     return any(sum((n - 1) * s for n, s in zip(x.shape[1:], x.stride()[1:], strict=True)) + 4096 >= 2**31 for x in tensors if x is not None)
 
 
-def _launch_forward(image0, image1, flow0, flow1, occ0, occ1) -> torch.Tensor:
-    out = empty_image(image0)
-    if out.numel() == 0:
-        return out
-    B, C, H, W = image0.shape
+def _launch(kernel, arguments: tuple, options: dict) -> None:
+    out, blocks = arguments[0], arguments[-1]
+    with torch.cuda.device_of(out):                     # Triton launches on the current device
+        kernel[(out.shape[0] * blocks,)](*arguments, **options)
+
+
+def _forward_arguments(out, image0, image1, flow0, flow1, occ0, occ1) -> tuple[tuple, dict]:
+    """What `_forward` is launched with; image1, flow1, occ0, occ1 are None for a single warp."""
     flow0, flow1, occ0, occ1 = (None if x is None else _rows(x) for x in (flow0, flow1, occ0, occ1))
+    _, C, H, W = out.shape
     block = blocks(C, image0.stride(1))
-    count = triton.cdiv(H * W, block["BP"])
-    with torch.cuda.device_of(image0):                  # Triton launches on the current device
-        _forward[(B * count,)](
-            *_by_pixel(image0), *_by_pixel(image1), *_by_row(flow0), *_by_row(flow1), *_no_channel(*_by_row(occ0)),
-            *_no_channel(*_by_row(occ1)), *_by_row(out), C, H, W, count,
-            **block, BLEND=image1 is not None, WIDE=_is_wide(image0, image1, flow0, flow1, occ0, occ1, out), num_warps=4)
+    arguments = (*_by_row(out), *_by_pixel(image0), *_by_pixel(image1), *_by_row(flow0), *_by_row(flow1), *_one_channel(occ0),
+                 *_one_channel(occ1), H, W, H * W, triton.cdiv(H * W, block["BP"]))
+    wide = _is_wide(image0, image1, flow0, flow1, occ0, occ1, out)
+    return arguments, {"C": C, **block, "BLEND": image1 is not None, "WIDE": wide, "num_warps": 4}
+
+
+def _backward_arguments(grad, image0, image1, flow0, flow1, occ0, occ1, dimage0, dimage1, dflow0, dflow1, docc0, docc1,
+                        scale) -> tuple[tuple, dict]:
+    """What `_backward` is launched with; gradients that are not asked for are None, and scale where sums are not in fixed point."""
+    grad, flow0, flow1, occ0, occ1 = (None if x is None else _rows(x) for x in (grad, flow0, flow1, occ0, occ1))
+    _, C, H, W = grad.shape
+    block = blocks(C, image0.stride(1))
+    arguments = (*_by_row(grad), *_by_pixel(image0), *_by_pixel(image1), *_by_row(flow0), *_by_row(flow1), *_one_channel(occ0),
+                 *_one_channel(occ1), *_by_pixel(dimage0), *_by_pixel(dimage1), dflow0, dflow1, docc0, docc1, scale,
+                 H, W, H * W, triton.cdiv(H * W, block["BP"]))
+    wide = _is_wide(grad, image0, image1, flow0, flow1, occ0, occ1, dimage0, dimage1)
+    return arguments, {"C": C, **block, "BLEND": image1 is not None, "WIDE": wide, "FIXED": scale is not None,
+                       "IMAGE0": dimage0 is not None, "IMAGE1": dimage1 is not None, "FLOW0": dflow0 is not None,
+                       "FLOW1": dflow1 is not None, "OCC0": docc0 is not None, "OCC1": docc1 is not None, "num_warps": 4}
+
+
+def _run_forward(image0, *others) -> torch.Tensor:
+    out = empty_image(image0)
+    if out.numel() > 0:
+        _launch(_forward, *_forward_arguments(out, image0, *others))
     return out
 
 
-def _launch_backward(grad, images, flows, occs, needs: int) -> tuple[torch.Tensor, ...]:
-    inputs = (*images, *flows, *occs)
-    gradients = empty_gradients(len(images), inputs, needs)
+def _run_backward(grad, images: int, inputs: tuple, needs: int) -> tuple[torch.Tensor, ...]:
+    gradients = empty_gradients(images, inputs, needs)
     if grad.numel() == 0 or needs == 0:
         return tuple(g.zero_() for g in gradients)
-    B, C, H, W = grad.shape
-    fixed = torch.are_deterministic_algorithms_enabled() and needs & ((1 << len(images)) - 1) != 0
+    wanted = [g if needs >> i & 1 else None for i, g in enumerate(gradients)]
+    fixed = torch.are_deterministic_algorithms_enabled() and any(g is not None for g in wanted[:images])
     scale, inverse = _fixed_point(grad) if fixed else (None, None)
-    sums = [torch.zeros_like(g, dtype=torch.int64 if fixed else torch.float32) if g.dim() == 4 else None for g in gradients[:len(images)]]
-    grad, rows = _rows(grad), [_rows(x) for x in inputs[len(images):]]
-    single = len(images) == 1
-    image0, image1 = (images[0], None) if single else images
-    flow0, flow1, occ0, occ1 = (rows[0], None, None, None) if single else rows
-    dimage0, dimage1 = (sums[0], None) if single else sums
-    wanted = [g if g.dim() == 4 else None for g in gradients[len(images):]]
-    dflow0, dflow1, docc0, docc1 = (wanted[0], None, None, None) if single else wanted
-    block = blocks(C, image0.stride(1))
-    count = triton.cdiv(H * W, block["BP"])
-    with torch.cuda.device_of(grad):
-        _backward[(B * count,)](
-            *_by_row(grad), *_by_pixel(image0), *_by_pixel(image1), *_by_row(flow0), *_by_row(flow1), *_no_channel(*_by_row(occ0)),
-            *_no_channel(*_by_row(occ1)), *_by_row(dimage0), *_by_row(dimage1), dflow0, dflow1, docc0, docc1, scale, C, H, W, count,
-            **block, BLEND=not single, WIDE=_is_wide(grad, image0, image1, flow0, flow1, occ0, occ1, dimage0, dimage1), FIXED=fixed,
-            IMAGE0=dimage0 is not None, IMAGE1=dimage1 is not None, FLOW0=dflow0 is not None, FLOW1=dflow1 is not None,
-            OCC0=docc0 is not None, OCC1=docc1 is not None, num_warps=4)
-    summed = [g if s is None else (s * inverse if fixed else s).to(g.dtype) for g, s in zip(gradients, sums, strict=False)]
-    return (*summed, *gradients[len(images):])
+    sums = [None if g is None else _zeros(g, torch.int64 if fixed else torch.float32) for g in wanted[:images]]
+    _launch(_backward, *_backward_arguments(grad, *_paired(images, *inputs), *_paired(images, *sums, *wanted[images:]), scale))
+    for g, total in zip(wanted, sums, strict=False):
+        if total is not None and total is not g:
+            g.copy_(total * inverse if fixed else total)
+    return gradients
+
+
+def _paired(images: int, *tensors) -> tuple:
+    """Six tensors, as `warp_blend` has them, from the two of `warp` or those six."""
+    return tensors if images == 2 else (tensors[0], None, tensors[1], None, None, None)
+
+
+def _zeros(gradient: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Where to sum an image's gradient: in its own memory, if that has the dtype of sums."""
+    return gradient.zero_() if gradient.dtype == dtype else torch.zeros_like(gradient, dtype=dtype)
 
 
 def _fixed_point(grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -349,19 +368,19 @@ def _fixed_point(grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 # -- operations --------------------------------------------------------------------------------------------------------------
 
 def _warp(image, flow):
-    return _launch_forward(image, None, flow, None, None, None)
+    return _run_forward(image, None, flow, None, None, None)
 
 
 def _warp_backward(grad, image, flow, needs):
-    return _launch_backward(grad, (image,), (flow,), (), needs)
+    return _run_backward(grad, 1, (image, flow), needs)
 
 
 def _warp_blend(image0, image1, flow0, flow1, occ0, occ1):
-    return _launch_forward(image0, image1, flow0, flow1, occ0, occ1)
+    return _run_forward(image0, image1, flow0, flow1, occ0, occ1)
 
 
 def _warp_blend_backward(grad, image0, image1, flow0, flow1, occ0, occ1, needs):
-    return _launch_backward(grad, (image0, image1), (flow0, flow1), (occ0, occ1), needs)
+    return _run_backward(grad, 2, (image0, image1, flow0, flow1, occ0, occ1), needs)
 
 
 _library = torch.library.Library("lift_triton", "FRAGMENT")
@@ -400,3 +419,27 @@ def warp_blend(image0: torch.Tensor, image1: torch.Tensor, flow0: torch.Tensor, 
                occ0: torch.Tensor, occ1: torch.Tensor) -> torch.Tensor:
     """As `warp_blend_reference`, for float32, float16 and bfloat16."""
     return torch.ops.lift_triton.warp_blend(image0, image1, flow0, flow1, occ0, occ1)
+
+
+# -- ahead of time -----------------------------------------------------------------------------------------------------------
+
+def specialisations():
+    """What `ahead_of_time` compiles: each dtype, layout, operation, way to sum and set of gradients at least once."""
+    last, plane = torch.channels_last, torch.contiguous_format
+    for label, images, dtype, size, layout, image_gradients in (
+        ("blend float32 3 planes", 2, torch.float32, (4, 3, 1080, 1920), plane, "sums"),
+        ("blend bfloat16 32 last", 2, torch.bfloat16, (4, 32, 540, 960), last, "sums"),
+        ("blend float16 3 planes", 2, torch.float16, (4, 3, 1080, 1920), plane, "none"),
+        ("warp float32 64 last", 1, torch.float32, (4, 64, 270, 480), last, "fixed point"),
+        ("warp float16 5 last, odd, 64-bit", 1, torch.float16, (1, 5, 30001, 20001), last, "sums"),
+    ):
+        B, _, H, W = size
+        image = torch.empty(size, dtype=dtype, device="meta").to(memory_format=layout)
+        flow, occ = (torch.empty(B, channels, H, W, device="meta") for channels in (2, 1))
+        inputs = _paired(images, *[image] * images, *[flow] * images, *[occ] * images)
+        yield f"forward {label}", _forward, *_forward_arguments(image, *inputs)
+        fixed = image_gradients == "fixed point"
+        total = None if image_gradients == "none" else image.to(torch.int64 if fixed else torch.float32)
+        asked = _paired(images, *[total] * images, *[flow] * images, *[occ] * images)
+        scale = torch.empty((), device="meta") if fixed else None
+        yield f"backward {label}, images' gradients: {image_gradients}", _backward, *_backward_arguments(image, *inputs, *asked, scale)

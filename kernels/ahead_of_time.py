@@ -1,0 +1,155 @@
+"""Compile the Triton kernels for many GPUs on a machine that has none, and tell what each takes of a GPU.
+
+    python -m lift.kernels.ahead_of_time [--arch 75 --arch 89] [operation ...]
+
+An operation that has Triton kernels says itself which of their many specialisations stand for the rest: the module `triton.py` in its
+folder has a function
+
+    specialisations() -> Iterator[tuple[str, JITFunction, tuple, dict]]
+
+that yields a label, a kernel, the positional arguments of a launch and its keywords (constexprs, num_warps, num_stages), just as
+`kernel[grid](*arguments, **keywords)` takes them. Tensors are on the device "meta": their dtype is what counts, and they are taken as
+aligned to 16 bytes. So a launcher that makes its arguments in one function can be given meta tensors, and what is compiled here is what a
+launch compiles. Nothing needs to be registered.
+"""
+import argparse
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)          # Turing, Ampere twice, Ada, Hopper, Blackwell twice
+
+TYPES = {torch.float64: "fp64", torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.bool: "i1",
+         torch.int64: "i64", torch.int32: "i32", torch.int16: "i16", torch.int8: "i8", torch.uint8: "u8"}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a compiled kernel takes.
+
+    Attributes:
+        registers: of 32 bits, a thread; at most 255.
+        shared: bytes of shared memory, a block of threads.
+        local: bytes a thread of local memory, where registers that did not fit are spilled to.
+        size: bytes of the binary.
+    """
+    registers: int
+    shared: int
+    local: int
+    size: int
+
+
+def specialisations(*operations: str) -> Iterator[tuple]:
+    """(operation, label, kernel, arguments, keywords) of every operation, or of those named.
+
+    Raises:
+        ValueError: no such operation, or one without Triton kernels.
+    """
+    found = _modules()
+    for operation in operations or found:
+        if operation not in found:
+            raise ValueError(f"no Triton kernels for {operation!r}; there are some for {', '.join(found)}")
+        for specialisation in found[operation].specialisations():
+            yield operation, *specialisation
+
+
+def _modules() -> dict:
+    """The Triton module of each operation that has one, by the name of its folder."""
+    package = __package__
+    folders = [m.name for m in pkgutil.iter_modules(sys.modules[package].__path__) if m.ispkg]
+    having = [f for f in folders if importlib.util.find_spec(f"{package}.{f}.triton")]
+    modules = {folder: importlib.import_module(f"{package}.{folder}.triton") for folder in having}
+    return {folder: module for folder, module in modules.items() if hasattr(module, "specialisations")}
+
+
+# -- compiling ---------------------------------------------------------------------------------------------------------------
+
+def compile_for(architecture: int, kernel, arguments: tuple, keywords: dict) -> Figures:
+    """Compile one specialisation for compute capability `architecture` (75 is 7.5)."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    constants = {name: value for name, value in keywords.items() if name in kernel.arg_names}
+    options = {name: value for name, value in keywords.items() if name not in constants}
+    signature, attributes = {}, {}
+    for i, (name, value) in enumerate(zip(kernel.arg_names, arguments, strict=False)):
+        signature[name], aligned = _type(value)
+        if signature[name] == "constexpr":
+            constants[name] = value
+        if aligned:
+            attributes[(i,)] = [["tt.divisibility", 16]]
+    signature |= dict.fromkeys([name for name in kernel.arg_names if name in keywords], "constexpr")
+    missing = set(kernel.arg_names) - set(signature)
+    if missing:
+        raise ValueError(f"{kernel.__name__}: no value for {', '.join(sorted(missing))}")
+    source = ASTSource(kernel, signature, constants, attributes)
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+    return _figures(compiled)
+
+
+def _type(value) -> tuple[str, bool]:
+    """Triton's type of an argument, and whether it is specialised as a multiple of 16."""
+    if isinstance(value, torch.Tensor):
+        return "*" + TYPES[value.dtype], True
+    if isinstance(value, bool):
+        return "i1", False
+    if isinstance(value, int):
+        return ("constexpr" if value == 1 else "i32" if -2**31 <= value < 2**31 else "i64"), value % 16 == 0
+    return ("fp32", False) if isinstance(value, float) else ("constexpr", False)
+
+
+def _figures(compiled) -> Figures:
+    """As `cuobjdump`, which Triton's package carries, reads them from the binary."""
+    import triton
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    usage = {name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)}
+    return Figures(usage["REG"], compiled.metadata.shared, usage["STACK"] + usage["LOCAL"], len(compiled.asm["cubin"]))
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------------
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table; return 1 where a kernel spills."""
+    import triton
+    parser = argparse.ArgumentParser(prog="python -m lift.kernels.ahead_of_time", description="Compile the Triton kernels without a GPU.")
+    parser.add_argument("operation", nargs="*", help="folders of lift.kernels; all of them by default")
+    parser.add_argument("--arch", type=int, action="append", choices=ARCHITECTURES, help="compute capability, 89 for 8.9; may be repeated")
+    arguments = parser.parse_args(argv)
+    if triton.knobs.runtime.interpret:
+        parser.error("TRITON_INTERPRET is set, so Triton interprets instead of compiling; unset it")
+    try:
+        todo = list(specialisations(*arguments.operation))
+    except ValueError as error:
+        parser.error(str(error))
+    architectures = arguments.arch or ARCHITECTURES
+    names = [f"{operation}: {label}" for operation, label, *_ in todo]
+    width = max(map(len, names))
+    start, spilled = time.perf_counter(), 0
+    print(f"Triton {triton.__version__}: registers a thread / bytes of shared memory a block / bytes spilled a thread")
+    print("kernel".ljust(width), *(f"sm_{a}".rjust(14) for a in architectures))
+    for name, (_, _, *launch) in zip(names, todo, strict=True):
+        print(name.ljust(width), end="", flush=True)
+        for architecture in architectures:
+            figures = compile_for(architecture, *launch)
+            spilled += figures.local > 0
+            print(f" {figures.registers} / {figures.shared} / {figures.local}".rjust(15), end="", flush=True)
+        print()
+    print(f"{len(todo) * len(architectures)} compiled in {time.perf_counter() - start:.0f} s; {spilled} spill")
+    return 1 if spilled else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

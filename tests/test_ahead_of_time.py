@@ -1,0 +1,60 @@
+"""Every Triton kernel compiles for every architecture, without a GPU, and keeps to its registers."""
+import inspect
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+triton = pytest.importorskip("triton", reason="Triton has no build for this machine")
+
+from lift.kernels import ahead_of_time  # noqa: E402
+
+OPERATIONS = list(ahead_of_time._modules())
+
+
+def compiling(*command: str) -> subprocess.CompletedProcess:
+    """Run Python where Triton compiles: this process may interpret."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_kernel_compiles_everywhere_and_spills_nowhere(operation):
+    answer = compiling("-m", "lift.kernels.ahead_of_time", operation)
+    print(answer.stdout)
+    assert answer.returncode == 0, answer.stdout + answer.stderr[-3000:]
+    kernels = len(list(ahead_of_time.specialisations(operation)))
+    assert f"{kernels * len(ahead_of_time.ARCHITECTURES)} compiled" in answer.stdout and "; 0 spill" in answer.stdout
+    assert len(re.findall(r"\d+ / \d+ / 0\b", answer.stdout)) == kernels * len(ahead_of_time.ARCHITECTURES)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_kernel_is_left_out(operation):
+    functions = {name: inspect.getsource(f.fn) for name, f in vars(ahead_of_time._modules()[operation]).items()
+                 if type(f).__name__ in ("JITFunction", "InterpretedFunction")}
+    reached, new = set(), {kernel.fn.__name__ for _, _, kernel, _, _ in ahead_of_time.specialisations(operation)}
+    while new:
+        reached |= new
+        new = {name for name in functions for source in reached & functions.keys() if f"{name}(" in functions[source]} - reached
+    assert functions.keys() <= reached
+
+
+def test_a_spill_is_seen():
+    answer = compiling("-c", """
+from lift.kernels.ahead_of_time import compile_for, specialisations
+_, _, kernel, arguments, keywords = list(specialisations("warp_blend"))[1]
+print(compile_for(86, kernel, arguments, keywords | {"maxnreg": 24}).local)
+""")
+    assert int(answer.stdout or 0) > 0, answer.stderr[-3000:]
+
+
+def test_wrong_calls_are_told(monkeypatch, capsys):
+    with pytest.raises(ValueError, match="no Triton kernels for 'warp'; there are some for .*warp_blend"):
+        list(ahead_of_time.specialisations("warp"))
+    monkeypatch.setattr(triton.knobs.runtime, "interpret", True)
+    with pytest.raises(SystemExit):
+        ahead_of_time.main([])
+    assert "TRITON_INTERPRET is set" in capsys.readouterr().err
