@@ -3,17 +3,13 @@ import torch
 
 from .. import backend as backends
 from ..arguments import check_flow, check_image, check_same, promoted
-from . import eager
+from . import cpp, eager
 from .reference import warp_blend_reference, warp_reference
 
 try:
     from . import triton
 except ImportError as error:                            # Triton has no build for this machine
     triton, _missing = None, f"Triton cannot be imported ({error})"
-try:
-    from . import cpp
-except ImportError:
-    cpp = None
 
 
 # -- implementations, the preferred first --------------------------------------------------------------------------------------
@@ -24,21 +20,17 @@ def _triton(name: str) -> backends.Implementation:
     return backends.Implementation("triton", getattr(triton, name), triton.reason, automatic=not triton.INTERPRETED)
 
 
-def _cpp(name: str) -> tuple[backends.Implementation, ...]:
-    return () if cpp is None else (backends.Implementation("cpp", getattr(cpp, name), cpp.reason),)
-
-
 backends.register(
     "warp",
     _triton("warp"),
-    *_cpp("warp"),
+    backends.Implementation("cpp", cpp.warp, cpp.reason),
     backends.Implementation("eager", eager.warp_eager, eager.reason, fused=False),
     backends.Implementation("reference", warp_reference, backends.always, fused=False),
 )
 backends.register(
     "warp_blend",
     _triton("warp_blend"),
-    *_cpp("warp_blend"),
+    backends.Implementation("cpp", cpp.warp_blend, cpp.reason),
     backends.Implementation("eager", eager.warp_blend_eager, eager.reason, fused=False),
     backends.Implementation("reference", warp_blend_reference, backends.always, fused=False),
 )

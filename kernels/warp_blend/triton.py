@@ -394,6 +394,7 @@ attach("lift_triton", _library)
 # -- public ------------------------------------------------------------------------------------------------------------------
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+LONGEST_SIDE = 1 << 24                                  # a float32 coordinate beyond is no whole pixel, and could pass the border
 
 
 def reason(*arguments) -> str | None:
@@ -407,6 +408,8 @@ def reason(*arguments) -> str | None:
         return f"the tensors are on {image.device.type}, not on a CUDA device"
     if image.dtype not in DTYPES:
         return f"images of {str(image.dtype).removeprefix('torch.')}: float32, float16 or bfloat16 only"
+    if max(image.shape[2:]) > LONGEST_SIDE:
+        return f"an image side of {max(image.shape[2:])} pixels: at most {LONGEST_SIDE}"
     return None
 
 
