@@ -136,7 +136,7 @@ class SyntheticScene:
 
     def __init__(self, rng: np.random.Generator, size: tuple[int, int], textures: "list[Sequence] | None" = None):
         camera = _draw_camera(rng, size)
-        layers = _draw_layers(rng, size, textures)
+        layers = _draw_layers(rng, size, textures, tripod=camera is None)
         gain = rng.normal(0, 0.02) if rng.random() < 0.2 else 0.0
         grain = rng.uniform(0.3, 1.5) if rng.random() < 0.2 else 0.0
         self._setup(size, layers, camera, gain, grain)
@@ -262,16 +262,16 @@ def _grain(t: float, size: tuple[int, int], sigma: float) -> np.ndarray:
 # -- what a random scene holds ---------------------------------------------------------------------------------------------
 
 def _draw_camera(rng: np.random.Generator, size: tuple[int, int]) -> Path | None:
-    if rng.random() < 0.3:
+    if rng.random() < 0.4:
         return None                                      # a tripod: only the layers move
     path = draw_path(rng, ((size[1] - 1) / 2, (size[0] - 1) / 2), 0.7 * speed(rng, size))
     return replace(path, angle=0.0, spin=0.3 * path.spin, swing=0.3 * path.swing, growth=0.5 * path.growth, pulse=0.5 * path.pulse)
 
 
-def _draw_layers(rng: np.random.Generator, size: tuple[int, int], textures: "list[Sequence] | None") -> list[Layer]:
+def _draw_layers(rng: np.random.Generator, size: tuple[int, int], textures: "list[Sequence] | None", tripod: bool) -> list[Layer]:
     frames = _draw_frames(rng, textures)
     h, w = size
-    layers = [_draw_background(rng, size, frames)]
+    layers = [_draw_background(rng, size, frames, still=rng.random() < (0.75 if tripod else 0.4))]
     for _ in range(int(rng.choice(5, p=(0.08, 0.3, 0.3, 0.2, 0.12)))):
         mask = outline(rng, int(max(14, min(size) * np.exp(rng.uniform(np.log(0.12), np.log(0.9))))))
         centre = (rng.uniform(0, w - 1), rng.uniform(0, h - 1))
@@ -291,9 +291,9 @@ def _draw_frames(rng: np.random.Generator, textures: "list[Sequence] | None") ->
     return [textures[i].read([int(rng.integers(len(textures[i])))])[0] for i in picks]
 
 
-def _draw_background(rng: np.random.Generator, size: tuple[int, int], frames: list[np.ndarray]) -> Layer:
+def _draw_background(rng: np.random.Generator, size: tuple[int, int], frames: list[np.ndarray], still: bool) -> Layer:
     h, w = size
-    if frames and rng.random() < 0.9:
+    if frames and rng.random() < 0.8:
         picture = frames[0]
     else:
         picture = texture(rng, int(h * 1.25), int(w * 1.25))
@@ -301,7 +301,6 @@ def _draw_background(rng: np.random.Generator, size: tuple[int, int], frames: li
     # Any part of the picture may lie under the view; beyond its border it is mirrored, and the mirror image moves with it.
     spread = (max(0, pw - w) / 2, max(0, ph - h) / 2)
     centre = ((w - 1) / 2 + rng.uniform(-1, 1) * spread[0], (h - 1) / 2 + rng.uniform(-1, 1) * spread[1])
-    still = rng.random() < 0.4
     path = draw_path(rng, centre, 0.0 if still else 0.5 * speed(rng, size))
     path = replace(path, angle=0.5 * path.angle * rng.integers(2), size=np.exp(rng.uniform(-0.15, 0.35)))
     turning = 0.0 if still else 0.3                      # large surfaces turn and grow less than small things

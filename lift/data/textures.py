@@ -13,7 +13,7 @@ Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 # -- textures --------------------------------------------------------------------------------------------------------------
 
 def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A random procedural surface of widely varying contrast: noise, stripes, checkers, a gradient or marks; (height, width, 3) uint8."""
+    """A random procedural surface of widely varying contrast: noise, stripes, a grid, marks and more; (height, width, 3) uint8."""
     kind = rng.choice(len(TEXTURES), p=TEXTURE_ODDS)
     return TEXTURES[kind](rng, height, width)
 
@@ -89,6 +89,19 @@ def _checkers(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return _lookup(grey, _ramp(*_colours(rng, 2)))
 
 
+def _grid(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Thin lines at even distances, along one or two directions: mats, tiles, fences. Matching finds many places that fit."""
+    period, angle = float(np.exp(rng.uniform(np.log(5), np.log(32)))), rng.uniform(0, np.pi / 2) * rng.integers(2)
+    thick = rng.uniform(0.8, max(1.0, period / 4))
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    away = np.abs((c * x + s * y) % period - period / 2)
+    if rng.random() < 0.75:
+        away = np.minimum(away, np.abs((c * y - s * x) % period - period / 2))
+    grey = (np.clip(thick / 2 - away + 0.5, 0, 1) * 255).astype(np.uint8)
+    return _lookup(grey, _ramp(*_colours(rng, 2)))
+
+
 def _gradient(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Almost no texture: the aperture problem, skies and walls."""
     grey = cv2.normalize(_axis(rng, height, width), None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
@@ -114,8 +127,8 @@ def _marks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return image
 
 
-TEXTURES: tuple[Draw, ...] = (_noise, _rough, _stripes, _checkers, _gradient, _marks)
-TEXTURE_ODDS = (0.35, 0.25, 0.1, 0.08, 0.07, 0.15)
+TEXTURES: tuple[Draw, ...] = (_noise, _rough, _stripes, _checkers, _grid, _gradient, _marks)
+TEXTURE_ODDS = (0.3, 0.2, 0.09, 0.07, 0.14, 0.06, 0.14)
 
 
 # -- outlines --------------------------------------------------------------------------------------------------------------
