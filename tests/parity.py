@@ -1,0 +1,128 @@
+"""How a kernel is compared with its definition: what counts as equal, and the inputs that break kernels.
+
+A kernel may err twice as much as the reference does when it computes in the same precision, both measured against the reference in
+float64: no tolerance is chosen by hand. Gradients must also be right as a whole, since a small bias passes any test of single elements.
+"""
+import math
+from collections.abc import Callable
+
+import torch
+
+# -- what counts as equal ----------------------------------------------------------------------------------------------------
+
+
+def assert_close(name: str, found: torch.Tensor, low: torch.Tensor, exact: torch.Tensor, arithmetic: torch.dtype, *,
+                 cut: bool = False) -> None:
+    """Raise where `found` is further from `exact` than the rule allows.
+
+    Args:
+        found: the kernel's.
+        low: the reference's, computed in the same dtypes.
+        exact: the reference's, computed in float64.
+        arithmetic: what the kernel computes in; a few of its roundings are allowed where the reference happens to have none.
+        cut: `found` was cut off to its dtype, not rounded, which errs twice as much: Triton's interpreter does so with bfloat16.
+    """
+    assert (found.shape, found.dtype) == (low.shape, low.dtype), f"{name}: {found.shape} {found.dtype}, not {low.shape} {low.dtype}"
+    assert found.isfinite().all(), f"{name}: not finite"
+    if exact.numel() == 0:
+        return
+    found, low, exact = (x.detach().cpu().double() for x in (found, low, exact))
+    rounding = 16 * torch.finfo(arithmetic).eps
+    allowed = (4 if cut else 2) * (low - exact).abs().max() + rounding * exact.abs().max()
+    error = (found - exact).abs().max()
+    assert error <= allowed, f"{name}: off by {error:.3g}, allowed {allowed:.3g}"
+
+
+def assert_right_as_a_whole(name: str, found: torch.Tensor, low: torch.Tensor, exact: torch.Tensor, arithmetic: torch.dtype) -> None:
+    """Raise where a gradient's relative L2 error, direction or signed bias is worse than the reference's own precision explains."""
+    found, low, exact = (x.detach().cpu().double().flatten() for x in (found, low, exact))
+    size = exact.norm()
+    if size == 0:
+        assert (found == 0).all(), f"{name}: not 0"
+        return
+    rounding = 16 * torch.finfo(arithmetic).eps
+    unit = torch.finfo(low.dtype if arithmetic == torch.float64 else arithmetic).eps
+    distance, allowed = (found - exact).norm() / size, 2 * (low - exact).norm() / size + rounding
+    assert distance <= allowed, f"{name}: relative L2 error {distance:.3g}, allowed {allowed:.3g}"
+    cosine = found @ exact / (found.norm() * size)
+    assert 1 - cosine <= allowed**2 + 1e-12, f"{name}: cosine {cosine:.9f}"
+    bias = (found - exact).sum().abs()                  # errors of either sign grow as the root of their number
+    assert bias <= 4 * allowed * size + unit * exact.abs().sum(), f"{name}: errors lean to one side by {bias:.3g}"
+
+
+def poison(monkeypatch) -> None:
+    """Fill what Python allocates without a value with NaN (integers: with a large value), so that what is never written shows."""
+    def poisoned(make: Callable) -> Callable:
+        def empty(*arguments, **keywords):
+            fresh = make(*arguments, **keywords)
+            return fresh.fill_(math.nan if fresh.is_floating_point() else torch.iinfo(fresh.dtype).max)
+        return empty
+
+    for place, name in ((torch, "empty"), (torch, "empty_like"), (torch, "empty_strided"), (torch.Tensor, "new_empty")):
+        monkeypatch.setattr(place, name, poisoned(getattr(place, name)))
+
+
+# -- layouts: the values of x (those of its first rows for `expanded`) laid out in another way ------------------------------------
+
+def contiguous(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous()
+
+
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def sliced(x: torch.Tensor) -> torch.Tensor:
+    """A part of a larger image in every dimension; what lies around it is NaN."""
+    room = torch.full([n + 3 for n in x.shape], math.nan, dtype=x.dtype, device=x.device)
+    place = room[tuple(slice(1, n + 1) for n in x.shape)]
+    return place.copy_(x)
+
+
+def expanded(x: torch.Tensor) -> torch.Tensor:
+    """Strides of 0: the first row of the first image, everywhere."""
+    return x[:1, :, :1].expand(x.shape)
+
+
+def transposed(x: torch.Tensor) -> torch.Tensor:
+    return x.mT.contiguous().mT
+
+
+def misaligned(x: torch.Tensor) -> torch.Tensor:
+    """Contiguous, from an address that no vector load takes."""
+    return torch.cat((x.new_zeros(1), x.flatten()))[1:].view(x.shape)
+
+
+LAYOUTS = {f.__name__: f for f in (contiguous, channels_last, sliced, expanded, transposed, misaligned)}
+
+
+# -- flows (B, 2, H, W) in pixels, float32 -----------------------------------------------------------------------------------------
+
+def _towards(x: torch.Tensor, y: torch.Tensor, B: int, H: int, W: int) -> torch.Tensor:
+    """The flow by which every pixel reads at (x, y), each (B, H, W) or less."""
+    place = torch.stack((torch.as_tensor(x).expand(B, H, W), torch.as_tensor(y).expand(B, H, W)), 1)
+    return place - torch.stack(torch.meshgrid(torch.arange(W), torch.arange(H), indexing="xy"))
+
+
+def _some(values, B: int, H: int, W: int) -> torch.Tensor:
+    """(B, H, W) drawn from a few values."""
+    return torch.tensor(values)[torch.randint(len(values), (B, H, W))]
+
+
+def _border(size: int) -> list[float]:
+    last, epsilon = size - 1.0, 2.0**-10
+    return [-epsilon, 0.0, epsilon, last - epsilon, last, last + epsilon]
+
+
+FLOWS = {
+    "random": lambda B, H, W: 4 * torch.randn(B, 2, H, W),
+    "zero": lambda B, H, W: torch.zeros(B, 2, H, W),
+    "integer": lambda B, H, W: torch.randint(-3, 4, (B, 2, H, W)).float(),
+    "half": lambda B, H, W: torch.randint(-3, 4, (B, 2, H, W)) + 0.5,
+    "border": lambda B, H, W: _towards(_some(_border(W), B, H, W), _some(_border(H), B, H, W), B, H, W),
+    "outside": lambda B, H, W: torch.stack((_some([-1e30, -1e4, 1e4, 3e38], B, H, W), _some([-1e30, -1e4, 1e4, 3e38], B, H, W)), 1),
+    "nan": lambda B, H, W: torch.where(torch.rand(B, 2, H, W) < 0.5, math.nan, 1.25),
+    "infinite": lambda B, H, W: torch.stack((_some([-math.inf, 0.25, math.inf], B, H, W), _some([-math.inf, 0.75, math.inf], B, H, W)), 1),
+    "far": lambda B, H, W: _towards(torch.rand(B, H, W) * (W - 1), torch.rand(B, H, W) * (H - 1), B, H, W),
+    "collapse": lambda B, H, W: _towards(0.3 * (W - 1), 0.6 * (H - 1), B, H, W),
+}

@@ -1,0 +1,350 @@
+"""The fused kernels of `warp` and `warp_blend` compute what the reference defines: values and gradients, over the matrix of inputs."""
+import math
+
+import pytest
+import torch
+from functorch.compile import make_boxed_func
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lift.kernels import backend
+from lift.kernels.warp_blend import op
+from lift.kernels.warp_blend.reference import warp_blend_reference, warp_reference
+from parity import FLOWS, LAYOUTS, assert_close, assert_right_as_a_whole, poison
+from torch._dynamo.backends.common import aot_autograd
+
+from lift import kernels
+
+REFERENCES = {"warp": warp_reference, "warp_blend": warp_blend_reference}
+PUBLIC = {"warp": kernels.warp, "warp_blend": kernels.warp_blend}
+NAMES = {"warp": ("image", "flow"), "warp_blend": ("image0", "image1", "flow0", "flow1", "occ0", "occ1")}
+DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.float64)}
+GPU = torch.cuda.is_available()
+INTERPRETED = op.triton is not None and op.triton.INTERPRETED
+
+PLAIN = ("float32", "contiguous", (2, 5, 5, 7), "random")                            # each axis is varied against a few of the others
+SHAPES = [(1, 1, 1, 1), (2, 3, 1, 9), (1, 4, 6, 1), (1, 3, 7, 131), (1, 64, 3, 5), (1, 130, 2, 3), (0, 3, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)]
+MATRIX = sorted({
+    *((dtype, layout, (2, 5, 5, 7), "random") for dtype in DTYPES for layout in LAYOUTS),
+    *(("float32", layout, shape, "random") for layout in ("contiguous", "channels_last") for shape in SHAPES),
+    *((dtype, layout, (2, 4, 6, 9), flow) for dtype, layout in (("float32", "contiguous"), ("bfloat16", "channels_last"),
+                                                               ("float16", "sliced")) for flow in FLOWS),
+    *((dtype, "contiguous", (1, 1, 2, 300), "far") for dtype in DTYPES),             # flow beyond any block of pixels
+}, key=str)
+
+operations = pytest.mark.parametrize("operation", REFERENCES)
+implementations = pytest.mark.parametrize("implementation", ["triton", "cpp"])
+
+
+@pytest.fixture(autouse=True)
+def no_flag(monkeypatch):
+    monkeypatch.setattr(backend, "_environment", "")
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def device_of(implementation: str) -> str:
+    return "cuda" if GPU and implementation == "triton" else "cpu"
+
+
+def make(operation: str, implementation: str, case: tuple = PLAIN) -> list[torch.Tensor]:
+    """Inputs of the operation; skips what the implementation says it does not serve."""
+    dtype, layout, (B, C, H, W), flow = case
+    dtype = DTYPES[dtype]
+    count = 1 if operation == "warp" else 2
+    images = [torch.randn(B, C, H, W).to(dtype) for _ in range(count)]
+    flows = [FLOWS[flow](B, H, W).to(torch.float64 if dtype == torch.float64 else torch.float32) for _ in range(count)]
+    occs = [3 * torch.randn(B, 1, H, W).to(dtype) for _ in range(count if count == 2 else 0)]
+    inputs = [LAYOUTS[layout](x.to(device_of(implementation))) for x in (*images, *flows, *occs)]
+    reason = kernels.reasons(operation, *inputs)[implementation]
+    if reason:
+        pytest.skip(reason)
+    return inputs
+
+
+def results(function, inputs, grad=None, asked=None) -> dict[str, torch.Tensor]:
+    """The result and the gradients asked for (by name; None: all), given the result's gradient (None: a random one)."""
+    operation = "warp" if len(inputs) == 2 else "warp_blend"
+    leaves = [x.detach().requires_grad_(asked is None or name in asked) for name, x in zip(NAMES[operation], inputs, strict=True)]
+    out = function(*leaves)
+    wanted = [name for name, x in zip(NAMES[operation], leaves, strict=True) if x.requires_grad]
+    found = torch.autograd.grad(out, [x for x in leaves if x.requires_grad], towards(out) if grad is None else grad) if wanted else ()
+    return {"result": out.detach()} | dict(zip((f"gradient of {name}" for name in wanted), found, strict=True))
+
+
+def towards(out: torch.Tensor) -> torch.Tensor:
+    """The same gradient of the result for every implementation."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(out.shape, generator=generator).to(out.device, out.dtype)
+
+
+def fused(operation: str, implementation: str):
+    return lambda *inputs: PUBLIC[operation](*inputs, backend=implementation)
+
+
+def flips(flow: torch.Tensor) -> torch.Tensor:
+    """(B, 2, H, W): where rounding x + dx to flow's dtype moves it over a whole pixel or the border, so that its gradient jumps."""
+    H, W = flow.shape[2:]
+    last = torch.tensor([W - 1, H - 1]).view(2, 1, 1)
+    states = []
+    for dtype in (flow.dtype, torch.float64):
+        place = torch.stack(torch.meshgrid(torch.arange(W), torch.arange(H), indexing="xy")).to(dtype) + flow.to(dtype)
+        states.append(torch.stack((place.floor().double(), (place > 0).double(), (place < last).double())).nan_to_num(nan=-1))
+    return (states[0] != states[1]).any(0)
+
+
+def assert_parity(operation: str, found: dict, inputs, grad=None) -> None:
+    """`found` is what the reference has for these inputs, by the rule of `parity`."""
+    inputs = [x.detach().cpu() for x in inputs]
+    grad = towards(found["result"].cpu()) if grad is None else grad.cpu()
+    asked = {name.removeprefix("gradient of ") for name in found}
+    low = results(REFERENCES[operation], inputs, grad, asked)
+    exact = results(REFERENCES[operation], [x.double() for x in inputs], grad.double(), asked)
+    arithmetic = torch.float64 if inputs[0].dtype == torch.float64 else torch.float32
+    assert found.keys() == low.keys()
+    for name in found:
+        if "flow" in name:                              # there, the side on which float32 falls decides
+            flow = inputs[NAMES[operation].index(name.removeprefix("gradient of "))]
+            exact[name] = torch.where(flips(flow), low[name].double(), exact[name])
+        cut = name == "result" and found[name].dtype == torch.bfloat16 and INTERPRETED
+        assert_close(name, found[name], low[name], exact[name], arithmetic, cut=cut)
+        if name != "result":
+            assert_right_as_a_whole(name, found[name], low[name], exact[name], arithmetic)
+
+
+# -- the matrix --------------------------------------------------------------------------------------------------------------
+
+@operations
+@implementations
+@pytest.mark.parametrize("case", MATRIX, ids=lambda c: "-".join(map(str, c)))
+def test_values_and_gradients(operation, implementation, case, monkeypatch):
+    inputs = make(operation, implementation, case)
+    poison(monkeypatch)
+    found = results(fused(operation, implementation), inputs)
+    monkeypatch.undo()
+    assert_parity(operation, found, inputs)
+
+
+@operations
+@implementations
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_shape_in_any_layout(operation, implementation, data):
+    sizes = st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(0, 9), st.integers(0, 9))
+    dtype, shape = data.draw(st.sampled_from(["float32", "float16", "bfloat16"])), data.draw(sizes)
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    inputs = make(operation, implementation, (dtype, "contiguous", shape, data.draw(st.sampled_from(list(FLOWS)))))
+    inputs = [LAYOUTS[data.draw(st.sampled_from(list(LAYOUTS)))](x) for x in inputs]
+    assert_parity(operation, results(fused(operation, implementation), inputs), inputs)
+
+
+# -- which gradients are asked -------------------------------------------------------------------------------------------------
+
+ASKED = [("warp", {"image"}), ("warp", {"flow"}), *(("warp_blend", {name}) for name in NAMES["warp_blend"]),
+         ("warp_blend", {"image0", "image1"}), ("warp_blend", {"flow0", "flow1", "occ0", "occ1"}), ("warp_blend", {"image1", "flow0"})]
+
+
+@implementations
+@pytest.mark.parametrize(("operation", "asked"), ASKED, ids=lambda a: a if isinstance(a, str) else "+".join(sorted(a)))
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_a_gradient_is_the_same_whatever_else_is_asked(operation, implementation, asked, layout):
+    inputs = make(operation, implementation, ("float32", layout, (1, 4, 4, 5), "random"))
+    function = fused(operation, implementation)
+    everything, some = results(function, inputs), results(function, inputs, asked=asked)
+    assert some.keys() == {"result"} | {f"gradient of {name}" for name in asked}
+    torch.testing.assert_close(some, {name: everything[name] for name in some}, atol=1e-6, rtol=0)
+
+
+@implementations
+def test_what_is_not_asked_is_not_computed(implementation):
+    inputs = make("warp_blend", implementation)
+    backward = getattr(torch.ops, f"lift_{implementation}").warp_blend_backward
+    gradients = backward(torch.ones_like(inputs[0]), *inputs, 0b100110)
+    assert [tuple(g.shape) for g in gradients] == [(0,), tuple(inputs[1].shape), tuple(inputs[2].shape), (0,), (0,), tuple(inputs[5].shape)]
+
+
+@implementations
+def test_one_tensor_may_be_two_arguments(implementation):
+    image, _, flow, _, occ, _ = make("warp_blend", implementation)
+    found = {}
+    for name in (implementation, "reference"):
+        leaves = [x.detach().requires_grad_() for x in (image, flow, occ)]
+        a, b, c = leaves
+        out = kernels.warp_blend(a, a, b, b, c, c, backend=name)
+        found[name] = (out, *torch.autograd.grad(out, leaves, towards(out)))
+    torch.testing.assert_close(found[implementation], found["reference"], atol=2e-5, rtol=0)
+
+
+@operations
+@implementations
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_exactly_the_inputs_are_saved(operation, implementation, dtype):
+    inputs = [x.detach().requires_grad_() for x in make(operation, implementation, (dtype, "contiguous", (2, 5, 5, 7), "random"))]
+    saved = {}
+
+    def keep(x):
+        saved[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        fused(operation, implementation)(*inputs)
+    assert sum(saved.values()) == sum(x.numel() * x.element_size() for x in inputs)
+    assert saved.keys() == {x.untyped_storage().data_ptr() for x in inputs}
+
+
+@operations
+@implementations
+def test_second_derivatives_are_the_reference_s(operation, implementation):
+    inputs = make(operation, implementation, ("float32", "contiguous", (1, 2, 4, 5), "random"))
+    found = []
+    for name in (implementation, "reference"):
+        leaves = [x.detach().requires_grad_() for x in inputs]
+        out = PUBLIC[operation](*leaves, backend=name)
+        first = torch.autograd.grad(out, leaves, towards(out), create_graph=True)
+        found.append((*first, *torch.autograd.grad(sum(g.square().sum() for g in first), leaves)))
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
+
+
+# -- as an operation of PyTorch ----------------------------------------------------------------------------------------------------
+
+@implementations
+@pytest.mark.parametrize(("operation", "layout"), [("warp", "channels_last"), ("warp_blend", "contiguous")])
+def test_opcheck(operation, implementation, layout):
+    inputs = make(operation, implementation, ("float32", layout, (2, 3, 4, 5), "half"))
+    namespace = getattr(torch.ops, f"lift_{implementation}")
+    torch.library.opcheck(getattr(namespace, operation).default, [x.detach().requires_grad_() for x in inputs])
+    needs = 0b11 if operation == "warp" else 0b101101
+    torch.library.opcheck(getattr(namespace, f"{operation}_backward").default, (torch.ones_like(inputs[0]), *inputs, needs))
+
+
+@operations
+@implementations
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+def test_compiled_without_a_break_it_is_the_same(operation, implementation, dynamic):
+    torch._dynamo.reset()
+    ran = []
+
+    def note(graph, examples):                          # the names of the operations that a graph runs
+        ran.append({str(node.target) for node in graph.graph.nodes if "lift_" in str(node.target)})
+        return make_boxed_func(graph)
+
+    function = fused(operation, implementation)
+    compiled = torch.compile(function, backend=aot_autograd(fw_compiler=note, bw_compiler=note), fullgraph=True, dynamic=dynamic)
+    for shape in ((2, 3, 4, 5), (2, 3, 6, 7)) if dynamic else ((2, 3, 4, 5),):
+        for layout in ("contiguous", "channels_last"):
+            inputs = make(operation, implementation, ("float32", layout, shape, "half"))
+            torch.testing.assert_close(results(compiled, inputs), results(function, inputs), atol=1e-6, rtol=0)
+    name = f"lift_{implementation}.{operation}"
+    assert ran[:2] == [{f"{name}.default"}, {f"{name}_backward.default"}]           # the fused backward, not the reference's
+
+
+@operations
+@implementations
+def test_under_autocast_coordinates_stay_float32(operation, implementation):
+    inputs = make(operation, implementation, ("bfloat16", "contiguous", (1, 3, 4, 5), "half"))
+    device = device_of(implementation)
+    low = [x.bfloat16().requires_grad_() for x in inputs]                            # half steps: bfloat16 holds them exactly
+    with torch.autocast(device, torch.bfloat16):
+        out = fused(operation, implementation)(*low)
+        full = fused(operation, implementation)(*[x.float() for x in inputs])
+    assert out.dtype == torch.bfloat16 and full.dtype == torch.float32
+    assert torch.equal(out, fused(operation, implementation)(*inputs))
+    gradients = torch.autograd.grad(out, low, towards(out))
+    expected = list(results(fused(operation, implementation), inputs).values())[1:]
+    torch.testing.assert_close(gradients, tuple(g.bfloat16() for g in expected), atol=1e-6, rtol=1e-2)
+
+
+# -- sums ----------------------------------------------------------------------------------------------------------------------
+
+@implementations
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_thousand_gradients_meet_in_one_pixel(implementation, dtype, deterministic, monkeypatch):
+    """Summed in half precision, they would stop to grow at 256 or 2048."""
+    image, flow = make("warp", implementation, (dtype, "contiguous", (1, 1, 32, 40), "zero"))
+    flow = flow + FLOWS["collapse"](1, 32, 40).round().to(flow.device)
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: deterministic)
+    gradient = results(fused("warp", implementation), (image, flow), torch.ones_like(image))["gradient of image"]
+    assert gradient.max() == gradient.sum() == 32 * 40
+
+
+@operations
+@implementations
+@pytest.mark.parametrize("case", [PLAIN, ("bfloat16", "channels_last", (2, 4, 6, 9), "collapse")], ids=["float32", "bfloat16"])
+def test_deterministic_gradients_are_right(operation, implementation, case, deterministic):
+    inputs = make(operation, implementation, case)
+    assert_parity(operation, results(fused(operation, implementation), inputs), inputs)
+
+
+@implementations
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_deterministic_sums_depend_on_no_order(implementation, size, deterministic):
+    image, flow = make("warp", implementation, ("float32", "contiguous", (1, 2, 12, 20), "zero"))
+    flow = flow + FLOWS["collapse"](1, 12, 20).round().to(flow.device)
+    grad = size * torch.randn(1, 2, 240).exp().to(image.device)
+    sums = []
+    for order in (torch.arange(240), torch.arange(239, -1, -1), torch.randperm(240), grad.cpu()[0, 0].argsort()):
+        given = grad[:, :, order.to(grad.device)].view(image.shape)
+        sums.append(results(fused("warp", implementation), (image, flow), given)["gradient of image"])
+    torch.testing.assert_close(sums[0].sum((2, 3)), grad.double().sum(2).float())
+    if implementation == "triton":                      # elsewhere the order of the pixels may decide, but it is always the same
+        assert all(torch.equal(x, sums[0]) for x in sums)
+
+
+@implementations
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")       # numpy's, in the interpreter
+def test_a_gradient_that_is_not_finite_shows(implementation, bad, deterministic):
+    inputs = make("warp", implementation)
+    grad = torch.ones_like(inputs[0])
+    grad[0, 0, 2, 2] = bad
+    assert not results(fused("warp", implementation), inputs, grad)["gradient of image"].isfinite().all()
+
+
+def test_no_gradient_at_all_is_no_gradient(deterministic):
+    inputs = make("warp", "triton")
+    assert all((g == 0).all() for g in list(results(fused("warp", "triton"), inputs, torch.zeros_like(inputs[0])).values())[1:])
+
+
+# -- offsets ---------------------------------------------------------------------------------------------------------------------
+
+@operations
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
+def test_64_bit_offsets_equal_32_bit(operation, layout, monkeypatch):
+    inputs = make(operation, "triton", ("float32", layout, (2, 4, 4, 5), "random"))
+    found = []
+    for wide in (False, True):
+        monkeypatch.setattr(op.triton, "_wide", wide)
+        found.append(results(fused(operation, "triton"), inputs))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_64_bit_offsets_are_taken_where_an_image_passes_31_bits():
+    if op.triton is None:
+        pytest.skip("Triton cannot be imported")
+    narrow, wide = torch.empty(9, 3, 20000, 30000, device="meta"), torch.empty(1, 4, 20000, 30000, device="meta")
+    assert not op.triton._is_wide(None, narrow) and op.triton._is_wide(narrow, wide)
+    assert op.triton._is_wide(torch.empty_strided((1, 2, 4, 6), (0, 2**31, 6, 1), device="meta"))
+
+
+@operations
+def test_a_gradient_is_written_inside_its_memory_only(operation, monkeypatch):
+    inputs = make(operation, "triton", ("float32", "contiguous", (2, 3, 4, 5), "outside"))
+    rooms = []
+
+    def zeros(gradient, dtype):
+        B, C, H, W = gradient.shape
+        rooms.append(torch.zeros(B + 2, C + 2, H + 2, W + 2, dtype=dtype, device=gradient.device))
+        return rooms[-1][1:-1, 1:-1, 1:-1, 1:-1]
+
+    monkeypatch.setattr(op.triton, "_zeros", zeros)
+    results(fused(operation, "triton"), inputs)
+    for room in rooms:
+        inside = room[1:-1, 1:-1, 1:-1, 1:-1].clone()
+        assert (inside != 0).any()
+        room[1:-1, 1:-1, 1:-1, 1:-1] = 0
+        assert (room == 0).all()
