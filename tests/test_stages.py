@@ -76,6 +76,16 @@ def test_refinement_moves_by_full_resolution_pixels():
     torch.testing.assert_close(made[..., :-8], image[..., 8:])
 
 
+@torch.no_grad()
+def test_refinement_can_stop_flows():
+    """Whatever the flows are, the gate's last rows of the head bring them to zero."""
+    stage, image = Refinement(tiny()), torch.rand(1, 3, 32, 32)
+    flow, occ = torch.randn(1, 2, 8, 8), torch.zeros(1, 1, 8, 8)
+    stage.head.bias[-tiny().refine_stride ** 2:] = 40.0
+    made = stage(image, image, FlowEstimate(flow, -flow, occ, occ, 4), torch.rand(1, tiny().hidden4, 8, 8), torch.rand(1, 3, 8, 8))
+    torch.testing.assert_close(made, image)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_describes_itself(stage):
     done = subprocess.run([sys.executable, "-m", f"lift.model.{stage}", "--preset", "tiny"], capture_output=True, text=True, check=True)
