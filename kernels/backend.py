@@ -76,7 +76,7 @@ class Implementation:
         reason: takes the same arguments and says in a clause why it cannot serve them, or None when it can; without arguments,
             why it cannot serve anything on this machine.
         fused: true for the project's own kernels, false for plain PyTorch.
-        automatic: false for what `auto` passes over, such as a kernel under Triton's interpreter: right, but slow.
+        automatic: false for what `auto` passes over and `fused` takes last, such as a kernel under Triton's interpreter: right, but slow.
     """
     name: str
     call: Callable
@@ -119,7 +119,7 @@ def _eligible(operation: str, chosen: str) -> tuple[Implementation, ...]:
     if chosen == "auto":
         return tuple([i for i in implementations if i.automatic])
     if chosen == "fused":
-        return tuple([i for i in implementations if i.fused])
+        return tuple([i for i in implementations if i.fused and i.automatic] + [i for i in implementations if i.fused and not i.automatic])
     named = tuple([i for i in implementations if i.name == chosen])
     if not named:
         names = FLAGS + tuple([i.name for i in implementations if i.name not in FLAGS])

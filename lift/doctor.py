@@ -159,7 +159,7 @@ def _findings(implementation: dict, dtypes: int) -> tuple[str, ...]:
         return *["-"] * dtypes, "cannot serve: " + implementation["reason"]
     failures = sorted({c["failure"] or f"{c['dtype']} is off" for c in implementation["checks"] if not c["passed"]})
     errors = ["-" if c["error"] is None else f"{c['error']:.1e}" for c in implementation["checks"]]
-    verdict = "right" if implementation["automatic"] else "right; slow, so only when asked for by name or as fused"
+    verdict = "right" if implementation["automatic"] else "right; slow, so taken only when asked for"
     return *errors, "FAILED: " + "; ".join(failures) if failures else verdict
 
 

@@ -45,10 +45,11 @@ def test_auto_takes_the_first_that_serves(plain):
     assert torch.equal(backend.call("toy", None, LARGE), LARGE + 2)
 
 
-def test_auto_passes_over_what_serves_only_when_asked_for(plain):
+def test_what_is_slow_is_taken_when_asked_for_only(plain):
     slow = backend.Implementation("slow", lambda x: x + 1, backend.always, automatic=False)
-    backend.register("toy", slow, backend._operations["toy"][-1])
-    assert kernels.serving("toy", SMALL) == "reference" and kernels.serving("toy", SMALL, backend="fused") == "slow"
+    backend.register("toy", slow, *backend._operations["toy"])
+    assert kernels.serving("toy", SMALL) == kernels.serving("toy", SMALL, backend="fused") == "small"
+    assert kernels.serving("toy", LARGE) == "reference" and kernels.serving("toy", LARGE, backend="fused") == "slow"
     assert kernels.serving("toy", SMALL, backend="slow") == "slow"
 
 

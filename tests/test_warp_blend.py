@@ -210,3 +210,15 @@ def test_wrong_arguments_are_named(change, error, words):
                  "flow1": torch.zeros(2, 2, 4, 5), "occ0": torch.zeros(2, 1, 4, 5), "occ1": torch.zeros(2, 1, 4, 5)}
     with pytest.raises(error, match=words):
         kernels.warp_blend(**arguments | change)
+
+
+@pytest.mark.parametrize(("image", "flow", "error", "words"), [
+    (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5), ValueError, r"warp: flow must be \(1, 2, 4, 5\) to fit image.*got \(1, 3, 4, 5\)"),
+    (torch.zeros(1, 3, 4, 5), torch.zeros(1, 2, 4, 5).half(), TypeError, "warp: flow must be torch.float32.*got torch.float16"),
+    (torch.zeros(1, 3, 4, 5), torch.zeros(1, 2, 4, 5, device="meta"), ValueError, "warp: flow must be on cpu like image, got meta"),
+    (torch.zeros(3, 4, 5), torch.zeros(1, 2, 4, 5), ValueError, r"warp: image must be \(B, C, H, W\), got \(3, 4, 5\)"),
+    (None, torch.zeros(1, 2, 4, 5), TypeError, "warp: image must be a tensor, got NoneType"),
+], ids=["channels", "dtype", "device", "dimensions", "none"])
+def test_wrong_arguments_of_warp_are_named(image, flow, error, words):
+    with pytest.raises(error, match=words):
+        kernels.warp(image, flow)

@@ -54,6 +54,24 @@ def test_values_and_gradients(operation, implementation, case, monkeypatch):
 
 @operations
 @implementations
+@pytest.mark.parametrize("turn", range(3))
+def test_every_tensor_may_have_a_layout_of_its_own(operation, implementation, turn):
+    inputs, layouts = make(operation, implementation), list(LAYOUTS.values())
+    inputs = [layouts[(turn + i) % len(layouts)](x) for i, x in enumerate(inputs)]
+    grad = layouts[(turn + 2) % len(layouts)](towards(inputs[0]))
+    assert_parity(operation, results(fused(operation, implementation), inputs, grad), inputs, grad)
+
+
+@operations
+@implementations
+def test_the_gradient_of_a_sum_has_strides_of_zero(operation, implementation):
+    inputs = make(operation, implementation)
+    grad = inputs[0].new_ones(()).expand(inputs[0].shape)
+    assert_parity(operation, results(fused(operation, implementation), inputs, grad), inputs, grad)
+
+
+@operations
+@implementations
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_shape_in_any_layout(operation, implementation, data):
