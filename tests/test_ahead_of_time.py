@@ -42,6 +42,33 @@ def test_no_kernel_is_left_out(operation):
     assert functions.keys() <= reached
 
 
+LAUNCHES = """
+import sys
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from lift.kernels import ahead_of_time
+
+class OneGPU:                                           # as much of a driver as compiling asks for
+    get_current_target = lambda self: GPUTarget("cuda", 89, 32)
+    get_current_device = lambda self: 0
+    get_current_stream = lambda self, device: 0
+
+driver.set_active(OneGPU())
+compiled = []
+ahead_of_time._figures = compiled.append
+for _, label, kernel, arguments, keywords in list(ahead_of_time.specialisations(sys.argv[1]))[:2]:
+    launched = kernel.warmup(*arguments, grid=(1,), **keywords)
+    ahead_of_time.compile_for(89, kernel, arguments, keywords)
+    assert launched.asm["ptx"] == compiled[-1].asm["ptx"], label
+"""
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_a_launch_compiles_is_compiled(operation):
+    answer = compiling("-c", LAUNCHES, operation)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+
+
 def test_a_spill_is_seen():
     answer = compiling("-c", """
 from lift.kernels.ahead_of_time import compile_for, specialisations
