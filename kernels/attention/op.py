@@ -5,10 +5,23 @@ from .. import backend as backends
 from ..arguments import check_same, check_tensor, lowered
 from .reference import temporal_attention_reference
 
-# -- implementations, the preferred first: a fused kernel goes on top with its own reason(...) ---------------------------------
+try:
+    from . import triton
+except ImportError as error:                            # Triton has no build for this machine
+    triton, _missing = None, f"Triton cannot be imported ({error})"
+
+
+# -- implementations, the preferred first --------------------------------------------------------------------------------------
+
+def _triton() -> backends.Implementation:
+    if triton is None:
+        return backends.Implementation("triton", None, lambda *arguments: _missing)
+    return backends.Implementation("triton", triton.temporal_attention, triton.reason, automatic=not triton.INTERPRETED)
+
 
 backends.register(
     "temporal_attention",
+    _triton(),
     backends.Implementation("reference", temporal_attention_reference, backends.always, fused=False),
 )
 

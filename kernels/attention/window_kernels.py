@@ -1,0 +1,280 @@
+"""Triton kernels of windowed temporal attention for windows of 3 to 8 pixels: products of blocks.
+
+A row is a query: a place of the window in one query frame, the window padded to a side of WP = 4 or 8 and BP = WP^2 places. A program of
+the forward holds BM rows of one window and one head and walks the keys, BN places of one frame at a time, with the softmax kept as it
+goes, in float32 and base 2. Places are the outer loop and frames the inner one, so that a block of the window's bias is read once. With
+one query frame no other program reads a window's keys, so the backward writes their gradients from the program that computes the
+queries' (OWN); with more, or where registers are short, a second kernel holds BN keys of one frame and walks the queries.
+
+PRECISION is that of float32 products: "tf32x3" on tensor cores (three products, about 22 bits), "ieee" where there are none.
+
+Nothing is copied into windows: a place is an offset into (B, T, H, W, heads, d), and what lies outside the picture is masked.
+"""
+import triton
+import triton.language as tl
+
+LOG2E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def real_frames(mask, i_b, T, BT: tl.constexpr):
+    """Which of a clip's frames are real, as the bits of an int64: reading it in the loop over frames costs no load."""
+    if mask is None:
+        real = tl.full((), -1, tl.int64)
+    else:
+        o_t = tl.arange(0, BT)
+        b_mask = tl.load(mask + i_b.to(tl.int64) * T + o_t, mask=o_t < T, other=0).to(tl.int64)
+        real = tl.sum(tl.where(b_mask != 0, tl.full((BT,), 1, tl.int64) << o_t.to(tl.int64), 0), 0)
+    return real
+
+
+@triton.jit
+def window_places(i_w, o_p, H, W, columns, shift, WINDOW: tl.constexpr, WP: tl.constexpr, LONG: tl.constexpr):
+    """Row, column (int64 if LONG) and whether it lies in the picture, for each place of window i_w."""
+    o_y = (i_w // columns) * WINDOW + o_p // WP - shift
+    o_x = (i_w % columns) * WINDOW + o_p % WP - shift
+    m = (o_p // WP < WINDOW) & (o_p % WP < WINDOW) & (o_y >= 0) & (o_y < H) & (o_x >= 0) & (o_x < W)
+    if LONG:
+        o_y, o_x = o_y.to(tl.int64), o_x.to(tl.int64)
+    return o_y, o_x, m
+
+
+@triton.jit
+def query_frames(i_m, o_m, BP: tl.constexpr, BM: tl.constexpr):
+    """The query frame of each row of block i_m; a single number where a block has one frame, so that it costs no registers."""
+    if BM == BP:
+        o_s = i_m
+    else:
+        o_s = (i_m * BM + o_m) // BP
+    return o_s
+
+
+@triton.jit
+def place_bias(window_bias, o_q, o_k, m_k, i_h, WINDOW: tl.constexpr, WP: tl.constexpr):
+    """window_bias (heads, 2 WINDOW - 1, 2 WINDOW - 1) of query places by key places, in base 2, -inf for keys over the edge.
+
+    (BM, BN); without window_bias (1, BN). Padding reads what the window's last row and column do.
+    """
+    b_edge = tl.where(m_k, 0.0, float("-inf"))[None, :]
+    if window_bias is not None:
+        SIDE: tl.constexpr = 2 * WINDOW - 1             # the offset is a difference of two, so it costs one subtraction an element
+        o_q = tl.minimum(o_q // WP, WINDOW - 1) * SIDE + tl.minimum(o_q % WP, WINDOW - 1)
+        o_k = tl.minimum(o_k // WP, WINDOW - 1) * SIDE + tl.minimum(o_k % WP, WINDOW - 1)
+        b_bias = tl.load(window_bias + i_h * SIDE * SIDE + (WINDOW - 1) * (SIDE + 1) + o_k[None, :] - o_q[:, None]) * LOG2E
+        b_edge = b_bias + b_edge
+    return b_edge
+
+
+@triton.jit
+def frame_bias(p_time, m_time, real_u):
+    """time_bias of a key frame in base 2, -inf where the frame is masked; p_time, if any, is for all rows or for each."""
+    if p_time is None:
+        b_time = tl.where(real_u, 0.0, float("-inf"))
+    else:
+        b_time = tl.where(real_u, tl.load(p_time, mask=m_time, other=0.0) * LOG2E, float("-inf"))
+    return b_time
+
+
+# -- forward -----------------------------------------------------------------------------------------------------------------
+
+@triton.jit
+def window_forward(
+    # inputs: q (B, Tq, H, W, heads, D); k, v (B, Tk, H, W, heads, D); time_bias (B or 1, heads, Tq, Tk) float32 or None;
+    # window_bias (heads, 2 WINDOW - 1, 2 WINDOW - 1) float32 or None; mask (B, Tk) uint8 or None
+    q, k, v, time_bias, window_bias, mask,
+    # outputs: out (B, Tq, H, W, heads, D); statistic (B, Tq, H, W, heads), log-sum-exp in base 2, 0 without a key;
+    # share (B, windows, heads, blocks * BM / BP, Tk), sums over a window's places
+    out, statistic, share,
+    sq_b, sq_t, sq_y, sq_x, sq_h, sk_b, sk_t, sk_y, sk_x, sk_h, sv_b, sv_t, sv_y, sv_x, sv_h, sb_b,
+    scale, Tq, Tk, H, W, heads, columns, windows, blocks, shift,
+    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr,
+    PRECISION: tl.constexpr, LONG: tl.constexpr,
+):
+    BP: tl.constexpr = WP * WP
+    i = tl.program_id(0)
+    i_m, i_h, i_w, i_b = i % blocks, (i // blocks) % heads, (i // blocks // heads) % windows, (i // blocks // heads // windows).to(tl.int64)
+    o_d, o_t, o_m = tl.arange(0, D), tl.arange(0, BT), tl.arange(0, BM)
+
+    o_s, o_p = query_frames(i_m, o_m, BP, BM), o_m % BP
+    o_y, o_x, m_q = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
+    m_q = m_q & (o_s < Tq)
+    p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + (o_y * sq_y + o_x * sq_x)
+    b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+    p_k = k + i_b * sk_b + i_h.to(tl.int64) * sk_h
+    p_v = v + i_b * sv_b + i_h.to(tl.int64) * sv_h
+    real = real_frames(mask, i_b, Tk, BT)
+    p_time = None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk
+
+    b_max = tl.full((BM,), float("-inf"), tl.float32)
+    b_sum = tl.zeros((BM, BT), tl.float32)              # by frame: the normaliser and the share in one
+    b_out = tl.zeros((BM, D), tl.float32)
+    for i_n in range(0, BP, BN):
+        o_n = i_n + tl.arange(0, BN)
+        o_yk, o_xk, m_k = window_places(i_w, o_n, H, W, columns, shift, WINDOW, WP, LONG)
+        o_k = (o_yk * sk_y + o_xk * sk_x)[:, None] + o_d[None, :]
+        o_v = (o_yk * sv_y + o_xk * sv_x)[:, None] + o_d[None, :]
+        b_place = place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP)
+        for u in range(Tk):
+            real_u = ((real >> u) & 1) != 0
+            i_u = tl.full((), 0, tl.int64) + u
+            b_k = tl.load(p_k + i_u * sk_t + o_k, mask=(m_k & real_u)[:, None], other=0.0)
+            b_v = tl.load(p_v + i_u * sv_t + o_v, mask=(m_k & real_u)[:, None], other=0.0)
+            b_s = tl.dot(b_q, tl.trans(b_k), input_precision=PRECISION) * (scale * LOG2E) + b_place
+            b_time = frame_bias(None if time_bias is None else p_time + u, o_s < Tq, real_u)
+            b_new = tl.maximum(b_max, tl.max(b_s, 1) + b_time)
+            b_from = tl.where(b_new == float("-inf"), 0.0, b_new)               # -inf - -inf is NaN: no key so far
+            b_decay = tl.exp2(b_max - b_from)
+            b_p = tl.exp2(b_s + (b_time - b_from)[:, None])
+            b_sum = b_sum * b_decay[:, None] + tl.where(o_t[None, :] == u, tl.sum(b_p, 1)[:, None], 0.0)
+            b_out = tl.dot(b_p.to(b_v.dtype), b_v, b_out * b_decay[:, None], input_precision=PRECISION)
+            b_max = b_new
+
+    b_all = tl.sum(b_sum, 1)
+    m_any = b_all > 0
+    b_by = tl.where(m_any, b_all, 1.0)                  # NaN stays: NaN > 0 is false, and the sums are NaN themselves
+    b_out = b_out / b_by[:, None]
+    o_row = (o_y * W + o_x) * heads
+    i_row = (i_b * Tq + o_s) * H * W * heads + i_h
+    p_out = out + i_row * D + o_row * D
+    tl.store(p_out[:, None] + o_d[None, :], b_out.to(out.dtype.element_ty), mask=m_q[:, None])
+    tl.store(statistic + i_row + o_row, tl.where(m_any, b_max + tl.log2(b_by), 0.0), mask=m_q)
+    NS: tl.constexpr = BM // BP
+    b_share = tl.where(m_q[:, None], b_sum / b_by[:, None], 0.0)
+    b_share = tl.sum(tl.reshape(b_share, (NS, BP, BT)), 1)
+    o_share = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
+    tl.store(share + o_share, b_share, mask=(o_t < Tk)[None, :])
+
+
+# -- backward ----------------------------------------------------------------------------------------------------------------
+
+@triton.jit
+def window_backward(
+    # inputs: as forward; grad, out (B, Tq, H, W, heads, D); statistic (B, Tq, H, W, heads)
+    grad, q, k, v, out, statistic, time_bias, window_bias, mask,
+    # outputs: dq (B, Tq, H, W, heads, D); dk, dv (B, Tk, H, W, heads, D) if OWN; delta (B, Tq, H, W, heads), sum of grad * out, if not;
+    # d_time (B, windows, heads, blocks * BM / BP, Tk) if TIME; d_window (B, windows, heads, blocks, BP, BP) if PLACE
+    dq, dk, dv, delta, d_time, d_window,
+    sg_b, sg_t, sg_y, sg_x, sg_h, sq_b, sq_t, sq_y, sq_x, sq_h, sk_b, sk_t, sk_y, sk_x, sk_h, sv_b, sv_t, sv_y, sv_x, sv_h, sb_b,
+    scale, Tq, Tk, H, W, heads, columns, windows, blocks, shift,
+    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr,
+    PRECISION: tl.constexpr, LONG: tl.constexpr, OWN: tl.constexpr, TIME: tl.constexpr, PLACE: tl.constexpr,
+):
+    BP: tl.constexpr = WP * WP
+    NS: tl.constexpr = BM // BP                         # query frames of a block
+    i = tl.program_id(0)
+    i_m, i_h, i_w, i_b = i % blocks, (i // blocks) % heads, (i // blocks // heads) % windows, (i // blocks // heads // windows).to(tl.int64)
+    o_d, o_t, o_m = tl.arange(0, D), tl.arange(0, BT), tl.arange(0, BM)
+    o_s, o_p = query_frames(i_m, o_m, BP, BM), o_m % BP
+    o_y, o_x, m_q = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
+    m_q = m_q & (o_s < Tq)
+    p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + (o_y * sq_y + o_x * sq_x)
+    p_g = grad + i_b * sg_b + i_h.to(tl.int64) * sg_h + o_s.to(tl.int64) * sg_t + (o_y * sg_y + o_x * sg_x)
+    o_row = (o_y * W + o_x) * heads
+    i_row = (i_b * Tq + o_s) * H * W * heads + i_h
+    p_o = out + i_row * D + o_row * D
+    b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+    b_g = tl.load(p_g[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+    b_o = tl.load(p_o[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+    b_stat = tl.load(statistic + i_row + o_row, mask=m_q, other=float("inf"))    # no weight for rows over the edge
+    b_delta = tl.sum(b_g.to(tl.float32) * b_o.to(tl.float32), 1)
+    if not OWN:
+        tl.store(delta + i_row + o_row, b_delta, mask=m_q)
+    p_k = k + i_b * sk_b + i_h.to(tl.int64) * sk_h
+    p_v = v + i_b * sv_b + i_h.to(tl.int64) * sv_h
+    real = real_frames(mask, i_b, Tk, BT)
+    p_time = None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk
+
+    b_dq = tl.zeros((BM, D), tl.float32)
+    if TIME:
+        b_dt = tl.zeros((BM, BT), tl.float32)
+    for i_n in range(0, BP, BN):
+        o_n = i_n + tl.arange(0, BN)
+        o_yk, o_xk, m_k = window_places(i_w, o_n, H, W, columns, shift, WINDOW, WP, LONG)
+        o_k = (o_yk * sk_y + o_xk * sk_x)[:, None] + o_d[None, :]
+        o_v = (o_yk * sv_y + o_xk * sv_x)[:, None] + o_d[None, :]
+        if OWN:
+            o_dk = ((o_yk * W + o_xk) * heads + i_h)[:, None] * D + o_d[None, :]
+        b_place = place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP)
+        if PLACE:
+            b_dw = tl.zeros((BM, BN), tl.float32)
+        for u in range(Tk):
+            real_u = ((real >> u) & 1) != 0
+            i_u = tl.full((), 0, tl.int64) + u
+            b_k = tl.load(p_k + i_u * sk_t + o_k, mask=(m_k & real_u)[:, None], other=0.0)
+            b_v = tl.load(p_v + i_u * sv_t + o_v, mask=(m_k & real_u)[:, None], other=0.0)
+            b_time = frame_bias(None if time_bias is None else p_time + u, o_s < Tq, real_u)
+            b_s = tl.dot(b_q, tl.trans(b_k), input_precision=PRECISION) * (scale * LOG2E) + b_place
+            b_p = tl.exp2(b_s + (b_time - b_stat)[:, None])
+            b_ds = b_p * (tl.dot(b_g, tl.trans(b_v), input_precision=PRECISION) - b_delta[:, None])
+            if PLACE:
+                b_dw += b_ds
+            if TIME:
+                b_dt += tl.where(o_t[None, :] == u, tl.sum(b_ds, 1)[:, None], 0.0)
+            b_ds = b_ds.to(b_k.dtype)
+            b_dq = tl.dot(b_ds, b_k, b_dq, input_precision=PRECISION)
+            if OWN:
+                b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=PRECISION)
+                b_dk = tl.dot(tl.trans(b_ds), b_q, input_precision=PRECISION) * scale
+                o_frame = (i_b * Tk + i_u) * H * W * heads * D
+                tl.store(dv + o_frame + o_dk, b_dv.to(dv.dtype.element_ty), mask=m_k[:, None])
+                tl.store(dk + o_frame + o_dk, b_dk.to(dk.dtype.element_ty), mask=m_k[:, None])
+        if PLACE:
+            o_dw = (i.to(tl.int64) * BP + tl.arange(0, BP))[:, None] * BP + o_n[None, :]
+            tl.store(d_window + o_dw, tl.sum(tl.reshape(b_dw, (NS, BP, BN)), 0))
+    p_dq = dq + i_row * D + o_row * D
+    tl.store(p_dq[:, None] + o_d[None, :], (b_dq * scale).to(dq.dtype.element_ty), mask=m_q[:, None])
+    if TIME:
+        o_dt = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
+        tl.store(d_time + o_dt, tl.sum(tl.reshape(b_dt, (NS, BP, BT)), 1), mask=(o_t < Tk)[None, :])
+
+
+@triton.jit
+def window_backward_keys(
+    # inputs: as backward; delta (B, Tq, H, W, heads)
+    grad, q, k, v, delta, statistic, time_bias, window_bias, mask,
+    # outputs: dk, dv (B, Tk, H, W, heads, D)
+    dk, dv,
+    sg_b, sg_t, sg_y, sg_x, sg_h, sq_b, sq_t, sq_y, sq_x, sq_h, sk_b, sk_t, sk_y, sk_x, sk_h, sv_b, sv_t, sv_y, sv_x, sv_h, sb_b,
+    scale, Tq, Tk, H, W, heads, columns, windows, blocks, shift,
+    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr,
+    PRECISION: tl.constexpr, LONG: tl.constexpr,
+):
+    BP: tl.constexpr = WP * WP
+    i = tl.program_id(0)
+    i_n, i_u, i = i % (BP // BN), (i // (BP // BN)) % Tk, i // (BP // BN) // Tk
+    i_h, i_w, i_b = i % heads, (i // heads) % windows, (i // heads // windows).to(tl.int64)
+    o_d, o_n, o_m = tl.arange(0, D), i_n * BN + tl.arange(0, BN), tl.arange(0, BM)
+    o_p = o_m % BP
+    o_yk, o_xk, m_k = window_places(i_w, o_n, H, W, columns, shift, WINDOW, WP, LONG)
+    real = real_frames(mask, i_b, Tk, BT)
+    m_frame = ((real >> i_u) & 1) != 0
+    p_k = k + i_b * sk_b + i_h.to(tl.int64) * sk_h + i_u.to(tl.int64) * sk_t + (o_yk * sk_y + o_xk * sk_x)
+    p_v = v + i_b * sv_b + i_h.to(tl.int64) * sv_h + i_u.to(tl.int64) * sv_t + (o_yk * sv_y + o_xk * sv_x)
+    b_k = tl.load(p_k[:, None] + o_d[None, :], mask=(m_k & m_frame)[:, None], other=0.0)
+    b_v = tl.load(p_v[:, None] + o_d[None, :], mask=(m_k & m_frame)[:, None], other=0.0)
+    b_place = tl.trans(place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP))     # as everything below: keys by queries
+    o_y, o_x, m_p = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
+    o_q, o_g, o_row = o_y * sq_y + o_x * sq_x, o_y * sg_y + o_x * sg_x, (o_y * W + o_x) * heads
+
+    b_dk = tl.zeros((BN, D), tl.float32)
+    b_dv = tl.zeros((BN, D), tl.float32)
+    for i_m in range(tl.where(m_frame, blocks, 0)):     # a masked frame gets its zeros without work
+        o_s = query_frames(i_m, o_m, BP, BM)
+        m_q = m_p & (o_s < Tq)
+        p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + o_q
+        p_g = grad + i_b * sg_b + i_h.to(tl.int64) * sg_h + o_s.to(tl.int64) * sg_t + o_g
+        i_row = (i_b * Tq + o_s) * H * W * heads + i_h
+        b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+        b_g = tl.load(p_g[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+        b_stat = tl.load(statistic + i_row + o_row, mask=m_q, other=float("inf"))
+        b_delta = tl.load(delta + i_row + o_row, mask=m_q, other=0.0)
+        b_s = tl.dot(b_k, tl.trans(b_q), input_precision=PRECISION) * (scale * LOG2E) + b_place
+        p_time = None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk + i_u
+        b_p = tl.exp2(b_s + (frame_bias(p_time, o_s < Tq, m_frame) - b_stat)[None, :])
+        b_ds = b_p * (tl.dot(b_v, tl.trans(b_g), input_precision=PRECISION) - b_delta[None, :])
+        b_dv = tl.dot(b_p.to(b_g.dtype), b_g, b_dv, input_precision=PRECISION)
+        b_dk = tl.dot(b_ds.to(b_q.dtype), b_q, b_dk, input_precision=PRECISION)
+    i_row = ((i_b * Tk + i_u) * H * W * heads + i_h) * D
+    o_row = ((o_yk * W + o_xk) * heads * D)[:, None] + o_d[None, :]
+    tl.store(dk + i_row + o_row, (b_dk * scale).to(dk.dtype.element_ty), mask=m_k[:, None])
+    tl.store(dv + i_row + o_row, b_dv.to(dv.dtype.element_ty), mask=m_k[:, None])
