@@ -1,7 +1,5 @@
 """Stage 5, refinement: flows and visibilities corrected at full resolution, stopped where nothing moves, the references blended there,
 details mended."""
-import math
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -12,14 +10,15 @@ from lift.config import ModelConfig
 from .blocks import ResidualBlock, activate, conv, resize, zero_conv
 from .prediction import FlowEstimate
 
-MOVING = 4.0                                            # logit of motion at the start, where the gate is 1: everything is taken to move
+STILL = 0.03                                            # at the start: the difference (of 1) at which half the motion is believed
+STEEP = 4.0                                             # how fast belief rises with the logarithm of the difference
 
 
 class Refinement(nn.Module):
     """Features reduced (hidden4 -> refine channels), two residual blocks with GroupNorm, then corrections that start at zero.
 
-    A gate multiplies the flows: a residual does not bring small wrong flows to zero, and on still fine patterns (grids, fences, text) a
-    quarter of a pixel shows.
+    A gate multiplies the flows. Where the references agree all around a pixel, what both show is the answer, and whatever motion was
+    found is taken back: residuals do not bring small wrong flows to zero, and on still fine patterns (grids, fences, text) they show.
 
     Full-resolution inputs are seen through a space-to-depth view of factor `refine_stride`: nothing is lost, and small presets
     spend less on convolutions.
@@ -32,6 +31,7 @@ class Refinement(nn.Module):
         self.reduce = conv(config.hidden4 + 3, config.refine, 1)
         self.gather = conv(9 * area + 6, config.refine)
         self.blocks = nn.Sequential(ResidualBlock(config.refine, norm=True), ResidualBlock(config.refine, norm=True))
+        self.still = nn.Parameter(torch.tensor(STILL).log())
         self.head = zero_conv(config.refine, 10 * area)
 
     def forward(self, image0: torch.Tensor, image1: torch.Tensor, estimate: FlowEstimate, hidden: torch.Tensor,
@@ -56,11 +56,17 @@ class Refinement(nn.Module):
         x = self.gather(torch.cat((seen, state), 1)) + resize(self.reduce(torch.cat((hidden, coarse), 1)), 4 // s)
         d = self.head(self.blocks(activate(x)))
         d = F.pixel_shuffle(d, s) if s > 1 else d
-        df0, df1, do0, do1, detail, still = d.float().split((2, 2, 1, 1, 3, 1), 1)
-        moves = torch.sigmoid(MOVING - still) * (1 + math.exp(-MOVING))
+        df0, df1, do0, do1, detail, moving = d.float().split((2, 2, 1, 1, 3, 1), 1)
+        moves = torch.sigmoid(STEEP * (_difference(image0, image1).log() - self.still) + moving)
         blend = kernels.warp_blend(image0, image1, moves * (flow0 + df0), moves * (flow1 + df1), occ0 + do0, occ1 + do1,
                                    backend=self.backend)
         return blend + detail
+
+
+def _difference(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
+    """The largest difference between two images (B, 3, H, W) within two pixels: (B, 1, H, W), float32, above 0."""
+    away = (image0.float() - image1.float()).abs().amax(1, keepdim=True)
+    return F.max_pool2d(away, 5, 1, 2).clamp(min=1e-3)
 
 
 if __name__ == "__main__":
