@@ -1,6 +1,7 @@
 """The loop: a run that was broken off equals the unbroken one, bad losses end it, and its curves and averages are right."""
 import csv
 import math
+import os
 import signal
 from pathlib import Path
 
@@ -142,6 +143,21 @@ def test_an_error_in_a_loading_process_stays_one_sentence(tmp_path, monkeypatch)
     with pytest.raises(LiftError) as error:
         train(config(tmp_path, workers=1))
     assert str(error.value) == "clip.mp4 is truncated; copy it again"
+
+
+def test_a_killed_loading_process_is_one_sentence_and_costs_no_step(tmp_path, monkeypatch):
+    original = loop.ClipDataset.__getitem__
+
+    def deadly(self, g):
+        if g >= 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, g)
+
+    monkeypatch.setattr(loop.ClipDataset, "__getitem__", deadly)
+    with pytest.raises(LiftError, match="a loading process was killed.* goes on from step"):
+        train(config(tmp_path, workers=1))
+    monkeypatch.undo()
+    assert train(config(tmp_path, workers=1)).step == 6
 
 
 def test_a_gpu_that_is_not_there_is_told():

@@ -110,11 +110,14 @@ class Run:
                 parallel, frozen = nn.parallel.DistributedDataParallel(self.model), self.model.frozen
             try:
                 batch = next(batches).to(self.processes.device)
-            except RuntimeError:                        # a signal to the whole process group also ended the loading processes
-                if not self.stop.wanted:
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
                     raise
                 self._keep()
-                break
+                if self.stop.wanted:                    # a signal to the whole process group also ended the loading processes
+                    break
+                raise LiftError("a loading process was killed, most often for want of memory; with fewer --num_workers the same command "
+                                f"goes on from step {self.step}") from error
             scalars = self._step(parallel or self.model, batch)
             self.means.add(scalars)
             self.journal.advance(scalars["loss"], scalars["psnr"])
