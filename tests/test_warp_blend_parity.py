@@ -19,7 +19,8 @@ MATRIX = sorted({                                       # each axis is varied ag
     *((dtype, layout, (2, 5, 5, 7), "random") for dtype in DTYPES for layout in LAYOUTS),
     *(("float32", layout, shape, "random") for layout in ("contiguous", "channels_last") for shape in SHAPES),
     *(("float32", layout, (1, C, 2, 3), "random") for layout, C in (("contiguous", 64), ("channels_last", 64), ("channels_last", 130))),
-    *((dtype, layout, (2, 4, 6, 9), flow) for dtype, layout in (("float32", "contiguous"), ("bfloat16", "channels_last")) for flow in FLOWS),
+    *((dtype, layout, (2, 4, 6, 9), flow) for flow in FLOWS
+      for dtype, layout in (("float32", "contiguous"), ("bfloat16", "channels_last"))),
     *((dtype, "contiguous", (1, 1, 2, 300), "far") for dtype in DTYPES),             # flow beyond any block of pixels
 }, key=str)
 
