@@ -142,8 +142,7 @@ def _backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask, windo
         d_time = (times.sum(0, keepdim=True) if time_bias.shape[0] == 1 and B > 1 else times).contiguous()
     if place:                                           # (heads, side, side, side, side): rows and columns of the query, then of the key
         d_window = _by_offset(places[:, :window, :window, :window, :window]).contiguous()
-    empty = q.new_empty((0,))
-    return room[0] if needs & 1 else empty, room[1] if needs & 2 else empty, room[2] if needs & 4 else empty, d_time, d_window
+    return *(found if needs >> i & 1 else empty for i, (found, empty) in enumerate(zip(room, (dq, dk, dv), strict=True))), d_time, d_window
 
 
 def _backward_of_locations(inputs, out, statistic, tables, room, strides, window, shift, scale, time, place, keys, launch):
