@@ -75,5 +75,4 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "The C++ kernels of LIFT; loading it defines the operations of torch.ops.lift_cpp.";
   m.def("build", &build, "What the module was built with.");
   m.def("missing_features", &missing_features, "Processor features that the kernels use and this machine lacks.");
-  m.def("force_wide_offsets", &lift::force_wide_offsets, "Compute offsets in 64 bits whatever the size, for tests.");
 }

@@ -28,7 +28,7 @@ LIFT_HD A clamp(A coordinate, A last) {
 // Whether a coordinate has a gradient: not clamped, not on the border, not NaN.
 template <typename A>
 LIFT_HD bool inside(A coordinate, A last) {
-  return coordinate > A(0) && coordinate < last;
+  return (coordinate > A(0)) & (coordinate < last);  // no branch, so that a loop over pixels vectorises
 }
 
 // Where one axis is read: between `low` and `low + step`, `fraction` of the way; step is 0 on the far border.

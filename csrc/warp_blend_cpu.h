@@ -21,10 +21,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> warp_blend_backward_c
     const Tensor& grad, const Tensor& image0, const Tensor& image1, const Tensor& flow0, const Tensor& flow1, const Tensor& occ0,
     const Tensor& occ1, int64_t needs);
 
-// Compute offsets in 64 bits whatever the size, as planes of 2^31 pixels and more need; for tests.
-void force_wide_offsets(bool force);
-
-// What this file was compiled to use beyond the processor family's baseline, such as "avx2 fma"; data, so that reading it runs none of it.
+// What the kernels were compiled to use beyond the processor family's baseline, such as "avx2 fma"; data, so that reading it runs none.
 extern const char* const processor_features;
 
 }  // namespace lift

@@ -38,4 +38,5 @@ def describe() -> str:
     if module is None:
         return f"none: {failure}"
     info = module.build()
-    return f"{info['compiler']}, torch {info['torch']} (serves {info['torch_target']} and newer), {info['features'] or 'baseline'}, {info['flags']}"
+    return (f"{info['compiler']}, built with torch {info['torch']} for {info['torch_target']} and newer, "
+            f"uses {info['features'] or 'no more than the baseline'}, {info['flags']}")

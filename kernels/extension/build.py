@@ -24,7 +24,8 @@ REMEDY = "build it with `python -m lift.kernels.extension`"
 
 # Everything but bindings.cpp, which is asked on any machine, is compiled for a level; each names what it adds to the one before.
 LEVELS = {"x86-64": "", "x86-64-v2": "sse4_2", "x86-64-v3": "avx2", "x86-64-v4": "avx512vl"}
-FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fopenmp-simd", "-ffp-contract=fast",
+         "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
 TORCH_TARGET = "0x020b000000000000"                     # the oldest torch that the module must work with: 2.11
 
 
@@ -150,7 +151,8 @@ def _rules(compiler: list[str], torch: Path, pybind11: Path, made: Path) -> str:
     # The bindings first: where an inline function is in several objects the linker takes the first, here the one that runs anywhere.
     for source in sorted(SOURCES.glob("*.cpp"), key=lambda path: (path.name != "bindings.cpp", path.name)):
         objects.append(source.stem + ".o")
-        lines += [f"build {objects[-1]}: compile {_path(source)}", f"  more = {_quoted(python if source.name == 'bindings.cpp' else tuned)}"]
+        more = python if source.name == "bindings.cpp" else tuned
+        lines += [f"build {objects[-1]}: compile {_path(source)}", f"  more = {_quoted(more)}"]
     return "\n".join([*lines, f"build {_path(made)}: link {' '.join(objects)}", f"default {_path(made)}", ""])
 
 

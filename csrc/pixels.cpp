@@ -1,0 +1,178 @@
+#include "pixels.h"
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/Half.h>
+
+#include <algorithm>
+#include <array>
+#include <type_traits>
+
+#include "lanes.h"
+#include "rows.h"
+
+namespace lift {
+namespace {
+
+constexpr int64_t tile = 128;  // pixels that are rearranged at a time, so that they and all their channels stay in the cache
+
+// Call work(I) with a null pointer to the type of the image.
+template <typename F>
+void with_type(ScalarType dtype, const F& work) {
+  switch (dtype) {
+    case ScalarType::Float: return work(static_cast<float*>(nullptr));
+    case ScalarType::Double: return work(static_cast<double*>(nullptr));
+    case ScalarType::BFloat16: return work(static_cast<c10::BFloat16*>(nullptr));
+    case ScalarType::Half: return work(static_cast<c10::Half*>(nullptr));
+    default: STD_TORCH_CHECK(false, "images must be float32, float64, float16 or bfloat16");
+  }
+}
+
+// Whether pixels lie side by side, each with its channels side by side.
+bool packed(const View& v) { return (v.channel == 1 || v.C == 1) && (v.column == v.C || v.W == 1); }
+
+template <typename A>
+bool in_place(const View& v) {
+  return v.dtype == dtype_of<A> && packed(v) && (v.row == v.W * v.C || v.H == 1);
+}
+
+int64_t place(const View& v, int64_t b, int64_t y, int64_t x) { return b * v.batch + y * v.row + x * v.column; }
+
+// Four channels of four pixels, from planes to pixels or the other way; strides of planes and of pixels.
+template <typename A>
+LIFT_HD void transpose(A* to, int64_t to_stride, const A* from, int64_t from_stride) {
+  constexpr Width<4, 4> four;
+  const Lanes<A, 4> a = load(from, four), b = load(from + from_stride, four), c = load(from + 2 * from_stride, four),
+                    d = load(from + 3 * from_stride, four);
+  const Lanes<A, 4> ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Lanes<A, 4> ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  store<A>(to, __builtin_shufflevector(ab, cd, 0, 1, 4, 5), four);
+  store<A>(to + to_stride, __builtin_shufflevector(ab, cd, 2, 3, 6, 7), four);
+  store<A>(to + 2 * to_stride, __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5), four);
+  store<A>(to + 3 * to_stride, __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7), four);
+}
+
+// n pixels of few channels, a number that the compiler knows, from planes to pixels (`packing`) or the other way.
+template <int C, bool packing, typename A>
+void interleave(A* __restrict to, const A* __restrict from, int64_t plane, int64_t n) {
+  for (int64_t k = 0; k < n; ++k)
+    for (int c = 0; c < C; ++c) {
+      if constexpr (packing)
+        to[k * C + c] = from[c * plane + k];
+      else
+        to[c * plane + k] = from[k * C + c];
+    }
+}
+
+// n pixels of C channels of one type, from planes to pixels (`packing`) or the other way.
+template <bool packing, typename A>
+void rearrange(A* __restrict to, const A* __restrict from, int64_t plane, int64_t n, int64_t C) {
+  if (C == 1) return interleave<1, packing>(to, from, plane, n);
+  if (C == 2) return interleave<2, packing>(to, from, plane, n);
+  if (C == 3) return interleave<3, packing>(to, from, plane, n);
+  const int64_t to_column = packing ? C : 1, to_channel = packing ? 1 : plane;
+  const int64_t from_column = packing ? 1 : C, from_channel = packing ? plane : 1;
+  for (int64_t start = 0; start < n; start += tile) {
+    const int64_t stop = std::min(n, start + tile), fours = start + (stop - start) / 4 * 4;
+    for (int64_t c = 0; c < C; c += 4) {
+      const bool whole = c + 4 <= C;
+      for (int64_t k = start; whole && k < fours; k += 4)
+        transpose(to + k * to_column + c * to_channel, packing ? C : plane, from + k * from_column + c * from_channel, packing ? plane : C);
+      for (int64_t rest = c; rest < std::min(C, c + 4); ++rest)
+        for (int64_t k = whole ? fours : start; k < stop; ++k)
+          to[k * to_column + rest * to_channel] = from[k * from_column + rest * from_channel];
+    }
+  }
+}
+
+template <typename To, typename From>
+void copy_pixels(To* __restrict to, int64_t to_column, int64_t to_channel, const From* __restrict from, int64_t from_column,
+                 int64_t from_channel, int64_t n, int64_t C) {
+  const bool to_packed = to_channel == 1 && to_column == C, from_packed = from_channel == 1 && from_column == C;
+  if (to_packed && from_packed) {
+    for (int64_t k = 0; k < n * C; ++k) to[k] = static_cast<To>(from[k]);
+    return;
+  }
+  if constexpr (std::is_same_v<To, From>) {
+    if (to_packed && from_column == 1) return rearrange<true>(to, from, from_channel, n, C);
+    if (from_packed && to_column == 1) return rearrange<false>(to, from, to_channel, n, C);
+  }
+  for (int64_t start = 0; start < n; start += tile) {
+    const int64_t stop = std::min(n, start + tile);
+    for (int64_t c = 0; c < C; ++c)
+      for (int64_t k = start; k < stop; ++k) to[k * to_column + c * to_channel] = static_cast<To>(from[k * from_column + c * from_channel]);
+  }
+}
+
+template <typename A>
+Pixels<A> new_pixels(const View& like, Tensor& room) {
+  const std::array<int64_t, 1> size{like.B * like.C * like.H * like.W};
+  room = torch::stable::empty({size.data(), 1}, dtype_of<A>);
+  return {static_cast<A*>(room.mutable_data_ptr()), like.C * like.H * like.W};
+}
+
+}  // namespace
+
+View::View(const Tensor& image)
+    : data(const_cast<void*>(image.const_data_ptr())), dtype(image.scalar_type()), B(image.size(0)), C(image.size(1)), H(image.size(2)),
+      W(image.size(3)), batch(image.stride(0)), channel(image.stride(1)), row(image.stride(2)), column(image.stride(3)) {}
+
+template <typename A>
+const A* read_pixels(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, A* copy) {
+  if (from.dtype == dtype_of<A> && packed(from)) return static_cast<const A*>(from.data) + place(from, b, y, x);
+  with_type(from.dtype, [&](auto* type) {
+    copy_pixels(copy, from.C, 1, static_cast<decltype(type)>(from.data) + place(from, b, y, x), from.column, from.channel, n, from.C);
+  });
+  return copy;
+}
+
+template <typename A>
+A* place_for_pixels(const View& to, int64_t b, int64_t y, int64_t x, A* copy) {
+  return to.dtype == dtype_of<A> && packed(to) ? static_cast<A*>(to.data) + place(to, b, y, x) : copy;
+}
+
+template <typename A>
+void write_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t n, const A* from) {
+  if (from == place_for_pixels<A>(to, b, y, x, nullptr)) return;
+  with_type(to.dtype, [&](auto* type) {
+    copy_pixels(static_cast<decltype(type)>(to.data) + place(to, b, y, x), to.column, to.channel, from, to.C, 1, n, to.C);
+  });
+}
+
+template <typename A>
+Pixels<A> gather_pixels(const View& from, Tensor& room) {
+  if (in_place<A>(from)) return {static_cast<A*>(from.data), from.batch};
+  Pixels<A> to = new_pixels<A>(from, room);
+  for_rows(from.B, from.H, from.W * from.C, [&](int64_t b, int64_t y) {
+    A* row = to.image(b) + y * from.W * from.C;
+    with_type(from.dtype, [&](auto* type) {
+      copy_pixels(row, from.C, 1, static_cast<decltype(type)>(from.data) + place(from, b, y, 0), from.column, from.channel, from.W, from.C);
+    });
+  });
+  return to;
+}
+
+template <typename A>
+Pixels<A> room_for_pixels(const View& to, Tensor& room) {
+  return in_place<A>(to) ? Pixels<A>{static_cast<A*>(to.data), to.batch} : new_pixels<A>(to, room);
+}
+
+template <typename A>
+void deliver_pixels(const Pixels<A>& from, const View& to) {
+  if (from.data == to.data) return;
+  for_rows(to.B, to.H, to.W * to.C, [&](int64_t b, int64_t y) { write_pixels(to, b, y, 0, to.W, from.image(b) + y * to.W * to.C); });
+}
+
+#define LIFT_PIXELS(A)                                                                     \
+  template const A* read_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, A*);   \
+  template A* place_for_pixels<A>(const View&, int64_t, int64_t, int64_t, A*);             \
+  template void write_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, const A*); \
+  template Pixels<A> gather_pixels<A>(const View&, Tensor&);                               \
+  template Pixels<A> room_for_pixels<A>(const View&, Tensor&);                             \
+  template void deliver_pixels<A>(const Pixels<A>&, const View&);
+
+LIFT_PIXELS(float)
+LIFT_PIXELS(double)
+
+}  // namespace lift
