@@ -1,4 +1,4 @@
-# make env   an environment in .venv with everything pinned; does nothing when it is up to date
+# make env   an environment in .venv with everything pinned, and the C++ kernels; does nothing when both are up to date
 # make demo  interpolates the bundled clip        make test  runs all tests        make lint  checks the style
 # make clean removes what was built; the environment stays (rm -r .venv removes that)
 # PYTHON=python3.12 make env   takes another Python than python3
@@ -7,12 +7,13 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/lift-installed
+BUILT := $(VENV)/lift-built
 JOBS ?= 2
 
 .PHONY: env demo test lint clean
 .DELETE_ON_ERROR:
 
-env: $(STAMP)
+env: $(BUILT)
 
 $(STAMP): setup.py pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \
@@ -21,12 +22,14 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	  echo "lift: error: $$($(PYTHON) -V 2>&1) is too old; LIFT needs 3.10 or newer: make env PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(RUN) -c '' 2>/dev/null || $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "lift: error: this Python cannot make environments; install its venv module (Debian and Ubuntu: sudo apt install python3-venv)" >&2; exit 1; }
-	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || \
-	  echo "lift: warning: no C++ compiler found; LIFT runs without it (Debian and Ubuntu: sudo apt install g++)" >&2
 	@$(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip
 	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
 	@touch $@
+
+$(BUILT): $(STAMP) $(wildcard csrc/*) kernels/extension/build.py
+	@if $(RUN) -m lift.kernels.extension; then touch $@; \
+	  else echo "lift: warning: without its C++ kernels LIFT runs too, more slowly on a CPU; make env tries again" >&2; fi
 
 demo: env
 	$(RUN) -m lift demo
@@ -38,5 +41,5 @@ lint: env
 	$(RUN) -m ruff check .
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf build dist *.egg-info kernels/_C.* $(BUILT) .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

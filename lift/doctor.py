@@ -13,7 +13,7 @@ from lift import __version__
 from lift.errors import LiftError
 from lift.files import atomic
 from lift.flags import Parser
-from lift.kernels import backend, selfcheck
+from lift.kernels import backend, extension, selfcheck
 
 
 def main(argv: list[str]) -> int:
@@ -93,6 +93,7 @@ def machine() -> dict[str, str]:
         "av (video files)": _version("av"),
         "scenedetect (scene cuts)": _version("scenedetect"),
         "CPU": f"{_processor()}, {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads",
+        "C++ kernels": extension.describe(),
         "C++ compiler": _compiler(os.environ.get("CXX"), "c++", "g++", "clang++"),
         "CUDA compiler": _compiler("nvcc"),
     }

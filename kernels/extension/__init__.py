@@ -39,4 +39,4 @@ def describe() -> str:
         return f"none: {failure}"
     info = module.build()
     return (f"{info['compiler']}, built with torch {info['torch']} for {info['torch_target']} and newer, "
-            f"uses {info['features'] or 'no more than the baseline'}, {info['flags']}")
+            f"uses {info['features'].strip() or 'no more than the baseline'}, {info['flags']}")

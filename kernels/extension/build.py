@@ -7,6 +7,7 @@ another, such as x86-64-v2 for a package that must run everywhere). Only what ch
 import hashlib
 import importlib.util
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent        # kernels/ of a checkout, lift/kernels/ of an installed LIFT
@@ -22,8 +24,9 @@ SOURCES = PACKAGE.parent / "csrc"
 MODULE = PACKAGE / ("_C" + sysconfig.get_config_var("EXT_SUFFIX"))
 REMEDY = "build it with `python -m lift.kernels.extension`"
 
-# Everything but bindings.cpp, which is asked on any machine, is compiled for a level; each names what it adds to the one before.
-LEVELS = {"x86-64": "", "x86-64-v2": "sse4_2", "x86-64-v3": "avx2", "x86-64-v4": "avx512vl"}
+# Everything but bindings.cpp, which is asked on any machine, is compiled for a level; each with what it adds, in /proc/cpuinfo's words.
+LEVELS = {"x86-64": set(), "x86-64-v2": {"cx16", "popcnt", "sse4_2", "ssse3"}, "x86-64-v3": {"abm", "avx2", "bmi1", "bmi2", "f16c", "fma"},
+          "x86-64-v4": {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}}
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fopenmp-simd", "-ffp-contract=fast",
          "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
 TORCH_TARGET = "0x020b000000000000"                     # the oldest torch that the module must work with: 2.11
@@ -55,44 +58,44 @@ def build(module: Path = MODULE, verbose: bool = False) -> Path:
     Raises:
         BuildError: no compiler, no torch, no ninja, or the compiler fails; `module` stays as it was.
     """
-    compiler, torch = _compiler(), _package("torch", "PyTorch")
-    ninja = [sys.executable, "-m", "ninja"] if importlib.util.find_spec("ninja") else [shutil.which("ninja")]
-    if ninja[0] is None:
-        raise BuildError("ninja was not found; install it: pip install ninja")
+    needed = requirements()
     with _workplace() as folder:
         made = folder / module.name
-        (folder / "build.ninja").write_text(_rules(compiler, torch, _package("pybind11", "pybind11"), made))
-        ran = subprocess.run([*ninja, "-C", str(folder), *(["-v"] if verbose else ["--quiet"])], capture_output=not verbose, text=True)
+        (folder / "build.ninja").write_text(_rules(needed, made))
+        command = [*needed.ninja, "-C", str(folder), "-v" if verbose else "--quiet"]
+        ran = subprocess.run(command, stdout=None if verbose else subprocess.PIPE, stderr=None if verbose else subprocess.STDOUT, text=True)
         if ran.returncode:
-            raise BuildError(f"compiling the C++ extension failed with {compiler[0]}; the compiler said:\n" +
-                             (ran.stdout + ran.stderr if not verbose else "see above"))
+            said = "" if verbose else ", which said:\n" + ran.stdout.rstrip()
+            raise BuildError(f"the C++ extension could not be compiled with {shlex.join(needed.compiler)}{said}")
         part = module.with_suffix(f".{os.getpid()}.part")
         shutil.copyfile(made, part)
         os.replace(part, module)                        # a process that has loaded the old one keeps it
     return module
 
 
-def level() -> str | None:
-    """The level to compile for: what LIFT_CPU names, else the newest that this processor has; None beside the x86-64 family.
+# -- what is needed ----------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Requirements:
+    """Commands and folders that a build uses."""
+    compiler: list[str]
+    ninja: list[str]
+    torch: Path
+    pybind11: Path
+
+
+def requirements() -> Requirements:
+    """What is found here to build with.
 
     Raises:
-        BuildError: LIFT_CPU names no level.
+        BuildError: something is missing.
     """
-    wanted = os.environ.get("LIFT_CPU")
-    if wanted is not None and wanted not in LEVELS:
-        raise BuildError(f"LIFT_CPU must be one of {', '.join(LEVELS)}, got {wanted!r}")
-    if wanted is not None or os.uname().machine not in ("x86_64", "AMD64"):
-        return wanted
-    has = _processor_flags()
-    found = "x86-64"
-    for name, flag in LEVELS.items():
-        if flag and flag not in has:
-            break
-        found = name
-    return found
+    torch, pybind11 = _package("torch", "PyTorch"), _package("pybind11", "pybind11")
+    ninja = [sys.executable, "-m", "ninja"] if importlib.util.find_spec("ninja") else [shutil.which("ninja")]
+    if ninja[0] is None:
+        raise BuildError("ninja was not found; install it: pip install ninja")
+    return Requirements(_compiler(), ninja, torch, pybind11)
 
-
-# -- what is needed ----------------------------------------------------------------------------------------------------------
 
 def _compiler() -> list[str]:
     named = os.environ.get("CXX")
@@ -112,14 +115,6 @@ def _package(name: str, title: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _processor_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    return set(next((line.split(":", 1)[1] for line in text.splitlines() if line.startswith("flags")), "").split())
-
-
 @contextmanager
 def _workplace() -> Iterator[Path]:
     """Where objects lie: build/ of a checkout, to compile only what changed the next time; a temporary folder elsewhere."""
@@ -132,18 +127,47 @@ def _workplace() -> Iterator[Path]:
             yield Path(folder)
 
 
+# -- the processor -----------------------------------------------------------------------------------------------------------
+
+def level() -> str | None:
+    """The level to compile for: what LIFT_CPU names, else the newest that this processor has; None beside the x86-64 family.
+
+    Raises:
+        BuildError: LIFT_CPU names no level.
+    """
+    wanted = os.environ.get("LIFT_CPU")
+    if wanted is not None and wanted not in LEVELS:
+        raise BuildError(f"LIFT_CPU must be one of {', '.join(LEVELS)}, got {wanted!r}")
+    if wanted is not None or platform.machine() not in ("x86_64", "AMD64"):
+        return wanted
+    has, found = _processor_flags(), "x86-64"
+    for name, added in LEVELS.items():
+        if not added <= has:
+            break
+        found = name
+    return found
+
+
+def _processor_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    return set(next((line.split(":", 1)[1] for line in text.splitlines() if line.startswith("flags")), "").split())
+
+
 # -- ninja -------------------------------------------------------------------------------------------------------------------
 
-def _rules(compiler: list[str], torch: Path, pybind11: Path, made: Path) -> str:
+def _rules(needed: Requirements, made: Path) -> str:
     """The text of build.ninja."""
     chosen = level()
     tuned = [] if chosen is None else [f"-march={chosen}"] + (["-mprefer-vector-width=512"] if chosen == "x86-64-v4" else [])
-    flags = [*FLAGS, f"-DTORCH_TARGET_VERSION={TORCH_TARGET}", "-isystem", str(torch / "include")]
-    python = ["-isystem", sysconfig.get_paths()["include"], "-isystem", str(pybind11 / "include"),
+    flags = [*FLAGS, f"-DTORCH_TARGET_VERSION={TORCH_TARGET}", "-isystem", str(needed.torch / "include")]
+    python = ["-isystem", sysconfig.get_paths()["include"], "-isystem", str(needed.pybind11 / "include"),
               f'-DLIFT_SOURCES="{fingerprint()}"', f'-DLIFT_FLAGS="{" ".join([*FLAGS, *tuned])}"']
-    libraries = [f"-L{torch / 'lib'}", "-ltorch_cpu", "-ltorch"]    # loaded already, with torch, when the module is: no path is recorded
+    libraries = [f"-L{needed.torch / 'lib'}", "-ltorch_cpu", "-ltorch"]   # no path is recorded: torch has loaded them when the module is
     lines = ["ninja_required_version = 1.5", "",
-             f"compiler = {_quoted(compiler)}", f"flags = {_quoted(flags)}", f"libraries = {_quoted(libraries)}", "",
+             f"compiler = {_quoted(needed.compiler)}", f"flags = {_quoted(flags)}", f"libraries = {_quoted(libraries)}", "",
              "rule compile", "  command = $compiler $flags $more -MMD -MF $out.d -c $in -o $out", "  depfile = $out.d", "  deps = gcc",
              "  description = compile $in", "",
              "rule link", "  command = $compiler -shared $in $libraries -o $out", "  description = link $out", ""]
