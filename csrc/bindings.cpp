@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 
+#include "grid_sample_cpu.h"
 #include "warp_blend_cpu.h"
 
 STABLE_TORCH_LIBRARY(lift_cpp, m) {
@@ -17,6 +18,9 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
   m.def(
       "warp_blend_backward(Tensor grad, Tensor image0, Tensor image1, Tensor flow0, Tensor flow1, Tensor occ0, Tensor occ1, int needs)"
       " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "grid_sample_backward(Tensor grad, Tensor input, Tensor grid, int mode, int padding, bool align_corners, int needs, bool deterministic)"
+      " -> (Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
@@ -24,6 +28,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("warp_backward", TORCH_BOX(&lift::warp_backward_cpu));
   m.impl("warp_blend", TORCH_BOX(&lift::warp_blend_cpu));
   m.impl("warp_blend_backward", TORCH_BOX(&lift::warp_blend_backward_cpu));
+  m.impl("grid_sample_backward", TORCH_BOX(&lift::grid_sample_backward_cpu));
 }
 
 namespace {

@@ -3,42 +3,16 @@
 // Offsets are 64-bit throughout, so no image is too large for them.
 #include "warp_blend_cpu.h"
 
-#include <torch/csrc/stable/ops.h>
 #include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
 #include <array>
-#include <optional>
 
+#include "tensors.h"
 #include "warp_blend_kernels.h"
 
 namespace lift {
 namespace {
-
-using torch::headeronly::MemoryFormat;
-
-bool contiguous_channels_last(const Tensor& x) {
-  int64_t expected = 1;
-  for (int d : {1, 3, 2, 0}) {
-    if (x.size(d) != 1 && x.stride(d) != expected) return false;
-    expected *= x.size(d);
-  }
-  return true;
-}
-
-// The layout that a result takes from an image: channels_last where the image is so and not contiguous too, else contiguous.
-MemoryFormat layout(const Tensor& image) {
-  return !image.is_contiguous() && contiguous_channels_last(image) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
-}
-
-Tensor room(const Tensor& like, ScalarType dtype, MemoryFormat format) {
-  return torch::stable::empty(like.sizes(), dtype, std::nullopt, like.device(), std::nullopt, format);
-}
-
-Tensor nothing(const Tensor& like, ScalarType dtype) {
-  const std::array<int64_t, 1> none{0};
-  return torch::stable::empty({none.data(), 1}, dtype, std::nullopt, like.device());
-}
 
 void check(const char* name, const Tensor& x, const Tensor& image, int64_t channels, ScalarType dtype) {
   STD_TORCH_CHECK(x.dim() == 4 && x.size(0) == image.size(0) && x.size(1) == channels && x.size(2) == image.size(2) &&

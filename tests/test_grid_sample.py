@@ -17,8 +17,9 @@ def test_it_is_pytorchs(mode, padding_mode, align_corners):
         leaves = [torch.randn(2, 3, 5, 6).requires_grad_(), (torch.rand(2, 4, 7, 2) * 3 - 1.5).requires_grad_()]
         out = sample(*leaves, mode, padding_mode, align_corners)
         results.append((out, *torch.autograd.grad(out.sin().sum(), leaves)))
-    for ours, theirs in zip(*results, strict=True):
-        assert torch.equal(ours, theirs)
+    (out, *gradients), (expected, *exact) = results
+    assert torch.equal(out, expected)
+    torch.testing.assert_close(gradients, exact)        # the order of sums is the implementation's own
 
 
 def test_defaults_are_pytorchs():

@@ -3,15 +3,15 @@ import torch
 
 from .. import backend as backends
 from ..arguments import check_image, check_same, coordinate_dtype, promoted
+from . import cpp
 from .reference import grid_sample_reference
+from .registration import MODES, PADDING_MODES
 
-MODES = ("bilinear", "nearest")
-PADDING_MODES = ("zeros", "border", "reflection")
-
-# -- implementations, the preferred first: a fused kernel goes on top with its own reason(...) ---------------------------------
+# -- implementations, the preferred first --------------------------------------------------------------------------------------
 
 backends.register(
     "grid_sample",
+    backends.Implementation("cpp", cpp.grid_sample, cpp.reason),
     backends.Implementation("reference", grid_sample_reference, backends.always, fused=False),
 )
 
