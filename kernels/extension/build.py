@@ -174,7 +174,7 @@ def _rules(needed: Requirements, made: Path) -> str:
     objects = []
     # The bindings first: where an inline function is in several objects the linker takes the first, here the one that runs anywhere.
     for source in sorted(SOURCES.glob("*.cpp"), key=lambda path: (path.name != "bindings.cpp", path.name)):
-        objects.append(source.stem + ".o")
+        objects.append(_path(Path(source.stem + ".o")))
         more = python if source.name == "bindings.cpp" else tuned
         lines += [f"build {objects[-1]}: compile {_path(source)}", f"  more = {_quoted(more)}"]
     return "\n".join([*lines, f"build {_path(made)}: link {' '.join(objects)}", f"default {_path(made)}", ""])
