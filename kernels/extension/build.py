@@ -19,6 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:                                     # Windows
+    fcntl = None
+
 PACKAGE = Path(__file__).resolve().parent.parent        # kernels/ of a checkout, lift/kernels/ of an installed LIFT
 SOURCES = PACKAGE.parent / "csrc"
 MODULE = PACKAGE / ("_C" + sysconfig.get_config_var("EXT_SUFFIX"))
@@ -121,7 +126,10 @@ def _workplace() -> Iterator[Path]:
     if (SOURCES.parent / "setup.py").is_file():
         folder = SOURCES.parent / "build" / f"extension-{sysconfig.get_config_var('SOABI')}"
         folder.mkdir(parents=True, exist_ok=True)
-        yield folder
+        with open(folder / "lock", "w") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)        # one build at a time; the system ends the lock with its process
+            yield folder
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
