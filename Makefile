@@ -1,5 +1,6 @@
 # make env   an environment in .venv with everything pinned, and the C++ kernels; does nothing when both are up to date
 # make demo  interpolates the bundled clip        make test  runs all tests        make lint  checks the style
+# make static-report  what each kernel takes of each GPU, read without one; fails where that got worse (RECORD=1 takes it on purpose)
 # make clean removes what was built; the environment stays (rm -r .venv removes that)
 # PYTHON=python3.12 make env   takes another Python than python3
 
@@ -10,7 +11,7 @@ STAMP := $(VENV)/lift-installed
 BUILT := $(VENV)/lift-built
 JOBS ?= 2
 
-.PHONY: env demo test lint clean
+.PHONY: env demo test lint static-report clean
 .DELETE_ON_ERROR:
 
 env: $(BUILT)
@@ -39,6 +40,9 @@ test: env
 
 lint: env
 	$(RUN) -m ruff check .
+
+static-report: env
+	$(RUN) -m benchmarks.static_report $(if $(RECORD),--record)
 
 clean:
 	rm -rf build dist *.egg-info kernels/_C.* $(BUILT) .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -74,6 +74,11 @@ def _modules() -> dict:
 
 def compile_for(architecture: int, kernel, arguments: tuple, keywords: dict) -> Figures:
     """Compile one specialisation for compute capability `architecture` (75 is 7.5)."""
+    return _figures(compiled(architecture, kernel, arguments, keywords))
+
+
+def compiled(architecture: int, kernel, arguments: tuple, keywords: dict):
+    """As `compile_for`, but what Triton made of it: its `asm` and `metadata`."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -92,8 +97,7 @@ def compile_for(architecture: int, kernel, arguments: tuple, keywords: dict) -> 
     if missing:
         raise ValueError(f"{kernel.__name__}: no value for {', '.join(sorted(missing))}")
     source = ASTSource(kernel, signature, constants, attributes)
-    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    return _figures(compiled)
+    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
 
 
 def _type(value) -> tuple[str, bool]:
