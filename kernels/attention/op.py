@@ -3,6 +3,7 @@ import torch
 
 from .. import backend as backends
 from ..arguments import check_same, check_tensor, lowered
+from . import eager
 from .reference import temporal_attention_reference
 
 try:
@@ -22,6 +23,7 @@ def _triton() -> backends.Implementation:
 backends.register(
     "temporal_attention",
     _triton(),
+    backends.Implementation("sdpa", eager.temporal_attention_sdpa, eager.reason, fused=False),
     backends.Implementation("reference", temporal_attention_reference, backends.always, fused=False),
 )
 

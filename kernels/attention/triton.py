@@ -36,11 +36,8 @@ def _is_location(window: int) -> bool:
 
 
 @functools.cache
-def _card(device: torch.device) -> tuple[str | None, str]:
-    """A card's name, and the precision of float32 products on it: tensor cores have them from compute capability 8.0 on."""
-    if device.type != "cuda":
-        return None, "tf32x3"
-    return torch.cuda.get_device_name(device), "tf32x3" if torch.cuda.get_device_capability(device) >= (8, 0) else "ieee"
+def _card(device: torch.device) -> str | None:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
 def _strided(x: torch.Tensor) -> torch.Tensor:
@@ -68,7 +65,7 @@ def _shape_class(kernel, q: torch.Tensor, window: int) -> tuning.ShapeClass:
 
 def _location_keywords(kernel, q: torch.Tensor, window: int, Tk: int) -> dict:
     """Block sizes: BL windows and BH heads."""
-    found = dict(tuning.settings(_shape_class(kernel, q, window), _card(q.device)[0]))
+    found = dict(tuning.settings(_shape_class(kernel, q, window), _card(q.device)))
     values, (heads, d) = found.pop("VALUES"), q.shape[4:]
     BH = min(triton.next_power_of_2(heads), max(1, 512 // d))
     return {"WINDOW": window, "D": d, "BL": max(1, values // (BH * d)), "BH": BH, "BT": triton.next_power_of_2(Tk), **found}
@@ -76,10 +73,9 @@ def _location_keywords(kernel, q: torch.Tensor, window: int, Tk: int) -> dict:
 
 def _window_keywords(kernel, q: torch.Tensor, window: int, *tensors: torch.Tensor) -> dict:
     """Block sizes: WP, the window's padded side, BM queries and BN keys."""
-    shape, (card, precision) = _shape_class(kernel, q, window), _card(q.device)
+    shape = _shape_class(kernel, q, window)
     return {"WINDOW": window, "WP": 4 if window <= 4 else 8, "D": q.shape[5], "BM": tuning.rows(shape),
-            "BT": triton.next_power_of_2(tensors[0].shape[1]), "PRECISION": precision, "LONG": _is_long(q, *tensors),
-            **tuning.settings(shape, card)}
+            "BT": triton.next_power_of_2(tensors[0].shape[1]), "LONG": _is_long(q, *tensors), **tuning.settings(shape, _card(q.device))}
 
 
 def _tables(time_bias, window_bias, mask, B: int) -> tuple[tuple, int]:
@@ -283,8 +279,8 @@ def reason(*arguments) -> str | None:
         return f"the tensors are on {q.device.type}, not on a CUDA device"
     if q.dtype not in DTYPES:
         return f"queries of {str(q.dtype).removeprefix('torch.')}: float32, float16 or bfloat16 only"
-    if q.is_cuda and not _is_location(window) and torch.cuda.get_device_capability(q.device) < (8, 0) and q.dtype != torch.float16:
-        return f"windows of {window} on a GPU before compute capability 8.0: float16 only"      # its tensor cores have nothing else
+    if q.is_cuda and q.dtype == torch.bfloat16 and not _is_location(window) and torch.cuda.get_device_capability(q.device) < (8, 0):
+        return "a GPU before compute capability 8.0, which has no products of bfloat16: float16 or float32 only"
     if q.shape[-1] not in CHANNELS:
         return f"{q.shape[-1]} channels a head: {', '.join(map(str, CHANNELS))} only"
     if window > WINDOWS:
@@ -302,3 +298,47 @@ def temporal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
     out, share, _ = torch.ops.lift_triton.temporal_attention(q, k, v, time_bias, window_bias, mask, window, shift, scale)
     return out, share
+
+
+# -- ahead of time -----------------------------------------------------------------------------------------------------------
+
+def specialisations(everything: bool = False):
+    """What `ahead_of_time` compiles: each kernel as the presets train with it, and the rest where it is largest.
+
+    Args:
+        everything: also the classes of shapes that no preset has; minutes an architecture.
+    """
+    for label, dtype, Tq, window, d, tables, kernels in (
+        ("window 8", torch.bfloat16, 1, 8, 32, True, ("window_forward", "window_backward")),
+        ("window 8", torch.float32, 1, 8, 32, True, ("window_forward", "window_backward")),
+        ("window 8 among frames", torch.float16, 15, 8, 32, True, ("window_backward_keys",)),
+        ("window 4", torch.float16, 1, 4, 32, True, ("window_forward", "window_backward")),
+        ("window 2", torch.float16, 1, 2, 32, True, ("location_forward", "location_backward", "location_backward_keys")),
+        ("window 1", torch.bfloat16, 1, 1, 32, False, ("location_forward", "location_backward")),
+    ):
+        yield from (found for found in _specialisation(label, dtype, Tq, window, d, tables) if found[1].__name__ in kernels)
+    if everything:
+        for window in (8, 4, 2, 1):
+            for d in CHANNELS:
+                for dtype in (torch.float16, torch.float32):
+                    for Tq in (1, 15):
+                        label = f"window {window}, {d} channels" + (" among frames" if Tq > 1 else "")
+                        yield from _specialisation(label, dtype, Tq, window, d, True)
+
+
+def _specialisation(label: str, dtype: torch.dtype, Tq: int, window: int, d: int, tables: bool):
+    """The launches of one forward and one backward, on tensors without data."""
+    B, Tk, H, W, heads = 2, 15, 68, 120, 8
+    found = []
+
+    def note(kernel, programs, arguments, keywords):
+        found.append((f"{kernel.__name__.split('_', 1)[1]} {label} {str(dtype).removeprefix('torch.')}", kernel, arguments, keywords))
+
+    q, k = (torch.empty(B, T, H, W, heads, d, dtype=dtype, device="meta") for T in (Tq, Tk))
+    given = (q, k, k, torch.empty(B, heads, Tq, Tk, device="meta") if tables else None,
+             torch.empty(heads, 2 * window - 1, 2 * window - 1, device="meta") if tables else None,
+             torch.empty(B, Tk, dtype=torch.bool, device="meta") if tables else None)
+    settings = (window, 0, d ** -0.5)
+    out, _, statistic = _forward(*given, *settings, launch=note)
+    _backward(out, *given[:3], out, statistic, *given[3:], *settings, 31 if tables else 7, launch=note)
+    return found

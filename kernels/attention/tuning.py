@@ -49,10 +49,10 @@ def default(shape: ShapeClass) -> dict[str, int]:
     """What no card spills with (compiled for sm_80 to sm_120), large enough to keep memory busy."""
     if shape.kernel.startswith("location"):
         return {"VALUES": 2048 if shape.bits == 16 or shape.places == 1 else 1024, "num_warps": 4}
-    forward = shape.kernel == "window_forward"
-    keys = shape.kernel == "window_backward_keys" and shape.d >= 32
-    BN = min(shape.places, 32) if shape.bits == 16 and shape.d <= 32 and (forward or keys) else 16
-    return {"BN": BN, "num_warps": rows(shape) // 16, "num_stages": 3 if shape.bits == 16 else 2}
+    forward, half = shape.kernel == "window_forward", shape.bits == 16
+    BN = min(shape.places, 32) if forward and half and shape.d == 32 else 16
+    stages = (4 if forward else 2) if half and shape.d <= 32 else 3 if forward else 2
+    return {"BN": BN, "num_warps": rows(shape) // 16, "num_stages": stages}
 
 
 def rows(shape: ShapeClass) -> int:

@@ -6,14 +6,13 @@ goes, in float32 and base 2. Places are the outer loop and frames the inner one,
 one query frame no other program reads a window's keys, so the backward writes their gradients from the program that computes the
 queries' (OWN); with more, or where registers are short, a second kernel holds BN keys of one frame and walks the queries.
 
-PRECISION is that of float32 products: "tf32x3" on tensor cores (three products, about 22 bits), "ieee" where there are none.
-
 Nothing is copied into windows: a place is an offset into (B, T, H, W, heads, d), and what lies outside the picture is masked.
 """
 import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+PRECISION = tl.constexpr("tf32x3")                      # of float32: three products on tensor cores, about 22 bits; plain ones before sm_80
 
 
 @triton.jit
@@ -87,8 +86,7 @@ def window_forward(
     out, statistic, share,
     sq_b, sq_t, sq_y, sq_x, sq_h, sk_b, sk_t, sk_y, sk_x, sk_h, sv_b, sv_t, sv_y, sv_x, sv_h, sb_b,
     scale, Tq, Tk, H, W, heads, columns, windows, blocks, shift,
-    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr,
-    PRECISION: tl.constexpr, LONG: tl.constexpr,
+    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr, LONG: tl.constexpr,
 ):
     BP: tl.constexpr = WP * WP
     i = tl.program_id(0)
@@ -157,7 +155,7 @@ def window_backward(
     sg_b, sg_t, sg_y, sg_x, sg_h, sq_b, sq_t, sq_y, sq_x, sq_h, sk_b, sk_t, sk_y, sk_x, sk_h, sv_b, sv_t, sv_y, sv_x, sv_h, sb_b,
     scale, Tq, Tk, H, W, heads, columns, windows, blocks, shift,
     WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr,
-    PRECISION: tl.constexpr, LONG: tl.constexpr, OWN: tl.constexpr, TIME: tl.constexpr, PLACE: tl.constexpr,
+    LONG: tl.constexpr, OWN: tl.constexpr, TIME: tl.constexpr, PLACE: tl.constexpr,
 ):
     BP: tl.constexpr = WP * WP
     NS: tl.constexpr = BM // BP                         # query frames of a block
@@ -236,8 +234,7 @@ def window_backward_keys(
     dk, dv,
     sg_b, sg_t, sg_y, sg_x, sg_h, sq_b, sq_t, sq_y, sq_x, sq_h, sk_b, sk_t, sk_y, sk_x, sk_h, sv_b, sv_t, sv_y, sv_x, sv_h, sb_b,
     scale, Tq, Tk, H, W, heads, columns, windows, blocks, shift,
-    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr,
-    PRECISION: tl.constexpr, LONG: tl.constexpr,
+    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr, LONG: tl.constexpr,
 ):
     BP: tl.constexpr = WP * WP
     i = tl.program_id(0)
