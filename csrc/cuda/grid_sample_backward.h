@@ -1,0 +1,36 @@
+// The gradients of grid_sample on a GPU, as plain pointers: what grid_sample_cuda.cpp launches, and what tests run on the CPU.
+#pragma once
+
+#include <cstdint>
+
+namespace lift {
+
+enum class Element : int32_t { float32, float16, bfloat16 };
+
+// (B, C, H, W), float32 only; or (B, H, W, C), C a multiple of 4 and memory aligned to four elements: for eight channels and more.
+enum class Order : int32_t { planes, pixels };
+
+struct GridSampleBackward {
+  int64_t B, C, H, W, h, w;
+  int32_t mode, padding, align_corners;  // mode and padding as in grid_sample.h
+  Element element;
+  Order order;
+
+  // inputs
+  const void* grad;   // (B, C, h, w) or (B, h, w, C), elements
+  const void* input;  // (B, C, H, W) or (B, H, W, C), elements; null where the grid's gradient is not asked for
+  const float* grid;  // (B, h, w, 2)
+
+  // gradients; null where not asked for
+  float* dinput;   // like input, float32; zeros, or unwritten where `fixed` is given
+  float* dgrid;    // (B, h, w, 2), unwritten
+
+  // for a deterministic dinput, else null: sums in fixed point, whose order does not matter
+  long long* fixed;   // like input, zeros
+  uint32_t* largest;  // (1,), zero: becomes the bits of the largest |grad|
+};
+
+// `stream` is a cudaStream_t. Work is queued, not awaited.
+void grid_sample_backward(const GridSampleBackward& p, void* stream);
+
+}  // namespace lift
