@@ -1,0 +1,119 @@
+"""Speed and memory of `warp_blend`: the fused kernels against eager PyTorch in both layouts and against `torch.compile` of it."""
+from dataclasses import dataclass
+from functools import lru_cache
+
+import measure
+import torch
+import torch.nn.functional as F
+from lift.kernels import backend
+from lift.kernels.warp_blend import eager
+from lift.kernels.warp_blend.reference import warp_blend_reference
+
+# (B, C, H, W). The CPU's: features and a frame; the GPU's: frames up to 4K, and features at quarter sizes of 1080p and of a training crop.
+CPU = [(2, 32, 256, 448), (1, 3, 1080, 1920)]
+GPU = [(4, 3, 256, 256), (1, 3, 720, 1280), (1, 3, 1080, 1920), (1, 3, 2160, 3840),
+       (4, 32, 64, 64), (1, 32, 270, 480), (1, 64, 270, 480), (1, 128, 270, 480)]
+TOY = [(1, 3, 8, 12), (2, 5, 6, 8)]
+FLOWS = ["zero", "smooth", "random", "collapse"]
+
+
+@dataclass(frozen=True)
+class Case:
+    device: str
+    shape: tuple[int, int, int, int]
+    dtype: str
+    layout: str
+    flow: str
+    direction: str
+
+    def __str__(self) -> str:
+        return "-".join([self.device, "x".join(map(str, self.shape)), self.dtype, self.layout, self.flow, self.direction])
+
+
+def cases(device: str, quick: bool, toy: bool) -> list[Case]:
+    """What is measured on a device."""
+    if toy:
+        shapes, flows, dtypes = TOY, FLOWS, ["float32"]
+    elif device == "cpu":
+        shapes, flows, dtypes = CPU, ["smooth", "random"], ["float32"]
+    else:
+        shapes, flows, dtypes = GPU, FLOWS, ["float32", "bfloat16"]
+        if quick:
+            shapes, flows, dtypes = [GPU[0], GPU[2], GPU[5]], ["smooth", "random"], ["float32"]
+    layouts, directions = ["contiguous", "channels_last"], ["forward", "forward+backward"]
+    return [Case(device, shape, dtype, layout, flow, direction)
+            for shape in shapes for dtype in dtypes for flow in flows for layout in layouts for direction in directions]
+
+
+def names(device: str, toy: bool) -> list[str]:
+    """The variants of a device: what can serve there (under Triton's interpreter only at toy size), then the plain ones."""
+    arguments = make(Case(device, (1, 1, 2, 2), "float32", "contiguous", "zero", "forward"))
+    fused = [i.name for i in backend.operations()["warp_blend"] if i.fused and (i.automatic or toy) and i.reason(*arguments) is None]
+    return [*fused, "eager", *([] if toy else ["compiled"])]
+
+
+def pytest_generate_tests(metafunc):
+    quick, toy = (metafunc.config.getoption(name) for name in ("--quick", "--toy"))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pairs = [(case, name) for case in cases(device, quick, toy) for name in names(device, toy)]
+    metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
+
+
+def test_warp_blend(case, variant, record, request):
+    quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
+    found = measured(case, toy, 1 if toy else 9 if quick else 25)
+    record(found[variant], operation="warp_blend", variant=variant, fused=variant not in ("eager", "compiled"), device=case.device,
+           direction=case.direction, dtype=case.dtype, layout=case.layout, shape=list(case.shape), flow=case.flow, moved=moved(case))
+
+
+@lru_cache(maxsize=1)                                   # a case's variants follow one another and are measured together
+def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
+    variants = [measure.Variant(name, _call(name, case.device)) for name in names(case.device, toy)]
+    return measure.compare(variants, warp_blend_reference, make(case), backward=case.direction != "forward", rounds=rounds)
+
+
+def _call(name: str, device: str):
+    if name == "compiled":
+        torch._dynamo.reset()                           # or it would settle for one compilation of many shapes
+        return torch.compile(eager.warp_blend_eager, dynamic=False, mode="max-autotune-no-cudagraphs" if device == "cuda" else None)
+    return next(i.call for i in backend.operations()["warp_blend"] if i.name == name)
+
+
+# -- data --------------------------------------------------------------------------------------------------------------------
+
+def make(case: Case) -> tuple[torch.Tensor, ...]:
+    """Arguments of `warp_blend`; the same values on every device."""
+    generator = torch.Generator().manual_seed(0)
+    B, C, H, W = case.shape
+    layout = torch.channels_last if case.layout == "channels_last" else torch.contiguous_format
+    images = [torch.rand(case.shape, generator=generator).to(case.device, getattr(torch, case.dtype)).contiguous(memory_format=layout)
+              for _ in range(2)]
+    flows = [flow(case.flow, B, H, W, generator).to(case.device) for _ in range(2)]
+    occs = [2 * torch.randn(B, 1, H, W, generator=generator).to(case.device) for _ in range(2)]
+    return (*images, *flows, *occs)
+
+
+def flow(profile: str, B: int, H: int, W: int, generator: torch.Generator) -> torch.Tensor:
+    """(B, 2, H, W) in pixels. Coordinates lie on quarters between whole pixels, so that rounding never decides between two of them."""
+    if profile == "zero":
+        chosen = torch.zeros(B, 2, H, W)
+    elif profile == "smooth":                           # some 8 pixels, varying over some 64
+        coarse = 8 * torch.randn(B, 2, max(H // 64, 2), max(W // 64, 2), generator=generator)
+        chosen = F.interpolate(coarse, size=(H, W), mode="bicubic")
+    elif profile == "random":
+        chosen = 8 * torch.randn(B, 2, H, W, generator=generator)
+    elif profile == "collapse":                         # every pixel reads one place
+        place = torch.stack(torch.meshgrid(torch.arange(W), torch.arange(H), indexing="xy"))
+        chosen = (torch.tensor([W // 3, H // 2])[:, None, None] - place).expand(B, -1, -1, -1)
+    else:
+        raise ValueError(f"flow: no profile {profile!r}; there are {', '.join(FLOWS)}")
+    return (2 * chosen).round() / 2 + 0.25
+
+
+def moved(case: Case) -> int:
+    """Bytes that must be read and written, each once: inputs and result; for backward inputs, the result's gradient, theirs."""
+    B, C, H, W = case.shape
+    value = getattr(torch, case.dtype).itemsize
+    inputs, image = 2 * C * value + 6 * 4, C * value    # of a pixel: two images, two flows and two visibilities in float32
+    forward = inputs + image
+    return B * H * W * (forward if case.direction == "forward" else forward + inputs + image + inputs)

@@ -1,0 +1,124 @@
+"""The harness of the benchmarks: pytest runs them, pytest-benchmark keeps the rows (`--benchmark-json FILE`), each with what it is of.
+
+    python -m pytest benchmarks/bench_warp_blend.py --quick --benchmark-json out.json
+"""
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import machine  # noqa: E402
+import measure  # noqa: E402
+
+ROWS = pytest.StashKey[list]()
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("lift benchmarks")
+    group.addoption("--quick", action="store_true", help="the cases that say most, with fewer rounds")
+    group.addoption("--toy", action="store_true", help="tiny sizes, one round: walks through everything, measures nothing of worth")
+    group.addoption("--threads", type=int, default=None, help="threads of torch on the CPU (default: what torch takes)")
+
+
+def pytest_configure(config):
+    config.stash[ROWS] = []
+    if config.getoption("--threads"):
+        torch.set_num_threads(config.getoption("--threads"))
+
+
+class Clock:
+    """The timer of pytest-benchmark: advances by what was measured, so that its rows hold times taken in turn with other variants'."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+clock = Clock()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.benchmark(timer=clock, disable_gc=False, warmup=False))
+
+
+@pytest.fixture(scope="session")
+def bandwidth(request):
+    """Bytes a second that a copy moves, by device, measured in this run."""
+    toy, known = request.config.getoption("--toy"), {}
+
+    def measured(device: str) -> float:
+        if device not in known:
+            known[device] = measure.copy_bandwidth(device, 1 << 20 if toy else 1 << 30 if device == "cuda" else 1 << 28)
+        return known[device]
+
+    return measured
+
+
+@pytest.fixture
+def record(request, benchmark, bandwidth):
+    """Keep a row: a variant's times with what they are of. Fails where the variant is wrong, and then keeps none."""
+    def keep(measured: measure.Measured, *, device: str, moved: int, **facts) -> None:
+        if measured.failure:
+            pytest.fail(f"{facts['variant']}: {measured.failure}; no time is reported", pytrace=False)
+        rate = moved / measured.median
+        row = facts | {
+            "device": device, "median": measured.median, "spread": measured.spread, "bytes": moved, "gigabytes_per_second": rate / 1e9,
+            "copy_bandwidth": bandwidth(device) / 1e9, "share_of_copy_bandwidth": rate / bandwidth(device),
+            "error": measured.error, "tolerance": measured.tolerance, "saved_for_backward": measured.saved,
+            "peak_memory": measured.peak, "first_call": measured.first,
+        }
+        benchmark.extra_info.update(row)
+        request.config.stash[ROWS].append(row)
+        times = itertools.cycle(measured.times)
+
+        def advance() -> None:
+            clock.now += next(times)
+
+        benchmark.pedantic(advance, rounds=len(measured.times))
+
+    return keep
+
+
+# -- what is recorded beside the rows, and what is shown ---------------------------------------------------------------------
+
+def pytest_benchmark_update_machine_info(config, machine_info):
+    machine_info["lift"] = machine.describe()
+
+
+def pytest_benchmark_update_json(config, benchmarks, output_json):
+    output_json["gpus_after"] = machine.gpus()
+    output_json["toy"] = config.getoption("--toy")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = config.stash[ROWS]
+    if not rows:
+        return
+    terminalreporter.section("figures of a toy: of no worth" if config.getoption("--toy") else "figures")
+    for line in table(rows):
+        terminalreporter.write_line(line)
+
+
+def table(rows: list[dict]) -> list[str]:
+    """The rows for a person, each case's variants together, with how many times as fast the fused kernels are."""
+    head = ("case", "variant", "ms", "spread", "GB/s", "of copy", "saved MB", "error", "is faster than")
+    lines = [head]
+    for case, group in itertools.groupby(rows, key=lambda row: " ".join(str(row[k]) for k in CASE)):
+        group = list(group)
+        for row in group:
+            others = [f"{other['variant']} x{other['median'] / row['median']:.2f}" for other in group if not other["fused"]]
+            saved = "-" if row["saved_for_backward"] is None else f"{row['saved_for_backward'] / 1e6:.3g}"
+            lines.append((case, row["variant"], f"{row['median'] * 1e3:.3f}", f"{row['spread']:.0%}", f"{row['gigabytes_per_second']:.1f}",
+                          f"{row['share_of_copy_bandwidth']:.0%}", saved, f"{row['error']:.1e}", ", ".join(others) if row["fused"] else ""))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+CASE = ("operation", "device", "direction", "dtype", "layout", "shape", "flow")

@@ -1,0 +1,67 @@
+"""What a benchmark's figures depend on: recorded with every result."""
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from lift.doctor import machine as facts
+
+REASONS = {"SwThermalSlowdown": "software heat limit", "HwThermalSlowdown": "hardware heat limit", "HwSlowdown": "hardware slowdown",
+           "SwPowerCap": "power limit", "HwPowerBrakeSlowdown": "power brake"}
+
+
+def describe() -> dict:
+    """This machine, and each GPU as it is before the run."""
+    return {"facts": facts(), "threads": torch.get_num_threads(), "commit": commit(), "gpus": gpus(), "host": platform.node()}
+
+
+def commit() -> str:
+    """The commit of the checkout, with a + where files differ from it; empty outside one."""
+    def git(*arguments: str) -> str:
+        ran = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+        return ran.stdout.strip() if ran.returncode == 0 else ""
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except OSError:                                     # no git
+        return ""
+
+
+def gpus() -> list[dict]:
+    """Name, driver, clocks (MHz), why they are lowered, power (W) and temperature (degrees Celsius) of every GPU, at this moment."""
+    try:
+        import pynvml
+        pynvml.nvmlInit()
+    except Exception:                                   # no driver, or no such package: then there is no GPU to describe
+        return []
+    try:
+        return [_gpu(pynvml, pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(pynvml.nvmlDeviceGetCount())]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(nvml, handle) -> dict:
+    def ask(function: str, *arguments):
+        try:
+            return getattr(nvml, function)(handle, *arguments)
+        except nvml.NVMLError:                          # not every card answers everything
+            return None
+
+    def watts(milliwatts: int | None) -> float | None:
+        return None if milliwatts is None else milliwatts / 1000
+
+    lowered = ask("nvmlDeviceGetCurrentClocksEventReasons")
+    return {
+        "name": ask("nvmlDeviceGetName"),
+        "driver": nvml.nvmlSystemGetDriverVersion(),
+        "clock": ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
+        "highest clock": ask("nvmlDeviceGetMaxClockInfo", nvml.NVML_CLOCK_SM),
+        "memory clock": ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM),
+        "lowered by": None if lowered is None else
+        [text for name, text in REASONS.items() if lowered & getattr(nvml, f"nvmlClocksEventReason{name}",
+                                                                    getattr(nvml, f"nvmlClocksThrottleReason{name}", 0))],
+        "power": watts(ask("nvmlDeviceGetPowerUsage")),
+        "power limit": watts(ask("nvmlDeviceGetEnforcedPowerLimit")),
+        "temperature": ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
+    }
