@@ -48,11 +48,17 @@ def settings(shape: ShapeClass, card: str | None = None) -> dict[str, int]:
 def default(shape: ShapeClass) -> dict[str, int]:
     """What no card spills with (compiled for sm_80 to sm_120), large enough to keep memory busy."""
     if shape.kernel.startswith("location"):
-        return {"VALUES": 2048 if shape.bits == 16 or shape.places == 1 else 1024, "num_warps": 4}
+        return {"VALUES": 2048 if shape.places == 1 else 1024, "num_warps": 4}
     forward, half = shape.kernel == "window_forward", shape.bits == 16
     BN = min(shape.places, 32) if forward and half and shape.d == 32 else 16
     stages = (4 if forward else 2) if half and shape.d <= 32 else 3 if forward else 2
-    return {"BN": BN, "num_warps": rows(shape) // 16, "num_stages": stages}
+    warps = rows(shape) // 16
+    if shape.kernel == "window_backward":
+        if not half and shape.places == 64:
+            warps, stages = 2 * warps, 1
+        elif shape.places == 16 and shape.frames == "one":
+            warps = 2
+    return {"BN": BN, "num_warps": warps, "num_stages": stages}
 
 
 def rows(shape: ShapeClass) -> int:
