@@ -3,6 +3,7 @@
 # make static-report  what each kernel takes of each GPU, read without one; fails where that got worse (RECORD=1 takes it on purpose)
 # make clean removes what was built; the environment stays (rm -r .venv removes that)
 # PYTHON=python3.12 make env   takes another Python than python3
+# CUDA=all make env            builds the CUDA kernels for every GPU, not for those present; off: not at all
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,6 +11,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/lift-installed
 BUILT := $(VENV)/lift-built
 JOBS ?= 2
+CUDA ?= auto
 
 .PHONY: env demo test lint static-report clean
 .DELETE_ON_ERROR:
@@ -28,8 +30,8 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
 	@touch $@
 
-$(BUILT): $(STAMP) $(wildcard csrc/*) kernels/extension/build.py
-	@if $(RUN) -m lift.kernels.extension; then touch $@; \
+$(BUILT): $(STAMP) $(wildcard csrc/* csrc/cuda/*) $(wildcard kernels/extension/*.py)
+	@if $(RUN) -m lift.kernels.extension --install-nvcc --cuda $(CUDA); then touch $@; \
 	  else echo "lift: warning: without its C++ kernels LIFT runs too, more slowly on a CPU; make env tries again" >&2; fi
 
 demo: env
@@ -45,5 +47,5 @@ static-report: env
 	$(RUN) -m benchmarks.static_report $(if $(RECORD),--record)
 
 clean:
-	rm -rf build dist *.egg-info kernels/_C.* $(BUILT) .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf build dist *.egg-info kernels/_C.* kernels/_cuda.* $(BUILT) .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -43,7 +43,7 @@ setup(
         "lift.csrc",
     ],
     package_dir={"lift": "lift", "lift.kernels": "kernels", "lift.csrc": "csrc"},
-    package_data={"lift": ["configs/*.toml", "weights/*", "assets/*"], "lift.csrc": ["*"]},
+    package_data={"lift": ["configs/*.toml", "weights/*", "assets/*"], "lift.csrc": ["*", "cuda/*"]},
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildWithNinja},
 )

@@ -112,7 +112,7 @@ def test_what_the_compiler_says_is_passed_on(sources, monkeypatch, tmp_path):
     if not build.shutil.which("c++"):
         pytest.skip("no C++ compiler")
     (sources / "kernel.cpp").write_text("int kernel = nonsense;\n")
-    monkeypatch.setattr(build, "_workplace", lambda: nullcontext(tmp_path))
+    monkeypatch.setattr(build, "workplace", lambda: nullcontext(tmp_path))
     monkeypatch.setattr(build, "_rules", lambda needed, made: f"rule compile\n  command = c++ -c $in -o $out\n"
                                                               f"build {made}: compile {sources / 'kernel.cpp'}\n")
     with pytest.raises(build.BuildError, match="could not be compiled with (?s:.*)nonsense"):

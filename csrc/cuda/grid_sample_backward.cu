@@ -406,13 +406,15 @@ void launch(const GridSampleBackward& p, cudaStream_t stream) {
 
 }  // namespace
 
-void grid_sample_backward(const GridSampleBackward& p, void* stream) {
+const char* grid_sample_backward(const GridSampleBackward& p, void* stream) {
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
   switch (p.element) {
-    case Element::float32: return launch<float>(p, queue);
-    case Element::float16: return launch<Half>(p, queue);
-    case Element::bfloat16: return launch<BFloat16>(p, queue);
+    case Element::float32: launch<float>(p, queue); break;
+    case Element::float16: launch<Half>(p, queue); break;
+    case Element::bfloat16: launch<BFloat16>(p, queue); break;
   }
+  const cudaError_t error = cudaGetLastError();
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
 }  // namespace lift

@@ -30,7 +30,7 @@ struct GridSampleBackward {
   uint32_t* largest;  // (1,), zero: becomes the bits of the largest |grad|
 };
 
-// `stream` is a cudaStream_t. Work is queued, not awaited.
-void grid_sample_backward(const GridSampleBackward& p, void* stream);
+// `stream` is a cudaStream_t. Work is queued, not awaited. Returns null, or what CUDA says is wrong with the launch.
+const char* grid_sample_backward(const GridSampleBackward& p, void* stream);
 
 }  // namespace lift

@@ -1,19 +1,48 @@
-"""`python -m lift.kernels.extension`: build the C++ kernels for this machine, where they are not built yet."""
+"""`python -m lift.kernels.extension`: build the C++ and CUDA kernels for this machine, where they are not built yet."""
 import argparse
 import sys
 
-from .build import BuildError, build
+from . import cuda
+from .build import BuildError, build, requirements
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lift.kernels.extension", description=__doc__)
     parser.add_argument("--verbose", action="store_true", help="show every command")
+    parser.add_argument("--cuda", default="auto", metavar="auto|off|all|75,89,...",
+                        help="what to build the CUDA kernels for; auto: the cards present, else all, where torch is built for CUDA")
+    parser.add_argument("--install-nvcc", action="store_true", help="have pip install nvcc beside torch where none is found that fits")
+    arguments = parser.parse_args()
+    if not (arguments.cuda in ("auto", "off", "all") or all(a.isdigit() for a in arguments.cuda.split(","))):
+        parser.error(f"--cuda must be auto, off, all or capabilities such as 75,89, got {arguments.cuda!r}")
     try:
-        print(f"lift: the C++ kernels are in {build(verbose=parser.parse_args().verbose)}")
+        print(f"lift: the C++ kernels are in {build(verbose=arguments.verbose)}")
     except BuildError as error:
         print(f"lift: error: {error}", file=sys.stderr)
         return 1
+    try:
+        _cuda(arguments)
+    except BuildError as error:                         # everything runs without them
+        print(f"lift: warning: the CUDA kernels are not built: {error}", file=sys.stderr)
     return 0
 
 
-sys.exit(main())
+def _cuda(arguments: argparse.Namespace) -> None:
+    version = cuda.torch_cuda(requirements().torch)
+    if arguments.cuda == "off" or (arguments.cuda == "auto" and version is None):
+        why = "not asked for" if arguments.cuda == "off" else "torch here is built for the CPU alone"
+        print(f"lift: the CUDA kernels are not built: {why}")
+        return
+    named = {"auto": None, "all": list(cuda.ARCHITECTURES)}
+    wanted = named[arguments.cuda] if arguments.cuda in named else [int(a) for a in arguments.cuda.split(",")]
+    try:
+        cuda.find_compiler(version)
+    except BuildError:
+        if not arguments.install_nvcc or version is None:
+            raise
+        cuda.install_compiler(version)
+    print(f"lift: the CUDA kernels are in {cuda.LIBRARY}: {cuda.build(architectures=wanted, verbose=arguments.verbose)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -64,7 +64,7 @@ def build(module: Path = MODULE, verbose: bool = False) -> Path:
         BuildError: no compiler, no torch, no ninja, or the compiler fails; `module` stays as it was.
     """
     needed = requirements()
-    with _workplace() as folder:
+    with workplace() as folder:
         made = folder / module.name
         (folder / "build.ninja").write_text(_rules(needed, made))
         command = [*needed.ninja, "-C", str(folder), "-v" if verbose else "--quiet"]
@@ -121,10 +121,10 @@ def _package(name: str, title: str) -> Path:
 
 
 @contextmanager
-def _workplace() -> Iterator[Path]:
+def workplace(name: str = "extension") -> Iterator[Path]:
     """Where objects lie: build/ of a checkout, to compile only what changed the next time; a temporary folder elsewhere."""
     if (SOURCES.parent / "setup.py").is_file():
-        folder = SOURCES.parent / "build" / f"extension-{sysconfig.get_config_var('SOABI')}"
+        folder = SOURCES.parent / "build" / f"{name}-{sysconfig.get_config_var('SOABI')}"
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "lock", "w") as lock:
             if fcntl is not None:
@@ -175,22 +175,22 @@ def _rules(needed: Requirements, made: Path) -> str:
               f'-DLIFT_SOURCES="{fingerprint()}"', f'-DLIFT_FLAGS="{" ".join([*FLAGS, *tuned])}"']
     libraries = [f"-L{needed.torch / 'lib'}", "-ltorch_cpu", "-ltorch"]   # no path is recorded: torch has loaded them when the module is
     lines = ["ninja_required_version = 1.5", "",
-             f"compiler = {_quoted(needed.compiler)}", f"flags = {_quoted(flags)}", f"libraries = {_quoted(libraries)}", "",
+             f"compiler = {quoted(needed.compiler)}", f"flags = {quoted(flags)}", f"libraries = {quoted(libraries)}", "",
              "rule compile", "  command = $compiler $flags $more -MMD -MF $out.d -c $in -o $out", "  depfile = $out.d", "  deps = gcc",
              "  description = compile $in", "",
              "rule link", "  command = $compiler -shared $in $libraries -o $out", "  description = link $out", ""]
     objects = []
     # The bindings first: where an inline function is in several objects the linker takes the first, here the one that runs anywhere.
     for source in sorted(SOURCES.glob("*.cpp"), key=lambda path: (path.name != "bindings.cpp", path.name)):
-        objects.append(_path(Path(source.stem + ".o")))
+        objects.append(path(Path(source.stem + ".o")))
         more = python if source.name == "bindings.cpp" else tuned
-        lines += [f"build {objects[-1]}: compile {_path(source)}", f"  more = {_quoted(more)}"]
-    return "\n".join([*lines, f"build {_path(made)}: link {' '.join(objects)}", f"default {_path(made)}", ""])
+        lines += [f"build {objects[-1]}: compile {path(source)}", f"  more = {quoted(more)}"]
+    return "\n".join([*lines, f"build {path(made)}: link {' '.join(objects)}", f"default {path(made)}", ""])
 
 
-def _quoted(words: list[str]) -> str:
+def quoted(words: list[str]) -> str:
     return " ".join(map(shlex.quote, words)).replace("$", "$$")
 
 
-def _path(path: Path) -> str:
+def path(path: Path) -> str:
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")

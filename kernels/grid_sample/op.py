@@ -3,7 +3,7 @@ import torch
 
 from .. import backend as backends
 from ..arguments import check_image, check_same, coordinate_dtype, promoted
-from . import cpp
+from . import cpp, cuda
 from .reference import grid_sample_reference
 from .registration import MODES, PADDING_MODES
 
@@ -11,6 +11,7 @@ from .registration import MODES, PADDING_MODES
 
 backends.register(
     "grid_sample",
+    backends.Implementation("cuda", cuda.grid_sample, cuda.reason),
     backends.Implementation("cpp", cpp.grid_sample, cpp.reason),
     backends.Implementation("reference", grid_sample_reference, backends.always, fused=False),
 )

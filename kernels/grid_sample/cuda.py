@@ -1,0 +1,42 @@
+"""The gradients of grid sampling in CUDA C++ (csrc/cuda/grid_sample*), for NVIDIA GPUs of compute capability 7.5 and newer.
+
+`torch.use_deterministic_algorithms(True)` makes them the same to the bit from run to run.
+"""
+import torch
+
+from ..extension import cuda as extension
+from ..warp_blend.cpp import LONGEST_SIDE
+from .registration import attach, call
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+MOST_PIXELS = 1 << 34                                   # of a grid: what one launch takes
+
+_build, _failure = extension.load(torch.version.cuda)
+if _build is not None:
+    _library = attach("lift_cuda", "CUDA")
+
+
+def reason(*arguments) -> str | None:
+    """Why CUDA C++ cannot serve; arguments as `grid_sample_reference` has them, none to ask about the machine."""
+    if _build is None:
+        return _failure
+    if not arguments:
+        return None if torch.cuda.is_available() else "there is no GPU that torch can use"
+    input, grid = arguments[:2]
+    if input.device.type != "cuda":
+        return f"the tensors are on {input.device.type}, not on a GPU"
+    if input.dtype not in DTYPES:
+        return f"an input of {str(input.dtype).removeprefix('torch.')}: float32, float16 or bfloat16 only"
+    if not 0 < min(input.shape[2:]) <= max(input.shape[2:]) <= LONGEST_SIDE:
+        return f"an input of {input.shape[2]} x {input.shape[3]} pixels: sides from 1 to {LONGEST_SIDE} only"
+    if grid.shape[0] * (grid.shape[1] + 8) * (grid.shape[2] + 32) >= MOST_PIXELS:
+        return f"a grid of {tuple(grid.shape[:3])} pixels: less than {MOST_PIXELS} only"
+    capability = torch.cuda.get_device_capability(input.device)
+    if not extension.serves(_build, capability):
+        return f"the CUDA kernels were not built for compute capability {capability[0]}.{capability[1]}; {extension.REMEDY} again"
+    return None
+
+
+def grid_sample(input: torch.Tensor, grid: torch.Tensor, mode: str, padding_mode: str, align_corners: bool) -> torch.Tensor:
+    """As `grid_sample_reference`."""
+    return call("lift_cuda", input, grid, mode, padding_mode, align_corners)

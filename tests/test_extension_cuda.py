@@ -1,0 +1,129 @@
+"""The CUDA part of the build: which nvcc serves, what a failure says, and that the library needs nothing but a torch with CUDA."""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from lift.kernels.extension import cuda
+from lift.kernels.extension.build import BuildError, requirements
+from lift.kernels.grid_sample import cuda as implementation
+
+
+@pytest.fixture
+def toolkits(tmp_path, monkeypatch):
+    """Make nvccs that only tell their version, at the places where the build looks: "home", "path", "pypi"."""
+    monkeypatch.setattr(cuda, "Path", lambda *parts: tmp_path / "nowhere" if parts == ("/usr/local/cuda/bin/nvcc",) else _Path(*parts))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "pypi")])
+    places = {"home": tmp_path / "home" / "bin", "path": tmp_path / "path", "pypi": tmp_path / "pypi" / "nvidia" / "cu13" / "bin"}
+
+    def make(place: str, version: str) -> _Path:
+        places[place].mkdir(parents=True)
+        nvcc = places[place] / "nvcc"
+        nvcc.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {version}, V{version}.88'\n")
+        nvcc.chmod(0o755)
+        return nvcc
+
+    return make
+
+
+_Path = cuda.Path
+
+
+@pytest.mark.parametrize("place", ["home", "path", "pypi"])
+def test_an_nvcc_of_torchs_major_version_is_found(toolkits, place):
+    nvcc = toolkits(place, "13.1")
+    assert cuda.find_compiler("13.0") == cuda.Compiler(nvcc, "13.1")
+
+
+def test_one_of_another_major_version_is_passed_over(toolkits):
+    toolkits("path", "12.8")
+    fitting = toolkits("pypi", "13.0")
+    assert cuda.find_compiler("13.0").nvcc == fitting
+    assert cuda.find_compiler(None).version == "12.8"   # a torch for the CPU: any will do
+
+
+def test_none_that_fits_is_told_with_the_remedy(toolkits):
+    toolkits("path", "12.8")
+    with pytest.raises(BuildError, match=r"no nvcc of CUDA 13\.0.*is of CUDA 12\.8.*pip install \"cuda-toolkit\[.*\]==13\.0\.\*\""):
+        cuda.find_compiler("13.0")
+
+
+@pytest.mark.parametrize(("line", "version"), [("cuda: Optional[str] = '13.0'", "13.0"), ("cuda = '12.8'", "12.8"),
+                                               ("cuda: Optional[str] = None", None)])
+def test_torchs_cuda_is_read_from_its_files(tmp_path, line, version):
+    (tmp_path / "version.py").write_text(f"__version__ = '2.11.0'\n{line}\nhip: Optional[str] = None\n")
+    assert cuda.torch_cuda(tmp_path) == version
+
+
+def test_cards_older_than_turing_are_refused():
+    with pytest.raises(BuildError, match="need compute capability 7.5 or newer, got 7.0"):
+        cuda.build(architectures=[70])
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A library that is no library, with its record."""
+    monkeypatch.setattr(cuda, "LIBRARY", tmp_path / "_cuda.so")
+    monkeypatch.setattr(cuda, "RECORD", tmp_path / "_cuda.json")
+
+    def write(**changes):
+        cuda.LIBRARY.write_text("no library")
+        cuda.RECORD.write_text(json.dumps({"sources": cuda.fingerprint(), "cuda": "13.0", "architectures": [89]} | changes))
+
+    return write
+
+
+def test_why_it_is_not_loaded_is_told(library):
+    assert cuda.load(None) == (None, "torch here is built for the CPU alone")
+    assert "are not built; build it with" in cuda.load("13.0")[1]
+    library(sources="other")
+    assert "from other sources" in cuda.load("13.0")[1]
+    library()
+    assert "with CUDA 13.0, torch with 12.8" in cuda.load("12.8")[1]
+    assert "do not load" in cuda.load("13.2")[1]
+
+
+@pytest.mark.parametrize(("built", "card", "serves"), [([75, 89], (8, 9), True), ([80], (8, 6), True), ([75, 89], (8, 6), False),
+                                                       ([75, 89], (12, 0), True), ([90], (8, 9), False)])
+def test_code_for_one_card_serves_those_that_can_run_it(built, card, serves):
+    assert cuda.serves({"architectures": built}, card) is serves
+
+
+def test_grid_sample_says_why_cuda_does_not_serve():
+    expected = cuda.load(torch.version.cuda)[1]
+    if expected is None and not torch.cuda.is_available():
+        expected = "there is no GPU that torch can use"
+    assert implementation.reason() == expected
+
+
+# -- a build -----------------------------------------------------------------------------------------------------------------
+
+def _nvcc() -> str | None:
+    try:
+        return cuda.find_compiler(cuda.torch_cuda(requirements().torch)) and None
+    except BuildError as error:
+        return str(error)
+
+
+@pytest.mark.skipif(_nvcc() is not None, reason=str(_nvcc()))
+def test_the_library_needs_no_more_than_a_torch_with_cuda(tmp_path):
+    library = tmp_path / "_cuda.so"
+    said = cuda.build(library, [80])
+    assert "for sm_80" in said and json.loads(library.with_suffix(".json").read_text())["architectures"] == [80]
+    symbols = subprocess.run(["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True).stdout.split()
+    assert not [name for name in symbols if name.startswith(("cuda", "cu")) and "aoti" not in name], "CUDA's runtime is not inside"
+    assert {name for name in symbols if "cuda" in name} <= {"aoti_torch_get_current_cuda_stream", "aoti_torch_device_type_cuda"}
+
+
+def test_without_a_fitting_nvcc_the_command_warns_and_succeeds(tmp_path):
+    program = ("import sys; from lift.kernels.extension import __main__ as command, cuda\n"
+               "from lift.kernels.extension.build import BuildError\n"
+               "def none(version): raise BuildError('no nvcc here')\n"
+               "command.build = lambda verbose: 'a file'; cuda.find_compiler = none\n"
+               "sys.argv = ['extension', '--cuda', '89']; sys.exit(command.main())")
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    assert ran.returncode == 0 and "warning: the CUDA kernels are not built: no nvcc here" in ran.stderr
