@@ -1,0 +1,74 @@
+"""The CUDA gradients of grid_sample on a GPU: PyTorch's own, deterministic when asked, captured in a graph."""
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lift.kernels.grid_sample import cuda
+from lift.kernels.grid_sample.registration import MODES, PADDING_MODES
+from parity import assert_close
+
+from lift import kernels
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(cuda.reason() is not None, reason=str(cuda.reason()))]
+
+HOW = list(itertools.product(MODES, PADDING_MODES, (True, False)))
+
+
+@pytest.fixture(params=[False, True], ids=["fast", "deterministic"])
+def deterministic(request):
+    torch.use_deterministic_algorithms(request.param)
+    yield request.param
+    torch.use_deterministic_algorithms(False)
+
+
+def make(C: int, dtype: torch.dtype, last: bool, reach: float = 1.5) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """input, grid and the gradient of the result."""
+    layout = torch.channels_last if last else torch.contiguous_format
+    input, grad = (torch.randn(2, C, *size).to("cuda", dtype).contiguous(memory_format=layout) for size in ((37, 70), (45, 90)))
+    return input, (torch.rand(2, 45, 90, 2) * 2 - 1).mul(reach).cuda(), grad
+
+
+def gradients(input, grid, grad, how, backend="cuda"):
+    leaves = [input.detach().requires_grad_(), grid.detach().requires_grad_()]
+    return torch.autograd.grad(kernels.grid_sample(*leaves, *how, backend=backend), leaves, grad)
+
+
+@pytest.mark.parametrize("how", HOW, ids=lambda how: "-".join(map(str, how)))
+@pytest.mark.parametrize("dtype", cuda.DTYPES, ids=str)
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
+def test_gradients_are_pytorchs(how, dtype, last, deterministic):
+    for C in (3, 32):
+        input, grid, grad = make(C, dtype, last)
+        found = gradients(input, grid, grad, how)
+        leaves = [input.detach().requires_grad_(), grid.detach().requires_grad_()]
+        torch.use_deterministic_algorithms(False)       # PyTorch's own gradient raises there
+        out = F.grid_sample(leaves[0].float(), leaves[1], *how)
+        expected = torch.autograd.grad(out, leaves, grad.float())
+        torch.use_deterministic_algorithms(deterministic)
+        for name, ours, theirs in zip(("dinput", "dgrid"), found, expected, strict=True):
+            assert_close(name, ours, theirs.to(ours.dtype), theirs.double(), torch.float32)
+
+
+@pytest.mark.parametrize("reach", [0.0, 1.0, 20.0])
+@pytest.mark.parametrize("C", [3, 64])
+def test_deterministic_gradients_are_the_same_over_20_runs(C, reach):
+    torch.use_deterministic_algorithms(True)
+    try:
+        input, grid, grad = make(C, torch.float32, C == 64, reach)
+        first, *others = (gradients(input, grid, grad, ("bilinear", "border", True)) for _ in range(20))
+        assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_graph_captures_them(deterministic):
+    input, grid, grad = make(16, torch.float32, True)
+    arguments = (grad, input, grid, 0, 1, True, 3, deterministic)
+    expected = torch.ops.lift_cuda.grid_sample_backward(*arguments)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = torch.ops.lift_cuda.grid_sample_backward(*arguments)
+    graph.replay()
+    torch.cuda.synchronize()
+    torch.testing.assert_close(found, expected)
