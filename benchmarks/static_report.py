@@ -2,15 +2,15 @@
 
     python -m benchmarks.static_report [--record] [--arch 75 --arch 89] [--json FILE] [operation ...]
 
-The Triton kernels are the specialisations that `lift.kernels.ahead_of_time` compiles; CUDA sources in `csrc/` are compiled with nvcc where
-there is one. The report is compared with `static_report.json` beside this file: a spill fails always; so does occupancy or the width of
-global loads and stores that is worse than recorded, and a kernel that is not recorded. `--record` writes the file anew: look at what it
-changes, and commit it with the kernel. Another Triton or nvcc than the file was recorded with makes other code, so then only a spill fails.
+The Triton kernels are the specialisations that `lift.kernels.ahead_of_time` compiles; CUDA sources under `csrc/` are compiled with nvcc
+where there is one. The report is compared with `static_report.json` beside this file: a spill fails always; so does occupancy or the
+width of global loads and stores that is worse than recorded, and a kernel that is not recorded. `--record` writes the file anew: look at
+what it changes, and commit it with the kernel. Another Triton or nvcc than the file was recorded with makes other code, so then only a
+spill fails.
 """
 import argparse
-import importlib.util
 import json
-import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,14 +22,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lift.kernels import ahead_of_time
-from lift.kernels.extension.build import TORCH_TARGET
+from lift.kernels.extension import cuda
+from lift.kernels.extension.build import SOURCES, BuildError, requirements
 
 from benchmarks.machine_code import Code, read
 from benchmarks.occupancy import Occupancy, occupancy
 
 BASELINE = Path(__file__).with_name("static_report.json")
-SOURCES = Path(__file__).parent.parent / "csrc"
-CUDA = "csrc"                                           # what the kernels of csrc/*.cu are filed under, in place of an operation
+CUDA = "csrc"                                           # what the kernels of csrc/**/*.cu are filed under, in place of an operation
 THREADS = 256                                           # of a block of a CUDA kernel without __launch_bounds__
 SLACK = 0.05                                            # a mean width that shrinks by less is taken as another order of instructions
 
@@ -93,42 +93,53 @@ def _triton_row(kernel: str, architecture: int, metadata, reading) -> Row:
     return row(kernel, architecture, code, metadata.num_warps, metadata.shared)
 
 
-def cuda_rows(architectures: tuple[int, ...], sources: Path = SOURCES) -> Iterator[Row]:
-    """Of the kernels in `sources`/*.cu. Kernels without __launch_bounds__ are taken to run with 256 threads a block.
+def cuda_rows(compiler: cuda.Compiler, architectures: tuple[int, ...], sources: Path = SOURCES) -> Iterator[Row]:
+    """Of the kernels in `sources`/**/*.cu. Kernels without __launch_bounds__ are taken to run with 256 threads a block.
 
     Raises:
         RuntimeError: nvcc does not compile a source.
     """
-    include = Path(importlib.util.find_spec("torch").origin).parent / "include"
-    flags = ["-O3", "-std=c++20", "-DUSE_CUDA", f"-DTORCH_TARGET_VERSION={TORCH_TARGET}", "-isystem", include]
-    for source in sorted(sources.glob("*.cu")):
-        for architecture in architectures:
-            with tempfile.TemporaryDirectory() as folder:
-                binary = Path(folder) / "kernel.cubin"
-                command = [nvcc(), "-cubin", f"-arch=sm_{architecture}", *flags, "-o", binary, source]
-                ran = subprocess.run(command, capture_output=True, text=True)
-                if ran.returncode:
-                    said = next((line for line in ran.stderr.splitlines() if "error" in line), ran.stderr.strip())
-                    raise RuntimeError(f"nvcc does not compile {source.name} for sm_{architecture}: {said}")
-                found = read(binary.read_bytes(), architecture)
-            for name, code in sorted(found.items()):
+    for source in sorted(sources.rglob("*.cu")):
+        with ThreadPoolExecutor(2) as compiling:
+            found = list(compiling.map(lambda architecture, of=source: _compiled(compiler, of, architecture), architectures))
+        for name in sorted(found[0]):
+            for architecture, codes in zip(architectures, found, strict=True):
+                code = codes[name]
                 yield row(f"{CUDA}: {source.name} {name}", architecture, code, -(-(code.threads or THREADS) // 32))
 
 
-def nvcc() -> str | None:
-    """Where the CUDA compiler is: on PATH, or in CUDA_HOME."""
-    home = os.environ.get("CUDA_HOME")
-    return shutil.which("nvcc") or (shutil.which("nvcc", path=Path(home) / "bin") if home else None)
+def _compiled(compiler: cuda.Compiler, source: Path, architecture: int) -> dict[str, Code]:
+    with tempfile.TemporaryDirectory() as folder:
+        binary = Path(folder) / "kernel.cubin"
+        command = [compiler.nvcc, *cuda.DEVICE, "-cubin", f"-arch=sm_{architecture}", "-o", binary, source]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        if ran.returncode:
+            said = next((line for line in ran.stderr.splitlines() if "error" in line), ran.stderr.strip())
+            raise RuntimeError(f"nvcc does not compile {source.name} for sm_{architecture}: {said}")
+        return {_lasting(name): code for name, code in read(binary.read_bytes(), architecture).items()}
+
+
+def _lasting(name: str) -> str:
+    """A mangled name without the hashes that nvcc puts in place of an anonymous namespace, which change with the file."""
+    while found := re.search(r"(\d+)_GLOBAL__N__", name):
+        start, length = found.start(1), int(found[1])
+        name = name[:start] + "12_GLOBAL__N_1" + name[found.end(1) + length:]
+    return name
+
+
+def nvcc() -> tuple[cuda.Compiler | None, str | None]:
+    """The CUDA compiler that builds the CUDA kernels here, or None and why there is none."""
+    try:
+        return cuda.find_compiler(cuda.torch_cuda(requirements().torch)), None
+    except BuildError as error:
+        return None, str(error)
 
 
 def compilers() -> dict[str, str | None]:
     """The versions that decide what code comes out."""
     import triton
-    found = {"triton": triton.__version__, "nvcc": None}
-    if nvcc():
-        text = subprocess.run([nvcc(), "--version"], capture_output=True, text=True).stdout
-        found["nvcc"] = text.split("release ")[-1].split(",")[0] if "release " in text else None
-    return found
+    found = nvcc()[0]
+    return {"triton": triton.__version__, "nvcc": found and found.version}
 
 
 # -- the comparison ----------------------------------------------------------------------------------------------------------
@@ -163,7 +174,7 @@ def complaints(rows: list[Row], recorded: list[Row], comparable: set[str]) -> li
     then = {(r.kernel, r.architecture): r for r in recorded}
     found = []
     for now in rows:
-        name = f"{now.kernel}, sm_{now.architecture}"
+        name = f"{_readable(now.kernel)}, sm_{now.architecture}"
         if now.spilled:
             found.append(f"{name}: spills {now.spilled} bytes a thread")
         if _compiler(now) not in comparable:
@@ -173,7 +184,8 @@ def complaints(rows: list[Row], recorded: list[Row], comparable: set[str]) -> li
     here = {(r.kernel, r.architecture) for r in rows}
     new = dict.fromkeys(r.kernel for r in rows if (r.kernel, r.architecture) not in then and _compiler(r) in comparable)
     gone = dict.fromkeys(r.kernel for r in recorded if (r.kernel, r.architecture) not in here and _compiler(r) in comparable)
-    return [*found, *(f"{kernel}: is not recorded" for kernel in new), *(f"{kernel}: is recorded and no longer there" for kernel in gone)]
+    return [*found, *(f"{_readable(kernel)}: is not recorded" for kernel in new),
+            *(f"{_readable(kernel)}: is recorded and no longer there" for kernel in gone)]
 
 
 def _compiler(r: Row) -> str:
@@ -197,6 +209,15 @@ def load(path: Path) -> tuple[list[Row], dict[str, str | None]]:
     def widths(found: dict[str, int]) -> dict[int, int]:
         return {int(width): count for width, count in found.items()}
     return [Row(**r | {"loads": widths(r["loads"]), "stores": widths(r["stores"])}) for r in text["kernels"]], text["compilers"]
+
+
+def _readable(kernel: str) -> str:
+    """As the source has it, where a demangler is at hand."""
+    name, tool = kernel.split()[-1], shutil.which("c++filt")
+    if not (kernel.startswith(f"{CUDA}: ") and name.startswith("_Z") and tool):
+        return kernel
+    said = subprocess.run([tool, name], capture_output=True, text=True).stdout.strip()
+    return kernel.removesuffix(name) + said.replace("(anonymous namespace)::", "")
 
 
 def _line(r: Row) -> str:
@@ -230,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     print("            registers, bytes of shared memory a block, bytes spilled a thread; occupancy and its limit; loads, stores, atomics")
     for r in _rows(operations, architectures):
         if r.kernel != kernel:
-            print(kernel := r.kernel)
+            print(_readable(kernel := r.kernel))
         print(_line(r), flush=True)
         rows.append(r)
     print(f"{len(rows)} compiled and read in {time.perf_counter() - start:.0f} s")
@@ -264,11 +285,12 @@ def _rows(operations: list[str], architectures: tuple[int, ...]) -> Iterator[Row
     triton_operations = tuple(name for name in operations if name != CUDA)
     if triton_operations:
         yield from triton_rows(triton_operations, architectures)
-    if CUDA in operations and any(SOURCES.glob("*.cu")):
-        if nvcc() is None:
-            print(f"the CUDA sources in {SOURCES.name}/ are left out: nvcc was not found; put it on PATH or name its folder in CUDA_HOME")
+    if CUDA in operations:
+        compiler, reason = nvcc()
+        if compiler is None:
+            print(f"the CUDA sources in {SOURCES.name}/ are left out: {reason}")
         else:
-            yield from cuda_rows(architectures)
+            yield from cuda_rows(compiler, architectures)
 
 
 if __name__ == "__main__":

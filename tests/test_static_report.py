@@ -172,8 +172,9 @@ with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
 
 
 def test_cuda_sources_are_read(tmp_path, monkeypatch):
-    if static_report.nvcc() is None:
-        pytest.skip("needs nvcc")
+    compiler, reason = static_report.nvcc()
+    if compiler is None:
+        pytest.skip(reason)
     monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
     (tmp_path / "small.cu").write_text("""
         extern "C" __global__ void __launch_bounds__(128) bounded(const float4* x, float4* y) {
@@ -184,13 +185,15 @@ def test_cuda_sources_are_read(tmp_path, monkeypatch):
         }
         extern "C" __global__ void open_ended(const float* x, float* y) { atomicAdd(y + threadIdx.x / 2, x[threadIdx.x]); }
     """)
-    rows = list(static_report.cuda_rows((90,), tmp_path))
+    rows = list(static_report.cuda_rows(compiler, (90,), tmp_path))
     assert [(r.kernel, r.warps, r.shared, r.loads, r.stores, r.atomics) for r in rows] == [
         ("csrc: small.cu bounded", 4, 2048, {16: 1}, {16: 1}, {}),
         ("csrc: small.cu open_ended", 8, 0, {4: 1}, {}, {"RED.ADD.F32": 1})]
+    hashed = "_ZN4lift56_GLOBAL__N__78b5030c_23_grid_sample_backward_cu_ea39985610add_pixelsIfEEvi"
+    assert static_report._lasting(hashed) == "_ZN4lift12_GLOBAL__N_110add_pixelsIfEEvi"      # what c++filt reads
     (tmp_path / "small.cu").write_text("__global__ void broken( {}")
     with pytest.raises(RuntimeError, match="nvcc does not compile small.cu for sm_90: .*error"):
-        list(static_report.cuda_rows((90,), tmp_path))
+        list(static_report.cuda_rows(compiler, (90,), tmp_path))
 
 
 # -- occupancy ---------------------------------------------------------------------------------------------------------------
