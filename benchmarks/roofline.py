@@ -169,6 +169,7 @@ class Result:
         device: the GPU's name as its driver reports it, or "cpu".
         seconds: the median.
         copy: bytes a second that a copy moved in the same run.
+        of_copy: share of it that the harness found.
         fused: whether it is one of the kernels of this project.
     """
     case: Case
@@ -178,6 +179,7 @@ class Result:
     device: str
     seconds: float
     copy: float
+    of_copy: float
     fused: bool
 
     @property
@@ -200,7 +202,7 @@ def recorded(folder: Path = RESULTS) -> list[Result]:
             case = Case(row["operation"], row["direction"], row["dtype"], tuple(row["shape"]))
             device = gpus[0].get("name") or "unnamed GPU" if row["device"] == "cuda" else row["device"]
             found.append(Result(case, row["variant"], row.get("layout", ""), row.get("flow", ""), device, row["median"],
-                                row["copy_bandwidth"] * 1e9, bool(row["fused"])))
+                                row["copy_bandwidth"] * 1e9, row["share_of_copy_bandwidth"], bool(row["fused"])))
     return found
 
 
@@ -245,7 +247,7 @@ def measured(results: list[Result]) -> list[Row]:
         card = named(result.device) or by_copy(result.device, result.copy)
         found = limit(result.case, card)
         rows.append(Row("measured", result.case, card.name, found.seconds, found.by, result.variant, result.layout, result.flow,
-                        result.seconds, found.seconds / result.seconds, result.case.bytes / result.seconds / result.copy))
+                        result.seconds, found.seconds / result.seconds, result.of_copy))
     return rows
 
 
@@ -278,10 +280,10 @@ def across(rows: list[Row]) -> str:
     lines: dict[tuple, dict[str, str]] = {}
     for row in rows:
         projection = row.kind == "projected"
-        head = (str(row.case), *((_variant(row), f"{row.basis}, {row.share:.0%}") if projection else ()))
+        head = (str(row.case), *((_variant(row), f"{row.basis}, {row.share:.0%}") if projection else (f"{row.case.bytes / 1e6:.3g}",)))
         by = "" if projection or row.by == "memory" else f" ({row.by})"
         lines.setdefault(head, {})[row.card] = f"~{_microseconds(row.seconds)}" if projection else _microseconds(row.limit) + by
-    heads = ("case", "variant", "projected from, of its limit") if rows[0].kind == "projected" else ("case",)
+    heads = ("case", "variant", "projected from, of its limit") if rows[0].kind == "projected" else ("case", "MB")
     cells = [[*head, *(found.get(card, "measured") for card in cards)] for head, found in lines.items()]
     return _table([*heads, *cards], cells, len(heads))
 

@@ -121,7 +121,7 @@ def result(card: str, share: float, **changes) -> Result:
     """One that took its card's limit over `share`."""
     seconds = limit(CASE, named(card)).seconds / share
     return Result(**{"case": CASE, "variant": "triton", "layout": "contiguous", "flow": "smooth", "device": card, "seconds": seconds,
-                     "copy": named(card).bandwidth * 0.9, "fused": True} | changes)
+                     "copy": named(card).bandwidth * 0.9, "of_copy": share / 0.9, "fused": True} | changes)
 
 
 def test_a_projection_is_the_limit_over_the_measured_share():
@@ -145,7 +145,7 @@ def test_nothing_is_projected_from_what_says_nothing_of_a_card():
 
 def test_a_device_without_a_datasheet_is_held_against_its_own_copy():
     row, = measured([result("NVIDIA H200", 0.8, device="cpu", seconds=0.02, copy=10e9)])
-    assert row.share == row.of_copy == pytest.approx(1080 * 1920 * 60 / 10e9 / 0.02)
+    assert row.share == pytest.approx(1080 * 1920 * 60 / 10e9 / 0.02)
 
 
 def written(folder, rows: list[dict], **more):
@@ -156,13 +156,14 @@ def written(folder, rows: list[dict], **more):
 
 
 ROW = {"operation": "warp_blend", "variant": "triton", "fused": True, "device": "cuda", "direction": "forward", "dtype": "float32",
-       "layout": "contiguous", "shape": [1, 3, 1080, 1920], "flow": "smooth", "median": 1e-4, "copy_bandwidth": 4000.0}
+       "layout": "contiguous", "shape": [1, 3, 1080, 1920], "flow": "smooth", "median": 1e-4, "copy_bandwidth": 4000.0,
+       "share_of_copy_bandwidth": 0.311}
 
 
 def test_recorded_results_are_read(tmp_path):
     written(tmp_path, [ROW, ROW | {"device": "cpu"}, ROW | {"operation": "model"}, ROW | {"dtype": "float64"}])
     (tmp_path / "other.json").write_text("[]")
-    gpu = Result(CASE, "triton", "contiguous", "smooth", "NVIDIA H200", 1e-4, 4e12, True)
+    gpu = Result(CASE, "triton", "contiguous", "smooth", "NVIDIA H200", 1e-4, 4e12, 0.311, True)
     assert recorded(tmp_path) == [gpu, Result(**vars(gpu) | {"device": "cpu"})]
     written(tmp_path, [ROW], toy=True)
     assert recorded(tmp_path) == []
@@ -188,7 +189,7 @@ def test_without_results_nothing_is_projected(tmp_path, capsys):
 
 def test_tables_have_a_column_a_card():
     lines = across(limits([CASE], [named("RTX 4090"), SLOW])).splitlines()
-    assert lines[0] == "| case | RTX 4090 | slow |" and lines[2].endswith("| 123 | 124416000000 |")
+    assert lines[0] == "| case | MB | RTX 4090 | slow |" and lines[2].endswith("| 124 | 123 | 124416000000 |")
     assert table(measured([result("NVIDIA H200", 0.5)])).splitlines()[2].endswith("| 25.9 | 51.8 | 50% | 56% |")
 
 
