@@ -136,11 +136,11 @@ def test_nothing_comes_out_of_nothing(family):
         assert all(found[f"gradient of {n}"].shape == arguments[n].shape and (found[f"gradient of {n}"] == 0).all() for n in NAMES)
 
 
-@settings(max_examples=100 if GPU else 6, deadline=None, database=None, derandomize=True)
+@settings(max_examples=100 if GPU else 4, deadline=None, database=None, derandomize=True)
 @given(st.data())
 def test_any_shape(data):
     window = data.draw(st.integers(1, 8), "window")
-    sizes = [data.draw(st.integers(1, largest)) for largest in (2, 3, 3, 6, 6, 2)]
+    sizes = [data.draw(st.integers(1, largest)) for largest in (2, 3, 3, 6, 6, 1)]
     case = (*sizes, data.draw(st.sampled_from([16, 32])), window, data.draw(st.integers(0, window - 1)))
     arguments = make(case, data.draw(st.sampled_from(list(DTYPES))))
     assert_parity(results(fused, arguments), arguments)

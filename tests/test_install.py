@@ -35,6 +35,7 @@ def test_every_module_is_installed(installed):
 def test_the_files_that_modules_read_are_installed(installed):
     read = {f"lift/{name}" for pattern in ("configs/*.toml", "weights/*", "assets/*") for name in files(ROOT / "lift", pattern)}
     read |= {f"lift/csrc/{name}" for name in files(ROOT / "csrc", "**/*")}      # compiled by `python -m lift.kernels.extension`
+    read |= {f"lift/kernels/{name}" for name in files(ROOT / "kernels", "**/*.json")}
     assert {name for name in files(installed, "**/*") if not name.endswith(".py")} == read
     assert {"lift/configs/warmup.toml", "lift/configs/finetune.toml", "lift/configs/polish.toml"} <= read
 

@@ -57,15 +57,15 @@ def run(config, monkeypatch, attention, clip: Clip) -> dict[str, torch.Tensor]:
     return found | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-CHANGES = [{"window": 4}, {"window": 8, "layers": 1}, {"window": 1}, {"window": 2, "layers": 1, "self_attention": True}]
+CHANGES = [{"window": 4}, {"window": 8, "layers": 1}, {"window": 1, "layers": 1}, {"window": 4, "layers": 1, "self_attention": True}]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_outputs_and_all_gradients_agree(change, monkeypatch):
-    times = torch.tensor([-1.0, 0, 1, 2.5]).expand(2, -1)
-    mask = torch.ones(2, 4, dtype=torch.bool)
+    times = torch.tensor([-1.5, 0, 1]).expand(2, -1)
+    mask = torch.ones(2, 3, dtype=torch.bool)
     mask[1, 0] = False
-    clip = Clip(torch.rand(2, 4, 3, 32, 48).to(DEVICE), times.to(DEVICE), mask.to(DEVICE), 1)
+    clip = Clip(torch.rand(2, 3, 3, 32, 48).to(DEVICE), times.to(DEVICE), mask.to(DEVICE), 1)
     config = replace(TOY, **change)
     attentions = (op.triton.temporal_attention, temporal_attention_reference, exactly)
     found, low, exact = (run(config, monkeypatch, attention, clip) for attention in attentions)

@@ -1,0 +1,174 @@
+"""Speed and memory of `temporal_attention`: the fused kernels against the reference, compiled too, SDPA's kernels and FlexAttention.
+
+SDPA and FlexAttention are given windows that are cut out and put back inside the timing, as a model would have to; they return no shares.
+"""
+from dataclasses import dataclass
+from functools import lru_cache
+
+import measure
+import torch
+import torch.nn.functional as F
+from lift.kernels import backend
+from lift.kernels.attention.reference import _by_offset, _count, _inside, _picture, _windows, temporal_attention_reference
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+# (B, Tq, Tk, H, W, heads, d, window): 256 x 256, 448 x 256, 720p and 1080p at 1/16 with the presets' window; the same at 1/8 by pixel.
+GPU = [(4, 1, 15, 16, 16, 8, 32, 8), (4, 1, 15, 16, 28, 8, 32, 8), (1, 1, 15, 45, 80, 8, 32, 8), (1, 1, 15, 68, 120, 8, 32, 8),
+       (4, 1, 15, 32, 32, 8, 32, 1), (4, 1, 15, 32, 56, 8, 32, 1), (1, 1, 15, 90, 160, 8, 32, 1), (1, 1, 15, 135, 240, 8, 32, 1),
+       (1, 15, 15, 45, 80, 8, 32, 4)]
+CPU = [(1, 1, 15, 16, 28, 4, 32, 8), (1, 1, 15, 45, 80, 4, 32, 8), (1, 1, 2, 45, 80, 2, 32, 4), (1, 1, 15, 45, 80, 4, 32, 1)]
+TOY = [(1, 1, 2, 5, 8, 1, 16, 4), (1, 1, 2, 2, 3, 2, 16, 1)]
+SDPA = {"sdpa_flash": SDPBackend.FLASH_ATTENTION, "sdpa_efficient": SDPBackend.EFFICIENT_ATTENTION,
+        "sdpa_cudnn": SDPBackend.CUDNN_ATTENTION, "sdpa_math": SDPBackend.MATH}
+
+
+@dataclass(frozen=True)
+class Case:
+    device: str
+    shape: tuple[int, ...]
+    dtype: str
+    biases: str                                         # "biases" as the model has them, or "none": what flash attention can take
+    direction: str
+
+    def __str__(self) -> str:
+        return "-".join([self.device, "x".join(map(str, self.shape)), self.dtype, self.biases, self.direction])
+
+
+def cases(device: str, quick: bool, toy: bool) -> list[Case]:
+    """What is measured on a device."""
+    shapes = TOY if toy else CPU if device == "cpu" else [GPU[0], GPU[3], GPU[7]] if quick else GPU
+    dtypes = ["bfloat16"] if device == "cuda" and quick else ["bfloat16", "float32"] if device == "cuda" else ["float32"]
+    return [Case(device, shape, dtype, biases, direction) for shape in shapes for dtype in dtypes
+            for biases in ("biases", "none") for direction in ("forward", "forward+backward")]
+
+
+def names(case: Case, toy: bool) -> list[str]:
+    """The variants of a case: what can serve there (under Triton's interpreter only at toy size), then what is compared with it."""
+    with torch.set_grad_enabled(case.direction != "forward"):
+        arguments = [x.requires_grad_(case.direction != "forward") for x in make(case)]
+        found = [i.name for i in backend.operations()["temporal_attention"]
+                 if (i.automatic or toy) and i.reason(*_positional(case, arguments)) is None]
+    if case.device == "cuda":
+        found += [name for name in SDPA if case.biases == "none" or name in ("sdpa_efficient", "sdpa_math", "sdpa_cudnn")] + ["flex"]
+    return found + ([] if toy else ["compiled"])
+
+
+def pytest_generate_tests(metafunc):
+    quick, toy = (metafunc.config.getoption(name) for name in ("--quick", "--toy"))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pairs = [(case, name) for case in cases(device, quick, toy) for name in names(case, toy)]
+    metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
+
+
+def test_attention(case, variant, record, request):
+    quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
+    found = measured(case, toy, 1 if toy else 9 if quick else 25)
+    record(found[variant], operation="temporal_attention", variant=variant, fused=variant == "triton", device=case.device,
+           direction=case.direction, dtype=case.dtype, layout="contiguous", shape=list(case.shape), flow=case.biases, moved=moved(case))
+
+
+@lru_cache(maxsize=1)                                   # a case's variants follow one another and are measured together
+def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
+    variants = [measure.Variant(name, _call(name, case)) for name in names(case, toy)]
+    return measure.compare(variants, _result(temporal_attention_reference, case), make(case),
+                           backward=case.direction != "forward", rounds=rounds)
+
+
+def _positional(case: Case, arguments) -> tuple:
+    """Arguments in the order of the reference."""
+    q, k, v, *tables = arguments
+    return q, k, v, case.shape[-1], 0, *tables, *[None] * (4 - len(tables))
+
+
+def _result(function, case: Case):
+    return lambda *arguments: function(*_positional(case, arguments))[0]
+
+
+def _call(name: str, case: Case):
+    if name == "compiled":
+        torch._dynamo.reset()                           # or it would settle for one compilation of many shapes
+        mode = "max-autotune-no-cudagraphs" if case.device == "cuda" else None
+        return torch.compile(_result(temporal_attention_reference, case), dynamic=False, mode=mode)
+    if name in SDPA:
+        def call(*arguments):
+            with sdpa_kernel(SDPA[name]):
+                return _partitioned(case, arguments)
+        return call
+    if name == "flex":
+        torch._dynamo.reset()
+        return lambda *arguments: _flex(case, arguments)
+    return _result(next(i.call for i in backend.operations()["temporal_attention"] if i.name == name), case)
+
+
+# -- what is compared with ---------------------------------------------------------------------------------------------------
+
+def _cut(case: Case, arguments) -> tuple[torch.Tensor, ...]:
+    """q, k and v as (B * windows, heads, rows, d)."""
+    return tuple(_windows(x, case.shape[-1], 0).flatten(0, 2).contiguous() for x in arguments[:3])
+
+
+def _put_back(case: Case, out: torch.Tensor) -> torch.Tensor:
+    B, Tq, _, H, W, _, _, window = case.shape
+    return _picture(out.unflatten(0, (B, _count(H, window, 0), _count(W, window, 0))), Tq, H, W, window, 0)
+
+
+def _partitioned(case: Case, arguments) -> torch.Tensor:
+    """Through `F.scaled_dot_product_attention`, with the biases spread out where there are any."""
+    B, Tq, Tk, H, W, heads, _, window = case.shape
+    area, whole = window * window, H % window == 0 and W % window == 0
+    bias = None
+    if len(arguments) > 3:
+        bias = arguments[3][:, None, :, :, None, :, None]
+        bias = (bias + _by_offset(arguments[4], window) if window > 1 else bias).expand(B, 1, heads, Tq, area, Tk, area)
+    if not whole:
+        inside = _inside(H, W, window, 0, arguments[0].device).flatten(0, 1)[None, :, None, None, None, None, :]
+        bias = torch.where(inside, 0.0 if bias is None else bias, float("-inf"))
+    if bias is not None:
+        windows = _count(H, window, 0) * _count(W, window, 0)
+        bias = bias.expand(B, windows, heads, Tq, area, Tk, area).reshape(B * windows, heads, Tq * area, Tk * area).to(arguments[0].dtype)
+    return _put_back(case, F.scaled_dot_product_attention(*_cut(case, arguments), attn_mask=bias))
+
+
+def _flex(case: Case, arguments) -> torch.Tensor:
+    """Through FlexAttention, compiled, with the biases read from their tables."""
+    from torch.nn.attention.flex_attention import flex_attention
+    B, _, _, H, W, _, _, window = case.shape
+    area, columns = window * window, _count(W, window, 0)
+    windows = _count(H, window, 0) * columns
+    tables = arguments[3:]
+
+    def score(value, b, h, i, j):
+        if tables:
+            value = value + tables[0][b // windows, h, i // area, j // area]
+        if len(tables) > 1:
+            dy, dx = j % area // window - i % area // window, j % window - i % window
+            value = value + tables[1][h, dy + window - 1, dx + window - 1]
+        y = b % windows // columns * window + j % area // window
+        x = b % windows % columns * window + j % window
+        return torch.where((y < H) & (x < W), value, float("-inf"))
+
+    return _put_back(case, torch.compile(flex_attention, dynamic=False)(*_cut(case, arguments), score_mod=score))
+
+
+# -- data --------------------------------------------------------------------------------------------------------------------
+
+def make(case: Case) -> tuple[torch.Tensor, ...]:
+    """q, k, v and, where there are biases, time_bias and (which a window of 1 does not feel) window_bias; the same on every device."""
+    generator = torch.Generator().manual_seed(0)
+    B, Tq, Tk, H, W, heads, d, window = case.shape
+
+    def noise(*shape):
+        return torch.randn(shape, generator=generator).to(case.device)
+
+    inputs = tuple(noise(B, T, H, W, heads, d).to(getattr(torch, case.dtype)) for T in (Tq, Tk, Tk))
+    if case.biases == "none":
+        return inputs
+    return *inputs, noise(B, heads, Tq, Tk), *([noise(heads, 2 * window - 1, 2 * window - 1)] if window > 1 else [])
+
+
+def moved(case: Case) -> int:
+    """Bytes that must be read and written, each once: q, k, v and the result; for backward these, its gradient and theirs."""
+    B, Tq, Tk, H, W, heads, d, _ = case.shape
+    frame = B * H * W * heads * d * getattr(torch, case.dtype).itemsize
+    forward = frame * (2 * Tq + 2 * Tk)
+    return forward if case.direction == "forward" else forward + frame * (3 * Tq + 2 * Tk + Tq + 2 * Tk)

@@ -1,0 +1,151 @@
+"""Find settings of the attention kernels for a card and write them into `kernels/attention/tuned.json`.
+
+    python -m benchmarks.tune_attention --measure            # on the machine's GPU: the fastest, each checked first
+    python -m benchmarks.tune_attention --static             # without a GPU: what a static model expects of the RTX cards
+
+The static model compiles every candidate for the card's architecture and leaves out what spills. These kernels wait for memory, so of
+the rest it takes what keeps most bytes of keys and values on their way (programs that a multiprocessor holds, times what each has asked
+for ahead), counted up to IN_FLIGHT; among equals the larger blocks, then the fewer registers. Its entries say that they are not measured.
+"""
+import argparse
+import dataclasses
+import datetime
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+from lift.kernels import ahead_of_time
+from lift.kernels.attention import triton as attention
+from lift.kernels.attention import tuning
+from lift.kernels.attention.reference import temporal_attention_reference
+from lift.kernels.attention.tuning import ShapeClass
+
+from benchmarks import measure
+from benchmarks.cards import CARDS
+from benchmarks.occupancy import occupancy
+
+# What the presets train and infer with: one query frame, 32 channels a head, 16 bits; the ablations' windows of 1 beside them.
+CLASSES = [ShapeClass(f"{family}_{direction}", places, "one", 32, 16)
+           for family, places in (("window", 64), ("window", 16), ("location", 1)) for direction in ("forward", "backward")]
+ARCHITECTURES = {"RTX 30": 86, "RTX 40": 89, "RTX 50": 120}
+IN_FLIGHT = 32 << 10                                    # bytes a multiprocessor: 1.8 TB/s over 170 of them for 3 us, above any latency
+
+
+def candidates(shape: ShapeClass) -> Iterator[dict[str, int]]:
+    """Settings that are worth a try."""
+    if shape.kernel.startswith("location"):
+        for values, warps in itertools.product((1024, 2048, 4096), (4, 8)):
+            yield {"VALUES": values, "num_warps": warps}
+    else:
+        warps = tuning.default(shape)["num_warps"]
+        for BN, stages in itertools.product((16, 32, 64), (2, 3, 4)):
+            if BN <= shape.places:
+                yield {"BN": BN, "num_warps": warps, "num_stages": stages}
+
+
+def window(shape: ShapeClass) -> int:
+    return {1: 1, 4: 2, 16: 4, 64: 8}[shape.places]
+
+
+# -- without a GPU -----------------------------------------------------------------------------------------------------------
+
+def static(shape: ShapeClass, architecture: int) -> dict[str, int]:
+    """What the static model takes; the default where every candidate spills."""
+    ranked = []
+    for change in candidates(shape):
+        kernel, arguments, keywords = launch_of(shape, change)
+        found = ahead_of_time.compile_for(architecture, kernel, arguments, keywords)
+        held = occupancy(architecture, found.registers, found.shared, change["num_warps"]).blocks
+        if not found.local and held:
+            size = change.get("VALUES") or change["BN"] * shape.d
+            ahead = 2 * size * shape.bits // 8 * (change.get("num_stages", 2) - 1)          # keys and values
+            ranked.append((min(held * ahead, IN_FLIGHT), size, -found.registers, change))
+    return max(ranked, key=lambda x: x[:3])[-1] if ranked else tuning.default(shape)
+
+
+def launch_of(shape: ShapeClass, change: dict[str, int]) -> tuple:
+    """The kernel, arguments and keywords of a launch with these settings."""
+    dtype = torch.float16 if shape.bits == 16 else torch.float32
+    with settings(lambda s: change if s == shape else tuning.default(s)):
+        found = attention._specialisation("", dtype, 1 if shape.frames == "one" else 15, window(shape), shape.d, True)
+    return next(launch for _, *launch in found if launch[0].__name__ == shape.kernel)
+
+
+class settings:
+    """Make the kernels take other settings inside the `with` block."""
+
+    def __init__(self, chosen: Callable[[ShapeClass], dict[str, int]]):
+        self.chosen, self.before = chosen, tuning.settings
+
+    def __enter__(self):
+        tuning.settings = lambda shape, card=None: self.chosen(shape)
+
+    def __exit__(self, *error):
+        tuning.settings = self.before
+
+
+# -- with one ----------------------------------------------------------------------------------------------------------------
+
+def measured(shape: ShapeClass, rounds: int = 25) -> tuple[dict[str, int], dict[str, float]]:
+    """The fastest settings on the machine's GPU, and the median seconds of every candidate that is right."""
+    B, T, H, W, heads = (1, 15, 68, 120, 8) if shape.places > 4 else (1, 15, 135, 240, 8)      # 1080p at 1/16; at 1/8 for locations
+    side, dtype = window(shape), torch.bfloat16 if shape.bits == 16 else torch.float32
+    q, k, v = (torch.randn(B, t, H, W, heads, shape.d, device="cuda", dtype=dtype) for t in (1 if shape.frames == "one" else T, T, T))
+    tables = [torch.randn(B, heads, q.shape[1], T, device="cuda"), torch.randn(heads, 2 * side - 1, 2 * side - 1, device="cuda")]
+    tables = tables[:1] if side == 1 else tables        # a window of 1 has no gradient for its bias to compare
+
+    def variant(change: dict[str, int]) -> measure.Variant:
+        def call(*inputs):
+            with settings(lambda s: change if s == shape else tuning.default(s)):
+                return attention.temporal_attention(*inputs[:3], side, 0, *inputs[3:])[0]
+        return measure.Variant(json.dumps(change), call)
+
+    found = measure.compare([variant(change) for change in candidates(shape)],
+                            lambda *inputs: temporal_attention_reference(*inputs[:3], side, 0, *inputs[3:])[0],
+                            (q, k, v, *tables), backward="backward" in shape.kernel, rounds=rounds)
+    times = {name: x.median for name, x in found.items() if x.failure is None}
+    if not times:
+        raise RuntimeError(f"{shape}: no candidate is right: {next(iter(found.values())).failure}")
+    return json.loads(min(times, key=times.get)), times
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------------
+
+def write(card: str, source: str, chosen: dict[ShapeClass, dict[str, int]]) -> None:
+    """Replace a card's entries of these classes in the table."""
+    table = json.loads(tuning.TABLE.read_text()) if tuning.TABLE.exists() else {}
+    kept = [entry for entry in table.get(card, {}).get("entries", []) if entry["class"] not in map(str, chosen)]
+    entries = kept + [{"class": str(shape), "settings": found, "source": source} for shape, found in chosen.items()]
+    table[card] = {"entries": sorted(entries, key=lambda entry: entry["class"])}
+    tuning.TABLE.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tune_attention", description="Find settings of the attention kernels.")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--measure", action="store_true", help="time every candidate on this machine's GPU")
+    way.add_argument("--static", action="store_true", help="take what a static model expects of the RTX cards; needs no GPU")
+    arguments = parser.parse_args(argv)
+    if arguments.measure:
+        if not torch.cuda.is_available():
+            parser.error("torch finds no GPU to measure; --static needs none")
+        card, chosen = torch.cuda.get_device_name(), {}
+        for shape in CLASSES:
+            chosen[shape], times = measured(shape)
+            print(f"{shape}: {chosen[shape]}, {min(times.values()) * 1e6:.0f} us (slowest candidate {max(times.values()) * 1e6:.0f} us)")
+        write(card, f"measured {datetime.date.today()}, torch {torch.__version__}", chosen)
+        return 0
+    for series, architecture in ARCHITECTURES.items():
+        chosen = {shape: static(shape, architecture) for shape in CLASSES}
+        for shape, found in chosen.items():
+            print(f"sm_{architecture} {dataclasses.asdict(shape)}: {found}", flush=True)
+        for card in CARDS:
+            if card.name.startswith(series):
+                write(card.reported, "static model, not measured", chosen)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
