@@ -10,8 +10,9 @@ from lift.config import ModelConfig
 from .blocks import ResidualBlock, activate, conv, resize, zero_conv
 from .prediction import FlowEstimate
 
-STILL = 0.03                                            # at the start: the difference (of 1) at which half the motion is believed
-STEEP = 4.0                                             # how fast belief rises with the logarithm of the difference
+STILL = 0.18                                            # at the start: the change at which half the motion is believed
+STEEP = 4.0                                             # how fast belief rises with the logarithm of the change
+FAINT = 0.05                                            # contrast (of 1) below which noise is taken for a change less and less
 
 
 class Refinement(nn.Module):
@@ -57,16 +58,26 @@ class Refinement(nn.Module):
         d = self.head(self.blocks(activate(x)))
         d = F.pixel_shuffle(d, s) if s > 1 else d
         df0, df1, do0, do1, detail, moving = d.float().split((2, 2, 1, 1, 3, 1), 1)
-        moves = torch.sigmoid(STEEP * (_difference(image0, image1).log() - self.still) + moving)
+        moves = torch.sigmoid(STEEP * (_change(image0, image1).log() - self.still) + moving)
         blend = kernels.warp_blend(image0, image1, moves * (flow0 + df0), moves * (flow1 + df1), occ0 + do0, occ1 + do1,
                                    backend=self.backend)
         return blend + detail
 
 
-def _difference(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
-    """The largest difference between two images (B, 3, H, W) within two pixels: (B, 1, H, W), float32, above 0."""
-    away = (image0.float() - image1.float()).abs().amax(1, keepdim=True)
-    return F.max_pool2d(away, 5, 1, 2).clamp(min=1e-3)
+def _change(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
+    """The largest difference between two images (B, 3, H, W) within two pixels, as a share of their contrast there: (B, 1, H, W), above 0.
+
+    Motion changes a texture by a share of its contrast; what compression and lighting change in still textures is a small share.
+    """
+    both = torch.cat((image0, image1), 1).float()
+    contrast = _highest(both) + _highest(-both)
+    contrast = (contrast[:, :3].amax(1, keepdim=True) + contrast[:, 3:].amax(1, keepdim=True)) / 2
+    away = _highest((image0.float() - image1.float()).abs().amax(1, keepdim=True))
+    return away.clamp(min=1e-3) / (contrast + FAINT)
+
+
+def _highest(x: torch.Tensor) -> torch.Tensor:
+    return F.max_pool2d(x, 5, 1, 2)
 
 
 if __name__ == "__main__":
