@@ -32,11 +32,6 @@ void with_type(ScalarType dtype, const F& work) {
 // Whether pixels lie side by side, each with its channels side by side.
 bool packed(const View& v) { return (v.channel == 1 || v.C == 1) && (v.column == v.C || v.W == 1); }
 
-template <typename A>
-bool in_place(const View& v) {
-  return v.dtype == dtype_of<A> && packed(v) && (v.row == v.W * v.C || v.H == 1);
-}
-
 int64_t place(const View& v, int64_t b, int64_t y, int64_t x) { return b * v.batch + y * v.row + x * v.column; }
 
 // Four channels of four pixels, from planes to pixels or the other way; strides of planes and of pixels.
@@ -119,6 +114,18 @@ View::View(const Tensor& image)
       W(image.size(3)), batch(image.stride(0)), channel(image.stride(1)), row(image.stride(2)), column(image.stride(3)) {}
 
 template <typename A>
+bool in_place(const View& v) {
+  return v.dtype == dtype_of<A> && packed(v) && (v.row == v.W * v.C || v.H == 1);
+}
+
+template <typename A>
+void copy_row(const View& from, int64_t b, int64_t y, A* to) {
+  with_type(from.dtype, [&](auto* type) {
+    copy_pixels(to, from.C, 1, static_cast<decltype(type)>(from.data) + place(from, b, y, 0), from.column, from.channel, from.W, from.C);
+  });
+}
+
+template <typename A>
 const A* read_pixels(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, A* copy) {
   if (from.dtype == dtype_of<A> && packed(from)) return static_cast<const A*>(from.data) + place(from, b, y, x);
   with_type(from.dtype, [&](auto* type) {
@@ -145,10 +152,7 @@ Pixels<A> gather_pixels(const View& from, Tensor& room) {
   if (in_place<A>(from)) return {static_cast<A*>(from.data), from.batch};
   Pixels<A> to = new_pixels<A>(from, room);
   for_rows(from.B, from.H, from.W * from.C, [&](int64_t b, int64_t y) {
-    A* row = to.image(b) + y * from.W * from.C;
-    with_type(from.dtype, [&](auto* type) {
-      copy_pixels(row, from.C, 1, static_cast<decltype(type)>(from.data) + place(from, b, y, 0), from.column, from.channel, from.W, from.C);
-    });
+    copy_row(from, b, y, to.image(b) + y * from.W * from.C);
   });
   return to;
 }
@@ -165,6 +169,8 @@ void deliver_pixels(const Pixels<A>& from, const View& to) {
 }
 
 #define LIFT_PIXELS(A)                                                                     \
+  template bool in_place<A>(const View&);                                                  \
+  template void copy_row<A>(const View&, int64_t, int64_t, A*);                            \
   template const A* read_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, A*);   \
   template A* place_for_pixels<A>(const View&, int64_t, int64_t, int64_t, A*);             \
   template void write_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, const A*); \

@@ -27,6 +27,14 @@ struct View {
 template <typename A>
 constexpr ScalarType dtype_of = sizeof(A) == 8 ? ScalarType::Double : ScalarType::Float;
 
+// Whether an image's rows of pixels lie one after the other, as the kernels want them.
+template <typename A>
+bool in_place(const View& image);
+
+// A row of pixels, as (W, C).
+template <typename A>
+void copy_row(const View& from, int64_t b, int64_t y, A* to);
+
 // n pixels from (x, y) on, as (n, C): where they lie if they lie so, else converted into `copy`.
 template <typename A>
 const A* read_pixels(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, A* copy);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "lanes.h"
 #include "warp.h"
@@ -43,13 +44,12 @@ struct Problem {
   Field<A> occ[N];  // N == 2 only
 };
 
-// Where a strip reads an image: pixel k the four around `place[k]`, a number in an image's H * W pixels, and one column and one row on
-// where `east` and `south` are 1 (0 on the far border).
+// Where a strip reads an image: pixel k the four around (west[k], north[k]), `east` one column on and `south` one row on (0 on the far
+// border).
 template <typename A>
 struct alignas(64) Places {
   int n;
-  int64_t place[strip_length];
-  int32_t east[strip_length], south[strip_length], north_row[strip_length];
+  int32_t west[strip_length], north[strip_length], east[strip_length], south[strip_length];
   A fx[strip_length], fy[strip_length];
   int32_t inside_x[strip_length], inside_y[strip_length];
 
@@ -64,10 +64,10 @@ struct alignas(64) Places {
     LIFT_SIMD
     for (int k = 0; k < count; ++k) {
       const Tap<A> across = tap(left + k, u[k], W), down = tap(row, v[k], H);
-      place[k] = static_cast<int64_t>(down.low) * W + across.low;
+      west[k] = across.low;
+      north[k] = down.low;
       east[k] = across.step;
       south[k] = down.step;
-      north_row[k] = down.low;
       fx[k] = across.fraction;
       fy[k] = down.fraction;
       inside_x[k] = across.inside;
@@ -120,13 +120,27 @@ struct alignas(64) Shares {
   }
 };
 
-// The four pixels, C values each, that pixel k of a strip reads in an image (H, W, C).
+// Rows of pixels (W, C), one after the other; row r lies at r & mask, so that few rows of memory serve an image whose rows are used in turn.
+template <typename A>
+struct Rows {
+  A* data = nullptr;
+  int64_t mask = -1, W = 0, C = 0;
+
+  A* row(int64_t r) const { return data + (r & mask) * (W * C); }
+};
+
+// The four pixels, C values each, that pixel k of a strip reads.
 template <typename A>
 struct Corners {
   A *nw, *ne, *sw, *se;
 
-  LIFT_HD Corners(A* image, const Places<std::remove_const_t<A>>& at, int k, int64_t C, int64_t W)
-      : nw(image + at.place[k] * C), ne(nw + at.east[k] * C), sw(nw + at.south[k] * (W * C)), se(sw + at.east[k] * C) {}
+  LIFT_HD Corners(const Rows<A>& rows, const Places<std::remove_const_t<A>>& at, int k, int64_t C) {
+    const int64_t west = at.west[k] * C, east = at.east[k] * C, north = at.north[k];
+    nw = rows.row(north) + west;
+    ne = nw + east;
+    sw = rows.row(north + at.south[k]) + west;
+    se = sw + east;
+  }
 };
 
 }  // namespace lift

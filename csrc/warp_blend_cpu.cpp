@@ -57,6 +57,13 @@ struct Inputs {
     return p;
   }
 
+  std::array<View, N> views() const {
+    if constexpr (N == 1)
+      return {View(images[0])};
+    else
+      return {View(images[0]), View(images[1])};
+  }
+
   bool empty() const { return images[0].numel() == 0; }
 
   // Call work(A) with a value of the type of arithmetic.
@@ -69,47 +76,15 @@ struct Inputs {
   }
 };
 
-template <typename A, int N>
-std::array<Pixels<A>, N> gather(const Inputs<N>& inputs, std::array<Tensor, N>& rooms) {
-  std::array<Pixels<A>, N> pixels;
-  for (int i = 0; i < N; ++i) pixels[i] = gather_pixels<A>(View(inputs.images[i]), rooms[i]);
-  return pixels;
-}
-
 template <int N>
 Tensor forward(const Inputs<N>& inputs) {
   Tensor out = room(inputs.images[0], inputs.dtype, layout(inputs.images[0]));
   if (inputs.empty()) return out;
   inputs.dispatch([&](auto arithmetic) {
     using A = decltype(arithmetic);
-    std::array<Tensor, N> rooms;
-    warp_blend_forward<A, N>(inputs.template problem<A>(), gather<A, N>(inputs, rooms), View(out));
+    warp_blend_forward<A, N>(inputs.template problem<A>(), inputs.views(), View(out));
   });
   return out;
-}
-
-template <typename A, int N>
-void backward_fields(const Problem<A, N>& p, const Inputs<N>& inputs, const View& grad, std::array<Tensor, 3 * N>& found,
-                     int64_t needs) {
-  if (!(needs >> N)) return;
-  std::array<A*, N> dflow{}, docc{};
-  for (int i = 0; i < N; ++i) {
-    if (needs >> (N + i) & 1) dflow[i] = static_cast<A*>(found[N + i].mutable_data_ptr());
-    if (needs >> (2 * N + i) & 1) docc[i] = static_cast<A*>(found[2 * N + i].mutable_data_ptr());
-  }
-  std::array<Tensor, N> rooms;
-  warp_blend_backward_fields<A, N>(p, gather<A, N>(inputs, rooms), grad, dflow, docc);
-}
-
-template <typename A, int N>
-void backward_images(const Problem<A, N>& p, const View& grad, std::array<Tensor, 3 * N>& found, int64_t needs) {
-  std::array<Tensor, N> rooms;
-  std::array<Pixels<A>, N> dimage;
-  for (int i = 0; i < N; ++i)
-    if (needs >> i & 1) dimage[i] = room_for_pixels<A>(View(found[i]), rooms[i]);
-  warp_blend_backward_images<A, N>(p, grad, dimage);
-  for (int i = 0; i < N; ++i)
-    if (needs >> i & 1) deliver_pixels(dimage[i], View(found[i]));
 }
 
 // Gradients of the images, the flows, the visibilities, in this order; (0,) where bit i of `needs` is not set.
@@ -128,9 +103,14 @@ std::array<Tensor, 3 * N> backward(const Tensor& grad, const Inputs<N>& inputs, 
   if (inputs.empty()) return found;
   inputs.dispatch([&](auto arithmetic) {
     using A = decltype(arithmetic);
-    const auto p = inputs.template problem<A>();
-    backward_fields<A, N>(p, inputs, View(grad), found, needs);
-    backward_images<A, N>(p, View(grad), found, needs);
+    const auto pointer = [&](int i) { return i < given && needs >> i & 1 ? static_cast<A*>(found[i].mutable_data_ptr()) : nullptr; };
+    Gradients<A, N> gradients;
+    for (int i = 0; i < N; ++i) {
+      if (needs >> i & 1) gradients.image[i].emplace(found[i]);
+      gradients.flow[i] = pointer(N + i);
+      gradients.occ[i] = pointer(2 * N + i);
+    }
+    warp_blend_backward<A, N>(inputs.template problem<A>(), inputs.views(), View(grad), gradients);
   });
   return found;
 }

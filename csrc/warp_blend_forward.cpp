@@ -1,49 +1,74 @@
 #include <optional>
 #include <vector>
 
-#include "rows.h"
 #include "warp_blend_kernels.h"
+#include "window.h"
 
 namespace lift {
+namespace {
+
+// A row of the result, in strips.
+template <typename A, int N>
+void blend_row(const Problem<A, N>& p, const std::array<Rows<const A>, N>& rows, const View& out, int64_t b, int64_t y, A* copy) {
+  const int64_t C = p.C;
+  for (int64_t x = 0; x < p.W; x += strip_length) {
+    const Weights<A, N> weights(p, b, y, x);
+    const Places<A> at0(p, 0, b, y, x);
+    const Shares<A> share0(at0, weights.weight[0]);
+    std::optional<Places<A>> second;
+    std::optional<Shares<A>> second_share;
+    if constexpr (N == 2) second_share.emplace(second.emplace(p, 1, b, y, x), weights.weight[1]);
+    const Places<A>& at1 = N == 2 ? *second : at0;
+    const Shares<A>& share1 = N == 2 ? *second_share : share0;
+    A* const to = place_for_pixels(out, b, y, x, copy);
+    for (int k = 0; k < at0.n; ++k) {
+      const Corners<const A> from0(rows[0], at0, k, C), from1(rows[N - 1], at1, k, C);
+      const A nw0 = share0.nw[k], ne0 = share0.ne[k], sw0 = share0.sw[k], se0 = share0.se[k];
+      const A nw1 = share1.nw[k], ne1 = share1.ne[k], sw1 = share1.sw[k], se1 = share1.se[k];
+      A* const pixel = to + k * C;
+      for_channels<A>(C, [&](auto width, int64_t c) {
+        auto sum = nw0 * load(from0.nw + c, width) + ne0 * load(from0.ne + c, width) + sw0 * load(from0.sw + c, width) +
+                   se0 * load(from0.se + c, width);
+        if constexpr (N == 2)
+          sum += nw1 * load(from1.nw + c, width) + ne1 * load(from1.ne + c, width) + sw1 * load(from1.sw + c, width) +
+                 se1 * load(from1.se + c, width);
+        store<A>(pixel + c, sum, width);
+      });
+    }
+    write_pixels<A>(out, b, y, x, at0.n, to);
+  }
+}
+
+}  // namespace
 
 template <typename A, int N>
-void warp_blend_forward(const Problem<A, N>& p, const std::array<Pixels<A>, N>& image, const View& out) {
-  const int64_t C = p.C, W = p.W;
-  for_rows(p.B, p.H, W * C, [&](int64_t b, int64_t y) {
-    static thread_local std::vector<A> copy;
-    copy.resize(strip_length * C);
-    for (int64_t x = 0; x < W; x += strip_length) {
-      const Weights<A, N> weights(p, b, y, x);
-      const Places<A> at0(p, 0, b, y, x);
-      const Shares<A> share0(at0, weights.weight[0]);
-      std::optional<Places<A>> second;
-      std::optional<Shares<A>> second_share;
-      if constexpr (N == 2) second_share.emplace(second.emplace(p, 1, b, y, x), weights.weight[1]);
-      const Places<A>& at1 = N == 2 ? *second : at0;
-      const Shares<A>& share1 = N == 2 ? *second_share : share0;
-      A* const to = place_for_pixels(out, b, y, x, copy.data());
-      for (int k = 0; k < at0.n; ++k) {
-        const Corners<const A> from0(image[0].image(b), at0, k, C, W), from1(image[N - 1].image(b), at1, k, C, W);
-        const A nw0 = share0.nw[k], ne0 = share0.ne[k], sw0 = share0.sw[k], se0 = share0.se[k];
-        const A nw1 = share1.nw[k], ne1 = share1.ne[k], sw1 = share1.sw[k], se1 = share1.se[k];
-        A* const pixel = to + k * C;
-        for_channels<A>(C, [&](auto width, int64_t c) {
-          auto sum = nw0 * load(from0.nw + c, width) + ne0 * load(from0.ne + c, width) + sw0 * load(from0.sw + c, width) +
-                     se0 * load(from0.se + c, width);
-          if constexpr (N == 2)
-            sum += nw1 * load(from1.nw + c, width) + ne1 * load(from1.ne + c, width) + sw1 * load(from1.sw + c, width) +
-                   se1 * load(from1.se + c, width);
-          store<A>(pixel + c, sum, width);
-        });
+void warp_blend_forward(const Problem<A, N>& p, const std::array<View, N>& image, const View& out) {
+  const int64_t values = p.B * p.C * p.H * p.W;
+  const std::vector<Band> all = bands(p.B, p.H, values);
+  std::array<std::vector<Reach>, N> reaches;
+  std::vector<Source<A>> sources;
+  for (int i = 0; i < N; ++i) {
+    if (!in_place<A>(image[i])) reaches[i] = reach(p, i);
+    sources.emplace_back(image[i], reaches[i], all);
+  }
+  for_bands(all, values, [&](int64_t task, const Band& band) {
+    std::vector<A> copy(strip_length * p.C);
+    std::array<Reader<A>, N> readers;
+    for (int i = 0; i < N; ++i) readers[i] = sources[i].reader(task, band);
+    for (int64_t y = band.begin; y < band.end; ++y) {
+      std::array<Rows<const A>, N> rows;
+      for (int i = 0; i < N; ++i) {
+        if (readers[i].from) readers[i].need(reaches[i][band.b * p.H + y].last);
+        rows[i] = readers[i].rows;
       }
-      write_pixels<A>(out, b, y, x, at0.n, to);
+      blend_row<A, N>(p, rows, out, band.b, y, copy.data());
     }
   });
 }
 
-template void warp_blend_forward<float, 1>(const Problem<float, 1>&, const std::array<Pixels<float>, 1>&, const View&);
-template void warp_blend_forward<float, 2>(const Problem<float, 2>&, const std::array<Pixels<float>, 2>&, const View&);
-template void warp_blend_forward<double, 1>(const Problem<double, 1>&, const std::array<Pixels<double>, 1>&, const View&);
-template void warp_blend_forward<double, 2>(const Problem<double, 2>&, const std::array<Pixels<double>, 2>&, const View&);
+template void warp_blend_forward<float, 1>(const Problem<float, 1>&, const std::array<View, 1>&, const View&);
+template void warp_blend_forward<float, 2>(const Problem<float, 2>&, const std::array<View, 2>&, const View&);
+template void warp_blend_forward<double, 1>(const Problem<double, 1>&, const std::array<View, 1>&, const View&);
+template void warp_blend_forward<double, 2>(const Problem<double, 2>&, const std::array<View, 2>&, const View&);
 
 }  // namespace lift
