@@ -86,7 +86,7 @@ def _tables(time_bias, window_bias, mask, B: int) -> tuple[tuple, int]:
 
 
 def _forward(q, k, v, time_bias, window_bias, mask, window, shift, scale, launch=_launch):
-    if INTERPRETED and q.dtype == torch.bfloat16:       # the interpreter cuts bfloat16 off instead of rounding
+    if INTERPRETED and q.dtype == torch.bfloat16 and not q.is_meta:    # the interpreter cuts bfloat16 off instead of rounding
         out, share, statistic = _forward(q.float(), k.float(), v.float(), time_bias, window_bias, mask, window, shift, scale)
         return out.to(q.dtype), share, statistic
     (B, Tq, H, W, heads, _), Tk = q.shape, k.shape[1]
@@ -119,7 +119,7 @@ def _forward(q, k, v, time_bias, window_bias, mask, window, shift, scale, launch
 
 
 def _backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask, window, shift, scale, needs, launch=_launch):
-    if INTERPRETED and q.dtype == torch.bfloat16:
+    if INTERPRETED and q.dtype == torch.bfloat16 and not q.is_meta:
         found = _backward(grad.float(), q.float(), k.float(), v.float(), out.float(), statistic, time_bias, window_bias, mask,
                           window, shift, scale, needs)
         return tuple(g.to(q.dtype) if i < 3 else g for i, g in enumerate(found))
