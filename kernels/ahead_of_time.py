@@ -66,8 +66,7 @@ def _modules() -> dict:
     package = __package__
     folders = [m.name for m in pkgutil.iter_modules(sys.modules[package].__path__) if m.ispkg]
     having = [f for f in folders if importlib.util.find_spec(f"{package}.{f}.triton")]
-    modules = {folder: importlib.import_module(f"{package}.{folder}.triton") for folder in having}
-    return {folder: module for folder, module in modules.items() if hasattr(module, "specialisations")}
+    return {folder: importlib.import_module(f"{package}.{folder}.triton") for folder in having}
 
 
 # -- compiling ---------------------------------------------------------------------------------------------------------------

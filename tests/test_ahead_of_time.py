@@ -14,9 +14,9 @@ from lift.kernels import ahead_of_time  # noqa: E402
 OPERATIONS = list(ahead_of_time._modules())
 
 
-def compiling(*command: str) -> subprocess.CompletedProcess:
+def compiling(*command: str, **variables: str) -> subprocess.CompletedProcess:
     """Run Python where Triton compiles: this process may interpret."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | variables
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
 
@@ -64,8 +64,8 @@ for _, label, kernel, arguments, keywords in list(ahead_of_time.specialisations(
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_what_a_launch_compiles_is_compiled(operation):
-    answer = compiling("-c", LAUNCHES, operation)
+def test_what_a_launch_compiles_is_compiled(operation, tmp_path):
+    answer = compiling("-c", LAUNCHES, operation, TRITON_CACHE_DIR=str(tmp_path))      # what is kept elsewhere names other folders' files
     assert answer.returncode == 0, answer.stderr[-3000:]
 
 
