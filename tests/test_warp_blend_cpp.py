@@ -78,6 +78,38 @@ def test_bits_do_not_depend_on_the_number_of_threads(operation, layout, flow, B)
         assert all(torch.equal(found[0][name], other[name]) for name in found[0])
 
 
+VERTICAL = {                                            # dy at each row, for images of 200 rows
+    "still": lambda y: 0 * y + 0.3,
+    "down": lambda y: 0 * y + 40.3,
+    "up": lambda y: 0 * y - 40.3,
+    "squeezed": lambda y: -0.7 * y + 11.1,
+    "stretched": lambda y: 1.6 * y - 120.2,
+    "jump": lambda y: torch.where(y < 60, 0.2, 90.4),   # rows in between are never read
+    "turned over": lambda y: 199 - 2 * y + 0.1,
+    "shaken": lambda y: 6 * torch.sin(40 * y) + 0.1,
+}
+
+
+@operations
+@pytest.mark.parametrize("vertical", VERTICAL)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_windows_of_rows_have_the_bits_of_whole_images(operation, vertical, threads):
+    """Planes are put in order a few rows at a time; channels-last images are used where they lie."""
+    planes = make(operation, "cpp", ("float32", "contiguous", (1, 4, 200, 40), "random"))
+    for name, x in zip(NAMES[operation], planes, strict=True):
+        if "flow" in name:
+            x[:, 1] = 0.2 * x[:, 1] + VERTICAL[vertical](torch.arange(200.0))[:, None]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found = [results(CALLS[operation], [LAYOUTS[layout](x) for x in planes]) for layout in ("contiguous", "channels_last")]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    expected = results(REFERENCES[operation], planes)
+    torch.testing.assert_close(found[0]["result"], expected["result"], atol=1e-4, rtol=0)
+
+
 # -- channels as vectors, and the memory beside them -------------------------------------------------------------------------
 
 @operations
