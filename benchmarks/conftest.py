@@ -107,13 +107,13 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def table(rows: list[dict]) -> list[str]:
-    """The rows for a person, each case's variants together, with how many times as fast the fused kernels are."""
-    head = ("case", "variant", "ms", "spread", "GB/s", "of copy", "saved MB", "error", "is faster than")
+    """The rows for a person, each case's variants together, with how many times as fast as the others each fused one is."""
+    head = ("case", "variant", "ms", "spread", "GB/s", "of copy", "saved MB", "error", "times as fast as")
     lines = [head]
     for case, group in itertools.groupby(rows, key=lambda row: " ".join(str(row[k]) for k in CASE)):
         group = list(group)
         for row in group:
-            others = [f"{other['variant']} x{other['median'] / row['median']:.2f}" for other in group if not other["fused"]]
+            others = [f"{other['variant']} x{other['median'] / row['median']:.2f}" for other in group if other is not row]
             saved = "-" if row["saved_for_backward"] is None else f"{row['saved_for_backward'] / 1e6:.3g}"
             lines.append((case, row["variant"], f"{row['median'] * 1e3:.3f}", f"{row['spread']:.0%}", f"{row['gigabytes_per_second']:.1f}",
                           f"{row['share_of_copy_bandwidth']:.0%}", saved, f"{row['error']:.1e}", ", ".join(others) if row["fused"] else ""))

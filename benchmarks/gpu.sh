@@ -6,7 +6,8 @@
 # Results land in FOLDER (default: $OUT, else benchmarks/results/latest): a JSON file a suite, a log a step, summary.txt. A step that fails
 # does not stop the others; the exit code is 1 when any did. --quick: the cases that say most. --dry-run: walks through every step on the
 # CPU at toy size, Triton under its interpreter; its figures are worth nothing. PYTHON names the Python to use (default: .venv's, else
-# python3). Needs torch, Triton, ninja, pybind11, pytest, pytest-benchmark, hypothesis, nvidia-ml-py, a C++ compiler, and no network.
+# python3). Needs torch, Triton, ninja, pybind11, pytest, pytest-benchmark, hypothesis, nvidia-ml-py, a C++ compiler, and no network;
+# nvcc for the CUDA kernels. compute-sanitizer runs where it is on the path or COMPUTE_SANITIZER names it.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -30,7 +31,7 @@ else
   "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || {
     echo "gpu.sh: error: torch finds no GPU here; --dry-run walks through the steps without one" >&2; exit 2; }
   unset TRITON_INTERPRET
-  tests=(tests/test_*parity*.py tests/test_*gpu*.py tests/test_warp_blend_cpp.py)
+  tests=(tests/test_*parity*.py tests/test_*gpu*.py tests/test_*native*.py tests/test_warp_blend_cpp.py)
 fi
 
 failed=0
@@ -46,6 +47,18 @@ step() {
 step build "$python" -m lift.kernels.extension
 step doctor "$python" -m lift doctor --json "$folder/doctor.json"
 step tests "$python" -m pytest -p no:cacheprovider --benchmark-disable "${tests[@]}"
+
+# A few of the CUDA kernels' cases, many times slower there; without torch's cache of memory, which would hide what lies outside a tensor.
+sanitizer="${COMPUTE_SANITIZER:-$(command -v compute-sanitizer)}"
+for tool in memcheck racecheck; do
+  if [ "$dry" = 1 ] || [ -z "$sanitizer" ]; then
+    echo "$tool: left out, $([ "$dry" = 1 ] && echo "a dry run" || echo "compute-sanitizer was not found")" | tee -a "$folder/summary.txt"
+  else
+    step "$tool" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 300 "$sanitizer" --tool "$tool" --error-exitcode 9 --target-processes all \
+      "$python" -m pytest -p no:cacheprovider tests/test_grid_sample_native.py -k "pytorchs and bilinear and zeros and True"
+  fi
+done
+
 for suite in benchmarks/bench_*.py; do
   name="$(basename "$suite" .py)"
   step "$name" "$python" -m pytest -p no:cacheprovider "$suite" "${quick[@]}" --benchmark-quiet --benchmark-json "$folder/$name.json"

@@ -19,7 +19,7 @@ class Variant:
 
     Attributes:
         name: as the results call it.
-        call: takes the operation's arguments, returns its result.
+        call: takes the operation's arguments, returns its result, or its results in a tuple.
     """
     name: str
     call: Callable
@@ -64,15 +64,14 @@ def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, b
         variants: to compare.
         reference: the operation's definition.
         arguments: floating tensors of one device.
-        backward: time the gradients of all arguments as well.
+        backward: time the gradients of all arguments as well; for operations of one result.
         rounds: timings of each variant.
     """
     towards = torch.randn_like(arguments[0])            # in the layout of the result
     leaves = tuple(a.detach().requires_grad_(backward) for a in arguments)
 
     def task(call: Callable) -> list[torch.Tensor]:
-        out = call(*leaves)
-        return [out, *(torch.autograd.grad(out, leaves, towards) if backward else ())]
+        return _results(call, leaves, towards, backward)
 
     exact = _exact(reference, leaves, towards, backward)
     tolerance = selfcheck.TOLERANCES[arguments[0].dtype] * 5           # over many more values than the self-check has
@@ -92,10 +91,14 @@ def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, b
     return found
 
 
+def _results(call: Callable, leaves: tuple, towards: torch.Tensor, backward: bool) -> list[torch.Tensor]:
+    out = call(*leaves)
+    return [*(out if isinstance(out, tuple) else (out,)), *(torch.autograd.grad(out, leaves, towards) if backward else ())]
+
+
 def _exact(reference: Callable, leaves: tuple, towards: torch.Tensor, backward: bool) -> list[torch.Tensor]:
-    doubles = [x.detach().double().requires_grad_(backward) for x in leaves]
-    out = reference(*doubles)
-    return [out.detach(), *(torch.autograd.grad(out, doubles, towards.double()) if backward else ())]
+    doubles = tuple(x.detach().double().requires_grad_(backward) for x in leaves)
+    return [x.detach() for x in _results(reference, doubles, towards.double(), backward)]
 
 
 def _examine(measured: Measured, task: Callable, variant: Variant, exact: list[torch.Tensor]) -> None:

@@ -13,8 +13,11 @@ from lift.kernels.warp_blend.reference import warp_reference
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
 
+import bench_grid_sample  # noqa: E402
 import bench_warp_blend as bench  # noqa: E402
 import measure  # noqa: E402
+
+from benchmarks import roofline  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,13 @@ def test_a_wrong_variant_has_no_time(arguments, wrong, failure):
     assert found["wrong"].times == [] and found["wrong"].failure
     assert any(part in found["wrong"].failure for part in failure.split("|"))
     assert len(found["right"].times) == 1 and found["right"].failure is None
+
+
+def test_each_of_several_results_must_be_right(arguments):
+    variants = [measure.Variant("right", lambda image, flow: (image + 1, flow * 2)),
+                measure.Variant("wrong", lambda image, flow: (image + 1, flow * 2.01))]
+    found = measure.compare(variants, variants[0].call, arguments, backward=False, rounds=1)
+    assert found["right"].failure is None and "wrong: relative error 0.005" in found["wrong"].failure
 
 
 def test_what_is_saved_is_counted_once(arguments):
@@ -92,6 +102,22 @@ def test_the_shapes_that_were_promised():
     assert {case.shape for case in bench.cases("cpu", quick=False, toy=False)} == {(2, 32, 256, 448), (1, 3, 1080, 1920)}
 
 
+def test_a_grid_reads_where_its_flow_points():
+    case = bench_grid_sample.Case("cpu", (1, 2, 6, 9), "float32", "channels_last", "collapse")
+    grad, input, grid = bench_grid_sample.make(case)
+    assert grad.is_contiguous(memory_format=torch.channels_last) and input.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close((grid + 1) * torch.tensor([8, 5]) / 2, torch.full_like(grid, 3.25))
+
+
+def test_the_grids_that_were_promised():
+    cpu, gpu, quick = (bench_grid_sample.cases(device, quick, False) for device, quick in (("cpu", False), ("cuda", False), ("cuda", True)))
+    assert {1, 3, 32, 64, 128, 256} == {case.shape[1] for case in gpu} and (2, 32, 256, 448) in {case.shape for case in cpu}
+    assert all({case.flow for case in found} == set(bench.FLOWS) for found in (cpu, gpu)) and set(quick) < set(gpu)
+    assert all({case.layout for case in found} == {"contiguous", "channels_last"} for found in (cpu, gpu, quick))
+    for case in {*gpu, *cpu}:
+        assert bench_grid_sample.moved(case) == roofline.Case("grid_sample", "backward", case.dtype, case.shape).bytes
+
+
 # -- the commands ------------------------------------------------------------------------------------------------------------
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
@@ -117,6 +143,21 @@ def test_rows_say_what_they_are_of(tmp_path):
         assert (row["saved_for_backward"] is None) == (row["direction"] == "forward")
 
 
+def test_rows_of_grid_sample_are_read_by_the_roofline(tmp_path):
+    file = tmp_path / "rows.json"
+    suite = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", "benchmarks/bench_grid_sample.py", "--toy", "--threads", "1"]
+    ran = run(*suite, "-k", "random and 2x9x6x8", "--benchmark-json", str(file))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    result = json.loads(file.read_text())
+    rows = [row["extra_info"] for row in result["benchmarks"]]
+    pixels = 2 * 6 * 8
+    assert {row["variant"] for row in rows} >= {"aten"} and {row["saved_for_backward"] for row in rows} == {pixels * 4 * (9 + 2)}
+    file.write_text(json.dumps(result | {"toy": False}))             # a toy's rows are not read
+    found = roofline.recorded(tmp_path)
+    assert [(one.variant, one.layout, one.flow) for one in found] == [(row["variant"], row["layout"], row["flow"]) for row in rows]
+    assert {one.case for one in found} == {roofline.Case("grid_sample", "backward", "float32", (2, 9, 6, 8))}
+
+
 def test_a_wrong_kernel_fails_the_run_and_leaves_no_row(tmp_path):
     program = ("import sys, pytest, torch; from lift.kernels.warp_blend import eager; right = eager.warp_blend_eager\n"
                "from lift.kernels import backend; import dataclasses\n"
@@ -135,3 +176,22 @@ def test_the_command_for_a_gpu_says_when_there_is_none(tmp_path):
     ran = run("benchmarks/gpu.sh", str(tmp_path), PYTHON=sys.executable)
     assert ran.returncode == 2 and "gpu.sh: error: torch finds no GPU here; --dry-run walks through the steps without one" in ran.stderr
     assert run("benchmarks/gpu.sh", "--fast").stderr == "gpu.sh: error: unknown flag '--fast' (there are --quick and --dry-run)\n"
+
+
+def test_the_command_for_a_gpu_runs_every_step_whatever_fails(tmp_path):
+    """With programs in the place of Python and compute-sanitizer that say what they are asked; Python fails at the tests."""
+    for name, ending in (("python", 'case "$*" in *benchmark-disable*) exit 3 ;; esac'), ("sanitizer", "")):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$@"\n{ending}\n')
+        (tmp_path / name).chmod(0o755)
+    programs = {"PYTHON": str(tmp_path / "python"), "COMPUTE_SANITIZER": str(tmp_path / "sanitizer")}
+    ran = run("benchmarks/gpu.sh", "--quick", str(tmp_path / "out"), **programs)
+    summary = (tmp_path / "out" / "summary.txt").read_text()
+    suites = [path.stem for path in sorted((ROOT / "benchmarks").glob("bench_*.py"))]
+    assert [line.split(":")[0] for line in summary.splitlines()] == ["build", "doctor", "tests", "memcheck", "racecheck", *suites]
+    assert ran.returncode == 1
+    assert summary.count("FAILED") == 1 and "tests: FAILED (exit code 3)" in summary
+    said = (tmp_path / "out" / "tests.log").read_text()
+    assert all(f"tests/test_{name}.py" in said for name in ("warp_blend_gpu", "attention_gpu", "grid_sample_native", "warp_blend_parity"))
+    for tool in ("memcheck", "racecheck"):
+        assert f"--tool {tool} " in (tmp_path / "out" / f"{tool}.log").read_text()
+    assert "--quick" in (tmp_path / "out" / "bench_grid_sample.log").read_text()

@@ -1,0 +1,124 @@
+"""Speed and memory of the gradients of `grid_sample`, bilinear with a border: the fused kernels, fast and deterministic, against PyTorch's.
+
+What is timed is the gradient alone, of input and grid; the forward is PyTorch's everywhere. PyTorch's kernel wants input and grid in one
+dtype, so that half-precision images are widened for it inside the timing, as a model would have to.
+"""
+from dataclasses import dataclass
+from functools import lru_cache
+
+import measure
+import torch
+import torch.nn.functional as F
+from bench_warp_blend import FLOWS, flow
+from lift.kernels import backend
+from lift.kernels.grid_sample.reference import grid_sample_reference
+from lift.kernels.grid_sample.registration import MODES, PADDING_MODES
+
+# (B, C, H, W), the grid of the same size. The CPU's: crops of training; the GPU's: frames, features of crops and at a quarter of 1080p.
+CPU = [(2, 32, 256, 448), (2, 3, 256, 448), (2, 1, 256, 448)]
+GPU = [(1, 1, 1080, 1920), (1, 3, 1080, 1920), (4, 32, 64, 64), (2, 32, 256, 448),
+       (1, 32, 270, 480), (1, 64, 270, 480), (1, 128, 270, 480), (1, 256, 270, 480)]
+TOY = [(1, 3, 8, 12), (2, 9, 6, 8)]
+HOW = ("bilinear", "border", True)
+NUMBERS = (MODES.index(HOW[0]), PADDING_MODES.index(HOW[1]), HOW[2])
+DETERMINISTIC = "_deterministic"                        # of a variant's name: the path that the flag of that name chooses
+
+
+@dataclass(frozen=True)
+class Case:
+    device: str
+    shape: tuple[int, int, int, int]
+    dtype: str
+    layout: str
+    flow: str
+
+    def __str__(self) -> str:
+        return "-".join([self.device, "x".join(map(str, self.shape)), self.dtype, self.layout, self.flow])
+
+
+def cases(device: str, quick: bool, toy: bool) -> list[Case]:
+    """What is measured on a device."""
+    shapes, flows = TOY if toy else CPU if device == "cpu" else GPU, FLOWS
+    dtypes = ["float32"] if toy or quick or device == "cpu" else ["float32", "bfloat16"]
+    if quick and not toy:
+        shapes, flows = [shapes[0], shapes[1]] if device == "cpu" else [GPU[1], GPU[4], GPU[7]], ["smooth", "random"]
+    return [Case(device, shape, dtype, layout, flow)
+            for shape in shapes for dtype in dtypes for flow in flows for layout in ("contiguous", "channels_last")]
+
+
+def names(device: str) -> list[str]:
+    """The variants of a device: what can serve there, on a GPU its deterministic path too (a CPU has no other), then PyTorch's."""
+    _, *arguments = make(Case(device, (1, 1, 2, 2), "float32", "contiguous", "zero"))
+    fused = [i.name for i in backend.operations()["grid_sample"] if i.fused and i.reason(*arguments, *HOW) is None]
+    return [name + path for name in fused for path in ("", *([DETERMINISTIC] if device == "cuda" else []))] + ["aten"]
+
+
+def pytest_generate_tests(metafunc):
+    quick, toy = (metafunc.config.getoption(name) for name in ("--quick", "--toy"))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pairs = [(case, name) for case in cases(device, quick, toy) for name in names(device)]
+    metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
+
+
+def test_grid_sample(case, variant, record, request):
+    quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
+    found = measured(case, 1 if toy else 9 if quick else 25)
+    record(found[variant], operation="grid_sample", variant=variant, fused=variant != "aten", device=case.device, direction="backward",
+           dtype=case.dtype, layout=case.layout, shape=list(case.shape), flow=case.flow, moved=moved(case))
+
+
+@lru_cache(maxsize=1)                                   # a case's variants follow one another and are measured together
+def measured(case: Case, rounds: int) -> dict[str, measure.Measured]:
+    variants, arguments = [measure.Variant(name, _gradients(name)) for name in names(case.device)], make(case)
+    found = measure.compare(variants, _exact, arguments, backward=False, rounds=rounds)
+    for name, one in found.items():
+        one.saved = measure.saved(_forward(name), tuple(x.requires_grad_() for x in arguments[1:]))
+    return found
+
+
+# -- what is compared: (grad, input, grid) to the gradients of input and grid ------------------------------------------------
+
+def _gradients(name: str):
+    if name == "aten":
+        return _of_pytorch
+    operation = getattr(torch.ops, {"cuda": "lift_cuda", "cpp": "lift_cpp"}[name.removesuffix(DETERMINISTIC)]).grid_sample_backward
+    return lambda grad, input, grid: operation(grad, input, grid, *NUMBERS, 3, name.endswith(DETERMINISTIC))
+
+
+def _of_pytorch(grad, input, grid):
+    wide = grid.dtype
+    dinput, dgrid = torch.ops.aten.grid_sampler_2d_backward(grad.to(wide), input.to(wide), grid, *NUMBERS, [True, True])
+    return dinput.to(input.dtype), dgrid
+
+
+def _exact(grad, input, grid):
+    leaves = [input.detach().requires_grad_(), grid.detach().requires_grad_()]
+    return torch.autograd.grad(grid_sample_reference(*leaves, *HOW), leaves, grad)
+
+
+def _forward(name: str):
+    """(input, grid) to the result, whose backward a variant is."""
+    if name == "aten":
+        return lambda input, grid: F.grid_sample(input.to(grid.dtype), grid, *HOW).to(input.dtype)
+    implementation = next(i for i in backend.operations()["grid_sample"] if i.name == name.removesuffix(DETERMINISTIC))
+    return lambda input, grid: implementation.call(input, grid, *HOW)
+
+
+# -- data --------------------------------------------------------------------------------------------------------------------
+
+def make(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The result's gradient and the input, (B, C, H, W), and a grid (B, H, W, 2) from the flow; the same values on every device."""
+    generator = torch.Generator().manual_seed(0)
+    B, _, H, W = case.shape
+    layout = torch.channels_last if case.layout == "channels_last" else torch.contiguous_format
+    grad, input = (torch.randn(case.shape, generator=generator).to(case.device, getattr(torch, case.dtype)).contiguous(memory_format=layout)
+                   for _ in range(2))
+    place = torch.stack(torch.meshgrid(torch.arange(W), torch.arange(H), indexing="xy")) + flow(case.flow, B, H, W, generator)
+    grid = 2 * place.movedim(1, -1) / torch.tensor([W - 1, H - 1]) - 1
+    return grad, input, grid.contiguous().to(case.device)
+
+
+def moved(case: Case) -> int:
+    """Bytes that must be read and written, each once: the result's gradient, input and grid; the gradients of the last two."""
+    B, C, H, W = case.shape
+    return B * H * W * (3 * C * getattr(torch, case.dtype).itemsize + 2 * 2 * 4)
