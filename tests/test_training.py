@@ -166,11 +166,15 @@ def test_a_gpu_that_is_not_there_is_told():
 
 
 def test_a_second_signal_ends_the_process_at_once():
-    with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop.wanted and stop.cause == "SIGINT"
-        signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)           # a shell starts background jobs with SIGINT ignored
+    try:
+        with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop.wanted and stop.cause == "SIGINT"
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 # -- what a run tells ------------------------------------------------------------------------------------------------------
