@@ -143,4 +143,17 @@ struct Corners {
   }
 };
 
+// Ask for what the next strip down is likely to read: the row below the southern one. With flow that varies, rows are read in short
+// stretches, which the processor itself does not foresee.
+template <typename A>
+void prefetch_below(const Rows<const A>& rows, const Places<A>& at) {
+  if (rows.mask != -1) return;  // a window of rows: in the cache already
+  constexpr int64_t line = 64 / sizeof(A);
+  const int64_t C = rows.C, step = std::max<int64_t>(1, line / C);
+  for (int64_t k = 0; k < at.n; k += step) {
+    const A* const below = rows.row(at.north[k] + at.south[k] + 1) + at.west[k] * C;
+    for (int64_t c = 0; c < C; c += line) __builtin_prefetch(below + c);
+  }
+}
+
 }  // namespace lift

@@ -110,6 +110,7 @@ void backward_row(const Problem<A, N>& p, const View& grad, const Gradients<A, N
     for (int i = 0; i < N; ++i) {
       if (!row.samples[i] && !row.adds[i]) continue;
       const Places<A> at(p, i, row.b, row.y, x);
+      if (row.samples[i]) prefetch_below<A>(row.images[i], at);
       if (row.samples[i])
         flow_gradient<A, N>(p, at, Sums<A>(at, row.images[i], up, p.C), weights.weight[i], sample[i], gradients.flow[i], row.b, start);
       if (row.adds[i]) add_strip<A>(at, weights.weight[i], up, p.C, row.dimages[i], band, row.whole[i]);

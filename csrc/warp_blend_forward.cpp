@@ -20,6 +20,8 @@ void blend_row(const Problem<A, N>& p, const std::array<Rows<const A>, N>& rows,
     if constexpr (N == 2) second_share.emplace(second.emplace(p, 1, b, y, x), weights.weight[1]);
     const Places<A>& at1 = N == 2 ? *second : at0;
     const Shares<A>& share1 = N == 2 ? *second_share : share0;
+    prefetch_below<A>(rows[0], at0);
+    if constexpr (N == 2) prefetch_below<A>(rows[1], at1);
     A* const to = place_for_pixels(out, b, y, x, copy);
     for (int k = 0; k < at0.n; ++k) {
       const Corners<const A> from0(rows[0], at0, k, C), from1(rows[N - 1], at1, k, C);
