@@ -91,7 +91,7 @@ def machine() -> dict[str, str]:
         "triton": _version("triton"),
         "numpy": _version("numpy"),
         "av (video files)": _version("av"),
-        "scenedetect (scene cuts)": _version("scenedetect"),
+        "scenedetect (scene cuts)": _version("scenedetect-headless"),
         "CPU": f"{_processor()}, {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads",
         "C++ kernels": extension.describe(),
         "C++ compiler": _compiler(os.environ.get("CXX"), "c++", "g++", "clang++"),
