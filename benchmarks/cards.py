@@ -2,7 +2,8 @@
 
 Figures are NVIDIA's, without overclocking and without sparsity; tensor cores accumulate in float32, which GeForce cards do at half rate.
 Where a source gives cores and clock alone (RTX 4070), two operations a core and clock at the boost clock are meant, and twice that for
-tensor cores, as for the other cards of its generation.
+tensor cores, as for the other cards of its generation. The sources are where the figures belong; not all were read there, so check one
+before resting a claim on it.
 """
 import math
 from dataclasses import dataclass
