@@ -1,7 +1,8 @@
-"""Speed and memory of the gradients of `grid_sample`, bilinear with a border: the fused kernels, fast and deterministic, against PyTorch's.
+"""Speed and memory of `grid_sample` and its gradients, bilinear with a border: the fused kernels against PyTorch's, eager and compiled.
 
-What is timed is the gradient alone, of input and grid; the forward is PyTorch's everywhere. PyTorch's kernel wants input and grid in one
-dtype, so that half-precision images are widened for it inside the timing, as a model would have to.
+"backward" is the gradient of input and grid alone, fast and deterministic, against the kernel that PyTorch has for it. As torch.compile
+leaves that kernel as it is, the compiled operation stands beside the others in "forward+backward", whose forward it fuses. PyTorch wants
+input and grid in one dtype, so that half-precision images are widened for it inside the timing, as a model would have to.
 """
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,9 +32,10 @@ class Case:
     dtype: str
     layout: str
     flow: str
+    direction: str = "backward"
 
     def __str__(self) -> str:
-        return "-".join([self.device, "x".join(map(str, self.shape)), self.dtype, self.layout, self.flow])
+        return "-".join([self.device, "x".join(map(str, self.shape)), self.dtype, self.layout, self.flow, self.direction])
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
@@ -42,37 +44,42 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
     dtypes = ["float32"] if toy or quick or device == "cpu" else ["float32", "bfloat16"]
     if quick and not toy:
         shapes, flows = [shapes[0], shapes[1]] if device == "cpu" else [GPU[1], GPU[4], GPU[7]], ["smooth", "random"]
-    return [Case(device, shape, dtype, layout, flow)
-            for shape in shapes for dtype in dtypes for flow in flows for layout in ("contiguous", "channels_last")]
+    return [Case(device, shape, dtype, layout, flow, direction) for shape in shapes for dtype in dtypes for flow in flows
+            for layout in ("contiguous", "channels_last") for direction in ("backward", "forward+backward")]
 
 
-def names(device: str) -> list[str]:
-    """The variants of a device: what can serve there, on a GPU its deterministic path too (a CPU has no other), then PyTorch's."""
+def names(device: str, direction: str, toy: bool) -> list[str]:
+    """The variants of a device: what can serve there, its deterministic gradients on a GPU too (a CPU has no other), then PyTorch's."""
     _, *arguments = make(Case(device, (1, 1, 2, 2), "float32", "contiguous", "zero"))
     fused = [i.name for i in backend.operations()["grid_sample"] if i.fused and i.reason(*arguments, *HOW) is None]
+    if direction == "forward+backward":
+        return [*fused, "aten", *([] if toy else ["compiled"])]
     return [name + path for name in fused for path in ("", *([DETERMINISTIC] if device == "cuda" else []))] + ["aten"]
 
 
 def pytest_generate_tests(metafunc):
     quick, toy = (metafunc.config.getoption(name) for name in ("--quick", "--toy"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pairs = [(case, name) for case in cases(device, quick, toy) for name in names(device)]
+    pairs = [(case, name) for case in cases(device, quick, toy) for name in names(device, case.direction, toy)]
     metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
 
 
 def test_grid_sample(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
-    found = measured(case, 1 if toy else 9 if quick else 25)
-    record(found[variant], operation="grid_sample", variant=variant, fused=variant != "aten", device=case.device, direction="backward",
-           dtype=case.dtype, layout=case.layout, shape=list(case.shape), flow=case.flow, moved=moved(case))
+    found = measured(case, toy, 1 if toy else 9 if quick else 25)
+    record(found[variant], operation="grid_sample", variant=variant, fused=variant not in ("aten", "compiled"), device=case.device,
+           direction=case.direction, dtype=case.dtype, layout=case.layout, shape=list(case.shape), flow=case.flow, moved=moved(case))
 
 
 @lru_cache(maxsize=1)                                   # a case's variants follow one another and are measured together
-def measured(case: Case, rounds: int) -> dict[str, measure.Measured]:
-    variants, arguments = [measure.Variant(name, _gradients(name)) for name in names(case.device)], make(case)
-    found = measure.compare(variants, _exact, arguments, backward=False, rounds=rounds)
+def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
+    chosen, arguments = names(case.device, case.direction, toy), make(case)
+    if case.direction == "forward+backward":
+        return measure.compare([measure.Variant(name, _forward(name, case.device)) for name in chosen],
+                               lambda input, grid: grid_sample_reference(input, grid, *HOW), arguments[1:], backward=True, rounds=rounds)
+    found = measure.compare([measure.Variant(name, _gradients(name)) for name in chosen], _exact, arguments, backward=False, rounds=rounds)
     for name, one in found.items():
-        one.saved = measure.saved(_forward(name), tuple(x.requires_grad_() for x in arguments[1:]))
+        one.saved = measure.saved(_forward(name, case.device), tuple(x.requires_grad_() for x in arguments[1:]))
     return found
 
 
@@ -96,10 +103,13 @@ def _exact(grad, input, grid):
     return torch.autograd.grad(grid_sample_reference(*leaves, *HOW), leaves, grad)
 
 
-def _forward(name: str):
-    """(input, grid) to the result, whose backward a variant is."""
+def _forward(name: str, device: str):
+    """(input, grid) to the result."""
     if name == "aten":
         return lambda input, grid: F.grid_sample(input.to(grid.dtype), grid, *HOW).to(input.dtype)
+    if name == "compiled":
+        torch._dynamo.reset()                           # or it would settle for one compilation of many shapes
+        return torch.compile(_forward("aten", device), dynamic=False, mode="max-autotune-no-cudagraphs" if device == "cuda" else None)
     implementation = next(i for i in backend.operations()["grid_sample"] if i.name == name.removesuffix(DETERMINISTIC))
     return lambda input, grid: implementation.call(input, grid, *HOW)
 
@@ -119,6 +129,9 @@ def make(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def moved(case: Case) -> int:
-    """Bytes that must be read and written, each once: the result's gradient, input and grid; the gradients of the last two."""
+    """Bytes that must be read and written, each once: the result's gradient, input and grid, and the gradients of the last two; for the
+    forward input, grid and result."""
     B, C, H, W = case.shape
-    return B * H * W * (3 * C * getattr(torch, case.dtype).itemsize + 2 * 2 * 4)
+    image, grid = C * getattr(torch, case.dtype).itemsize, 2 * 4        # of a pixel
+    backward = 3 * image + 2 * grid
+    return B * H * W * (backward if case.direction == "backward" else backward + 2 * image + grid)

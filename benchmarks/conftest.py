@@ -15,6 +15,7 @@ import machine  # noqa: E402
 import measure  # noqa: E402
 
 ROWS = pytest.StashKey[list]()
+MACHINE = pytest.StashKey[dict]()
 
 
 def pytest_addoption(parser):
@@ -63,16 +64,20 @@ def bandwidth(request):
 
 @pytest.fixture
 def record(request, benchmark, bandwidth):
-    """Keep a row: a variant's times with what they are of. Fails where the variant is wrong, and then keeps none."""
-    def keep(measured: measure.Measured, *, device: str, moved: int, **facts) -> None:
+    """Keep a row: a variant's times with what they are of. Fails where the variant is wrong, and then keeps none.
+
+    Where no bytes that must move are known (`moved=None`), the row has no bandwidth. CASE names the facts that say what was timed.
+    """
+    def keep(measured: measure.Measured, *, device: str, moved: int | None, **facts) -> None:
         if measured.failure:
             pytest.fail(f"{facts['variant']}: {measured.failure}; no time is reported", pytrace=False)
-        rate = moved / measured.median
+        rate = None if moved is None else moved / measured.median
         row = facts | {
-            "device": device, "median": measured.median, "spread": measured.spread, "bytes": moved, "gigabytes_per_second": rate / 1e9,
-            "copy_bandwidth": bandwidth(device) / 1e9, "share_of_copy_bandwidth": rate / bandwidth(device),
+            "device": device, "median": measured.median, "spread": measured.spread, "bytes": moved,
+            "gigabytes_per_second": None if rate is None else rate / 1e9,
+            "copy_bandwidth": bandwidth(device) / 1e9, "share_of_copy_bandwidth": None if rate is None else rate / bandwidth(device),
             "error": measured.error, "tolerance": measured.tolerance, "saved_for_backward": measured.saved,
-            "peak_memory": measured.peak, "first_call": measured.first,
+            "peak_memory": measured.peak, "first_call": measured.first, "compile_time": max(measured.first - measured.median, 0.0),
         }
         benchmark.extra_info.update(row)
         request.config.stash[ROWS].append(row)
@@ -88,8 +93,12 @@ def record(request, benchmark, bandwidth):
 
 # -- what is recorded beside the rows, and what is shown ---------------------------------------------------------------------
 
+def pytest_sessionstart(session):
+    session.config.stash[MACHINE] = machine.describe()  # pytest-benchmark asks at the end, when the clocks are those of after
+
+
 def pytest_benchmark_update_machine_info(config, machine_info):
-    machine_info["lift"] = machine.describe()
+    machine_info["lift"] = config.stash[MACHINE]
 
 
 def pytest_benchmark_update_json(config, benchmarks, output_json):
@@ -114,9 +123,10 @@ def table(rows: list[dict]) -> list[str]:
         group = list(group)
         for row in group:
             others = [f"{other['variant']} x{other['median'] / row['median']:.2f}" for other in group if other is not row]
-            saved = "-" if row["saved_for_backward"] is None else f"{row['saved_for_backward'] / 1e6:.3g}"
-            lines.append((case, row["variant"], f"{row['median'] * 1e3:.3f}", f"{row['spread']:.0%}", f"{row['gigabytes_per_second']:.1f}",
-                          f"{row['share_of_copy_bandwidth']:.0%}", saved, f"{row['error']:.1e}", ", ".join(others) if row["fused"] else ""))
+            rate, share, saved = row["gigabytes_per_second"], row["share_of_copy_bandwidth"], row["saved_for_backward"]
+            lines.append((case, row["variant"], f"{row['median'] * 1e3:.3f}", f"{row['spread']:.0%}",
+                          "-" if rate is None else f"{rate:.1f}", "-" if share is None else f"{share:.0%}",
+                          "-" if saved is None else f"{saved / 1e6:.3g}", f"{row['error']:.1e}", ", ".join(others) if row["fused"] else ""))
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 

@@ -1,4 +1,6 @@
 """What a benchmark's figures depend on: recorded with every result."""
+import hashlib
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -11,21 +13,35 @@ REASONS = {"SwThermalSlowdown": "software heat limit", "HwThermalSlowdown": "har
            "SwPowerCap": "power limit", "HwPowerBrakeSlowdown": "power brake"}
 
 
+ROOT = Path(__file__).resolve().parent.parent
+MEASURED = ("kernels", "csrc", "lift/model", "benchmarks")                  # folders whose sources decide what is measured, and how
+
+
 def describe() -> dict:
-    """This machine, and each GPU as it is before the run."""
-    return {"facts": facts(), "threads": torch.get_num_threads(), "commit": commit(), "gpus": gpus(), "host": platform.node()}
+    """This machine, what was run on it, and each GPU as it is at this moment."""
+    return {"facts": facts(), "threads": torch.get_num_threads(), "bound": os.environ.get("OMP_PROC_BIND"),
+            "cuda": torch.version.cuda, "commit": commit(), "sources": sources(), "gpus": gpus(), "host": platform.node()}
+
+
+def sources() -> str:
+    """A hash of the sources, which names what was run where there is no commit to name it."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in MEASURED for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".cpp", ".cu", ".h")):
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def commit() -> str:
-    """The commit of the checkout, with a + where files differ from it; empty outside one."""
+    """The commit of the checkout, with a + where files differ from it; in a copy without git what LIFT_COMMIT says, else empty."""
     def git(*arguments: str) -> str:
         ran = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
         return ran.stdout.strip() if ran.returncode == 0 else ""
 
     try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        found = git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except OSError:                                     # no git
-        return ""
+        found = ""
+    return found or os.environ.get("LIFT_COMMIT", "")
 
 
 def gpus() -> list[dict]:
@@ -51,7 +67,8 @@ def _gpu(nvml, handle) -> dict:
     def watts(milliwatts: int | None) -> float | None:
         return None if milliwatts is None else milliwatts / 1000
 
-    lowered = ask("nvmlDeviceGetCurrentClocksEventReasons")
+    now = "nvmlDeviceGetCurrentClocksEventReasons"       # the older name is that of older packages
+    lowered = ask(now if hasattr(nvml, now) else "nvmlDeviceGetCurrentClocksThrottleReasons")
     return {
         "name": ask("nvmlDeviceGetName"),
         "driver": nvml.nvmlSystemGetDriverVersion(),

@@ -11,6 +11,7 @@ import torch
 from lift.kernels import selfcheck
 
 COLD = 512 << 20                                        # bytes written between two GPU timings: more than any card's L2 holds
+AHEAD = 2_000_000                                       # cycles, about a millisecond, that a GPU idles before a timing: see _gpu_timer
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def _gpu_timer(device: torch.device) -> Callable:
     cold = torch.empty(COLD, dtype=torch.uint8, device=device)
 
     def timer(task: Callable) -> Callable[[], float]:
-        cold.zero_()                                    # empties the L2 cache, and keeps the device busy while the host runs ahead
+        cold.zero_()                                    # empties the L2 cache
+        torch.cuda._sleep(AHEAD)                        # the host queues the task meanwhile, so that launches are not what is timed
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         task()

@@ -15,6 +15,7 @@ COMMANDS = {
     "interpolate": ("lift.video.command", "make a video, or a folder of frames, smoother"),
     "train": ("lift.train", "train a model"),
     "evaluate": ("lift.evaluation.command", "score weights on held-back frames"),
+    "bench": ("lift.bench", "time the kernels or the model on this machine, and tell two runs apart"),
     "doctor": ("lift.doctor", "show what serves on this machine, and why the others do not"),
 }
 
