@@ -1,7 +1,10 @@
 """The convolutions all stages are made of."""
+from collections.abc import Callable
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 SLOPE = 0.1                                             # of every leaky ReLU
 
@@ -23,7 +26,8 @@ def zero_conv(c_in: int, c_out: int, kernel: int = 3) -> nn.Conv2d:
 
 
 def activate(x: torch.Tensor) -> torch.Tensor:
-    return F.leaky_relu(x, SLOPE)
+    """Leaky ReLU in the place of x, which nothing else may need: backward keeps the result, as the convolution behind it does anyway."""
+    return F.leaky_relu(x, SLOPE, inplace=True)
 
 
 def resize(x: torch.Tensor, scale: int) -> torch.Tensor:
@@ -39,6 +43,12 @@ def area(image: torch.Tensor, scale: int) -> torch.Tensor:
 def groups(channels: int) -> int:
     """Group count of a GroupNorm: the largest of 8, 4, 2, 1 that divides the channels."""
     return next(g for g in (8, 4, 2, 1) if channels % g == 0)
+
+
+def recomputed(function: Callable, *inputs: torch.Tensor):
+    """function(*inputs), keeping only the inputs for backward, which computes the rest once more. (Chen et al., "Training Deep Nets with
+    Sublinear Memory Cost", 2016.) For functions without randomness."""
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 class ResidualBlock(nn.Module):
