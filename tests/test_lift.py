@@ -138,6 +138,20 @@ def test_cached_features_equal_the_forward(model):
     torch.testing.assert_close(made.frame, model(a, t).frame, atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
+    a, t = clip(batch=1), torch.tensor([0.25, 0.5, 0.8])
+    features = model.encode(a.frames[0])
+    pair = model.pair(*a.references, features[1], features[2])
+    keys, values = features.keys[None], features.values[None]
+    order = [3, 0, 4, 1, 2]                              # context may lie anywhere, and need not be in order
+    together = model.at(pair, keys[:, order], values[:, order], a.times[:, order], a.mask[:, order], t)
+    for i in range(3):
+        for (name, x), (_, y) in zip(tensors(together), tensors(model(a, t[i:i + 1])), strict=True):
+            if name != "attention":
+                torch.testing.assert_close(x[i:i + 1], y, atol=1e-5, rtol=1e-5, msg=name)
+
+
 def test_every_parameter_learns(model):
     model.train()
     prediction = model(clip(), torch.tensor([0.3, 0.6]))

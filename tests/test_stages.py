@@ -2,15 +2,17 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from lift.config import tiny
+from lift.model.blocks import area
 from lift.model.encoder import Encoder
 from lift.model.flow import GlobalMotion
 from lift.model.prediction import FlowEstimate
-from lift.model.refine import Refinement
+from lift.model.refine import FAINT, Refinement, change_between
 from lift.model.synthesis import CoarseSynthesis
 from lift.model.transformer import TemporalTransformer
 
@@ -58,11 +60,11 @@ def test_untrained_synthesis_and_refinement_are_the_plain_blend(preset):
     flow = torch.zeros(1, 2, 8, 8)
     seen, hidden = torch.full((1, 1, 8, 8), 9.0), torch.rand(1, preset.hidden4, 8, 8)
     both = FlowEstimate(flow, flow, seen, seen, 4)
-    coarse = CoarseSynthesis(preset)(a, b, both, hidden, torch.rand(1, preset.context, 2, 2))
+    coarse = CoarseSynthesis(preset)(area(a, 4), area(b, 4), both, hidden, torch.rand(1, preset.context, 2, 2))
     torch.testing.assert_close(coarse, torch.nn.functional.avg_pool2d((a + b) / 2, 4))
-    torch.testing.assert_close(Refinement(preset)(a, b, both, hidden, coarse), (a + b) / 2)
+    torch.testing.assert_close(Refinement(preset)(a, b, change_between(a, b), both, hidden, coarse), (a + b) / 2)
     left_only = FlowEstimate(flow, flow, seen * 9, -seen * 9, 4)
-    torch.testing.assert_close(Refinement(preset)(a, b, left_only, hidden, coarse), a)
+    torch.testing.assert_close(Refinement(preset)(a, b, change_between(a, b), left_only, hidden, coarse), a)
 
 
 @torch.no_grad()
@@ -86,8 +88,17 @@ def test_refinement_takes_motion_back_where_the_references_agree():
 def _refined(image0, image1, flow):
     """What untrained refinement makes of a flow to both sides, everything visible."""
     occ = torch.zeros(1, 1, 8, 8)
-    return Refinement(tiny())(image0, image1, FlowEstimate(flow, flow, occ, occ, 4), torch.rand(1, tiny().hidden4, 8, 8),
-                              torch.rand(1, 3, 8, 8))
+    return Refinement(tiny())(image0, image1, change_between(image0, image1), FlowEstimate(flow, flow, occ, occ, 4),
+                              torch.rand(1, tiny().hidden4, 8, 8), torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 7), (9, 5)])
+def test_change_is_the_largest_difference_over_the_contrast_within_two_pixels(size):
+    a, b = torch.rand(2, 2, 3, *size).unbind(0)
+    highest = partial(torch.nn.functional.max_pool2d, kernel_size=5, stride=1, padding=2)
+    contrast = sum((highest(x) + highest(-x)).amax(1, keepdim=True) for x in (a, b)) / 2
+    want = highest((a - b).abs().amax(1, keepdim=True)).clamp(min=1e-3) / (contrast + FAINT)
+    torch.testing.assert_close(change_between(a, b).exp(), want)
 
 
 @pytest.mark.parametrize("stage", STAGES)

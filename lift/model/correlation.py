@@ -3,10 +3,13 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+SHORTEST = 1e-3                                         # shorter ones are scaled as if they had this length
+
 
 def unit(x: torch.Tensor) -> torch.Tensor:
     """(B, C, H, W) with every location's channels scaled to length 1, float32."""
-    return F.normalize(x.float(), dim=1, eps=1e-3)
+    x = x.float()
+    return x * (x * x).sum(1, keepdim=True).clamp(min=SHORTEST ** 2).rsqrt()        # F.normalize is 20 times as slow on a CPU
 
 
 def displacements(radius: int, device: torch.device | None = None) -> torch.Tensor:

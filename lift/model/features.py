@@ -1,5 +1,5 @@
-"""What one frame contributes, computed once and cached."""
-from dataclasses import dataclass, fields
+"""What one frame and what a pair of references contribute, computed once and kept."""
+from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 
@@ -9,40 +9,90 @@ class FrameFeatures:
     """Features of N frames, each depending on its own frame alone.
 
     Attributes:
-        s4, s8: (N, c4, H/4, W/4) and (N, c8, H/8, W/8), needed of references only; None in `context_only()`.
-        s16: (N, c16, H/16, W/16), needed of references only; None in `context_only()`.
-        keys, values: (N, layers, H/16, W/16, heads, d), what the temporal transformer reads.
+        s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16), needed of references only; None in `context_only()`.
+        keys, values: (N, layers, H/16, W/16, heads, d), what the temporal transformer reads; None in `reference_only()`.
 
     H and W are the frame's size padded to the model's multiple.
     """
     s4: torch.Tensor | None
     s8: torch.Tensor | None
     s16: torch.Tensor | None
-    keys: torch.Tensor
-    values: torch.Tensor
-
-    def _map(self, change) -> "FrameFeatures":
-        parts = (getattr(self, f.name) for f in fields(self))
-        return FrameFeatures(*(None if part is None else change(part) for part in parts))
+    keys: torch.Tensor | None
+    values: torch.Tensor | None
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.s16 if self.keys is None else self.keys)
 
     def __getitem__(self, index) -> "FrameFeatures":
         """Some of the frames; an int keeps the leading axis."""
         if isinstance(index, int):
             index = slice(index, index + 1 or None)
-        return self._map(lambda part: part[index])
+        return map_tensors(lambda part: part[index], self)
 
     def to(self, *args, **kwargs) -> "FrameFeatures":
-        return self._map(lambda part: part.to(*args, **kwargs))
+        return map_tensors(lambda part: part.to(*args, **kwargs), self)
 
     def context_only(self) -> "FrameFeatures":
-        """Without what only a reference needs: a frame that has left the middle of the window keeps its keys and values."""
+        """Without what only a reference needs."""
         return FrameFeatures(None, None, None, self.keys, self.values)
+
+    def reference_only(self) -> "FrameFeatures":
+        """Without keys and values, where these are kept elsewhere."""
+        return FrameFeatures(self.s4, self.s8, self.s16, None, None)
 
     @staticmethod
     def cat(parts: list["FrameFeatures"]) -> "FrameFeatures":
         """The frames of all parts in order; a field that any part lacks is None."""
         columns = ([getattr(part, f.name) for part in parts] for f in fields(FrameFeatures))
         return FrameFeatures(*(None if any(x is None for x in column) else torch.cat(column) for column in columns))
+
+
+@dataclass(frozen=True)
+class Matches:
+    """How well places of two references match, B pairs.
+
+    Attributes:
+        correlation: (B, M, H/16, W/16), for M motions from the left to the right reference.
+        still8, still4: (B, 1, H/8, W/8) and (B, 1, H/4, W/4), for no motion.
+    """
+    correlation: torch.Tensor
+    still8: torch.Tensor
+    still4: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two references with all that does not depend on the target's time, shared by every target between them; B pairs.
+
+    Attributes:
+        size: H and W of the frames as they came; the tensors are of the padded size.
+        image0, image1: (B, 3, H, W), in [0, 1].
+        small0, small1: (B, 3, H/4, W/4), their means over cells.
+        change: (B, 1, H, W), what moves or changes at all; see `refine.change_between`.
+        left, right: features, for references only.
+        matches: how the two match.
+    """
+    size: tuple[int, int]
+    image0: torch.Tensor
+    image1: torch.Tensor
+    small0: torch.Tensor
+    small1: torch.Tensor
+    change: torch.Tensor
+    left: FrameFeatures
+    right: FrameFeatures
+    matches: Matches
+
+    def expand(self, n: int) -> "Pair":
+        """One pair for n targets, without a copy."""
+        return self if n == len(self.image0) else map_tensors(lambda x: x.expand(n, *x.shape[1:]), self)
+
+
+def map_tensors(change, value):
+    """`value` with every tensor in it changed; dataclasses and tuples are looked into."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if is_dataclass(value):
+        return type(value)(**{f.name: map_tensors(change, getattr(value, f.name)) for f in fields(value)})
+    if isinstance(value, tuple):
+        return tuple([map_tensors(change, x) for x in value])
+    return value

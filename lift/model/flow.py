@@ -5,8 +5,9 @@ import torch.nn as nn
 from lift import kernels
 from lift.config import ModelConfig
 
-from .blocks import ResidualBlock, activate, conv, resize, zero_conv
+from .blocks import SLOPE, ResidualBlock, activate, conv, resize, zero_conv
 from .correlation import correlate, displacements, unit
+from .features import FrameFeatures, Matches
 from .prediction import FlowEstimate
 
 
@@ -31,8 +32,8 @@ class GlobalMotion(nn.Module):
         self.register_buffer("moves", displacements(config.radius16), persistent=False)
         self.sharpness = nn.Parameter(torch.tensor(10.0))
         self.prior = nn.Parameter(-0.5 * self.moves.norm(dim=1))                        # of equal matches the shorter motion is likelier
-        self.read = nn.Sequential(conv(n + 2 * config.c16 + config.context + 3, config.hidden16, 1), nn.LeakyReLU(0.1),
-                                  conv(config.hidden16, config.hidden16), nn.LeakyReLU(0.1), ResidualBlock(config.hidden16))
+        self.read = nn.Sequential(conv(n + 2 * config.c16 + config.context + 3, config.hidden16, 1), nn.LeakyReLU(SLOPE, inplace=True),
+                                  conv(config.hidden16, config.hidden16), nn.LeakyReLU(SLOPE, inplace=True), ResidualBlock(config.hidden16))
         self.head = zero_conv(config.hidden16, 6)
 
     def correlation(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -63,18 +64,22 @@ class FlowBlock(nn.Module):
         self.context = nn.Conv2d(config.context, hidden, 1)
         self.carry = nn.Conv2d(c_hidden_in, hidden, 1)
         self.gather = conv(2 * c + (2 * radius + 1) ** 2 + 8, hidden, 1)
-        self.net = nn.Sequential(conv(hidden, hidden), nn.LeakyReLU(0.1), *(ResidualBlock(hidden) for _ in range(config.flow_blocks)))
+        self.net = nn.Sequential(conv(hidden, hidden), nn.LeakyReLU(SLOPE, inplace=True),
+                                 *(ResidualBlock(hidden) for _ in range(config.flow_blocks)))
         self.head = zero_conv(hidden, 6)
 
-    def forward(self, left, right, coarser: FlowEstimate, carried, context, t) -> tuple[FlowEstimate, torch.Tensor]:
-        """left, right (B, c, h, w) -> the estimate at this scale and its hidden features (B, hidden, h, w)."""
+    def still(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """(B, c, h, w) twice -> (B, 1, h, w): how well each place matches without any motion; shared by all targets between the two."""
+        return correlate(unit(self.match(left)), unit(self.match(right)), 0)
+
+    def forward(self, left, right, still, coarser: FlowEstimate, carried, context, t) -> tuple[FlowEstimate, torch.Tensor]:
+        """left, right (B, c, h, w), still (B, 1, h, w) -> the estimate at this scale and its hidden features (B, hidden, h, w)."""
         grow = coarser.scale // self.scale
         flow0, flow1 = (resize(f, grow) * grow for f in (coarser.flow_t0, coarser.flow_t1))
         occ0, occ1 = resize(coarser.occ_t0, grow), resize(coarser.occ_t1, grow)
         warped0 = kernels.warp(left, flow0, backend=self.backend)
         warped1 = kernels.warp(right, flow1, backend=self.backend)
         local = correlate(unit(self.match(warped0)), unit(self.match(warped1)), self.radius)
-        still = correlate(unit(self.match(left)), unit(self.match(right)), 0)           # how well the place matches without any motion
         state = torch.cat((flow0, flow1), 1) * (self.scale / 32)                        # of about unit size for usual motion
         x = self.gather(torch.cat((warped0, warped1, local, still, state, occ0, occ1, plane(t, flow0)), 1))
         x = x + resize(self.carry(carried), grow) + resize(self.context(context), 16 // self.scale)
@@ -93,18 +98,24 @@ class FlowCascade(nn.Module):
         self.block8 = FlowBlock(config.c8, config.hidden16, config.hidden8, config.radius8, 8, config, backend)
         self.block4 = FlowBlock(config.c4, config.hidden8, config.hidden4, config.radius4, 4, config, backend)
 
-    def forward(self, left, right, context: torch.Tensor, t: torch.Tensor) -> tuple[list[FlowEstimate], torch.Tensor]:
+    def compare(self, left: FrameFeatures, right: FrameFeatures) -> Matches:
+        """How the references, B frames each, match; shared by all targets between the two."""
+        return Matches(self.motion.correlation(left.s16, right.s16), self.block8.still(left.s8, right.s8),
+                       self.block4.still(left.s4, right.s4))
+
+    def forward(self, left: FrameFeatures, right: FrameFeatures, matches: Matches, context: torch.Tensor,
+                t: torch.Tensor) -> tuple[list[FlowEstimate], torch.Tensor]:
         """All scales' estimates, coarsest first, and the hidden features at 1/4.
 
         Args:
-            left, right: FrameFeatures of the references, B frames each.
+            left, right: features of the references, B frames each.
+            matches: what `compare` says of them.
             context: (B, C, H/16, W/16).
             t: (B,).
         """
-        correlation = self.motion.correlation(left.s16, right.s16)
-        estimate16, hidden = self.motion(left.s16, right.s16, correlation, context, t)
-        estimate8, hidden = self.block8(left.s8, right.s8, estimate16, hidden, context, t)
-        estimate4, hidden = self.block4(left.s4, right.s4, estimate8, hidden, context, t)
+        estimate16, hidden = self.motion(left.s16, right.s16, matches.correlation, context, t)
+        estimate8, hidden = self.block8(left.s8, right.s8, matches.still8, estimate16, hidden, context, t)
+        estimate4, hidden = self.block4(left.s4, right.s4, matches.still4, estimate8, hidden, context, t)
         return [estimate16, estimate8, estimate4], hidden
 
 
@@ -112,4 +123,5 @@ if __name__ == "__main__":
     from .describe import describe, preset_from_command_line, random_features
     config = preset_from_command_line()
     left, right = random_features(config), random_features(config)
-    describe(FlowCascade(config), left, right, torch.rand(2, config.context, 16, 16), torch.full((2,), 0.5))
+    stage = FlowCascade(config)
+    describe(stage, left, right, stage.compare(left, right), torch.rand(2, config.context, 16, 16), torch.full((2,), 0.5))

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from lift.config import PRESETS, ModelConfig, TrainConfig
 from lift.data.clip import Clip
 
+from .blocks import area
 from .encoder import Encoder
-from .features import FrameFeatures
+from .features import FrameFeatures, Pair
 from .flow import FlowCascade
 from .prediction import Prediction
-from .refine import Refinement
+from .refine import Refinement, change_between
 from .synthesis import CoarseSynthesis
 from .transformer import TemporalTransformer
 
@@ -81,14 +82,36 @@ class LIFT(nn.Module):
             times, mask: (B, T), of the context frames.
             t: (B,), in (0, 1).
         """
+        keys, values = (x.unflatten(0, times.shape) for x in (context.keys, context.values))
+        return self.at(self.pair(image0, image1, left, right), keys, values, times, mask, t)
+
+    def pair(self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures) -> Pair:
+        """All that does not depend on the target's time: (B, 3, H, W) references in [0, 1] and their features, B frames each."""
+        size = tuple(image0.shape[-2:])
+        image0, image1 = pad(image0), pad(image1)
+        return Pair(size, image0, image1, area(image0, 4), area(image1, 4), change_between(image0, image1),
+                    left.reference_only(), right.reference_only(), self.flow.compare(left, right))
+
+    def at(self, pair: Pair, keys: torch.Tensor, values: torch.Tensor, times: torch.Tensor, mask: torch.Tensor,
+           t: torch.Tensor) -> Prediction:
+        """The frames at the times t between references.
+
+        Args:
+            pair: what `pair` gave for B references or, for several targets between the same two, for one.
+            keys, values: (B or 1, T, layers, H/16, W/16, heads, d), of the context frames in any order, read where they lie.
+            times, mask: (B or 1, T), of the context frames; the references are among them.
+            t: (B,), in (0, 1).
+        """
         if not torch.compiler.is_compiling() and t.device.type == "cpu" and not bool(((t > 0) & (t < 1)).all()):
             raise ValueError(f"LIFT: t must lie between the references, in (0, 1), got {t.tolist()}")
-        h, w = image0.shape[-2:]
-        image0, image1 = pad(image0), pad(image1)
-        gathered, attention = self.transformer(left.s16, right.s16, context.keys, context.values, times, mask, t)
-        cascade, hidden = self.flow(left, right, gathered, t)
-        coarse = self.synthesis(image0, image1, cascade[-1], hidden, gathered)
-        frame = self.refine(image0, image1, cascade[-1], hidden, coarse)
+        b = len(t)
+        pair = pair.expand(b)
+        keys, values, times, mask = (x.expand(b, *x.shape[1:]) for x in (keys, values, times, mask))
+        gathered, attention = self.transformer(pair.left.s16, pair.right.s16, keys, values, times, mask, t)
+        cascade, hidden = self.flow(pair.left, pair.right, pair.matches, gathered, t)
+        coarse = self.synthesis(pair.small0, pair.small1, cascade[-1], hidden, gathered)
+        frame = self.refine(pair.image0, pair.image1, pair.change, cascade[-1], hidden, coarse)
+        h, w = pair.size
         small = slice((h + 3) // 4), slice((w + 3) // 4)
         e = cascade[-1]
         crop = (x[(..., *small)] for x in (coarse, e.flow_t0, e.flow_t1, e.occ_t0, e.occ_t1))

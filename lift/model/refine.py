@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from lift import kernels
 from lift.config import ModelConfig
 
-from .blocks import ResidualBlock, activate, conv, resize, zero_conv
+from .blocks import ResidualBlock, activate, conv, recomputed, resize, zero_conv
 from .prediction import FlowEstimate
 
 STILL = 0.18                                            # at the start: the change at which half the motion is believed
@@ -23,7 +23,10 @@ class Refinement(nn.Module):
 
     Full-resolution inputs are seen through a space-to-depth view of factor `refine_stride`: nothing is lost, and small presets
     spend less on convolutions.
+
+    `recompute`: keep the stage's inputs alone for backward, which then holds the intermediate results of one clip at a time.
     """
+    recompute = False
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
@@ -35,21 +38,29 @@ class Refinement(nn.Module):
         self.still = nn.Parameter(torch.tensor(STILL).log())
         self.head = zero_conv(config.refine, 10 * area)
 
-    def forward(self, image0: torch.Tensor, image1: torch.Tensor, estimate: FlowEstimate, hidden: torch.Tensor,
+    def forward(self, image0: torch.Tensor, image1: torch.Tensor, change: torch.Tensor, estimate: FlowEstimate, hidden: torch.Tensor,
                 coarse: torch.Tensor) -> torch.Tensor:
         """Frame (B, 3, H, W).
 
         Args:
             image0, image1: (B, 3, H, W), the references, [0, 1].
+            change: (B, 1, H, W), what `change_between` says of the two.
             estimate: flows (1/4 pixels) and visibilities at 1/4.
             hidden: (B, hidden4, H/4, W/4).
             coarse: (B, 3, H/4, W/4).
         """
+        inputs = image0, image1, change, estimate.flow_t0, estimate.flow_t1, estimate.occ_t0, estimate.occ_t1, hidden, coarse
+        if not (self.recompute and torch.is_grad_enabled()):
+            return self._frame(*inputs)
+        return torch.cat([recomputed(self._frame, *clip) for clip in zip(*(x.split(1) for x in inputs), strict=True)])
+
+    def _frame(self, image0, image1, change, flow_t0, flow_t1, occ_t0, occ_t1, hidden, coarse) -> torch.Tensor:
         s = self.stride
-        parts = torch.cat((estimate.flow_t0 * (4 / s), estimate.flow_t1 * (4 / s), estimate.occ_t0, estimate.occ_t1), 1)
+        parts = torch.cat((flow_t0 * (4 / s), flow_t1 * (4 / s), occ_t0, occ_t1), 1)
         parts = resize(parts, 4 // s)                                                   # pixels of 1/s
         full = resize(parts, s) if s > 1 else parts
-        flow0, flow1, occ0, occ1 = (full * full.new_tensor([s] * 4 + [1] * 2).view(1, 6, 1, 1)).split((2, 2, 1, 1), 1)
+        flow0, flow1, occ0, occ1 = full.split((2, 2, 1, 1), 1)
+        flow0, flow1 = flow0 * s, flow1 * s
         warped = torch.cat((kernels.warp(image0, flow0, backend=self.backend), kernels.warp(image1, flow1, backend=self.backend)), 1)
         seen = torch.cat((warped, image0 - image1), 1)                                  # the last: whether anything moved here at all
         seen = F.pixel_unshuffle(seen, s) if s > 1 else seen
@@ -58,14 +69,14 @@ class Refinement(nn.Module):
         d = self.head(self.blocks(activate(x)))
         d = F.pixel_shuffle(d, s) if s > 1 else d
         df0, df1, do0, do1, detail, moving = d.float().split((2, 2, 1, 1, 3, 1), 1)
-        moves = torch.sigmoid(STEEP * (_change(image0, image1).log() - self.still) + moving)
+        moves = torch.sigmoid(STEEP * (change - self.still) + moving)
         blend = kernels.warp_blend(image0, image1, moves * (flow0 + df0), moves * (flow1 + df1), occ0 + do0, occ1 + do1,
                                    backend=self.backend)
         return blend + detail
 
 
-def _change(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
-    """The largest difference between two images (B, 3, H, W) within two pixels, as a share of their contrast there: (B, 1, H, W), above 0.
+def change_between(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) twice -> (B, 1, H, W): logarithm of the largest difference within two pixels as a share of the contrast there.
 
     Motion changes a texture by a share of its contrast; what compression and lighting change in still textures is a small share.
     """
@@ -73,15 +84,25 @@ def _change(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
     contrast = _highest(both) + _highest(-both)
     contrast = (contrast[:, :3].amax(1, keepdim=True) + contrast[:, 3:].amax(1, keepdim=True)) / 2
     away = _highest((image0.float() - image1.float()).abs().amax(1, keepdim=True))
-    return away.clamp(min=1e-3) / (contrast + FAINT)
+    return (away.clamp(min=1e-3) / (contrast + FAINT)).log()
 
 
 def _highest(x: torch.Tensor) -> torch.Tensor:
-    return F.max_pool2d(x, 5, 1, 2)
+    """The largest value within two pixels, in every channel."""
+    if x.is_cuda:
+        return F.max_pool2d(x, 5, 1, 2)
+    for dim, edge in ((-1, (2, 2)), (-2, (0, 0, 2, 2))):   # on a CPU a tenth of the pooling's time
+        n = x.shape[dim]
+        one = F.pad(x, edge, value=float("-inf"))
+        two = torch.maximum(one.narrow(dim, 0, n + 3), one.narrow(dim, 1, n + 3))
+        four = torch.maximum(two.narrow(dim, 0, n + 1), two.narrow(dim, 2, n + 1))
+        x = torch.maximum(four.narrow(dim, 0, n), one.narrow(dim, 4, n))
+    return x
 
 
 if __name__ == "__main__":
     from .describe import describe, preset_from_command_line, random_estimate
     config = preset_from_command_line()
-    describe(Refinement(config), torch.rand(2, 3, 256, 256), torch.rand(2, 3, 256, 256), random_estimate(),
+    image0, image1 = torch.rand(2, 2, 3, 256, 256)
+    describe(Refinement(config), image0, image1, change_between(image0, image1), random_estimate(),
              torch.rand(2, config.hidden4, 64, 64), torch.rand(2, 3, 64, 64))

@@ -5,7 +5,7 @@ import torch.nn as nn
 from lift import kernels
 from lift.config import ModelConfig
 
-from .blocks import activate, area, conv, resize, zero_conv
+from .blocks import activate, conv, resize, zero_conv
 from .prediction import FlowEstimate
 
 
@@ -19,17 +19,17 @@ class CoarseSynthesis(nn.Module):
         self.gather = conv(config.hidden4 + 3, config.refine)
         self.head = zero_conv(config.refine, 3)
 
-    def forward(self, image0: torch.Tensor, image1: torch.Tensor, estimate: FlowEstimate, hidden: torch.Tensor,
+    def forward(self, small0: torch.Tensor, small1: torch.Tensor, estimate: FlowEstimate, hidden: torch.Tensor,
                 context: torch.Tensor) -> torch.Tensor:
         """Coarse frame (B, 3, H/4, W/4).
 
         Args:
-            image0, image1: (B, 3, H, W), the references, [0, 1].
+            small0, small1: (B, 3, H/4, W/4), the references, [0, 1].
             estimate: flows and visibilities at 1/4.
             hidden: (B, hidden4, H/4, W/4).
             context: (B, C, H/16, W/16).
         """
-        blend = kernels.warp_blend(area(image0, 4), area(image1, 4), estimate.flow_t0, estimate.flow_t1, estimate.occ_t0, estimate.occ_t1,
+        blend = kernels.warp_blend(small0, small1, estimate.flow_t0, estimate.flow_t1, estimate.occ_t0, estimate.occ_t1,
                                    backend=self.backend)
         x = self.gather(torch.cat((hidden, blend), 1)) + resize(self.context(context), 4)
         return blend + self.head(activate(x))
@@ -38,5 +38,5 @@ class CoarseSynthesis(nn.Module):
 if __name__ == "__main__":
     from .describe import describe, preset_from_command_line, random_estimate
     config = preset_from_command_line()
-    describe(CoarseSynthesis(config), torch.rand(2, 3, 256, 256), torch.rand(2, 3, 256, 256), random_estimate(),
+    describe(CoarseSynthesis(config), torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64), random_estimate(),
              torch.rand(2, config.hidden4, 64, 64), torch.rand(2, config.context, 16, 16))

@@ -103,11 +103,11 @@ class TemporalTransformer(nn.Module):
 
     def _mix_frames(self, tokens, times, mask):
         """Self-attention among frames, then their keys and values."""
-        b, t = times.shape
-        x = tokens.flatten(-2).squeeze(1).unflatten(0, (b, t))                          # (B, T, h, w, C)
+        x = tokens.flatten(-2).squeeze(2)                                               # (B, T, h, w, C)
         k, v = self.frame_key_value(x).unflatten(-1, (2, self.heads, -1)).unbind(-3)
         x, _ = self.frame_attention(x, k, v, times, times, mask)
-        return self._split(self.key_value(self.token_norm(x)).flatten(0, 1))
+        kv = self._split(self.key_value(self.token_norm(x)).flatten(0, 1))
+        return tuple(part.unflatten(0, times.shape) for part in kv)
 
     def forward(self, left: torch.Tensor, right: torch.Tensor, keys: torch.Tensor, values: torch.Tensor,
                 times: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,17 +115,15 @@ class TemporalTransformer(nn.Module):
 
         Args:
             left, right: (B, c16, h, w), features of the references.
-            keys, values: (B * T, layers, h, w, heads, d), frames of a clip in a row.
+            keys, values: (B, T, layers, h, w, heads, d), in any order of frames and with any strides.
             times, mask: (B, T), of the frames.
             t: (B,), the target's time.
 
         Returns:
             context (B, C, h, w) and attention (B, T), the share each frame received, summing to 1, 0 where masked.
         """
-        b, frames = times.shape
         if self.frame_attention is not None:
             keys, values = self._mix_frames(keys, times, mask)
-        keys, values = keys.unflatten(0, (b, frames)), values.unflatten(0, (b, frames))
         at = t.view(-1, 1, 1, 1)
         x = self.blend(((1 - at) * left + at * right).movedim(1, -1)) + self.time(time_features(t))[:, None, None]
         x = x[:, None]
@@ -144,6 +142,6 @@ if __name__ == "__main__":
     b, frames, h = 2, 15, 16
     left, right = torch.rand(2, b, config.c16, h, h)
     stage = TemporalTransformer(config)
-    keys, values = stage.key_values(torch.rand(b * frames, config.c16, h, h))
+    keys, values = (x.unflatten(0, (b, frames)) for x in stage.key_values(torch.rand(b * frames, config.c16, h, h)))
     times = torch.arange(-7.0, 8).expand(b, frames)
     describe(stage, left, right, keys, values, times, torch.ones(b, frames, dtype=torch.bool), torch.full((b,), 0.5))
