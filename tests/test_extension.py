@@ -156,6 +156,17 @@ def test_what_is_asked_on_any_machine_is_compiled_for_any_and_linked_first(sourc
     assert f"build {tmp_path / '_C.so'}: link bindings.o a$ kernel.o kernel.o" in rules
 
 
+def test_pybind11s_own_headers_come_before_those_that_torch_carries(monkeypatch, tmp_path):
+    """torch 2.11 carries some that refuse the stable ABI."""
+    monkeypatch.setenv("LIFT_CPU", "x86-64")
+    needed = build.Requirements(["c++"], ["ninja"], tmp_path / "torch", tmp_path / "pybind11")
+    rules = build._rules(needed, tmp_path / "_C.so").splitlines()
+    flags = next(line for line in rules if line.startswith("flags = "))
+    more = next(rules[i + 1] for i, line in enumerate(rules) if line.startswith("build bindings.o"))
+    command = next(line for line in rules if "$flags" in line).replace("$flags", flags).replace("$more", more)
+    assert command.index(str(tmp_path / "pybind11")) < command.index(str(tmp_path / "torch"))
+
+
 @built
 def test_building_again_compiles_nothing(tmp_path):
     folder = build.SOURCES.parent / "build" / f"extension-{build.sysconfig.get_config_var('SOABI')}"

@@ -1,12 +1,14 @@
 """The CUDA part of the build: which nvcc serves, what a failure says, and that the library needs nothing but a torch with CUDA."""
 import json
 import os
+import re
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
-from lift.kernels.extension import cuda
+from lift.kernels.extension import build, cuda
 from lift.kernels.extension.build import BuildError, requirements
 from lift.kernels.grid_sample import cuda as implementation
 
@@ -59,9 +61,27 @@ def test_torchs_cuda_is_read_from_its_files(tmp_path, line, version):
     assert cuda.torch_cuda(tmp_path) == version
 
 
-def test_cards_older_than_turing_are_refused():
+def test_cards_older_than_turing_are_refused(monkeypatch):
     with pytest.raises(BuildError, match="need compute capability 7.5 or newer, got 7.0"):
-        cuda.build(architectures=[70])
+        cuda.build(architectures=[70, 89])
+    monkeypatch.setattr(cuda, "present", lambda: [61, 70])
+    with pytest.raises(BuildError, match="need compute capability 7.5 or newer, got 6.1"):
+        cuda.build()
+
+
+@pytest.mark.parametrize(("cards", "architectures"), [([70, 89], [89]), ([], list(cuda.ARCHITECTURES))])
+def test_the_cards_present_are_built_for(monkeypatch, tmp_path, cards, architectures):
+    """An old card beside a new one keeps nothing from the new one; no card at all: for every card."""
+    monkeypatch.setattr(cuda, "present", lambda: cards)
+    monkeypatch.setattr(cuda, "find_compiler", lambda version: cuda.Compiler(tmp_path / "nvcc", "13.0"))
+    monkeypatch.setattr(cuda, "requirements", lambda: build.Requirements(["c++"], ["ninja"], tmp_path, tmp_path))
+    monkeypatch.setattr(cuda, "torch_cuda", lambda torch: "13.0")
+    monkeypatch.setattr(cuda, "workplace", lambda name: nullcontext(tmp_path))
+    monkeypatch.setattr(cuda, "made_by_ninja", lambda library, folder, needed, rules, *more: (tmp_path / "rules").write_text(rules))
+    assert cuda.build(tmp_path / "_cuda.so") == f"nvcc 13.0 ({tmp_path / 'nvcc'}), for " + ", ".join(f"sm_{a}" for a in architectures)
+    rules = (tmp_path / "rules").read_text()
+    assert re.findall(r"code=sm_(\d+)", rules) == list(map(str, architectures))
+    assert f"code=compute_{architectures[-1]}" in rules, "nothing for the cards of tomorrow"
 
 
 @pytest.fixture
@@ -119,11 +139,16 @@ def test_the_library_needs_no_more_than_a_torch_with_cuda(tmp_path):
     assert {name for name in symbols if "cuda" in name} <= {"aoti_torch_get_current_cuda_stream", "aoti_torch_device_type_cuda"}
 
 
-def test_without_a_fitting_nvcc_the_command_warns_and_succeeds(tmp_path):
+@pytest.mark.parametrize(("cpp", "code"), [("builds", 0), ("fails", 1)])
+def test_each_part_is_built_whatever_happens_to_the_other(cpp, code):
     program = ("import sys; from lift.kernels.extension import __main__ as command, cuda\n"
                "from lift.kernels.extension.build import BuildError\n"
                "def none(version): raise BuildError('no nvcc here')\n"
-               "command.build = lambda verbose: 'a file'; cuda.find_compiler = none\n"
+               "def build(verbose):\n"
+               f"    if {cpp == 'fails'}: raise BuildError('the C++ kernels fail')\n"
+               "    return 'a file'\n"
+               "command.build = build; cuda.find_compiler = none\n"
                "sys.argv = ['extension', '--cuda', '89']; sys.exit(command.main())")
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
-    assert ran.returncode == 0 and "warning: the CUDA kernels are not built: no nvcc here" in ran.stderr
+    assert ran.returncode == code and "lift: warning: the CUDA kernels are not built: no nvcc here\n" in ran.stderr
+    assert ("lift: error: the C++ kernels fail\n" in ran.stderr) == bool(code)

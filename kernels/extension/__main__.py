@@ -1,6 +1,7 @@
 """`python -m lift.kernels.extension`: build the C++ and CUDA kernels for this machine, where they are not built yet."""
 import argparse
 import sys
+from pathlib import Path
 
 from . import cuda
 from .build import BuildError, build, requirements
@@ -16,19 +17,28 @@ def main() -> int:
     if not (arguments.cuda in ("auto", "off", "all") or all(a.isdigit() for a in arguments.cuda.split(","))):
         parser.error(f"--cuda must be auto, off, all or capabilities such as 75,89, got {arguments.cuda!r}")
     try:
+        torch = requirements().torch                    # the two builds need the same, and each goes on without the other
+    except BuildError as error:
+        return _failed(error)
+    status = 0
+    try:
         print(f"lift: the C++ kernels are in {build(verbose=arguments.verbose)}")
     except BuildError as error:
-        print(f"lift: error: {error}", file=sys.stderr)
-        return 1
+        status = _failed(error)
     try:
-        _cuda(arguments)
+        _cuda(arguments, torch)
     except BuildError as error:                         # everything runs without them
         print(f"lift: warning: the CUDA kernels are not built: {error}", file=sys.stderr)
-    return 0
+    return status
 
 
-def _cuda(arguments: argparse.Namespace) -> None:
-    version = cuda.torch_cuda(requirements().torch)
+def _failed(error: BuildError) -> int:
+    print(f"lift: error: {error}", file=sys.stderr)
+    return 1
+
+
+def _cuda(arguments: argparse.Namespace, torch: Path) -> None:
+    version = cuda.torch_cuda(torch)
     if arguments.cuda == "off" or (arguments.cuda == "auto" and version is None):
         why = "not asked for" if arguments.cuda == "off" else "torch here is built for the CPU alone"
         print(f"lift: the CUDA kernels are not built: {why}")

@@ -65,17 +65,25 @@ def build(module: Path = MODULE, verbose: bool = False) -> Path:
     """
     needed = requirements()
     with workplace() as folder:
-        made = folder / module.name
-        (folder / "build.ninja").write_text(_rules(needed, made))
-        command = [*needed.ninja, "-C", str(folder), "-v" if verbose else "--quiet"]
-        ran = subprocess.run(command, stdout=None if verbose else subprocess.PIPE, stderr=None if verbose else subprocess.STDOUT, text=True)
-        if ran.returncode:
-            said = "" if verbose else ", which said:\n" + ran.stdout.rstrip()
-            raise BuildError(f"the C++ extension could not be compiled with {shlex.join(needed.compiler)}{said}")
-        part = module.with_suffix(f".{os.getpid()}.part")
-        shutil.copyfile(made, part)
-        os.replace(part, module)                        # a process that has loaded the old one keeps it
+        made_by_ninja(module, folder, needed, _rules(needed, folder / module.name), verbose,
+                      f"the C++ extension could not be compiled with {shlex.join(needed.compiler)}")
     return module
+
+
+def made_by_ninja(file: Path, folder: Path, needed: "Requirements", rules: str, verbose: bool, failure: str) -> None:
+    """Follow `rules`, which make a file of this name in `folder`, and put it in place.
+
+    Raises:
+        BuildError: `failure`, with what the compiler said; `file` stays as it was.
+    """
+    (folder / "build.ninja").write_text(rules)
+    command = [*needed.ninja, "-C", str(folder), "-v" if verbose else "--quiet"]
+    ran = subprocess.run(command, stdout=None if verbose else subprocess.PIPE, stderr=None if verbose else subprocess.STDOUT, text=True)
+    if ran.returncode:
+        raise BuildError(failure + ("" if verbose else ", which said:\n" + ran.stdout.rstrip()))
+    part = file.with_suffix(f".{os.getpid()}.part")
+    shutil.copyfile(folder / file.name, part)
+    os.replace(part, file)                              # a process that has loaded the old one keeps it
 
 
 # -- what is needed ----------------------------------------------------------------------------------------------------------
@@ -171,12 +179,13 @@ def _rules(needed: Requirements, made: Path) -> str:
     chosen = level()
     tuned = [] if chosen is None else [f"-march={chosen}"] + (["-mprefer-vector-width=512"] if chosen == "x86-64-v4" else [])
     flags = [*FLAGS, f"-DTORCH_TARGET_VERSION={TORCH_TARGET}", "-isystem", str(needed.torch / "include")]
+    # Ahead of torch's folder, which holds a pybind11 of its own: torch 2.11 refuses that one to code for the stable ABI.
     python = ["-isystem", sysconfig.get_paths()["include"], "-isystem", str(needed.pybind11 / "include"),
               f'-DLIFT_SOURCES="{fingerprint()}"', f'-DLIFT_FLAGS="{" ".join([*FLAGS, *tuned])}"']
     libraries = [f"-L{needed.torch / 'lib'}", "-ltorch_cpu", "-ltorch"]   # no path is recorded: torch has loaded them when the module is
     lines = ["ninja_required_version = 1.5", "",
              f"compiler = {quoted(needed.compiler)}", f"flags = {quoted(flags)}", f"libraries = {quoted(libraries)}", "",
-             "rule compile", "  command = $compiler $flags $more -MMD -MF $out.d -c $in -o $out", "  depfile = $out.d", "  deps = gcc",
+             "rule compile", "  command = $compiler $more $flags -MMD -MF $out.d -c $in -o $out", "  depfile = $out.d", "  deps = gcc",
              "  description = compile $in", "",
              "rule link", "  command = $compiler -shared $in $libraries -o $out", "  description = link $out", ""]
     objects = []

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .build import PACKAGE, SOURCES, TORCH_TARGET, BuildError, path, quoted, requirements, workplace
+from .build import PACKAGE, SOURCES, TORCH_TARGET, BuildError, made_by_ninja, path, quoted, requirements, workplace
 
 LIBRARY = PACKAGE / "_cuda.so"
 RECORD = PACKAGE / "_cuda.json"                         # what the library was built from and for
@@ -120,7 +120,7 @@ def build(library: Path = LIBRARY, architectures: list[int] | None = None, verbo
 
     Args:
         library: the file to make; what it was built from is written beside it.
-        architectures: compute capabilities such as 89; None: those of the cards present, or all where there is none.
+        architectures: compute capabilities such as 89; None: those of the cards present that are new enough, or all where there is none.
         verbose: show every command.
 
     Returns:
@@ -129,22 +129,15 @@ def build(library: Path = LIBRARY, architectures: list[int] | None = None, verbo
     Raises:
         BuildError: no compiler that fits, no ninja, no torch, or compiling fails; `library` stays as it was.
     """
-    wanted = sorted(set(architectures or present() or ARCHITECTURES))
-    if wanted[0] < ARCHITECTURES[0]:
-        raise BuildError(f"LIFT's CUDA kernels need compute capability 7.5 or newer, got {wanted[0] // 10}.{wanted[0] % 10}")
+    asked = present() if architectures is None else architectures
+    wanted = sorted({card for card in asked or ARCHITECTURES if card >= ARCHITECTURES[0]})
+    if not wanted or (architectures and min(architectures) < ARCHITECTURES[0]):
+        raise BuildError(f"LIFT's CUDA kernels need compute capability 7.5 or newer, got {min(asked) // 10}.{min(asked) % 10}")
     needed = requirements()
     compiler = find_compiler(torch_cuda(needed.torch))
     with workplace("cuda") as folder:
-        made = folder / library.name
-        (folder / "build.ninja").write_text(_rules(needed, compiler, wanted, made))
-        command = [*needed.ninja, "-C", str(folder), "-v" if verbose else "--quiet"]
-        ran = subprocess.run(command, stdout=None if verbose else subprocess.PIPE, stderr=None if verbose else subprocess.STDOUT, text=True)
-        if ran.returncode:
-            said = "" if verbose else ", which said:\n" + ran.stdout.rstrip()
-            raise BuildError(f"the CUDA kernels could not be compiled with {compiler.nvcc} of CUDA {compiler.version}{said}")
-        part = library.with_suffix(f".{os.getpid()}.part")
-        shutil.copyfile(made, part)
-        os.replace(part, library)
+        made_by_ninja(library, folder, needed, _rules(needed, compiler, wanted, folder / library.name), verbose,
+                      f"the CUDA kernels could not be compiled with {compiler.nvcc} of CUDA {compiler.version}")
     record = {"sources": fingerprint(), "cuda": compiler.version, "architectures": wanted, "nvcc": str(compiler.nvcc)}
     library.with_suffix(".json").write_text(json.dumps(record) + "\n")
     return describe(record)
