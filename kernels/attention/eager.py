@@ -1,77 +1,211 @@
-"""Windowed temporal attention through `F.scaled_dot_product_attention`: the quicker way in plain PyTorch to infer on a CPU.
+"""Windowed temporal attention in plain PyTorch on a CPU, piece by piece: what `auto` serves there.
 
-The scores are never held at once: only their biases are. Each frame's share comes out as further channels of the values, one a frame,
-that are 1 in its keys and 0 elsewhere. PyTorch's CPU kernel has no gradient for a bias, so the reference serves where one is wanted.
+A picture's windows form at most nine rectangles of equal windows: the whole ones, and the narrower ones along the edges and in the
+corners. So nothing is padded and nothing masked, and a frame that is not real is left out. A piece is as many windows of one rectangle as
+a processor's cache holds; its rows are cut out, multiplied and put back before the next piece, and backward computes the weights once more.
 """
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+
 import torch
-import torch.nn.functional as F
 
-from .reference import _by_offset, _count, _inside, _picture, _windows
+from . import registration
+from .reference import _exactly
 
-SMALLEST = 8                                            # pixels: smaller windows have less to gain from never holding the scores
+PIECE = 1 << 20                                         # numbers that a piece holds at a time: 4 MB
+ALL = slice(None)
 
+
+@dataclass(frozen=True)
+class Piece:
+    """Equal windows side by side: rows by columns of them, each h by w pixels, the first at (y, x)."""
+    y: int
+    x: int
+    rows: int
+    columns: int
+    h: int
+    w: int
+
+
+def _rectangles(H: int, W: int, window: int, shift: int) -> Iterator[Piece]:
+    """All windows of a picture, by size."""
+    for y, rows, h in _spans(H, window, shift):
+        for x, columns, w in _spans(W, window, shift):
+            yield Piece(y, x, rows, columns, h, w)
+
+
+def _spans(size: int, window: int, shift: int) -> Iterator[tuple[int, int, int]]:
+    """(first pixel, windows, pixels a window) of the windows of a side that are equally wide."""
+    first = min((window - shift) % window, size)
+    whole = (size - first) // window
+    for start, count, width in ((0, 1, first), (first, whole, window), (first + whole * window, 1, (size - first) % window)):
+        if count and width:
+            yield start, count, width
+
+
+def _pieces(all_: Piece, count: int) -> Iterator[Piece]:
+    """A rectangle in pieces of about `count` windows: whole rows of windows, or parts of one."""
+    rows, columns = (count // all_.columns, all_.columns) if count >= all_.columns else (1, max(1, count))
+    for i in range(0, all_.rows, rows):
+        for j in range(0, all_.columns, columns):
+            yield Piece(all_.y + i * all_.h, all_.x + j * all_.w, min(rows, all_.rows - i), min(columns, all_.columns - j), all_.h, all_.w)
+
+
+def _view(x: torch.Tensor, at: Piece) -> torch.Tensor:
+    """(B, T, H, W, heads, d) -> (B, rows, columns, heads, T, h, w, d), in place."""
+    x = x[:, :, at.y:at.y + at.rows * at.h, at.x:at.x + at.columns * at.w]
+    return x.unflatten(3, (at.columns, at.w)).unflatten(2, (at.rows, at.h)).permute(0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def _cut(x: torch.Tensor, at: Piece, dtype: torch.dtype, frames: slice | list[int] = ALL) -> torch.Tensor:
+    """(B, T, H, W, heads, d) -> (B * rows * columns * heads, frames * h * w, d); a view where the layout allows."""
+    x = _view(x, at)[:, :, :, :, frames]
+    if x.dtype != dtype:
+        x = x.to(dtype, memory_format=torch.contiguous_format)
+    return x.reshape(-1, x.shape[4] * at.h * at.w, x.shape[7])
+
+
+def _put(target: torch.Tensor, at: Piece, rows: torch.Tensor, frames: slice | list[int] = ALL) -> None:
+    """The inverse of `_cut`."""
+    target, at_frames = _view(target, at), (slice(None),) * 4 + (frames,)
+    target[at_frames] = rows.view(*target.shape[:4], -1, *target.shape[5:]).to(target.dtype)
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------------
+
+@lru_cache(maxsize=64)
+def _offsets(h: int, w: int, window: int) -> torch.Tensor:
+    """(h * w, h * w), query by key: where a pair's bias stands in a flattened table of (2 window - 1)^2."""
+    y, x = torch.arange(h, device="cpu"), torch.arange(w, device="cpu")     # whatever the default device is
+    dy, dx = y - y[:, None] + window - 1, x - x[:, None] + window - 1
+    return (dy[:, None, :, None] * (2 * window - 1) + dx[None, :, None, :]).reshape(h * w, h * w)
+
+
+def _bias(time: torch.Tensor | None, window_bias: torch.Tensor | None, offsets: torch.Tensor) -> torch.Tensor | None:
+    """(B, 1, heads, Tq, area, frames, area), or with sizes of 1 that spread."""
+    bias = None if time is None else time[:, None, :, :, None, :, None]
+    if window_bias is not None:
+        spread = window_bias.flatten(1)[:, offsets][:, None, :, None, :]
+        bias = spread if bias is None else bias + spread
+    return bias
+
+
+def _weights(q: torch.Tensor, k: torch.Tensor, bias: torch.Tensor | None, scale: float, sizes: tuple[int, ...]) -> torch.Tensor:
+    """(B * rows * columns * heads, Tq * area, frames * area) of rows of queries and keys; sizes: (B, -1, heads, Tq, area, frames, area)."""
+    scores = torch.bmm(q * scale, k.transpose(1, 2))
+    if bias is not None:
+        scores.view(sizes).add_(bias)
+    return torch.softmax(scores, -1, out=scores)
+
+
+def _count(sizes: tuple[int, ...], d: int) -> int:
+    """How many windows a piece has: of all clips, scores and rows of queries and keys."""
+    B, _, heads, Tq, area, frames, _ = sizes
+    return PIECE // (B * heads * area * (Tq * frames * area + 2 * (Tq + frames) * d))
+
+
+# -- clips -------------------------------------------------------------------------------------------------------------------
+
+def _groups(mask: torch.Tensor | None, B: int, Tk: int) -> Iterator[tuple[slice, slice | list[int], int]]:
+    """Clips that follow one another and have the same real frames, with these frames (a slice where it can be, which needs no copy) and
+    how many they are."""
+    real = [list(range(Tk))] * B if mask is None else [row.nonzero().flatten().tolist() for row in mask]
+    first = 0
+    for frames, clips in groupby(real):
+        count = len(list(clips))
+        together = frames and frames[-1] - frames[0] == len(frames) - 1
+        yield slice(first, first + count), slice(frames[0], frames[-1] + 1) if together else frames, len(frames)
+        first += count
+
+
+def _of_table(table: torch.Tensor | None, clips: slice, frames: slice | list[int]) -> torch.Tensor | None:
+    """(B or 1, heads, Tq, frames) of time_bias (B or 1, heads, Tq, Tk)."""
+    return None if table is None else (table[clips] if len(table) > 1 else table)[..., frames]
+
+
+def _forward(q, k, v, time_bias, window_bias, mask, window, shift, scale):
+    (B, Tq, H, W, heads, d), Tk, dtype = q.shape, k.shape[1], registration.arithmetic(q)
+    out, share = q.new_empty(q.shape), q.new_zeros((B, Tq, Tk), dtype=dtype)
+    with _exactly("cpu"):
+        for clips, frames, T in _groups(mask, B, Tk) if out.numel() else ():
+            if T == 0:
+                out[clips] = 0
+                continue
+            queries, keys, values, time = q[clips], k[clips], v[clips], _of_table(time_bias, clips, frames)
+            received = share.new_zeros((len(queries), Tq, T))
+            for rectangle in _rectangles(H, W, window, shift):
+                area = rectangle.h * rectangle.w
+                sizes = (len(queries), -1, heads, Tq, area, T, area)
+                bias = _bias(time, window_bias, _offsets(rectangle.h, rectangle.w, window))
+                for at in _pieces(rectangle, _count(sizes, d)):
+                    weights = _weights(_cut(queries, at, dtype), _cut(keys, at, dtype, frames), bias, scale, sizes)
+                    _put(out[clips], at, torch.bmm(weights, _cut(values, at, dtype, frames)))
+                    received += weights.view(len(queries), -1, Tq, area, T * area).sum((1, 3)).unflatten(-1, (T, area)).sum(-1)
+            share[clips][..., frames] = received / (heads * H * W)
+    return out, share, q.new_empty((0,), dtype=dtype)
+
+
+def _backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask, window, shift, scale, needs):
+    (B, Tq, H, W, heads, d), Tk, dtype = q.shape, k.shape[1], registration.arithmetic(q)
+    dq, dk, dv, d_time, d_window = registration.empty_gradients((q, k, v, time_bias, window_bias), needs)
+    if q.numel() == 0:
+        return dq, dk.zero_(), dv.zero_(), d_time.zero_(), d_window.zero_()
+    for table in (d_time, d_window):
+        table.zero_()                                   # sums
+    if mask is not None:
+        for x in (dk, dv):
+            x[~mask if x.numel() else ...] = 0          # what is masked is not computed
+    most = max(1, H * W // (4 * window * window))       # windows: a quarter of all, lest a small picture's take more than its gradients
+    with _exactly("cpu"):
+        for clips, frames, T in _groups(mask, B, Tk):
+            if T == 0:
+                dq[clips] = 0
+                continue
+            given, queries, keys, values = (x[clips] for x in (grad, q, k, v))
+            time = _of_table(time_bias, clips, frames)
+            for rectangle in _rectangles(H, W, window, shift):
+                area = rectangle.h * rectangle.w
+                sizes, offsets = (len(queries), -1, heads, Tq, area, T, area), _offsets(rectangle.h, rectangle.w, window)
+                bias = _bias(time, window_bias, offsets)
+                d_bias = q.new_zeros((sizes[0], *sizes[2:]) if needs & 24 else (), dtype=dtype)
+                for at in _pieces(rectangle, min(_count(sizes, d), most)):
+                    b_q, b_g = (_cut(x, at, dtype) for x in (queries, given))
+                    b_k, b_v = (_cut(x, at, dtype, frames) for x in (keys, values))
+                    weights = _weights(b_q, b_k, bias, scale, sizes)
+                    if needs & 4:
+                        _put(dv[clips], at, torch.bmm(weights.transpose(1, 2), b_g), frames)
+                    if needs & ~4:
+                        d_scores = torch.ops.aten._softmax_backward_data(torch.bmm(b_g, b_v.transpose(1, 2)), weights, -1, dtype)
+                        if needs & 24:
+                            d_bias += d_scores.view(sizes).sum(1)
+                        if needs & 1:
+                            _put(dq[clips], at, torch.bmm(d_scores, b_k).mul_(scale))
+                        if needs & 2:
+                            _put(dk[clips], at, torch.bmm(d_scores.transpose(1, 2), b_q * scale), frames)
+                if needs & 8:
+                    found = d_bias.sum((3, 5))
+                    (d_time[clips] if len(d_time) > 1 else d_time)[..., frames] += found if len(d_time) > 1 else found.sum(0)
+                if needs & 16:
+                    d_window.flatten(1).index_add_(1, offsets.flatten(), d_bias.sum((0, 2, 4)).flatten(1))
+    return dq, dk, dv, d_time, d_window
+
+
+_library = registration.attach("lift_eager", _forward, _backward, ("CPU",), rows=False)
+
+
+# -- public ------------------------------------------------------------------------------------------------------------------
 
 def reason(*arguments) -> str | None:
-    """Why `F.scaled_dot_product_attention` is not the better one; arguments as `temporal_attention_reference` has them."""
-    if not arguments:
-        return None
-    q, _, _, window = arguments[:4]
-    if q.device.type != "cpu":
-        return f"for the CPU; the tensors are on {q.device.type}"
-    if torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in arguments):
-        return "gradients are wanted: PyTorch's CPU kernel has none for a bias"
-    if window < SMALLEST:
-        return f"a window of {window}: SDPA is taken from {SMALLEST} on"
-    if q.numel() == 0:
-        return "F.scaled_dot_product_attention takes no empty input"
+    """Why this cannot serve; arguments as `temporal_attention_reference` has them, none to ask about the machine."""
+    if arguments and arguments[0].device.type != "cpu":
+        return f"for the CPU; the tensors are on {arguments[0].device.type}"
     return None
 
 
-def temporal_attention_sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int, shift: int = 0,
-                            time_bias: torch.Tensor | None = None, window_bias: torch.Tensor | None = None,
-                            mask: torch.Tensor | None = None, scale: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `temporal_attention_reference`, without gradients."""
-    clips = [_clip(*(x[b:b + 1] for x in (q, k, v)), window, shift, _of_clip(time_bias, b), window_bias, _of_clip(mask, b), scale)
-             for b in range(len(q))]                    # one at a time, so that windows share one bias
-    return tuple(torch.cat(parts) for parts in zip(*clips, strict=True))
-
-
-def _of_clip(x: torch.Tensor | None, b: int) -> torch.Tensor | None:
-    return x if x is None or len(x) == 1 else x[b:b + 1]
-
-
-def _clip(q, k, v, window, shift, time_bias, window_bias, mask, scale):
-    (_, Tq, H, W, heads, d), Tk, area = q.shape, k.shape[1], window * window
-    rows, columns = _count(H, window, shift), _count(W, window, shift)
-    windows, dtype = rows * columns, torch.float64 if q.dtype == torch.float64 else torch.float32
-    inside = _inside(H, W, window, shift, q.device).flatten(0, 1)                # (windows, area)
-    allowed = inside[:, None, None, :]                                           # (windows, 1, 1 or Tk, area)
-    if mask is not None:
-        masked = ~mask[:, :, None, None, None, None]
-        k, v = k.masked_fill(masked, 0), v.masked_fill(masked, 0)                # 0 * NaN is NaN
-        allowed = allowed & mask[0, :, None]
-    bias = torch.zeros((), dtype=dtype)
-    if time_bias is not None:
-        bias = bias + time_bias[0, :, :, None, :, None].to(dtype)
-    if window_bias is not None:
-        bias = bias + _by_offset(window_bias.to(dtype), window)
-    bias = bias.expand(heads, Tq, area, Tk, area).reshape(heads, Tq * area, Tk * area)
-    # Beside the d channels queries have Tk more, (1, 0, 0, ...), and keys (0 or nearly -inf, 0, 0, ...): what is not allowed costs no bias.
-    edge = torch.zeros(windows, 1, Tk, area, 1, dtype=dtype).masked_fill(~allowed[..., None], torch.finfo(dtype).min / 2).flatten(2, 3)
-    queries = F.pad(_rows(q, window, shift, dtype) * (d ** -0.5 if scale is None else scale), (0, Tk))
-    queries[..., d] = 1
-    keys = F.pad(_rows(k, window, shift, dtype), (0, Tk))
-    keys[..., d:d + 1] = edge
-    values = F.pad(_rows(v, window, shift, dtype), (0, Tk))
-    values[..., d:] = torch.eye(Tk, dtype=dtype).repeat_interleave(area, 0)
-    out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.expand(windows, -1, -1, -1), scale=1.0)
-    if mask is not None:
-        out = out.masked_fill(~mask.any(), 0)
-    received = out[..., d:].unflatten(2, (Tq, area)) * inside[:, None, None, :, None]        # (windows, heads, Tq, area, Tk)
-    share = received.sum((0, 1, 3))[None] / (heads * H * W)
-    return _picture(out[..., :d].unflatten(0, (1, rows, columns)), Tq, H, W, window, shift).to(q.dtype), share
-
-
-def _rows(x: torch.Tensor, window: int, shift: int, dtype: torch.dtype) -> torch.Tensor:
-    """(1, T, H, W, heads, d) -> (windows, heads, T * window * window, d)."""
-    return _windows(x, window, shift)[0].flatten(0, 1).to(dtype)
+def temporal_attention_eager(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int, shift: int = 0,
+                             time_bias: torch.Tensor | None = None, window_bias: torch.Tensor | None = None,
+                             mask: torch.Tensor | None = None, scale: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `temporal_attention_reference`, for tensors on the CPU."""
+    return registration.call("lift_eager", q, k, v, window, shift, time_bias, window_bias, mask, scale)

@@ -23,7 +23,7 @@ def _triton() -> backends.Implementation:
 backends.register(
     "temporal_attention",
     _triton(),
-    backends.Implementation("sdpa", eager.temporal_attention_sdpa, eager.reason, fused=False),
+    backends.Implementation("eager", eager.temporal_attention_eager, eager.reason, fused=False),
     backends.Implementation("reference", temporal_attention_reference, backends.always, fused=False),
 )
 

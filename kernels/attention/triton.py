@@ -1,4 +1,4 @@
-"""`temporal_attention` in Triton: launches, registration, gradients.
+"""`temporal_attention` in Triton: launches.
 
 Two families of kernels: windows of 1 and 2 pixels are summed in registers (location_kernels.py), larger ones are products of blocks
 (window_kernels.py); `_is_location` is where that is decided, tuning.py where block sizes are. Both read (B, T, H, W, heads, d) in place by
@@ -10,8 +10,7 @@ import functools
 import torch
 import triton
 
-from . import location_kernels, tuning, window_kernels
-from .reference import temporal_attention_reference
+from . import location_kernels, registration, tuning, window_kernels
 
 INTERPRETED = triton.knobs.runtime.interpret            # read by Triton when it was imported: the kernels run on the CPU, slowly
 WINDOWS = 8                                             # pixels: the largest side
@@ -123,7 +122,7 @@ def _backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask, windo
         found = _backward(grad.float(), q.float(), k.float(), v.float(), out.float(), statistic, time_bias, window_bias, mask,
                           window, shift, scale, needs)
         return tuple(g.to(q.dtype) if i < 3 else g for i, g in enumerate(found))
-    dq, dk, dv, d_time, d_window = _empty_gradients(q, k, v, time_bias, window_bias, needs)
+    dq, dk, dv, d_time, d_window = registration.empty_gradients((q, k, v, time_bias, window_bias), needs)
     if q.numel() == 0:
         return dq, dk.zero_(), dv.zero_(), d_time.zero_(), d_window.zero_()
     B, Tk = k.shape[:2]
@@ -203,67 +202,9 @@ def _by_offset(places: torch.Tensor) -> torch.Tensor:
     return found.masked_fill(outside[:, None, :, None] | outside[None, :, None, :], 0).sum((-2, -1))       # (heads, dy, dx, y, x)
 
 
-def _empty_gradients(q, k, v, time_bias, window_bias, needs: int) -> tuple[torch.Tensor, ...]:
-    """Room for the gradients, contiguous; (0,) where not asked for."""
-    return tuple(x.new_empty(x.shape) if needs >> i & 1 else q.new_empty((0,), dtype=q.dtype if i < 3 else torch.float32)
-                 for i, x in enumerate((q, k, v, time_bias, window_bias)))
-
-
 # -- registration ------------------------------------------------------------------------------------------------------------
 
-_library = torch.library.Library("lift_triton", "FRAGMENT")
-_library.define("temporal_attention(Tensor q, Tensor k, Tensor v, Tensor? time_bias, Tensor? window_bias, Tensor? mask, int window, "
-                "int shift, float scale) -> (Tensor out, Tensor share, Tensor statistic)")
-_library.define("temporal_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor out, Tensor statistic, Tensor? time_bias, "
-                "Tensor? window_bias, Tensor? mask, int window, int shift, float scale, int needs) "
-                "-> (Tensor, Tensor, Tensor, Tensor, Tensor)")
-for _key in ("CUDA", "CPU") if INTERPRETED else ("CUDA",):
-    _library.impl("temporal_attention", _forward, _key)
-    _library.impl("temporal_attention_backward", _backward, _key)
-
-
-@torch.library.register_fake("lift_triton::temporal_attention", lib=_library)
-def _(q, k, v, time_bias, window_bias, mask, window, shift, scale):
-    B, Tq, H, W, heads, d = q.shape
-    return (q.new_empty(q.shape), q.new_empty((B, Tq, k.shape[1]), dtype=torch.float32),
-            q.new_empty((B, Tq, H, W, heads), dtype=torch.float32))
-
-
-@torch.library.register_fake("lift_triton::temporal_attention_backward", lib=_library)
-def _(grad, q, k, v, out, statistic, time_bias, window_bias, mask, window, shift, scale, needs):
-    return _empty_gradients(q, k, v, time_bias, window_bias, needs)
-
-
-# -- gradients ---------------------------------------------------------------------------------------------------------------
-
-def _save(ctx, inputs, output) -> None:
-    q, k, v, time_bias, window_bias, mask, ctx.window, ctx.shift, ctx.scale = inputs
-    out, share, statistic = output
-    ctx.mark_non_differentiable(share, statistic)
-    ctx.save_for_backward(q, k, v, out, statistic, time_bias, window_bias, mask)
-
-
-def _gradients(ctx, grad, *_):
-    q, k, v, out, statistic, time_bias, window_bias, mask = ctx.saved_tensors
-    wanted = ctx.needs_input_grad[:5]
-    inputs = (q, k, v, time_bias, window_bias)
-    if torch.is_grad_enabled():                         # create_graph=True: the gradients will be differentiated themselves
-        return *_differentiable(inputs, wanted, grad, mask, ctx.window, ctx.shift, ctx.scale), None, None, None, None
-    needs = sum(1 << i for i, want in enumerate(wanted) if want)
-    found = torch.ops.lift_triton.temporal_attention_backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask,
-                                                              ctx.window, ctx.shift, ctx.scale, needs)
-    return *(g if want else None for g, want in zip(found, wanted, strict=True)), None, None, None, None
-
-
-def _differentiable(inputs, wanted, grad, mask, window, shift, scale):
-    aliases = [None if x is None else x.view_as(x) for x in inputs]              # one tensor may be two arguments
-    q, k, v, time_bias, window_bias = aliases
-    out, _ = temporal_attention_reference(q, k, v, window, shift, time_bias, window_bias, mask, scale)
-    found = iter(torch.autograd.grad(out, [x for x, want in zip(aliases, wanted, strict=True) if want], grad, create_graph=True))
-    return tuple(next(found) if want else None for want in wanted)
-
-
-torch.library.register_autograd("lift_triton::temporal_attention", _gradients, setup_context=_save, lib=_library)
+_library = registration.attach("lift_triton", _forward, _backward, ("CUDA", "CPU") if INTERPRETED else ("CUDA",), rows=True)
 
 
 # -- public ------------------------------------------------------------------------------------------------------------------
@@ -294,10 +235,7 @@ def temporal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window
                        time_bias: torch.Tensor | None = None, window_bias: torch.Tensor | None = None,
                        mask: torch.Tensor | None = None, scale: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """As `temporal_attention_reference`, for float32, float16 and bfloat16."""
-    time_bias, window_bias = (None if x is None else x.float() for x in (time_bias, window_bias))
-    scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
-    out, share, _ = torch.ops.lift_triton.temporal_attention(q, k, v, time_bias, window_bias, mask, window, shift, scale)
-    return out, share
+    return registration.call("lift_triton", q, k, v, window, shift, time_bias, window_bias, mask, scale)
 
 
 # -- ahead of time -----------------------------------------------------------------------------------------------------------
