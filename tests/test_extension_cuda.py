@@ -54,6 +54,22 @@ def test_none_that_fits_is_told_with_the_remedy(toolkits):
         cuda.find_compiler("13.0")
 
 
+def test_the_parts_of_a_compiler_are_fetched_in_one_version(monkeypatch):
+    """PyPI's nvcc takes nvvm, which it calls, of any version; that of a newer CUDA writes what it cannot read."""
+    asked = []
+    monkeypatch.setattr(cuda.subprocess, "run", lambda command, **how: asked.append(command) or subprocess.CompletedProcess(command, 0))
+    cuda.install_compiler("13.0")
+    extras = re.fullmatch(r"cuda-toolkit\[(.*)\]==13\.0\.\*", asked[0][-1])[1].split(",")
+    assert {"nvcc", "nvvm", "crt", "cudart", "cccl"} == set(extras)
+
+
+def test_no_network_is_told(monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with pytest.raises(BuildError, match=r"nvcc of CUDA 99\.9 could not be installed from PyPI: ERROR: .*cuda-toolkit"):
+        cuda.install_compiler("99.9")
+
+
 @pytest.mark.parametrize(("line", "version"), [("cuda: Optional[str] = '13.0'", "13.0"), ("cuda = '12.8'", "12.8"),
                                                ("cuda: Optional[str] = None", None)])
 def test_torchs_cuda_is_read_from_its_files(tmp_path, line, version):

@@ -20,7 +20,7 @@ LIBRARY = PACKAGE / "_cuda.so"
 RECORD = PACKAGE / "_cuda.json"                         # what the library was built from and for
 REMEDY = "build it with `python -m lift.kernels.extension`"
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)          # Turing to Blackwell; code for the last runs on what follows, too
-TOOLKIT = "cuda-toolkit[nvcc,cudart,cccl]"              # the compiler as PyPI has it
+TOOLKIT = "cuda-toolkit[nvcc,nvvm,crt,cudart,cccl]"     # the compiler as PyPI has it: nvcc alone takes nvvm and crt of any version
 HOST = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 DEVICE = ["-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
 
