@@ -111,6 +111,23 @@ def _implementations(operation: str) -> tuple[Implementation, ...]:
     return _operations[operation]
 
 
+_planned = False
+
+
+@contextmanager
+def planned() -> Iterator[None]:
+    """Inside, calls are served as on a machine where every implementation runs, so that what a GPU would keep is counted without one.
+
+    For tensors without data (FakeTensorMode): the first fused implementation serves, unless the flag names another one.
+    """
+    global _planned
+    before, _planned = _planned, True
+    try:
+        yield
+    finally:
+        _planned = before
+
+
 # -- choosing ----------------------------------------------------------------------------------------------------------------
 
 def _eligible(operation: str, chosen: str) -> tuple[Implementation, ...]:
@@ -142,6 +159,8 @@ def choose(operation: str, backend: str | None, *arguments) -> Implementation:
         ValueError: no such operation, flag or implementation.
     """
     chosen = flag(backend)
+    if _planned and chosen in ("auto", "fused"):
+        return next(i for i in _implementations(operation) if i.fused)
     eligible = _eligible(operation, chosen)
     for implementation in eligible:
         if implementation.reason(*arguments) is None:

@@ -105,6 +105,10 @@ class TrainConfig:
     clip_grad: float = _field(1.0, "largest gradient norm")
     amp: str = _field("auto", "autocast: off, bfloat16, float16, or auto (bfloat16 on a GPU that has it, float16 on others, off on a CPU)")
     channels_last: bool = _field(True, "keep convolution weights and images channels-last, which convolutions are faster on")
+    accumulate: int = _field(1, "batches whose gradients make up one step; a step sees batch_size * accumulate clips a device")
+    compile: bool = _field(False, "run the model through torch.compile")
+    recompute_encoder: bool = _field(False, "keep the frames alone for the encoder's backward, which computes its features once more")
+    recompute_refine: bool = _field(False, "keep the inputs alone for the full-resolution stage's backward, which computes it once more")
     ema: float = _field(0.999, "decay of the averaged weights")
     freeze_epochs: int = _field(10, "epochs during which the encoder is frozen")
     census: float = _field(0.1, "weight of the census loss")
@@ -131,6 +135,7 @@ class InferenceConfig:
     context: int = _field(15, "input frames that a made frame looks at")
     multi: int = _field(2, "frames shown in the time of one")
     batch: int = _field(1, "frames between one pair made in one call")
+    channels_last: bool = _field(True, "keep convolutions channels-last, which are faster so")
     crf: int = _field(17, "x264's constant quality, 0 (lossless) to 51; 17 is visually close to lossless")
     folder_fps: int = _field(24, "rate of a folder of frames, which states none")
 

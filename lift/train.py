@@ -14,16 +14,23 @@ def main(argv: list[str]) -> int:
     """Read the configuration, train, tell how it ended.
 
     Returns:
-        0 at the end of the run or of its time, 128 and the signal's number where one stopped it.
+        0 at the end of the run or of its time, or after the report, 128 and the signal's number where one stopped it.
     """
     parser = Parser(prog="lift train", usage="lift train [--config FILE] [--data_root DIR] [FLAG ...]",
                     description="Train a model, or go on training it.", epilog=EXAMPLES)
+    parser.add_argument("--memory_report", "--memory-report", action="store_true",
+                        help="print what a step keeps for backward and where its time goes, stage by stage, and do not train")
     configuration.add_flags(parser)
     namespace = parser.parse_args(argv)
 
     from .training.loop import train  # torch and all: a wrong flag is told at once
 
     config = settle(namespace)
+    if namespace.memory_report:
+        from .training.memory import report
+        for line in report(config):
+            print(line, flush=True)
+        return 0
 
     end = train(config)
     best = f", best validation {end.best:.3f} dB" if end.best > float("-inf") else ""

@@ -3,6 +3,7 @@ import csv
 import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,48 @@ def test_a_run_that_goes_on_equals_the_unbroken_one(tmp_path, monkeypatch, unbro
     torch.rand(7)
     assert train(config(tmp_path, workers)).step == 6
     assert_same_run(tmp_path, unbroken)
+
+
+@pytest.mark.parametrize("settings", [{"accumulate": 2}, {"accumulate": 2, "recompute_encoder": True, "recompute_refine": True}], ids=str)
+def test_an_accumulating_run_goes_on_too(tmp_path, monkeypatch, settings):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        train(config(tmp_path / "broken", **settings))
+    for output in (tmp_path / "broken", tmp_path / "whole"):
+        assert train(config(output, **settings)).step == 6
+    assert_same_run(tmp_path / "broken", tmp_path / "whole")
+
+
+def test_two_batches_added_up_make_the_step_of_one_of_twice_the_size(tmp_path):
+    data = {**DATA, "context_min": 4, "context_full": 1.0}                      # so that batches of any size hold as many frames
+    made = []
+    for name, settings in {"one": {"batch_size": 4}, "two": {"batch_size": 2, "accumulate": 2}}.items():
+        chosen = from_dict({"model": MODEL, "data": data, "train": {**TRAIN, **settings, "flow": 0.0, "freeze_epochs": 0}})
+        run = loop.Run(replace(chosen, train=replace(chosen.train, output=str(tmp_path / name))), loop.Processes(torch.device("cpu")),
+                       StopRequest())
+        batches = run._batches()
+        run._step(run.model, [next(batches) for _ in range(chosen.train.accumulate)])
+        run.journal.close()
+        made.append({name: p.grad for name, p in run.model.named_parameters()})
+    faint = 1e-6 * max(g.norm() for g in made[0].values())
+    for name, gradient in made[0].items():
+        assert (made[1][name] - gradient).norm() <= 1e-4 * gradient.norm() + faint, name
+
+
+def test_the_compiler_is_asked_where_it_is_wanted(tmp_path, monkeypatch):
+    original, asked = torch.compile, []
+
+    def compiled(model):
+        asked.append(model)
+        return original(model, backend="eager", fullgraph=True)                 # what it traces, without minutes of compiling
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    train(config(tmp_path / "plain", epochs=1, validate_epochs=9))
+    assert not asked
+    train(config(tmp_path / "compiled", epochs=1, validate_epochs=9, compile=True))
+    assert len(asked) == 1
+    one, other = (load_file(tmp_path / name / "last.safetensors") for name in ("plain", "compiled"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_a_signal_during_validation_puts_the_validation_off(tmp_path, monkeypatch, unbroken):

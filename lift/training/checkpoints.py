@@ -27,8 +27,8 @@ from ..model.weights import differing_fields, load_into, save_weights
 FILES = ("model.safetensors", "ema.safetensors", "state.pt")
 # What may change when a run goes on: where it runs and how it is watched, not what it computes.
 FREE = {"data": {"data_root", "preload", "num_workers"},
-        "train": {"amp", "validate_epochs", "validate_clips", "log_steps", "checkpoint_minutes", "max_minutes", "pretrained_encoder",
-                  "init", "resume", "output", "device"}}
+        "train": {"amp", "compile", "recompute_encoder", "recompute_refine", "validate_epochs", "validate_clips", "log_steps",
+                  "checkpoint_minutes", "max_minutes", "pretrained_encoder", "init", "resume", "output", "device"}}
 
 
 @dataclass(frozen=True)

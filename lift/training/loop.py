@@ -7,6 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,10 @@ import torch
 from torch import nn
 
 from .. import kernels
-from ..config import Config
+from ..config import Config, TrainConfig
 from ..data.batch import Batch
 from ..data.dataset import ClipDataset, loader
 from ..errors import LiftError
-from ..model.lift import LIFT
 from ..model.pretrained import load_encoder
 from ..model.weights import load_into, save_weights
 from . import checkpoints
@@ -28,6 +28,7 @@ from .journal import Journal, Means, Silence, attention_by_offset
 from .losses import total_loss
 from .processes import Processes, join
 from .schedule import learning_rate
+from .setup import autocast_dtype, build
 from .validation import validate
 
 
@@ -75,14 +76,17 @@ class Run:
         self.data = ClipDataset(config.data, config.data.train_split, batch_size=per_step, seed=settings.seed, train=True)
         self.held_back = ClipDataset(config.data, config.data.val_split, batch_size=1, seed=settings.seed, train=False,
                                      clips=settings.validate_clips)
-        self.epoch_steps = settings.epoch_steps or max(1, len(self.data) // per_step)
+        self.epoch_steps = settings.epoch_steps or max(1, len(self.data) // (per_step * settings.accumulate))
         self.total_steps = settings.epochs * self.epoch_steps
 
         found = checkpoints.find(self.output, settings.resume)
-        self.model = _model(config, fresh=found is None).to(processes.device)
+        self.model = build(config).to(processes.device)
+        if found is None:
+            _start_from(self.model, settings)
+        self.network = torch.compile(self.model) if settings.compile else self.model    # the same weights, called through the compiler
         self.average = WeightAverage(self.model, settings.ema)
         self.optimizer = torch.optim.AdamW(_groups(self.model, settings.weight_decay), lr=settings.lr, fused=True)
-        self.autocast = _autocast(settings.amp, processes.device)
+        self.autocast = autocast_dtype(settings.amp, processes.device)
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=self.autocast == torch.float16)
 
         self.step = self.validated = 0                  # validated: the step of the last validation
@@ -107,9 +111,9 @@ class Run:
         while self.step < self.total_steps and not stopping:
             self.model.set_epoch(self.step // self.epoch_steps)
             if self.processes.world > 1 and self.model.frozen != frozen:
-                parallel, frozen = nn.parallel.DistributedDataParallel(self.model), self.model.frozen
+                parallel, frozen = nn.parallel.DistributedDataParallel(self.network), self.model.frozen
             try:
-                batch = next(batches).to(self.processes.device)
+                parts = [next(batches) for _ in range(self.settings.accumulate)]
             except RuntimeError as error:
                 if "DataLoader worker" not in str(error):
                     raise
@@ -118,12 +122,13 @@ class Run:
                     break
                 raise LiftError("a loading process was killed, most often for want of memory; with fewer --num_workers the same command "
                                 f"goes on from step {self.step}") from error
-            scalars = self._step(parallel or self.model, batch)
+            scalars = self._step(parallel or self.network, parts)
             self.means.add(scalars)
             self.journal.advance(scalars["loss"], scalars["psnr"])
             if self.step % self.settings.log_steps == 0:
                 now = time.monotonic()
-                rate = self.settings.log_steps * self.settings.batch_size * self.processes.world / (now - since)
+                clips = self.settings.batch_size * self.settings.accumulate * self.processes.world
+                rate = self.settings.log_steps * clips / (now - since)
                 self.journal.write(self.step, {"epoch": (self.step - 1) // self.epoch_steps, **self.means.take(),
                                                "samples_per_second": rate, "elapsed_seconds": self._seconds()})
                 since = now
@@ -136,7 +141,8 @@ class Run:
         return Ending(self.step, self.total_steps, "" if done else self.stop.cause, None if done else self.stop.signal, self.best)
 
     def _batches(self) -> Iterator[Batch]:
-        batches = loader(self.data, self.settings.batch_size, start=self.step, stop=self.total_steps,
+        each = self.settings.accumulate
+        batches = loader(self.data, self.settings.batch_size, start=self.step * each, stop=self.total_steps * each,
                          num_workers=self.config.data.num_workers, rank=self.processes.rank, world=self.processes.world,
                          pin_memory=self.processes.device.type == "cuda")
         with torch.random.fork_rng(devices=[]):         # the loader starts by drawing a number, which a resumed run draws once more
@@ -150,21 +156,20 @@ class Run:
         finally:
             signal.signal(signal.SIGCHLD, former)
 
-    def _step(self, model: nn.Module, batch: Batch) -> dict[str, float]:
-        settings = self.settings
+    def _step(self, model: nn.Module, parts: list[Batch]) -> dict[str, float]:
+        """One optimiser step on the mean gradient of the parts, which are computed one after another."""
+        settings, means = self.settings, Means()
         lr = learning_rate(self.step, self.total_steps, settings.warmup_steps, settings.lr, settings.lr_min)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         model.train()
-        with torch.autocast(self.processes.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            prediction = model(batch.clip, batch.t)
-        loss, scalars = total_loss(prediction, batch, settings)
-        numbers = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
-        if not math.isfinite(numbers["loss"]):
-            raise self._not_finite("loss")
-
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        for i, part in enumerate(parts):
+            last = i == len(parts) - 1                  # gradients of all devices are added up once
+            with nullcontext() if last or self.processes.world == 1 else model.no_sync():
+                means.add(self._add_gradients(model, part.to(self.processes.device), 1 / len(parts)))
+        numbers = means.take()
+
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_grad).item()
         if math.isfinite(norm):
@@ -175,7 +180,18 @@ class Run:
         self.scaler.update()
         self.step += 1
         self.average.update(self.model, self.step)
-        return {**numbers, "lr": lr, **attention_by_offset(prediction.attention.detach(), batch.clip.times, batch.clip.mask)}
+        return {**numbers, "lr": lr}
+
+    def _add_gradients(self, model: nn.Module, batch: Batch, share: float) -> dict[str, float]:
+        """Forward and backward of a part that makes up this share of its step."""
+        with torch.autocast(self.processes.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            prediction = model(batch.clip, batch.t)
+        loss, scalars = total_loss(prediction, batch, self.settings)
+        numbers = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
+        if not math.isfinite(numbers["loss"]):
+            raise self._not_finite("loss")
+        self.scaler.scale(loss * share if share < 1 else loss).backward()
+        return {**numbers, **attention_by_offset(prediction.attention.detach(), batch.clip.times, batch.clip.mask)}
 
     def _not_finite(self, what: str) -> LiftError:
         kept = checkpoints.newest(self.output / "checkpoint")
@@ -237,17 +253,12 @@ class Run:
 
 # -- parts that are made from the configuration ------------------------------------------------------------------------------
 
-def _model(config: Config, fresh: bool) -> LIFT:
-    """The model; a fresh one starts from the weights that the configuration names."""
-    model = LIFT(config.model, config.kernels)
-    model.freeze_epochs = config.train.freeze_epochs
-    if config.train.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    if fresh and config.train.init:
-        load_into(model, config.train.init)
-    if fresh and config.train.pretrained_encoder:
-        print(load_encoder(model.encoder, config.train.pretrained_encoder))
-    return model
+def _start_from(model: nn.Module, settings: TrainConfig) -> None:
+    """Give a fresh model the weights that the configuration names."""
+    if settings.init:
+        load_into(model, settings.init)
+    if settings.pretrained_encoder:
+        print(load_encoder(model.encoder, settings.pretrained_encoder))
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -255,10 +266,3 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
     parameters = list(model.parameters())
     return [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
-
-
-def _autocast(amp: str, device: torch.device) -> torch.dtype | None:
-    """The type that autocast computes in, or None for full precision."""
-    if amp == "auto":
-        amp = "off" if device.type == "cpu" else "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[amp]
