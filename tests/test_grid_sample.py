@@ -5,6 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lift.kernels import grid_sample
+from lift.kernels.grid_sample import reference
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 MODES = list(itertools.product(("bilinear", "nearest"), ("zeros", "border", "reflection"), (True, False)))
 
@@ -50,6 +52,22 @@ def test_numbers_that_are_not_finite_stay_inside_the_input(padding_mode, align_c
     if value != value:
         corner = grid_sample(input, torch.tensor([[[[-1.0, 0.0]]]]), "bilinear", padding_mode, align_corners)
         assert torch.equal(out[0, :, 1, 0], corner[0, :, 0, 0])
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+def test_on_a_gpu_the_value_is_pytorchs_in_one_pass(monkeypatch, padding_mode, deterministic):
+    """With deterministic sums too: PyTorch lacks but the gradient."""
+    given = []
+    monkeypatch.setattr(reference.F, "grid_sample", lambda input, grid, *how: given.append(grid) or input.new_empty((1, 2, 4, 7)))
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        with FakeTensorMode():
+            input, grid = torch.empty(1, 2, 5, 6, device="cuda"), torch.empty(1, 4, 7, 2, device="cuda")
+            reference.grid_sample_value(input, grid, "bilinear", padding_mode, True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert len(given) == 1 and given[0] is grid
 
 
 WRONG = [

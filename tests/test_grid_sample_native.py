@@ -62,6 +62,42 @@ def test_deterministic_gradients_are_the_same_over_20_runs(C, reach):
         torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.parametrize("padding", ["border", "reflection"])
+def test_a_nan_reads_the_first_pixel(padding, deterministic):
+    input, grid, grad = make(8, torch.float32, True)
+    grid[:, ::3, :, 0] = float("nan")
+    as_first = grid.nan_to_num(nan=-1.0)
+    for align in (True, False):
+        out, expected = (kernels.grid_sample(input, places, "bilinear", padding, align, backend="cuda") for places in (grid, as_first))
+        torch.testing.assert_close(out, expected)
+        found, wanted = (gradients(input, places, grad, ("bilinear", padding, align)) for places in (grid, as_first))
+        torch.testing.assert_close(found[0], wanted[0], atol=1e-4, rtol=1e-4)
+        assert (found[1][:, ::3, :, 0] == 0).all() and found[1].isfinite().all()
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_tensors_on_another_device_than_the_current(deterministic):
+    input, grid, grad = make(16, torch.float32, True)
+    expected = gradients(input, grid, grad, ("bilinear", "border", True))
+    found = gradients(*(x.to("cuda:1") for x in (input, grid, grad)), ("bilinear", "border", True))
+    assert torch.cuda.current_device() == 0
+    torch.testing.assert_close([x.cpu() for x in found], [x.cpu() for x in expected], atol=1e-4, rtol=1e-4)
+
+
+def test_they_run_on_the_stream_in_force(deterministic):
+    """Behind long work on another stream; on the default one they would read what is not written yet."""
+    input, grid, grad = make(16, torch.float32, True)
+    expected = gradients(input, grid, grad, ("bilinear", "border", True))
+    late = torch.zeros_like(grad)
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        torch.cuda._sleep(50_000_000)
+        late.copy_(grad)
+        found = torch.ops.lift_cuda.grid_sample_backward(late, input, grid, 0, 1, True, 3, deterministic)
+    torch.cuda.synchronize()
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_a_graph_captures_them(deterministic):
     input, grid, grad = make(16, torch.float32, True)
     arguments = (grad, input, grid, 0, 1, True, 3, deterministic)

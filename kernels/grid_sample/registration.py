@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from ..warp_blend.registration import empty_image
-from .reference import grid_sample_by_hand, grid_sample_reference
+from .reference import grid_sample_by_hand, grid_sample_value
 
 MODES = ("bilinear", "nearest")                         # as numbers: Mode and Padding in csrc/grid_sample.h
 PADDING_MODES = ("zeros", "border", "reflection")
@@ -47,7 +47,7 @@ def call(namespace: str, input: torch.Tensor, grid: torch.Tensor, mode: str, pad
 # -- forward and shapes ------------------------------------------------------------------------------------------------------
 
 def _forward(input: torch.Tensor, grid: torch.Tensor, mode: int, padding: int, align_corners: bool) -> torch.Tensor:
-    return grid_sample_reference(input, grid, MODES[mode], PADDING_MODES[padding], align_corners).contiguous()
+    return grid_sample_value(input, grid, MODES[mode], PADDING_MODES[padding], align_corners).contiguous()
 
 
 def _empty_result(input: torch.Tensor, grid: torch.Tensor, mode: int, padding: int, align_corners: bool) -> torch.Tensor:
