@@ -88,6 +88,7 @@ BAD = [                                                 # input, output, further
     ("good", "out", ("--checkpoint", "junk.safetensors"), "junk.safetensors"),
     ("good", "out", ("--checkpoint", "other.safetensors"), "other.safetensors"),
     ("good", "out", ("--device", "gpu"), "--device"),
+    ("good", "out", ("--device", "cpu", "--cuda_graph"), "--cuda_graph"),
     ("good", "out", ("--device", "cuda:99"), "--device"),
     ("good", "out.mp4", ("--crf", "77"), "crf must be 0"),
 ]

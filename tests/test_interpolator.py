@@ -11,6 +11,7 @@ from lift.data.clip import Clip, pair
 from lift.errors import LiftError
 from lift.model.lift import create_lift_model
 from lift.video.interpolator import Interpolator
+from lift.video.moments import Rate
 from lift.video.read import open_frames
 
 H, W = 22, 34                                           # no multiple of 16, not even of 4
@@ -117,15 +118,19 @@ class Counting(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
         self.model = model
-        self.encoded, self.contexts = [], []
+        self.encoded, self.contexts, self.pairs = [], [], 0
 
     def encode(self, frames):
         self.encoded += [frame.clone() for frame in frames]
         return self.model.encode(frames)
 
-    def interpolate(self, image0, image1, left, right, context, times, mask, t):
-        self.contexts.append(times.shape[1])
-        return self.model.interpolate(image0, image1, left, right, context, times, mask, t)
+    def pair(self, *references):
+        self.pairs += 1
+        return self.model.pair(*references)
+
+    def at(self, pair, keys, values, times, mask, t):
+        self.contexts.append(int(mask.sum()))
+        return self.model.at(pair, keys, values, times, mask, t)
 
 
 @pytest.mark.parametrize("options", ({}, {"batch": 3}, {"reverse_average": True}, {"context": 4}))
@@ -135,23 +140,34 @@ def test_each_frame_is_encoded_exactly_once(model, options):
     assert len(counting.encoded) == 17
     assert all(torch.equal(a, b) for a, b in zip(counting.encoded, frames, strict=True))
     assert max(counting.contexts) == options.get("context", 15)
+    assert counting.pairs == 16 * (2 if "reverse_average" in options else 1)
+
+
+def test_frames_that_were_passed_over_are_context_later(model):
+    """Towards a lower rate some pairs have nothing between them; their frames are encoded when a later pair looks at them."""
+    frames, counting = tensors(9), Counting(model)
+    timed = [(frame, Fraction(k, 25)) for k, frame in enumerate(frames)]
+    shown = list(interpolator(counting, context=6).stream(timed, Rate(Fraction(20))))
+    assert [s.made for s in shown] == [False, True, True, True, False, True, True]
+    assert all(torch.equal(a, b) for a, b in zip(counting.encoded, frames, strict=True))
+    torch.testing.assert_close(shown[1].frame, forward(model, frames[:5], [-1, 0, 1, 2, 3], 0.25), **EXACT)
 
 
 def test_the_ring_never_holds_more_than_the_context(model, monkeypatch):
-    rings = []
+    windows_seen = []
     windows = Interpolator._windows
 
     def watched(self, timed):
-        for ring, left in windows(self, timed):
-            yield ring, left
-            rings.append((len(ring), sum(h.frame is not None for h in ring),
-                          sum(h.features is not None and h.features.s4 is not None for h in ring)))
+        for window, left in windows(self, timed):
+            yield window, left
+            windows_seen.append((len(window), sum(h.frame is not None for h in window), sum(h.features is not None for h in window)))
+            assert all(h.features is None or h.features.keys is None for h in window)
 
     monkeypatch.setattr(Interpolator, "_windows", watched)
     list(interpolator(model).frames(tensors(30, 16, 16)))
-    held, pictures, whole = map(max, zip(*rings, strict=True))
+    held, pictures, whole = map(max, zip(*windows_seen, strict=True))
     assert held == 15
-    assert pictures == whole == 8                       # behind the left reference only what the transformer reads is kept
+    assert pictures == whole == 8                       # behind the left reference only the ring keeps something
 
 
 @pytest.mark.parametrize("detect_scenes, ahead", ((False, 7), (True, 9)))
@@ -191,7 +207,8 @@ def test_context_does_not_cross_a_cut(model):
     first, second = tensors(6, tint=RED), tensors(6, tint=BLUE)
     together = list(Interpolator(model).frames(first + second))
     alone = [list(interpolator(model).frames(shot)) for shot in (first, second)]
-    assert all(torch.equal(a, b) for a, b in zip(together[:11] + together[12:], alone[0] + alone[1], strict=True))
+    for a, b in zip(together[:11] + together[12:], alone[0] + alone[1], strict=True):
+        torch.testing.assert_close(a, b, **EXACT)
 
 
 # -- edges of the input ----------------------------------------------------------------------------------------------------

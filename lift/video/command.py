@@ -47,12 +47,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reverse_average", action="store_true",
                         help="make each frame forwards and backwards in time and take the mean; twice the work")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
-                        help="precision on a GPU (default %(default)s)")
+                        help="precision of the model; bfloat16 and float16 are faster on GPUs, bfloat16 on some CPUs (default %(default)s)")
     parser.add_argument("--batch", type=_positive, default=DEFAULTS.batch, metavar="N",
                         help="frames between one pair made in one call (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     parser.add_argument("--kernels", choices=("auto", "fused", "reference"), default="auto",
                         help="which kernels serve (default %(default)s)")
+    parser.add_argument("--compile", action="store_true",
+                        help="run the model through torch.compile: minutes at the start, for long videos")
+    parser.add_argument("--cuda_graph", action="store_true",
+                        help="record the model as CUDA graphs, so that a GPU need not wait for Python; seconds at the start, some memory")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -71,7 +75,8 @@ def open_interpolator(args: argparse.Namespace) -> Interpolator:
     device = choose_device(args.device)
     model, _ = load_weights(args.checkpoint if args.checkpoint is not None else pretrained_path(DEFAULTS.preset), kernels=args.kernels)
     return Interpolator(model, args.context, device, dtype=getattr(torch, args.dtype), batch=args.batch,
-                        reverse_average=args.reverse_average, detect_scenes=not args.no_scenes)
+                        reverse_average=args.reverse_average, detect_scenes=not args.no_scenes, compiled=args.compile,
+                        cuda_graph=args.cuda_graph)
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,6 +1,6 @@
 """The streaming interpolator: frames in, a smoother sequence out, in constant memory.
 
-Each frame is encoded once; its features stay in a ring of at most `context` frames, from which every pair takes the frames
+Each frame is encoded once; its keys and values stay in a ring of `context` places, where every pair reads those of the frames
 around it. A pair sees up to eight frames at or before its left reference and seven at or after its right one (for
 `context` = 15), so the output lags seven frames behind the input, two more where scene cuts are looked for. Frames that do
 not exist, and frames beyond a cut, are not passed to the model; across a cut nothing is blended: the moments between the
@@ -8,7 +8,6 @@ last frame of a shot and the first of the next repeat the nearer of the two (the
 """
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
@@ -19,8 +18,11 @@ import torch
 
 from ..config import InferenceConfig
 from ..errors import LiftError
+from ..model.features import FrameFeatures
+from .engine import Engine
 from .moments import Multiple, Rate
 from .read import VideoSource, open_frames
+from .ring import Ring
 from .scenes import SceneCuts, shots
 from .write import FolderWriter, VideoWriter, is_video_name
 
@@ -30,11 +32,21 @@ FINEST_TICK = 2**31 - 1                                 # containers store the c
 
 @dataclass
 class Held:
-    """A frame in the ring: `frame` as it came (dropped once it is no reference any more), its features once they were needed."""
+    """A frame of the window: `frame` as it came and, once they were needed, its features, both until it is no reference any more.
+
+    Its keys and values lie at `place` of the ring when it is `encoded`.
+    """
     frame: torch.Tensor | np.ndarray | None
     time: Fraction | float
     shot: int
-    features: object | None = None
+    place: int
+    encoded: bool = False
+    features: FrameFeatures | None = None
+
+    def release(self) -> None:
+        """It is no reference any more; one that was never needed may still be, as context."""
+        if self.encoded:
+            self.frame = self.features = None
 
 
 @dataclass(frozen=True)
@@ -65,25 +77,30 @@ class Interpolator:
         model: a LIFT model; it is moved to `device` and put into evaluation mode.
         context: most input frames that one made frame looks at, 2 to 15 (two: the references alone).
         device: where the model runs; where it is when None.
-        dtype: type of autocast; float32 for none.
+        dtype: type of autocast; float32 for none. Weights are then kept in it, in a copy of the model.
         batch: frames between one pair that are made in one call; more is faster on a GPU and takes more memory.
         reverse_average: make each frame a second time with time reversed and take the mean: twice the work, and t and 1 - t agree.
         detect_scenes: find scene cuts and blend nothing across them (needs PySceneDetect).
+        channels_last: keep convolutions channels-last, which is faster on CPUs, and on GPUs in half precision.
+        compiled: use torch.compile; minutes at the first frame of every size.
+        cuda_graph: record the model as CUDA graphs, which spares a GPU the wait for Python; some memory and seconds at the first frames.
     """
 
     def __init__(self, model: torch.nn.Module, context: int = InferenceConfig.context, device: torch.device | str | None = None, *,
                  dtype: torch.dtype = torch.float32, batch: int = InferenceConfig.batch, reverse_average: bool = False,
-                 detect_scenes: bool = True):
+                 detect_scenes: bool = True, channels_last: bool = InferenceConfig.channels_last, compiled: bool = False,
+                 cuda_graph: bool = False):
         if context < 2:
             raise ValueError(f"Interpolator: context must be at least 2 (the two references), got {context}")
         if batch < 1:
             raise ValueError(f"Interpolator: batch must be at least 1, got {batch}")
         self.device = torch.device(device) if device is not None else next(model.parameters()).device
-        self.model = model.to(self.device).eval()
-        self.context, self.dtype, self.batch = context, dtype, batch
+        self.engine = Engine(model, self.device, dtype, channels_last, compiled, cuda_graph)
+        self.context, self.batch = context, batch
         self.reverse_average, self.detect_scenes = reverse_average, detect_scenes
         self.before, self.after = (context + 1) // 2, context // 2     # at or before the left reference, at or after the right one
         self.cuts = 0                                   # scene cuts met in the latest stream
+        self._two = Ring(2)
 
     # -- the three ways to use it ----------------------------------------------------------------------------------------
 
@@ -93,7 +110,7 @@ class Interpolator:
             _check_frame(name, frame, frame0.shape)
         if not 0 < t < 1:
             raise ValueError(f"between: t must lie between 0 and 1, got {t}")
-        return next(self._make([Held(frame0, 0.0, 0), Held(frame1, 1.0, 0)], 0, [t]))
+        return next(self._make([Held(frame0, 0.0, 0, 0), Held(frame1, 1.0, 0, 1)], self._two, 0, [t]))
 
     def frames(self, frames: Iterable[torch.Tensor], multi: int = InferenceConfig.multi,
                timestamps: Iterable[Fraction | float] | None = None) -> Iterator[torch.Tensor]:
@@ -157,91 +174,83 @@ class Interpolator:
             schedule: which moments to show.
         """
         self.cuts = 0
-        for held, left in self._windows(timed):
-            shown = held[left]
-            if left + 1 == len(held):
+        ring = Ring(self.context)
+        for window, left in self._windows(timed):
+            shown = window[left]
+            if left + 1 == len(window):
                 yield from (Shown(shown.frame, time, False) for _, time in schedule.last(shown.time))
                 return
-            right = held[left + 1]
+            right = window[left + 1]
             moments = schedule.between(shown.time, right.time)
             if shown.shot != right.shot:
                 self.cuts += 1
                 yield from (Shown(shown.frame if t <= NEARER else right.frame, time, False) for t, time in moments)
                 continue
-            made = self._make(held, left, [t for t, _ in moments if t > 0])
+            made = self._make(window, ring, left, [t for t, _ in moments if t > 0])
             for t, time in moments:
                 yield Shown(shown.frame, time, False) if t == 0 else Shown(next(made), time, True)
 
     def _windows(self, timed) -> Iterator[tuple[deque[Held], int]]:
-        """For each frame the ring and the frame's place in it: the left reference of a pair, the last frame alone."""
-        ring: deque[Held] = deque()
-        left = 0
+        """For each frame the window and the frame's index in it: the left reference of a pair, the last frame alone."""
+        window: deque[Held] = deque()
+        left = count = 0
         for (frame, time), shot in shots(timed, lambda item: _as_bytes(item[0]), SceneCuts() if self.detect_scenes else None):
-            if ring and time <= ring[-1].time:
-                raise ValueError(f"Interpolator: timestamps must rise, got {time} after {ring[-1].time}")
-            ring.append(Held(frame, time, shot))
-            if len(ring) - 1 - left == self.after:
-                yield ring, left
-                left = self._advance(ring, left)
-        while left < len(ring):
-            yield ring, left
-            left = self._advance(ring, left)
+            if window and time <= window[-1].time:
+                raise ValueError(f"Interpolator: timestamps must rise, got {time} after {window[-1].time}")
+            window.append(Held(frame, time, shot, count % self.context))
+            count += 1
+            if len(window) - 1 - left == self.after:
+                yield window, left
+                left = self._advance(window, left)
+        while left < len(window):
+            yield window, left
+            left = self._advance(window, left)
 
-    def _advance(self, ring: deque[Held], left: int) -> int:
-        """Make the next frame the left reference; the former one stays as context until it leaves the ring."""
-        ring[left].frame = None
-        if ring[left].features is not None:
-            ring[left].features = ring[left].features.context_only()
+    def _advance(self, window: deque[Held], left: int) -> int:
+        """Make the next frame the left reference; the former one stays as context until it leaves the window."""
+        window[left].release()
         if left + 1 < self.before:
             return left + 1
-        ring.popleft()
+        window.popleft()
         return left
 
     # -- the model -----------------------------------------------------------------------------------------------------------
 
-    def _make(self, ring: Iterable[Held], left: int, moments: list[Fraction | float]) -> Iterator[torch.Tensor]:
-        """Frames between ring[left] and its successor at `moments`, each (3, H, W) in [0, 1]; what does not depend on t is done once."""
+    def _make(self, window: Iterable[Held], ring: Ring, left: int, moments: list[Fraction | float]) -> Iterator[torch.Tensor]:
+        """Frames between window[left] and its successor at `moments`, each (3, H, W) in [0, 1]; what does not depend on t is done once."""
         if not moments:
             return
-        first, second = ring[left], ring[left + 1]
-        around = [held for held in ring if held.shot == first.shot]
+        first, second = window[left], window[left + 1]
+        around = [held for held in window if held.shot == first.shot]
         for held in around:
-            if held.features is None:
-                held.features = self._encode(held.frame)
+            self._encode(held, ring)
+        for held in list(window)[:left]:
+            held.release()
         gap = second.time - first.time
-        times = torch.tensor([[float((held.time - first.time) / gap) for held in around]], device=self.device)
-        pair = [(self._image(held.frame), held.features) for held in (first, second)]
-        context = [held.features.context_only() for held in around]
+        times, mask = torch.zeros(1, ring.places), torch.zeros(1, ring.places, dtype=torch.bool)
+        for held in around:
+            times[0, held.place], mask[0, held.place] = float((held.time - first.time) / gap), True
+        times, mask = times.to(self.device), mask.to(self.device)
+        images, features = [self._image(held.frame) for held in (first, second)], [first.features, second.features]
+        pair = self.engine.pair(*images, *features)
+        backwards = self.engine.pair(*images[::-1], *features[::-1]) if self.reverse_average else None
         for start in range(0, len(moments), self.batch):
             t = torch.tensor([float(m) for m in moments[start:start + self.batch]], device=self.device)
-            made = self._interpolate(*pair, context, times, t)
-            if self.reverse_average:
-                made = (made + self._interpolate(*pair[::-1], context[::-1], 1 - times.flip(1), 1 - t)) / 2
-            yield from made.clamp(0, 1)
+            made = self.engine.at(pair, ring.keys, ring.values, times, mask, t)
+            if backwards is not None:
+                made = (made + self.engine.at(backwards, ring.keys, ring.values, 1 - times, mask, 1 - t)) / 2
+            yield from made.clamp_(0, 1)
 
-    @torch.no_grad()
-    def _interpolate(self, first, second, context, times: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Image (1, 3, H, W) and features of each reference, features of the context in order, times (1, T), t (B,) -> (B, 3, H, W)."""
-        b = len(t)
-        (image0, left), (image1, right) = first, second
-        cat = type(left).cat
-        images = (image.expand(b, -1, -1, -1) for image in (image0, image1))
-        times = times.expand(b, -1)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32), _memory(image0):
-            prediction = self.model.interpolate(*images, cat([left] * b), cat([right] * b), cat(context * b), times,
-                                                torch.ones_like(times, dtype=torch.bool), t)
-        return prediction.frame.float()
-
-    @torch.no_grad()
-    def _encode(self, frame):
-        image = self._image(frame)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32), _memory(image):
-            return self.model.encode(image)
+    def _encode(self, held: Held, ring: Ring) -> None:
+        if not held.encoded:
+            features = self.engine.encode(self._image(held.frame))
+            ring.put(held.place, features)
+            held.features, held.encoded = features.reference_only(), True
 
     def _image(self, frame: torch.Tensor | np.ndarray) -> torch.Tensor:
         """(1, 3, H, W) float32 in [0, 1] on the model's device."""
         if isinstance(frame, np.ndarray):
-            return torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float() / 255
+            return torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float().div_(255)
         return frame.to(self.device, torch.float32)[None]
 
 
@@ -275,15 +284,6 @@ def _as_bytes(frame: torch.Tensor | np.ndarray) -> np.ndarray:
 
 
 # -- around the stream -----------------------------------------------------------------------------------------------------------
-
-@contextmanager
-def _memory(image: torch.Tensor) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise LiftError(f"frames of {image.shape[-1]}x{image.shape[-2]} do not fit into the device's memory; choose a smaller --context, "
-                        "smaller frames, or --device cpu") from error
-
 
 def _tick(tick: Fraction, multi: int, fps: Fraction | None) -> Fraction:
     """A clock on which every moment of the output falls: the source's ticks divided, or met with those of the rate."""

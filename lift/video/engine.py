@@ -1,0 +1,89 @@
+"""The model in the form in which a stream runs it: its precision and layout, compiled or recorded where asked for."""
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from ..errors import LiftError
+from ..model.features import FrameFeatures, Pair
+from .graphs import Graphed
+
+
+class Engine:
+    """What a stream asks of a model: to encode a frame, to make ready a pair, to make targets. No gradients.
+
+    Args:
+        model: a LIFT model; it is moved to `device` and put into evaluation mode.
+        device: where it runs.
+        dtype: of autocast; float32 for none. The weights of convolutions and linear layers are then kept in it, in a copy.
+        channels_last: keep convolution weights, and with them what convolutions answer, channels-last.
+        compiled: through torch.compile, anew for every size of frame.
+        cuda_graph: record each call once as a CUDA graph for every size and replay it.
+
+    Raises:
+        LiftError: cuda_graph without a GPU.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32, channels_last: bool = True,
+                 compiled: bool = False, cuda_graph: bool = False):
+        if cuda_graph and device.type != "cuda":
+            raise LiftError(f"CUDA graphs need a GPU, and the model runs on {device.type}; leave --cuda_graph out")
+        self.device, self.dtype = device, dtype
+        model = model.to(device).eval()
+        if dtype != torch.float32:
+            model = lowered(model, dtype)
+        if channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        self._encode, self._pair, self._at = model.encode, model.pair, lambda *arguments: model.at(*arguments).frame
+        if compiled:
+            self._encode, self._pair, self._at = (torch.compile(call, dynamic=False, fullgraph=True)
+                                                  for call in (self._encode, self._pair, self._at))
+        if cuda_graph:
+            self._encode, self._pair = Graphed(self._within(self._encode)), Graphed(self._within(self._pair))
+            self._at = Graphed(self._within(self._at), fixed=(1, 2))            # the ring's keys and values are read where they lie
+
+    def encode(self, image: torch.Tensor) -> FrameFeatures:
+        """(1, 3, H, W) float32 in [0, 1] -> its features."""
+        return self._run(self._encode, image)
+
+    def pair(self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures) -> Pair:
+        """Two references (1, 3, H, W) and their features -> what all targets between them share."""
+        return self._run(self._pair, image0, image1, left.reference_only(), right.reference_only())
+
+    def at(self, pair: Pair, keys: torch.Tensor, values: torch.Tensor, times: torch.Tensor, mask: torch.Tensor,
+           t: torch.Tensor) -> torch.Tensor:
+        """As `LIFT.at` -> frames (B, 3, H, W) float32."""
+        return self._run(self._at, pair, keys, values, times, mask, t).float()
+
+    def _run(self, call, *arguments):
+        with _memory(arguments[0]):
+            return call(*arguments) if isinstance(call, Graphed) else self._within(call)(*arguments)
+
+    def _within(self, call):
+        """`call` in this engine's precision."""
+        @torch.no_grad()
+        def inside(*arguments):
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32, cache_enabled=False):
+                return call(*arguments)
+        return inside
+
+
+def lowered(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy whose convolutions and linear layers hold their weights in `dtype`: what autocast would make of them at every call."""
+    model = deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.to(dtype)
+    return model
+
+
+@contextmanager
+def _memory(given: torch.Tensor | Pair) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        height, width = given.size if isinstance(given, Pair) else given.shape[-2:]
+        raise LiftError(f"frames of {width}x{height} do not fit into the device's memory; choose a smaller --context, "
+                        "smaller frames, or --device cpu") from error
