@@ -136,7 +136,6 @@ class InferenceConfig:
     multi: int = _field(2, "frames shown in the time of one")
     batch: int = _field(1, "frames between one pair made in one call")
     channels_last: bool = _field(True, "keep convolutions channels-last, which are faster so")
-    channels_last: bool = _field(True, "keep convolutions channels-last, which are faster so")
     crf: int = _field(17, "x264's constant quality, 0 (lossless) to 51; 17 is visually close to lossless")
     folder_fps: int = _field(24, "rate of a folder of frames, which states none")
 
