@@ -1,9 +1,11 @@
 """The limits of graphics cards: what their makers write, and what is measured of the machine at hand.
 
-Figures are NVIDIA's, without overclocking and without sparsity; tensor cores accumulate in float32, which GeForce cards do at half rate.
-Where a source gives cores and clock alone (RTX 4070), two operations a core and clock at the boost clock are meant, and twice that for
-tensor cores, as for the other cards of its generation. The sources are where the figures belong; not all were read there, so check one
-before resting a claim on it.
+Figures are NVIDIA's, without overclocking and without sparsity. Tensor cores sum in float32, which GeForce cards do at half the rate of
+float16, so that theirs are a quarter of the advertised sparse figure and twice that of float32 (TF32: once).
+
+`source` is NVIDIA's own document. Those could not be opened when the figures were checked; they were compared with the pages in `read`,
+which repeat them. `unchecked` names what no page had: products that the rates above give, the H200's TF32 as its twin's, the H100 SXM.
+The bandwidth of the H100 PCIe is what its memory's clock (1593 MHz, twice, 5120 bits) gives; datasheets round it to 2000 GB/s.
 """
 import math
 from dataclasses import dataclass
@@ -14,6 +16,19 @@ RTX_4070 = "https://www.nvidia.com/en-us/geforce/graphics-cards/40-series/rtx-40
 BLACKWELL = "https://images.nvidia.com/aem-dam/Solutions/geforce/blackwell/nvidia-rtx-blackwell-gpu-architecture.pdf"
 H100 = "https://nvdam.widen.net/s/95bdhpsgrs/nvidia_h100_tensor_core_gpu_architecture_whitepaper_v1.03"
 H200 = "https://www.nvidia.com/en-us/data-center/h200/"
+
+GA102_READ = ("https://fudzilla.net/news/graphics/51457-nvidia-rtx-30-series-specifications-are-now-official",        # clocks, memory
+              "https://gamingpcbuilder.com/rtx-3090-3080-and-3070-specs-details-unveiled",                            # sparse products
+              "https://gist-raw.zthxxx.me/getianao/33fb5306ba896193c7ae59ec64794283")                                 # L2 by controller
+ADA_READ = ("https://www.club386.com/complete-geforce-rtx-4070-specifications-reveal-a-frugal-599-gpu/",)
+AD102_READ = (*ADA_READ, "https://hmc-tech.com/gpus/nvidia-geforce-rtx-4090-vs-nvidia-geforce-rtx-5050")             # products
+AD103_READ = (*ADA_READ, "https://www.mobylak.com/nvidia-reveals-ada-lovelace-gpu-secrets-extreme-transistor-counts-at-high-clocks/")
+GB203_READ = ("https://fpsbench.com/compare/gpu/nvidia-geforce-rtx-5080-vs-amd-radeon-540",
+              "https://www.notebookcheck.net/Nvidia-GeForce-RTX-5080-Benchmarks-and-Specs.935679.0.html")             # sparse FP4 products
+GB202_READ = ("https://pocketmags.com/linux-format-magazine/may-2025/articles/nvidia-geforce-rtx-5090",)
+H100_READ = ("https://archive-lib.hpctech.co.jp/gpuproduct/nvidia-h100.html", "https://glennklockwood.com/garden/processors/h100")
+PCIE_READ = (H100_READ[0], "https://cputronic.com/de/gpu/nvidia-h100-pcie")                                           # clocks
+H200_READ = ("https://www.morphllm.com/nvidia-h200", "https://hmc-tech.com/gpu/nvidia-h100-vs-nvidia-h200-sxm-vs-nvidia-gb200")
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,11 @@ class Card:
         source: where the figures stand; "measured" for the machine at hand.
         special: exponentials and the like, for each float32 operation: on all these cards a multiprocessor does 16 of the one and 256 of
             the other in a clock (CUDA Programming Guide, "Arithmetic Instructions").
+        multiprocessors: each with 128 float32 units.
+        clock: boost, hertz.
+        l2: bytes of the L2 cache; None where it is not known.
+        read: where figures were compared with what others repeat of the source.
+        unchecked: figures that were found nowhere, by their names here.
     """
     name: str
     reported: str
@@ -39,23 +59,30 @@ class Card:
     tf32: float
     source: str
     special: float = 1 / 16
+    multiprocessors: int | None = None
+    clock: float | None = None
+    l2: float | None = None
+    read: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
 
-def _card(name: str, reported: str, gigabytes: float, fp32: float, tensor: float, tf32: float, source: str) -> Card:
-    return Card(name, reported, gigabytes * 1e9, fp32 * 1e12, tensor * 1e12, tf32 * 1e12, source)
+def _card(name: str, reported: str, figures: tuple[float, ...], source: str, read: tuple[str, ...], *unchecked: str) -> Card:
+    gigabytes, fp32, tensor, tf32, multiprocessors, clock, l2 = figures
+    return Card(name, reported, gigabytes * 1e9, fp32 * 1e12, tensor * 1e12, tf32 * 1e12, source, multiprocessors=int(multiprocessors),
+                clock=clock * 1e9, l2=None if math.isnan(l2) else l2 * 2**20, read=read, unchecked=unchecked)
 
 
-CARDS = (                                               # GB/s, then TFLOPS: float32, 16-bit products, TF32 products
-    _card("RTX 3080", "NVIDIA GeForce RTX 3080", 760.3, 29.8, 59.5, 29.8, AMPERE),
-    _card("RTX 3090", "NVIDIA GeForce RTX 3090", 936.2, 35.6, 71.0, 35.6, AMPERE),
-    _card("RTX 4070", "NVIDIA GeForce RTX 4070", 504.2, 29.1, 58.3, 29.1, RTX_4070),
-    _card("RTX 4080", "NVIDIA GeForce RTX 4080", 716.8, 48.7, 97.5, 48.7, ADA),
-    _card("RTX 4090", "NVIDIA GeForce RTX 4090", 1008, 82.6, 165.2, 82.6, ADA),
-    _card("RTX 5080", "NVIDIA GeForce RTX 5080", 960, 56.3, 112.6, 56.3, BLACKWELL),
-    _card("RTX 5090", "NVIDIA GeForce RTX 5090", 1792, 104.8, 209.5, 104.8, BLACKWELL),
-    _card("H100 PCIe", "NVIDIA H100 PCIe", 2000, 51.2, 756, 378, H100),
-    _card("H100 SXM", "NVIDIA H100 80GB HBM3", 3350, 66.9, 989.4, 494.7, H100),
-    _card("H200", "NVIDIA H200", 4800, 66.9, 989.4, 494.7, H200),
+CARDS = (              # GB/s; TFLOPS: float32, 16-bit products, TF32 products; multiprocessors, GHz, MiB of L2
+    _card("RTX 3080", "NVIDIA GeForce RTX 3080", (760.3, 29.8, 59.5, 29.8, 68, 1.71, 5), AMPERE, GA102_READ, "tf32"),
+    _card("RTX 3090", "NVIDIA GeForce RTX 3090", (936.2, 35.6, 71.0, 35.6, 82, 1.695, 6), AMPERE, GA102_READ, "tf32"),
+    _card("RTX 4070", "NVIDIA GeForce RTX 4070", (504.2, 29.1, 58.3, 29.1, 46, 2.475, 36), RTX_4070, ADA_READ, "tensor", "tf32"),
+    _card("RTX 4080", "NVIDIA GeForce RTX 4080", (716.8, 48.7, 97.5, 48.7, 76, 2.505, 64), ADA, AD103_READ, "tf32"),
+    _card("RTX 4090", "NVIDIA GeForce RTX 4090", (1008, 82.6, 165.2, 82.6, 128, 2.52, 72), ADA, AD102_READ),
+    _card("RTX 5080", "NVIDIA GeForce RTX 5080", (960, 56.3, 112.6, 56.3, 84, 2.617, 64), BLACKWELL, GB203_READ, "tf32"),
+    _card("RTX 5090", "NVIDIA GeForce RTX 5090", (1792, 104.8, 209.5, 104.8, 170, 2.407, 96), BLACKWELL, GB202_READ, "tf32"),
+    _card("H100 PCIe", "NVIDIA H100 PCIe", (2039, 51.2, 756, 378, 114, 1.755, 50), H100, PCIE_READ),
+    _card("H100 SXM", "NVIDIA H100 80GB HBM3", (3350, 66.9, 989.4, 494.7, 132, 1.98, 50), H100, H100_READ),
+    _card("H200", "NVIDIA H200", (4800, 66.9, 989.4, 494.7, 132, 1.98, math.nan), H200, H200_READ, "tf32", "l2"),
 )
 
 

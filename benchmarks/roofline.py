@@ -285,17 +285,17 @@ def across(rows: list[Row]) -> str:
         lines.setdefault(head, {})[row.card] = f"~{_microseconds(row.seconds)}" if projection else _microseconds(row.limit) + by
     heads = ("case", "variant", "projected from, of its limit") if rows[0].kind == "projected" else ("case", "MB")
     cells = [[*head, *(found.get(card, "measured") for card in cards)] for head, found in lines.items()]
-    return _table([*heads, *cards], cells, len(heads))
+    return markdown([*heads, *cards], cells, len(heads))
 
 
 def table(rows: list[Row]) -> str:
     """What was measured, a line a row."""
     heads = ["case", "variant", "card", "set by", "limit, us", "measured, us", "of the limit", "of copy"]
-    return _table(heads, [[str(row.case), _variant(row), row.card, row.by, _microseconds(row.limit), _microseconds(row.seconds),
-                           f"{row.share:.0%}", f"{row.of_copy:.0%}"] for row in rows], 4)
+    return markdown(heads, [[str(row.case), _variant(row), row.card, row.by, _microseconds(row.limit), _microseconds(row.seconds),
+                             f"{row.share:.0%}", f"{row.of_copy:.0%}"] for row in rows], 4)
 
 
-def _table(heads: list[str], lines: list[list[str]], texts: int) -> str:
+def markdown(heads: list[str], lines: list[list[str]], texts: int) -> str:
     """Markdown; all columns but the first `texts` to the right."""
     rule = ["---"] * texts + ["--:"] * (len(heads) - texts)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, rule, *lines])
@@ -332,9 +332,9 @@ def main(argv: list[str] | None = None) -> int:
 
     shown = [*cards, at_hand()] if arguments.measure else cards
     print("Cards, GB/s and TFLOPS:\n")
-    print(_table(["card", "source", "memory", "float32", "16-bit products", "TF32 products"],
-                 [[card.name, card.source, f"{card.bandwidth / 1e9:.0f}", *(f"{x / 1e12:.4g}" for x in (card.fp32, card.tensor, card.tf32))]
-                  for card in shown], 2))
+    print(markdown(["card", "source", "memory", "float32", "16-bit products", "TF32 products", "not confirmed"],
+                   [[card.name, card.source, f"{card.bandwidth / 1e9:.0f}", f"{card.fp32 / 1e12:.4g}", f"{card.tensor / 1e12:.4g}",
+                     f"{card.tf32 / 1e12:.4g}", ", ".join(card.unchecked)] for card in shown], 2))
     rows = limits(chosen, shown)
     print(f"\nThe least time, microseconds:\n\n{across(rows)}")
     if found := [row for row in measured(results) if not arguments.card or row.card in asked]:

@@ -79,23 +79,31 @@ def test_a_known_limit_of_a_known_card():
 
 # -- cards -------------------------------------------------------------------------------------------------------------------
 
-CORES = {"RTX 3080": (8704, 1.71), "RTX 3090": (10496, 1.695), "RTX 4070": (5888, 2.475), "RTX 4080": (9728, 2.505),
-         "RTX 4090": (16384, 2.52), "RTX 5080": (10752, 2.617), "RTX 5090": (21760, 2.407), "H100 PCIe": (14592, 1.755),
-         "H100 SXM": (16896, 1.98), "H200": (16896, 1.98)}           # float32 cores, and the boost clock in GHz
 BUSES = {"RTX 3080": (320, 19.0), "RTX 3090": (384, 19.5), "RTX 4070": (192, 21.0), "RTX 4080": (256, 22.4), "RTX 4090": (384, 21.0),
-         "RTX 5080": (256, 30.0), "RTX 5090": (512, 28.0)}           # bits, and gigabits a second of each
+         "RTX 5080": (256, 30.0), "RTX 5090": (512, 28.0), "H100 PCIe": (5120, 3.186)}       # bits, and gigabits a second of each
 
 
-def test_figures_of_cards_agree_with_their_parts():
-    assert {card.name for card in CARDS} == CORES.keys()
-    for card in CARDS:
-        cores, clock = CORES[card.name]
-        assert card.fp32 == pytest.approx(2 * cores * clock * 1e9, rel=0.01)
-        assert card.source.startswith("https://")
-        assert card.tf32 == pytest.approx(card.tensor / 2, rel=0.01)
-    for name, (bits, rate) in BUSES.items():
-        assert named(name).bandwidth == pytest.approx(bits / 8 * rate * 1e9, rel=0.002)
-        assert named(name).tensor == pytest.approx(2 * named(name).fp32, rel=0.01)           # GeForce, float32 accumulation
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_figures_of_a_card_agree_with_its_parts(card):
+    assert card.fp32 == pytest.approx(2 * 128 * card.multiprocessors * card.clock, rel=0.01)
+    assert card.tf32 == pytest.approx(card.tensor / 2, rel=0.01)
+    assert (card.l2 is None) == ("l2" in card.unchecked)
+    if card.name in BUSES:
+        bits, rate = BUSES[card.name]
+        assert card.bandwidth == pytest.approx(bits / 8 * rate * 1e9, rel=0.002)
+    if "GeForce" in card.reported:
+        assert card.tensor == pytest.approx(2 * card.fp32, rel=0.01)                         # summed in float32, at half rate
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_every_card_is_cited(card):
+    assert all(page.startswith("https://") for page in (card.source, *card.read)) and card.read
+    assert all(hasattr(card, name) for name in card.unchecked)
+
+
+def test_the_cards_that_were_promised():
+    promised = "RTX 3080, RTX 3090, RTX 4070, RTX 4080, RTX 4090, RTX 5080, RTX 5090, H100 PCIe, H100 SXM, H200"
+    assert [card.name for card in CARDS] == promised.split(", ")
 
 
 def test_a_card_is_known_by_its_exact_name():

@@ -1,0 +1,279 @@
+"""Recorded results as tables and pictures: every figure about speed and memory that the documents show comes from here.
+
+    python -m benchmarks.report [FOLDER ...] [--check]
+
+Each folder below results/ that holds results gets a `report.md` and pictures. Documents get what stands between their markers,
+`<!-- report: NAME -->` and `<!-- report: end -->`; NAME is `machines`, `targets`, `summary`, or a folder and an operation, as in
+`cpu warp_blend`. `--check` writes nothing and fails where what is committed is not what the results give.
+"""
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from benchmarks import plots, targets
+from benchmarks.cards import CARDS, named
+from benchmarks.measurements import RESULTS, Group, Measurements, Refused, Speedup, all_measurements, measurements
+from benchmarks.roofline import OPERATIONS, Case, across, limit, markdown, projected, recorded
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+MARKED = re.compile(r"(<!-- report: (?!end )([^>]+?) -->\n).*?(<!-- report: end -->)", re.DOTALL)
+SHAPES = {"warp_blend": "(B, C, H, W)", "grid_sample": "(B, C, H, W), the grid of the same size",
+          "temporal_attention": "(B, Tq, Tk, H, W, heads, d, window)"}
+PICTURES = {"speedups": "How many times as fast as each other variant the fused kernels are",
+            "roofline": "Bytes a second that each case reached, and what a copy reaches",
+            "memory": "Memory that each variant takes in training"}
+READING = """Made by `python -m benchmarks.report` from the files named here; what is changed by hand is lost. A + behind a commit: files
+differed from it. Times are medians; the spread is the distance of the quartiles as a share of the median; behind a speed-up stands what it
+is when both times move by half of their spread. What failed its comparison with the reference has no row."""
+
+
+# -- a machine's report ------------------------------------------------------------------------------------------------------
+
+def report(found: Measurements) -> str:
+    """All that was measured on a machine, as a page of Markdown."""
+    drawn = plots.pictures(found)
+    parts = [f"# Measured on {found.title}", READING, "All figures are **measured** unless a table's title says projected.",
+             sources(found), "## Targets", outcomes([found])]
+    parts += [f"![{says}]({name}.png)" for name, says in PICTURES.items() if name in drawn]
+    for operation, groups in found.operations.items():
+        picture = f"speedups_{operation}"
+        parts += [f"## {operation}", *([f"![Speed-ups of {operation}, case by case]({picture}.png)"] if picture in drawn else []),
+                  *operation_report(found, operation, groups)]
+    if rows := projected(recorded(found.folder), list(CARDS)):
+        parts += ["## Projected, not measured", "Microseconds: a card's limit over the share that this machine "
+                  "reached of its own. It is what the card does if it is used as well.", across(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def sources(found: Measurements) -> str:
+    """What the figures depend on, a line a file."""
+    names = list(dict.fromkeys(name for source in found.sources for name in source.facts))
+    return markdown(["file", *names], [[f"`{source.file}`", *(source.facts.get(name, "") for name in names)] for source in found.sources],
+                    len(names) + 1)
+
+
+def operation_report(found: Measurements, operation: str, groups: list[Group]) -> list[str]:
+    """Speed, memory and what else was found of one operation, in Markdown."""
+    fixed = {name: getattr(groups[0], name) for name in ("dtype", "layout") if len({getattr(group, name) for group in groups}) == 1}
+    others = list(dict.fromkeys(other for group in groups for other in group.others))
+    card = named(found.device) if operation in OPERATIONS else None
+    columns: dict[str, Callable[[Group, str], str]] = {
+        "shape": lambda g, v: str(g.shape), "direction": lambda g, v: g.direction,
+        "dtype": lambda g, v: g.dtype, "layout": lambda g, v: g.layout, "case": lambda g, v: g.flow, "variant": lambda g, v: v,
+        "ms": lambda g, v: _rounded(g.rows[v]["median"] * 1e3), "spread": lambda g, v: f"{g.rows[v]['spread']:.0%}",
+        "GB/s": lambda g, v: _rounded(g.rows[v].get("gigabytes_per_second")),
+        "of copy": lambda g, v: _shown(g.rows[v].get("share_of_copy_bandwidth"), "{:.0%}"),
+        **({"of limit": lambda g, v: f"{limit(Case(operation, g.direction, g.dtype, g.shape), card).seconds / g.rows[v]['median']:.0%}"}
+           if card else {}),
+        **{f"over {other}": lambda g, v, other=other: _range(g.speedup(v, other)) for other in others}}
+    columns = {name: cell for name, cell in columns.items() if name not in fixed}
+    speed = markdown(list(columns), [[cell(group, subject) for cell in columns.values()] for group in groups for subject in group.subjects],
+                     list(columns).index("ms"))
+    caption = "; ".join(filter(None, [f"shapes {SHAPES.get(operation, '')}" * (operation in SHAPES), *fixed.values()]))
+    return [part for part in (f"Of every row: {caption}." if caption else "", speed, _memory(groups), _notes(groups)) if part]
+
+
+def _memory(groups: list[Group]) -> str:
+    """Megabytes that each variant keeps for backward and takes at its peak, a line where they are the same for every flow."""
+    variants = list(dict.fromkeys(name for group in groups for name in group.rows))
+    keys = {key: says for key, says in {"saved_for_backward": "kept", "peak_memory": "peak"}.items()
+            if any(row.get(key) is not None for group in groups for row in group.rows.values())}
+    lines: dict[tuple, list[str]] = {}
+    for group in groups:
+        cells = [_shown(group.rows.get(name, {}).get(key), "{:.1f}", 1e-6) for key in keys for name in variants]
+        if any(cells):
+            lines.setdefault((str(group.shape), group.direction, group.dtype, group.layout, *cells), []).append(group.flow)
+    if not lines:
+        return ""
+    heads = ["shape", "direction", "dtype", "layout", "cases", *(f"{name}, {says}" for says in keys.values() for name in variants)]
+    cells = [[*line[:4], ", ".join(dict.fromkeys(flows)), *line[4:]] for line, flows in lines.items()]
+    return f"Memory in MB: kept for backward, and the peak beyond the arguments where it was measured.\n\n{markdown(heads, cells, 5)}"
+
+
+def _notes(groups: list[Group]) -> str:
+    """What compiling took at most, and the largest error, of each variant."""
+    rows: dict[str, list[dict]] = {}
+    for group in groups:
+        for name, row in group.rows.items():
+            rows.setdefault(name, []).append(row)
+    cells = [[name, _shown(max((max(row["first_call"] - row["median"], 0) for row in of if row.get("first_call")), default=None), "{:.2f}"),
+              _shown(max((row["error"] for row in of if row.get("error") is not None), default=None), "{:.1e}"),
+              _shown(min((row["tolerance"] for row in of if row.get("tolerance") is not None), default=None), "{:.1e}")]
+             for name, of in rows.items()]
+    return markdown(["variant", "first call beyond a usual one, at most, s", "largest relative error", "allowed at least"], cells, 1)
+
+
+# -- what documents show -----------------------------------------------------------------------------------------------------
+
+def outcomes(all_found: list[Measurements]) -> str:
+    """Every target with what was measured, and whether it is met: the case that comes out worst."""
+    lines = []
+    for found in all_found:
+        for one in targets.outcomes(found):
+            worst = one.worst
+            case = f"{worst.shape} {worst.layout} {worst.direction} {worst.dtype} {worst.flow}" if worst else ""
+            lines.append([found.folder.name, worst.operation if worst else one.target.operation, one.target.says, one.target.bound,
+                          one.target.shown(one.figure) if worst else "", case, one.verdict])
+    return markdown(["machine", "operation", "against", "target", "measured, at worst", "where", "verdict"], lines, 7)
+
+
+def machines(all_found: list[Measurements], document: Path) -> str:
+    """Every machine with its report."""
+    lines = [[f"[{found.folder.name}]({_from(document, found.folder)}/report.md)", found.title,
+              ", ".join(dict.fromkeys(source.facts.get("commit", "") for source in found.sources)),
+              ", ".join(dict.fromkeys(source.facts["recorded"][:10] for source in found.sources)),
+              ", ".join(dict.fromkeys(source.facts["torch"] for source in found.sources)),
+              ", ".join(dict.fromkeys(source.facts.get("driver", "") for source in found.sources))] for found in all_found]
+    return markdown(["measured on", "machine", "commit", "recorded", "torch", "driver"], lines, 6)
+
+
+def by_flow(found: Measurements, operation: str) -> str:
+    """Speed-ups of one operation on one machine: a line a shape, layout and direction, a column a flow, the variants in one cell."""
+    groups = found.operations[operation]
+    others = list(dict.fromkeys(other for group in groups for other in group.others))
+    flows = list(dict.fromkeys(group.flow for group in groups))
+    lines: dict[tuple, dict[str, str]] = {}
+    for group in groups:
+        for subject in group.subjects:
+            cell = " / ".join(_shown(gain and gain.value, "{:.1f}") or "–" for gain in (group.speedup(subject, other) for other in others))
+            key = (str(group.shape), group.layout, group.dtype, group.direction, subject)
+            lines.setdefault(key, {})[group.flow] = cell
+    heads = ["shape", "layout", "dtype", "direction", "variant"]
+    kept = [i for i in range(len(heads)) if i in (0, 3) or len({line[i] for line in lines}) > 1]
+    table = markdown([*(heads[i] for i in kept), *flows], [[*(line[i] for i in kept), *(cells.get(flow, "") for flow in flows)]
+                                                           for line, cells in lines.items()], len(kept))
+    shapes = f" Shapes are {SHAPES[operation]}." if operation in SHAPES else ""
+    return f"Times as fast as {' / '.join(others)}, measured on {found.title}.{shapes}\n\n{table}"
+
+
+def summary(all_found: list[Measurements], document: Path) -> str:
+    """The shortest account: of every machine and operation the speed-ups' range, and one picture."""
+    lines = []
+    for found in all_found:
+        for (operation, direction), groups in _fused(found).items():
+            gains = {other: [gain.value for group in groups if (gain := group.speedup(group.subjects[0], other))]
+                     for other in dict.fromkeys(other for group in groups for other in group.others)}
+            over = ", ".join(f"{other} {min(of):.1f} to {max(of):.1f} (median {median(of):.1f})" for other, of in gains.items())
+            lines.append([found.folder.name, f"`{operation}`, {direction}", over, _saving(groups)])
+    if not lines:
+        return "No speed of a fused kernel is recorded."
+    found = next(found for found in all_found if _fused(found))
+    folder = _from(document, found.folder)
+    return (f"{markdown(['measured on', 'operation', 'times as fast as', 'kept for backward'], lines, 4)}\n\n"
+            + ", ".join(f"`{one.folder.name}`: {one.title}" for one in all_found) + ". "
+            + f"All cases, spreads, versions and targets: [the report]({folder}/report.md).\n\n"
+            + f"![{PICTURES['speedups']}, case by case]({folder}/speedups.png)")
+
+
+def _fused(found: Measurements) -> dict[tuple[str, str], list[Group]]:
+    """The cases of which a fused variant was measured beside others, by operation and direction."""
+    fused: dict[tuple[str, str], list[Group]] = {}
+    for group in found.groups:
+        if group.fused and group.others:
+            fused.setdefault((group.operation, group.direction), []).append(group)
+    return fused
+
+
+def _saving(groups: list[Group]) -> str:
+    """Bytes that the fused variant keeps for backward as a share of the least and of the most that another one keeps."""
+    shares = [group.rows[group.subjects[0]]["saved_for_backward"] / group.rows[other]["saved_for_backward"] for group in groups
+              for other in group.others if group.rows.get(other, {}).get("saved_for_backward")
+              and group.rows[group.subjects[0]].get("saved_for_backward") is not None]
+    if not shares:
+        return ""
+    low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    return f"{low} of theirs" if low == high else f"{low} to {high} of theirs"
+
+
+def _from(document: Path, folder: Path) -> str:
+    """The folder as a link of the document has it."""
+    return folder.resolve().relative_to(document.resolve().parent).as_posix()
+
+
+def filled(document: Path, all_found: list[Measurements]) -> str:
+    """A document with its generated parts as the results give them.
+
+    Raises:
+        Refused: a marker names what there is not.
+    """
+    def part(match: re.Match) -> str:
+        name = match[2].strip()
+        if name in ("machines", "summary"):
+            text = {"machines": machines, "summary": summary}[name](all_found, document)
+        elif name == "targets":
+            text = outcomes(all_found)
+        else:
+            folder, _, operation = name.partition(" ")
+            found = next((one for one in all_found if one.folder.name == folder), None)
+            if found is None or operation not in found.operations:
+                raise Refused(f"{document}: no results are recorded for the marker {name!r}; there are machines, targets, summary and "
+                              + ", ".join(f"{one.folder.name} {operation}" for one in all_found for operation in one.operations))
+            text = by_flow(found, operation)
+        return f"{match[1]}{text}\n{match[3]}"
+
+    return MARKED.sub(part, document.read_text())
+
+
+# -- cells -------------------------------------------------------------------------------------------------------------------
+
+def _rounded(value: float | None) -> str:
+    """To three figures, written out."""
+    return "" if value is None else f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def _shown(value: float | None, form: str, scale: float = 1.0) -> str:
+    return "" if value is None else form.format(value * scale)
+
+
+def _range(gain: Speedup | None) -> str:
+    return "" if gain is None else f"{gain.value:.2f} ({gain.low:.2f} to {gain.high:.2f})"
+
+
+# -- the command -------------------------------------------------------------------------------------------------------------
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the reports, the pictures and the documents' generated parts, or check them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="Tables and pictures of the recorded results.")
+    parser.add_argument("folder", nargs="*", type=Path, help="a machine's results (default: all, and the documents)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where what is committed is not what the results give")
+    arguments = parser.parse_args(argv)
+    try:
+        all_found = [measurements(folder) for folder in arguments.folder] or all_measurements(RESULTS)
+        texts = {found.folder / "report.md": report(found) for found in all_found}
+        texts |= {} if arguments.folder else {document: filled(document, all_found) for document in DOCUMENTS}
+    except Refused as refused:
+        print(f"report: error: {refused}", file=sys.stderr)
+        return 1
+    if arguments.check:
+        return _check(all_found, texts)
+    for path, text in texts.items():
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
+            print(f"wrote {path}")
+    for found in all_found:
+        if _outdated(found):
+            for path in plots.draw(found, found.folder):
+                print(f"drew {path}")
+    return 0
+
+
+def _check(all_found: list[Measurements], texts: dict[Path, str]) -> int:
+    wrong = [path for path, text in texts.items() if not path.is_file() or path.read_text() != text]
+    wrong += [path for found in all_found for path in _outdated(found)]
+    for path in wrong:
+        print(f"report: error: {path} is not what the recorded results give; run `make report` and commit it", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _outdated(found: Measurements) -> list[Path]:
+    """Pictures that were drawn from other rows, or not at all."""
+    paths = [found.folder / f"{name}.png" for name in plots.pictures(found)]
+    return [path for path in paths if plots.drawn_from(path) != plots.digest(found)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

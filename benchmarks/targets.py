@@ -1,0 +1,151 @@
+"""What the kernels ought to reach, as data, and what they reached.
+
+A target holds for every case that it names; what is shown beside it is the case that comes out worst.
+"""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.measurements import Group, Measurements, Speedup
+
+LARGE = 100e6                                           # bytes that a case must move to be called large: more than a cache holds
+
+
+@dataclass(frozen=True)
+class Target:
+    """One.
+
+    Attributes:
+        operation, device: of what; device is "cpu" or "cuda".
+        says: in words, without the figure.
+        least: of the figure; None where `most` is given.
+        most: of the figure.
+        figure: of a case, from it and all cases of the operation; None where the target does not speak of the case.
+        percent: whether the figure is a share.
+    """
+    operation: str
+    device: str
+    says: str
+    figure: Callable[[Group, list[Group]], Speedup | float | None]
+    least: float | None = None
+    most: float | None = None
+    percent: bool = False
+
+    @property
+    def bound(self) -> str:
+        return f"at least {self.shown(self.least)}" if self.most is None else f"at most {self.shown(self.most)}"
+
+    def shown(self, figure: float) -> str:
+        return f"{figure:.0%}" if self.percent else f"{figure:.3g}x"
+
+    def met(self, figure: float) -> bool:
+        return figure >= self.least if self.most is None else figure <= self.most
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A target on a machine: how many cases it speaks of and how many meet it, and the worst one's figure; 0 cases: not measured."""
+    target: Target
+    cases: int = 0
+    met: int = 0
+    worst: Group | None = None
+    figure: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        if not self.cases:
+            return "not measured"
+        return "met" if self.met == self.cases else f"missed in {self.cases - self.met} of {self.cases}"
+
+
+def outcomes(found: Measurements) -> list[Outcome]:
+    """Every target for the device of a machine, met or not."""
+    device = "cpu" if found.device == "cpu" else "cuda"
+    return [_outcome(target, found.operations.get(target.operation, [])) for target in TARGETS if target.device == device]
+
+
+def _outcome(target: Target, groups: list[Group]) -> Outcome:
+    figures = [(getattr(figure, "value", figure), group) for group in groups if (figure := target.figure(group, groups)) is not None]
+    if not figures:
+        return Outcome(target)
+    figure, worst = (min if target.most is None else max)(figures, key=lambda one: one[0])
+    return Outcome(target, len(figures), sum(target.met(value) for value, _ in figures), worst, figure)
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------------
+
+DETERMINISTIC = "_deterministic"                        # ends the name of a variant's deterministic path
+
+
+def _fused(group: Group) -> str | None:
+    """The fast path of the fused variant."""
+    return next((name for name in group.fused if not name.endswith(DETERMINISTIC)), None)
+
+
+def _over(*names: str, where: Callable[[Group], bool] = lambda group: True):
+    """The speed-up over the fastest of some variants (of all others, where none is named)."""
+    def figure(group: Group, groups: list[Group]) -> Speedup | None:
+        subject, others = _fused(group), [name for name in names or group.others if name in group.rows]
+        if subject is None or not others or not where(group):
+            return None
+        return group.speedup(subject, min(others, key=lambda name: group.rows[name]["median"]))
+    return figure
+
+
+def _over_eager(where: Callable[[Group], bool]):
+    """The speed-up over eager PyTorch in whichever of the recorded layouts is the faster."""
+    def figure(group: Group, groups: list[Group]) -> Speedup | None:
+        subject = _fused(group)
+        if subject is None or not where(group):
+            return None
+        same = [other.rows["eager"] for other in groups if "eager" in other.rows and
+                (other.direction, other.dtype, other.shape, other.flow) == (group.direction, group.dtype, group.shape, group.flow)]
+        return Speedup.of(group.rows[subject], min(same, key=lambda row: row["median"])) if same else None
+    return figure
+
+
+def _of_copy(where: Callable[[Group], bool]):
+    def figure(group: Group, groups: list[Group]) -> float | None:
+        subject = _fused(group)
+        return group.rows[subject]["share_of_copy_bandwidth"] if subject and where(group) else None
+    return figure
+
+
+def _deterministic(group: Group, groups: list[Group]) -> float | None:
+    fast = _fused(group)
+    slow = group.rows.get(f"{fast}{DETERMINISTIC}")
+    return slow["median"] / group.rows[fast]["median"] if slow else None
+
+
+def _sdpa(group: Group, groups: list[Group]) -> Speedup | None:
+    return group.speedup("sdpa", "reference")
+
+
+def _channels(group: Group) -> int:
+    return group.shape[1]
+
+
+def _large_forward(group: Group) -> bool:
+    return group.direction == "forward" and next(iter(group.rows.values()))["bytes"] >= LARGE
+
+
+TARGETS = (
+    Target("warp_blend", "cpu", "eager in its faster layout; contiguous", _over_eager(lambda g: g.layout == "contiguous"), least=3),
+    Target("warp_blend", "cpu", "eager in its faster layout; channels_last, C = 32",
+           _over_eager(lambda g: g.layout == "channels_last" and _channels(g) == 32), least=8),
+    Target("warp_blend", "cpu", "eager in its faster layout; everywhere", _over_eager(lambda g: True), least=1),
+    Target("warp_blend", "cuda", "share of copy bandwidth; forward that moves 100 MB or more", _of_copy(_large_forward), least=0.85,
+           percent=True),
+    Target("warp_blend", "cuda", "compiled; forward", _over("compiled", where=lambda g: g.direction == "forward"), least=1.3),
+    Target("warp_blend", "cuda", "compiled; forward + backward", _over("compiled", where=lambda g: g.direction != "forward"), least=2),
+    Target("grid_sample", "cpu", "ATen; (2, 32, 256, 448), smooth flow",
+           _over("aten", where=lambda g: g.shape == (2, 32, 256, 448) and g.flow == "smooth"), least=2),
+    Target("grid_sample", "cpu", "ATen; everywhere", _over("aten"), least=1),
+    Target("grid_sample", "cuda", "ATen; C of 32 or more", _over("aten", where=lambda g: _channels(g) >= 32), least=2),
+    Target("grid_sample", "cuda", "ATen; everywhere", _over("aten"), least=1),
+    Target("grid_sample", "cuda", "time of the deterministic path over the fast one's", _deterministic, most=2),
+    Target("temporal_attention", "cpu", "SDPA, where it is taken, against the reference; forward", _sdpa, least=1),
+    Target("temporal_attention", "cuda", "share of copy bandwidth; forward, window 1, one query",
+           _of_copy(lambda g: g.direction == "forward" and g.shape[1] == 1 and g.shape[7] == 1), least=0.8, percent=True),
+    Target("temporal_attention", "cuda", "the fastest other; forward + backward, one query",
+           _over(where=lambda g: g.direction != "forward" and g.shape[1] == 1), least=1.5),
+)

@@ -1,0 +1,179 @@
+"""The report says what the recorded results hold, marks what is projected, and takes no figure from anywhere else."""
+import json
+
+import pytest
+from PIL import Image
+
+from benchmarks import plots, report, targets
+from benchmarks.measurements import Refused, Speedup, all_measurements, measurements
+from benchmarks.targets import Target
+
+GPU = {"name": "NVIDIA H200", "driver": "1.2", "clock": 1980, "memory clock": 3201, "lowered by": [], "power": 90.0, "power limit": 700.0,
+       "temperature": 40}
+ROW = {"operation": "warp_blend", "variant": "triton", "fused": True, "device": "cuda", "direction": "forward", "dtype": "float32",
+       "layout": "contiguous", "shape": [1, 3, 1080, 1920], "flow": "smooth", "median": 1e-4, "spread": 0.1, "bytes": 124416000,
+       "gigabytes_per_second": 1244.0, "copy_bandwidth": 4000.0, "share_of_copy_bandwidth": 0.311, "error": 1e-7, "tolerance": 1e-4,
+       "saved_for_backward": None, "peak_memory": 25_000_000, "first_call": 2.0001}
+OTHER = ROW | {"variant": "eager", "fused": False, "median": 2e-4, "peak_memory": 75_000_000}
+TRAINING = {"direction": "forward+backward", "saved_for_backward": 10_000_000}
+ROWS = [ROW, OTHER, ROW | TRAINING, OTHER | TRAINING | {"saved_for_backward": 40_000_000}]
+
+
+def machine(folder, rows=ROWS, gpu=GPU, **more):
+    """A folder of made-up results, as the harness writes them."""
+    folder.mkdir(exist_ok=True)
+    lift = {"facts": {"torch": "2.13.0+cu130, of PyPI", "triton": "3.7.1", "CPU": "a CPU"}, "threads": 2, "commit": "0123456789abcdef+",
+            "gpus": [gpu] if gpu else [], "cuda": "13.0" if gpu else None}
+    (folder / "bench.json").write_text(json.dumps({
+        "machine_info": {"lift": lift, "cpu": {"brand_raw": "a CPU", "count": 2, "hz_actual_friendly": "2.6 GHz"}}, "toy": False,
+        "gpus_after": [gpu | {"clock": 1755, "lowered by": ["power limit"]}] if gpu else [], "datetime": "2026-11-24T10:11:12.1+00:00",
+        "benchmarks": [{"extra_info": row} for row in rows]} | more))
+    return folder
+
+
+def on_a_cpu(row: dict) -> dict:
+    return row | {"device": "cpu", "peak_memory": None, "variant": "cpp" if row["fused"] else row["variant"]}
+
+
+# -- what was recorded -------------------------------------------------------------------------------------------------------
+
+def test_a_speed_up_has_the_range_of_both_spreads():
+    gain = Speedup.of({"median": 2.0, "spread": 0.2}, {"median": 6.0, "spread": 0.4})
+    assert (gain.value, gain.low, gain.high) == (pytest.approx(3), pytest.approx(3 * 0.8 / 1.1), pytest.approx(3 * 1.2 / 0.9))
+
+
+def test_variants_of_a_case_come_together(tmp_path):
+    forward, training = measurements(machine(tmp_path / "h200")).groups
+    assert forward.subjects == ["triton"] and forward.others == ["eager"] and forward.speedup("triton", "eager").value == 2
+    assert forward.speedup("triton", "compiled") is None and training.direction == "forward+backward"
+
+
+def test_where_nothing_is_fused_the_reference_is_what_counts(tmp_path):
+    rows = [ROW | {"variant": name, "fused": False} for name in ("sdpa", "reference", "compiled")]
+    group, = measurements(machine(tmp_path / "cpu", rows)).groups
+    assert group.subjects == ["sdpa", "compiled"] and group.others == ["reference"]
+
+
+@pytest.mark.parametrize("more, said", [({"toy": True}, "dry run"), ({"benchmarks": []}, "no results")])
+def test_what_says_nothing_is_refused(tmp_path, more, said, capsys):
+    folder = machine(tmp_path / "h200", **more)
+    with pytest.raises(Refused, match=said):
+        measurements(folder)
+    assert report.main([str(folder)]) == 1 and said in capsys.readouterr().err
+    assert not (folder / "report.md").exists()
+
+
+def test_without_any_results_there_is_no_report(tmp_path):
+    with pytest.raises(Refused, match="lift bench --json"):
+        all_measurements(tmp_path)
+
+
+# -- targets -----------------------------------------------------------------------------------------------------------------
+
+def test_the_worst_case_decides_a_target(tmp_path):
+    slower = [row | {"flow": "random", "median": 3 * row["median"] if row["fused"] else row["median"]} for row in (ROW, OTHER)]
+    compiled = [OTHER | {"variant": "compiled", "flow": flow} for flow in ("smooth", "random")]
+    found = targets.outcomes(measurements(machine(tmp_path / "h200", [ROW, OTHER, *slower, *compiled])))
+    forward = next(one for one in found if one.target.says == "compiled; forward")
+    assert (forward.cases, forward.met, forward.worst.flow, forward.verdict) == (2, 1, "random", "missed in 1 of 2")
+    assert forward.figure == pytest.approx(2 / 3)
+    assert {one.verdict for one in found if one.target.operation == "grid_sample"} == {"not measured"}
+
+
+def test_eager_counts_in_its_faster_layout(tmp_path):
+    rows = [on_a_cpu(row) for row in (ROW, OTHER, ROW | {"layout": "channels_last"}, OTHER | {"layout": "channels_last", "median": 1.5e-4})]
+    found = targets.outcomes(measurements(machine(tmp_path / "cpu", rows, gpu=None)))
+    everywhere = next(one for one in found if one.target.says == "eager in its faster layout; everywhere")
+    assert everywhere.cases == 2 and everywhere.figure == pytest.approx(1.5) and everywhere.verdict == "met"
+
+
+def test_the_deterministic_path_may_take_twice_as_long(tmp_path):
+    rows = [ROW | {"operation": "grid_sample", "direction": "backward", "variant": name, "median": time}
+            for name, time in (("cuda", 1e-4), ("cuda_deterministic", 1.8e-4))]
+    deterministic = next(one for one in targets.outcomes(measurements(machine(tmp_path / "h200", rows))) if one.target.most)
+    assert deterministic.figure == pytest.approx(1.8) and deterministic.verdict == "met" and deterministic.target.bound == "at most 2x"
+
+
+def test_a_share_is_shown_as_one():
+    share = Target("warp_blend", "cuda", "", lambda *_: None, least=0.85, percent=True)
+    assert share.bound == "at least 85%" and share.met(0.85) and not share.met(0.84)
+
+
+# -- the pages ---------------------------------------------------------------------------------------------------------------
+
+def test_a_page_tells_machine_versions_and_figures(tmp_path):
+    page = report.report(measurements(machine(tmp_path / "h200")))
+    assert page.startswith("# Measured on NVIDIA H200, with a CPU, 2 processors, 2 threads")
+    assert "| `bench.json` | 2026-11-24 10:11 | 0123456789+ | 2.13.0+cu130 | 3.7.1 | 13.0 | 2 | 1.2 | 1980 to 1755 | 3201 |" in page
+    assert "| power limit |" in page                                                         # what lowered the clock
+    assert "| (1, 3, 1080, 1920) | forward | smooth | triton | 0.100 | 10% | 1244 | 31% | 26% | 2.00 (1.81 to 2.21) |" in page
+    assert "| (1, 3, 1080, 1920) | forward+backward | float32 | contiguous | smooth | 10.0 | 40.0 | 25.0 | 75.0 |" in page
+    assert "| triton | 2.00 | 1.0e-07 | 1.0e-04 |" in page
+
+
+def test_only_projections_are_marked_as_such(tmp_path):
+    page = report.report(measurements(machine(tmp_path / "h200")))
+    before, projections = page.split("## Projected, not measured")
+    assert "~" not in before and "~" in projections and "| H200, 26% |" in projections
+    assert "Projected" not in report.report(measurements(machine(tmp_path / "cpu", [on_a_cpu(row) for row in ROWS], gpu=None)))
+
+
+def test_rows_of_the_model_need_no_bandwidth(tmp_path):
+    row = {name: value for name, value in ROW.items() if name not in ("layout", "flow")}
+    rows = [row | {"operation": "training_step", "shape": [4, 15, 256, 256], "variant": name, "fused": name == "fused", "bytes": None,
+                   "gigabytes_per_second": None, "share_of_copy_bandwidth": None, "direction": "forward+backward"}
+            for name in ("fused", "reference")]
+    found = measurements(machine(tmp_path / "h200", rows))
+    assert "## training_step" in report.report(found) and "Projected" not in report.report(found)
+    assert set(plots.pictures(found)) == {"speedups", "speedups_training_step"}              # no roofline, and memory is the same
+
+
+# -- the documents -----------------------------------------------------------------------------------------------------------
+
+def document(tmp_path, *names: str):
+    path = tmp_path / "README.md"
+    path.write_text("Before.\n" + "".join(f"<!-- report: {name} -->\nold\n<!-- report: end -->\nProse.\n" for name in names))
+    return path
+
+
+def test_only_what_is_between_the_markers_changes(tmp_path):
+    found = [measurements(machine(tmp_path / "h200"))]
+    path = document(tmp_path, "machines", "targets", "summary", "h200 warp_blend")
+    text = report.filled(path, found)
+    assert text.startswith("Before.\n<!-- report: machines -->\n| measured on |") and "old" not in text and text.count("Prose.\n") == 4
+    assert "[h200](h200/report.md)" in text and "![How many" in text and "(h200/speedups.png)" in text
+    assert "| h200 | `warp_blend`, forward+backward | eager 2.0 to 2.0 (median 2.0) | 25% of theirs |" in text
+    assert "| (1, 3, 1080, 1920) | forward | 2.0 |" in text
+    path.write_text(text)
+    assert report.filled(path, found) == text                                                # and the second time nothing
+
+
+def test_a_marker_for_what_is_not_recorded_is_told(tmp_path):
+    found = [measurements(machine(tmp_path / "h200"))]
+    with pytest.raises(Refused, match="no results are recorded for the marker 'cpu grid_sample'; there are .* h200 warp_blend"):
+        report.filled(document(tmp_path, "cpu grid_sample"), found)
+
+
+def test_pictures_are_drawn_once_from_their_rows(tmp_path):
+    folder = machine(tmp_path / "h200")
+    assert report.main([str(folder)]) == 0
+    drawn = sorted(path.name for path in folder.glob("*.png"))
+    assert drawn == ["memory.png", "roofline.png", "speedups.png", "speedups_warp_blend.png"]
+    assert all(min(Image.open(folder / name).size) > 100 for name in drawn)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert report.main([str(folder)]) == 0 and before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_the_check_finds_what_is_out_of_date(tmp_path, capsys):
+    folder = machine(tmp_path / "h200")
+    assert report.main([str(folder)]) == 0 and report.main([str(folder), "--check"]) == 0
+    machine(folder, [*ROWS[2:], ROW, OTHER | {"median": 3e-4}])
+    assert report.main([str(folder), "--check"]) == 1
+    said = capsys.readouterr().err
+    assert "report.md is not what the recorded results give; run `make report`" in said and "speedups.png is not" in said
+    (folder / "memory.png").unlink()
+    assert report.main([str(folder)]) == 0 and report.main([str(folder), "--check"]) == 0 and (folder / "memory.png").exists()
+
+
+def test_the_documents_show_what_was_recorded():
+    assert report.main(["--check"]) == 0
