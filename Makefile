@@ -1,6 +1,7 @@
 # make env   an environment in .venv with everything pinned, and the C++ kernels; does nothing when both are up to date
 # make demo  interpolates the bundled clip        make test  runs all tests        make lint  checks the style
 # make static-report  what each kernel takes of each GPU, read without one; fails where that got worse (RECORD=1 takes it on purpose)
+# make report   the tables and pictures of the recorded benchmarks; a --check of them is among the tests
 # make clean removes what was built; the environment stays (rm -r .venv removes that)
 # PYTHON=python3.12 make env   takes another Python than python3
 # CUDA=all make env            builds the CUDA kernels for every GPU, not for those present; off: not at all
@@ -13,7 +14,7 @@ BUILT := $(VENV)/lift-built
 JOBS ?= 2
 CUDA ?= auto
 
-.PHONY: env demo test lint sanitize static-report clean
+.PHONY: env demo test lint sanitize static-report report clean
 .DELETE_ON_ERROR:
 
 env: $(BUILT)
@@ -45,6 +46,9 @@ lint: env
 
 static-report: env
 	$(RUN) -m benchmarks.static_report $(if $(RECORD),--record)
+
+report: env
+	$(RUN) -m benchmarks.report
 
 # The C++ kernels once more, in a copy of the sources, watched by AddressSanitizer and UBSan while their tests run.
 sanitize: env
