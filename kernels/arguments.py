@@ -1,5 +1,10 @@
-"""Checks of an operation's arguments: a mistake is told where it is made, with the argument, what it should be and what came."""
+"""Checks of an operation's arguments: a mistake is told where it is made, with the argument, what it should be and what came.
+
+And what is no mistake, but more than a kernel can do.
+"""
 import torch
+
+LONGEST_SIDE = 1 << 24                                  # longest_side in csrc/warp.h: a float32 coordinate beyond is no whole pixel
 
 
 def check_tensor(operation: str, name: str, value) -> None:
@@ -33,6 +38,19 @@ def check_flow(operation: str, name: str, flow, image_name: str, image: torch.Te
     """Raise where `flow` is not (B, 2, H, W) for `image` (B, C, H, W), in the dtype that coordinates need."""
     B, _, H, W = image.shape
     check_same(operation, name, flow, image_name, image, (B, 2, H, W), coordinate_dtype(image))
+
+
+def unsuited(images: torch.Tensor, device: str, dtypes: tuple[torch.dtype, ...], shortest_side: int = 0) -> str | None:
+    """A clause why kernels for this type of device ("cpu" or "cuda") and these dtypes cannot serve images (B, C, H, W), or None."""
+    if images.device.type != device:
+        return f"the tensors are on {images.device.type}, not on {'the CPU' if device == 'cpu' else 'a CUDA device'}"
+    if images.dtype not in dtypes:
+        *names, last = (str(dtype).removeprefix("torch.") for dtype in (images.dtype, *dtypes))
+        return f"images of {names[0]}: {', '.join(names[1:])} or {last} only"
+    H, W = images.shape[2:]
+    if not shortest_side <= min(H, W) <= max(H, W) <= LONGEST_SIDE:
+        return f"images of {H} x {W} pixels: sides from {shortest_side} to {LONGEST_SIDE} only"
+    return None
 
 
 def coordinate_dtype(image: torch.Tensor) -> torch.dtype:

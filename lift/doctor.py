@@ -14,6 +14,7 @@ from lift.errors import LiftError
 from lift.files import atomic
 from lift.flags import Parser
 from lift.kernels import backend, extension, selfcheck
+from lift.kernels.grid_sample import cuda
 
 
 def main(argv: list[str]) -> int:
@@ -94,6 +95,7 @@ def machine() -> dict[str, str]:
         "scenedetect (scene cuts)": _version("scenedetect-headless"),
         "CPU": f"{_processor()}, {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads",
         "C++ kernels": extension.describe(),
+        "CUDA kernels": cuda.describe(),
         "C++ compiler": _compiler(os.environ.get("CXX"), "c++", "g++", "clang++"),
         "CUDA compiler": _compiler("nvcc"),
     }

@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 from lift.kernels import backend, selfcheck
+from lift.kernels.grid_sample import cuda
 
 from lift import doctor
 from lift.errors import LiftError, run
@@ -27,6 +28,17 @@ def test_a_sound_machine_passes(capsys):
     out = capsys.readouterr().out
     assert "All checks passed." in out and "Kernel flag: auto (from the default)" in out and torch.__version__ in out
     assert any(line.split() == ["warp", "cpu", backend.serving("warp", *selfcheck.samples("warp"))] for line in out.splitlines())
+
+
+@pytest.mark.parametrize(("record", "failure", "said"), [
+    (None, "torch here is built for the CPU alone", "none: torch here is built for the CPU alone"),
+    ({"cuda": "13.0", "nvcc": "/opt/nvcc", "architectures": [75, 90]}, None, "nvcc 13.0 (/opt/nvcc), for sm_75, sm_90"),
+])
+def test_the_build_of_the_cuda_kernels_is_told(monkeypatch, capsys, record, failure, said):
+    monkeypatch.setattr(cuda, "_build", record)
+    monkeypatch.setattr(cuda, "_failure", failure)
+    assert doctor.main([]) == 0
+    assert any(line.split(maxsplit=2) == ["CUDA", "kernels", said] for line in capsys.readouterr().out.splitlines())
 
 
 def test_a_wrong_kernel_fails(monkeypatch, capsys):

@@ -4,8 +4,8 @@
 """
 import torch
 
+from ..arguments import unsuited
 from ..extension import cuda as extension
-from ..warp_blend.cpp import LONGEST_SIDE
 from .registration import attach, call
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -16,6 +16,11 @@ if _build is not None:
     _library = attach("lift_cuda", "CUDA")
 
 
+def describe() -> str:
+    """One line on the library: what it was built with and for, or why there is none."""
+    return f"none: {_failure}" if _build is None else extension.describe(_build)
+
+
 def reason(*arguments) -> str | None:
     """Why CUDA C++ cannot serve; arguments as `grid_sample_reference` has them, none to ask about the machine."""
     if _build is None:
@@ -23,12 +28,9 @@ def reason(*arguments) -> str | None:
     if not arguments:
         return None if torch.cuda.is_available() else "there is no GPU that torch can use"
     input, grid = arguments[:2]
-    if input.device.type != "cuda":
-        return f"the tensors are on {input.device.type}, not on a GPU"
-    if input.dtype not in DTYPES:
-        return f"an input of {str(input.dtype).removeprefix('torch.')}: float32, float16 or bfloat16 only"
-    if not 0 < min(input.shape[2:]) <= max(input.shape[2:]) <= LONGEST_SIDE:
-        return f"an input of {input.shape[2]} x {input.shape[3]} pixels: sides from 1 to {LONGEST_SIDE} only"
+    unfit = unsuited(input, "cuda", DTYPES, shortest_side=1)
+    if unfit is not None:
+        return unfit
     if grid.shape[0] * (grid.shape[1] + 8) * (grid.shape[2] + 32) >= MOST_PIXELS:
         return f"a grid of {tuple(grid.shape[:3])} pixels: less than {MOST_PIXELS} only"
     capability = torch.cuda.get_device_capability(input.device)

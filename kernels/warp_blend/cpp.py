@@ -5,10 +5,10 @@ A gradient's bits depend on neither chance nor the number of threads.
 import torch
 
 from .. import extension
+from ..arguments import unsuited
 from .registration import attach
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-LONGEST_SIDE = 1 << 24                                  # longest_side in csrc/warp.h: a float32 coordinate beyond is no whole pixel
 
 if extension.module is not None:
     attach("lift_cpp")
@@ -18,16 +18,7 @@ def reason(*arguments) -> str | None:
     """Why C++ cannot serve; arguments as `warp` or `warp_blend` have them, none to ask about the machine."""
     if extension.module is None:
         return extension.failure
-    if not arguments:
-        return None
-    image = arguments[0]
-    if image.device.type != "cpu":
-        return f"the tensors are on {image.device.type}, not on the CPU"
-    if image.dtype not in DTYPES:
-        return f"images of {str(image.dtype).removeprefix('torch.')}: float32, float64, float16 or bfloat16 only"
-    if max(image.shape[2:]) > LONGEST_SIDE:
-        return f"an image side of {max(image.shape[2:])} pixels: at most {LONGEST_SIDE}"
-    return None
+    return unsuited(arguments[0], "cpu", DTYPES) if arguments else None
 
 
 def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ import torch
 import triton
 import triton.language as tl
 
+from ..arguments import unsuited
 from .registration import SCHEMAS, attach, empty_gradients, empty_image
 
 INTERPRETED = triton.knobs.runtime.interpret            # read by Triton when it was imported: the kernels run on the CPU, slowly
@@ -394,7 +395,6 @@ attach("lift_triton", _library)
 # -- public ------------------------------------------------------------------------------------------------------------------
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-LONGEST_SIDE = 1 << 24                                  # a float32 coordinate beyond is no whole pixel, and could pass the border
 
 
 def reason(*arguments) -> str | None:
@@ -403,14 +403,7 @@ def reason(*arguments) -> str | None:
         return "no CUDA device"
     if not arguments:
         return None
-    image = arguments[0]
-    if not image.is_cuda and not (INTERPRETED and image.device.type == "cpu"):
-        return f"the tensors are on {image.device.type}, not on a CUDA device"
-    if image.dtype not in DTYPES:
-        return f"images of {str(image.dtype).removeprefix('torch.')}: float32, float16 or bfloat16 only"
-    if max(image.shape[2:]) > LONGEST_SIDE:
-        return f"an image side of {max(image.shape[2:])} pixels: at most {LONGEST_SIDE}"
-    return None
+    return unsuited(arguments[0], "cpu" if INTERPRETED and not arguments[0].is_cuda else "cuda", DTYPES)
 
 
 def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
