@@ -12,8 +12,6 @@
 namespace lift {
 namespace {
 
-constexpr int64_t few_channels = 8;  // too few for vectors over the channels of a pixel
-
 ScalarType arithmetic(const Tensor& input) { return input.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float; }
 
 void check(const Tensor& grad, const Tensor& input, const Tensor& grid, int64_t mode, int64_t padding) {
@@ -96,10 +94,20 @@ void backward_pixels(const Sampling<A>& s, const View& grad, const Tensor& input
   }
 }
 
+// Both with few channels.
+template <typename A>
+void backward_few(const Sampling<A>& s, const View& grad, const Tensor& input, Tensor* dinput, A* dgrid) {
+  if (dinput) *dinput = room(input, input.scalar_type(), layout(input));
+  const View from(input), to(dinput ? *dinput : input);
+  grid_sample_backward_few<A>(s, dgrid ? &from : nullptr, grad, dinput ? &to : nullptr, dgrid);
+}
+
 template <typename A>
 void backward(const Sampling<A>& s, const Tensor& grad, const Tensor& input, const Tensor& grid, Tensor* dinput, A* dgrid) {
-  const bool planar = layout(input) == MemoryFormat::Contiguous && s.H * s.W <= std::numeric_limits<int32_t>::max();
-  if (s.C < few_channels ? s.H * s.W <= std::numeric_limits<int32_t>::max() : planar && mostly_smooth(s))
+  constexpr int64_t most = std::numeric_limits<int32_t>::max();
+  if (s.C < few_channels && s.C * (s.H + 2) * (s.W + 2) <= most)
+    backward_few<A>(s, view(grad, grid), input, dinput, dgrid);
+  else if (layout(input) == MemoryFormat::Contiguous && s.H * s.W <= most && mostly_smooth(s))
     backward_planes<A>(s, grad, input, dinput, dgrid);
   else
     backward_pixels<A>(s, view(grad, grid), input, dinput, dgrid);

@@ -15,6 +15,14 @@ void grid_sample_backward_grid(const Sampling<A>& s, const Pixels<A>& input, con
 template <typename A>
 void grid_sample_backward_input(const Sampling<A>& s, const View& grad, const Pixels<A>& dinput);
 
+constexpr int few_channels = 8;  // fewer than these are too few for vectors over the channels of a pixel
+
+// Both where channels are few: input, dinput (B, C, H, W) and grad (B, C, h, w) of any layout and type, dgrid (B, h, w, 2) contiguous, with
+// the same promise; input and dgrid null where the one is not asked for, dinput where the other is not. An image has less than 2^31 values,
+// with a row and a column more at either side.
+template <typename A>
+void grid_sample_backward_few(const Sampling<A>& s, const View* input, const View& grad, const View* dinput, A* dgrid);
+
 // Both where each channel is a plane: input (B, C, H, W), needed for dgrid alone; grad (B, C, h, w); dinput like input and dgrid
 // (B, h, w, 2) with the same promise, null where not asked for; all contiguous. A plane has less than 2^31 pixels.
 template <typename A>

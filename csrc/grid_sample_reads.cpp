@@ -26,25 +26,15 @@ Read<A> chosen(Padding padding, bool align_corners) {
   }
 }
 
-// As Field's own, quick where x and y alternate.
-template <typename A>
-const A* strip(const Field<A>& grid, int64_t b, int64_t c, int64_t y, int64_t x, int n, A* __restrict copy) {
-  if (grid.column != 2) return grid.strip(b, c, y, x, n, copy);
-  const A* __restrict const from = grid.data + b * grid.batch + c * grid.channel + y * grid.row + x * 2;
-  LIFT_SIMD
-  for (int k = 0; k < n; ++k) copy[k] = from[2 * k];
-  return copy;
-}
-
 }  // namespace
 
 template <typename A>
-Reads<A>::Reads(const Sampling<A>& s, int64_t b, int64_t y, int64_t x) : n(static_cast<int>(std::min<int64_t>(strip_length, s.w - x))) {
+Reads<A>::Reads(const Sampling<A>& s, int64_t b, int64_t y, int64_t x) : n(s.length(x)) {
   alignas(64) A copy[strip_length];
   const Read<A> axis = s.mode == Mode::nearest ? chosen<Mode::nearest, A>(s.padding, s.align_corners)
                                                : chosen<Mode::bilinear, A>(s.padding, s.align_corners);
-  axis(strip(s.grid, b, 0, y, x, n, copy), n, static_cast<int32_t>(s.W), column, fx, slope_x);
-  axis(strip(s.grid, b, 1, y, x, n, copy), n, static_cast<int32_t>(s.H), row, fy, slope_y);
+  axis(s.strip(0, b, y, x, n, copy), n, static_cast<int32_t>(s.W), column, fx, slope_x);
+  axis(s.strip(1, b, y, x, n, copy), n, static_cast<int32_t>(s.H), row, fy, slope_y);
 }
 
 template struct Reads<float>;

@@ -14,6 +14,18 @@ struct Sampling {
   Padding padding;
   bool align_corners;
   Field<A> grid;  // (B, 2, h, w)
+
+  // Pixels of a row of the result that make a strip, from x on.
+  int length(int64_t x) const { return static_cast<int>(std::min<int64_t>(strip_length, w - x)); }
+
+  // As Field's own, quick where x and y alternate.
+  const A* strip(int64_t axis, int64_t b, int64_t y, int64_t x, int n, A* __restrict copy) const {
+    if (grid.column != 2) return grid.strip(b, axis, y, x, n, copy);
+    const A* __restrict const from = grid.data + b * grid.batch + axis * grid.channel + y * grid.row + x * 2;
+    LIFT_SIMD
+    for (int k = 0; k < n; ++k) copy[k] = from[2 * k];
+    return copy;
+  }
 };
 
 // Pixel k reads the four around (row, column) and the next of either, any of which may lie outside the input; the nearest one reads

@@ -135,6 +135,21 @@ const A* read_pixels(const View& from, int64_t b, int64_t y, int64_t x, int64_t 
 }
 
 template <typename A>
+void read_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* copy, const A** rows) {
+  const bool there = from.dtype == dtype_of<A> && from.column == 1;
+  const A* const start = there ? static_cast<const A*>(from.data) + place(from, b, y, x) : copy;
+  for (int64_t c = 0; c < from.C; ++c) rows[c] = start + c * (there ? from.channel : apart);
+  if (!there) copy_planes(from, b, y, x, n, apart, copy);
+}
+
+template <typename A>
+void copy_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* to) {
+  with_type(from.dtype, [&](auto* type) {
+    copy_pixels(to, 1, apart, static_cast<decltype(type)>(from.data) + place(from, b, y, x), from.column, from.channel, n, from.C);
+  });
+}
+
+template <typename A>
 A* place_for_pixels(const View& to, int64_t b, int64_t y, int64_t x, A* copy) {
   return to.dtype == dtype_of<A> && packed(to) ? static_cast<A*>(to.data) + place(to, b, y, x) : copy;
 }
@@ -172,6 +187,8 @@ void deliver_pixels(const Pixels<A>& from, const View& to) {
   template bool in_place<A>(const View&);                                                  \
   template void copy_row<A>(const View&, int64_t, int64_t, A*);                            \
   template const A* read_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, A*);   \
+  template void read_planes<A>(const View&, int64_t, int64_t, int64_t, int64_t, int64_t, A*, const A**); \
+  template void copy_planes<A>(const View&, int64_t, int64_t, int64_t, int64_t, int64_t, A*);              \
   template A* place_for_pixels<A>(const View&, int64_t, int64_t, int64_t, A*);             \
   template void write_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, const A*); \
   template Pixels<A> gather_pixels<A>(const View&, Tensor&);                               \

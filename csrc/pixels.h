@@ -39,7 +39,15 @@ void copy_row(const View& from, int64_t b, int64_t y, A* to);
 template <typename A>
 const A* read_pixels(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, A* copy);
 
-// The same the other way: where `to` wants n pixels from (x, y) on to be put, which is `to` itself or `copy`; `write_pixels` then
+// n pixels from (x, y) on, as a row a channel: `rows` points to each, where they lie if they lie so, else converted into `copy`, `apart`
+// values from one another.
+template <typename A>
+void read_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* copy, const A** rows);
+
+template <typename A>
+void copy_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* to);
+
+// The same as `read_pixels` the other way: where `to` wants n pixels from (x, y) on to be put, which is `to` itself or `copy`; `write_pixels` then
 // takes them over from there.
 template <typename A>
 A* place_for_pixels(const View& to, int64_t b, int64_t y, int64_t x, A* copy);
