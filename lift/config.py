@@ -83,6 +83,7 @@ class DataConfig:
     context_frames: int = _field(15, "largest number of input frames")
     context_min: int = _field(2, "smallest number of input frames that training draws")
     context_full: float = _field(0.5, "share of batches that get all context_frames; the others draw fewer at random")
+    targets: int = _field(1, "frames to be made out of each window of frames, which is encoded once for all of them")
     crop_height: int = _field(224, "height of a training crop, pixels")
     crop_width: int = _field(224, "width of a training crop, pixels")
     cover: int = _field(0, "area-resize frames as they are read so that their short side is at most this; 0 keeps their size")

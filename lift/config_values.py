@@ -78,7 +78,7 @@ _CHOICES = {
 }
 _RANGES = (
     ("at least 1", lambda v: v >= 1, (
-        "data.strides", "data.crop_height", "data.crop_width", "data.synthetic_size",
+        "data.strides", "data.targets", "data.crop_height", "data.crop_width", "data.synthetic_size",
         "train.batch_size", "train.accumulate", "train.epochs", "train.validate_epochs", "train.validate_clips", "train.log_steps")),
     ("at least 2 (the two references)", lambda v: v >= 2, ("data.context_frames", "data.context_min")),
     ("0 or more", lambda v: v >= 0, (

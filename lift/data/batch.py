@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .clip import Clip
+from .clip import Clip, SharedClips
 
 
 @dataclass(frozen=True)
@@ -11,14 +11,14 @@ class Batch:
     """Inputs and truth of one step.
 
     Attributes:
-        clip: the input frames.
+        clip: the input frames of B targets.
         t: (B,), the target's time in (0, 1).
         target: (B, 3, H, W), RGB in [0, 1].
         flow: (B, 4, H, W) in full-resolution pixels: dx, dy from target to left reference, then to right; 0 where unknown.
         visible: (B, 2, H, W), 1 where the target's point is seen in the left / right reference and `flow` is known, 0 elsewhere.
         flow_known: (B,), bool, true for clips whose true flow is known (synthetic ones).
     """
-    clip: Clip
+    clip: Clip | SharedClips
     t: torch.Tensor
     target: torch.Tensor
     flow: torch.Tensor

@@ -33,6 +33,11 @@ class Clip:
             raise ValueError(f"Clip: left must be in 0..{f.shape[1] - 2} (two references among {f.shape[1]} frames), got {self.left}")
 
     @property
+    def at(self) -> torch.Tensor:
+        """(B, T), where the frames lie among all B * T."""
+        return torch.arange(self.mask.numel(), device=self.mask.device).view(self.mask.shape)
+
+    @property
     def references(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The frames at time 0 and 1, each (B, 3, H, W)."""
         return self.frames[:, self.left], self.frames[:, self.left + 1]
@@ -45,6 +50,45 @@ class Clip:
     def reversed(self) -> "Clip":
         """The same clip played backwards: time s becomes 1 - s, and so must the target's t."""
         return Clip(self.frames.flip(1), 1 - self.times.flip(1), self.mask.flip(1), self.frames.shape[1] - 2 - self.left)
+
+
+@dataclass(frozen=True)
+class SharedClips:
+    """Several clips out of the same frames, which are encoded once: C clips in all, those of one row of frames side by side.
+
+    Attributes:
+        frames: (B, N, 3, H, W), RGB in [0, 1].
+        at: (C, T), int64, which of the B * N frames each clip has at each place; any of them at masked places.
+        times, mask: (C, T), as in `Clip`, every clip on a time axis of its own.
+        left: the place of the left reference in every clip; the right one follows it.
+    """
+    frames: torch.Tensor
+    at: torch.Tensor
+    times: torch.Tensor
+    mask: torch.Tensor
+    left: int = 0
+
+    def __post_init__(self):
+        if self.frames.ndim != 5 or self.frames.shape[2] != 3:
+            raise ValueError(f"SharedClips: frames must be (B, N, 3, H, W), got {tuple(self.frames.shape)}")
+        shapes = {tuple(x.shape) for x in (self.at, self.times, self.mask)}
+        if len(shapes) > 1 or self.at.ndim != 2 or len(self.at) % len(self.frames):
+            raise ValueError(f"SharedClips: at, times and mask must have one shape (C, T), C a multiple of B, got {sorted(shapes)}")
+
+    @property
+    def references(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The frames at time 0 and 1 of every clip, each (C, 3, H, W)."""
+        frames = self.frames.flatten(0, 1)
+        return frames[self.at[:, self.left]], frames[self.at[:, self.left + 1]]
+
+    def separate(self) -> Clip:
+        """The same clips, each with frames of its own: (C, T, 3, H, W)."""
+        return Clip(self.frames.flatten(0, 1)[self.at], self.times, self.mask, self.left)
+
+    def to(self, *args, **kwargs) -> "SharedClips":
+        """As `Clip.to`."""
+        frames = self.frames.to(*args, **kwargs)
+        return replace(self, frames=frames, **{name: getattr(self, name).to(frames.device) for name in ("at", "times", "mask")})
 
 
 def pair(frame0: torch.Tensor, frame1: torch.Tensor) -> Clip:

@@ -15,12 +15,13 @@ from tqdm import tqdm
 
 from ..config import DataConfig
 from ..errors import LiftError
-from . import sampling
+from . import sampling, several
 from .augmentation import Augmentation, centre_crop, random_crop
 from .batch import Batch
 from .clip import Clip
 from .sampling import Window
 from .sequences import Preloaded, Sequence, open_sequences
+from .several import SharedSample
 from .synthetic import SyntheticScene
 
 SLOT = 16                                                # frames of a sequence that count as one sample of an epoch
@@ -46,8 +47,8 @@ class Sample:
     flow_known: bool
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Samples of one shape as a batch.
+def collate(samples: list[Sample] | list[SharedSample]) -> Batch:
+    """Samples of one shape as a batch; K targets a sample make K times as many clips.
 
     Raises:
         ValueError: the samples differ in size or in the number of input frames.
@@ -59,6 +60,10 @@ def collate(samples: list[Sample]) -> Batch:
     def stack(name):
         return torch.stack([getattr(s, name) for s in samples])
 
+    if isinstance(samples[0], SharedSample):
+        t, target, flow, visible = (stack(name).flatten(0, 1) for name in ("t", "target", "flow", "visible"))
+        known = torch.tensor([s.flow_known for s in samples]).repeat_interleave(len(samples[0].t))
+        return Batch(SharedSample.clips(samples), t, target, flow, visible, known)
     return Batch(Clip(stack("frames"), stack("times"), stack("mask"), 0), torch.tensor([s.t for s in samples], dtype=torch.float32),
                  stack("target"), stack("flow"), stack("visible"), torch.tensor([s.flow_known for s in samples]))
 
@@ -96,12 +101,13 @@ class ClipDataset(Dataset):
         else:
             self._slots = _spread(self._places, config, clips)
         self._length = len(self._slots) or (config.synthetic_size if train else min(clips, config.synthetic_size))
+        self._size = (config.crop_height, config.crop_width)
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, g: int) -> Sample:
+    def __getitem__(self, g: int) -> Sample | SharedSample:
         if not self.train:
             if not 0 <= g < len(self):
                 raise IndexError(f"validation clips are 0..{len(self) - 1}, got {g}")
@@ -127,7 +133,7 @@ class ClipDataset(Dataset):
 
     # -- the three kinds of sample
 
-    def _real(self, g: int, rng: np.random.Generator, augmentation: Augmentation, inputs: int, nearest: bool) -> Sample:
+    def _real(self, g: int, rng: np.random.Generator, augmentation: Augmentation, inputs: int, nearest: bool) -> Sample | SharedSample:
         i, start = self._slots[self._order(g // len(self))[g % len(self)]]
         sequence, places = self.sequences[i], self._places[i]
         strides = [s for s in (self.config.strides if self.config.sampling == "skip" else (2,)) if s in places]
@@ -135,23 +141,69 @@ class ClipDataset(Dataset):
         lefts = places[stride]
         a, b = np.searchsorted(lefts, (start, start + SLOT))
         left = int(lefts[rng.integers(a, b)] if a < b else rng.choice(lefts))
+        if self.config.targets > 1:
+            shot = _shot(sequence, left)
+            allowed = {i for i in lefts.tolist() if shot[0] <= i < shot[1]}
+            windows = [_window(sequence, self.config, gap, stride, int(rng.integers(1, stride)), self.config.context_frames)
+                       for gap in self._gaps(left, stride, allowed, rng)]
+            pool, windows = several.share(windows, self._shared_frames(inputs), nearest, rng)
+            frames = sequence.read([*pool, *(window.target for window in windows)])
+            frames = augmentation.frames(random_crop(frames, augmentation.source(self._size), rng), self._size)
+            return several.sample(frames, pool, windows, self._shared_frames(inputs), self._shared_places(inputs), augmentation.reverse)
         reach = inputs if nearest else self.config.context_frames
         window = _window(sequence, self.config, left, stride, int(rng.integers(1, stride)), reach)
         window = sampling.drop_context(window, inputs, rng)
         frames = sequence.read([*_references_first(window.indices, window.left), window.target])
-        size = (self.config.crop_height, self.config.crop_width)
-        frames = augmentation.frames(random_crop(frames, augmentation.source(size), rng), size)
+        frames = augmentation.frames(random_crop(frames, augmentation.source(self._size), rng), self._size)
         return _sample(frames, _references_first(window.times, window.left), window.t, inputs, augmentation.reverse)
 
-    def _synthetic(self, g: int, augmentation: Augmentation, inputs: int, nearest: bool = True) -> Sample:
+    def _synthetic(self, g: int, augmentation: Augmentation, inputs: int, nearest: bool = True) -> Sample | SharedSample:
         rng = np.random.default_rng([self.seed, 3 if self.train else 4, g])
-        size = (self.config.crop_height, self.config.crop_width)
+        size = self._size
+        if self.train and self.config.targets > 1:
+            return self._synthetic_several(rng, augmentation, inputs, nearest)
         times, t = self._synthetic_times(rng, inputs, nearest)
         scene = SyntheticScene(rng, augmentation.source(size), self.textures)
         frames = augmentation.frames(scene.render([*times, t]), size)
         flow = scene.flow(t)
         truth = augmentation.truth(flow, scene.visible(t, flow), size)
         return _sample(frames, times, t, inputs, augmentation.reverse, truth)
+
+    def _synthetic_several(self, rng: np.random.Generator, augmentation: Augmentation, inputs: int, nearest: bool) -> SharedSample:
+        dense = self.config.sampling == "dense"
+        stride, left = 2 if dense else int(rng.choice(self.config.strides)), 500        # of a long sequence without cuts
+        shot, most = (0, 1000), self.config.context_frames
+        windows = [sampling.dense(gap - sampling.BEFORE, shot, most) if dense
+                   else sampling.skip(gap, stride, int(rng.integers(1, stride)), shot, most)
+                   for gap in self._gaps(left, stride, range(*shot), rng)]
+        pool, windows = several.share(windows, self._shared_frames(inputs), nearest, rng)
+        scene = SyntheticScene(rng, augmentation.source(self._size), self.textures)
+
+        def clock(i: int) -> float:
+            return (i - left) / stride
+
+        frames = augmentation.frames(scene.render([clock(i) for i in (*pool, *(window.target for window in windows))]), self._size)
+        truths = []
+        for window in windows:
+            t, sides = clock(window.target), tuple(clock(window.indices[window.left + side]) for side in (0, 1))
+            flow = scene.flow(t, sides)
+            truths.append(augmentation.truth(flow, scene.visible(t, flow, sides), self._size))
+        truth = tuple(np.stack(part) for part in zip(*truths, strict=True))
+        return several.sample(frames, pool, windows, self._shared_frames(inputs), self._shared_places(inputs), augmentation.reverse, truth)
+
+    # -- several targets out of one window
+
+    def _gaps(self, left: int, stride: int, allowed, rng: np.random.Generator) -> list[int]:
+        """Left references of all clips of a sample."""
+        return several.gaps(left, self.config.targets, 1 if self.config.sampling == "dense" else stride, allowed, rng)
+
+    def _shared_frames(self, inputs: int) -> int:
+        """How many frames the clips of a sample share: as many as reach from the first clip's first input to the last one's last."""
+        return inputs + self.config.targets - (self.config.sampling == "skip")
+
+    def _shared_places(self, inputs: int) -> int:
+        """The most inputs that a clip of a sample may have."""
+        return min(self.config.context_frames, self._shared_frames(inputs))
 
     def _synthetic_times(self, rng: np.random.Generator, inputs: int, nearest: bool) -> tuple[list[float], float]:
         """Times like those of real clips: of a long sequence without cuts."""
@@ -209,8 +261,13 @@ def _places(sequence: Sequence, config: DataConfig) -> dict[int, np.ndarray]:
     return {s: lefts for s, lefts in places.items() if len(lefts)}
 
 
+def _shot(sequence: Sequence, i: int) -> tuple[int, int]:
+    """The shot that frame i lies in."""
+    return next((a, b) for a, b in sampling.shots(len(sequence), sequence.cuts) if a <= i < b)
+
+
 def _window(sequence: Sequence, config: DataConfig, left: int, stride: int, step: int, frames: int) -> Window:
-    shot = next((a, b) for a, b in sampling.shots(len(sequence), sequence.cuts) if a <= left < b)
+    shot = _shot(sequence, left)
     if config.sampling == "dense":
         return sampling.dense(left - sampling.BEFORE, shot, frames, sequence.timestamps)
     return sampling.skip(left, stride, step, shot, frames, sequence.timestamps)

@@ -192,10 +192,10 @@ class SyntheticScene:
 
     # -- truth
 
-    def flow(self, t: float) -> np.ndarray:
-        """True flow of the frame at t, (4, H, W) float32 pixels: dx, dy to time 0, then dx, dy to time 1."""
+    def flow(self, t: float, sides: tuple[float, float] = (0, 1)) -> np.ndarray:
+        """True flow of the frame at t, (4, H, W) float32 pixels: dx, dy to the first side's time, then dx, dy to the second's."""
         view = self._view(float(t))
-        there = [np.stack(self._view(float(side)).matrices) for side in (0, 1)]
+        there = [np.stack(self._view(float(side)).matrices) for side in sides]
         moved = [m @ np.linalg.inv(np.stack(view.matrices)) - np.eye(3) for m in there]
         coefficients = np.concatenate([m[:, :2] for m in moved], 1).astype(np.float32)   # (layers, 4, 3): displacement, affine in x, y, 1
         flow = np.empty((4, *self.size), np.float32)
@@ -213,23 +213,23 @@ class SyntheticScene:
                 np.copyto(part, value, where=view.owner[y0:y1, x0:x1] == k)
         return flow
 
-    def visible(self, t: float, flow: np.ndarray | None = None) -> np.ndarray:
-        """Where a point of the frame at t is seen at time 0 and at time 1, (2, H, W) float32 of 0 and 1.
+    def visible(self, t: float, flow: np.ndarray | None = None, sides: tuple[float, float] = (0, 1)) -> np.ndarray:
+        """Where a point of the frame at t is seen at the times of the two sides, (2, H, W) float32 of 0 and 1.
 
         A point is hidden when another layer owns the place it moved to, or when that place is outside the frame.
 
         Args:
-            flow: what `flow(t)` returned, to save making it again.
+            flow: what `flow(t, sides)` returned, to save making it again.
         """
-        flow = self.flow(t) if flow is None else flow
+        flow = self.flow(t, sides) if flow is None else flow
         owner = self._view(float(t)).owner
         h, w = self.size
         x, y = np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)[:, None]
         visible = np.empty((2, h, w), np.float32)
-        for side in (0, 1):
-            seen = cv2.remap(self._view(float(side)).owner, flow[2 * side] + x, flow[2 * side + 1] + y, cv2.INTER_NEAREST,
+        for i, side in enumerate(sides):
+            seen = cv2.remap(self._view(float(side)).owner, flow[2 * i] + x, flow[2 * i + 1] + y, cv2.INTER_NEAREST,
                              borderMode=cv2.BORDER_CONSTANT, borderValue=255)
-            visible[side] = seen == owner
+            visible[i] = seen == owner
         return visible
 
 

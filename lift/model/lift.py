@@ -6,7 +6,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from lift.config import PRESETS, ModelConfig, TrainConfig
-from lift.data.clip import Clip
+from lift.data.clip import Clip, SharedClips
 
 from .blocks import area
 from .encoder import Encoder
@@ -46,23 +46,24 @@ class LIFT(nn.Module):
         self.synthesis = CoarseSynthesis(config, kernels)
         self.refine = Refinement(config, kernels)
 
-    def forward(self, clip: Clip, t: torch.Tensor) -> Prediction:
+    def forward(self, clip: Clip | SharedClips, t: torch.Tensor) -> Prediction:
         """The frame at time t.
 
         Args:
-            clip: (B, T, 3, H, W) in [0, 1]; what masked frames hold changes nothing.
+            clip: (B, T, 3, H, W) in [0, 1]; what masked frames hold changes nothing. Or B clips that share frames, each encoded once.
             t: (B,), in (0, 1).
 
         Raises:
             ValueError: t has another shape or lies outside (0, 1).
         """
-        b, frames = clip.times.shape
-        if t.shape != (b,):
-            raise ValueError(f"LIFT: t must be (B,) = ({b},), got {tuple(t.shape)}")
-        images = torch.where(clip.mask[..., None, None, None], clip.frames, 0)
-        features = self.encode(images.flatten(0, 1))
-        at = torch.arange(b, device=t.device) * frames + clip.left
-        return self.interpolate(*clip.references, features[at], features[at + 1], features, clip.times, clip.mask, t)
+        if t.shape != clip.times.shape[:1]:
+            raise ValueError(f"LIFT: t must be (B,) = ({len(clip.times)},), got {tuple(t.shape)}")
+        shared = isinstance(clip, SharedClips)
+        frames = (clip.frames if shared else torch.where(clip.mask[..., None, None, None], clip.frames, 0)).flatten(0, 1)
+        features = self.encode(frames)
+        left, right = clip.at[:, clip.left], clip.at[:, clip.left + 1]
+        context = features.context_only()[clip.at.flatten()] if shared else features
+        return self.interpolate(frames[left], frames[right], features[left], features[right], context, clip.times, clip.mask, t)
 
     def encode(self, frames: torch.Tensor) -> FrameFeatures:
         """Features of (N, 3, H, W) frames in [0, 1]; each depends on its own frame alone and may be cached."""

@@ -127,7 +127,7 @@ class Run:
             self.journal.advance(scalars["loss"], scalars["psnr"])
             if self.step % self.settings.log_steps == 0:
                 now = time.monotonic()
-                clips = self.settings.batch_size * self.settings.accumulate * self.processes.world
+                clips = self.settings.batch_size * self.settings.accumulate * self.processes.world * self.config.data.targets
                 rate = self.settings.log_steps * clips / (now - since)
                 self.journal.write(self.step, {"epoch": (self.step - 1) // self.epoch_steps, **self.means.take(),
                                                "samples_per_second": rate, "elapsed_seconds": self._seconds()})

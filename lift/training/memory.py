@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from .. import kernels
 from ..config import Config
 from ..data.batch import Batch
-from ..data.clip import Clip
+from ..data.clip import Clip, SharedClips
 from ..kernels import backend
 from ..model.lift import LIFT
 from .losses import total_loss
@@ -138,11 +138,18 @@ def plan(config: Config, device: str, autocast: torch.dtype | None, *, peak: boo
 
 def empty_batch(config: Config) -> Batch:
     """A batch of the configured shape, whatever it holds."""
-    B, T, H, W = config.train.batch_size, config.data.context_frames, config.data.crop_height, config.data.crop_width
-    times = torch.arange(-((T - 1) // 2), T // 2 + 1, dtype=torch.float32).expand(B, T)
-    clip = Clip(torch.rand(B, T, 3, H, W), times, torch.ones(B, T, dtype=torch.bool), (T - 1) // 2)
-    return Batch(clip, torch.full((B,), 0.5), torch.rand(B, 3, H, W), torch.zeros(B, 4, H, W), torch.ones(B, 2, H, W),
-                 torch.ones(B, dtype=torch.bool))
+    data, B = config.data, config.train.batch_size
+    T, H, W, K = data.context_frames, data.crop_height, data.crop_width, data.targets
+    times = torch.arange(-((T - 1) // 2), T // 2 + 1, dtype=torch.float32).expand(B * K, T)
+    mask, left = torch.ones(B * K, T, dtype=torch.bool), (T - 1) // 2
+    if K == 1:
+        clip = Clip(torch.rand(B, T, 3, H, W), times, mask, left)
+    else:
+        N = T + K - (data.sampling == "skip")
+        row, k, i = torch.meshgrid(torch.arange(B), torch.arange(K), torch.arange(T), indexing="ij")
+        clip = SharedClips(torch.rand(B, N, 3, H, W), (row * N + k + i).flatten(0, 1), times, mask, left)
+    return Batch(clip, torch.full((B * K,), 0.5), torch.rand(B * K, 3, H, W), torch.zeros(B * K, 4, H, W), torch.ones(B * K, 2, H, W),
+                 torch.ones(B * K, dtype=torch.bool))
 
 
 class _Dataless(TorchFunctionMode):
@@ -281,7 +288,8 @@ def report(config: Config) -> Iterator[str]:
     settings, data, autocast = config.train, config.data, autocast_dtype(config.train.amp, device)
     plain = replace(config, kernels="reference", train=replace(settings, recompute_encoder=False, recompute_refine=False))
     precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
-    yield (f"kept for backward by a step of {config.model.preset}: batch {settings.batch_size}, {data.context_frames} frames of "
+    targets = f", {data.targets} targets of each" if data.targets > 1 else ""
+    yield (f"kept for backward by a step of {config.model.preset}: batch {settings.batch_size}{targets}, {data.context_frames} frames of "
            f"{data.crop_height} x {data.crop_width}, {precision}, on {device.type}; MB")
     reference, run = (plan(c, device.type, autocast, peak=True) for c in (plain, config))
     yield f"{'stage':14}{'reference':>12}{'this run':>12}"
