@@ -26,8 +26,13 @@ class _Correlate(torch.autograd.Function):
     def forward(ctx, a, b, radius):
         ctx.save_for_backward(a, b)
         ctx.radius = radius
-        b = F.pad(b, [radius] * 4)
-        return torch.stack([(a * moved).sum(1) for moved in _shifts(b, radius)], 1)
+        shifts = _shifts(F.pad(b, [radius] * 4), radius)
+        if torch.compiler.is_compiling():               # which fuses these, and cannot write into slices
+            return torch.stack([(a * moved).sum(1) for moved in shifts], 1)
+        out, product = a.new_empty(len(a), len(shifts), *a.shape[2:]), torch.empty_like(a)
+        for i, moved in enumerate(shifts):
+            torch.sum(torch.mul(a, moved, out=product), 1, out=out[:, i])
+        return out
 
     @staticmethod
     @once_differentiable

@@ -10,6 +10,7 @@ import torch
 from ..config import InferenceConfig
 from ..errors import LiftError, run
 from ..flags import Parser
+from .allocation import keep_freed_memory
 from .interpolator import Interpolator, Summary
 
 DEFAULTS = InferenceConfig()
@@ -73,6 +74,8 @@ def open_interpolator(args: argparse.Namespace) -> Interpolator:
     """The interpolator that the flags describe."""
     from ..model.weights import load_weights, pretrained_path
     device = choose_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     model, _ = load_weights(args.checkpoint if args.checkpoint is not None else pretrained_path(DEFAULTS.preset), kernels=args.kernels)
     return Interpolator(model, args.context, device, dtype=getattr(torch, args.dtype), batch=args.batch,
                         reverse_average=args.reverse_average, detect_scenes=not args.no_scenes, compiled=args.compile,
