@@ -47,6 +47,7 @@ inline ucontext_t scheduler;
 inline unsigned running;
 inline std::mt19937 order;
 inline std::function<void()> body;
+inline uint64_t atomics;  // how often one was added to
 
 inline void give_way(State state) {
   fibers[running].state = state;
@@ -128,18 +129,37 @@ inline const char* cudaGetErrorString(cudaError_t) { return "no error"; }
 
 inline void __syncthreads() { emulation::give_way(emulation::State::at_barrier); }
 
+// The value of the lane `from` of the same warp. All lanes must take part.
 template <typename T>
-T __shfl_xor_sync(unsigned, T value, int mask) {
-  const unsigned self = emulation::running;
+T of_lane(T value, unsigned from) {
+  const unsigned first = emulation::running / 32 * 32, self = emulation::running;
   std::memcpy(&emulation::fibers[self].shared, &value, sizeof value);
   emulation::give_way(emulation::State::at_warp);
-  std::memcpy(&value, &emulation::fibers[self ^ mask].shared, sizeof value);
+  std::memcpy(&value, &emulation::fibers[first + from].shared, sizeof value);
   emulation::give_way(emulation::State::at_warp);
   return value;
 }
 
+inline unsigned lane() { return emulation::running % 32; }
+
+template <typename T>
+T __shfl_sync(unsigned, T value, unsigned from) { return of_lane(value, from); }
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, unsigned mask) { return of_lane(value, lane() ^ mask); }
+template <typename T>
+T __shfl_up_sync(unsigned, T value, unsigned by) { return of_lane(value, lane() < by ? lane() : lane() - by); }
+template <typename T>
+T __shfl_down_sync(unsigned, T value, unsigned by) { return of_lane(value, lane() + by > 31 ? lane() : lane() + by); }
+
+inline bool __all_sync(unsigned, bool value) {
+  bool all = true;
+  for (unsigned i = 0; i < 32; ++i) all &= of_lane(value, i);
+  return all;
+}
+
 template <typename T>
 T atomicAdd(T* to, T value) {
+  ++emulation::atomics;
   if (emulation::order() % 64 == 0) emulation::give_way(emulation::State::ready);
   const T before = *to;
   *to = before + value;

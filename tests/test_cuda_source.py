@@ -1,7 +1,6 @@
 """The CUDA kernels of grid_sample without a GPU: what they compute, run on the CPU under sanitizers, and what nvcc makes of them."""
 import itertools
 import os
-import re
 import shutil
 import struct
 import subprocess
@@ -10,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-import triton
+from lift.kernels.extension import cuda
+from lift.kernels.extension.build import BuildError
+
+from benchmarks.machine_code import read
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "csrc" / "cuda" / "grid_sample_backward.cu"
@@ -20,9 +22,12 @@ ELEMENTS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 INPUT, GRID, DETERMINISTIC = 1, 2, 4
 
 CXX = os.environ.get("CXX", "g++").split()
-NVCC = shutil.which("nvcc")
+try:
+    NVCC, NO_NVCC = cuda.find_compiler(None).nvcc, ""
+except BuildError as error:
+    NVCC, NO_NVCC = None, str(error)
 cpu = pytest.mark.skipif(shutil.which(CXX[0]) is None, reason="needs a C++ compiler")
-nvcc = pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+nvcc = pytest.mark.skipif(NVCC is None, reason=NO_NVCC)
 
 
 # -- the kernels on the CPU --------------------------------------------------------------------------------------------------
@@ -38,17 +43,19 @@ def emulator(tmp_path_factory) -> Path:
 
 
 class Case:
-    """A call of the kernels: its arguments, the bytes that the emulator reads, and what it answers."""
+    """A call of the kernels: its arguments, the bytes that the emulator reads, and what it answers. With `margin`, rows and columns, the
+    input is the south-east corner of one so much larger, which the grid is about."""
 
-    def __init__(self, grad, input, grid, mode="bilinear", padding="zeros", align=True, *, pixels=False, needs=INPUT | GRID, seed=0):
+    def __init__(self, grad, input, grid, mode="bilinear", padding="zeros", align=True, *, pixels=False, needs=INPUT | GRID, seed=0,
+                 margin=(0, 0)):
         self.grad, self.input, self.grid, self.mode, self.padding, self.align = grad, input, grid, mode, padding, align
-        self.pixels, self.needs, self.seed = pixels, needs, seed
+        self.pixels, self.needs, self.seed, self.margin = pixels, needs, seed, margin
 
     def bytes(self) -> bytes:
         B, C, H, W = self.input.shape
         h, w = self.grid.shape[1:3]
-        head = struct.pack("13q", B, C, H, W, h, w, MODES[self.mode], PADDINGS[self.padding], self.align, ELEMENTS[self.input.dtype],
-                           self.pixels, self.needs, self.seed)
+        head = struct.pack("15q", B, C, H, W, h, w, MODES[self.mode], PADDINGS[self.padding], self.align, ELEMENTS[self.input.dtype],
+                           self.pixels, self.needs, self.seed, *self.margin)
         order = (0, 2, 3, 1) if self.pixels else (0, 1, 2, 3)
         return head + b"".join(bytes(x.contiguous().view(torch.uint8).numpy()) for x in
                                (self.grad.permute(order), self.input.permute(order), self.grid))
@@ -62,7 +69,8 @@ class Case:
             dinput = flat.view(B, H, W, C).permute(0, 3, 1, 2) if self.pixels else flat.view(B, C, H, W)
         if self.needs & GRID:
             dgrid, numbers = numbers[:self.grid.numel()].view(self.grid.shape), numbers[self.grid.numel():]
-        return dinput, dgrid, numbers
+        self.atomics = int(numbers[0])                  # additions to memory that several threads add to
+        return dinput, dgrid, numbers[1:]
 
     def expected(self) -> tuple[torch.Tensor, torch.Tensor]:
         """PyTorch's, in float64."""
@@ -170,6 +178,23 @@ def test_deterministic_sums_do_not_depend_on_the_order_of_threads(emulator, pixe
         assert any(not torch.equal(dinput, answers[3][0]) for dinput, _ in answers[4:])
 
 
+#                        planes: once to the tile, then what it holds; pixels: runs of four
+@cpu
+@pytest.mark.parametrize(("flow", "planes", "pixels"), [("whole", 1 + 1, 1), ("smooth", 2 * 33 / 32 + 33 * 9 / 256, 10 / 4),
+                                                        ("point", 8 * 4 / 256 + 4 / 256, 4)])
+def test_neighbours_are_merged_before_memory_is_added_to(emulator, flow, planes, pixels):
+    """Additions a pixel and channel, none of them to a pixel outside; the common kernel's are four."""
+    B, C, H, W, h, w = 1, 8, 33, 129, 16, 64            # sides whose whole pixels are exact numbers of a grid
+    place = torch.stack(torch.meshgrid(torch.arange(w), torch.arange(h), indexing="xy"), -1)[None] + 2.0
+    place = {"whole": place, "smooth": place + 0.25, "point": torch.full_like(place, 5.25)}[flow]
+    half = torch.tensor([W - 1, H - 1]) / 2
+    grid = (place - half) / half
+    cases = [Case(torch.randn(B, C, h, w), torch.randn(B, C, H, W), grid, pixels=order) for order in (False, True)]
+    for case, found, most in zip(cases, run(emulator, cases), (planes, pixels), strict=True):
+        compare(case, found)
+        assert case.atomics / (C * h * w) <= most
+
+
 @cpu
 @pytest.mark.parametrize("size", [0.0, 1e-38, 1e37, float("inf"), float("nan")])
 def test_fixed_point_holds_gradients_of_any_size(emulator, size):
@@ -183,46 +208,48 @@ def test_fixed_point_holds_gradients_of_any_size(emulator, size):
         assert (dinput.double() - exact).abs().max() <= 2e-5 * exact.abs().max()
 
 
+@cpu
+@pytest.mark.parametrize(("pixels", "C"), [(False, 8), (True, 8)], ids=["planes", "pixels"])
+@pytest.mark.parametrize("profile", ["random", "smooth"])
+def test_offsets_beyond_32_bits_are_those_of_a_small_input(emulator, pixels, C, profile):
+    """8 x 8193 x 65537 elements: more than 2^32, nearly all of them zeros that take no memory."""
+    H, W, h, w = 17, 17, 6, 40
+    steps = torch.randint(0, 32, (1, h, w, 2)) if profile == "random" else torch.arange(w)[:, None].expand(1, h, w, 2) * 32 // w
+    grad, input = torch.randn(1, C, h, w), torch.randn(1, C, H, W)
+
+    def case(rows: int, columns: int) -> Case:          # half pixels from the south-eastern one: exact in float32, whatever the size
+        half = torch.tensor([columns - 1, rows - 1]) / 2
+        return Case(grad, input, 1 - steps * 0.5 / half, pixels=pixels, margin=(rows - H, columns - W))
+
+    (dinput, dgrid), (far_dinput, far_dgrid) = run(emulator, [case(H, W), case(8193, 65537)])
+    torch.testing.assert_close(far_dinput, dinput, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(far_dgrid / torch.tensor([65536, 8192]), dgrid / torch.tensor([W - 1, H - 1]))
+    assert dinput.abs().max() > 1 and dgrid.abs().max() > 1
+
+
 # -- what nvcc makes of them -------------------------------------------------------------------------------------------------
 
-ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
-
-
-def compiled(architecture: int, folder: Path) -> tuple[str, str | None]:
-    """nvcc's report, and the machine code by kernel where there is a cuobjdump."""
-    made = folder / "kernels.cubin"
-    ran = subprocess.run([NVCC, "-std=c++17", "-O3", "-Xptxas", "-v", f"-arch=sm_{architecture}", "-cubin", "-o", str(made), str(SOURCE)],
-                         capture_output=True, text=True)
-    if "Unsupported gpu architecture" in ran.stderr or "is not defined for option" in ran.stderr:
-        pytest.skip(f"this nvcc does not know sm_{architecture}")
-    assert ran.returncode == 0, ran.stderr
-    path = os.pathsep.join([str(Path(NVCC).resolve().parent), str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin"),
-                            os.environ["PATH"]])
-    cuobjdump = shutil.which("cuobjdump", path=path)
-    if cuobjdump is None:
-        return ran.stderr, None
-    dumped = subprocess.run([cuobjdump, "-sass", str(made)], capture_output=True, text=True, env={**os.environ, "PATH": path})
-    assert dumped.returncode == 0, dumped.stderr
-    return ran.stderr, dumped.stdout
-
-
 @nvcc
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", cuda.ARCHITECTURES)
 def test_no_kernel_spills_and_memory_is_touched_as_meant(architecture, tmp_path):
-    report, code = compiled(architecture, tmp_path)
-    spills = [int(n) for n in re.findall(r"(\d+) bytes spill", report)]
-    registers = [int(n) for n in re.findall(r"Used (\d+) registers", report)]
-    print(f"sm_{architecture}: {len(registers)} kernels, {min(registers)} to {max(registers)} registers, {sum(spills)} bytes spilled")
-    assert len(registers) == 24 and sum(spills) == 0 and max(registers) <= 128      # two blocks of 256 threads a multiprocessor
-    if code is None:
-        return
-    kernels = {part.split(maxsplit=1)[0]: part for part in code.split("Function : ")[1:]}
-    for name, text in kernels.items():
-        if "add_pixels" not in name:
-            continue
-        assert re.search(r"LDG\.E\.128" if "add_pixelsIf" in name else r"LDG\.E\.64", text), f"{name}: not four channels at a time"
-        floating = "FloatingELb1" in name               # adds to an input's gradient in float32
-        assert bool(re.search(r"RED\w*\.E\.ADD\.F32x4", text)) == (floating and architecture >= 90), name
-        assert bool(re.search(r"RED\w*\.E\.ADD\.F32\.", text)) == (floating and architecture < 90), name
-        assert bool(re.search(r"RED\w*\.E\.ADD\.64", text)) == ("FixedELb1" in name), name
-    assert not re.search(r"RED\w*\.E\.ADD\.(F16|BF16)", code), "sums are not in float32"
+    made = tmp_path / "kernels.cubin"
+    ran = subprocess.run([NVCC, "-std=c++17", "-O3", f"-arch=sm_{architecture}", "-cubin", "-o", str(made), str(SOURCE)],
+                         capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    kernels = read(made.read_bytes(), architecture)
+    registers = [code.registers for code in kernels.values()]
+    print(f"sm_{architecture}: {len(kernels)} kernels, {min(registers)} to {max(registers)} registers")
+    assert len(kernels) == 24 and max(registers) <= 128             # two blocks of 256 threads a multiprocessor
+    for name, code in kernels.items():
+        assert code.local == 0, f"{name}: spills"
+        assert all(atomic.startswith("RED.") for atomic in code.atomics), f"{name}: waits for what an atomic returns"
+        adds = {atomic for atomic in code.atomics if "ADD" in atomic}           # in float32 or fixed point, never in 16 bits
+        four = "RED.ADD.F32x4" if architecture >= 90 else "RED.ADD.F32"
+        if "add_pixels" in name:
+            assert adds == ({four} if "FloatingELb1" in name else {"RED.ADD.64"} if "FixedELb1" in name else set()), name
+            assert max(code.loads) == (16 if "add_pixelsIf" in name else 8), f"{name}: not four channels at a time"
+        elif "add_planes" in name:
+            assert adds == ({"RED.ADD.F32"} if "FloatingELb1" in name else {"RED.ADD.64"} if "FixedELb1" in name else set()), name
+        else:
+            assert not adds, name
+            assert max(code.loads) == (8 if "finish" in name or "find_largestIf" not in name else 16), name

@@ -11,6 +11,11 @@
 // Version 5: sums in 64-bit fixed point on request. Whole numbers add up to the same in any order, so the result is the same to the bit;
 //   the unit is chosen from the largest |grad| so that no sum can overflow, and is 2^-30 of it or finer for up to 2^30 pixels. A gradient
 //   that holds a number that is not finite becomes NaN everywhere.
+// Version 6: threads of `add_planes` hand eastern corners to the next thread, and a row that reads one place is summed before it is added,
+//   since an atomic on shared memory in float32 is a loop that starts again when another thread was quicker. What is 0, as most of it is
+//   where a flow moves by whole pixels, is not added. Meant to halve the atomics of a smooth flow, to end the queue of a collapsing one.
+//
+// None has been timed on a GPU yet: "meant" is what stands to be measured (benchmarks/results/OWED.md).
 //
 // 16-bit elements are added up in float32, whatever the card: sm_86 and sm_89 have no 16-bit vector atomics. Offsets are 64-bit. A number
 // of the grid that is not finite reads nothing with zeros padding, as PyTorch has it on a GPU.
@@ -104,6 +109,15 @@ struct Fixed {
   }
 };
 
+// Whether there is anything to add; not where a weight is 0: whole pixels, borders.
+template <int V>
+__device__ __forceinline__ bool any(const Values<V>& x) {
+  uint32_t bits = 0;
+#pragma unroll
+  for (int v = 0; v < V; ++v) bits |= __float_as_uint(x.at[v]);
+  return bits << 1 != 0;  // but for the sign
+}
+
 template <int V, typename S>
 __device__ __forceinline__ void add(typename S::Cell* to, const Values<V>& x, const S& sums) {
 #if __CUDA_ARCH__ >= 900
@@ -176,8 +190,8 @@ template <int V, typename S>
 __device__ __forceinline__ void add_column(const GridSampleBackward& p, const S& sums, int64_t image, int32_t row, int32_t column, int64_t c,
                                            const Values<V>& north, const Values<V>& south) {
   typename S::Cell* const to = S::sums(p) + ((image * p.H + row) * p.W + column) * p.C + c;
-  if (within(p, row, column)) add(to, north, sums);
-  if (within(p, row + 1, column)) add(to + p.W * p.C, south, sums);
+  if (within(p, row, column) && any(north)) add(to, north, sums);
+  if (within(p, row + 1, column) && any(south)) add(to + p.W * p.C, south, sums);
 }
 
 // `lanes` neighbouring lanes, a power of two, are a group; lane i of it has the channels i V to i V + V - 1, and `lanes` V on from there.
@@ -268,13 +282,57 @@ constexpr int tile_width = 48, tile_height = 16;                              //
 template <typename S>
 __device__ __forceinline__ void add_to_tile(typename S::Cell* tile, int32_t top, int32_t left, const GridSampleBackward& p, const S& sums,
                                             typename S::Cell* plane, int32_t row, int32_t column, float x) {
-  if (!within(p, row, column)) return;
+  if (x == 0 || !within(p, row, column)) return;
   const int32_t y = row - top, across = column - left;
   if (y >= 0 && y < tile_height && across >= 0 && across < tile_width)
     atomicAdd(tile + y * tile_width + across, sums.cell(x));
   else
     atomicAdd(plane + row * p.W + column, sums.cell(x));
 }
+
+// What a pixel adds to its four corners.
+struct Corners {
+  float nw, ne, sw, se;
+};
+
+// A warp is a row of 32 pixels. Where a pixel's western corners are the eastern ones of the pixel before, as in a smooth flow, it adds for
+// both; where all pixels read one place, as in a collapsing flow, the first adds for all. Every thread of the warp must take part.
+class Neighbours {
+ public:
+  __device__ __forceinline__ void find(const Place& at) {
+    lane = threadIdx.x % 32;
+    const int32_t row = __shfl_up_sync(everyone, at.row, 1), column = __shfl_up_sync(everyone, at.column, 1);
+    const bool reads = __shfl_up_sync(everyone, static_cast<int>(at.reads), 1);
+    takes = lane > 0 && at.reads && reads && row == at.row && column + 1 == at.column;
+    gives = __shfl_down_sync(everyone, static_cast<int>(takes), 1) && lane < 31;
+    const int32_t first_row = __shfl_sync(everyone, at.row, 0), first_column = __shfl_sync(everyone, at.column, 0);
+    together = __all_sync(everyone, !at.reads || (at.row == first_row && at.column == first_column));
+  }
+
+  // From what each pixel adds to what each thread adds.
+  __device__ __forceinline__ void merge(Corners& x) const {
+    if (together) {
+      x = {whole(x.nw), whole(x.ne), whole(x.sw), whole(x.se)};
+      return;
+    }
+    const float north = __shfl_up_sync(everyone, x.ne, 1), south = __shfl_up_sync(everyone, x.se, 1);
+    if (gives) x.ne = x.se = 0;
+    if (takes) {
+      x.nw += north;
+      x.sw += south;
+    }
+  }
+
+ private:
+  // The sum over the warp, in the first lane; 0 in the others.
+  __device__ __forceinline__ float whole(float x) const {
+    for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(everyone, x, step);
+    return lane == 0 ? x : 0.0f;
+  }
+
+  int lane = 0;
+  bool takes = false, gives = false, together = false;
+};
 
 template <typename S, bool with_input, bool with_grid>
 __global__ void __launch_bounds__(block_threads, 2) add_planes(GridSampleBackward p) {
@@ -302,6 +360,8 @@ __global__ void __launch_bounds__(block_threads, 2) add_planes(GridSampleBackwar
     __syncthreads();
   }
 
+  Neighbours neighbours;
+  if constexpr (with_input) neighbours.find(at);
   float east = 0, south = 0;
   for (int64_t c = 0; c < p.C; ++c) {
     if constexpr (with_input) {
@@ -309,6 +369,7 @@ __global__ void __launch_bounds__(block_threads, 2) add_planes(GridSampleBackwar
       __syncthreads();
     }
     const int64_t channel = image * p.C + c;
+    Corners adds = {};
     if (present && at.reads) {
       const Values<1> g = load<1>(static_cast<const float*>(p.grad) + channel * up_plane + y * p.w + x);
       if constexpr (with_grid) {
@@ -320,15 +381,20 @@ __global__ void __launch_bounds__(block_threads, 2) add_planes(GridSampleBackwar
         if (within(p, at.row + 1, at.column + 1)) se = load<1>(from + p.W + 1);
         add_change(east, south, g, nw, ne, sw, se, at.fx, at.fy);
       }
-      if constexpr (with_input) {
-        typename S::Cell* const to = S::sums(p) + channel * plane;
-        add_to_tile(tile, corner[0], corner[1], p, sums, to, at.row, at.column, bilinear ? g.at[0] * ((1 - at.fx) * (1 - at.fy)) : g.at[0]);
-        if (bilinear) {
-          add_to_tile(tile, corner[0], corner[1], p, sums, to, at.row, at.column + 1, g.at[0] * (at.fx * (1 - at.fy)));
-          add_to_tile(tile, corner[0], corner[1], p, sums, to, at.row + 1, at.column, g.at[0] * ((1 - at.fx) * at.fy));
-          add_to_tile(tile, corner[0], corner[1], p, sums, to, at.row + 1, at.column + 1, g.at[0] * (at.fx * at.fy));
-        }
+      adds.nw = bilinear ? g.at[0] * ((1 - at.fx) * (1 - at.fy)) : g.at[0];
+      if (bilinear) {
+        adds.ne = g.at[0] * (at.fx * (1 - at.fy));
+        adds.sw = g.at[0] * ((1 - at.fx) * at.fy);
+        adds.se = g.at[0] * (at.fx * at.fy);
       }
+    }
+    if constexpr (with_input) {
+      neighbours.merge(adds);
+      typename S::Cell* const to = S::sums(p) + channel * plane;
+      add_to_tile(tile, corner[0], corner[1], p, sums, to, at.row, at.column, adds.nw);
+      add_to_tile(tile, corner[0], corner[1], p, sums, to, at.row, at.column + 1, adds.ne);
+      add_to_tile(tile, corner[0], corner[1], p, sums, to, at.row + 1, at.column, adds.sw);
+      add_to_tile(tile, corner[0], corner[1], p, sums, to, at.row + 1, at.column + 1, adds.se);
     }
     if constexpr (with_input) {
       __syncthreads();
@@ -353,8 +419,15 @@ template <typename I>
 __global__ void __launch_bounds__(block_threads, 2) find_largest(GridSampleBackward p) {
   const int64_t n = p.B * p.C * p.h * p.w, step = static_cast<int64_t>(gridDim.x) * block_threads;
   uint32_t largest = 0;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * block_threads + threadIdx.x; i < n; i += step)
-    largest = max(largest, __float_as_uint(fabsf(to_float(static_cast<const I*>(p.grad)[i]))));  // bits are ordered as numbers are; NaN last
+  const auto include = [&](float x) { largest = max(largest, __float_as_uint(fabsf(x))); };  // bits are ordered as numbers are; NaN last
+  const I* const grad = static_cast<const I*>(p.grad);
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * block_threads + threadIdx.x;
+  for (int64_t i = first; i < n / 4; i += step) {
+    const Values<4> g = load<4>(grad + 4 * i);
+#pragma unroll
+    for (int v = 0; v < 4; ++v) include(g.at[v]);
+  }
+  if (first < n % 4) include(to_float(grad[n - n % 4 + first]));
   for (int lane = 16; lane > 0; lane /= 2) largest = max(largest, __shfl_xor_sync(everyone, largest, lane));
   if (threadIdx.x % 32 == 0) atomicMax(p.largest, largest);
 }
@@ -389,7 +462,7 @@ void launch_sums(const GridSampleBackward& p, cudaStream_t stream) {
 template <typename I>
 void launch(const GridSampleBackward& p, cudaStream_t stream) {
   if (p.dinput && p.fixed) {
-    LIFT_LAUNCH((find_largest<I>), blocks_for_numbers(p.B * p.C * p.h * p.w), block_threads, stream, p);
+    LIFT_LAUNCH((find_largest<I>), blocks_for_numbers((p.B * p.C * p.h * p.w + 3) / 4), block_threads, stream, p);
     if (p.dgrid)
       launch_sums<I, Fixed, true, true>(p, stream);
     else

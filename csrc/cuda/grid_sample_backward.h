@@ -27,7 +27,7 @@ struct GridSampleBackward {
 
   // for a deterministic dinput, else null: sums in fixed point, whose order does not matter
   long long* fixed;   // like input, zeros
-  uint32_t* largest;  // (1,), zero: becomes the bits of the largest |grad|
+  uint32_t* largest;  // (1,), zero, where `fixed` is given, else null: becomes the bits of the largest |grad|
 };
 
 // `stream` is a cudaStream_t. Work is queued, not awaited. Returns null, or what CUDA says is wrong with the launch.

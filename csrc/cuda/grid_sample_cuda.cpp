@@ -78,9 +78,12 @@ std::tuple<Tensor, Tensor> grid_sample_backward_cuda(const Tensor& grad, const T
     const Tensor up = arranged(grad, worked, format), from = grid_depends ? arranged(input, worked, format) : input;
     const Tensor places = arranged(grid, ScalarType::Float, MemoryFormat::Contiguous);
     Tensor sums = fixed ? zeros(input, ScalarType::Long, format) : nothing(input, ScalarType::Long);
-    const std::vector<int64_t> one{1};
-    Tensor largest = room(one, input, ScalarType::Int, MemoryFormat::Contiguous);
-    torch::stable::zero_(largest);
+    Tensor largest = nothing(input, ScalarType::Int);
+    if (fixed) {
+      const std::vector<int64_t> one{1};
+      largest = room(one, input, ScalarType::Int, MemoryFormat::Contiguous);
+      torch::stable::zero_(largest);
+    }
     const GridSampleBackward p{input.size(0), input.size(1), input.size(2), input.size(3), grid.size(1), grid.size(2),
                                static_cast<int32_t>(mode), static_cast<int32_t>(padding), align_corners, element(worked),
                                pixels ? Order::pixels : Order::planes, up.const_data_ptr(), grid_depends ? from.const_data_ptr() : nullptr,
@@ -88,7 +91,7 @@ std::tuple<Tensor, Tensor> grid_sample_backward_cuda(const Tensor& grad, const T
                                input_asked ? static_cast<float*>(dinput.mutable_data_ptr()) : nullptr,
                                grid_depends ? static_cast<float*>(dgrid.mutable_data_ptr()) : nullptr,
                                fixed ? static_cast<long long*>(sums.mutable_data_ptr()) : nullptr,
-                               static_cast<uint32_t*>(largest.mutable_data_ptr())};
+                               fixed ? static_cast<uint32_t*>(largest.mutable_data_ptr()) : nullptr};
     void* stream = nullptr;
     TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(input.get_device_index(), &stream));
     const char* const failure = grid_sample_backward(p, stream);
