@@ -1,6 +1,8 @@
 # make env   an environment in .venv with everything pinned, and the C++ kernels; does nothing when both are up to date
 # make demo  interpolates the bundled clip        make test  runs all tests        make lint  checks the style
 # make static-report  what each kernel takes of each GPU, read without one; fails where that got worse (RECORD=1 takes it on purpose)
+# make gpu      everything that only a GPU can tell: native tests, sanitizer, benchmarks (QUICK=1 in 8 minutes, OUT=folder of the results)
+# make gpu-dry-run  walks through its steps on the CPU at toy size
 # make report   the tables and pictures of the recorded benchmarks; a --check of them is among the tests
 # make clean removes what was built; the environment stays (rm -r .venv removes that)
 # PYTHON=python3.12 make env   takes another Python than python3
@@ -14,7 +16,7 @@ BUILT := $(VENV)/lift-built
 JOBS ?= 2
 CUDA ?= auto
 
-.PHONY: env demo test lint sanitize static-report report clean
+.PHONY: env demo test lint sanitize static-report report gpu gpu-dry-run clean
 .DELETE_ON_ERROR:
 
 env: $(BUILT)
@@ -49,6 +51,13 @@ static-report: env
 
 report: env
 	$(RUN) -m benchmarks.report
+
+# Makes no environment where there is none: without a network the machine's own Python serves, if it has what benchmarks/gpu.sh names.
+gpu:
+	benchmarks/gpu.sh $(if $(QUICK),--quick) $(OUT)
+
+gpu-dry-run: env
+	benchmarks/gpu.sh --dry-run $(or $(OUT),build/gpu-dry-run)
 
 # The C++ kernels once more, in a copy of the sources, watched by AddressSanitizer and UBSan while their tests run.
 sanitize: env

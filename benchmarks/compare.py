@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-CASE = ("operation", "device", "direction", "dtype", "layout", "shape", "flow", "variant")
+from benchmarks.table import CASE
+
+ROW = (*CASE, "variant")
 LEAST = 0.02
 
 
@@ -80,7 +82,7 @@ def _read(path: Path) -> Run | None:
     noted = {name: lift["facts"].get(name, "") for name in ("torch", "triton")}
     noted |= {"driver": ", ".join(gpu["driver"] for gpu in lift["gpus"]), "commit": lift["commit"],
               "power limit": ", ".join(f"{gpu['power limit']} W" for gpu in lift["gpus"])}
-    return Run(path, machine, noted, {tuple(str(row.get(name, "")) for name in CASE): row for row in benchmarks})
+    return Run(path, machine, noted, {tuple(str(row.get(name, "")) for name in ROW): row for row in benchmarks})
 
 
 def changes(before: Run, after: Run) -> list[Change]:

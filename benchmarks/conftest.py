@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import machine  # noqa: E402
 import measure  # noqa: E402
+import table  # noqa: E402
 
 ROWS = pytest.StashKey[list]()
 MACHINE = pytest.StashKey[dict]()
@@ -66,7 +67,7 @@ def bandwidth(request):
 def record(request, benchmark, bandwidth):
     """Keep a row: a variant's times with what they are of. Fails where the variant is wrong, and then keeps none.
 
-    Where no bytes that must move are known (`moved=None`), the row has no bandwidth. CASE names the facts that say what was timed.
+    Where no bytes that must move are known (`moved=None`), the row has no bandwidth. `table.CASE` names the facts that say what was timed.
     """
     def keep(measured: measure.Measured, *, device: str, moved: int | None, **facts) -> None:
         if measured.failure:
@@ -111,24 +112,5 @@ def pytest_terminal_summary(terminalreporter, config):
     if not rows:
         return
     terminalreporter.section("figures of a toy: of no worth" if config.getoption("--toy") else "figures")
-    for line in table(rows):
+    for line in table.aligned(table.table(rows)):
         terminalreporter.write_line(line)
-
-
-def table(rows: list[dict]) -> list[str]:
-    """The rows for a person, each case's variants together, with how many times as fast as the others each fused one is."""
-    head = ("case", "variant", "ms", "spread", "GB/s", "of copy", "saved MB", "error", "times as fast as")
-    lines = [head]
-    for case, group in itertools.groupby(rows, key=lambda row: " ".join(str(row[k]) for k in CASE)):
-        group = list(group)
-        for row in group:
-            others = [f"{other['variant']} x{other['median'] / row['median']:.2f}" for other in group if other is not row]
-            rate, share, saved = row["gigabytes_per_second"], row["share_of_copy_bandwidth"], row["saved_for_backward"]
-            lines.append((case, row["variant"], f"{row['median'] * 1e3:.3f}", f"{row['spread']:.0%}",
-                          "-" if rate is None else f"{rate:.1f}", "-" if share is None else f"{share:.0%}",
-                          "-" if saved is None else f"{saved / 1e6:.3g}", f"{row['error']:.1e}", ", ".join(others) if row["fused"] else ""))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-
-
-CASE = ("operation", "device", "direction", "dtype", "layout", "shape", "flow")

@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
-# Everything that only a machine with a GPU can tell, by one command: build, tests that run natively there, benchmarks.
+# Everything that only a machine with a GPU can tell, by one command: build, tests that run natively there, the sanitizer, benchmarks,
+# 32 training steps with and without the kernels, the profile of one.
 #
-#   benchmarks/gpu.sh [--quick] [--dry-run] [FOLDER]
+#   benchmarks/gpu.sh [--quick] [--dry-run] [FOLDER]        (or: make gpu QUICK=1, make gpu-dry-run)
 #
-# Results land in FOLDER (default: $OUT, else benchmarks/results/latest): a JSON file a suite, a log a step, summary.txt. A step that fails
-# does not stop the others; the exit code is 1 when any did. --quick: the cases that say most. --dry-run: walks through every step on the
-# CPU at toy size, Triton under its interpreter; its figures are worth nothing. PYTHON names the Python to use (default: .venv's, else
-# python3). Needs torch, Triton, ninja, pybind11, pytest, pytest-benchmark, hypothesis, nvidia-ml-py, a C++ compiler, and no network;
-# nvcc for the CUDA kernels. compute-sanitizer runs where it is on the path or COMPUTE_SANITIZER names it.
+# Results land in FOLDER (default: $OUT, else benchmarks/results/latest): summary.md and summary.json, a JSON file and a log a step. A step
+# that fails does not stop the others; the exit code is 1 when any did. --quick: the cases that say most, in 8 minutes; what no time is left
+# for is named. --dry-run: walks through every step on the CPU at toy size, Triton under its interpreter; its figures are worth nothing.
+# PYTHON names the Python to use (default: .venv's, else python3). It needs torch, Triton, ninja, pybind11, pytest, pytest-benchmark,
+# hypothesis, nvidia-ml-py, a C++ compiler, and no network; nvcc for the CUDA kernels; LIFT need not be installed. Tests run side by side
+# where pytest-xdist is there. compute-sanitizer runs where it is on the path or COMPUTE_SANITIZER names it.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-quick=() dry=0 folder=""
+quick=0 dry=0 folder=""
 for argument in "$@"; do
   case "$argument" in
-    --quick) quick=(--quick) ;;
+    --quick) quick=1 ;;
     --dry-run) dry=1 ;;
     -*) echo "gpu.sh: error: unknown flag '$argument' (there are --quick and --dry-run)" >&2; exit 2 ;;
     *) folder="$argument" ;;
@@ -22,49 +24,91 @@ for argument in "$@"; do
 done
 folder="${folder:-${OUT:-benchmarks/results/latest}}"
 python="${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}"
-mkdir -p "$folder" && : > "$folder/summary.txt" || exit 2
+"$python" -c 'import torch' 2>/dev/null || {
+  echo "gpu.sh: error: $python has no torch; make env makes an environment, or PYTHON=... names a Python that has it" >&2; exit 2; }
+mkdir -p "$folder" && rm -f "$folder"/*.log "$folder"/*.json && : > "$folder/steps.tsv" && : > "$folder/left_out.txt" || exit 2
 
+size=() total=0 device=cuda
+tests=(tests/test_*parity*.py tests/test_*gpu*.py tests/test_*native*.py tests/test_warp_blend_cpp.py)
+training=(--json "$folder/convergence.json") profile=(--json "$folder/profile.json")
 if [ "$dry" = 1 ]; then
   export CUDA_VISIBLE_DEVICES="" TRITON_INTERPRET=1
-  quick=(--toy) tests=(tests/test_warp_blend_cpp.py -k "serves or logits")
+  size=(--toy) device=cpu tests=(tests/test_warp_blend_cpp.py -k "serves or logits")
+  training+=(--steps 2 --size 1 3 32 32) profile+=(--preset tiny --batch 1 --frames 3 --size 32 --warm-up 1)
 else
   "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || {
     echo "gpu.sh: error: torch finds no GPU here; --dry-run walks through the steps without one" >&2; exit 2; }
   unset TRITON_INTERPRET
-  tests=(tests/test_*parity*.py tests/test_*gpu*.py tests/test_*native*.py tests/test_warp_blend_cpp.py)
+  "$python" -c 'import xdist' 2>/dev/null && tests+=(-n "$(($(nproc) < 8 ? $(nproc) : 8))")
+  if [ "$quick" = 1 ]; then
+    size=(--quick) total=470                            # seconds, of the 8 minutes that are promised
+    echo "cases beyond --quick: benchmarks/gpu.sh without it runs them" >> "$folder/left_out.txt"
+  fi
 fi
 
 failed=0
-# step NAME COMMAND...: run it, keep what it prints in NAME.log, note how it ended.
-step() {
-  local name="$1" start=$SECONDS; shift
-  echo "== $name"
-  if "$@" > "$folder/$name.log" 2>&1; then local ended=passed; else local ended="FAILED (exit code $?)"; failed=1; fi
-  tail -n 3 "$folder/$name.log"
-  echo "$name: $ended, $((SECONDS - start)) s" | tee -a "$folder/summary.txt"
+ended() { printf '%s\t%s\t%s\n' "$@" >> "$folder/steps.tsv"; echo "$1: $2, $3 s"; }
+
+# seconds LIMIT: what a step of a quick run may take, of its own and of the total; without --quick an hour.
+seconds() {
+  if [ "$total" = 0 ]; then echo 3600; else echo $(($1 < total - SECONDS ? $1 : total - SECONDS)); fi
 }
 
-step build "$python" -m lift.kernels.extension
-step doctor "$python" -m lift doctor --json "$folder/doctor.json"
-step tests "$python" -m pytest -p no:cacheprovider --benchmark-disable "${tests[@]}"
+# step NAME LIMIT COMMAND...: run it, keep what it prints in NAME.log, note how it ended.
+step() {
+  local name="$1" start=$SECONDS allowed code; allowed="$(seconds "$2")"; shift 2
+  echo "== $name"
+  if [ "$allowed" -lt 10 ]; then ended "$name" "left out, no time was left" 0; return; fi
+  timeout --kill-after 10 "$allowed" "$@" > "$folder/$name.log" 2>&1; code=$?
+  tail -n 3 "$folder/$name.log"
+  case $code in
+    0) ended "$name" passed $((SECONDS - start)) ;;
+    124 | 137) failed=1; ended "$name" "FAILED (stopped after $allowed s)" $((SECONDS - start)) ;;
+    *) failed=1; ended "$name" "FAILED (exit code $code)" $((SECONDS - start)) ;;
+  esac
+}
 
-# A few of the CUDA kernels' cases, many times slower there; without torch's cache of memory, which would hide what lies outside a tensor.
+# pytest_step NAME LIMIT ARGUMENT...: pytest, which begins nothing more when four fifths of the time are over.
+pytest_step() {
+  local name="$1" limit="$2"; shift 2
+  step "$name" "$limit" "$python" -m pytest -p no:cacheprovider -p benchmarks.budget --budget $(($(seconds "$limit") * 4 / 5)) "$@"
+}
+
+step build 80 "$python" -m lift.kernels.extension
+step doctor 25 env -u TRITON_INTERPRET "$python" -m lift doctor --json "$folder/doctor.json"
+pytest_step tests 90 --benchmark-disable "${tests[@]}"
+
+# A few cases of each kernel, many times slower there; without torch's cache of memory, which would hide what lies outside a tensor.
 sanitizer="${COMPUTE_SANITIZER:-$(command -v compute-sanitizer)}"
+few=(tests/test_grid_sample_native.py::test_gradients_are_pytorchs
+  "tests/test_warp_blend_gpu.py::test_every_flow_in_every_layout[channels_last-float32-(1, 130, 13, 19)-warp_blend]"
+  "tests/test_attention_gpu.py::test_values_shares_and_gradients[1-0-float32-32-1-15]"
+  "tests/test_attention_gpu.py::test_values_shares_and_gradients[4-0-float32-32-1-15]")
 for tool in memcheck racecheck; do
   if [ "$dry" = 1 ] || [ -z "$sanitizer" ]; then
-    echo "$tool: left out, $([ "$dry" = 1 ] && echo "a dry run" || echo "compute-sanitizer was not found")" | tee -a "$folder/summary.txt"
+    echo "== $tool"
+    ended "$tool" "left out, $([ "$dry" = 1 ] && echo "a dry run" || echo "compute-sanitizer was not found")" 0
   else
-    step "$tool" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 300 "$sanitizer" --tool "$tool" --error-exitcode 9 --target-processes all \
-      "$python" -m pytest -p no:cacheprovider tests/test_grid_sample_native.py -k "pytorchs and bilinear and zeros and True"
+    step "$tool" 40 env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$sanitizer" --tool "$tool" --error-exitcode 9 --target-processes all \
+      "$python" -m pytest -p no:cacheprovider "${few[@]}" \
+      -k "not pytorchs or (float32 and bilinear-zeros-True)"
   fi
 done
 
-for suite in benchmarks/bench_*.py; do
-  name="$(basename "$suite" .py)"
-  step "$name" "$python" -m pytest -p no:cacheprovider "$suite" "${quick[@]}" --benchmark-quiet --benchmark-json "$folder/$name.json"
-done
+# suite PATH LIMIT: a file of benchmarks.
+suite() {
+  local name; name="$(basename "$1" .py)"
+  pytest_step "$name" "$2" "$1" ${size[@]+"${size[@]}"} --benchmark-quiet --benchmark-json "$folder/$name.json"
+}
+ofmodel() { [[ "$1" == */bench_model.py || "$1" == */bench_streaming.py ]]; }
+
+for path in benchmarks/bench_*.py; do ofmodel "$path" || suite "$path" 35; done
+step convergence 35 "$python" -m benchmarks.convergence --device "$device" "${training[@]}"
+step profile 25 "$python" -m benchmarks.profile_step --device "$device" "${profile[@]}"
+for path in benchmarks/bench_*.py; do if ofmodel "$path"; then suite "$path" 40; fi; done
 
 echo
-cat "$folder/summary.txt"
-[ "$dry" = 1 ] && echo "This was a dry run: its figures are worth nothing."
+"$python" -m benchmarks.summary "$folder" $([ "$dry" = 1 ] && echo --dry-run) || failed=1
+cut -f 1,2 "$folder/steps.tsv" | tr '\t' ' '
+echo "in $SECONDS s; $folder/summary.md has the figures$([ "$dry" = 1 ] && echo "; this was a dry run: they are worth nothing")"
 exit $failed

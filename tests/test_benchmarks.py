@@ -157,28 +157,3 @@ def test_rows_of_grid_sample_are_read_by_the_roofline(tmp_path):
     assert [(one.variant, one.layout, one.flow) for one in found] == [(row["variant"], row["layout"], row["flow"]) for row in rows]
     assert {one.case for one in found} == {roofline.Case("grid_sample", direction, "float32", (2, 9, 6, 8))
                                            for direction in ("backward", "forward+backward")}
-
-
-def test_the_command_for_a_gpu_says_when_there_is_none(tmp_path):
-    ran = run("benchmarks/gpu.sh", str(tmp_path), PYTHON=sys.executable)
-    assert ran.returncode == 2 and "gpu.sh: error: torch finds no GPU here; --dry-run walks through the steps without one" in ran.stderr
-    assert run("benchmarks/gpu.sh", "--fast").stderr == "gpu.sh: error: unknown flag '--fast' (there are --quick and --dry-run)\n"
-
-
-def test_the_command_for_a_gpu_runs_every_step_whatever_fails(tmp_path):
-    """With programs in the place of Python and compute-sanitizer that say what they are asked; Python fails at the tests."""
-    for name, ending in (("python", 'case "$*" in *benchmark-disable*) exit 3 ;; esac'), ("sanitizer", "")):
-        (tmp_path / name).write_text(f'#!/bin/sh\necho "$@"\n{ending}\n')
-        (tmp_path / name).chmod(0o755)
-    programs = {"PYTHON": str(tmp_path / "python"), "COMPUTE_SANITIZER": str(tmp_path / "sanitizer")}
-    ran = run("benchmarks/gpu.sh", "--quick", str(tmp_path / "out"), **programs)
-    summary = (tmp_path / "out" / "summary.txt").read_text()
-    suites = [path.stem for path in sorted((ROOT / "benchmarks").glob("bench_*.py"))]
-    assert [line.split(":")[0] for line in summary.splitlines()] == ["build", "doctor", "tests", "memcheck", "racecheck", *suites]
-    assert ran.returncode == 1
-    assert summary.count("FAILED") == 1 and "tests: FAILED (exit code 3)" in summary
-    said = (tmp_path / "out" / "tests.log").read_text()
-    assert all(f"tests/test_{name}.py" in said for name in ("warp_blend_gpu", "attention_gpu", "grid_sample_native", "warp_blend_parity"))
-    for tool in ("memcheck", "racecheck"):
-        assert f"--tool {tool} " in (tmp_path / "out" / f"{tool}.log").read_text()
-    assert "--quick" in (tmp_path / "out" / "bench_grid_sample.log").read_text()

@@ -1,0 +1,38 @@
+"""A pytest plugin that ends a run in time: tests that have not begun when the budget is spent are skipped, and told.
+
+    python -m pytest -p benchmarks.budget --budget 60 tests/
+
+So a run on a machine that is lent for minutes keeps the results it has. With pytest-xdist the budget is that of each worker.
+"""
+import time
+
+import pytest
+
+SPENT = "left out, no time was left"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--budget", type=float, metavar="SECONDS", help="leave out what has not begun after so many seconds")
+
+
+class Budget:
+    def __init__(self, seconds: float):
+        self.end = time.monotonic() + seconds
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item):
+        if time.monotonic() > self.end:
+            pytest.skip(SPENT)
+
+
+def pytest_configure(config):
+    if config.getoption("--budget") is not None:
+        config.pluginmanager.register(Budget(config.getoption("--budget")))
+
+
+def pytest_terminal_summary(terminalreporter):
+    stats = terminalreporter.stats
+    skipped = [report for report in stats.get("skipped", []) if SPENT in str(report.longrepr)]
+    if skipped:
+        total = sum(len(stats.get(outcome, [])) for outcome in ("passed", "failed", "error", "skipped"))
+        terminalreporter.write_line(f"{SPENT}: {len(skipped)} of {total}")

@@ -1,0 +1,124 @@
+"""`benchmarks/gpu.sh`: one command that runs every step whatever fails, in its time, with nothing but what a GPU machine has."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import summary
+
+ROOT = Path(__file__).resolve().parent.parent
+OF_MODEL = ("bench_model", "bench_streaming")
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **environment}
+    environment.pop("PYTEST_XDIST_WORKER", None)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+# -- the script --------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def programs(tmp_path):
+    """In the place of Python and compute-sanitizer, programs that say what they are asked; Python fails at the native tests."""
+    for name, ending in (("python", 'case "$*" in *benchmark-disable*) exit 3 ;; esac'), ("sanitizer", "")):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$@"\n{ending}\n')
+        (tmp_path / name).chmod(0o755)
+    return {"PYTHON": str(tmp_path / "python"), "COMPUTE_SANITIZER": str(tmp_path / "sanitizer")}
+
+
+def steps(folder: Path) -> dict[str, str]:
+    return dict(line.split("\t")[:2] for line in (folder / "steps.tsv").read_text().splitlines())
+
+
+def test_it_runs_every_step_whatever_fails(tmp_path, programs):
+    ran = run("benchmarks/gpu.sh", "--quick", str(tmp_path / "out"), **programs)
+    suites = [path.stem for path in sorted((ROOT / "benchmarks").glob("bench_*.py"))]
+    operations, model = ([name for name in suites if (name in OF_MODEL) == of_model] for of_model in (False, True))
+    ended = steps(tmp_path / "out")
+    assert list(ended) == ["build", "doctor", "tests", "memcheck", "racecheck", *operations, "convergence", "profile", *model]
+    assert ran.returncode == 1 and {name for name, how in ended.items() if how != "passed"} == {"tests"}
+    assert ended["tests"] == "FAILED (exit code 3)"
+
+    def said(step):
+        return (tmp_path / "out" / f"{step}.log").read_text()
+    assert all(f"tests/test_{name}.py" in said("tests") for name in ("warp_blend_gpu", "attention_gpu", "grid_sample_native",
+                                                                     "warp_blend_parity"))
+    for tool in ("memcheck", "racecheck"):
+        assert f"--tool {tool} " in said(tool)
+    assert "--quick" in said("bench_grid_sample") and f"--json {tmp_path}/out/convergence.json" in said("convergence")
+    assert "cases beyond --quick" in (tmp_path / "out" / "left_out.txt").read_text()
+
+
+def test_a_dry_run_walks_through_the_same_steps(tmp_path, programs):
+    assert run("benchmarks/gpu.sh", "--dry-run", str(tmp_path / "out"), **programs).returncode == 1
+    ended = steps(tmp_path / "out")
+    assert {"build", "doctor", "tests", "bench_warp_blend", "convergence", "profile"} <= ended.keys()
+    assert ended["memcheck"] == ended["racecheck"] == "left out, a dry run"
+    assert "--toy" in (tmp_path / "out" / "bench_warp_blend.log").read_text()
+
+
+def test_what_cannot_be_done_is_one_sentence(tmp_path):
+    ran = run("benchmarks/gpu.sh", str(tmp_path), PYTHON=sys.executable)
+    assert ran.returncode == 2 and "gpu.sh: error: torch finds no GPU here; --dry-run walks through the steps without one" in ran.stderr
+    assert run("benchmarks/gpu.sh", "--fast").stderr == "gpu.sh: error: unknown flag '--fast' (there are --quick and --dry-run)\n"
+    assert "false has no torch; make env makes an environment" in run("benchmarks/gpu.sh", PYTHON="false").stderr
+
+
+SANITIZED = ["test_grid_sample_native", "test_warp_blend_gpu", "test_attention_gpu"]
+
+
+def test_nothing_on_its_way_needs_what_decodes_videos_or_trains(tmp_path):
+    """Neither the tests nor the benchmarks; and what the sanitizer runs is there."""
+    absent = ["av", "cv2", "scenedetect", "safetensors", "torchmetrics", "tensorboard", "tqdm", "matplotlib", "skimage", "pybind11"]
+    (tmp_path / "absent.py").write_text(f"import sys\nfor name in {absent}:\n    sys.modules[name] = None\n")
+    modules = ["benchmarks.convergence", "benchmarks.profile_step", "benchmarks.summary", "benchmarks.tune_attention", "lift.doctor"]
+    ran = run(sys.executable, "-c", "import absent; " + "; ".join(f"import {name}" for name in modules),
+              PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    assert ran.returncode == 0, ran.stderr
+    script = (ROOT / "benchmarks" / "gpu.sh").read_text()
+    few = [line.strip().strip('"') for line in script.split("few=(")[1].split(")\n")[0].splitlines()]
+    assert [name.split("::")[0] for name in few] == [f"tests/{name}.py" for name in (*SANITIZED, SANITIZED[-1])]
+    native = [str(path) for pattern in ("*parity*", "*gpu*", "*native*") for path in ROOT.glob(f"tests/test_{pattern}.py")]
+    suites = [str(path) for path in ROOT.glob("benchmarks/bench_*.py")]
+    for files in (native, suites, few):
+        ran = run(sys.executable, "-m", "pytest", "-p", "absent", "-p", "no:cacheprovider", "-o", "addopts=", "-q", "--collect-only",
+                  *(["--toy"] if files is suites else []), *files, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+        assert ran.returncode == 0, ran.stdout[-2000:]
+
+
+# -- its parts ---------------------------------------------------------------------------------------------------------------
+
+def test_what_no_time_is_left_for_is_skipped_and_told(tmp_path):
+    (tmp_path / "test_slow.py").write_text("import time, pytest\n"
+                                           "@pytest.mark.parametrize('i', range(4))\ndef test_one(i):\n    time.sleep(0.5 * (i == 1))\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "benchmarks.budget", str(tmp_path / "test_slow.py")]
+    ran = run(*command, "--budget", "0.4")
+    assert ran.returncode == 0 and "2 passed, 2 skipped" in ran.stdout and "left out, no time was left: 2 of 4" in ran.stdout
+    assert "4 passed" in run(*command).stdout
+
+
+def test_the_summary_holds_steps_machine_and_figures(tmp_path):
+    (tmp_path / "steps.tsv").write_text("build\tpassed\t3\ntests\tFAILED (exit code 1)\t9\nmemcheck\tleft out, no time was left\t0\n")
+    (tmp_path / "tests.log").write_text("left out, no time was left: 7 of 9\n2 failed | 7 skipped\n\n")
+    (tmp_path / "convergence.log").write_text("the losses stay within\n")
+    row = {"operation": "warp_blend", "device": "cuda", "direction": "forward", "dtype": "float32", "layout": "contiguous",
+           "shape": [1, 3, 8, 12], "flow": "smooth", "variant": "triton", "fused": True, "median": 2e-3,
+           "spread": 0.01, "gigabytes_per_second": 900.0,
+           "share_of_copy_bandwidth": 0.9, "peak_memory": 2_000_000, "saved_for_backward": None, "compile_time": 1.5, "error": 1e-7}
+    gpu = {"name": "One GPU", "clock": 1980}
+    (tmp_path / "bench_warp_blend.json").write_text(json.dumps(
+        {"machine_info": {"lift": {"facts": {"torch": "2.11"}, "commit": "abc", "sources": "def", "gpus": [gpu]}}, "gpus_after": [gpu],
+         "benchmarks": [{"extra_info": row}, {"extra_info": row | {"variant": "eager", "fused": False, "median": 4e-3}}]}))
+    (tmp_path / "bench_attention.json").write_text("")               # stopped while it wrote
+    assert summary.main([str(tmp_path)]) == 0
+    page, data = (tmp_path / "summary.md").read_text(), json.loads((tmp_path / "summary.json").read_text())
+    for part in ("failed: tests.", "| tests | FAILED (exit code 1) | 9 | 2 failed \\| 7 skipped |",
+                 "- tests: left out, no time was left: 7 of 9", "- memcheck: left out, no time was left",
+                 "- commit: abc, sources def", "- GPU before: name One GPU, clock 1980",
+                 "| triton | 2.000 | 1% | 900.0 | 90% | 2 | - | 1.5 | 1.0e-07 | eager x2.00 |", "the losses stay within"):
+        assert part in page, part
+    assert "dry run" not in page and data["failed"] == ["tests"] and data["rows"]["bench_warp_blend"][0]["variant"] == "triton"
