@@ -47,8 +47,8 @@ class Group:
 
     @property
     def subjects(self) -> list[str]:
-        """The variants that are held against the others: the fused ones; where there are none, all but the reference."""
-        return self.fused or [name for name in self.rows if name != REFERENCE]
+        """The variants that are held against the others: the fused ones; where there are none, all but the reference; or what there is."""
+        return self.fused or [name for name in self.rows if name != REFERENCE] or list(self.rows)
 
     @property
     def others(self) -> list[str]:
@@ -56,8 +56,8 @@ class Group:
         return [name for name in self.rows if name not in self.subjects]
 
     def speedup(self, subject: str, other: str) -> Speedup | None:
-        """None where one of them was not measured."""
-        if subject not in self.rows or other not in self.rows:
+        """None where one of them was not measured, or both are one."""
+        if subject == other or not {subject, other} <= self.rows.keys():
             return None
         return Speedup.of(self.rows[subject], self.rows[other])
 

@@ -10,11 +10,13 @@ from benchmarks.roofline import OPERATIONS, Case, limit
 
 INK, FAINT = "#7a7a7a", "#7a7a7a40"
 COLORS = ("#3b82c4", "#d9822b", "#3a9d5d", "#a06cc8", "#c9564f", "#2aa5a0", "#b0913c", "#8c7a6b")
+# Whose colour is which, in all pictures.
 VARIANTS = {"cpp": 0, "triton": 0, "cuda": 0, "cuda_deterministic": 5, "eager": 1, "compiled": 2, "aten": 3, "reference": 4, "sdpa": 3,
-            "sdpa_flash": 3, "sdpa_efficient": 6, "sdpa_cudnn": 7, "sdpa_math": 5, "flex": 1}       # whose colour is which, in all pictures
+            "sdpa_flash": 3, "sdpa_efficient": 6, "sdpa_cudnn": 7, "sdpa_math": 5, "flex": 1,
+            "fused": 0, "fused+recompute": 5, "fused+compile": 2, "fused+graph": 6, "apart": 7, "together": 0, "together+recompute": 5}
 MARKS = ("o", "s", "^", "D", "v", "P")
 LAYOUTS = ("warp_blend", "grid_sample")                 # operations that are measured in several layouts
-HELD = {"saved_for_backward": "MB kept for backward", "peak_memory": "MB at the peak, beyond the arguments"}
+HELD = {"saved_for_backward": "MB kept for backward", "peak_memory": "MB at the peak"}
 LARGEST = 4                                             # lines of bars in a panel
 DATA = "Measurements"                                   # the picture's text field that names what it was drawn from
 
@@ -124,9 +126,8 @@ def _of_one_dtype(groups: list[Group]) -> list[Group]:
 
 def _line(group: Group, subject: str = "") -> str:
     """Names a case but for its flow, and the fused variant where there are several."""
-    parts = ("x".join(map(str, group.shape)), group.layout if group.operation in LAYOUTS else "",
-             subject if len(group.subjects) > 1 else "")
-    return " ".join(filter(None, parts))
+    layout = group.layout if group.operation in LAYOUTS else ""
+    return " ".join(filter(None, ("x".join(map(str, group.shape)), layout, subject if len(group.subjects) > 1 else "")))
 
 
 def _ratios(axis) -> None:
@@ -195,14 +196,18 @@ def _decades(axis) -> None:
 # -- memory ------------------------------------------------------------------------------------------------------------------
 
 def memory(found: Measurements):
-    """Bytes kept for backward and, where it was measured, the peak of GPU memory: a bar a variant, of the LARGEST cases of a dtype."""
+    """Bytes kept for backward and, where it was measured, the peak of GPU memory: a bar a variant, of the LARGEST cases of a dtype.
+
+    What an operation takes is that of every flow; rows of the model tell by it what was trained.
+    """
     panels: dict[tuple, dict[str, dict[str, float]]] = {}
     for operation, of in found.operations.items():
         for key, says in HELD.items():
             for group in sorted(_of_one_dtype(of), key=lambda group: -max(row["bytes"] or 0 for row in group.rows.values())):
                 held = {name: row[key] / 1e6 for name, row in group.rows.items() if row.get(key) is not None}
                 if group.direction != "forward" and held and max(held.values()) > 1.01 * min(held.values()):     # else all are the same
-                    line = panels.setdefault((f"{operation}, {group.direction}, {group.dtype}", says), {}).setdefault(_line(group), {})
+                    case = _line(group) + ("" if operation in OPERATIONS else f", {group.flow}")
+                    line = panels.setdefault((f"{operation}, {group.direction}, {group.dtype}", says), {}).setdefault(case, {})
                     for name, value in held.items():
                         line[name] = max(value, line.get(name, 0))
     if not panels:

@@ -16,16 +16,18 @@ from statistics import median
 from benchmarks import plots, targets
 from benchmarks.cards import CARDS, named
 from benchmarks.measurements import RESULTS, Group, Measurements, Refused, Speedup, all_measurements, measurements
-from benchmarks.roofline import OPERATIONS, Case, across, limit, markdown, projected, recorded
+from benchmarks.roofline import OPERATIONS, Case, across, limit, projected, recorded
+from benchmarks.table import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 MARKED = re.compile(r"(<!-- report: (?!end )([^>]+?) -->\n).*?(<!-- report: end -->)", re.DOTALL)
-SHAPES = {"warp_blend": "(B, C, H, W)", "grid_sample": "(B, C, H, W), the grid of the same size",
-          "temporal_attention": "(B, Tq, Tk, H, W, heads, d, window)"}
+SHAPES = {"warp_blend": "shapes are (B, C, H, W)", "grid_sample": "shapes are (B, C, H, W), of input and of the result",
+          "temporal_attention": "shapes are (B, Tq, Tk, H, W, heads, d, window)"}
 PICTURES = {"speedups": "How many times as fast as each other variant the fused kernels are",
             "roofline": "Bytes a second that each case reached, and what a copy reaches",
             "memory": "Memory that each variant takes in training"}
+RATE = "_per_second"                                    # ends the names of what rows tell of themselves by the second
 READING = """Made by `python -m benchmarks.report` from the files named here; what is changed by hand is lost. A + behind a commit: files
 differed from it. Times are medians; the spread is the distance of the quartiles as a share of the median; behind a speed-up stands what it
 is when both times move by half of their spread. What failed its comparison with the reference has no row."""
@@ -37,7 +39,7 @@ def report(found: Measurements) -> str:
     """All that was measured on a machine, as a page of Markdown."""
     drawn = plots.pictures(found)
     parts = [f"# Measured on {found.title}", READING, "All figures are **measured** unless a table's title says projected.",
-             sources(found), "## Targets", outcomes([found])]
+             sources(found), "## Targets", outcomes([found], owed=False)]
     parts += [f"![{says}]({name}.png)" for name, says in PICTURES.items() if name in drawn]
     for operation, groups in found.operations.items():
         picture = f"speedups_{operation}"
@@ -52,14 +54,15 @@ def report(found: Measurements) -> str:
 def sources(found: Measurements) -> str:
     """What the figures depend on, a line a file."""
     names = list(dict.fromkeys(name for source in found.sources for name in source.facts))
-    return markdown(["file", *names], [[f"`{source.file}`", *(source.facts.get(name, "") for name in names)] for source in found.sources],
-                    len(names) + 1)
+    lines = [(f"`{source.file}`", *(source.facts.get(name, "") for name in names)) for source in found.sources]
+    return markdown([("file", *names), *lines])
 
 
 def operation_report(found: Measurements, operation: str, groups: list[Group]) -> list[str]:
     """Speed, memory and what else was found of one operation, in Markdown."""
     fixed = {name: getattr(groups[0], name) for name in ("dtype", "layout") if len({getattr(group, name) for group in groups}) == 1}
     others = list(dict.fromkeys(other for group in groups for other in group.others))
+    rates = sorted({name for group in groups for row in group.rows.values() for name in row if name.endswith(RATE)} - {"gigabytes" + RATE})
     card = named(found.device) if operation in OPERATIONS else None
     columns: dict[str, Callable[[Group, str], str]] = {
         "shape": lambda g, v: str(g.shape), "direction": lambda g, v: g.direction,
@@ -69,11 +72,12 @@ def operation_report(found: Measurements, operation: str, groups: list[Group]) -
         "of copy": lambda g, v: _shown(g.rows[v].get("share_of_copy_bandwidth"), "{:.0%}"),
         **({"of limit": lambda g, v: f"{limit(Case(operation, g.direction, g.dtype, g.shape), card).seconds / g.rows[v]['median']:.0%}"}
            if card else {}),
+        **{f"{name.removesuffix(RATE)}/s": lambda g, v, name=name: _rounded(g.rows[v].get(name)) for name in rates},
         **{f"over {other}": lambda g, v, other=other: _range(g.speedup(v, other)) for other in others}}
-    columns = {name: cell for name, cell in columns.items() if name not in fixed}
-    speed = markdown(list(columns), [[cell(group, subject) for cell in columns.values()] for group in groups for subject in group.subjects],
-                     list(columns).index("ms"))
-    caption = "; ".join(filter(None, [f"shapes {SHAPES.get(operation, '')}" * (operation in SHAPES), *fixed.values()]))
+    subjects = [(group, subject) for group in groups for subject in group.subjects]
+    columns = {name: cell for name, cell in columns.items() if name not in fixed and any(cell(*one) for one in subjects)}
+    speed = markdown([list(columns), *([cell(*one) for cell in columns.values()] for one in subjects)], list(columns).index("ms"))
+    caption = "; ".join(filter(None, [SHAPES.get(operation), *fixed.values()]))
     return [part for part in (f"Of every row: {caption}." if caption else "", speed, _memory(groups), _notes(groups)) if part]
 
 
@@ -91,7 +95,8 @@ def _memory(groups: list[Group]) -> str:
         return ""
     heads = ["shape", "direction", "dtype", "layout", "cases", *(f"{name}, {says}" for says in keys.values() for name in variants)]
     cells = [[*line[:4], ", ".join(dict.fromkeys(flows)), *line[4:]] for line, flows in lines.items()]
-    return f"Memory in MB: kept for backward, and the peak beyond the arguments where it was measured.\n\n{markdown(heads, cells, 5)}"
+    says = "Memory in MB: kept for backward and, where it was measured, the peak (an operation's without its arguments)."
+    return f"{says}\n\n{markdown([heads, *cells], 5)}"
 
 
 def _notes(groups: list[Group]) -> str:
@@ -104,21 +109,22 @@ def _notes(groups: list[Group]) -> str:
               _shown(max((row["error"] for row in of if row.get("error") is not None), default=None), "{:.1e}"),
               _shown(min((row["tolerance"] for row in of if row.get("tolerance") is not None), default=None), "{:.1e}")]
              for name, of in rows.items()]
-    return markdown(["variant", "first call beyond a usual one, at most, s", "largest relative error", "allowed at least"], cells, 1)
+    return markdown([("variant", "first call beyond a usual one, at most, s", "largest relative error", "allowed at least"), *cells], 1)
 
 
 # -- what documents show -----------------------------------------------------------------------------------------------------
 
-def outcomes(all_found: list[Measurements]) -> str:
-    """Every target with what was measured, and whether it is met: the case that comes out worst."""
-    lines = []
-    for found in all_found:
-        for one in targets.outcomes(found):
-            worst = one.worst
-            case = f"{worst.shape} {worst.layout} {worst.direction} {worst.dtype} {worst.flow}" if worst else ""
-            lines.append([found.folder.name, worst.operation if worst else one.target.operation, one.target.says, one.target.bound,
-                          one.target.shown(one.figure) if worst else "", case, one.verdict])
-    return markdown(["machine", "operation", "against", "target", "measured, at worst", "where", "verdict"], lines, 7)
+def outcomes(all_found: list[Measurements], owed: bool = True) -> str:
+    """Every target with what was measured of the case that comes out worst, and whether it is met; on request also what is owed."""
+    lines = [(found.folder.name, one) for found in all_found for one in targets.outcomes(found)]
+    lines += [("none yet" if one.target.device == "cpu" else "no GPU yet", one) for one in targets.owed(all_found)] if owed else []
+    cells = []
+    for machine, one in lines:
+        worst = one.worst
+        case = f"{worst.shape} {worst.layout} {worst.direction} {worst.dtype} {worst.flow}" if worst else ""
+        cells.append((machine, one.target.operation, one.target.says, one.target.bound, one.target.shown(one.figure) if worst else "", case,
+                      one.verdict))
+    return markdown([("machine", "operation", "what", "target", "measured, at worst", "where", "verdict"), *cells])
 
 
 def machines(all_found: list[Measurements], document: Path) -> str:
@@ -128,7 +134,7 @@ def machines(all_found: list[Measurements], document: Path) -> str:
               ", ".join(dict.fromkeys(source.facts["recorded"][:10] for source in found.sources)),
               ", ".join(dict.fromkeys(source.facts["torch"] for source in found.sources)),
               ", ".join(dict.fromkeys(source.facts.get("driver", "") for source in found.sources))] for found in all_found]
-    return markdown(["measured on", "machine", "commit", "recorded", "torch", "driver"], lines, 6)
+    return markdown([("measured on", "machine", "commit", "recorded", "torch", "driver"), *lines])
 
 
 def by_flow(found: Measurements, operation: str) -> str:
@@ -144,10 +150,10 @@ def by_flow(found: Measurements, operation: str) -> str:
             lines.setdefault(key, {})[group.flow] = cell
     heads = ["shape", "layout", "dtype", "direction", "variant"]
     kept = [i for i in range(len(heads)) if i in (0, 3) or len({line[i] for line in lines}) > 1]
-    table = markdown([*(heads[i] for i in kept), *flows], [[*(line[i] for i in kept), *(cells.get(flow, "") for flow in flows)]
-                                                           for line, cells in lines.items()], len(kept))
-    shapes = f" Shapes are {SHAPES[operation]}." if operation in SHAPES else ""
-    return f"Times as fast as {' / '.join(others)}, measured on {found.title}.{shapes}\n\n{table}"
+    table = markdown([[*(heads[i] for i in kept), *flows], *([*(line[i] for i in kept), *(cells.get(flow, "") for flow in flows)]
+                                                             for line, cells in lines.items())], len(kept))
+    said = "; ".join(filter(None, [f"Times as fast as {' / '.join(others)}, measured on {found.title}", SHAPES.get(operation)]))
+    return f"{said}.\n\n{table}"
 
 
 def summary(all_found: list[Measurements], document: Path) -> str:
@@ -163,7 +169,7 @@ def summary(all_found: list[Measurements], document: Path) -> str:
         return "No speed of a fused kernel is recorded."
     found = next(found for found in all_found if _fused(found))
     folder = _from(document, found.folder)
-    return (f"{markdown(['measured on', 'operation', 'times as fast as', 'kept for backward'], lines, 4)}\n\n"
+    return (f"{markdown([('measured on', 'operation', 'times as fast as', 'kept for backward'), *lines])}\n\n"
             + ", ".join(f"`{one.folder.name}`: {one.title}" for one in all_found) + ". "
             + f"All cases, spreads, versions and targets: [the report]({folder}/report.md).\n\n"
             + f"![{PICTURES['speedups']}, case by case]({folder}/speedups.png)")

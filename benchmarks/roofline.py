@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.cards import CARDS, Card, at_hand, by_copy, named
+from benchmarks.table import markdown
 
 RESULTS = Path(__file__).with_name("results")
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -285,20 +286,14 @@ def across(rows: list[Row]) -> str:
         lines.setdefault(head, {})[row.card] = f"~{_microseconds(row.seconds)}" if projection else _microseconds(row.limit) + by
     heads = ("case", "variant", "projected from, of its limit") if rows[0].kind == "projected" else ("case", "MB")
     cells = [[*head, *(found.get(card, "measured") for card in cards)] for head, found in lines.items()]
-    return markdown([*heads, *cards], cells, len(heads))
+    return markdown([(*heads, *cards), *cells], len(heads))
 
 
 def table(rows: list[Row]) -> str:
     """What was measured, a line a row."""
     heads = ["case", "variant", "card", "set by", "limit, us", "measured, us", "of the limit", "of copy"]
-    return markdown(heads, [[str(row.case), _variant(row), row.card, row.by, _microseconds(row.limit), _microseconds(row.seconds),
-                             f"{row.share:.0%}", f"{row.of_copy:.0%}"] for row in rows], 4)
-
-
-def markdown(heads: list[str], lines: list[list[str]], texts: int) -> str:
-    """Markdown; all columns but the first `texts` to the right."""
-    rule = ["---"] * texts + ["--:"] * (len(heads) - texts)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, rule, *lines])
+    return markdown([heads, *([str(row.case), _variant(row), row.card, row.by, _microseconds(row.limit), _microseconds(row.seconds),
+                               f"{row.share:.0%}", f"{row.of_copy:.0%}"] for row in rows)], 4)
 
 
 def _variant(row: Row) -> str:
@@ -332,9 +327,9 @@ def main(argv: list[str] | None = None) -> int:
 
     shown = [*cards, at_hand()] if arguments.measure else cards
     print("Cards, GB/s and TFLOPS:\n")
-    print(markdown(["card", "source", "memory", "float32", "16-bit products", "TF32 products", "not confirmed"],
-                   [[card.name, card.source, f"{card.bandwidth / 1e9:.0f}", f"{card.fp32 / 1e12:.4g}", f"{card.tensor / 1e12:.4g}",
-                     f"{card.tf32 / 1e12:.4g}", ", ".join(card.unchecked)] for card in shown], 2))
+    figures = [(card.name, card.source, f"{card.bandwidth / 1e9:.0f}", f"{card.fp32 / 1e12:.4g}", f"{card.tensor / 1e12:.4g}",
+                f"{card.tf32 / 1e12:.4g}", ", ".join(card.unchecked)) for card in shown]
+    print(markdown([("card", "source", "memory", "float32", "16-bit products", "TF32 products", "not confirmed"), *figures], 2))
     rows = limits(chosen, shown)
     print(f"\nThe least time, microseconds:\n\n{across(rows)}")
     if found := [row for row in measured(results) if not arguments.card or row.card in asked]:

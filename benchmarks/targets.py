@@ -32,10 +32,14 @@ class Target:
 
     @property
     def bound(self) -> str:
-        return f"at least {self.shown(self.least)}" if self.most is None else f"at most {self.shown(self.most)}"
+        bound, words = (self.least, "at least") if self.most is None else (self.most, "at most")
+        return f"{words} {bound:.0%}" if self.percent else f"{words} {bound:g}x"
 
-    def shown(self, figure: float) -> str:
-        return f"{figure:.0%}" if self.percent else f"{figure:.3g}x"
+    def shown(self, figure: Speedup | float) -> str:
+        """A figure, with its range where it has one."""
+        if isinstance(figure, Speedup):
+            return f"{figure.value:.2f}x ({figure.low:.2f} to {figure.high:.2f})"
+        return f"{figure:.0%}" if self.percent else f"{figure:.2f}x"
 
     def met(self, figure: float) -> bool:
         return figure >= self.least if self.most is None else figure <= self.most
@@ -48,7 +52,7 @@ class Outcome:
     cases: int = 0
     met: int = 0
     worst: Group | None = None
-    figure: float = 0.0
+    figure: Speedup | float = 0.0
 
     @property
     def verdict(self) -> str:
@@ -63,12 +67,22 @@ def outcomes(found: Measurements) -> list[Outcome]:
     return [_outcome(target, found.operations.get(target.operation, [])) for target in TARGETS if target.device == device]
 
 
+def owed(all_found: list[Measurements]) -> list[Outcome]:
+    """The targets for a kind of device of which no machine was measured."""
+    devices = {"cpu" if found.device == "cpu" else "cuda" for found in all_found}
+    return [Outcome(target) for target in TARGETS if target.device not in devices]
+
+
 def _outcome(target: Target, groups: list[Group]) -> Outcome:
-    figures = [(getattr(figure, "value", figure), group) for group in groups if (figure := target.figure(group, groups)) is not None]
+    figures = [(figure, group) for group in groups if (figure := target.figure(group, groups)) is not None]
     if not figures:
         return Outcome(target)
-    figure, worst = (min if target.most is None else max)(figures, key=lambda one: one[0])
-    return Outcome(target, len(figures), sum(target.met(value) for value, _ in figures), worst, figure)
+    figure, worst = (min if target.most is None else max)(figures, key=lambda one: _value(one[0]))
+    return Outcome(target, len(figures), sum(target.met(_value(value)) for value, _ in figures), worst, figure)
+
+
+def _value(figure: Speedup | float) -> float:
+    return figure.value if isinstance(figure, Speedup) else figure
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------------
@@ -116,36 +130,52 @@ def _deterministic(group: Group, groups: list[Group]) -> float | None:
     return slow["median"] / group.rows[fast]["median"] if slow else None
 
 
-def _sdpa(group: Group, groups: list[Group]) -> Speedup | None:
-    return group.speedup("sdpa", "reference")
+def _taken(group: Group, groups: list[Group]) -> Speedup | None:
+    """What `auto` takes is the first variant of a case."""
+    taken, *_ = group.rows
+    others = [name for name in ("reference", "sdpa") if name in group.rows and name != taken]
+    return group.speedup(taken, min(others, key=lambda name: group.rows[name]["median"])) if others else None
 
 
 def _channels(group: Group) -> int:
     return group.shape[1]
 
 
-def _large_forward(group: Group) -> bool:
-    return group.direction == "forward" and next(iter(group.rows.values()))["bytes"] >= LARGE
+def _contiguous(group: Group) -> bool:
+    return group.layout == "contiguous"
+
+
+def _forward(group: Group) -> bool:
+    return group.direction == "forward"
+
+
+def _gradients(group: Group) -> bool:
+    return group.direction == "backward"
+
+
+def _training(group: Group) -> bool:
+    return group.direction == "forward+backward"
 
 
 TARGETS = (
-    Target("warp_blend", "cpu", "eager in its faster layout; contiguous", _over_eager(lambda g: g.layout == "contiguous"), least=3),
-    Target("warp_blend", "cpu", "eager in its faster layout; channels_last, C = 32",
+    Target("warp_blend", "cpu", "times as fast as eager in its faster layout; contiguous", _over_eager(_contiguous), least=3),
+    Target("warp_blend", "cpu", "times as fast as eager in its faster layout; channels_last, C = 32",
            _over_eager(lambda g: g.layout == "channels_last" and _channels(g) == 32), least=8),
-    Target("warp_blend", "cpu", "eager in its faster layout; everywhere", _over_eager(lambda g: True), least=1),
-    Target("warp_blend", "cuda", "share of copy bandwidth; forward that moves 100 MB or more", _of_copy(_large_forward), least=0.85,
-           percent=True),
-    Target("warp_blend", "cuda", "compiled; forward", _over("compiled", where=lambda g: g.direction == "forward"), least=1.3),
-    Target("warp_blend", "cuda", "compiled; forward + backward", _over("compiled", where=lambda g: g.direction != "forward"), least=2),
-    Target("grid_sample", "cpu", "ATen; (2, 32, 256, 448), smooth flow",
-           _over("aten", where=lambda g: g.shape == (2, 32, 256, 448) and g.flow == "smooth"), least=2),
-    Target("grid_sample", "cpu", "ATen; everywhere", _over("aten"), least=1),
-    Target("grid_sample", "cuda", "ATen; C of 32 or more", _over("aten", where=lambda g: _channels(g) >= 32), least=2),
-    Target("grid_sample", "cuda", "ATen; everywhere", _over("aten"), least=1),
+    Target("warp_blend", "cpu", "times as fast as eager in its faster layout; everywhere", _over_eager(lambda g: True), least=1),
+    Target("warp_blend", "cuda", "share of copy bandwidth; forward that moves 100 MB or more",
+           _of_copy(lambda g: _forward(g) and next(iter(g.rows.values()))["bytes"] >= LARGE), least=0.85, percent=True),
+    Target("warp_blend", "cuda", "times as fast as compiled; forward", _over("compiled", where=_forward), least=1.3),
+    Target("warp_blend", "cuda", "times as fast as compiled; forward + backward", _over("compiled", where=_training), least=2),
+    Target("grid_sample", "cpu", "times as fast as ATen; (2, 32, 256, 448), smooth flow",
+           _over("aten", where=lambda g: _gradients(g) and g.shape == (2, 32, 256, 448) and g.flow == "smooth"), least=2),
+    Target("grid_sample", "cpu", "times as fast as ATen; everywhere", _over("aten", where=_gradients), least=1),
+    Target("grid_sample", "cuda", "times as fast as ATen; C of 32 or more",
+           _over("aten", where=lambda g: _gradients(g) and _channels(g) >= 32), least=2),
+    Target("grid_sample", "cuda", "times as fast as ATen; everywhere", _over("aten", where=_gradients), least=1),
     Target("grid_sample", "cuda", "time of the deterministic path over the fast one's", _deterministic, most=2),
-    Target("temporal_attention", "cpu", "SDPA, where it is taken, against the reference; forward", _sdpa, least=1),
+    Target("temporal_attention", "cpu", "what `auto` takes, times as fast as the faster of the reference and SDPA", _taken, least=1),
     Target("temporal_attention", "cuda", "share of copy bandwidth; forward, window 1, one query",
-           _of_copy(lambda g: g.direction == "forward" and g.shape[1] == 1 and g.shape[7] == 1), least=0.8, percent=True),
-    Target("temporal_attention", "cuda", "the fastest other; forward + backward, one query",
-           _over(where=lambda g: g.direction != "forward" and g.shape[1] == 1), least=1.5),
+           _of_copy(lambda g: _forward(g) and g.shape[1] == 1 and g.shape[7] == 1), least=0.8, percent=True),
+    Target("temporal_attention", "cuda", "times as fast as the fastest other; forward + backward, one query",
+           _over(where=lambda g: _training(g) and g.shape[1] == 1), least=1.5),
 )

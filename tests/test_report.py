@@ -74,17 +74,17 @@ def test_the_worst_case_decides_a_target(tmp_path):
     slower = [row | {"flow": "random", "median": 3 * row["median"] if row["fused"] else row["median"]} for row in (ROW, OTHER)]
     compiled = [OTHER | {"variant": "compiled", "flow": flow} for flow in ("smooth", "random")]
     found = targets.outcomes(measurements(machine(tmp_path / "h200", [ROW, OTHER, *slower, *compiled])))
-    forward = next(one for one in found if one.target.says == "compiled; forward")
+    forward = next(one for one in found if one.target.says == "times as fast as compiled; forward")
     assert (forward.cases, forward.met, forward.worst.flow, forward.verdict) == (2, 1, "random", "missed in 1 of 2")
-    assert forward.figure == pytest.approx(2 / 3)
+    assert forward.figure.value == pytest.approx(2 / 3)
     assert {one.verdict for one in found if one.target.operation == "grid_sample"} == {"not measured"}
 
 
 def test_eager_counts_in_its_faster_layout(tmp_path):
     rows = [on_a_cpu(row) for row in (ROW, OTHER, ROW | {"layout": "channels_last"}, OTHER | {"layout": "channels_last", "median": 1.5e-4})]
     found = targets.outcomes(measurements(machine(tmp_path / "cpu", rows, gpu=None)))
-    everywhere = next(one for one in found if one.target.says == "eager in its faster layout; everywhere")
-    assert everywhere.cases == 2 and everywhere.figure == pytest.approx(1.5) and everywhere.verdict == "met"
+    everywhere = next(one for one in found if one.target.says == "times as fast as eager in its faster layout; everywhere")
+    assert everywhere.cases == 2 and everywhere.figure.value == pytest.approx(1.5) and everywhere.verdict == "met"
 
 
 def test_the_deterministic_path_may_take_twice_as_long(tmp_path):
@@ -94,9 +94,27 @@ def test_the_deterministic_path_may_take_twice_as_long(tmp_path):
     assert deterministic.figure == pytest.approx(1.8) and deterministic.verdict == "met" and deterministic.target.bound == "at most 2x"
 
 
+def test_what_is_taken_is_held_against_reference_and_sdpa(tmp_path):
+    times = {"eager": 2e-4, "reference": 3e-4, "sdpa": 1e-4, "compiled": 5e-5}
+    rows = [ROW | {"operation": "temporal_attention", "device": "cpu", "variant": name, "fused": False, "median": time}
+            for name, time in times.items()]
+    found = targets.outcomes(measurements(machine(tmp_path / "cpu", rows, gpu=None)))
+    taken = next(one for one in found if one.target.operation == "temporal_attention")
+    assert taken.figure.value == pytest.approx(0.5) and taken.verdict == "missed in 1 of 1"
+
+
 def test_a_share_is_shown_as_one():
     share = Target("warp_blend", "cuda", "", lambda *_: None, least=0.85, percent=True)
-    assert share.bound == "at least 85%" and share.met(0.85) and not share.met(0.84)
+    assert share.bound == "at least 85%" and share.met(0.85) and not share.met(0.84) and share.shown(0.844) == "84%"
+    assert Target("warp_blend", "cpu", "", lambda *_: None, least=3).shown(Speedup(2, 1.5, 2.5)) == "2.00x (1.50 to 2.50)"
+
+
+def test_what_was_measured_nowhere_is_owed(tmp_path):
+    cpu = measurements(machine(tmp_path / "cpu", [on_a_cpu(row) for row in ROWS], gpu=None))
+    assert {one.target.device for one in targets.owed([cpu])} == {"cuda"}
+    table = report.outcomes([cpu])
+    assert "| no GPU yet | warp_blend | times as fast as compiled; forward | at least 1.3x |  |  | not measured |" in table
+    assert "no GPU" not in report.report(cpu)
 
 
 # -- the pages ---------------------------------------------------------------------------------------------------------------
@@ -119,13 +137,16 @@ def test_only_projections_are_marked_as_such(tmp_path):
 
 
 def test_rows_of_the_model_need_no_bandwidth(tmp_path):
-    row = {name: value for name, value in ROW.items() if name not in ("layout", "flow")}
-    rows = [row | {"operation": "training_step", "shape": [4, 15, 256, 256], "variant": name, "fused": name == "fused", "bytes": None,
-                   "gigabytes_per_second": None, "share_of_copy_bandwidth": None, "direction": "forward+backward"}
-            for name in ("fused", "reference")]
+    row = ROW | {"operation": "training_step", "direction": "all free", "flow": "base", "bytes": None, "gigabytes_per_second": None,
+                 "share_of_copy_bandwidth": None}
+    rows = [row | {"shape": [batch, 15, 3, 256, 256], "variant": name, "fused": name == "fused", "samples_per_second": batch / 2}
+            for batch, name in ((4, "reference"), (4, "fused"), (7, "reference"))]
     found = measurements(machine(tmp_path / "h200", rows))
-    assert "## training_step" in report.report(found) and "Projected" not in report.report(found)
-    assert set(plots.pictures(found)) == {"speedups", "speedups_training_step"}              # no roofline, and memory is the same
+    page = report.report(found)
+    assert "| (4, 15, 3, 256, 256) | all free | base | fused | 0.100 | 10% | 2.00 | 1.00 (0.90 to 1.11) |" in page
+    assert "| (7, 15, 3, 256, 256) | all free | base | reference | 0.100 | 10% | 3.50 |  |" in page
+    assert "GB/s | of copy" not in page and "Projected" not in page
+    assert set(plots.pictures(found)) == {"speedups", "speedups_training_step"}              # no roofline; memory is the same of all
 
 
 # -- the documents -----------------------------------------------------------------------------------------------------------
