@@ -30,6 +30,7 @@ class Group:
 
     Attributes:
         shape: as the operation has it.
+        flow: the flow profile, or what else tells cases of one shape apart.
         rows: each variant's row.
     """
     operation: str
@@ -109,8 +110,9 @@ def measurements(folder: Path) -> Measurements:
     cpu = f"{run.machine['CPU']}, {run.machine['processors']} processors, {run.machine['threads']} threads"
     found: dict[tuple, Group] = {}
     for row in run.rows.values():
-        key = tuple(row.get(name, "") for name in ("operation", "direction", "dtype", "layout")) + (_shape(row), row.get("flow", ""))
-        found.setdefault(key, Group(*key, {})).rows[row["variant"]] = row
+        flow, variant = _by_context(row)
+        key = (*(row.get(name, "") for name in ("operation", "direction", "dtype", "layout")), _shape(row), flow)
+        found.setdefault(key, Group(*key, {})).rows[variant] = row
     return Measurements(folder, "cpu" if gpu == "none" else gpu.split(", ")[0], cpu if gpu == "none" else f"{gpu}, with {cpu}",
                         [Source(name, _facts(text)) for name, text in texts.items()], list(found.values()))
 
@@ -130,6 +132,12 @@ def all_measurements(folder: Path = RESULTS) -> list[Measurements]:
 def _shape(row: dict) -> tuple:
     shape = row.get("shape", ())
     return tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
+
+
+def _by_context(row: dict) -> tuple[str, str]:
+    """Flow and variant. Streams with fifteen frames of context and with two are two cases, not two ways to compute one."""
+    flow, variant, context = row.get("flow", ""), row["variant"], row.get("context")
+    return (flow, variant) if context is None else (f"{flow}, {context} frames", variant.removesuffix(f" {context}"))
 
 
 def _facts(text: dict) -> dict[str, str]:

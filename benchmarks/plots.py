@@ -198,14 +198,16 @@ def _decades(axis) -> None:
 def memory(found: Measurements):
     """Bytes kept for backward and, where it was measured, the peak of GPU memory: a bar a variant, of the LARGEST cases of a dtype.
 
-    What an operation takes is that of every flow; rows of the model tell by it what was trained.
+    What is the same for all variants has no bars, nor has an operation's forward. What an operation takes is that of every flow; rows of
+    the model tell by theirs what was run.
     """
     panels: dict[tuple, dict[str, dict[str, float]]] = {}
     for operation, of in found.operations.items():
         for key, says in HELD.items():
             for group in sorted(_of_one_dtype(of), key=lambda group: -max(row["bytes"] or 0 for row in group.rows.values())):
                 held = {name: row[key] / 1e6 for name, row in group.rows.items() if row.get(key) is not None}
-                if group.direction != "forward" and held and max(held.values()) > 1.01 * min(held.values()):     # else all are the same
+                told = group.direction != "forward" or operation not in OPERATIONS
+                if told and held and max(held.values()) > 1.01 * min(held.values()):
                     case = _line(group) + ("" if operation in OPERATIONS else f", {group.flow}")
                     line = panels.setdefault((f"{operation}, {group.direction}, {group.dtype}", says), {}).setdefault(case, {})
                     for name, value in held.items():

@@ -54,6 +54,14 @@ def test_where_nothing_is_fused_the_reference_is_what_counts(tmp_path):
     assert group.subjects == ["sdpa", "compiled"] and group.others == ["reference"]
 
 
+def test_streams_of_fifteen_frames_are_held_against_such(tmp_path):
+    rows = [ROW | {"operation": "streaming", "variant": f"{form} {context}", "fused": form == "fused", "flow": "tiny", "context": context}
+            for form in ("reference", "fused") for context in (15, 2)]
+    found = measurements(machine(tmp_path / "h200", rows)).groups
+    assert [(group.flow, group.subjects, group.others) for group in found] == [
+        ("tiny, 15 frames", ["fused"], ["reference"]), ("tiny, 2 frames", ["fused"], ["reference"])]
+
+
 @pytest.mark.parametrize("more, said", [({"toy": True}, "dry run"), ({"benchmarks": []}, "no results")])
 def test_what_says_nothing_is_refused(tmp_path, more, said, capsys):
     folder = machine(tmp_path / "h200", **more)
