@@ -1,7 +1,10 @@
 """Find settings of the attention kernels for a card and write them into `kernels/attention/tuned.json`.
 
-    python -m benchmarks.tune_attention --measure            # on the machine's GPU: the fastest, each checked first
+    python -m benchmarks.tune_attention --measure [--quick]  # on the machine's GPU: the fastest of those that are right and do not spill
     python -m benchmarks.tune_attention --static             # without a GPU: what a static model expects of the RTX cards
+
+Measuring takes some two seconds a candidate, most of it compiling; --quick leaves out all but the presets' default window. A class of which
+no candidate can be taken keeps what it has. The table is replaced as a whole or not at all.
 
 The static model compiles every candidate for the card's architecture and leaves out what spills. These kernels wait for memory, so of
 the rest it takes what keeps most bytes of keys and values on their way (programs that a multiprocessor holds, times what each has asked
@@ -12,8 +15,10 @@ import dataclasses
 import datetime
 import itertools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from lift.kernels import ahead_of_time
@@ -34,15 +39,15 @@ IN_FLIGHT = 32 << 10                                    # bytes a multiprocessor
 
 
 def candidates(shape: ShapeClass) -> Iterator[dict[str, int]]:
-    """Settings that are worth a try."""
+    """Settings that are worth a try, the default first."""
+    default = tuning.default(shape)
+    yield default
     if shape.kernel.startswith("location"):
-        for values, warps in itertools.product((1024, 2048, 4096), (4, 8)):
-            yield {"VALUES": values, "num_warps": warps}
+        others = [{"VALUES": values, "num_warps": warps} for values, warps in itertools.product((1024, 2048, 4096), (4, 8))]
     else:
-        warps = tuning.default(shape)["num_warps"]
-        for BN, stages in itertools.product((16, 32, 64), (2, 3, 4)):
-            if BN <= shape.places:
-                yield {"BN": BN, "num_warps": warps, "num_stages": stages}
+        others = [{"BN": BN, "num_warps": default["num_warps"], "num_stages": stages}
+                  for BN, stages in itertools.product((16, 32, 64), (2, 3, 4)) if BN <= shape.places]
+    yield from (found for found in others if found != default)
 
 
 def window(shape: ShapeClass) -> int:
@@ -88,10 +93,14 @@ class settings:
 
 # -- with one ----------------------------------------------------------------------------------------------------------------
 
-def measured(shape: ShapeClass, rounds: int = 25) -> tuple[dict[str, int], dict[str, float]]:
-    """The fastest settings on the machine's GPU, and the median seconds of every candidate that is right."""
-    B, T, H, W, heads = (1, 15, 68, 120, 8) if shape.places > 4 else (1, 15, 135, 240, 8)      # 1080p at 1/16; at 1/8 for locations
+def measured(shape: ShapeClass, rounds: int = 25) -> tuple[dict[str, int] | None, dict[str, float], dict[str, str]]:
+    """The fastest settings on the machine's GPU (None where none can be taken), the median seconds of every candidate that can, and why the
+    others cannot."""
+    B, T, H, W, heads = (1, 15, 68, 120, 8) if shape.places > 4 else (1, 15, 90, 160, 8)       # 1080p at 1/16; 720p at 1/8 for locations
     side, dtype = window(shape), torch.bfloat16 if shape.bits == 16 else torch.float32
+    architecture = 10 * torch.cuda.get_device_capability()[0] + torch.cuda.get_device_capability()[1]
+    if architecture < 80 and shape.bits == 16:
+        dtype = torch.float16
     q, k, v = (torch.randn(B, t, H, W, heads, shape.d, device="cuda", dtype=dtype) for t in (1 if shape.frames == "one" else T, T, T))
     tables = [torch.randn(B, heads, q.shape[1], T, device="cuda"), torch.randn(heads, 2 * side - 1, 2 * side - 1, device="cuda")]
     tables = tables[:1] if side == 1 else tables        # a window of 1 has no gradient for its bias to compare
@@ -102,49 +111,74 @@ def measured(shape: ShapeClass, rounds: int = 25) -> tuple[dict[str, int], dict[
                 return attention.temporal_attention(*inputs[:3], side, 0, *inputs[3:])[0]
         return measure.Variant(json.dumps(change), call)
 
-    found = measure.compare([variant(change) for change in candidates(shape)],
+    fitting, why = [], {}
+    for change in candidates(shape):
+        spilled = ahead_of_time.compile_for(architecture, *launch_of(shape, change)).local
+        if spilled:
+            why[json.dumps(change)] = f"spills {spilled} bytes a thread"
+        else:
+            fitting.append(change)
+    found = measure.compare([variant(change) for change in fitting],
                             lambda *inputs: temporal_attention_reference(*inputs[:3], side, 0, *inputs[3:])[0],
                             (q, k, v, *tables), backward="backward" in shape.kernel, rounds=rounds)
+    why |= {name: x.failure for name, x in found.items() if x.failure is not None}
     times = {name: x.median for name, x in found.items() if x.failure is None}
-    if not times:
-        raise RuntimeError(f"{shape}: no candidate is right: {next(iter(found.values())).failure}")
-    return json.loads(min(times, key=times.get)), times
+    return json.loads(min(times, key=times.get)) if times else None, times, why
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------------
 
-def write(card: str, source: str, chosen: dict[ShapeClass, dict[str, int]]) -> None:
-    """Replace a card's entries of these classes in the table."""
-    table = json.loads(tuning.TABLE.read_text()) if tuning.TABLE.exists() else {}
-    kept = [entry for entry in table.get(card, {}).get("entries", []) if entry["class"] not in map(str, chosen)]
+def write(table: Path, card: str, source: str, chosen: dict[ShapeClass, dict[str, int]]) -> None:
+    """Replace a card's entries of these classes in a table; a file that is killed at any moment is whole."""
+    cards = json.loads(table.read_text()) if table.exists() else {}
+    kept = [entry for entry in cards.get(card, {}).get("entries", []) if entry["class"] not in map(str, chosen)]
     entries = kept + [{"class": str(shape), "settings": found, "source": source} for shape, found in chosen.items()]
-    table[card] = {"entries": sorted(entries, key=lambda entry: entry["class"])}
-    tuning.TABLE.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n")
+    cards[card] = {"entries": sorted(entries, key=lambda entry: entry["class"])}
+    beside = table.with_name(f".{table.name}.{os.getpid()}")
+    beside.write_text(json.dumps(dict(sorted(cards.items())), indent=1) + "\n")
+    beside.replace(table)
+    tuning._table.cache_clear()
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Fill the table; return 1 where a class has no settings that can be taken."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tune_attention", description="Find settings of the attention kernels.")
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("--measure", action="store_true", help="time every candidate on this machine's GPU")
     way.add_argument("--static", action="store_true", help="take what a static model expects of the RTX cards; needs no GPU")
+    parser.add_argument("--quick", action="store_true", help="only the classes of the presets' default window")
+    parser.add_argument("--table", type=Path, default=tuning.TABLE, help="the file to extend (default: the one that the kernels read)")
     arguments = parser.parse_args(argv)
+    classes = CLASSES[:2] if arguments.quick else CLASSES
     if arguments.measure:
         if not torch.cuda.is_available():
             parser.error("torch finds no GPU to measure; --static needs none")
-        card, chosen = torch.cuda.get_device_name(), {}
-        for shape in CLASSES:
-            chosen[shape], times = measured(shape)
-            print(f"{shape}: {chosen[shape]}, {min(times.values()) * 1e6:.0f} us (slowest candidate {max(times.values()) * 1e6:.0f} us)")
-        write(card, f"measured {datetime.date.today()}, torch {torch.__version__}", chosen)
-        return 0
+        return _measure(arguments.table, classes)
     for series, architecture in ARCHITECTURES.items():
-        chosen = {shape: static(shape, architecture) for shape in CLASSES}
+        chosen = {shape: static(shape, architecture) for shape in classes}
         for shape, found in chosen.items():
             print(f"sm_{architecture} {dataclasses.asdict(shape)}: {found}", flush=True)
         for card in CARDS:
             if card.name.startswith(series):
-                write(card.reported, "static model, not measured", chosen)
+                write(arguments.table, card.reported, "static model, not measured", chosen)
     return 0
+
+
+def _measure(table: Path, classes: list[ShapeClass]) -> int:
+    card, missing = torch.cuda.get_device_name(), 0
+    for shape in classes:
+        settings, times, why = measured(shape)
+        for name, reason in why.items():
+            print(f"{shape}: not {name}: {reason}", file=sys.stderr)
+        if settings is None:
+            missing += 1
+            print(f"{shape}: no candidate can be taken; it keeps what it has")
+            continue
+        default = times.get(json.dumps(tuning.default(shape)))
+        beside = "which the default cannot do" if default is None else f"default {default * 1e6:.0f} us"
+        print(f"{shape}: {settings}, {min(times.values()) * 1e6:.0f} us ({beside}, slowest {max(times.values()) * 1e6:.0f} us)", flush=True)
+        write(table, card, f"measured {datetime.date.today()}, torch {torch.__version__}", {shape: settings})
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

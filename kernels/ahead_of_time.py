@@ -1,6 +1,6 @@
 """Compile the Triton kernels for many GPUs on a machine that has none, and tell what each takes of a GPU.
 
-    python -m lift.kernels.ahead_of_time [--arch 75 --arch 89] [operation ...]
+    python -m lift.kernels.ahead_of_time [--arch 75 --arch 89] [--further] [operation ...]
 
 An operation that has Triton kernels says itself which of their many specialisations stand for the rest: the module `triton.py` in its
 folder has a function
@@ -11,9 +11,14 @@ that yields a label, a kernel, the positional arguments of a launch and its keyw
 `kernel[grid](*arguments, **keywords)` takes them. Tensors are on the device "meta": their dtype is what counts, and they are taken as
 aligned to 16 bytes. So a launcher that makes its arguments in one function can be given meta tensors, and what is compiled here is what a
 launch compiles. Nothing needs to be registered.
+
+`further_specialisations()`, if there is one, yields in the same way whatever else a launch can ask for. There are too many to compile each
+for every architecture each time: `--further` compiles each for one of them, in turn, and `--everything` for all.
 """
 import argparse
 import importlib
+import multiprocessing
+import os
 import pkgutil
 import re
 import subprocess
@@ -47,8 +52,12 @@ class Figures:
     size: int
 
 
-def specialisations(*operations: str) -> Iterator[tuple]:
+def specialisations(*operations: str, further: bool = False) -> Iterator[tuple]:
     """(operation, label, kernel, arguments, keywords) of every operation, or of those named.
+
+    Args:
+        operations: folders of lift.kernels.
+        further: those that stand for no others, instead of those that stand for the rest.
 
     Raises:
         ValueError: no such operation, or one without Triton kernels.
@@ -57,7 +66,8 @@ def specialisations(*operations: str) -> Iterator[tuple]:
     for operation in operations or found:
         if operation not in found:
             raise ValueError(f"no Triton kernels for {operation!r}; there are some for {', '.join(found)}")
-        for specialisation in found[operation].specialisations():
+        listed = getattr(found[operation], "further_specialisations", tuple) if further else found[operation].specialisations
+        for specialisation in listed():
             yield operation, *specialisation
 
 
@@ -130,28 +140,50 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lift.kernels.ahead_of_time", description="Compile the Triton kernels without a GPU.")
     parser.add_argument("operation", nargs="*", help="folders of lift.kernels; all of them by default")
     parser.add_argument("--arch", type=int, action="append", choices=ARCHITECTURES, help="compute capability, 89 for 8.9; may be repeated")
+    parser.add_argument("--further", action="store_true", help="also what else a launch can ask for, each for one architecture in turn")
+    parser.add_argument("--everything", action="store_true", help="also what else a launch can ask for, each for every architecture")
     arguments = parser.parse_args(argv)
     if triton.knobs.runtime.interpret:
         parser.error("TRITON_INTERPRET is set, so Triton interprets instead of compiling; unset it")
+    architectures = arguments.arch or ARCHITECTURES
     try:
-        todo = list(specialisations(*arguments.operation))
+        todo = [(one, architectures) for one in specialisations(*arguments.operation)]
+        if arguments.further or arguments.everything:
+            todo += [(one, architectures if arguments.everything else architectures[i % len(architectures):][:1])
+                     for i, one in enumerate(specialisations(*arguments.operation, further=True))]
     except ValueError as error:
         parser.error(str(error))
-    architectures = arguments.arch or ARCHITECTURES
-    names = [f"{operation}: {label}" for operation, label, *_ in todo]
-    width = max(map(len, names))
-    start, spilled = time.perf_counter(), 0
+    width = max(len(f"{operation}: {label}") for (operation, label, *_), _ in todo)
+    start, compiled, spilled = time.perf_counter(), 0, 0
     print(f"Triton {triton.__version__}: registers a thread / bytes of shared memory a block / bytes spilled a thread")
     print("kernel".ljust(width), *(f"sm_{a}".rjust(14) for a in architectures))
-    for name, (_, _, *launch) in zip(names, todo, strict=True):
-        print(name.ljust(width), end="", flush=True)
-        for architecture in architectures:
-            figures = compile_for(architecture, *launch)
-            spilled += figures.local > 0
-            print(f" {figures.registers} / {figures.shared} / {figures.local}".rjust(15), end="", flush=True)
-        print()
-    print(f"{len(todo) * len(architectures)} compiled in {time.perf_counter() - start:.0f} s; {spilled} spill")
+    for ((operation, label, *_), wanted), found in zip(todo, _all_figures(todo), strict=True):
+        cells = {a: f"{f.registers} / {f.shared} / {f.local}" for a, f in zip(wanted, found, strict=True)}
+        print(f"{operation}: {label}".ljust(width), *(cells.get(a, "").rjust(14) for a in architectures), flush=True)
+        compiled += len(found)
+        spilled += sum(f.local > 0 for f in found)
+    print(f"{compiled} compiled in {time.perf_counter() - start:.0f} s; {spilled} spill")
     return 1 if spilled else 0
+
+
+def _all_figures(todo: list[tuple[tuple, tuple[int, ...]]]) -> Iterator[list[Figures]]:
+    """Of each specialisation, for each of its architectures, in order; compiled by as many processes as there are processors."""
+    global _todo
+    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if processes == 1 or "fork" not in multiprocessing.get_all_start_methods():
+        yield from ([compile_for(a, *launch) for a in wanted] for (_, _, *launch), wanted in todo)
+        return
+    _todo = todo                                        # the processes are forks, so that kernels need not be sent to them
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        yield from pool.imap(_figures_of, range(len(todo)))
+
+
+_todo: list = []
+
+
+def _figures_of(i: int) -> list[Figures]:
+    (_, _, *launch), wanted = _todo[i]
+    return [compile_for(a, *launch) for a in wanted]
 
 
 if __name__ == "__main__":

@@ -5,13 +5,15 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from attention_cases import GPU, INTERPRETED, assert_parity, fused, make, results
+from lift.kernels import ahead_of_time
 from lift.kernels.attention import op, tuning
 
 if op.triton is None:
     pytest.skip("Triton has no build for this machine", allow_module_level=True)
 
-from benchmarks import tune_attention  # noqa: E402
+from benchmarks import measure, tune_attention  # noqa: E402
 from benchmarks.cards import CARDS  # noqa: E402
 
 TABLE = json.loads(tuning.TABLE.read_text())
@@ -82,14 +84,97 @@ def test_every_entry_compiles_for_its_card_without_a_spill():
 
 
 def test_the_table_is_extended_card_by_card(monkeypatch, tmp_path):
-    monkeypatch.setattr(tuning, "TABLE", tmp_path / "tuned.json")
+    table = tmp_path / "tuned.json"
+    monkeypatch.setattr(tuning, "TABLE", table)
     first, second = tune_attention.CLASSES[:2]
-    tune_attention.write("A", "measured once", {first: {"BN": 16}, second: {"BN": 32}})
-    tune_attention.write("A", "measured again", {first: {"BN": 64}})
-    tune_attention.write("B", "static model", {first: {"BN": 32}})
-    tuning._table.cache_clear()
     try:
+        tune_attention.write(table, "A", "measured once", {first: {"BN": 16}, second: {"BN": 32}})
+        assert tuning.settings(first, "A") == {"BN": 16}
+        tune_attention.write(table, "A", "measured again", {first: {"BN": 64}})
+        tune_attention.write(table, "B", "static model", {first: {"BN": 32}})
         assert tuning.settings(first, "A") == {"BN": 64} and tuning.settings(second, "A") == {"BN": 32}
         assert tuning.settings(first, "B") == {"BN": 32} and tuning.settings(second, "B") == tuning.default(second)
+        assert list(tmp_path.iterdir()) == [table]       # nothing half-written stays
     finally:
         tuning._table.cache_clear()
+
+
+class Card:
+    """As much of a GPU as `measured` asks for."""
+    name, architecture = "a card of tomorrow", (9, 0)
+
+    @classmethod
+    def take_the_place(cls, monkeypatch, times: dict[str, float], wrong: set[str], spilling: set[str]) -> None:
+        """Candidates take these seconds (1 where none are given), are wrong or spill."""
+        def compare(variants, reference, arguments, *, backward, rounds):
+            return {v.name: measure.Measured(failure="wrong: relative error 1") if v.name in wrong else
+                    measure.Measured(times=[times.get(v.name, 1.0)]) for v in variants}
+
+        def compiled(architecture, kernel, arguments, keywords):
+            assert architecture == 90
+            change = {name: keywords[name] for name in ("BN", "num_warps", "num_stages")}
+            return ahead_of_time.Figures(100, 0, 8 if json.dumps(change) in spilling else 0, 0)
+
+        randn = torch.randn
+        monkeypatch.setattr(torch, "randn", lambda *shape, device=None, **options: randn(*shape, device="meta", **options))
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: cls.architecture)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: cls.name)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(tune_attention.measure, "compare", compare)
+        monkeypatch.setattr(tune_attention.ahead_of_time, "compile_for", compiled)
+
+
+def test_the_fastest_that_is_right_and_does_not_spill_is_taken(monkeypatch, tmp_path, capsys):
+    table, shape = tmp_path / "tuned.json", tune_attention.CLASSES[0]
+    one, two, three, four = map(json.dumps, list(tune_attention.candidates(shape))[:4])
+    Card.take_the_place(monkeypatch, {one: 0.4, two: 0.1, three: 0.2, four: 0.3}, wrong={two}, spilling={three})
+    assert tune_attention.main(["--measure", "--quick", "--table", str(table)]) == 0
+    entries = json.loads(table.read_text())[Card.name]["entries"]
+    assert {entry["class"] for entry in entries} == set(map(str, tune_attention.CLASSES[:2]))
+    taken = next(entry for entry in entries if entry["class"] == str(shape))
+    assert json.dumps(taken["settings"]) == four and taken["source"].startswith("measured ")
+    said = capsys.readouterr()
+    assert f"not {three}: spills 8 bytes a thread" in said.err and f"not {two}: wrong" in said.err
+
+
+def test_a_class_that_nothing_can_serve_is_left_alone(monkeypatch, tmp_path, capsys):
+    table = tmp_path / "tuned.json"
+    every = {json.dumps(change) for shape in tune_attention.CLASSES for change in tune_attention.candidates(shape)}
+    Card.take_the_place(monkeypatch, {}, wrong=every, spilling=set())
+    assert tune_attention.main(["--measure", "--quick", "--table", str(table)]) == 1
+    assert not table.exists() and "no candidate can be taken; it keeps what it has" in capsys.readouterr().out
+
+
+def test_measuring_needs_a_gpu(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        tune_attention.main(["--measure"])
+    assert "torch finds no GPU to measure; --static needs none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", tune_attention.CLASSES, ids=str)
+def test_candidates_differ_and_start_with_the_default(shape):
+    found = list(tune_attention.candidates(shape))
+    assert found[0] == tuning.default(shape) and len({json.dumps(c) for c in found}) == len(found) >= 3
+
+
+SAMPLE = """
+import sys
+from lift.kernels import ahead_of_time
+todo = list(ahead_of_time.specialisations("attention", further=True))
+spilled = []
+for i in range(int(sys.argv[1]), len(todo), int(sys.argv[2])):
+    (_, label, *launch), architecture = todo[i], ahead_of_time.ARCHITECTURES[i % len(ahead_of_time.ARCHITECTURES)]
+    figures = ahead_of_time.compile_for(architecture, *launch)
+    if figures.local or figures.shared > (65536 if architecture == 75 else 99 << 10):
+        spilled.append((label, architecture, figures))
+assert not spilled, spilled
+"""
+
+
+def test_a_sample_of_every_class_compiles_without_a_spill():
+    """One in nine, each for another architecture; `python -m lift.kernels.ahead_of_time --everything` compiles them all."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    answer = subprocess.run([sys.executable, "-c", SAMPLE, "4", "9"], env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr[-3000:]

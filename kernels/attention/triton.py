@@ -185,6 +185,7 @@ def _backward_of_windows(inputs, out, statistic, tables, room, strides, window, 
     if keys and not own:
         kernel = window_kernels.window_backward_keys
         keywords = _window_keywords(kernel, q, window, k, v, grad)
+        count = triton.cdiv(Tq, max(1, keywords["BM"] // side**2))
         launch(kernel, B * windows * heads * Tk * (side**2 // keywords["BN"]),
                (*inputs, delta, statistic, *tables, *room[1:], *strides, *sizes, count, shift), keywords)
     return times.sum(1)[:, :, :Tq] if time else None, places.sum((0, 1, 3)) if place else None
@@ -240,12 +241,8 @@ def temporal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window
 
 # -- ahead of time -----------------------------------------------------------------------------------------------------------
 
-def specialisations(everything: bool = False):
-    """What `ahead_of_time` compiles: each kernel as the presets train with it, and the rest where it is largest.
-
-    Args:
-        everything: also the classes of shapes that no preset has; minutes an architecture.
-    """
+def specialisations():
+    """What `ahead_of_time` compiles: each kernel as the presets train with it, and the rest where it is largest."""
     for label, dtype, Tq, window, d, tables, kernels in (
         ("window 8", torch.bfloat16, 1, 8, 32, True, ("window_forward", "window_backward")),
         ("window 8", torch.float32, 1, 8, 32, True, ("window_forward", "window_backward")),
@@ -255,18 +252,21 @@ def specialisations(everything: bool = False):
         ("window 1", torch.bfloat16, 1, 1, 32, False, ("location_forward", "location_backward")),
     ):
         yield from (found for found in _specialisation(label, dtype, Tq, window, d, tables) if found[1].__name__ in kernels)
-    if everything:
+
+
+def further_specialisations():
+    """Every class of shapes that has settings of its own, and more frames than the presets'."""
+    for dtype in (torch.float16, torch.float32):
         for window in (8, 4, 2, 1):
             for d in CHANNELS:
-                for dtype in (torch.float16, torch.float32):
-                    for Tq in (1, 15):
-                        label = f"window {window}, {d} channels" + (" among frames" if Tq > 1 else "")
-                        yield from _specialisation(label, dtype, Tq, window, d, True)
+                for Tq, Tk in ((1, 15), (15, 15), *(((1, 32),) if d == 32 else ())):
+                    label = f"window {window}, {d} channels, {Tq} to {Tk} frames"
+                    yield from _specialisation(label, dtype, Tq, window, d, True, Tk)
 
 
-def _specialisation(label: str, dtype: torch.dtype, Tq: int, window: int, d: int, tables: bool):
+def _specialisation(label: str, dtype: torch.dtype, Tq: int, window: int, d: int, tables: bool, Tk: int = 15):
     """The launches of one forward and one backward, on tensors without data."""
-    B, Tk, H, W, heads = 2, 15, 68, 120, 8
+    B, H, W, heads = 2, 68, 120, 8
     found = []
 
     def note(kernel, programs, arguments, keywords):

@@ -40,30 +40,52 @@ def settings(shape: ShapeClass, card: str | None = None) -> dict[str, int]:
         card: its name as `torch.cuda.get_device_name` has it; None for the default.
 
     Returns:
-        For windows BN (keys at a time), num_warps and num_stages; for locations VALUES (elements a program holds) and num_warps.
+        For windows BN (keys at a time), num_warps and num_stages; for locations VALUES (elements a program holds) and num_warps. With
+        maxnreg where the compiler would sooner spill than take more registers than suit it.
     """
     return _table().get(card, {}).get(str(shape)) or default(shape)
 
 
+# Warps and stages with which the backward of windows fits its registers in float32, where each product is three of TF32; by places,
+# frames and d. No rule was found that a compiler keeps on every architecture: `lift.kernels.ahead_of_time --everything` tells.
+FLOAT32_BACKWARD = {
+    (64, "one", 16): (8, 2), (64, "one", 32): (8, 1), (64, "one", 64): (8, 2),
+    (64, "many", 16): (8, 1), (64, "many", 32): (8, 1), (64, "many", 64): (8, 2),
+    (16, "one", 16): (1, 2), (16, "one", 32): (2, 2), (16, "one", 64): (2, 2),
+    (16, "many", 16): (4, 1), (16, "many", 32): (4, 2), (16, "many", 64): (8, 2),
+}
+
+
 def default(shape: ShapeClass) -> dict[str, int]:
-    """What no card spills with (compiled for sm_80 to sm_120), large enough to keep memory busy."""
+    """What no card spills with (compiled for sm_75 to sm_120), large enough to keep memory busy."""
+    half = shape.bits == 16
     if shape.kernel.startswith("location"):
-        return {"VALUES": 2048 if shape.places == 1 else 1024, "num_warps": 4}
-    forward, half = shape.kernel == "window_forward", shape.bits == 16
-    BN = min(shape.places, 32) if forward and half and shape.d == 32 else 16
-    stages = (4 if forward else 2) if half and shape.d <= 32 else 3 if forward else 2
-    warps = rows(shape) // 16
+        values = {"location_forward": 2048, "location_backward": 2048 if half else 1024, "location_backward_keys": 2048}[shape.kernel]
+        if shape.places == 4:
+            values //= 4 if shape.kernel == "location_backward" and half else 2
+        found = {"VALUES": values, "num_warps": 8 if shape.kernel == "location_backward_keys" and shape.places == 4 else 4}
+        return found | {"maxnreg": 128} if shape.kernel == "location_backward" and shape.places == 4 else found
+    if shape.kernel == "window_forward":
+        wide = half and shape.d == 32 and shape.frames == "one"
+        warps = rows(shape) // 16 * (2 if not half and shape.d == 64 else 1)
+        return {"BN": min(shape.places, 32) if wide else 16, "num_warps": warps, "num_stages": 4 if half and shape.d <= 32 else 3}
     if shape.kernel == "window_backward":
-        if not half and shape.places == 64:
-            warps, stages = 2 * warps, 1
-        elif shape.places == 16 and shape.frames == "one":
-            warps = 2
-    return {"BN": BN, "num_warps": warps, "num_stages": stages}
+        if not half:
+            warps, stages = FLOAT32_BACKWARD[shape.places, shape.frames, shape.d]
+            return {"BN": 16, "num_warps": warps, "num_stages": stages}
+        warps = 2 if shape.places == 16 and shape.frames == "one" else rows(shape) // 16
+        found = {"BN": 16, "num_warps": warps, "num_stages": 2}
+        return found | {"maxnreg": 168} if shape.d == 16 and shape.places == 64 else found
+    found = {"BN": 16, "num_warps": 4, "num_stages": 2}
+    return found if half and shape.d < 64 else found | {"maxnreg": 255}
 
 
 def rows(shape: ShapeClass) -> int:
-    """Queries that a program of the kernels of windows holds."""
-    return shape.places if shape.frames == "one" else max(64, shape.places)
+    """Queries that a program of the kernels of windows holds, or reads at a time where it holds keys."""
+    found = shape.places if shape.frames == "one" else max(64, shape.places)
+    if shape.kernel == "window_backward_keys" and (shape.d == 64 or shape.bits == 32):       # a product of float32 is three of TF32
+        return min(found, 32 if shape.d == 32 else 16)
+    return found
 
 
 def own_keys(shape: ShapeClass) -> bool:

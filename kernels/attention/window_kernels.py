@@ -13,6 +13,7 @@ import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 PRECISION = tl.constexpr("tf32x3")                      # of float32: three products on tensor cores, about 22 bits; plain ones before sm_80
+PLAIN = tl.constexpr("ieee")                            # of float32: no tensor cores, fewer registers
 
 
 @triton.jit
@@ -40,8 +41,8 @@ def window_places(i_w, o_p, H, W, columns, shift, WINDOW: tl.constexpr, WP: tl.c
 
 @triton.jit
 def query_frames(i_m, o_m, BP: tl.constexpr, BM: tl.constexpr):
-    """The query frame of each row of block i_m; a single number where a block has one frame, so that it costs no registers."""
-    if BM == BP:
+    """The query frame of each row of block i_m; a single number where a block has one frame or a part, so that it costs no registers."""
+    if BM <= BP:
         o_s = i_m
     else:
         o_s = (i_m * BM + o_m) // BP
@@ -159,6 +160,7 @@ def window_backward(
 ):
     BP: tl.constexpr = WP * WP
     NS: tl.constexpr = BM // BP                         # query frames of a block
+    PRODUCTS: tl.constexpr = PLAIN if D * BM >= 64 * 64 else PRECISION           # the parts of so many numbers do not fit
     i = tl.program_id(0)
     i_m, i_h, i_w, i_b = i % blocks, (i // blocks) % heads, (i // blocks // heads) % windows, (i // blocks // heads // windows).to(tl.int64)
     o_d, o_t, o_m = tl.arange(0, D), tl.arange(0, BT), tl.arange(0, BM)
@@ -201,18 +203,18 @@ def window_backward(
             b_k = tl.load(p_k + i_u * sk_t + o_k, mask=(m_k & real_u)[:, None], other=0.0)
             b_v = tl.load(p_v + i_u * sv_t + o_v, mask=(m_k & real_u)[:, None], other=0.0)
             b_time = frame_bias(None if time_bias is None else p_time + u, o_s < Tq, real_u)
-            b_s = tl.dot(b_q, tl.trans(b_k), input_precision=PRECISION) * (scale * LOG2E) + b_place
+            b_s = tl.dot(b_q, tl.trans(b_k), input_precision=PRODUCTS) * (scale * LOG2E) + b_place
             b_p = tl.exp2(b_s + (b_time - b_stat)[:, None])
-            b_ds = b_p * (tl.dot(b_g, tl.trans(b_v), input_precision=PRECISION) - b_delta[:, None])
+            b_ds = b_p * (tl.dot(b_g, tl.trans(b_v), input_precision=PRODUCTS) - b_delta[:, None])
             if PLACE:
                 b_dw += b_ds
             if TIME:
                 b_dt += tl.where(o_t[None, :] == u, tl.sum(b_ds, 1)[:, None], 0.0)
             b_ds = b_ds.to(b_k.dtype)
-            b_dq = tl.dot(b_ds, b_k, b_dq, input_precision=PRECISION)
+            b_dq = tl.dot(b_ds, b_k, b_dq, input_precision=PRODUCTS)
             if OWN:
-                b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=PRECISION)
-                b_dk = tl.dot(tl.trans(b_ds), b_q, input_precision=PRECISION) * scale
+                b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=PRODUCTS)
+                b_dk = tl.dot(tl.trans(b_ds), b_q, input_precision=PRODUCTS) * scale
                 o_frame = (i_b * Tk + i_u) * H * W * heads * D
                 tl.store(dv + o_frame + o_dk, b_dv.to(dv.dtype.element_ty), mask=m_k[:, None])
                 tl.store(dk + o_frame + o_dk, b_dk.to(dk.dtype.element_ty), mask=m_k[:, None])
@@ -241,7 +243,6 @@ def window_backward_keys(
     i_n, i_u, i = i % (BP // BN), (i // (BP // BN)) % Tk, i // (BP // BN) // Tk
     i_h, i_w, i_b = i % heads, (i // heads) % windows, (i // heads // windows).to(tl.int64)
     o_d, o_n, o_m = tl.arange(0, D), i_n * BN + tl.arange(0, BN), tl.arange(0, BM)
-    o_p = o_m % BP
     o_yk, o_xk, m_k = window_places(i_w, o_n, H, W, columns, shift, WINDOW, WP, LONG)
     real = real_frames(mask, i_b, Tk, BT)
     m_frame = ((real >> i_u) & 1) != 0
@@ -249,28 +250,30 @@ def window_backward_keys(
     p_v = v + i_b * sv_b + i_h.to(tl.int64) * sv_h + i_u.to(tl.int64) * sv_t + (o_yk * sv_y + o_xk * sv_x)
     b_k = tl.load(p_k[:, None] + o_d[None, :], mask=(m_k & m_frame)[:, None], other=0.0)
     b_v = tl.load(p_v[:, None] + o_d[None, :], mask=(m_k & m_frame)[:, None], other=0.0)
-    b_place = tl.trans(place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP))     # as everything below: keys by queries
-    o_y, o_x, m_p = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
-    o_q, o_g, o_row = o_y * sq_y + o_x * sq_x, o_y * sg_y + o_x * sg_x, (o_y * W + o_x) * heads
 
     b_dk = tl.zeros((BN, D), tl.float32)
     b_dv = tl.zeros((BN, D), tl.float32)
-    for i_m in range(tl.where(m_frame, blocks, 0)):     # a masked frame gets its zeros without work
-        o_s = query_frames(i_m, o_m, BP, BM)
-        m_q = m_p & (o_s < Tq)
-        p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + o_q
-        p_g = grad + i_b * sg_b + i_h.to(tl.int64) * sg_h + o_s.to(tl.int64) * sg_t + o_g
-        i_row = (i_b * Tq + o_s) * H * W * heads + i_h
-        b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
-        b_g = tl.load(p_g[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
-        b_stat = tl.load(statistic + i_row + o_row, mask=m_q, other=float("inf"))
-        b_delta = tl.load(delta + i_row + o_row, mask=m_q, other=0.0)
-        b_s = tl.dot(b_k, tl.trans(b_q), input_precision=PRECISION) * (scale * LOG2E) + b_place
-        p_time = None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk + i_u
-        b_p = tl.exp2(b_s + (frame_bias(p_time, o_s < Tq, m_frame) - b_stat)[None, :])
-        b_ds = b_p * (tl.dot(b_v, tl.trans(b_g), input_precision=PRECISION) - b_delta[None, :])
-        b_dv = tl.dot(b_p.to(b_g.dtype), b_g, b_dv, input_precision=PRECISION)
-        b_dk = tl.dot(b_ds.to(b_q.dtype), b_q, b_dk, input_precision=PRECISION)
+    for i_p in range(0, BP, BM):                        # once, where a block holds a window's queries or more
+        o_p = (i_p + o_m) % BP
+        b_place = tl.trans(place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP))     # as everything below: keys by queries
+        o_y, o_x, m_p = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
+        o_q, o_g, o_row = o_y * sq_y + o_x * sq_x, o_y * sg_y + o_x * sg_x, (o_y * W + o_x) * heads
+        for i_m in range(tl.where(m_frame, blocks, 0)): # a masked frame gets its zeros without work
+            o_s = query_frames(i_m, o_m, BP, BM)
+            m_q = m_p & (o_s < Tq)
+            p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + o_q
+            p_g = grad + i_b * sg_b + i_h.to(tl.int64) * sg_h + o_s.to(tl.int64) * sg_t + o_g
+            i_row = (i_b * Tq + o_s) * H * W * heads + i_h
+            b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+            b_g = tl.load(p_g[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+            b_stat = tl.load(statistic + i_row + o_row, mask=m_q, other=float("inf"))
+            b_delta = tl.load(delta + i_row + o_row, mask=m_q, other=0.0)
+            b_s = tl.dot(b_k, tl.trans(b_q), input_precision=PRECISION) * (scale * LOG2E) + b_place
+            p_time = None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk + i_u
+            b_p = tl.exp2(b_s + (frame_bias(p_time, o_s < Tq, m_frame) - b_stat)[None, :])
+            b_ds = b_p * (tl.dot(b_v, tl.trans(b_g), input_precision=PRECISION) - b_delta[None, :])
+            b_dv = tl.dot(b_p.to(b_g.dtype), b_g, b_dv, input_precision=PRECISION)
+            b_dk = tl.dot(b_ds.to(b_q.dtype), b_q, b_dk, input_precision=PRECISION)
     i_row = ((i_b * Tk + i_u) * H * W * heads + i_h) * D
     o_row = ((o_yk * W + o_xk) * heads * D)[:, None] + o_d[None, :]
     tl.store(dk + i_row + o_row, (b_dk * scale).to(dk.dtype.element_ty), mask=m_k[:, None])
