@@ -1,4 +1,4 @@
-"""What the kernels ought to reach, as data, and what they reached.
+"""What the kernels and the model ought to reach, as data, and what they reached.
 
 A target holds for every case that it names; what is shown beside it is the case that comes out worst.
 """
@@ -20,7 +20,7 @@ class Target:
         least: of the figure; None where `most` is given.
         most: of the figure.
         figure: of a case, from it and all cases of the operation; None where the target does not speak of the case.
-        percent: whether the figure is a share.
+        unit: of the figure: "x" (times), "%" (a share) or "GB" (bytes).
     """
     operation: str
     device: str
@@ -28,18 +28,23 @@ class Target:
     figure: Callable[[Group, list[Group]], Speedup | float | None]
     least: float | None = None
     most: float | None = None
-    percent: bool = False
+    unit: str = "x"
 
     @property
     def bound(self) -> str:
         bound, words = (self.least, "at least") if self.most is None else (self.most, "at most")
-        return f"{words} {bound:.0%}" if self.percent else f"{words} {bound:g}x"
+        return f"{words} {self._in_unit(bound, '{:g}')}"
 
     def shown(self, figure: Speedup | float) -> str:
         """A figure, with its range where it has one."""
         if isinstance(figure, Speedup):
             return f"{figure.value:.2f}x ({figure.low:.2f} to {figure.high:.2f})"
-        return f"{figure:.0%}" if self.percent else f"{figure:.2f}x"
+        return self._in_unit(figure, "{:.2f}")
+
+    def _in_unit(self, figure: float, form: str) -> str:
+        if self.unit == "%":
+            return f"{figure:.0%}"
+        return form.format(figure) + "x" if self.unit == "x" else form.format(figure / 1e9) + " GB"
 
     def met(self, figure: float) -> bool:
         return figure >= self.least if self.most is None else figure <= self.most
@@ -130,6 +135,29 @@ def _deterministic(group: Group, groups: list[Group]) -> float | None:
     return slow["median"] / group.rows[fast]["median"] if slow else None
 
 
+def _fastest(group: Group, groups: list[Group]) -> Speedup | None:
+    """The speed-up of the fastest fused variant over the reference."""
+    return max((gain for name in group.fused if (gain := group.speedup(name, "reference"))), key=_value, default=None)
+
+
+def _peak(where: Callable[[Group], bool], of_reference: bool = False):
+    """Peak memory of the leanest fused variant, in bytes or as a share of the reference's."""
+    def figure(group: Group, groups: list[Group]) -> float | None:
+        peaks = [peak for name in group.fused if (peak := group.rows[name]["peak_memory"]) is not None]
+        if not where(group) or not peaks or "reference" not in group.rows:
+            return None
+        return min(peaks) / (group.rows["reference"]["peak_memory"] if of_reference else 1)
+    return figure
+
+
+def _of_context(group: Group, groups: list[Group]) -> float | None:
+    """The time of a fused stream with fifteen frames of context over that with two."""
+    short = next((other for other in groups if other.flow == group.flow.replace("15 frames", "2 frames") != group.flow and
+                  (other.dtype, other.shape) == (group.dtype, group.shape)), None)
+    subject = _fused(group)
+    return group.rows[subject]["median"] / short.rows[subject]["median"] if short and subject in short.rows else None
+
+
 def _taken(group: Group, groups: list[Group]) -> Speedup | None:
     """What `auto` takes is the first variant of a case."""
     taken, *_ = group.rows
@@ -157,13 +185,19 @@ def _training(group: Group) -> bool:
     return group.direction == "forward+backward"
 
 
+def _base_step(group: Group) -> bool:
+    """The step that the memory targets speak of."""
+    return group.shape == (4, 15, 3, 256, 256) and group.direction == "all free" and group.flow.startswith("base") \
+        and group.dtype == "bfloat16"
+
+
 TARGETS = (
     Target("warp_blend", "cpu", "times as fast as eager in its faster layout; contiguous", _over_eager(_contiguous), least=3),
     Target("warp_blend", "cpu", "times as fast as eager in its faster layout; channels_last, C = 32",
            _over_eager(lambda g: g.layout == "channels_last" and _channels(g) == 32), least=8),
     Target("warp_blend", "cpu", "times as fast as eager in its faster layout; everywhere", _over_eager(lambda g: True), least=1),
     Target("warp_blend", "cuda", "share of copy bandwidth; forward that moves 100 MB or more",
-           _of_copy(lambda g: _forward(g) and next(iter(g.rows.values()))["bytes"] >= LARGE), least=0.85, percent=True),
+           _of_copy(lambda g: _forward(g) and next(iter(g.rows.values()))["bytes"] >= LARGE), least=0.85, unit="%"),
     Target("warp_blend", "cuda", "times as fast as compiled; forward", _over("compiled", where=_forward), least=1.3),
     Target("warp_blend", "cuda", "times as fast as compiled; forward + backward", _over("compiled", where=_training), least=2),
     Target("grid_sample", "cpu", "times as fast as ATen; (2, 32, 256, 448), smooth flow",
@@ -175,7 +209,17 @@ TARGETS = (
     Target("grid_sample", "cuda", "time of the deterministic path over the fast one's", _deterministic, most=2),
     Target("temporal_attention", "cpu", "what `auto` takes, times as fast as the faster of the reference and SDPA", _taken, least=1),
     Target("temporal_attention", "cuda", "share of copy bandwidth; forward, window 1, one query",
-           _of_copy(lambda g: _forward(g) and g.shape[1] == 1 and g.shape[7] == 1), least=0.8, percent=True),
+           _of_copy(lambda g: _forward(g) and g.shape[1] == 1 and g.shape[7] == 1), least=0.8, unit="%"),
     Target("temporal_attention", "cuda", "times as fast as the fastest other; forward + backward, one query",
            _over(where=lambda g: _training(g) and g.shape[1] == 1), least=1.5),
+    Target("training_step", "cpu", "times as fast as the reference, in the fastest variant", _fastest, least=1),
+    Target("training_step", "cuda", "samples/s over the reference's, in the fastest variant; base, batch 4, 256 x 256",
+           lambda group, groups: _fastest(group, groups) if _base_step(group) else None, least=2),
+    Target("training_step", "cuda", "peak memory over the reference's, in the leanest variant; base, batch 4, 256 x 256",
+           _peak(_base_step, of_reference=True), most=0.5, unit="%"),
+    Target("training_step", "cuda", "peak memory, in the leanest variant; base, batch 4, 256 x 256", _peak(_base_step), most=0.8e9,
+           unit="GB"),
+    Target("streaming", "cpu", "times as fast as the reference, in the fastest variant", _fastest, least=1),
+    *(Target("streaming", device, "time with fifteen frames of context over that with two", _of_context, most=1.25)
+      for device in ("cpu", "cuda")),
 )

@@ -112,9 +112,28 @@ def test_what_is_taken_is_held_against_reference_and_sdpa(tmp_path):
 
 
 def test_a_share_is_shown_as_one():
-    share = Target("warp_blend", "cuda", "", lambda *_: None, least=0.85, percent=True)
+    share = Target("warp_blend", "cuda", "", lambda *_: None, least=0.85, unit="%")
     assert share.bound == "at least 85%" and share.met(0.85) and not share.met(0.84) and share.shown(0.844) == "84%"
     assert Target("warp_blend", "cpu", "", lambda *_: None, least=3).shown(Speedup(2, 1.5, 2.5)) == "2.00x (1.50 to 2.50)"
+
+
+def test_targets_of_a_step_take_the_best_variant(tmp_path):
+    step = ROW | {"operation": "training_step", "direction": "all free", "flow": "base, 1 targets", "shape": [4, 15, 3, 256, 256],
+                  "dtype": "bfloat16", "fused": True}
+    rows = [step | {"variant": "reference", "fused": False, "median": 0.3, "peak_memory": 2e9},
+            step | {"variant": "fused", "median": 0.1, "peak_memory": 1e9}, step | {"variant": "fused+recompute", "peak_memory": 0.5e9}]
+    rows[2]["median"] = 0.2
+    found = targets.outcomes(measurements(machine(tmp_path / "h200", rows)))
+    speed, share, peak = (one for one in found if one.target.operation == "training_step")
+    assert [one.target.shown(one.figure) for one in (share, peak)] == ["25%", "0.50 GB"] and peak.target.bound == "at most 0.8 GB"
+    assert speed.figure.value == pytest.approx(3) and {one.verdict for one in (speed, share, peak)} == {"met"}
+
+
+def test_context_has_its_price(tmp_path):
+    rows = [ROW | {"operation": "streaming", "variant": f"fused {context}", "flow": "tiny", "context": context, "median": time}
+            for context, time in ((15, 1.3e-4), (2, 1e-4))]
+    price = next(one for one in targets.outcomes(measurements(machine(tmp_path / "h200", rows))) if one.target.operation == "streaming")
+    assert price.cases == 1 and price.target.shown(price.figure) == "1.30x" and price.verdict == "missed in 1 of 1"
 
 
 def test_what_was_measured_nowhere_is_owed(tmp_path):
