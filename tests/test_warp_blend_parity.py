@@ -10,6 +10,8 @@ from lift.kernels import backend
 from lift.kernels.warp_blend import op
 from parity import FLOWS, LAYOUTS, poison
 from torch._dynamo.backends.common import aot_autograd
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from warp_cases import DTYPES, NAMES, PLAIN, PUBLIC, assert_parity, device_of, fused, make, results, towards
 
 from lift import kernels
@@ -235,6 +237,27 @@ def test_deterministic_sums_depend_on_no_order(implementation, size, determinist
     torch.testing.assert_close(sums[0].sum((2, 3)), grad.double().sum(2).float())
     if implementation == "triton":                      # elsewhere the order of the pixels may decide, but it is always the same
         assert all(torch.equal(x, sums[0]) for x in sums)
+
+
+class Made(TorchDispatchMode):
+    """Remembers the tensors that PyTorch makes."""
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        made = operation(*arguments, **(keywords or {}))
+        self.tensors = [*getattr(self, "tensors", []), *(x for x in tree_leaves(made) if isinstance(x, torch.Tensor))]
+        return made
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_deterministic_sums_take_but_one_more_tensor(dtype, deterministic, monkeypatch):
+    """Eight bytes an element, read once and written once: no product of doubles on the way to the gradient."""
+    image, flow = make("warp", "triton", (dtype, "contiguous", (1, 8, 12, 20), "zero"))
+    grad = torch.ones_like(image)
+    monkeypatch.setattr(op.triton, "_launch", lambda *how: None)        # the interpreter makes tensors of its own
+    with Made() as made:
+        op.triton._run_backward(grad, 1, (image, flow), 1)
+    large = {x.data_ptr(): x.dtype for x in made.tensors if x.numel() == image.numel()}
+    assert sorted(map(str, large.values())) == sorted([str(torch.int64), str(image.dtype)])
 
 
 @implementations

@@ -10,7 +10,9 @@ channels, channels_last or expanded; other strides (a crop, a transpose) are cop
 
 The gradient of an image is summed by float32 atomics, in any order, into a float32 buffer. Under
 `torch.use_deterministic_algorithms(True)` it is summed in 64-bit fixed point instead, in which order does not matter: the unit is
-2^-62 H W max|grad|, so the sum cannot overflow, and rounding stays below float32's for all but vanishing gradients.
+2^-62 H W max|grad|, so the sum cannot overflow, and rounding stays below float32's for all but vanishing gradients. The CUDA gradients of
+`grid_sample` do the same in the same way, sums of 8 bytes and one pass more over the gradient and over the sums. They are not called from
+here: they would need a grid, and the weighted gradient of each image, in memory, which this kernel spares.
 """
 import torch
 import triton
@@ -341,8 +343,10 @@ def _run_backward(grad, images: int, inputs: tuple, needs: int) -> tuple[torch.T
     sums = [None if g is None else _zeros(g, torch.int64 if fixed else torch.float32) for g in wanted[:images]]
     _launch(_backward, *_backward_arguments(grad, *_paired(images, *inputs), *_paired(images, *sums, *wanted[images:]), scale))
     for g, total in zip(wanted, sums, strict=False):
-        if total is not None and total is not g:
-            g.copy_(total * inverse if fixed else total)
+        if total is not None and fixed:
+            torch.mul(total, inverse, out=g)            # one pass: float64 in registers, never in memory
+        elif total is not None and total is not g:
+            g.copy_(total)
     return gradients
 
 
