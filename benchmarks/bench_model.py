@@ -166,13 +166,13 @@ class Step:
 
 def _wake(model: torch.nn.Module, nudged: bool) -> None:
     """Give what starts at zero something to say, so that every gradient is compared; `nudged` moves each weight by rounding."""
-    generator = torch.Generator().manual_seed(1)
+    values, signs = (torch.Generator().manual_seed(seed) for seed in (1, 2))
     with torch.no_grad():
         for p in model.parameters():
             if not p.any():
-                p.copy_(0.01 * torch.randn(p.shape, generator=generator))
+                p.copy_(0.01 * torch.randn(p.shape, generator=values))
             if nudged:
-                p.mul_(1 + 2.0 ** -23 * (2.0 * torch.randint(2, p.shape, generator=generator) - 1))
+                p.mul_(1 + 2.0 ** -23 * (2.0 * torch.randint(2, p.shape, generator=signs) - 1))
 
 
 # -- measuring -----------------------------------------------------------------------------------------------------------------

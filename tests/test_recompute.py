@@ -22,7 +22,7 @@ def step(autocast: torch.dtype | None = None, recompute: tuple[str, ...] = (), f
     with torch.no_grad():
         for p in model.parameters():                    # the corrections that start at zero say something too
             if not p.any():
-                p.normal_(0, 0.02)
+                p.copy_(0.02 * torch.randn(p.shape))
     model.set_epoch(0 if frozen else model.freeze_epochs)
     for stage in recompute:
         getattr(model, stage).recompute = True

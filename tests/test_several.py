@@ -110,7 +110,7 @@ def learnt(passes, batch: Batch) -> tuple[list[torch.Tensor], dict[str, torch.Te
     with torch.no_grad():
         for p in model.parameters():
             if not p.any():
-                p.normal_(0, 0.02)
+                p.copy_(0.02 * torch.randn(p.shape))
     frames = passes(model, batch)
     return frames, {name: p.grad for name, p in model.named_parameters()}
 
