@@ -82,7 +82,7 @@ template <typename A>
 void backward_pixels(const Sampling<A>& s, const View& grad, const Tensor& input, Tensor* dinput, A* dgrid) {
   if (dgrid) {
     Tensor copy;
-    grid_sample_backward_grid<A>(s, gather_pixels<A>(View(input), copy), grad, dgrid);
+    grid_sample_backward_grid<A>(s, gather_pixels<A>(View(input), s.C, copy), grad, dgrid);
   }
   if (dinput) {
     *dinput = room(input, input.scalar_type(), layout(input));

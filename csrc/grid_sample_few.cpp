@@ -221,14 +221,14 @@ class Summed {
       zero(delivered_ + 1);
       const A *const north = row(delivered_ - 1), *const south = row(delivered_);
       A* const place = planes ? static_cast<A*>(to_.data) + b_ * to_.batch + delivered_ * to_.row
-                              : place_for_pixels<A>(to_, b_, delivered_, 0, copy_.data());
+                              : place_for_pixels<A>(to_, b_, delivered_, 0, C, copy_.data());
       for (int c = 0; c < C; ++c) {
         if (planes)
           sum_row<1>(north + c * apart, south + c * apart, to_.W, 1, place + c * to_.channel);
         else
           sum_row<few>(north + c * apart, south + c * apart, to_.W, C, place + c);
       }
-      if (!planes) write_pixels<A>(to_, b_, delivered_, 0, to_.W, place);
+      if (!planes) write_pixels<A>(to_, b_, delivered_, 0, to_.W, C, place);
     }
   }
 

@@ -70,7 +70,7 @@ void add_band(const Sampling<A>& s, int64_t b, int64_t first, int64_t last, cons
       const Reads<A> at(s, b, y, x);
       const auto [lowest, highest] = std::minmax_element(at.row, at.row + at.n);
       if (*lowest >= last || *highest + 1 < first) continue;
-      const A* up = read_pixels(grad, b, y, x, at.n, copy);
+      const A* up = read_pixels(grad, b, y, x, at.n, C, copy);
       for (int k = 0; k < at.n; ++k, up += C) {
         const int32_t row = at.row[k];
         const bool north = row >= first && row < last, south = row + 1 >= first && row + 1 < last;
@@ -104,7 +104,7 @@ void grid_sample_backward_grid(const Sampling<A>& s, const Pixels<A>& input, con
     const A* const image = input.image(b);
     for (int64_t x = 0; x < s.w; x += strip_length) {
       const Reads<A> at(s, b, y, x);
-      const A* up = read_pixels(grad, b, y, x, at.n, copy);
+      const A* up = read_pixels(grad, b, y, x, at.n, C, copy);
       A* to = dgrid + ((b * s.h + y) * s.w + x) * 2;
       for (int k = 0; k < at.n; ++k, up += C, to += 2) {
         const Around<const A> from(image, at.row[k], at.column[k], s, outside.data());

@@ -22,6 +22,7 @@ struct Sampling {
   const A* strip(int64_t axis, int64_t b, int64_t y, int64_t x, int n, A* __restrict copy) const {
     if (grid.column != 2) return grid.strip(b, axis, y, x, n, copy);
     const A* __restrict const from = grid.data + b * grid.batch + axis * grid.channel + y * grid.row + x * 2;
+    expect(from + 4 * strip_length, 2 * n);
     LIFT_SIMD
     for (int k = 0; k < n; ++k) copy[k] = from[2 * k];
     return copy;

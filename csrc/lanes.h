@@ -68,6 +68,22 @@ LIFT_HD void for_channels(int64_t C, const F& work) {
   if (c + 3 == C) work(Width<4, 3>(), c);
 }
 
+// The same where the compiler may know C; 0 where it does not.
+template <typename A, int known, bool wide = true, typename F>
+LIFT_HD void for_known_channels(int64_t C, const F& work) {
+  if constexpr (known == 4)
+    work(Width<4, 4>(), int64_t(0));
+  else
+    for_channels<A, wide>(C, work);
+}
+
+// Ask for n values that will be read soon. Many streams are read in turn, each a little at a time; the processor itself foresees few of them.
+template <typename T>
+LIFT_HD void expect(const T* from, int64_t n) {
+  const char* const bytes = reinterpret_cast<const char*>(from);
+  for (int64_t i = 0; i < n * static_cast<int64_t>(sizeof(T)); i += 64) __builtin_prefetch(bytes + i);
+}
+
 // A sum over channels: add what `for_channels` hands out; `fold` leaves four partial sums.
 template <typename A, bool wide>
 struct Sum {

@@ -34,18 +34,27 @@ bool packed(const View& v) { return (v.channel == 1 || v.C == 1) && (v.column ==
 
 int64_t place(const View& v, int64_t b, int64_t y, int64_t x) { return b * v.batch + y * v.row + x * v.column; }
 
-// Four channels of four pixels, from planes to pixels or the other way; strides of planes and of pixels.
+template <typename A>
+struct Four {
+  Lanes<A, 4> lanes[4];
+};
+
+// Four channels of four pixels, from planes to pixels or the other way.
+template <typename A>
+LIFT_HD Four<A> transpose(Lanes<A, 4> a, Lanes<A, 4> b, Lanes<A, 4> c, Lanes<A, 4> d) {
+  const Lanes<A, 4> ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Lanes<A, 4> ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  return {{__builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
+           __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5), __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7)}};
+}
+
+// The same in memory; strides of planes and of pixels.
 template <typename A>
 LIFT_HD void transpose(A* to, int64_t to_stride, const A* from, int64_t from_stride) {
   constexpr Width<4, 4> four;
-  const Lanes<A, 4> a = load(from, four), b = load(from + from_stride, four), c = load(from + 2 * from_stride, four),
-                    d = load(from + 3 * from_stride, four);
-  const Lanes<A, 4> ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-  const Lanes<A, 4> ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  store<A>(to, __builtin_shufflevector(ab, cd, 0, 1, 4, 5), four);
-  store<A>(to + to_stride, __builtin_shufflevector(ab, cd, 2, 3, 6, 7), four);
-  store<A>(to + 2 * to_stride, __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5), four);
-  store<A>(to + 3 * to_stride, __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7), four);
+  const Four<A> made = transpose<A>(load(from, four), load(from + from_stride, four), load(from + 2 * from_stride, four),
+                                    load(from + 3 * from_stride, four));
+  for (int i = 0; i < 4; ++i) store<A>(to + i * to_stride, made.lanes[i], four);
 }
 
 // n pixels of few channels, a number that the compiler knows, from planes to pixels (`packing`) or the other way.
@@ -81,10 +90,51 @@ void rearrange(A* __restrict to, const A* __restrict from, int64_t plane, int64_
   }
 }
 
+// Three channels of n pixels, from any layout to four values a pixel, of which the last is zero.
+template <typename A>
+void widen(A* __restrict to, const A* __restrict from, int64_t column, int64_t channel, int64_t n) {
+  constexpr Width<4, 4> four;
+  int64_t k = 0;
+  for (; column == 1 && k + 4 <= n; k += 4) {
+    const Four<A> pixels = transpose<A>(load(from + k, four), load(from + k + channel, four), load(from + k + 2 * channel, four), Lanes<A, 4>{});
+    for (int i = 0; i < 4; ++i) store<A>(to + (k + i) * 4, pixels.lanes[i], four);
+  }
+  if (column == 3 && channel == 1)
+    for (; k + 1 < n; ++k) {  // the next pixel's first value comes along
+      Lanes<A, 4> pixel = load(from + k * 3, four);
+      pixel[3] = A(0);
+      store<A>(to + k * 4, pixel, four);
+    }
+  for (; k < n; ++k) {
+    for (int c = 0; c < 3; ++c) to[k * 4 + c] = from[k * column + c * channel];
+    to[k * 4 + 3] = A(0);
+  }
+}
+
+// The other way.
+template <typename A>
+void narrow(A* __restrict to, int64_t column, int64_t channel, const A* __restrict from, int64_t n) {
+  constexpr Width<4, 4> four;
+  int64_t k = 0;
+  for (; column == 1 && k + 4 <= n; k += 4) {
+    const A* const pixels = from + k * 4;
+    const Four<A> planes = transpose<A>(load(pixels, four), load(pixels + 4, four), load(pixels + 8, four), load(pixels + 12, four));
+    for (int c = 0; c < 3; ++c) store<A>(to + k + c * channel, planes.lanes[c], four);
+  }
+  if (column == 3 && channel == 1)
+    for (; k + 1 < n; ++k) store<A>(to + k * 3, load(from + k * 4, four), four);  // the next pixel overwrites the fourth value
+  for (; k < n; ++k)
+    for (int c = 0; c < 3; ++c) to[k * column + c * channel] = from[k * 4 + c];
+}
+
 template <typename To, typename From>
 void copy_pixels(To* __restrict to, int64_t to_column, int64_t to_channel, const From* __restrict from, int64_t from_column,
                  int64_t from_channel, int64_t n, int64_t C) {
   const bool to_packed = to_channel == 1 && to_column == C, from_packed = from_channel == 1 && from_column == C;
+  if constexpr (std::is_same_v<To, From>) {
+    if (C == 3 && to_column == 4) return widen(to, from, from_column, from_channel, n);
+    if (C == 3 && from_column == 4) return narrow(to, to_column, to_channel, from, n);
+  }
   if (to_packed && from_packed) {
     for (int64_t k = 0; k < n * C; ++k) to[k] = static_cast<To>(from[k]);
     return;
@@ -101,10 +151,10 @@ void copy_pixels(To* __restrict to, int64_t to_column, int64_t to_channel, const
 }
 
 template <typename A>
-Pixels<A> new_pixels(const View& like, Tensor& room) {
-  const std::array<int64_t, 1> size{like.B * like.C * like.H * like.W};
+Pixels<A> new_pixels(const View& like, int64_t apart, Tensor& room) {
+  const std::array<int64_t, 1> size{like.B * apart * like.H * like.W};
   room = torch::stable::empty({size.data(), 1}, dtype_of<A>);
-  return {static_cast<A*>(room.mutable_data_ptr()), like.C * like.H * like.W};
+  return {static_cast<A*>(room.mutable_data_ptr()), apart * like.H * like.W};
 }
 
 }  // namespace
@@ -114,23 +164,35 @@ View::View(const Tensor& image)
       W(image.size(3)), batch(image.stride(0)), channel(image.stride(1)), row(image.stride(2)), column(image.stride(3)) {}
 
 template <typename A>
-bool in_place(const View& v) {
-  return v.dtype == dtype_of<A> && packed(v) && (v.row == v.W * v.C || v.H == 1);
+bool in_place(const View& v, int64_t apart) {
+  return v.dtype == dtype_of<A> && apart == v.C && packed(v) && (v.row == v.W * v.C || v.H == 1);
 }
 
+namespace {
+
 template <typename A>
-void copy_row(const View& from, int64_t b, int64_t y, A* to) {
+void convert(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t column, int64_t channel, A* to) {
   with_type(from.dtype, [&](auto* type) {
-    copy_pixels(to, from.C, 1, static_cast<decltype(type)>(from.data) + place(from, b, y, 0), from.column, from.channel, from.W, from.C);
+    const auto* const start = static_cast<decltype(type)>(from.data) + place(from, b, y, x);
+    if (from.column == 1)
+      for (int64_t c = 0; c < from.C; ++c) expect(start + c * from.channel + n, n);
+    else if (packed(from))
+      expect(start + n * from.C, n * from.C);
+    copy_pixels(to, column, channel, start, from.column, from.channel, n, from.C);
   });
 }
 
+}  // namespace
+
 template <typename A>
-const A* read_pixels(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, A* copy) {
-  if (from.dtype == dtype_of<A> && packed(from)) return static_cast<const A*>(from.data) + place(from, b, y, x);
-  with_type(from.dtype, [&](auto* type) {
-    copy_pixels(copy, from.C, 1, static_cast<decltype(type)>(from.data) + place(from, b, y, x), from.column, from.channel, n, from.C);
-  });
+void copy_row(const View& from, int64_t b, int64_t y, int64_t apart, A* to) {
+  convert(from, b, y, 0, from.W, apart, 1, to);
+}
+
+template <typename A>
+const A* read_pixels(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* copy) {
+  if (from.dtype == dtype_of<A> && apart == from.C && packed(from)) return static_cast<const A*>(from.data) + place(from, b, y, x);
+  convert(from, b, y, x, n, apart, 1, copy);
   return copy;
 }
 
@@ -144,55 +206,53 @@ void read_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, i
 
 template <typename A>
 void copy_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* to) {
-  with_type(from.dtype, [&](auto* type) {
-    copy_pixels(to, 1, apart, static_cast<decltype(type)>(from.data) + place(from, b, y, x), from.column, from.channel, n, from.C);
-  });
+  convert(from, b, y, x, n, 1, apart, to);
 }
 
 template <typename A>
-A* place_for_pixels(const View& to, int64_t b, int64_t y, int64_t x, A* copy) {
-  return to.dtype == dtype_of<A> && packed(to) ? static_cast<A*>(to.data) + place(to, b, y, x) : copy;
+A* place_for_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t apart, A* copy) {
+  return to.dtype == dtype_of<A> && apart == to.C && packed(to) ? static_cast<A*>(to.data) + place(to, b, y, x) : copy;
 }
 
 template <typename A>
-void write_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t n, const A* from) {
-  if (from == place_for_pixels<A>(to, b, y, x, nullptr)) return;
+void write_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, const A* from) {
+  if (from == place_for_pixels<A>(to, b, y, x, apart, nullptr)) return;
   with_type(to.dtype, [&](auto* type) {
-    copy_pixels(static_cast<decltype(type)>(to.data) + place(to, b, y, x), to.column, to.channel, from, to.C, 1, n, to.C);
+    copy_pixels(static_cast<decltype(type)>(to.data) + place(to, b, y, x), to.column, to.channel, from, apart, 1, n, to.C);
   });
 }
 
 template <typename A>
-Pixels<A> gather_pixels(const View& from, Tensor& room) {
-  if (in_place<A>(from)) return {static_cast<A*>(from.data), from.batch};
-  Pixels<A> to = new_pixels<A>(from, room);
+Pixels<A> gather_pixels(const View& from, int64_t apart, Tensor& room) {
+  if (in_place<A>(from, apart)) return {static_cast<A*>(from.data), from.batch};
+  Pixels<A> to = new_pixels<A>(from, apart, room);
   for_rows(from.B, from.H, from.W * from.C, [&](int64_t b, int64_t y) {
-    copy_row(from, b, y, to.image(b) + y * from.W * from.C);
+    copy_row(from, b, y, apart, to.image(b) + y * from.W * apart);
   });
   return to;
 }
 
 template <typename A>
 Pixels<A> room_for_pixels(const View& to, Tensor& room) {
-  return in_place<A>(to) ? Pixels<A>{static_cast<A*>(to.data), to.batch} : new_pixels<A>(to, room);
+  return in_place<A>(to, to.C) ? Pixels<A>{static_cast<A*>(to.data), to.batch} : new_pixels<A>(to, to.C, room);
 }
 
 template <typename A>
 void deliver_pixels(const Pixels<A>& from, const View& to) {
   if (from.data == to.data) return;
-  for_rows(to.B, to.H, to.W * to.C, [&](int64_t b, int64_t y) { write_pixels(to, b, y, 0, to.W, from.image(b) + y * to.W * to.C); });
+  for_rows(to.B, to.H, to.W * to.C, [&](int64_t b, int64_t y) { write_pixels(to, b, y, 0, to.W, to.C, from.image(b) + y * to.W * to.C); });
 }
 
-#define LIFT_PIXELS(A)                                                                     \
-  template bool in_place<A>(const View&);                                                  \
-  template void copy_row<A>(const View&, int64_t, int64_t, A*);                            \
-  template const A* read_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, A*);   \
-  template void read_planes<A>(const View&, int64_t, int64_t, int64_t, int64_t, int64_t, A*, const A**); \
+#define LIFT_PIXELS(A)                                                                                     \
+  template bool in_place<A>(const View&, int64_t);                                                         \
+  template void copy_row<A>(const View&, int64_t, int64_t, int64_t, A*);                                   \
+  template const A* read_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, int64_t, A*);          \
+  template void read_planes<A>(const View&, int64_t, int64_t, int64_t, int64_t, int64_t, A*, const A**);   \
   template void copy_planes<A>(const View&, int64_t, int64_t, int64_t, int64_t, int64_t, A*);              \
-  template A* place_for_pixels<A>(const View&, int64_t, int64_t, int64_t, A*);             \
-  template void write_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, const A*); \
-  template Pixels<A> gather_pixels<A>(const View&, Tensor&);                               \
-  template Pixels<A> room_for_pixels<A>(const View&, Tensor&);                             \
+  template A* place_for_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, A*);                    \
+  template void write_pixels<A>(const View&, int64_t, int64_t, int64_t, int64_t, int64_t, const A*);       \
+  template Pixels<A> gather_pixels<A>(const View&, int64_t, Tensor&);                                      \
+  template Pixels<A> room_for_pixels<A>(const View&, Tensor&);                                             \
   template void deliver_pixels<A>(const Pixels<A>&, const View&);
 
 LIFT_PIXELS(float)

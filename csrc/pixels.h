@@ -27,20 +27,21 @@ struct View {
 template <typename A>
 constexpr ScalarType dtype_of = sizeof(A) == 8 ? ScalarType::Double : ScalarType::Float;
 
+// Pixels may also lie further `apart` than their C values: three channels as four, so that a pixel is one vector. The fourth is zero.
+
 // Whether an image's rows of pixels lie one after the other, as the kernels want them.
 template <typename A>
-bool in_place(const View& image);
+bool in_place(const View& image, int64_t apart);
 
-// A row of pixels, as (W, C).
+// A row of pixels, as (W, apart).
 template <typename A>
-void copy_row(const View& from, int64_t b, int64_t y, A* to);
+void copy_row(const View& from, int64_t b, int64_t y, int64_t apart, A* to);
 
-// n pixels from (x, y) on, as (n, C): where they lie if they lie so, else converted into `copy`.
+// n pixels from (x, y) on, as (n, apart): where they lie if they lie so, else converted into `copy`.
 template <typename A>
-const A* read_pixels(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, A* copy);
+const A* read_pixels(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* copy);
 
-// n pixels from (x, y) on, as a row a channel: `rows` points to each, where they lie if they lie so, else converted into `copy`, `apart`
-// values from one another.
+
 template <typename A>
 void read_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* copy, const A** rows);
 
@@ -50,12 +51,12 @@ void copy_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, i
 // The same as `read_pixels` the other way: where `to` wants n pixels from (x, y) on to be put, which is `to` itself or `copy`; `write_pixels` then
 // takes them over from there.
 template <typename A>
-A* place_for_pixels(const View& to, int64_t b, int64_t y, int64_t x, A* copy);
+A* place_for_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t apart, A* copy);
 
 template <typename A>
-void write_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t n, const A* from);
+void write_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, const A* from);
 
-// Whole images as (B, H, W, C).
+// Whole images as (B, H, W, apart).
 template <typename A>
 struct Pixels {
   A* data = nullptr;
@@ -67,9 +68,9 @@ struct Pixels {
 
 // Where the images lie if they lie so, else a copy that lives as long as `room`.
 template <typename A>
-Pixels<A> gather_pixels(const View& from, Tensor& room);
+Pixels<A> gather_pixels(const View& from, int64_t apart, Tensor& room);
 
-// Where `to` has its images if it has them so, else unwritten memory that lives as long as `room`; `deliver_pixels` then takes it over.
+// The same the other way, as (B, H, W, C): where `to` has its images if it has them so, else unwritten memory that lives as long as `room`; `deliver_pixels` then takes it over.
 template <typename A>
 Pixels<A> room_for_pixels(const View& to, Tensor& room);
 

@@ -30,7 +30,10 @@ struct Field {
   // n values of a row from column x on, side by side: in place where they lie so, else copied.
   const A* strip(int64_t b, int64_t c, int64_t y, int64_t x, int n, A* copy) const {
     const A* from = data + b * batch + c * channel + y * row + x * column;
-    if (column == 1) return from;
+    if (column == 1) {
+      expect(from + 2 * strip_length, n);
+      return from;
+    }
     for (int k = 0; k < n; ++k) copy[k] = from[k * column];
     return copy;
   }
@@ -42,7 +45,26 @@ struct Problem {
   int64_t B, C, H, W;
   Field<A> flow[N];
   Field<A> occ[N];  // N == 2 only
+
+  // Values from one pixel to the next where the kernels read and write them.
+  int64_t apart() const { return C == 3 ? 4 : C; }
 };
+
+// `tap` of n pixels. A function of its own, and without the structure that `tap` returns: either else keeps GCC from vectorising all of it.
+template <bool along, typename A>
+__attribute__((noinline)) void taps(int32_t position, const A* __restrict flow, int n, int32_t size, int32_t* __restrict low,
+                                    int32_t* __restrict step, A* __restrict fraction, int32_t* __restrict within) {
+  const A last = A(size - 1);
+  LIFT_SIMD
+  for (int k = 0; k < n; ++k) {
+    const A coordinate = A(along ? position + k : position) + flow[k], clamped = clamp(coordinate, last);
+    const int32_t whole = static_cast<int32_t>(clamped);
+    low[k] = whole;
+    step[k] = whole < size - 1 ? 1 : 0;
+    fraction[k] = clamped - A(whole);
+    within[k] = inside(coordinate, last);
+  }
+}
 
 // Where a strip reads an image: pixel k the four around (west[k], north[k]), `east` one column on and `south` one row on (0 on the far
 // border).
@@ -55,26 +77,24 @@ struct alignas(64) Places {
 
   template <int N>
   Places(const Problem<A, N>& p, int i, int64_t b, int64_t y, int64_t x) : n(static_cast<int>(std::min<int64_t>(strip_length, p.W - x))) {
-    alignas(64) A copy_u[strip_length], copy_v[strip_length];
-    const A* u = p.flow[i].strip(b, 0, y, x, n, copy_u);
-    const A* v = p.flow[i].strip(b, 1, y, x, n, copy_v);
-    const int32_t W = static_cast<int32_t>(p.W), H = static_cast<int32_t>(p.H);
-    const int32_t left = static_cast<int32_t>(x), row = static_cast<int32_t>(y);
-    const int count = n;
-    LIFT_SIMD
-    for (int k = 0; k < count; ++k) {
-      const Tap<A> across = tap(left + k, u[k], W), down = tap(row, v[k], H);
-      west[k] = across.low;
-      north[k] = down.low;
-      east[k] = across.step;
-      south[k] = down.step;
-      fx[k] = across.fraction;
-      fy[k] = down.fraction;
-      inside_x[k] = across.inside;
-      inside_y[k] = down.inside;
-    }
+    alignas(64) A copy[strip_length];
+    taps<true>(static_cast<int32_t>(x), p.flow[i].strip(b, 0, y, x, n, copy), n, static_cast<int32_t>(p.W), west, east, fx, inside_x);
+    taps<false>(static_cast<int32_t>(y), p.flow[i].strip(b, 1, y, x, n, copy), n, static_cast<int32_t>(p.H), north, south, fy, inside_y);
   }
 };
+
+template <typename A>
+__attribute__((noinline)) void blends(const A* __restrict occ0, const A* __restrict occ1, int n, A* __restrict weight0, A* __restrict weight1,
+                                      A* __restrict slope0, A* __restrict slope1) {
+  LIFT_SIMD
+  for (int k = 0; k < n; ++k) {
+    const Blend<A> blended = blend(occ0[k], occ1[k]);
+    weight0[k] = blended.weight[0];
+    weight1[k] = blended.weight[1];
+    slope0[k] = blended.slope[0];
+    slope1[k] = blended.slope[1];
+  }
+}
 
 // How much of each image the pixels of a strip take: all of the only one, or the blend of two.
 template <typename A, int N>
@@ -87,16 +107,8 @@ struct alignas(64) Weights {
       std::fill(weight[0], weight[0] + count, A(1));
     } else {
       alignas(64) A copy0[strip_length], copy1[strip_length];
-      const A* occ0 = p.occ[0].strip(b, 0, y, x, count, copy0);
-      const A* occ1 = p.occ[1].strip(b, 0, y, x, count, copy1);
-      LIFT_SIMD
-      for (int k = 0; k < count; ++k) {
-        const Blend<A> blended = blend(occ0[k], occ1[k]);
-        weight[0][k] = blended.weight[0];
-        weight[1][k] = blended.weight[1];
-        slope[0][k] = blended.slope[0];
-        slope[1][k] = blended.slope[1];
-      }
+      blends(p.occ[0].strip(b, 0, y, x, count, copy0), p.occ[1].strip(b, 0, y, x, count, copy1), count, weight[0], weight[1], slope[0],
+             slope[1]);
     }
   }
 };
@@ -120,27 +132,41 @@ struct alignas(64) Shares {
   }
 };
 
-// Rows of pixels (W, C), one after the other; row r lies at r & mask, so that few rows of memory serve an image whose rows are used in turn.
+// Rows of pixels (W, apart), one after the other; row r lies at r & mask, so that few rows of memory serve an image whose rows are used in turn.
 template <typename A>
 struct Rows {
   A* data = nullptr;
-  int64_t mask = -1, W = 0, C = 0;
+  int64_t mask = -1, W = 0, apart = 0;
 
-  A* row(int64_t r) const { return data + (r & mask) * (W * C); }
+  A* row(int64_t r) const { return data + (r & mask) * (W * apart); }
 };
 
-// The four pixels, C values each, that pixel k of a strip reads.
+// Where the pixels around the places of a strip lie in memory: the north-western and the south-western one from the first value of the
+// rows on, and how far east of them the others are.
+template <typename A>
+struct alignas(64) Addresses {
+  int64_t north[strip_length], south[strip_length], east[strip_length];
+
+  template <typename Row>
+  Addresses(const Row& rows, const Places<A>& at) {
+    const int count = at.n;
+    const int64_t mask = rows.mask, W = rows.W, apart = rows.apart;
+    LIFT_SIMD
+    for (int k = 0; k < count; ++k) {
+      north[k] = ((at.north[k] & mask) * W + at.west[k]) * apart;
+      south[k] = (((at.north[k] + at.south[k]) & mask) * W + at.west[k]) * apart;
+      east[k] = at.east[k] * apart;
+    }
+  }
+};
+
+// The four pixels that pixel k of a strip reads.
 template <typename A>
 struct Corners {
   A *nw, *ne, *sw, *se;
 
-  LIFT_HD Corners(const Rows<A>& rows, const Places<std::remove_const_t<A>>& at, int k, int64_t C) {
-    const int64_t west = at.west[k] * C, east = at.east[k] * C, north = at.north[k];
-    nw = rows.row(north) + west;
-    ne = nw + east;
-    sw = rows.row(north + at.south[k]) + west;
-    se = sw + east;
-  }
+  LIFT_HD Corners(A* data, const Addresses<std::remove_const_t<A>>& at, int k)
+      : nw(data + at.north[k]), ne(nw + at.east[k]), sw(data + at.south[k]), se(sw + at.east[k]) {}
 };
 
 // Ask for what the next strip down is likely to read: the row below the southern one. With flow that varies, rows are read in short
@@ -149,7 +175,7 @@ template <typename A>
 void prefetch_below(const Rows<const A>& rows, const Places<A>& at) {
   if (rows.mask != -1) return;  // a window of rows: in the cache already
   constexpr int64_t line = 64 / sizeof(A);
-  const int64_t C = rows.C, step = std::max<int64_t>(1, line / C);
+  const int64_t C = rows.apart, step = std::max<int64_t>(1, line / C);
   for (int64_t k = 0; k < at.n; k += step) {
     const A* const below = rows.row(at.north[k] + at.south[k] + 1) + at.west[k] * C;
     for (int64_t c = 0; c < C; c += line) __builtin_prefetch(below + c);

@@ -13,21 +13,26 @@ struct alignas(64) Sums {
   A sample[strip_length][4], east[strip_length][4], south[strip_length][4];
 
   Sums(const Places<A>& at, const Rows<const A>& rows, const A* grad, int64_t C) {
-    if (C < widest<A>)
-      add<false>(at, rows, grad, C);
+    if (C == 4)
+      add<4, false>(at, rows, grad, 4);
+    else if (C < widest<A>)
+      add<0, false>(at, rows, grad, C);
     else
-      add<true>(at, rows, grad, C);
+      add<0, true>(at, rows, grad, C);
   }
 
  private:
-  template <bool wide>
+  template <int known, bool wide>
   void add(const Places<A>& at, const Rows<const A>& rows, const A* grad, int64_t C) {
+    const Addresses<A> address(rows, at);
+    const A* const image = rows.data;
+    if (known) C = known;
     for (int k = 0; k < at.n; ++k) {
-      const Corners<const A> from(rows, at, k, C);
+      const Corners<const A> from(image, address, k);
       const A* const up = grad + k * C;
       const A fx = at.fx[k], fy = at.fy[k];
       Sum<A, wide> sum_sample, sum_east, sum_south;
-      for_channels<A, wide>(C, [&](auto width, int64_t c) {
+      for_known_channels<A, known, wide>(C, [&](auto width, int64_t c) {
         const auto g = load(up + c, width), nw = load(from.nw + c, width), ne = load(from.ne + c, width);
         const auto sw = load(from.sw + c, width), se = load(from.se + c, width);
         const auto north = ne - nw, both = (se - sw) - north;  // differences first: sums of large flat values would swamp them
@@ -65,26 +70,29 @@ void flow_gradient(const Problem<A, N>& p, const Places<A>& at, const Sums<A>& s
   }
 }
 
-template <typename A>
+template <int known, typename A>
 LIFT_HD void add_pixel(A* to, A share, const A* grad, int64_t C) {
-  for_channels<A>(C, [&](auto width, int64_t c) { store<A>(to + c, load(to + c, width) + share * load(grad + c, width), width); });
+  for_known_channels<A, known>(C, [&](auto width, int64_t c) { store<A>(to + c, load(to + c, width) + share * load(grad + c, width), width); });
 }
 
 // Add a strip's part of an image's gradient to the rows of a band; `whole`: it adds to no others.
-template <typename A>
+template <int known, typename A>
 void add_strip(const Places<A>& at, const A* weight, const A* grad, int64_t C, const Rows<A>& rows, const Band& band, bool whole) {
   const Shares<A> share(at, weight);
+  const Addresses<A> address(rows, at);
+  A* const image = rows.data;
   const A* up = grad;
+  if (known) C = known;
   for (int k = 0; k < at.n; ++k, up += C) {
-    const Corners<A> to(rows, at, k, C);
+    const Corners<A> to(image, address, k);
     const int64_t north = at.north[k], south = north + at.south[k];
     if (whole || (north >= band.begin && north < band.end)) {
-      add_pixel(to.nw, share.nw[k], up, C);
-      add_pixel(to.ne, share.ne[k], up, C);
+      add_pixel<known>(to.nw, share.nw[k], up, C);
+      add_pixel<known>(to.ne, share.ne[k], up, C);
     }
     if (whole || (south >= band.begin && south < band.end)) {
-      add_pixel(to.sw, share.sw[k], up, C);
-      add_pixel(to.se, share.se[k], up, C);
+      add_pixel<known>(to.sw, share.sw[k], up, C);
+      add_pixel<known>(to.se, share.se[k], up, C);
     }
   }
 }
@@ -101,19 +109,21 @@ struct Row {
 template <typename A, int N>
 void backward_row(const Problem<A, N>& p, const View& grad, const Gradients<A, N>& gradients, const Row<A, N>& row, const Band& band,
                   A* copy) {
+  const int64_t C = p.apart();
   for (int64_t x = 0; x < p.W; x += strip_length) {
     const Weights<A, N> weights(p, row.b, row.y, x);
     const int count = static_cast<int>(std::min<int64_t>(strip_length, p.W - x));
     const int64_t start = row.y * p.W + x;
-    const A* const up = read_pixels(grad, row.b, row.y, x, count, copy);
+    const A* const up = read_pixels(grad, row.b, row.y, x, count, C, copy);
     alignas(64) A sample[N][strip_length];
     for (int i = 0; i < N; ++i) {
       if (!row.samples[i] && !row.adds[i]) continue;
       const Places<A> at(p, i, row.b, row.y, x);
       if (row.samples[i]) prefetch_below<A>(row.images[i], at);
       if (row.samples[i])
-        flow_gradient<A, N>(p, at, Sums<A>(at, row.images[i], up, p.C), weights.weight[i], sample[i], gradients.flow[i], row.b, start);
-      if (row.adds[i]) add_strip<A>(at, weights.weight[i], up, p.C, row.dimages[i], band, row.whole[i]);
+        flow_gradient<A, N>(p, at, Sums<A>(at, row.images[i], up, C), weights.weight[i], sample[i], gradients.flow[i], row.b, start);
+      if (row.adds[i])
+        (C == 4 ? add_strip<4, A> : add_strip<0, A>)(at, weights.weight[i], up, C, row.dimages[i], band, row.whole[i]);
     }
     if constexpr (N == 2) {
       for (int i = 0; i < 2; ++i) {
@@ -139,11 +149,11 @@ void warp_blend_backward(const Problem<A, N>& p, const std::array<View, N>& imag
   for (int i = 0; i < N; ++i) {
     const bool sampled = gradients.flow[i] || occ_asked;
     if (sampled || gradients.image[i]) reaches[i] = reach(p, i);
-    if (sampled) sources[i].emplace(image[i], reaches[i], all);
-    if (gradients.image[i]) sinks[i].emplace(*gradients.image[i], reaches[i], all);
+    if (sampled) sources[i].emplace(image[i], p.apart(), reaches[i], all);
+    if (gradients.image[i]) sinks[i].emplace(*gradients.image[i], p.apart(), reaches[i], all);
   }
   for_bands(all, values, [&](int64_t task, const Band& band) {
-    std::vector<A> copy(strip_length * p.C);
+    std::vector<A> copy(strip_length * p.apart());
     std::array<Reader<A>, N> readers;
     std::array<Writer<A>, N> writers;
     for (int i = 0; i < N; ++i) {

@@ -8,9 +8,9 @@ namespace lift {
 namespace {
 
 // A row of the result, in strips.
-template <typename A, int N>
+template <typename A, int N, int known>
 void blend_row(const Problem<A, N>& p, const std::array<Rows<const A>, N>& rows, const View& out, int64_t b, int64_t y, A* copy) {
-  const int64_t C = p.C;
+  const int64_t C = known ? known : p.C;
   for (int64_t x = 0; x < p.W; x += strip_length) {
     const Weights<A, N> weights(p, b, y, x);
     const Places<A> at0(p, 0, b, y, x);
@@ -22,13 +22,15 @@ void blend_row(const Problem<A, N>& p, const std::array<Rows<const A>, N>& rows,
     const Shares<A>& share1 = N == 2 ? *second_share : share0;
     prefetch_below<A>(rows[0], at0);
     if constexpr (N == 2) prefetch_below<A>(rows[1], at1);
-    A* const to = place_for_pixels(out, b, y, x, copy);
+    const Addresses<A> address0(rows[0], at0), address1(rows[N - 1], at1);
+    const A *const image0 = rows[0].data, *const image1 = rows[N - 1].data;
+    A* const to = place_for_pixels(out, b, y, x, C, copy);
     for (int k = 0; k < at0.n; ++k) {
-      const Corners<const A> from0(rows[0], at0, k, C), from1(rows[N - 1], at1, k, C);
+      const Corners<const A> from0(image0, address0, k), from1(image1, address1, k);
       const A nw0 = share0.nw[k], ne0 = share0.ne[k], sw0 = share0.sw[k], se0 = share0.se[k];
       const A nw1 = share1.nw[k], ne1 = share1.ne[k], sw1 = share1.sw[k], se1 = share1.se[k];
       A* const pixel = to + k * C;
-      for_channels<A>(C, [&](auto width, int64_t c) {
+      for_known_channels<A, known>(C, [&](auto width, int64_t c) {
         auto sum = nw0 * load(from0.nw + c, width) + ne0 * load(from0.ne + c, width) + sw0 * load(from0.sw + c, width) +
                    se0 * load(from0.se + c, width);
         if constexpr (N == 2)
@@ -37,7 +39,7 @@ void blend_row(const Problem<A, N>& p, const std::array<Rows<const A>, N>& rows,
         store<A>(pixel + c, sum, width);
       });
     }
-    write_pixels<A>(out, b, y, x, at0.n, to);
+    write_pixels<A>(out, b, y, x, at0.n, C, to);
   }
 }
 
@@ -50,11 +52,11 @@ void warp_blend_forward(const Problem<A, N>& p, const std::array<View, N>& image
   std::array<std::vector<Reach>, N> reaches;
   std::vector<Source<A>> sources;
   for (int i = 0; i < N; ++i) {
-    if (!in_place<A>(image[i])) reaches[i] = reach(p, i);
-    sources.emplace_back(image[i], reaches[i], all);
+    if (!in_place<A>(image[i], p.apart())) reaches[i] = reach(p, i);
+    sources.emplace_back(image[i], p.apart(), reaches[i], all);
   }
   for_bands(all, values, [&](int64_t task, const Band& band) {
-    std::vector<A> copy(strip_length * p.C);
+    std::vector<A> copy(strip_length * p.apart());
     std::array<Reader<A>, N> readers;
     for (int i = 0; i < N; ++i) readers[i] = sources[i].reader(task, band);
     for (int64_t y = band.begin; y < band.end; ++y) {
@@ -63,7 +65,7 @@ void warp_blend_forward(const Problem<A, N>& p, const std::array<View, N>& image
         if (readers[i].from) readers[i].need(reaches[i][band.b * p.H + y].last);
         rows[i] = readers[i].rows;
       }
-      blend_row<A, N>(p, rows, out, band.b, y, copy.data());
+      (p.apart() == 4 ? blend_row<A, N, 4> : blend_row<A, N, 0>)(p, rows, out, band.b, y, copy.data());
     }
   });
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -25,19 +26,22 @@ std::vector<Reach> reach(const Problem<A, N>& p, int i) {
   std::vector<Reach> rows(p.B * p.H);
   const int32_t H = static_cast<int32_t>(p.H);
   for_rows(p.B, p.H, p.W, [&](int64_t b, int64_t y) {
-    int32_t first = H, last = -1;
+    A least = std::numeric_limits<A>::infinity(), most = -least;  // the places are in the order of the flow
+    int numbers = 1;
     alignas(64) A copy[strip_length];
     for (int64_t x = 0; x < p.W; x += strip_length) {
       const int n = static_cast<int>(std::min<int64_t>(strip_length, p.W - x));
       const A* v = p.flow[i].strip(b, 1, y, x, n, copy);
-      _Pragma("omp simd reduction(min : first) reduction(max : last)")
+      _Pragma("omp simd reduction(min : least) reduction(max : most) reduction(& : numbers)")
       for (int k = 0; k < n; ++k) {
-        const Tap<A> down = tap(static_cast<int32_t>(y), v[k], H);
-        first = std::min(first, down.low);
-        last = std::max(last, down.low + down.step);
+        least = v[k] < least ? v[k] : least;
+        most = v[k] > most ? v[k] : most;
+        numbers &= v[k] == v[k];
       }
     }
-    rows[b * p.H + y] = {first, last};
+    const Tap<A> up = tap(static_cast<int32_t>(y), numbers ? least : -std::numeric_limits<A>::infinity(), H);  // NaN reads row 0
+    const Tap<A> down = tap(static_cast<int32_t>(y), least <= most ? most : -std::numeric_limits<A>::infinity(), H);
+    rows[b * p.H + y] = {up.low, down.low + down.step};
   });
   return rows;
 }
@@ -99,8 +103,8 @@ struct Window {
   }
 
   template <typename A>
-  Rows<A> in(A* memory, int64_t W, int64_t C) const {
-    return {memory + (start - shift) * (W * C), mask, W, C};
+  Rows<A> in(A* memory, int64_t W, int64_t apart) const {
+    return {memory + (start - shift) * (W * apart), mask, W, apart};
   }
 };
 
@@ -123,7 +127,7 @@ struct Reader {
   // Have the rows up to `last`.
   void need(int64_t last) {
     if (!from) return;
-    for (; loaded <= last; ++loaded) copy_row(*from, b, loaded, const_cast<A*>(rows.row(loaded)));
+    for (; loaded <= last; ++loaded) copy_row(*from, b, loaded, rows.apart, const_cast<A*>(rows.row(loaded)));
   }
 };
 
@@ -131,8 +135,9 @@ struct Reader {
 template <typename A>
 class Source {
  public:
-  Source(const View& image, const std::vector<Reach>& reaches, const std::vector<Band>& bands) : image_(image) {
-    if (in_place<A>(image)) {
+  Source(const View& image, int64_t apart, const std::vector<Reach>& reaches, const std::vector<Band>& bands)
+      : image_(image), apart_(apart) {
+    if (in_place<A>(image, apart)) {
       whole_ = {static_cast<A*>(image.data), image.batch};
       return;
     }
@@ -145,19 +150,20 @@ class Source {
     }
     if (2 * total > 3 * image.B * image.H || rows > image.B * image.H) {  // threads would copy much of the image each for itself
       windows_.clear();
-      whole_ = gather_pixels<A>(image, room_);
+      whole_ = gather_pixels<A>(image, apart, room_);
     } else {
-      ring_ = scratch<A>(rows * image.W * image.C, room_);
+      ring_ = scratch<A>(rows * image.W * apart, room_);
     }
   }
 
   Reader<A> reader(int64_t task, const Band& band) const {
-    if (windows_.empty()) return {{whole_.image(band.b), -1, image_.W, image_.C}};
-    return {windows_[task].in<const A>(ring_, image_.W, image_.C), &image_, band.b, firsts_[task]};
+    if (windows_.empty()) return {{whole_.image(band.b), -1, image_.W, apart_}};
+    return {windows_[task].in<const A>(ring_, image_.W, apart_), &image_, band.b, firsts_[task]};
   }
 
  private:
   View image_;
+  int64_t apart_;
   Tensor room_;
   Pixels<A> whole_;
   A* ring_ = nullptr;
@@ -189,13 +195,13 @@ struct Writer {
 
  private:
   void zero(int64_t end) {
-    for (; zeroed < end; ++zeroed) std::fill(rows.row(zeroed), rows.row(zeroed) + rows.W * rows.C, A(0));
+    for (; zeroed < end; ++zeroed) std::fill(rows.row(zeroed), rows.row(zeroed) + rows.W * rows.apart, A(0));
   }
 
   void deliver(int64_t end) {
     for (; delivered < end; ++delivered) {
       zero(delivered + 1);
-      write_pixels<A>(*to, band.b, delivered, 0, rows.W, rows.row(delivered));
+      write_pixels<A>(*to, band.b, delivered, 0, rows.W, rows.apart, rows.row(delivered));
     }
   }
 };
@@ -204,24 +210,26 @@ struct Writer {
 template <typename A>
 class Sink {
  public:
-  Sink(const View& image, const std::vector<Reach>& reaches, const std::vector<Band>& bands) : image_(image) {
+  Sink(const View& image, int64_t apart, const std::vector<Reach>& reaches, const std::vector<Band>& bands)
+      : image_(image), apart_(apart) {
     int64_t rows = 0;
     for (const Band& band : bands) {
       Span span(reaches.data() + band.b * image.H, image.H, band.begin, band.end);
       rows += windows_.emplace_back(rows, span.at_once, band.begin, band.end - band.begin).rows;
       still_.push_back(std::move(span.still));
     }
-    if (!in_place<A>(image)) memory_ = scratch<A>(rows * image.W * image.C, room_);
+    if (!in_place<A>(image, apart)) memory_ = scratch<A>(rows * image.W * apart, room_);
   }
 
   Writer<A> writer(int64_t task, const Band& band) const {
-    const Rows<A> here{static_cast<A*>(image_.data) + band.b * image_.batch, -1, image_.W, image_.C};
-    return {memory_ ? windows_[task].in(memory_, image_.W, image_.C) : here, memory_ ? &image_ : nullptr, band, still_[task].data(),
+    const Rows<A> here{static_cast<A*>(image_.data) + band.b * image_.batch, -1, image_.W, apart_};
+    return {memory_ ? windows_[task].in(memory_, image_.W, apart_) : here, memory_ ? &image_ : nullptr, band, still_[task].data(),
             band.begin, band.begin};
   }
 
  private:
   View image_;
+  int64_t apart_;
   Tensor room_;
   A* memory_ = nullptr;
   std::vector<Window> windows_;
