@@ -26,7 +26,7 @@ SHAPES = {"warp_blend": "shapes are (B, C, H, W)", "grid_sample": "shapes are (B
           "temporal_attention": "shapes are (B, Tq, Tk, H, W, heads, d, window)"}
 PICTURES = {"speedups": "How many times as fast as each other variant the fused kernels are",
             "roofline": "Bytes a second that each case reached, and what a copy reaches",
-            "memory": "Memory that each variant takes in training"}
+            "memory": "Memory that each variant takes"}
 RATE = "_per_second"                                    # ends the names of what rows tell of themselves by the second
 READING = """Made by `python -m benchmarks.report` from the files named here; what is changed by hand is lost. A + behind a commit: files
 differed from it. Times are medians; the spread is the distance of the quartiles as a share of the median; behind a speed-up stands what it
