@@ -1,5 +1,7 @@
 """Stage 5, refinement: flows and visibilities corrected at full resolution, stopped where nothing moves, the references blended there,
 details mended."""
+from collections.abc import Callable
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from .prediction import FlowEstimate
 
 STILL = 0.18                                            # at the start: the change at which half the motion is believed
 STEEP = 4.0                                             # how fast belief rises with the logarithm of the change
+REACH = 2                                               # pixels around one, in which a change is looked for
 FAINT = 0.05                                            # contrast (of 1) below which noise is taken for a change less and less
 
 
@@ -80,23 +83,29 @@ def change_between(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
 
     Motion changes a texture by a share of its contrast; what compression and lighting change in still textures is a small share.
     """
-    both = torch.cat((image0, image1), 1).float()
-    contrast = _highest(both) + _highest(-both)
+    both = F.pad(torch.cat((image0, image1), 1).float(), [REACH] * 4, mode="replicate")         # repeated edges add no new values
+    contrast = _highest(both) - _lowest(both)
     contrast = (contrast[:, :3].amax(1, keepdim=True) + contrast[:, 3:].amax(1, keepdim=True)) / 2
-    away = _highest((image0.float() - image1.float()).abs().amax(1, keepdim=True))
+    away = _highest((both[:, :3] - both[:, 3:]).abs().amax(1, keepdim=True))
     return (away.clamp(min=1e-3) / (contrast + FAINT)).log()
 
 
 def _highest(x: torch.Tensor) -> torch.Tensor:
-    """The largest value within two pixels, in every channel."""
-    if x.is_cuda:
-        return F.max_pool2d(x, 5, 1, 2)
-    for dim, edge in ((-1, (2, 2)), (-2, (0, 0, 2, 2))):   # on a CPU a tenth of the pooling's time
+    """The largest value within REACH pixels, in every channel; x is padded by REACH."""
+    return F.max_pool2d(x, 2 * REACH + 1, 1) if x.is_cuda else _within(x, torch.maximum)
+
+
+def _lowest(x: torch.Tensor) -> torch.Tensor:
+    return -F.max_pool2d(-x, 2 * REACH + 1, 1) if x.is_cuda else _within(x, torch.minimum)
+
+
+def _within(x: torch.Tensor, pick: Callable) -> torch.Tensor:
+    """`pick` of five neighbours in rows, then in columns, by twos: on a CPU a tenth of the pooling's time."""
+    for dim in (-1, -2):
         n = x.shape[dim]
-        one = F.pad(x, edge, value=float("-inf"))
-        two = torch.maximum(one.narrow(dim, 0, n + 3), one.narrow(dim, 1, n + 3))
-        four = torch.maximum(two.narrow(dim, 0, n + 1), two.narrow(dim, 2, n + 1))
-        x = torch.maximum(four.narrow(dim, 0, n), one.narrow(dim, 4, n))
+        two = pick(x.narrow(dim, 0, n - 1), x.narrow(dim, 1, n - 1))
+        four = pick(two.narrow(dim, 0, n - 3), two.narrow(dim, 2, n - 3))
+        x = pick(four.narrow(dim, 0, n - 4), x.narrow(dim, 4, n - 4))
     return x
 
 

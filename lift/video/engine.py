@@ -22,6 +22,9 @@ class Engine:
         compiled: through torch.compile, anew for every size of frame.
         cuda_graph: record each call once as a CUDA graph for every size and replay it.
 
+    Attributes:
+        model: the model in the form in which it runs.
+
     Raises:
         LiftError: cuda_graph without a GPU.
     """
@@ -36,6 +39,7 @@ class Engine:
             model = lowered(model, dtype)
         if channels_last:
             model = model.to(memory_format=torch.channels_last)
+        self.model = model
         self._encode, self._pair, self._at = model.encode, model.pair, lambda *arguments: model.at(*arguments).frame
         if compiled:
             self._encode, self._pair, self._at = (torch.compile(call, dynamic=False, fullgraph=True)

@@ -250,7 +250,7 @@ class Interpolator:
     def _image(self, frame: torch.Tensor | np.ndarray) -> torch.Tensor:
         """(1, 3, H, W) float32 in [0, 1] on the model's device."""
         if isinstance(frame, np.ndarray):
-            return torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float().div_(255)
+            return torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].contiguous().float().div_(255)
         return frame.to(self.device, torch.float32)[None]
 
 
