@@ -63,9 +63,9 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
 
 
 def names(case: Case) -> list[str]:
-    """Kernels and switches, then the frames of context."""
+    """Kernels and switches, then the frames of context: all are timed in turn."""
     forms = SWITCHES if case.device == "cuda" else ["reference", "fused"]
-    return [f"{form} {context}" for form in forms for context in case.contexts]
+    return [f"{form} {context}" for context in case.contexts for form in forms]
 
 
 def pytest_generate_tests(metafunc):
@@ -81,9 +81,10 @@ def pytest_generate_tests(metafunc):
 def test_streaming(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
     found, facts = measured(case, 1 if toy else 7 if quick else 11)
-    record(found[variant], operation="streaming", variant=variant, fused=variant.startswith("fused"), device=case.device,
-           direction="forward", dtype=case.dtype, layout="channels_last", shape=[1, 3, *case.shape], flow=case.preset, moved=None,
-           context=int(variant.split()[1]), frames_per_second=1 / found[variant].median if found[variant].times else None, **facts[variant])
+    form, context = variant.split()
+    record(found[variant], operation="streaming", variant=form, fused=form != "reference", device=case.device, direction="forward",
+           dtype=case.dtype, layout="channels_last", shape=[1, 3, *case.shape], flow=f"{case.preset}, {context} frames", moved=None,
+           frames_per_second=1 / found[variant].median if found[variant].times else None, **facts[variant])
 
 
 def test_file(kernels, record, request, tmp_path_factory):
@@ -91,7 +92,7 @@ def test_file(kernels, record, request, tmp_path_factory):
     found, facts = files(1 if toy else 3, tmp_path_factory.mktemp("files"), 6 if toy else None)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     record(found[kernels], operation="file", variant=kernels, fused=kernels == "fused", device=device, direction="forward", dtype="float32",
-           layout="channels_last", shape=[1, 3, 256, 448], flow="tiny", moved=None, **facts[kernels])
+           layout="channels_last", shape=[1, 3, 256, 448], flow="tiny, 15 frames", moved=None, **facts[kernels])
 
 
 # -- a stream ----------------------------------------------------------------------------------------------------------------
