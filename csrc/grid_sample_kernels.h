@@ -28,7 +28,7 @@ void grid_sample_backward_few(const Sampling<A>& s, const View* input, const Vie
 template <typename A>
 void grid_sample_backward_planes(const Sampling<A>& s, const A* input, const A* grad, A* dinput, A* dgrid);
 
-// Whether most strips are read along a few straight runs.
+// Whether most strips are read along so few straight runs that planes are the quicker way.
 template <typename A>
 bool mostly_smooth(const Sampling<A>& s);
 

@@ -96,7 +96,8 @@ void widen(A* __restrict to, const A* __restrict from, int64_t column, int64_t c
   constexpr Width<4, 4> four;
   int64_t k = 0;
   for (; column == 1 && k + 4 <= n; k += 4) {
-    const Four<A> pixels = transpose<A>(load(from + k, four), load(from + k + channel, four), load(from + k + 2 * channel, four), Lanes<A, 4>{});
+    const A* const first = from + k;
+    const Four<A> pixels = transpose<A>(load(first, four), load(first + channel, four), load(first + 2 * channel, four), Lanes<A, 4>{});
     for (int i = 0; i < 4; ++i) store<A>(to + (k + i) * 4, pixels.lanes[i], four);
   }
   if (column == 3 && channel == 1)

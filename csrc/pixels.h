@@ -48,7 +48,7 @@ void read_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, i
 template <typename A>
 void copy_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* to);
 
-// The same as `read_pixels` the other way: where `to` wants n pixels from (x, y) on to be put, which is `to` itself or `copy`; `write_pixels` then
+// The same as `read_pixels` the other way: where `to` wants n pixels from (x, y) on, which is `to` itself or `copy`; `write_pixels` then
 // takes them over from there.
 template <typename A>
 A* place_for_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t apart, A* copy);
@@ -70,7 +70,8 @@ struct Pixels {
 template <typename A>
 Pixels<A> gather_pixels(const View& from, int64_t apart, Tensor& room);
 
-// The same the other way, as (B, H, W, C): where `to` has its images if it has them so, else unwritten memory that lives as long as `room`; `deliver_pixels` then takes it over.
+// The same the other way, as (B, H, W, C): where `to` has its images if it has them so, else unwritten memory that lives as long as
+// `room`; `deliver_pixels` then takes it over.
 template <typename A>
 Pixels<A> room_for_pixels(const View& to, Tensor& room);
 

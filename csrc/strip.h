@@ -84,8 +84,8 @@ struct alignas(64) Places {
 };
 
 template <typename A>
-__attribute__((noinline)) void blends(const A* __restrict occ0, const A* __restrict occ1, int n, A* __restrict weight0, A* __restrict weight1,
-                                      A* __restrict slope0, A* __restrict slope1) {
+__attribute__((noinline)) void blends(const A* __restrict occ0, const A* __restrict occ1, int n, A* __restrict weight0,
+                                      A* __restrict weight1, A* __restrict slope0, A* __restrict slope1) {
   LIFT_SIMD
   for (int k = 0; k < n; ++k) {
     const Blend<A> blended = blend(occ0[k], occ1[k]);
@@ -132,7 +132,8 @@ struct alignas(64) Shares {
   }
 };
 
-// Rows of pixels (W, apart), one after the other; row r lies at r & mask, so that few rows of memory serve an image whose rows are used in turn.
+// Rows of pixels (W, apart), one after the other; row r lies at r & mask, so that few rows of memory serve an image whose rows are used
+// in turn.
 template <typename A>
 struct Rows {
   A* data = nullptr;

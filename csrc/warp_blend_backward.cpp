@@ -72,7 +72,9 @@ void flow_gradient(const Problem<A, N>& p, const Places<A>& at, const Sums<A>& s
 
 template <int known, typename A>
 LIFT_HD void add_pixel(A* to, A share, const A* grad, int64_t C) {
-  for_known_channels<A, known>(C, [&](auto width, int64_t c) { store<A>(to + c, load(to + c, width) + share * load(grad + c, width), width); });
+  for_known_channels<A, known>(C, [&](auto width, int64_t c) {
+    store<A>(to + c, load(to + c, width) + share * load(grad + c, width), width);
+  });
 }
 
 // Add a strip's part of an image's gradient to the rows of a band; `whole`: it adds to no others.
