@@ -33,7 +33,7 @@ class Case:
     device: str
     shape: tuple[int, ...]
     dtype: str
-    biases: str                                         # "biases" as the model has them, or "none": what flash attention can take
+    biases: str                                         # "biases" and mask, as the model has them, or "none": what flash attention takes
     direction: str
 
     def __str__(self) -> str:
@@ -86,9 +86,10 @@ def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
 
 
 def _positional(case: Case, arguments) -> tuple:
-    """Arguments in the order of the reference."""
+    """Arguments in the order of the reference; with biases also a mask, as the model has it, of frames that are all real."""
     q, k, v, *tables = arguments
-    return q, k, v, case.shape[-1], 0, *tables, *[None] * (4 - len(tables))
+    mask = torch.ones(k.shape[:2], dtype=torch.bool, device=k.device) if tables else None
+    return q, k, v, case.shape[-1], 0, *tables, *[None] * (2 - len(tables)), mask, None
 
 
 def _result(function, case: Case):
