@@ -90,9 +90,10 @@ void rearrange(A* __restrict to, const A* __restrict from, int64_t plane, int64_
   }
 }
 
-// Three channels of n pixels, from any layout to four values a pixel, of which the last is zero.
+// Three channels of pixels that lie as planes or side by side, to four values a pixel of which the last is zero: as many of n pixels as
+// whole vectors take. Returns their number.
 template <typename A>
-void widen(A* __restrict to, const A* __restrict from, int64_t column, int64_t channel, int64_t n) {
+int64_t widen_quickly(A* __restrict to, const A* __restrict from, int64_t column, int64_t channel, int64_t n) {
   constexpr Width<4, 4> four;
   int64_t k = 0;
   for (; column == 1 && k + 4 <= n; k += 4) {
@@ -100,21 +101,17 @@ void widen(A* __restrict to, const A* __restrict from, int64_t column, int64_t c
     const Four<A> pixels = transpose<A>(load(first, four), load(first + channel, four), load(first + 2 * channel, four), Lanes<A, 4>{});
     for (int i = 0; i < 4; ++i) store<A>(to + (k + i) * 4, pixels.lanes[i], four);
   }
-  if (column == 3 && channel == 1)
-    for (; k + 1 < n; ++k) {  // the next pixel's first value comes along
-      Lanes<A, 4> pixel = load(from + k * 3, four);
-      pixel[3] = A(0);
-      store<A>(to + k * 4, pixel, four);
-    }
-  for (; k < n; ++k) {
-    for (int c = 0; c < 3; ++c) to[k * 4 + c] = from[k * column + c * channel];
-    to[k * 4 + 3] = A(0);
+  for (; column == 3 && channel == 1 && k + 1 < n; ++k) {  // the next pixel's first value comes along
+    Lanes<A, 4> pixel = load(from + k * 3, four);
+    pixel[3] = A(0);
+    store<A>(to + k * 4, pixel, four);
   }
+  return k;
 }
 
 // The other way.
 template <typename A>
-void narrow(A* __restrict to, int64_t column, int64_t channel, const A* __restrict from, int64_t n) {
+int64_t narrow_quickly(A* __restrict to, int64_t column, int64_t channel, const A* __restrict from, int64_t n) {
   constexpr Width<4, 4> four;
   int64_t k = 0;
   for (; column == 1 && k + 4 <= n; k += 4) {
@@ -122,20 +119,34 @@ void narrow(A* __restrict to, int64_t column, int64_t channel, const A* __restri
     const Four<A> planes = transpose<A>(load(pixels, four), load(pixels + 4, four), load(pixels + 8, four), load(pixels + 12, four));
     for (int c = 0; c < 3; ++c) store<A>(to + k + c * channel, planes.lanes[c], four);
   }
-  if (column == 3 && channel == 1)
-    for (; k + 1 < n; ++k) store<A>(to + k * 3, load(from + k * 4, four), four);  // the next pixel overwrites the fourth value
+  // The next pixel overwrites the fourth value.
+  for (; column == 3 && channel == 1 && k + 1 < n; ++k) store<A>(to + k * 3, load(from + k * 4, four), four);
+  return k;
+}
+
+// The same of all pixels, of any layout and type.
+template <typename To, typename From>
+void widen(To* __restrict to, const From* __restrict from, int64_t column, int64_t channel, int64_t n) {
+  int64_t k = 0;
+  if constexpr (std::is_same_v<To, From>) k = widen_quickly(to, from, column, channel, n);
+  for (; k < n; ++k) {
+    for (int c = 0; c < 3; ++c) to[k * 4 + c] = static_cast<To>(from[k * column + c * channel]);
+    to[k * 4 + 3] = To(0);
+  }
+}
+
+template <typename To, typename From>
+void narrow(To* __restrict to, int64_t column, int64_t channel, const From* __restrict from, int64_t n) {
+  int64_t k = 0;
+  if constexpr (std::is_same_v<To, From>) k = narrow_quickly(to, column, channel, from, n);
   for (; k < n; ++k)
-    for (int c = 0; c < 3; ++c) to[k * column + c * channel] = from[k * 4 + c];
+    for (int c = 0; c < 3; ++c) to[k * column + c * channel] = static_cast<To>(from[k * 4 + c]);
 }
 
 template <typename To, typename From>
 void copy_pixels(To* __restrict to, int64_t to_column, int64_t to_channel, const From* __restrict from, int64_t from_column,
                  int64_t from_channel, int64_t n, int64_t C) {
   const bool to_packed = to_channel == 1 && to_column == C, from_packed = from_channel == 1 && from_column == C;
-  if constexpr (std::is_same_v<To, From>) {
-    if (C == 3 && to_column == 4) return widen(to, from, from_column, from_channel, n);
-    if (C == 3 && from_column == 4) return narrow(to, to_column, to_channel, from, n);
-  }
   if (to_packed && from_packed) {
     for (int64_t k = 0; k < n * C; ++k) to[k] = static_cast<To>(from[k]);
     return;
@@ -179,6 +190,7 @@ void convert(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64
       for (int64_t c = 0; c < from.C; ++c) expect(start + c * from.channel + n, n);
     else if (packed(from))
       expect(start + n * from.C, n * from.C);
+    if (from.C == 3 && column == 4) return widen(to, start, from.column, from.channel, n);
     copy_pixels(to, column, channel, start, from.column, from.channel, n, from.C);
   });
 }
@@ -219,7 +231,9 @@ template <typename A>
 void write_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, const A* from) {
   if (from == place_for_pixels<A>(to, b, y, x, apart, nullptr)) return;
   with_type(to.dtype, [&](auto* type) {
-    copy_pixels(static_cast<decltype(type)>(to.data) + place(to, b, y, x), to.column, to.channel, from, apart, 1, n, to.C);
+    auto* const start = static_cast<decltype(type)>(to.data) + place(to, b, y, x);
+    if (to.C == 3 && apart == 4) return narrow(start, to.column, to.channel, from, n);
+    copy_pixels(start, to.column, to.channel, from, apart, 1, n, to.C);
   });
 }
 
