@@ -26,11 +26,11 @@ folder="${folder:-${OUT:-benchmarks/results/latest}}"
 python="${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}"
 "$python" -c 'import torch' 2>/dev/null || {
   echo "gpu.sh: error: $python has no torch; make env makes an environment, or PYTHON=... names a Python that has it" >&2; exit 2; }
-mkdir -p "$folder" && rm -f "$folder"/*.log "$folder"/*.json && : > "$folder/steps.tsv" && : > "$folder/left_out.txt" || exit 2
+mkdir -p "$folder" && rm -f "$folder"/{build,doctor,tests,memcheck,racecheck,convergence*,profile,bench_*}.{json,log} && : > "$folder/steps.tsv" && : > "$folder/left_out.txt" || exit 2
 
 size=() total=0 device=cuda
 tests=(tests/test_*parity*.py tests/test_*gpu*.py tests/test_*native*.py tests/test_warp_blend_cpp.py)
-training=(--json "$folder/convergence.json") profile=(--json "$folder/profile.json")
+training=() profile=(--json "$folder/profile.json")
 if [ "$dry" = 1 ]; then
   export CUDA_VISIBLE_DEVICES="" TRITON_INTERPRET=1
   size=(--toy) device=cpu tests=(tests/test_warp_blend_cpp.py -k "serves or logits")
@@ -54,12 +54,12 @@ seconds() {
   if [ "$total" = 0 ]; then echo 3600; else echo $(($1 < total - SECONDS ? $1 : total - SECONDS)); fi
 }
 
-# step NAME LIMIT COMMAND...: run it, keep what it prints in NAME.log, note how it ended.
+# step NAME LIMIT COMMAND...: run it, keep what it prints in NAME.log, note how it ended. An interrupted pytest still writes its rows.
 step() {
   local name="$1" start=$SECONDS allowed code; allowed="$(seconds "$2")"; shift 2
   echo "== $name"
   if [ "$allowed" -lt 10 ]; then ended "$name" "left out, no time was left" 0; return; fi
-  timeout --kill-after 10 "$allowed" "$@" > "$folder/$name.log" 2>&1; code=$?
+  timeout --signal INT --kill-after 10 "$allowed" "$@" > "$folder/$name.log" 2>&1; code=$?
   tail -n 3 "$folder/$name.log"
   case $code in
     0) ended "$name" passed $((SECONDS - start)) ;;
@@ -103,7 +103,8 @@ suite() {
 ofmodel() { [[ "$1" == */bench_model.py || "$1" == */bench_streaming.py ]]; }
 
 for path in benchmarks/bench_*.py; do ofmodel "$path" || suite "$path" 35; done
-step convergence 35 "$python" -m benchmarks.convergence --device "$device" "${training[@]}"
+step convergence 35 "$python" -m benchmarks.convergence --device "$device" ${training[@]+"${training[@]}"} --json "$folder/convergence.json"
+step convergence_bf16 35 "$python" -m benchmarks.convergence --device "$device" --amp bfloat16 ${training[@]+"${training[@]}"} --json "$folder/convergence_bf16.json"
 step profile 25 "$python" -m benchmarks.profile_step --device "$device" "${profile[@]}"
 for path in benchmarks/bench_*.py; do if ofmodel "$path"; then suite "$path" 40; fi; done
 

@@ -67,7 +67,7 @@ def page(folder: Path, dry: bool) -> tuple[str, dict]:
         rows = [benchmark["extra_info"] for benchmark in suite["benchmarks"]]
         if rows:
             lines += ["", f"## {name}", "", markdown(table(rows))]
-    for name in ("convergence", "profile"):
+    for name in ("convergence", "convergence_bf16", "profile"):
         log = folder / f"{name}.log"
         if log.exists():
             lines += ["", f"## {name}", "", "```", log.read_text(errors="replace").rstrip(), "```"]

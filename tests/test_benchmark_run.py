@@ -39,7 +39,8 @@ def test_it_runs_every_step_whatever_fails(tmp_path, programs):
     suites = [path.stem for path in sorted((ROOT / "benchmarks").glob("bench_*.py"))]
     operations, model = ([name for name in suites if (name in OF_MODEL) == of_model] for of_model in (False, True))
     ended = steps(tmp_path / "out")
-    assert list(ended) == ["build", "doctor", "tests", "memcheck", "racecheck", *operations, "convergence", "profile", *model]
+    assert list(ended) == ["build", "doctor", "tests", "memcheck", "racecheck", *operations, "convergence",
+                           "convergence_bf16", "profile", *model]
     assert ran.returncode == 1 and {name for name, how in ended.items() if how != "passed"} == {"tests"}
     assert ended["tests"] == "FAILED (exit code 3)"
 
