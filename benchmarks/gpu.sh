@@ -26,7 +26,8 @@ folder="${folder:-${OUT:-benchmarks/results/latest}}"
 python="${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}"
 "$python" -c 'import torch' 2>/dev/null || {
   echo "gpu.sh: error: $python has no torch; make env makes an environment, or PYTHON=... names a Python that has it" >&2; exit 2; }
-mkdir -p "$folder" && rm -f "$folder"/{build,doctor,tests,memcheck,racecheck,convergence*,profile,bench_*}.{json,log} && : > "$folder/steps.tsv" && : > "$folder/left_out.txt" || exit 2
+mkdir -p "$folder" && : > "$folder/steps.tsv" && : > "$folder/left_out.txt" || exit 2
+rm -f "$folder"/{build,doctor,tests,memcheck,racecheck,convergence*,profile,bench_*}.{json,log}         # of an earlier run
 
 size=() total=0 device=cuda
 tests=(tests/test_*parity*.py tests/test_*gpu*.py tests/test_*native*.py tests/test_warp_blend_cpp.py)
@@ -39,7 +40,9 @@ else
   "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || {
     echo "gpu.sh: error: torch finds no GPU here; --dry-run walks through the steps without one" >&2; exit 2; }
   unset TRITON_INTERPRET
-  "$python" -c 'import xdist' 2>/dev/null && tests+=(-n "$(($(nproc) < 8 ? $(nproc) : 8))")
+  workers="$("$python" -c 'import os, torch, xdist
+print(max(1, min(8, os.cpu_count(), torch.cuda.get_device_properties(0).total_memory >> 33)))' 2>/dev/null)"     # 8 GiB of the card each
+  [ -n "$workers" ] && tests+=(-n "$workers")
   if [ "$quick" = 1 ]; then
     size=(--quick) total=470                            # seconds, of the 8 minutes that are promised
     echo "cases beyond --quick: benchmarks/gpu.sh without it runs them" >> "$folder/left_out.txt"
@@ -63,6 +66,7 @@ step() {
   tail -n 3 "$folder/$name.log"
   case $code in
     0) ended "$name" passed $((SECONDS - start)) ;;
+    5) ended "$name" "left out, nothing of it runs here" $((SECONDS - start)) ;;          # pytest found no test
     124 | 137) failed=1; ended "$name" "FAILED (stopped after $allowed s)" $((SECONDS - start)) ;;
     *) failed=1; ended "$name" "FAILED (exit code $code)" $((SECONDS - start)) ;;
   esac
@@ -103,8 +107,10 @@ suite() {
 ofmodel() { [[ "$1" == */bench_model.py || "$1" == */bench_streaming.py ]]; }
 
 for path in benchmarks/bench_*.py; do ofmodel "$path" || suite "$path" 35; done
-step convergence 35 "$python" -m benchmarks.convergence --device "$device" ${training[@]+"${training[@]}"} --json "$folder/convergence.json"
-step convergence_bf16 35 "$python" -m benchmarks.convergence --device "$device" --amp bfloat16 ${training[@]+"${training[@]}"} --json "$folder/convergence_bf16.json"
+for name in convergence convergence_bf16; do
+  step "$name" 35 "$python" -m benchmarks.convergence --device "$device" --json "$folder/$name.json" ${training[@]+"${training[@]}"} \
+    --amp "$([ "$name" = convergence ] && echo off || echo bfloat16)"
+done
 step profile 25 "$python" -m benchmarks.profile_step --device "$device" "${profile[@]}"
 for path in benchmarks/bench_*.py; do if ofmodel "$path"; then suite "$path" 40; fi; done
 
