@@ -280,25 +280,31 @@ def _nodes(root) -> Iterator:
 def report(config: Config) -> Iterator[str]:
     """Lines for a person: bytes by stage, of the plain reference path and of the run as configured, then seconds by stage.
 
+    Bytes are those on a GPU, whether there is one or not, unless the configuration names the CPU.
+
     Raises:
         LiftError: the device that the configuration names is not there.
     """
     with join(config.train.device) as processes:
         device = processes.device
-    settings, data, autocast = config.train, config.data, autocast_dtype(config.train.amp, device)
+    settings, data = config.train, config.data
+    place = "cpu" if settings.device == "cpu" else "cuda"
+    planned = place != device.type and settings.amp == "auto"               # for a GPU that is not there
+    autocast = torch.bfloat16 if planned else autocast_dtype(settings.amp, device)
     plain = replace(config, kernels="reference", train=replace(settings, recompute_encoder=False, recompute_refine=False))
     precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
     targets = f", {data.targets} targets of each" if data.targets > 1 else ""
     yield (f"kept for backward by a step of {config.model.preset}: batch {settings.batch_size}{targets}, {data.context_frames} frames of "
-           f"{data.crop_height} x {data.crop_width}, {precision}, on {device.type}; MB")
-    reference, run = (plan(c, device.type, autocast, peak=True) for c in (plain, config))
+           f"{data.crop_height} x {data.crop_width}, {precision}, on a {'CPU' if place == 'cpu' else 'GPU'}; MB")
+    reference, run = (plan(c, place, autocast, peak=True) for c in (plain, config))
     yield f"{'stage':14}{'reference':>12}{'this run':>12}"
     for stage in STAGES:
         yield f"{stage:14}{reference.stages[stage] / 1e6:12.1f}{run.stages[stage] / 1e6:12.1f}"
     yield f"{'all':14}{reference.total / 1e6:12.1f}{run.total / 1e6:12.1f}   {run.total / reference.total:.0%} of the reference"
     yield f"{'peak':14}{reference.peak / 1e6:12.1f}{run.peak / 1e6:12.1f}   with weights, gradients, batch; no optimiser, no workspaces"
     yield ""
-    yield f"seconds of one step on {device.type}, after one to warm up"
+    autocast = autocast_dtype(settings.amp, device)
+    yield f"seconds of one step here, on {device.type}, after one to warm up"
     model = build(config).to(device)
     batch = empty_batch(config).to(device)
     with kernels.use(config.kernels):
