@@ -42,7 +42,8 @@ class Case:
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
     """What is measured on a device; without biases only to let flash attention take part."""
-    shapes = TOY if toy else CPU if device == "cpu" else [GPU[0], GPU[3], GPU[7]] if quick else GPU
+    cpu = [CPU[0], CPU[1], CPU[5]] if quick else CPU
+    shapes = TOY if toy else cpu if device == "cpu" else [GPU[0], GPU[3], GPU[7]] if quick else GPU
     dtypes = ["float32"] if device == "cpu" else ["bfloat16"] if quick else ["bfloat16", "float32"]
     tables = ["biases"] if quick or device == "cpu" else ["biases", "none"]
     return [Case(device, shape, dtype, biases, direction) for shape in shapes for dtype in dtypes for biases in tables
