@@ -53,6 +53,12 @@ def unsuited(images: torch.Tensor, device: str, dtypes: tuple[torch.dtype, ...],
     return None
 
 
+@torch.compiler.assume_constant_result                  # torch.compile cannot trace the question
+def capability(device: torch.device) -> tuple[int, int]:
+    """The compute capability of a GPU, (8, 9) for 8.9."""
+    return torch.cuda.get_device_capability(device)
+
+
 def coordinate_dtype(image: torch.Tensor) -> torch.dtype:
     """float32, or float64 for a float64 image: half precision would put a coordinate of 1000 up to 4 pixels off."""
     return torch.float64 if image.dtype == torch.float64 else torch.float32

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from lift.kernels import backend, selfcheck
+from lift.kernels.arguments import capability
 
 from lift import kernels
 
@@ -153,6 +154,18 @@ def test_operations_compile_without_a_break(name, dynamic):
         out = function(given, None)
         results.append((out, *torch.autograd.grad(out.sum(), [a for a in given if a.requires_grad])))
     torch.testing.assert_close(*results)
+
+
+def test_a_compiled_graph_may_depend_on_the_gpu(monkeypatch):
+    """PyTorch's own question breaks a graph."""
+    def asked(device):
+        torch._dynamo.graph_break()
+        return 8, 6
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", asked)
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda x: x + 1 if capability(x.device) < (9, 0) else x + 2, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(torch.zeros(3)), torch.ones(3))
 
 
 def test_a_compiled_graph_follows_use(plain):

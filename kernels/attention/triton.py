@@ -10,6 +10,7 @@ import functools
 import torch
 import triton
 
+from ..arguments import capability
 from . import location_kernels, registration, tuning, window_kernels
 
 INTERPRETED = triton.knobs.runtime.interpret            # read by Triton when it was imported: the kernels run on the CPU, slowly
@@ -221,7 +222,7 @@ def reason(*arguments) -> str | None:
         return f"the tensors are on {q.device.type}, not on a CUDA device"
     if q.dtype not in DTYPES:
         return f"queries of {str(q.dtype).removeprefix('torch.')}: float32, float16 or bfloat16 only"
-    if q.is_cuda and q.dtype == torch.bfloat16 and not _is_location(window) and torch.cuda.get_device_capability(q.device) < (8, 0):
+    if q.is_cuda and q.dtype == torch.bfloat16 and not _is_location(window) and capability(q.device) < (8, 0):
         return "a GPU before compute capability 8.0, which has no products of bfloat16: float16 or float32 only"
     if q.shape[-1] not in CHANNELS:
         return f"{q.shape[-1]} channels a head: {', '.join(map(str, CHANNELS))} only"

@@ -4,7 +4,7 @@
 """
 import torch
 
-from ..arguments import unsuited
+from ..arguments import capability, unsuited
 from ..extension import cuda as extension
 from .registration import attach, call
 
@@ -33,9 +33,9 @@ def reason(*arguments) -> str | None:
         return unfit
     if grid.shape[0] * (grid.shape[1] + 8) * (grid.shape[2] + 32) >= MOST_PIXELS:
         return f"a grid of {tuple(grid.shape[:3])} pixels: less than {MOST_PIXELS} only"
-    capability = torch.cuda.get_device_capability(input.device)
-    if not extension.serves(_build, capability):
-        return f"the CUDA kernels were not built for compute capability {capability[0]}.{capability[1]}; {extension.REMEDY} again"
+    major, minor = capability(input.device)
+    if not extension.serves(_build, (major, minor)):
+        return f"the CUDA kernels were not built for compute capability {major}.{minor}; {extension.REMEDY} again"
     return None
 
 
