@@ -1,6 +1,6 @@
 """The model in the form in which a stream runs it: its precision and layout, compiled or recorded where asked for."""
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 
 import torch
@@ -62,7 +62,8 @@ class Engine:
         return self._run(self._at, pair, keys, values, times, mask, t).float()
 
     def _run(self, call, *arguments):
-        with _memory(arguments[0]):
+        on_device = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+        with on_device, _memory(arguments[0]):
             return call(*arguments) if isinstance(call, Graphed) else self._within(call)(*arguments)
 
     def _within(self, call):

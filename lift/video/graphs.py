@@ -52,7 +52,8 @@ class Graphed:
         places = tuple([arguments[i].data_ptr() for i in self._fixed])
         found = self._recordings.get(key)
         if found is None or found.places != places:
-            self._recordings.pop(key, None)             # its memory may serve the next
+            del found
+            self._recordings.pop(key, None)             # let go of first, so that its memory may serve the next
             found = self._recordings[key] = _Recording(self._function, arguments, self._fixed, places, self._record)
         return found(arguments)
 
