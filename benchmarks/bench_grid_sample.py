@@ -67,7 +67,7 @@ def pytest_generate_tests(metafunc):
 
 def test_grid_sample(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
-    found = measured(case, toy, 1 if toy else 9 if quick else 25)
+    found = measured(case, toy, 1 if toy else 7 if quick else 25)
     record(found[variant], operation="grid_sample", variant=variant, fused=variant not in ("aten", "compiled"), device=case.device,
            direction=case.direction, dtype=case.dtype, layout=case.layout, shape=list(case.shape), flow=case.flow, moved=moved(case))
 
