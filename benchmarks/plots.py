@@ -89,7 +89,7 @@ def overview(found: Measurements):
 
 def speedups(operation: str, groups: list[Group]):
     """Case by case: a line a shape and layout, a mark a flow, with the spread behind it. Of the dtype that has the most cases."""
-    groups = _of_one_dtype([group for group in groups if group.fused])
+    groups = _of_one_dtype([group for group in groups if group.fused and group.others])
     if not groups:
         return None
     panels: dict[str, list[Group]] = {}

@@ -105,11 +105,15 @@ def _notes(groups: list[Group]) -> str:
     for group in groups:
         for name, row in group.rows.items():
             rows.setdefault(name, []).append(row)
-    cells = [[name, _shown(max((max(row["first_call"] - row["median"], 0) for row in of if row.get("first_call")), default=None), "{:.2f}"),
-              _shown(max((row["error"] for row in of if row.get("error") is not None), default=None), "{:.1e}"),
-              _shown(min((row["tolerance"] for row in of if row.get("tolerance") is not None), default=None), "{:.1e}")]
+    def largest(values, form: str) -> str:
+        return _shown(max(values, default=None), form)
+
+    cells = [(name, largest((max(row["first_call"] - row["median"], 0) for row in of if row.get("first_call")), "{:.2f}"),
+              largest((row["error"] for row in of if row.get("error") is not None), "{:.1e}"),
+              largest((row["error"] / row["tolerance"] for row in of if row.get("error") is not None and row.get("tolerance")), "{:.0%}"))
              for name, of in rows.items()]
-    return markdown([("variant", "first call beyond a usual one, at most, s", "largest relative error", "allowed at least"), *cells], 1)
+    heads = ("variant", "first call beyond a usual one, at most, s", "largest relative error", "at most, of what is allowed")
+    return markdown([heads, *cells], 1)
 
 
 # -- what documents show -----------------------------------------------------------------------------------------------------
@@ -264,12 +268,15 @@ def main(argv: list[str] | None = None) -> int:
         if _outdated(found):
             for path in plots.draw(found, found.folder):
                 print(f"drew {path}")
+        for path in _left_over(found):
+            path.unlink()
+            print(f"removed {path}")
     return 0
 
 
 def _check(all_found: list[Measurements], texts: dict[Path, str]) -> int:
     wrong = [path for path, text in texts.items() if not path.is_file() or path.read_text() != text]
-    wrong += [path for found in all_found for path in _outdated(found)]
+    wrong += [path for found in all_found for path in _outdated(found) + _left_over(found)]
     for path in wrong:
         print(f"report: error: {path} is not what the recorded results give; run `make report` and commit it", file=sys.stderr)
     return 1 if wrong else 0
@@ -279,6 +286,12 @@ def _outdated(found: Measurements) -> list[Path]:
     """Pictures that were drawn from other rows, or not at all."""
     paths = [found.folder / f"{name}.png" for name in plots.pictures(found)]
     return [path for path in paths if plots.drawn_from(path) != plots.digest(found)]
+
+
+def _left_over(found: Measurements) -> list[Path]:
+    """Pictures that were once drawn, of what is not recorded any more."""
+    drawn = plots.pictures(found)
+    return [path for path in sorted(found.folder.glob("*.png")) if path.stem not in drawn and plots.drawn_from(path)]
 
 
 if __name__ == "__main__":
