@@ -79,4 +79,4 @@ def lowered(value):
 
 
 def _autocast(device: str) -> bool:
-    return device != "meta" and torch.is_autocast_enabled(device)       # which has none and raises; torch 2.11 cannot trace a better question
+    return device != "meta" and torch.is_autocast_enabled(device)       # "meta" raises; torch 2.11 traces no better question
