@@ -23,7 +23,7 @@ for needed in ("cv2", "safetensors"):                   # a machine with a GPU a
 
 from lift.demo import CLIP  # noqa: E402
 from lift.model.lift import create_lift_model  # noqa: E402
-from lift.training.memory import Tracer  # noqa: E402
+from lift.training.stages import Tracer  # noqa: E402
 from lift.video.allocation import keep_freed_memory  # noqa: E402
 from lift.video.interpolator import Interpolator  # noqa: E402
 from lift.video.moments import Multiple  # noqa: E402

@@ -11,8 +11,6 @@ import bisect
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,40 +22,11 @@ from benchmarks import machine
 from benchmarks.training_step import Training, batch
 from lift import kernels
 from lift.config import PRESETS, Config
+from lift.training.stages import STAGES, watched
 
-STAGES = ("encoder", "transformer", "flow", "synthesis", "refine")
 MARK = "lift stage: "
 NODE = "autograd::engine::evaluate_function: "          # what the profiler calls the engine's call of a node of the graph
 SHOWN = 15                                              # operators in the printed table
-
-
-@contextmanager
-def marked(model: torch.nn.Module) -> Iterator[None]:
-    """Let the profiler see which stage computes: every method of a stage that is called from outside it opens a range of its name."""
-    inside, changed = [], []
-
-    def within(stage: str, method):
-        def call(*arguments, **keywords):
-            if stage in inside:
-                return method(*arguments, **keywords)
-            inside.append(stage)
-            try:
-                with record_function(MARK + stage):
-                    return method(*arguments, **keywords)
-            finally:
-                inside.remove(stage)
-        return call
-
-    for name, stage in model.named_children():
-        for method in {method for of in type(stage).__mro__[:-1] if of is not torch.nn.Module for method, found in vars(of).items()
-                       if callable(found) and not method.startswith("__")}:
-            changed.append((stage, method))
-            setattr(stage, method, within(name, getattr(stage, method)))
-    try:
-        yield
-    finally:
-        for stage, method in changed:
-            delattr(stage, method)
 
 
 def stages(events, unit) -> dict[str, dict[str, float]]:
@@ -117,7 +86,8 @@ def profiled(training: Training, clips, warm_up: int) -> tuple[dict, profile]:
     training.step(clips)
     wait()
     seconds = time.perf_counter() - start
-    with marked(training.model), profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as profiler:
+    with watched(training.model, lambda stage: record_function(MARK + stage)), \
+            profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as profiler:
         with record_function("forward"):
             loss = training.loss(clips)
         training.optimizer.zero_grad(set_to_none=True)

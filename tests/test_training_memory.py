@@ -8,7 +8,7 @@ from lift.kernels import backend
 from lift import kernels
 from lift.config import Config, DataConfig, TrainConfig, base, tiny
 from lift.train import main
-from lift.training import memory, setup
+from lift.training import memory, setup, stages
 
 TOY = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=32, heads=1, layers=1, match=8, radius16=2, radius8=1, radius4=1, hidden16=16,
               hidden8=16, hidden4=16, refine=8, flow_blocks=1)
@@ -58,12 +58,12 @@ def test_base_at_256_keeps_what_was_promised():
 def test_stages_share_all_of_the_time():
     config = lean(SMALL)
     found = memory.times(config, setup.build(config), memory.empty_batch(config), None)
-    assert all(found.forward[stage] > 0 and found.backward[stage] > 0 for stage in memory.STAGES)
+    assert all(found.forward[stage] > 0 and found.backward[stage] > 0 for stage in memory.PARTS)
 
 
 def test_methods_are_put_back():
     model = setup.build(SMALL)
-    with memory.Tracer().watch(model):
+    with stages.Tracer().watch(model):
         assert "forward" in vars(model.encoder)
     assert "forward" not in vars(model.encoder)
 
@@ -74,5 +74,5 @@ def test_the_command_prints_it(tmp_path, monkeypatch, capsys):
              "--context_frames", "3", "--recompute_encoder", "--radius16", "1", "--radius8", "1", "--radius4", "1", "--layers", "1"]
     assert main(flags) == 0
     printed = capsys.readouterr().out
-    assert all(stage in printed for stage in memory.STAGES) and "of the reference" in printed and "forward" in printed
+    assert all(stage in printed for stage in memory.PARTS) and "of the reference" in printed and "forward" in printed
     assert not list(tmp_path.iterdir())

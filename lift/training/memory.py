@@ -5,10 +5,9 @@ every storage that autograd holds between forward and backward, once, the weight
 is not counted. Time is that of one real step on the device of the run.
 """
 import time
-import types
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -28,46 +27,9 @@ from ..model.lift import LIFT
 from .losses import total_loss
 from .processes import join
 from .setup import autocast_dtype, build
+from .stages import STAGES, Tracer
 
-STAGES = ("encoder", "transformer", "flow", "synthesis", "refine", "loss")
-
-
-# -- stages ------------------------------------------------------------------------------------------------------------------
-
-class Tracer:
-    """Knows, while a model computes, which stage it is in: outside of all of them it is in the loss."""
-
-    def __init__(self, entered: Callable[[str], None] = lambda stage: None):
-        self.path, self.entered = ["loss"], entered
-
-    @property
-    def stage(self) -> str:
-        return self.path[-1]
-
-    @contextmanager
-    def watch(self, model: LIFT) -> Iterator[None]:
-        """Take note of each call of a method of a stage."""
-        stages = {name: stage for name, stage in model.named_children() if name in STAGES}
-        methods = [(name, stage, method) for name, stage in stages.items()
-                   for method, found in vars(type(stage)).items() if isinstance(found, types.FunctionType) and method != "__init__"]
-        for name, stage, method in methods:
-            setattr(stage, method, self._within(name, getattr(stage, method)))
-        try:
-            yield
-        finally:
-            for _, stage, method in methods:
-                delattr(stage, method)
-
-    def _within(self, stage: str, method: Callable) -> Callable:
-        def call(*arguments, **keywords):
-            self.path.append(stage)
-            self.entered(self.stage)
-            try:
-                return method(*arguments, **keywords)
-            finally:
-                self.path.pop()
-                self.entered(self.stage)
-        return call
+PARTS = (*STAGES, "loss")
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------------
@@ -77,11 +39,11 @@ class Kept:
     """Bytes of a training step.
 
     Attributes:
-        stages: kept for backward by each stage, in the order of `STAGES`.
+        stages: kept for backward by each stage, in the order of `PARTS`.
         peak: most that all tensors take at any moment of forward and backward: weights, gradients and the batch included, the optimiser's
             state and kernels' own workspaces not; None where it was not asked for.
     """
-    stages: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+    stages: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
     peak: int | None = None
 
     @property
@@ -205,8 +167,8 @@ class _Peak(TorchDispatchMode):
 @dataclass
 class Times:
     """Seconds of a training step by stage, forward and backward; what is computed once more counts as backward."""
-    forward: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    backward: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    forward: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    backward: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
 
     @property
     def total(self) -> float:
@@ -244,8 +206,7 @@ def times(config: Config, model: LIFT, batch: Batch, autocast: torch.dtype | Non
         clock(stage)
 
     clock = _Clock(batch.t.device, found.forward, "loss")
-    tracer = Tracer(entered)
-    with tracer.watch(model):
+    with Tracer(entered).watch(model):
         loss = _forward(config, model, batch, autocast)
     clock.stop()
     clock = _Clock(batch.t.device, found.backward, "loss")
@@ -298,7 +259,7 @@ def report(config: Config) -> Iterator[str]:
            f"{data.crop_height} x {data.crop_width}, {precision}, on a {'CPU' if place == 'cpu' else 'GPU'}; MB")
     reference, run = (plan(c, place, autocast, peak=True) for c in (plain, config))
     yield f"{'stage':14}{'reference':>12}{'this run':>12}"
-    for stage in STAGES:
+    for stage in PARTS:
         yield f"{stage:14}{reference.stages[stage] / 1e6:12.1f}{run.stages[stage] / 1e6:12.1f}"
     yield f"{'all':14}{reference.total / 1e6:12.1f}{run.total / 1e6:12.1f}   {run.total / reference.total:.0%} of the reference"
     yield f"{'peak':14}{reference.peak / 1e6:12.1f}{run.peak / 1e6:12.1f}   with weights, gradients, batch; no optimiser, no workspaces"
@@ -311,7 +272,7 @@ def report(config: Config) -> Iterator[str]:
         times(config, model, batch, autocast)
         found = times(config, model, batch, autocast)
     yield f"{'stage':14}{'forward':>12}{'backward':>12}{'share':>12}"
-    for stage in STAGES:
+    for stage in PARTS:
         forward, backward = found.forward[stage], found.backward[stage]
         yield f"{stage:14}{forward:12.4f}{backward:12.4f}{(forward + backward) / found.total:12.0%}"
     yield f"{'all':14}{sum(found.forward.values()):12.4f}{sum(found.backward.values()):12.4f}"
