@@ -54,23 +54,30 @@ def _pieces(all_: Piece, count: int) -> Iterator[Piece]:
 
 
 def _view(x: torch.Tensor, at: Piece) -> torch.Tensor:
-    """(B, T, H, W, heads, d) -> (B, rows, columns, heads, T, h, w, d), in place."""
-    x = x[:, :, at.y:at.y + at.rows * at.h, at.x:at.x + at.columns * at.w]
-    return x.unflatten(3, (at.columns, at.w)).unflatten(2, (at.rows, at.h)).permute(0, 2, 4, 6, 1, 3, 5, 7)
+    """(B, T, H, W, heads, d) -> (B, rows, columns, heads, T, h, w, d), in place; one operation, which costs less than slices of slices."""
+    (B, T, _, _, heads, d), (by_b, by_t, by_y, by_x, by_h, by_d) = x.shape, x.stride()
+    return x.as_strided((B, at.rows, at.columns, heads, T, at.h, at.w, d), (by_b, at.h * by_y, at.w * by_x, by_h, by_t, by_y, by_x, by_d),
+                        x.storage_offset() + at.y * by_y + at.x * by_x)
 
 
-def _cut(x: torch.Tensor, at: Piece, dtype: torch.dtype, frames: slice | list[int] = ALL) -> torch.Tensor:
+def _cut(x: torch.Tensor, at: Piece, dtype: torch.dtype, frames: slice | torch.Tensor = ALL) -> torch.Tensor:
     """(B, T, H, W, heads, d) -> (B * rows * columns * heads, frames * h * w, d); a view where the layout allows."""
-    x = _view(x, at)[:, :, :, :, frames]
+    x = _view(x, at)
+    if frames is not ALL:
+        x = x[:, :, :, :, frames] if isinstance(frames, slice) else x.index_select(4, frames)
     if x.dtype != dtype:
         x = x.to(dtype, memory_format=torch.contiguous_format)
     return x.reshape(-1, x.shape[4] * at.h * at.w, x.shape[7])
 
 
-def _put(target: torch.Tensor, at: Piece, rows: torch.Tensor, frames: slice | list[int] = ALL) -> None:
+def _put(target: torch.Tensor, at: Piece, rows: torch.Tensor, frames: slice | torch.Tensor = ALL) -> None:
     """The inverse of `_cut`."""
-    target, at_frames = _view(target, at), (slice(None),) * 4 + (frames,)
-    target[at_frames] = rows.view(*target.shape[:4], -1, *target.shape[5:]).to(target.dtype)
+    target = _view(target, at)
+    rows = rows.view(*target.shape[:4], -1, *target.shape[5:])
+    if isinstance(frames, slice):
+        (target if frames is ALL else target[:, :, :, :, frames]).copy_(rows)
+    else:
+        target.index_copy_(4, frames, rows.to(target.dtype))
 
 
 # -- weights -----------------------------------------------------------------------------------------------------------------
@@ -94,10 +101,16 @@ def _bias(time: torch.Tensor | None, window_bias: torch.Tensor | None, offsets: 
 
 def _weights(q: torch.Tensor, k: torch.Tensor, bias: torch.Tensor | None, scale: float, sizes: tuple[int, ...]) -> torch.Tensor:
     """(B * rows * columns * heads, Tq * area, frames * area) of rows of queries and keys; sizes: (B, -1, heads, Tq, area, frames, area)."""
-    scores = torch.bmm(q * scale, k.transpose(1, 2))
+    scores = q.new_empty((len(q), q.shape[1], k.shape[1]))
     if bias is not None:
-        scores.view(sizes).add_(bias)
+        scores.view(sizes).copy_(bias)                  # to add the products to it takes a pass less than to add it to them
+    scores.baddbmm_(q, k.transpose(1, 2), beta=0 if bias is None else 1, alpha=scale)
     return torch.softmax(scores, -1, out=scores)
+
+
+def _scaled(a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
+    """scale a @ b, of batches of matrices."""
+    return a.new_empty((len(a), a.shape[1], b.shape[2])).baddbmm_(a, b, beta=0, alpha=scale)
 
 
 def _count(sizes: tuple[int, ...], d: int) -> int:
@@ -108,19 +121,24 @@ def _count(sizes: tuple[int, ...], d: int) -> int:
 
 # -- clips -------------------------------------------------------------------------------------------------------------------
 
-def _groups(mask: torch.Tensor | None, B: int, Tk: int) -> Iterator[tuple[slice, slice | list[int], int]]:
+def _groups(mask: torch.Tensor | None, B: int, Tk: int) -> Iterator[tuple[slice, slice | torch.Tensor, int]]:
     """Clips that follow one another and have the same real frames, with these frames (a slice where it can be, which needs no copy) and
     how many they are."""
-    real = [list(range(Tk))] * B if mask is None else [row.nonzero().flatten().tolist() for row in mask]
+    real = [list(range(Tk))] * B if mask is None else [[u for u, is_real in enumerate(row) if is_real] for row in mask.tolist()]
     first = 0
     for frames, clips in groupby(real):
-        count = len(list(clips))
-        together = frames and frames[-1] - frames[0] == len(frames) - 1
-        yield slice(first, first + count), slice(frames[0], frames[-1] + 1) if together else frames, len(frames)
+        count, T = len(list(clips)), len(frames)
+        if T == Tk:
+            found = ALL
+        elif T and frames[-1] - frames[0] == T - 1:
+            found = slice(frames[0], frames[-1] + 1)
+        else:
+            found = torch.tensor(frames, dtype=torch.int64, device="cpu")
+        yield slice(first, first + count), found, T
         first += count
 
 
-def _of_table(table: torch.Tensor | None, clips: slice, frames: slice | list[int]) -> torch.Tensor | None:
+def _of_table(table: torch.Tensor | None, clips: slice, frames: slice | torch.Tensor) -> torch.Tensor | None:
     """(B or 1, heads, Tq, frames) of time_bias (B or 1, heads, Tq, Tk)."""
     return None if table is None else (table[clips] if len(table) > 1 else table)[..., frames]
 
@@ -154,12 +172,11 @@ def _backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask, windo
         return dq, dk.zero_(), dv.zero_(), d_time.zero_(), d_window.zero_()
     for table in (d_time, d_window):
         table.zero_()                                   # sums
-    if mask is not None:
-        for x in (dk, dv):
-            x[~mask if x.numel() else ...] = 0          # what is masked is not computed
-    most = max(1, H * W // (4 * window * window))       # windows: a quarter of all, lest a small picture's take more than its gradients
     with _exactly("cpu"):
         for clips, frames, T in _groups(mask, B, Tk):
+            for x in (dk, dv) if T < Tk else ():
+                if x.numel():                           # what is masked is not computed
+                    x[clips].index_fill_(1, (~mask[clips.start]).nonzero().flatten(), 0)
             if T == 0:
                 dq[clips] = 0
                 continue
@@ -170,20 +187,22 @@ def _backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask, windo
                 sizes, offsets = (len(queries), -1, heads, Tq, area, T, area), _offsets(rectangle.h, rectangle.w, window)
                 bias = _bias(time, window_bias, offsets)
                 d_bias = q.new_zeros((sizes[0], *sizes[2:]) if needs & 24 else (), dtype=dtype)
-                for at in _pieces(rectangle, min(_count(sizes, d), most)):
-                    b_q, b_g = (_cut(x, at, dtype) for x in (queries, given))
-                    b_k, b_v = (_cut(x, at, dtype, frames) for x in (keys, values))
-                    weights = _weights(b_q, b_k, bias, scale, sizes)
-                    if needs & 4:
-                        _put(dv[clips], at, torch.bmm(weights.transpose(1, 2), b_g), frames)
+                for at in _pieces(rectangle, _count(sizes, d)):
+                    if needs & ~4:                      # rows are cut when they are needed, lest a small picture's take more than its gradients
+                        d_weights = torch.bmm(_cut(given, at, dtype), _cut(values, at, dtype, frames).transpose(1, 2))
+                    b_k = _cut(keys, at, dtype, frames)
+                    weights = _weights(_cut(queries, at, dtype), b_k, bias, scale, sizes)
                     if needs & ~4:
-                        d_scores = torch.ops.aten._softmax_backward_data(torch.bmm(b_g, b_v.transpose(1, 2)), weights, -1, dtype)
+                        d_scores = torch.ops.aten._softmax_backward_data.out(d_weights, weights, -1, dtype, grad_input=d_weights)
                         if needs & 24:
                             d_bias += d_scores.view(sizes).sum(1)
                         if needs & 1:
-                            _put(dq[clips], at, torch.bmm(d_scores, b_k).mul_(scale))
-                        if needs & 2:
-                            _put(dk[clips], at, torch.bmm(d_scores.transpose(1, 2), b_q * scale), frames)
+                            _put(dq[clips], at, _scaled(d_scores, b_k, scale))
+                    del b_k
+                    if needs & 2:
+                        _put(dk[clips], at, _scaled(d_scores.transpose(1, 2), _cut(queries, at, dtype), scale), frames)
+                    if needs & 4:
+                        _put(dv[clips], at, torch.bmm(weights.transpose(1, 2), _cut(given, at, dtype)), frames)
                 if needs & 8:
                     found = d_bias.sum((3, 5))
                     (d_time[clips] if len(d_time) > 1 else d_time)[..., frames] += found if len(d_time) > 1 else found.sum(0)
