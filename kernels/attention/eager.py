@@ -188,7 +188,7 @@ def _backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask, windo
                 bias = _bias(time, window_bias, offsets)
                 d_bias = q.new_zeros((sizes[0], *sizes[2:]) if needs & 24 else (), dtype=dtype)
                 for at in _pieces(rectangle, _count(sizes, d)):
-                    if needs & ~4:                      # rows are cut when they are needed, lest a small picture's take more than its gradients
+                    if needs & ~4:                      # rows are cut when needed, lest a small picture's take more than its gradients
                         d_weights = torch.bmm(_cut(given, at, dtype), _cut(values, at, dtype, frames).transpose(1, 2))
                     b_k = _cut(keys, at, dtype, frames)
                     weights = _weights(_cut(queries, at, dtype), b_k, bias, scale, sizes)
