@@ -90,13 +90,17 @@ def _offsets(h: int, w: int, window: int) -> torch.Tensor:
     return (dy[:, None, :, None] * (2 * window - 1) + dx[None, :, None, :]).reshape(h * w, h * w)
 
 
-def _bias(time: torch.Tensor | None, window_bias: torch.Tensor | None, offsets: torch.Tensor) -> torch.Tensor | None:
+def _spread(window_bias: torch.Tensor | None, offsets: torch.Tensor) -> torch.Tensor | None:
+    """(1, 1, heads, 1, area, 1, area)."""
+    return None if window_bias is None else window_bias.flatten(1)[:, offsets][None, None, :, None, :, None]
+
+
+def _bias(time: torch.Tensor | None, spread: torch.Tensor | None) -> torch.Tensor | None:
     """(B, 1, heads, Tq, area, frames, area), or with sizes of 1 that spread."""
-    bias = None if time is None else time[:, None, :, :, None, :, None]
-    if window_bias is not None:
-        spread = window_bias.flatten(1)[:, offsets][:, None, :, None, :]
-        bias = spread if bias is None else bias + spread
-    return bias
+    if time is None:
+        return spread
+    time = time[:, None, :, :, None, :, None]
+    return time if spread is None else time + spread
 
 
 def _weights(q: torch.Tensor, k: torch.Tensor, bias: torch.Tensor | None, scale: float, sizes: tuple[int, ...]) -> torch.Tensor:
@@ -146,23 +150,26 @@ def _of_table(table: torch.Tensor | None, clips: slice, frames: slice | torch.Te
 def _forward(q, k, v, time_bias, window_bias, mask, window, shift, scale):
     (B, Tq, H, W, heads, d), Tk, dtype = q.shape, k.shape[1], registration.arithmetic(q)
     out, share = q.new_empty(q.shape), q.new_zeros((B, Tq, Tk), dtype=dtype)
+    groups = list(_groups(mask, B, Tk)) if out.numel() else []
+    for clips, _, T in groups:
+        if T == 0:
+            out[clips] = 0
     with _exactly("cpu"):
-        for clips, frames, T in _groups(mask, B, Tk) if out.numel() else ():
-            if T == 0:
-                out[clips] = 0
-                continue
-            queries, keys, values, time = q[clips], k[clips], v[clips], _of_table(time_bias, clips, frames)
-            received = share.new_zeros((len(queries), Tq, T))
-            for rectangle in _rectangles(H, W, window, shift):
-                area = rectangle.h * rectangle.w
+        for rectangle in _rectangles(H, W, window, shift):
+            area = rectangle.h * rectangle.w
+            spread = _spread(window_bias, _offsets(rectangle.h, rectangle.w, window))
+            for clips, frames, T in groups:
+                if T == 0:
+                    continue
+                queries, keys, values = q[clips], k[clips], v[clips]
                 sizes = (len(queries), -1, heads, Tq, area, T, area)
-                bias = _bias(time, window_bias, _offsets(rectangle.h, rectangle.w, window))
+                bias = _bias(_of_table(time_bias, clips, frames), spread)
                 for at in _pieces(rectangle, _count(sizes, d)):
                     weights = _weights(_cut(queries, at, dtype), _cut(keys, at, dtype, frames), bias, scale, sizes)
                     _put(out[clips], at, torch.bmm(weights, _cut(values, at, dtype, frames)))
-                    received += weights.view(len(queries), -1, Tq, area, T * area).sum((1, 3)).unflatten(-1, (T, area)).sum(-1)
-            share[clips][..., frames] = received / (heads * H * W)
-    return out, share, q.new_empty((0,), dtype=dtype)
+                    received = weights.view(sizes[0], -1, Tq, area, T * area).sum((1, 3)).unflatten(-1, (T, area)).sum(-1)
+                    share[clips][..., frames] += received
+    return out, share.div_(heads * H * W), q.new_empty((0,), dtype=dtype)
 
 
 def _backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask, window, shift, scale, needs):
@@ -172,20 +179,23 @@ def _backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask, windo
         return dq, dk.zero_(), dv.zero_(), d_time.zero_(), d_window.zero_()
     for table in (d_time, d_window):
         table.zero_()                                   # sums
+    groups = list(_groups(mask, B, Tk))
+    for clips, _, T in groups:
+        if T == 0:
+            dq[clips] = 0
+        for x in (dk, dv) if T < Tk else ():
+            if x.numel():                               # what is masked is not computed
+                x[clips].index_fill_(1, (~mask[clips.start]).nonzero().flatten(), 0)
     with _exactly("cpu"):
-        for clips, frames, T in _groups(mask, B, Tk):
-            for x in (dk, dv) if T < Tk else ():
-                if x.numel():                           # what is masked is not computed
-                    x[clips].index_fill_(1, (~mask[clips.start]).nonzero().flatten(), 0)
-            if T == 0:
-                dq[clips] = 0
-                continue
-            given, queries, keys, values = (x[clips] for x in (grad, q, k, v))
-            time = _of_table(time_bias, clips, frames)
-            for rectangle in _rectangles(H, W, window, shift):
-                area = rectangle.h * rectangle.w
-                sizes, offsets = (len(queries), -1, heads, Tq, area, T, area), _offsets(rectangle.h, rectangle.w, window)
-                bias = _bias(time, window_bias, offsets)
+        for rectangle in _rectangles(H, W, window, shift):
+            area, offsets = rectangle.h * rectangle.w, _offsets(rectangle.h, rectangle.w, window)
+            spread, d_spread = _spread(window_bias, offsets), q.new_zeros((heads, area, area) if needs & 16 else (), dtype=dtype)
+            for clips, frames, T in groups:
+                if T == 0:
+                    continue
+                given, queries, keys, values = (x[clips] for x in (grad, q, k, v))
+                sizes = (len(queries), -1, heads, Tq, area, T, area)
+                bias = _bias(_of_table(time_bias, clips, frames), spread)
                 d_bias = q.new_zeros((sizes[0], *sizes[2:]) if needs & 24 else (), dtype=dtype)
                 for at in _pieces(rectangle, _count(sizes, d)):
                     if needs & ~4:                      # rows are cut when needed, lest a small picture's take more than its gradients
@@ -207,7 +217,9 @@ def _backward(grad, q, k, v, out, statistic, time_bias, window_bias, mask, windo
                     found = d_bias.sum((3, 5))
                     (d_time[clips] if len(d_time) > 1 else d_time)[..., frames] += found if len(d_time) > 1 else found.sum(0)
                 if needs & 16:
-                    d_window.flatten(1).index_add_(1, offsets.flatten(), d_bias.sum((0, 2, 4)).flatten(1))
+                    d_spread += d_bias.sum((0, 2, 4))
+            if needs & 16:
+                d_window.flatten(1).index_add_(1, offsets.flatten(), d_spread.flatten(1))
     return dq, dk, dv, d_time, d_window
 
 
