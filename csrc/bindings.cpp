@@ -18,6 +18,7 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
   m.def(
       "warp_blend_backward(Tensor grad, Tensor image0, Tensor image1, Tensor flow0, Tensor flow1, Tensor occ0, Tensor occ1, int needs)"
       " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def("grid_sample(Tensor input, Tensor grid, int mode, int padding, bool align_corners) -> Tensor");
   m.def(
       "grid_sample_backward(Tensor grad, Tensor input, Tensor grid, int mode, int padding, bool align_corners, int needs, bool deterministic)"
       " -> (Tensor, Tensor)");
@@ -28,6 +29,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("warp_backward", TORCH_BOX(&lift::warp_backward_cpu));
   m.impl("warp_blend", TORCH_BOX(&lift::warp_blend_cpu));
   m.impl("warp_blend_backward", TORCH_BOX(&lift::warp_blend_backward_cpu));
+  m.impl("grid_sample", TORCH_BOX(&lift::grid_sample_cpu));
   m.impl("grid_sample_backward", TORCH_BOX(&lift::grid_sample_backward_cpu));
 }
 

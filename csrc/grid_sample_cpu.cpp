@@ -1,9 +1,11 @@
-// The operation: what is given is checked here, results and scratch memory are made, and the kernels called.
+// The operations: what is given is checked here, results and scratch memory are made, and the kernels called.
 #include "grid_sample_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>
 
+#include <array>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "grid_sample_kernels.h"
@@ -14,7 +16,7 @@ namespace {
 
 ScalarType arithmetic(const Tensor& input) { return input.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float; }
 
-void check(const Tensor& grad, const Tensor& input, const Tensor& grid, int64_t mode, int64_t padding) {
+void check(const Tensor& input, const Tensor& grid, int64_t mode, int64_t padding) {
   const ScalarType dtype = input.scalar_type();
   STD_TORCH_CHECK(input.dim() == 4 && input.is_cpu(), "input must be (B, C, H, W), on the CPU");
   STD_TORCH_CHECK(input.size(2) > 0 && input.size(3) > 0 && input.size(2) <= longest_side && input.size(3) <= longest_side,
@@ -24,10 +26,13 @@ void check(const Tensor& grad, const Tensor& input, const Tensor& grid, int64_t 
   STD_TORCH_CHECK(grid.dim() == 4 && grid.size(0) == input.size(0) && grid.size(3) == 2 && grid.is_cpu(), "grid must be (", input.size(0),
                   ", h, w, 2), on the CPU");
   STD_TORCH_CHECK(grid.scalar_type() == arithmetic(input), "grid has the wrong dtype");
-  STD_TORCH_CHECK(grad.dim() == 4 && grad.size(0) == input.size(0) && grad.size(1) == input.size(1) && grad.size(2) == grid.size(1) &&
-                      grad.size(3) == grid.size(2) && grad.is_cpu() && grad.scalar_type() == dtype,
-                  "grad must be (", input.size(0), ", ", input.size(1), ", ", grid.size(1), ", ", grid.size(2), "), like input");
   STD_TORCH_CHECK(mode >= 0 && mode <= 1 && padding >= 0 && padding <= 2, "no such mode or padding");
+}
+
+void check(const Tensor& grad, const Tensor& input, const Tensor& grid) {
+  STD_TORCH_CHECK(grad.dim() == 4 && grad.size(0) == input.size(0) && grad.size(1) == input.size(1) && grad.size(2) == grid.size(1) &&
+                      grad.size(3) == grid.size(2) && grad.is_cpu() && grad.scalar_type() == input.scalar_type(),
+                  "grad must be (", input.size(0), ", ", input.size(1), ", ", grid.size(1), ", ", grid.size(2), "), like input");
 }
 
 // A result of one column is worked on as one row: many pixels of a row make a strip.
@@ -60,6 +65,14 @@ Tensor arranged(const Tensor& x, ScalarType dtype, MemoryFormat format) {
   const Tensor typed = x.scalar_type() == dtype ? x : torch::stable::to(x, dtype);
   const bool fits = format == MemoryFormat::Contiguous ? typed.is_contiguous() : contiguous_channels_last(typed);
   return fits ? typed : torch::stable::contiguous(typed, format);
+}
+
+// Call an operation of PyTorch's that returns a tensor.
+template <typename... Arguments>
+Tensor pytorch(const char* name, const Arguments&... arguments) {
+  std::array<StableIValue, sizeof...(Arguments)> stack{torch::stable::detail::from(arguments)...};
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher(name, "", stack.data(), TORCH_ABI_VERSION));
+  return torch::stable::detail::to<Tensor>(stack[0]);
 }
 
 template <typename A>
@@ -115,9 +128,20 @@ void backward(const Sampling<A>& s, const Tensor& grad, const Tensor& input, con
 
 }  // namespace
 
+Tensor grid_sample_cpu(const Tensor& input, const Tensor& grid, int64_t mode, int64_t padding, bool align_corners) {
+  check(input, grid, mode, padding);
+  const Tensor typed = input.scalar_type() == grid.scalar_type() ? input : torch::stable::to(input, grid.scalar_type());
+  using Number = std::optional<double>;
+  const bool folded = static_cast<Padding>(padding) == Padding::reflection;  // PyTorch has no place for infinities there
+  const Tensor numbers = folded ? pytorch("aten::nan_to_num", grid, Number(-1), Number(1e30), Number(-1e30)) : grid;
+  const Tensor out = pytorch("aten::grid_sampler_2d", typed, numbers, mode, padding, align_corners);
+  return arranged(out, input.scalar_type(), MemoryFormat::Contiguous);
+}
+
 std::tuple<Tensor, Tensor> grid_sample_backward_cpu(const Tensor& grad, const Tensor& input, const Tensor& grid, int64_t mode,
                                                     int64_t padding, bool align_corners, int64_t needs, bool) {
-  check(grad, input, grid, mode, padding);
+  check(input, grid, mode, padding);
+  check(grad, input, grid);
   const bool input_asked = needs & 1, grid_asked = needs >> 1 & 1, empty = grad.numel() == 0;
   const bool grid_depends = grid_asked && !empty && static_cast<Mode>(mode) == Mode::bilinear;
   Tensor dinput = nothing(input, input.scalar_type());

@@ -1,4 +1,4 @@
-"""The gradients of grid sampling in C++ (csrc/grid_sample*), for the CPU: threaded, vectorised, deterministic.
+"""Grid sampling and its gradients in C++ (csrc/grid_sample*), for the CPU: threaded, vectorised, deterministic.
 
 A gradient's bits depend on neither chance nor the number of threads.
 """
@@ -10,7 +10,7 @@ from ..warp_blend.cpp import DTYPES
 from .registration import attach, call
 
 if extension.module is not None:
-    _library = attach("lift_cpp", "CPU")
+    _library = attach("lift_cpp")
 
 
 def reason(*arguments) -> str | None:

@@ -1,8 +1,8 @@
 """What `grid_sample` needs to be a PyTorch operation: shapes without data, gradients, second derivatives.
 
-An implementation is a namespace with a `grid_sample_backward` of its own. The forward is PyTorch's, which is hard to beat where
-`torch.compile` does not fuse it anyway. `needs` is a mask over input (bit 0) and grid (bit 1): a gradient that is not asked for comes
-back empty, of shape (0,). Under autocast the operations compute with what they are given.
+An implementation is a namespace with a `grid_sample_backward` of its own, and with a `grid_sample`, unless it takes PyTorch's from here.
+`needs` is a mask over input (bit 0) and grid (bit 1): a gradient that is not asked for comes back empty, of shape (0,). Under autocast the
+operations compute with what they are given.
 """
 from collections.abc import Callable
 
@@ -19,19 +19,20 @@ BACKWARD = ("grid_sample_backward(Tensor grad, Tensor input, Tensor grid, int mo
             "bool deterministic) -> (Tensor, Tensor)")
 
 
-def attach(namespace: str, key: str) -> torch.library.Library:
-    """Define `grid_sample` in a namespace that has `grid_sample_backward`, and give both their shapes and gradients.
+def attach(namespace: str, pytorch: str | None = None) -> torch.library.Library:
+    """Give the operations of a namespace their shapes and gradients.
 
     Args:
         namespace: such as "lift_cpp".
-        key: the dispatch key that the implementation serves, "CPU" or "CUDA".
+        pytorch: the dispatch key, such as "CUDA", for which `grid_sample` is still to be defined, as PyTorch's; None: there is one.
 
     Returns:
         The registration, to be kept as long as the operation.
     """
     library = torch.library.Library(namespace, "FRAGMENT")
-    library.define(FORWARD)
-    library.impl("grid_sample", _forward, key)
+    if pytorch is not None:
+        library.define(FORWARD)
+        library.impl("grid_sample", _forward, pytorch)
     torch.library.register_fake(f"{namespace}::grid_sample", _empty_result, lib=library)
     torch.library.register_fake(f"{namespace}::grid_sample_backward", _empty_gradients, lib=library)
     torch.library.register_autograd(f"{namespace}::grid_sample", _gradients(namespace), setup_context=_save, lib=library)
