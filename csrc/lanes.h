@@ -2,6 +2,10 @@
 // the processor has it, then by fours, then the one to three that are left, and nothing beyond the last one is read or written.
 #pragma once
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 #include <cstdint>
 #include <cstring>
 
@@ -53,6 +57,24 @@ LIFT_HD void store(A* to, const Lanes<A, W::n>& lanes, W) {
   } else {
     std::memcpy(to, &lanes, W::n * sizeof(A));
   }
+}
+
+// A store past the caches, for what nobody reads soon: memory is not read first only to be overwritten. `to` is aligned to a vector. Other
+// threads see it after `finish_streams`.
+template <typename A, typename W>
+LIFT_HD void stream(A* to, const Lanes<A, W::n>& lanes, W width) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof lanes == 64) return _mm512_stream_si512(reinterpret_cast<__m512i*>(to), reinterpret_cast<const __m512i&>(lanes));
+#elif defined(__AVX__)
+  if constexpr (sizeof lanes == 32) return _mm256_stream_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<const __m256i&>(lanes));
+#endif
+  store<A>(to, lanes, width);
+}
+
+inline void finish_streams() {
+#if defined(__AVX__)
+  _mm_sfence();
+#endif
 }
 
 // Call work(Width, c) for stretches of channels from c on that together are all C. `wide`: whether C may be as many as a widest vector holds.

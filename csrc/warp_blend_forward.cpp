@@ -7,8 +7,19 @@
 namespace lift {
 namespace {
 
-// A row of the result, in strips.
-template <typename A, int N, int known>
+constexpr int64_t beyond_caches = int64_t(16) << 20;  // bytes of a result that whoever reads it will not find in a cache anyway
+
+// Whether a result is written past the caches: whole aligned vectors, and many of them.
+template <typename A>
+bool streamed(const View& out) {
+  constexpr int64_t vector = widest<A> * sizeof(A);
+  const int64_t pixel = out.C * sizeof(A);
+  return out.B * out.H * out.W * pixel >= beyond_caches && pixel % vector == 0 && in_place<A>(out, out.C) &&
+         reinterpret_cast<uintptr_t>(out.data) % vector == 0;
+}
+
+// A row of the result, in strips. `streams`: as `streamed`.
+template <typename A, int N, int known, bool streams>
 void blend_row(const Problem<A, N>& p, const std::array<Rows<const A>, N>& rows, const View& out, int64_t b, int64_t y, A* copy) {
   const int64_t C = known ? known : p.C;
   for (int64_t x = 0; x < p.W; x += strip_length) {
@@ -36,7 +47,10 @@ void blend_row(const Problem<A, N>& p, const std::array<Rows<const A>, N>& rows,
         if constexpr (N == 2)
           sum += nw1 * load(from1.nw + c, width) + ne1 * load(from1.ne + c, width) + sw1 * load(from1.sw + c, width) +
                  se1 * load(from1.se + c, width);
-        store<A>(pixel + c, sum, width);
+        if constexpr (streams)
+          stream<A>(pixel + c, sum, width);
+        else
+          store<A>(pixel + c, sum, width);
       });
     }
     write_pixels<A>(out, b, y, x, at0.n, C, to);
@@ -55,6 +69,8 @@ void warp_blend_forward(const Problem<A, N>& p, const std::array<View, N>& image
     if (!in_place<A>(image[i], p.apart())) reaches[i] = reach(p, i);
     sources.emplace_back(image[i], p.apart(), reaches[i], all);
   }
+  const bool streams = streamed<A>(out);
+  const auto row_of_result = p.apart() == 4 ? blend_row<A, N, 4, false> : streams ? blend_row<A, N, 0, true> : blend_row<A, N, 0, false>;
   for_bands(all, values, [&](int64_t task, const Band& band) {
     std::vector<A> copy(strip_length * p.apart());
     std::array<Reader<A>, N> readers;
@@ -65,8 +81,9 @@ void warp_blend_forward(const Problem<A, N>& p, const std::array<View, N>& image
         if (readers[i].from) readers[i].need(reaches[i][band.b * p.H + y].last);
         rows[i] = readers[i].rows;
       }
-      (p.apart() == 4 ? blend_row<A, N, 4> : blend_row<A, N, 0>)(p, rows, out, band.b, y, copy.data());
+      row_of_result(p, rows, out, band.b, y, copy.data());
     }
+    if (streams) finish_streams();
   });
 }
 

@@ -172,6 +172,14 @@ def test_gradgradcheck(operation):
     assert torch.autograd.gradgradcheck(CALLS[operation], smooth(operation, "contiguous", (1, 2, 3, 3)))
 
 
+@pytest.mark.parametrize("shape", [(1, 32, 330, 400), (1, 24, 440, 400), (2, 36, 240, 250)], ids=str)
+def test_a_result_beyond_the_caches_is_written_whole(shape):
+    generator = torch.Generator().manual_seed(0)
+    image, flow = torch.rand(shape, generator=generator), 8 * torch.randn(shape[0], 2, *shape[2:], generator=generator)
+    last = cpp.warp(image.contiguous(memory_format=torch.channels_last), flow)
+    assert last.nbytes >= 16 << 20 and torch.equal(last, cpp.warp(image, flow))
+
+
 @pytest.mark.parametrize("logit", [0.0, 30.0, -30.0, 100.0, -100.0, 1e30, -1e38])
 def test_logits_of_any_size_are_weighed_as_the_reference_weighs_them(logit):
     occ0 = torch.full((1, 1, 2, 70), logit)
