@@ -73,9 +73,9 @@ def _location_keywords(kernel, q: torch.Tensor, window: int, Tk: int) -> dict:
 
 def _window_keywords(kernel, q: torch.Tensor, window: int, *tensors: torch.Tensor) -> dict:
     """Block sizes: WP, the window's padded side, BM queries and BN keys."""
-    shape = _shape_class(kernel, q, window)
-    return {"WINDOW": window, "WP": 4 if window <= 4 else 8, "D": q.shape[5], "BM": tuning.rows(shape),
-            "BT": triton.next_power_of_2(tensors[0].shape[1]), "LONG": _is_long(q, *tensors), **tuning.settings(shape, _card(q.device))}
+    shape, BT = _shape_class(kernel, q, window), triton.next_power_of_2(tensors[0].shape[1])
+    return {"WINDOW": window, "WP": 4 if window <= 4 else 8, "D": q.shape[5], "BM": tuning.rows(shape), "BT": BT,
+            "LONG": _is_long(q, *tensors), **tuning.for_frames(shape, tuning.settings(shape, _card(q.device)), BT)}
 
 
 def _tables(time_bias, window_bias, mask, B: int) -> tuple[tuple, int]:

@@ -57,10 +57,7 @@ FLOAT32_BACKWARD = {
 
 
 def default(shape: ShapeClass) -> dict[str, int]:
-    """Large enough to keep memory busy, small enough not to spill from sm_75 to sm_120; `ahead_of_time --everything` tells.
-
-    Known to spill: on sm_75 alone, the backward of windows above 4 with 64 channels in 16 bits.
-    """
+    """Large enough to keep memory busy, small enough not to spill from sm_75 to sm_120; `ahead_of_time --everything` tells."""
     half = shape.bits == 16
     if shape.kernel.startswith("location"):
         values = {"location_forward": 2048, "location_backward": 2048 if half else 1024, "location_backward_keys": 2048}[shape.kernel]
@@ -70,17 +67,27 @@ def default(shape: ShapeClass) -> dict[str, int]:
         return found | {"maxnreg": 128} if shape.kernel == "location_backward" and shape.places == 4 else found
     if shape.kernel == "window_forward":
         wide = half and shape.d == 32 and shape.frames == "one"
-        warps = rows(shape) // 16 * (2 if not half and shape.d == 64 else 1)
-        return {"BN": min(shape.places, 32) if wide else 16, "num_warps": warps, "num_stages": 4 if half and shape.d <= 32 else 3}
+        large = shape.d == 64 and shape.places == 64
+        warps = rows(shape) // 16 * (2 if large or shape.d == 64 and not half else 1)
+        stages = 4 if half and shape.d <= 32 else 2 if large and not half else 3
+        found = {"BN": min(shape.places, 32) if wide else 16, "num_warps": warps, "num_stages": stages}
+        return found | {"maxnreg": 255} if large else found
     if shape.kernel == "window_backward":
         if not half:
             warps, stages = FLOAT32_BACKWARD[shape.places, shape.frames, shape.d]
-            return {"BN": 16, "num_warps": warps, "num_stages": stages}
-        warps = 2 if shape.places == 16 and shape.frames == "one" else rows(shape) // 16
-        found = {"BN": 16, "num_warps": warps, "num_stages": 2}
-        return found | {"maxnreg": 168} if shape.d == 16 and shape.places == 64 else found
+        else:
+            warps, stages = max(2, rows(shape) // (8 if shape.d == 64 else 16)), 3 if shape.d == 16 and shape.places == 64 else 2
+        found = {"BN": 16, "num_warps": warps, "num_stages": stages}
+        return found | {"maxnreg": 255} if shape.places == 64 and shape.d == 64 else found
     found = {"BN": 16, "num_warps": 4, "num_stages": 2}
     return found if half and shape.d < 64 else found | {"maxnreg": 255}
+
+
+def for_frames(shape: ShapeClass, found: dict[str, int], BT: int) -> dict[str, int]:
+    """The settings found for a kernel, or others where sums of as many as BT key frames leave these too few registers."""
+    if BT > 16 and shape == ShapeClass("window_backward", 64, "one", 32, 16):
+        return {"BN": 16, "num_warps": 8, "num_stages": 1}
+    return found
 
 
 def rows(shape: ShapeClass) -> int:
