@@ -22,6 +22,13 @@ def location_rows(i_l, o_p, windows, H, W, columns, shift, WINDOW: tl.constexpr,
 
 
 @triton.jit
+def location_values(x, i_b, i_t, o_y, o_x, o_h, m, s_b, s_t, s_y, s_x, s_h, D: tl.constexpr):
+    """(BL, BH, D), float32: the channels of x (B, T, H, W, heads, D) at these locations, zeros where m (BL, BH) is not set."""
+    o = (i_b * s_b + i_t * s_t + o_y * s_y + o_x * s_x)[:, None] + o_h[None, :] * s_h
+    return tl.load(x + o[:, :, None] + tl.arange(0, D)[None, None, :], mask=m[:, :, None], other=0.0).to(tl.float32)
+
+
+@triton.jit
 def location_bias(window_bias, o_q, o_k, o_h, m_h, WINDOW: tl.constexpr):
     """(BH,): window_bias of each head for one query place and one key place, in base 2."""
     o_dy = o_k // WINDOW - o_q // WINDOW + WINDOW - 1
@@ -53,8 +60,7 @@ def location_forward(
 
     o_y, o_x, m_q = location_rows(i_l, i_p, windows, H, W, columns, shift, WINDOW, BL)
     m_q = m_q[:, None] & m_h[None, :]
-    o_q = (i_b * sq_b + i_s * sq_t + o_y * sq_y + o_x * sq_x)[:, None] + o_h[None, :] * sq_h
-    b_q = tl.load(q + o_q[:, :, None] + o_d[None, None, :], mask=m_q[:, :, None], other=0.0).to(tl.float32) * (scale * LOG2E)
+    b_q = location_values(q, i_b, i_s, o_y, o_x, o_h, m_q, sq_b, sq_t, sq_y, sq_x, sq_h, D) * (scale * LOG2E)
     real = real_frames(mask, i_b, Tk, BT)
 
     b_max = tl.full((BL, BH), float("-inf"), tl.float32)
@@ -65,10 +71,8 @@ def location_forward(
         for c in tl.static_range(AREA):
             o_yk, o_xk, m_k = location_rows(i_l, c, windows, H, W, columns, shift, WINDOW, BL)
             m_k = (m_k & (((real >> u) & 1) != 0))[:, None] & m_h[None, :]
-            o_k = (i_b * sk_b + i_u * sk_t + o_yk * sk_y + o_xk * sk_x)[:, None] + o_h[None, :] * sk_h
-            o_v = (i_b * sv_b + i_u * sv_t + o_yk * sv_y + o_xk * sv_x)[:, None] + o_h[None, :] * sv_h
-            b_k = tl.load(k + o_k[:, :, None] + o_d[None, None, :], mask=m_k[:, :, None], other=0.0).to(tl.float32)
-            b_v = tl.load(v + o_v[:, :, None] + o_d[None, None, :], mask=m_k[:, :, None], other=0.0).to(tl.float32)
+            b_k = location_values(k, i_b, i_u, o_yk, o_xk, o_h, m_k, sk_b, sk_t, sk_y, sk_x, sk_h, D)
+            b_v = location_values(v, i_b, i_u, o_yk, o_xk, o_h, m_k, sv_b, sv_t, sv_y, sv_x, sv_h, D)
             b_s = tl.sum(b_q * b_k, 2)
             if window_bias is not None:
                 b_s += location_bias(window_bias, i_p, c, o_h, m_h, WINDOW)[None, :]
@@ -118,11 +122,9 @@ def location_backward(
 
     o_y, o_x, m_q = location_rows(i_l, i_p, windows, H, W, columns, shift, WINDOW, BL)
     m_q = m_q[:, None] & m_h[None, :]
-    o_q = (i_b * sq_b + i_s * sq_t + o_y * sq_y + o_x * sq_x)[:, None] + o_h[None, :] * sq_h
-    o_g = (i_b * sg_b + i_s * sg_t + o_y * sg_y + o_x * sg_x)[:, None] + o_h[None, :] * sg_h
     o_row = (((i_b * Tq + i_s) * H + o_y) * W + o_x)[:, None] * heads + o_h[None, :]
-    b_q = tl.load(q + o_q[:, :, None] + o_d[None, None, :], mask=m_q[:, :, None], other=0.0).to(tl.float32)
-    b_g = tl.load(grad + o_g[:, :, None] + o_d[None, None, :], mask=m_q[:, :, None], other=0.0).to(tl.float32)
+    b_q = location_values(q, i_b, i_s, o_y, o_x, o_h, m_q, sq_b, sq_t, sq_y, sq_x, sq_h, D)
+    b_g = location_values(grad, i_b, i_s, o_y, o_x, o_h, m_q, sg_b, sg_t, sg_y, sg_x, sg_h, D)
     b_o = tl.load(out + o_row[:, :, None] * D + o_d[None, None, :], mask=m_q[:, :, None], other=0.0).to(tl.float32)
     b_stat = tl.load(statistic + o_row, mask=m_q, other=0.0)
     b_delta = tl.sum(b_g * b_o, 2)
@@ -142,10 +144,8 @@ def location_backward(
             o_yk, o_xk, m_k = location_rows(i_l, c, windows, H, W, columns, shift, WINDOW, BL)
             m_in = m_k[:, None] & m_h[None, :]
             m_k = m_in & (((real >> u) & 1) != 0)
-            o_k = (i_b * sk_b + i_u * sk_t + o_yk * sk_y + o_xk * sk_x)[:, None] + o_h[None, :] * sk_h
-            o_v = (i_b * sv_b + i_u * sv_t + o_yk * sv_y + o_xk * sv_x)[:, None] + o_h[None, :] * sv_h
-            b_k = tl.load(k + o_k[:, :, None] + o_d[None, None, :], mask=m_k[:, :, None], other=0.0).to(tl.float32)
-            b_v = tl.load(v + o_v[:, :, None] + o_d[None, None, :], mask=m_k[:, :, None], other=0.0).to(tl.float32)
+            b_k = location_values(k, i_b, i_u, o_yk, o_xk, o_h, m_k, sk_b, sk_t, sk_y, sk_x, sk_h, D)
+            b_v = location_values(v, i_b, i_u, o_yk, o_xk, o_h, m_k, sv_b, sv_t, sv_y, sv_x, sv_h, D)
             b_s = tl.sum(b_q * b_k, 2) * (scale * LOG2E)
             if window_bias is not None:
                 b_s += location_bias(window_bias, i_p, c, o_h, m_h, WINDOW)[None, :]
@@ -193,10 +193,8 @@ def location_backward_keys(
     m_in = m_k[:, None] & m_h[None, :]
     m_frame = ((real_frames(mask, i_b, Tk, BT) >> i_u) & 1) != 0
     m_k = m_in & m_frame
-    o_k = (i_b * sk_b + i_u * sk_t + o_yk * sk_y + o_xk * sk_x)[:, None] + o_h[None, :] * sk_h
-    o_v = (i_b * sv_b + i_u * sv_t + o_yk * sv_y + o_xk * sv_x)[:, None] + o_h[None, :] * sv_h
-    b_k = tl.load(k + o_k[:, :, None] + o_d[None, None, :], mask=m_k[:, :, None], other=0.0).to(tl.float32)
-    b_v = tl.load(v + o_v[:, :, None] + o_d[None, None, :], mask=m_k[:, :, None], other=0.0).to(tl.float32)
+    b_k = location_values(k, i_b, i_u, o_yk, o_xk, o_h, m_k, sk_b, sk_t, sk_y, sk_x, sk_h, D)
+    b_v = location_values(v, i_b, i_u, o_yk, o_xk, o_h, m_k, sv_b, sv_t, sv_y, sv_x, sv_h, D)
 
     b_dk = tl.zeros((BL, BH, D), tl.float32)
     b_dv = tl.zeros((BL, BH, D), tl.float32)
@@ -205,11 +203,9 @@ def location_backward_keys(
         for c in tl.static_range(AREA):
             o_y, o_x, m_q = location_rows(i_l, c, windows, H, W, columns, shift, WINDOW, BL)
             m_q = m_q[:, None] & m_h[None, :]
-            o_q = (i_b * sq_b + i_s * sq_t + o_y * sq_y + o_x * sq_x)[:, None] + o_h[None, :] * sq_h
-            o_g = (i_b * sg_b + i_s * sg_t + o_y * sg_y + o_x * sg_x)[:, None] + o_h[None, :] * sg_h
             o_row = (((i_b * Tq + i_s) * H + o_y) * W + o_x)[:, None] * heads + o_h[None, :]
-            b_q = tl.load(q + o_q[:, :, None] + o_d[None, None, :], mask=m_q[:, :, None], other=0.0).to(tl.float32)
-            b_g = tl.load(grad + o_g[:, :, None] + o_d[None, None, :], mask=m_q[:, :, None], other=0.0).to(tl.float32)
+            b_q = location_values(q, i_b, i_s, o_y, o_x, o_h, m_q, sq_b, sq_t, sq_y, sq_x, sq_h, D)
+            b_g = location_values(grad, i_b, i_s, o_y, o_x, o_h, m_q, sg_b, sg_t, sg_y, sg_x, sg_h, D)
             b_stat = tl.load(statistic + o_row, mask=m_q, other=0.0)
             b_delta = tl.load(delta + o_row, mask=m_q, other=0.0)
             b_s = tl.sum(b_q * b_k, 2) * (scale * LOG2E)
