@@ -65,7 +65,7 @@ sanitize: env
 	cp -r setup.py pyproject.toml lift kernels csrc tests build/sanitize && rm -f build/sanitize/kernels/_C*
 	cd build/sanitize && CXX="c++ -fsanitize=address,undefined -fno-sanitize-recover=undefined" $(CURDIR)/$(RUN) -m lift.kernels.extension && \
 	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
-	  $(CURDIR)/$(RUN) -m pytest -p no:cacheprovider tests/test_warp_blend_cpp.py tests/test_warp_blend_parity.py tests/test_grid_sample_parity.py -k cpp
+	  $(CURDIR)/$(RUN) -m pytest -p no:cacheprovider tests/test_warp_blend_cpp.py tests/test_warp_blend_parity.py tests/test_grid_sample_parity.py tests/test_correlation_parity.py -k cpp
 
 clean:
 	rm -rf build dist *.egg-info kernels/_C.* kernels/_cuda.* $(BUILT) .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -58,7 +58,8 @@ class Measured:
         return (ordered[3 * len(ordered) // 4] - ordered[len(ordered) // 4]) / self.median
 
 
-def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, backward: bool, rounds: int) -> dict[str, Measured]:
+def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, backward: bool, rounds: int,
+            towards: torch.Tensor | None = None) -> dict[str, Measured]:
     """Check every variant against the reference, then time those that are right, in turn, round by round.
 
     Args:
@@ -67,8 +68,9 @@ def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, b
         arguments: floating tensors of one device.
         backward: time the gradients of all arguments as well; for operations of one result.
         rounds: timings of each variant.
+        towards: the result's gradient; None: a random one in the shape and layout of the first argument.
     """
-    towards = torch.randn_like(arguments[0])            # in the layout of the result
+    towards = torch.randn_like(arguments[0]) if towards is None else towards
     leaves = tuple(a.detach().requires_grad_(backward) for a in arguments)
 
     def task(call: Callable) -> list[torch.Tensor]:

@@ -12,10 +12,10 @@ INK, FAINT = "#7a7a7a", "#7a7a7a40"
 COLORS = ("#3b82c4", "#d9822b", "#3a9d5d", "#a06cc8", "#c9564f", "#2aa5a0", "#b0913c", "#8c7a6b")
 # Whose colour is which, in all pictures.
 VARIANTS = {"cpp": 0, "triton": 0, "cuda": 0, "cuda_deterministic": 5, "eager": 1, "compiled": 2, "aten": 3, "reference": 4, "sdpa": 3,
-            "sdpa_flash": 3, "sdpa_efficient": 6, "sdpa_cudnn": 7, "sdpa_math": 5, "flex": 1,
+            "sdpa_flash": 3, "sdpa_efficient": 6, "sdpa_cudnn": 7, "sdpa_math": 5, "flex": 1, "unfold": 3,
             "fused": 0, "fused+recompute": 5, "fused+compile": 2, "fused+graph": 6, "apart": 7, "together": 0, "together+recompute": 5}
 MARKS = ("o", "s", "^", "D", "v", "P")
-LAYOUTS = ("warp_blend", "grid_sample")                 # operations that are measured in several layouts
+LAYOUTS = ("warp_blend", "grid_sample", "correlation")  # operations that are measured in several layouts
 HELD = {"saved_for_backward": "MB kept for backward", "peak_memory": "MB at the peak"}
 LARGEST = 4                                             # lines of bars in a panel
 DATA = "Measurements"                                   # the picture's text field that names what it was drawn from

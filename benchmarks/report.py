@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 MARKED = re.compile(r"(<!-- report: (?!end )([^>]+?) -->\n).*?(<!-- report: end -->)", re.DOTALL)
 SHAPES = {"warp_blend": "shapes are (B, C, H, W)", "grid_sample": "shapes are (B, C, H, W), of input and of the result",
-          "temporal_attention": "shapes are (B, Tq, Tk, H, W, heads, d, window)"}
+          "temporal_attention": "shapes are (B, Tq, Tk, H, W, heads, d, window)", "correlation": "shapes are (B, C, H, W, radius)"}
 PICTURES = {"speedups": "How many times as fast as each other variant the fused kernels are",
             "roofline": "Bytes a second that each case reached, and what a copy reaches",
             "memory": "Memory that each variant takes"}

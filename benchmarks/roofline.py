@@ -92,13 +92,28 @@ def temporal_attention(shape: tuple[int, ...], dtype: str, backward: bool) -> Wo
     return Work(2 * queries + keys + tables, queries + keys + tables, 6 * pairs, pairs, 10 * d * pairs)
 
 
+def correlation(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
+    """Of shape (B, C, H, W, radius), scaled to unit length, with a result in float32. Displacements over the edge are counted.
+
+    A location: 2 C operations for each displacement and 2 C for each map's length; backward 2 C a displacement and map, and 5 C for each
+    map to leave out what points along it.
+    """
+    B, C, H, W, radius = shape
+    places, value, D = B * H * W, BYTES[dtype], (2 * radius + 1) ** 2
+    maps, result = 2 * C * places * value, D * places * FLOAT
+    if not backward:
+        return Work(maps, result, places * (2 * C * D + 4 * C + 2 * D), 2 * places)
+    return Work(maps + result, maps, places * (4 * C * D + 14 * C), 2 * places)
+
+
 def _neighbours(size: int, window: int) -> int:
     """Pairs of places along a side that lie in one window."""
     return size // window * window**2 + (size % window) ** 2
 
 
 OPERATIONS: dict[str, Callable[[tuple[int, ...], str, bool], Work]] = {
-    "warp_blend": warp_blend, "grid_sample": grid_sample, "temporal_attention": temporal_attention}
+    "warp_blend": warp_blend, "grid_sample": grid_sample, "temporal_attention": temporal_attention,
+    "correlation": correlation}
 
 
 @dataclass(frozen=True)
@@ -134,6 +149,9 @@ def cases() -> Iterator[Case]:
                   (1, 1, 15, 68, 120, 8, 32, 8), (1, 15, 15, 68, 120, 8, 32, 8)):
         for direction in ("forward", "forward+backward"):
             yield Case("temporal_attention", direction, "bfloat16", shape)
+    for shape in ((4, 64, 64, 64, 3), (4, 64, 16, 16, 6), (1, 64, 270, 480, 3)):
+        for direction in ("forward", "forward+backward"):
+            yield Case("correlation", direction, "bfloat16", shape)
 
 
 # -- what a card needs for it ------------------------------------------------------------------------------------------------

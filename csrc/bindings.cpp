@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 
+#include "correlation_cpu.h"
 #include "grid_sample_cpu.h"
 #include "warp_blend_cpu.h"
 
@@ -22,6 +23,8 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
   m.def(
       "grid_sample_backward(Tensor grad, Tensor input, Tensor grid, int mode, int padding, bool align_corners, int needs, bool deterministic)"
       " -> (Tensor, Tensor)");
+  m.def("correlation(Tensor left, Tensor right, int radius, bool unit) -> Tensor");
+  m.def("correlation_backward(Tensor grad, Tensor left, Tensor right, int radius, bool unit, int needs) -> (Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
@@ -31,6 +34,8 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("warp_blend_backward", TORCH_BOX(&lift::warp_blend_backward_cpu));
   m.impl("grid_sample", TORCH_BOX(&lift::grid_sample_cpu));
   m.impl("grid_sample_backward", TORCH_BOX(&lift::grid_sample_backward_cpu));
+  m.impl("correlation", TORCH_BOX(&lift::correlation_cpu));
+  m.impl("correlation_backward", TORCH_BOX(&lift::correlation_backward_cpu));
 }
 
 namespace {

@@ -1,10 +1,11 @@
-"""The operations of interpolation: four functions, their definitions in plain PyTorch, the kernels that serve them, one flag.
+"""The operations of interpolation: five functions, their definitions in plain PyTorch, the kernels that serve them, one flag.
 
 Knows nothing of the model; depends on torch alone (and Triton, where a kernel needs it).
 """
 from .attention.op import temporal_attention
 from .backend import reasons, serving, use
+from .correlation.op import correlation
 from .grid_sample.op import grid_sample
 from .warp_blend.op import warp, warp_blend
 
-__all__ = ["grid_sample", "reasons", "serving", "temporal_attention", "use", "warp", "warp_blend"]
+__all__ = ["correlation", "grid_sample", "reasons", "serving", "temporal_attention", "use", "warp", "warp_blend"]

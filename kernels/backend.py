@@ -186,7 +186,7 @@ def reasons(operation: str, *arguments) -> dict[str, str | None]:
     """Why each implementation cannot serve, whatever the flag.
 
     Args:
-        operation: "warp", "warp_blend", "temporal_attention" or "grid_sample".
+        operation: "warp", "warp_blend", "temporal_attention", "correlation" or "grid_sample".
         arguments: those of the operation, in the order of its public function; none to ask about the machine alone.
 
     Returns:

@@ -45,6 +45,8 @@ def samples(operation: str, dtype: torch.dtype = torch.float32, device: torch.de
     elif operation == "warp_blend":
         values = (noise(B, C, H, W).to(dtype), noise(B, C, H, W).to(dtype), flow(B, H, W), flow(B, H, W),
                   4 * noise(B, 1, H, W), 4 * noise(B, 1, H, W))
+    elif operation == "correlation":
+        values = (noise(B, C, H // 2, W).to(dtype), noise(B, C, H // 2, W).to(dtype), 1, True)
     elif operation == "grid_sample":
         size = torch.tensor([W - 1, H - 1])
         place = flow(B, H, W).permute(0, 2, 3, 1) + size // 2

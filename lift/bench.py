@@ -20,7 +20,7 @@ NEEDS = {"pytest": "pytest", "pytest_benchmark": "pytest-benchmark"}
 def main(argv: list[str]) -> int:
     """Run the suites and print their tables; 0, or 1 where a variant is wrong, does not run, or nothing was measured."""
     parser = Parser(prog="lift bench", description=__doc__, epilog=EXAMPLES)
-    parser.add_argument("what", nargs="*", help="warp_blend, grid_sample, attention, or model (default: the operations)")
+    parser.add_argument("what", nargs="*", help="warp_blend, grid_sample, attention, correlation, or model (default: the operations)")
     parser.add_argument("--quick", action="store_true", help="the cases that say most, with fewer rounds: minutes instead of an hour")
     parser.add_argument("--toy", action="store_true", help="tiny sizes, one round: walks through everything, measures nothing of worth")
     parser.add_argument("--only", metavar="WORDS", help="cases whose name has these: 'channels_last and smooth and not random'")

@@ -15,6 +15,7 @@ OPERATIONS = {
     "warp": lambda a, b: kernels.warp(*a, backend=b),
     "warp_blend": lambda a, b: kernels.warp_blend(*a, backend=b),
     "grid_sample": lambda a, b: kernels.grid_sample(*a, "bilinear", "border", True, backend=b),
+    "correlation": lambda a, b: kernels.correlation(*a, 1, True, backend=b),
     "temporal_attention": lambda a, b: kernels.temporal_attention(*a[:3], window=4, shift=1, time_bias=a[3], window_bias=a[4],
                                                                   mask=a[5], backend=b)[0],
 }

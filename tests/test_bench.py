@@ -29,7 +29,7 @@ def suites(calls) -> list[str]:
 
 def test_the_operations_are_run_by_default(ran):
     assert bench.main(["--quick"]) == 1                 # as the third of them failed
-    assert suites(ran) == ["bench_attention", "bench_grid_sample", "bench_warp_blend"]
+    assert suites(ran) == ["bench_attention", "bench_correlation", "bench_grid_sample", "bench_warp_blend"]
     assert all("--quick" in command and cwd == ROOT and env["OMP_PROC_BIND"] == "close" for command, cwd, env in ran)
 
 
@@ -59,7 +59,8 @@ def test_tuning_is_handed_on(ran):
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["wrap_blend"], "no benchmark of 'wrap_blend'; did you mean 'warp_blend'? (there are attention, grid_sample, warp_blend and model)"),
+    (["wrap_blend"], "no benchmark of 'wrap_blend'; did you mean 'warp_blend'? "
+                      "(there are attention, correlation, grid_sample, warp_blend and model)"),
     (["--compare", "nowhere", "nowhere"], "nowhere: no such file or folder; name what `lift bench --json FOLDER` wrote"),
 ])
 def test_mistakes_are_one_sentence(arguments, said, capsys):

@@ -30,6 +30,9 @@ SLOW = Card("slow", "Slow", 1e3, 1e6, 4e6, 1e6, "a test", special=0.5)
     # time_bias 8, window_bias 36, result 32, share 8
     (Case("temporal_attention", "forward", "float32", (1, 1, 2, 1, 2, 1, 4, 2)), Work(204, 40, 40, 8, 128)),
     (Case("temporal_attention", "backward", "float32", (1, 1, 2, 1, 2, 1, 4, 2)), Work(236, 204, 48, 8, 320)),
+    # two locations of two maps in three channels of half precision: 24 bytes, nine displacements: 72; 2 x 3 x 9 + 4 x 3 + 18 each
+    (Case("correlation", "forward", "bfloat16", (1, 3, 1, 2, 1)), Work(24, 72, 168, 4)),
+    (Case("correlation", "backward", "bfloat16", (1, 3, 1, 2, 1)), Work(96, 24, 300, 4)),
 ])
 def test_work_is_as_counted_by_hand(case, work):
     assert case.passes == [work]

@@ -4,9 +4,9 @@ import torch.nn as nn
 
 from lift import kernels
 from lift.config import ModelConfig
+from lift.kernels.correlation.reference import displacements
 
 from .blocks import SLOPE, ResidualBlock, activate, conv, resize, zero_conv
-from .correlation import correlate, displacements, unit
 from .features import FrameFeatures, Matches
 from .prediction import FlowEstimate
 
@@ -38,7 +38,7 @@ class GlobalMotion(nn.Module):
 
     def correlation(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """(B, c16, h, w) twice -> (B, M, h, w), seen from the left reference; shared by all targets between the two."""
-        return correlate(unit(self.match(left)), unit(self.match(right)), self.radius)
+        return kernels.correlation(self.match(left), self.match(right), self.radius, unit=True, backend=self.backend)
 
     def forward(self, left, right, correlation, context, t) -> tuple[FlowEstimate, torch.Tensor]:
         """-> the estimate at 1/16 and its hidden features (B, hidden16, h, w)."""
@@ -70,7 +70,7 @@ class FlowBlock(nn.Module):
 
     def still(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """(B, c, h, w) twice -> (B, 1, h, w): how well each place matches without any motion; shared by all targets between the two."""
-        return correlate(unit(self.match(left)), unit(self.match(right)), 0)
+        return kernels.correlation(self.match(left), self.match(right), 0, unit=True, backend=self.backend)
 
     def forward(self, left, right, still, coarser: FlowEstimate, carried, context, t) -> tuple[FlowEstimate, torch.Tensor]:
         """left, right (B, c, h, w), still (B, 1, h, w) -> the estimate at this scale and its hidden features (B, hidden, h, w)."""
@@ -79,7 +79,7 @@ class FlowBlock(nn.Module):
         occ0, occ1 = resize(coarser.occ_t0, grow), resize(coarser.occ_t1, grow)
         warped0 = kernels.warp(left, flow0, backend=self.backend)
         warped1 = kernels.warp(right, flow1, backend=self.backend)
-        local = correlate(unit(self.match(warped0)), unit(self.match(warped1)), self.radius)
+        local = kernels.correlation(self.match(warped0), self.match(warped1), self.radius, unit=True, backend=self.backend)
         state = torch.cat((flow0, flow1), 1) * (self.scale / 32)                        # of about unit size for usual motion
         x = self.gather(torch.cat((warped0, warped1, local, still, state, occ0, occ1, plane(t, flow0)), 1))
         x = x + resize(self.carry(carried), grow) + resize(self.context(context), 16 // self.scale)

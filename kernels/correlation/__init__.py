@@ -1,0 +1,1 @@
+"""Correlation of two feature maps over a square of displacements."""
