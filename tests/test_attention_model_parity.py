@@ -7,6 +7,7 @@ from attention_cases import DEVICE, GPU, INTERPRETED
 from lift.kernels import backend
 from lift.kernels.attention import op
 from lift.kernels.attention.reference import temporal_attention_reference
+from parity import wake
 
 from lift.config import tiny
 from lift.data.clip import Clip
@@ -17,16 +18,6 @@ if op.triton is None or not (GPU or INTERPRETED):
 
 TOY = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=32, heads=2, layers=2, match=8, radius16=2, radius8=1, radius4=1, hidden16=16,
               hidden8=16, hidden4=16, refine=8, flow_blocks=1)
-
-
-def wake(model):
-    """Give the corrections that start at zero something to say, as training would."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
-    return model
 
 
 def exactly(*arguments):

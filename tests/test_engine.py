@@ -1,9 +1,10 @@
 """The forms in which a stream runs the model give what the plain model gives."""
 import pytest
 import torch
+from parity import wake
 from test_graphs import Recorder
 from test_interpolator import EXACT, interpolator, model, tensors  # noqa: F401  the fixture `model`
-from test_lift import SMALL, wake
+from test_lift import SMALL
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 

@@ -3,6 +3,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from parity import wake
 
 from lift.config import PRESETS, tiny
 from lift.data.clip import Clip
@@ -12,16 +13,6 @@ from lift.model.prediction import FlowEstimate
 SMALL = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=16, match=8, radius16=2, radius8=1, radius4=1, hidden16=16, hidden8=16,
                 hidden4=16, refine=8, flow_blocks=1)
 LIMITS = {"base": (15e6, 20e6), "small": (3e6, 6e6), "tiny": (0.3e6, 1.5e6)}
-
-
-def wake(model):
-    """Give the corrections that start at zero something to say, as training would."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
-    return model
 
 
 @pytest.fixture
