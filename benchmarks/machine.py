@@ -2,12 +2,12 @@
 import hashlib
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import torch
 
 from lift.doctor import machine as facts
+from lift.origin import commit
 
 REASONS = {"SwThermalSlowdown": "software heat limit", "HwThermalSlowdown": "hardware heat limit", "HwSlowdown": "hardware slowdown",
            "SwPowerCap": "power limit", "HwPowerBrakeSlowdown": "power brake"}
@@ -29,19 +29,6 @@ def sources() -> str:
     for path in sorted(path for folder in MEASURED for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".cpp", ".cu", ".h")):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
-
-
-def commit() -> str:
-    """The commit of the checkout, with a + where files differ from it; in a copy without git what LIFT_COMMIT says, else empty."""
-    def git(*arguments: str) -> str:
-        ran = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
-        return ran.stdout.strip() if ran.returncode == 0 else ""
-
-    try:
-        found = git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except OSError:                                     # no git
-        found = ""
-    return found or os.environ.get("LIFT_COMMIT", "")
 
 
 def gpus() -> list[dict]:

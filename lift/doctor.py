@@ -15,6 +15,7 @@ from lift.files import atomic
 from lift.flags import Parser
 from lift.kernels import backend, extension, selfcheck
 from lift.kernels.grid_sample import cuda
+from lift.origin import processor
 
 
 def main(argv: list[str]) -> int:
@@ -93,7 +94,7 @@ def machine() -> dict[str, str]:
         "numpy": _version("numpy"),
         "av (video files)": _version("av"),
         "scenedetect (scene cuts)": _version("scenedetect-headless"),
-        "CPU": f"{_processor()}, {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads",
+        "CPU": f"{processor()}, {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads",
         "C++ kernels": extension.describe(),
         "CUDA kernels": cuda.describe(),
         "C++ compiler": _compiler(os.environ.get("CXX"), "c++", "g++", "clang++"),
@@ -112,14 +113,6 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
 
 
 def _compiler(*names: str | None) -> str:

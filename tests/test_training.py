@@ -13,7 +13,7 @@ from torch import nn
 
 from lift.config import Config, from_dict
 from lift.errors import LiftError
-from lift.training import checkpoints, journal, loop
+from lift.training import checkpoints, history, journal, loop
 from lift.training.average import WeightAverage
 from lift.training.interrupt import StopRequest
 from lift.training.loop import train
@@ -250,6 +250,23 @@ def test_best_weights_are_those_of_the_best_validation(unbroken):
     scores = {row["step"]: float(row["val_psnr"]) for row in rows(unbroken) if row["val_psnr"]}
     step = max(scores, key=scores.get)
     assert read_weights(unbroken / "best.safetensors")[2]["step"] == step
+
+
+def test_a_checkpoint_knows_where_its_steps_were_made(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("lift.training.history.commit", lambda: "abc")
+        stop_after(patch, 4)
+        train(config(tmp_path))
+    train(config(tmp_path, amp="bfloat16"))
+    state = checkpoints.read(tmp_path / "checkpoint" / "checkpoint-00000006").state
+    assert [(entry["steps"], entry["commit"] == "abc", entry["precision"]) for entry in state["history"]] == [
+        (4, True, "float32"), (2, False, "bfloat16")]
+    assert all(entry["seconds"] > 0 and "processor" in entry["hardware"] for entry in state["history"]) and state["total_steps"] == 6
+
+
+def test_a_checkpoint_from_before_that_was_noted_counts_its_steps():
+    assert history.of_checkpoint({"step": 7, "elapsed": 3.5}) == [
+        {"commit": "", "hardware": "", "torch": "", "precision": "", "steps": 7, "seconds": 3.5}]
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from ..model.pretrained import load_encoder
 from ..model.weights import load_into, save_weights
 from . import checkpoints
 from .average import WeightAverage
+from .history import History, of_checkpoint
 from .interrupt import StopRequest
 from .journal import Journal, Means, Silence, attention_by_offset
 from .losses import total_loss
@@ -90,10 +91,11 @@ class Run:
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=self.autocast == torch.float16)
 
         self.step = self.validated = 0                  # validated: the step of the last validation
-        self.best, self.elapsed, self.means = -math.inf, 0.0, Means()
+        self.best, self.means, past = -math.inf, Means(), []
         if found:
-            self._restore(checkpoints.read(found, config))
-        self.started = self.kept = time.monotonic()     # kept: when the last checkpoint was written
+            past = self._restore(checkpoints.read(found, config))
+        self.history = History(past, processes, self.autocast, self.step)
+        self.kept = time.monotonic()                    # when the last checkpoint was written
         self.journal = Journal(self.output, self.step, self.total_steps) if processes.first else Silence()
         if found:
             self.journal.say(f"going on from {found}, step {self.step} of {self.total_steps}")
@@ -130,7 +132,7 @@ class Run:
                 clips = self.settings.batch_size * self.settings.accumulate * self.processes.world * self.config.data.targets
                 rate = self.settings.log_steps * clips / (now - since)
                 self.journal.write(self.step, {"epoch": (self.step - 1) // self.epoch_steps, **self.means.take(),
-                                               "samples_per_second": rate, "elapsed_seconds": self._seconds()})
+                                               "samples_per_second": rate, "elapsed_seconds": self.history.seconds})
                 since = now
             self._end_epoch()
             stopping = self.processes.any(self.stop.wanted)
@@ -213,7 +215,7 @@ class Run:
         if scores is None:                              # asked to stop: the resumed run validates first
             return
         self.validated = self.step
-        self.journal.write(self.step, {"epoch": epoch - 1, **scores, "elapsed_seconds": self._seconds()})
+        self.journal.write(self.step, {"epoch": epoch - 1, **scores, "elapsed_seconds": self.history.seconds})
         self.journal.say(f"epoch {epoch}, step {self.step}: validation PSNR {scores['val_psnr']:.3f} dB, SSIM {scores['val_ssim']:.4f}")
         if scores["val_psnr"] > self.best:
             self.best = scores["val_psnr"]
@@ -226,13 +228,15 @@ class Run:
         if not self.processes.first:
             return
         cuda = self.processes.device.type == "cuda"
-        state = {"step": self.step, "validated": self.validated, "best": self.best, "elapsed": self._seconds(), "means": self.means.sums,
-                 "world": self.processes.world, "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
+        state = {"step": self.step, "total_steps": self.total_steps, "validated": self.validated, "best": self.best,
+                 "means": self.means.sums, "history": self.history.until(self.step), "world": self.processes.world,
+                 "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
                  "random": torch.get_rng_state(), "cuda_random": torch.cuda.get_rng_state() if cuda else None}
         checkpoints.write(self.output / "checkpoint", self.model, self.average.model, state, self.config)
         save_weights(self.output / "last.safetensors", self.average.model, self.config, step=str(self.step))
 
-    def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
+    def _restore(self, checkpoint: checkpoints.Checkpoint) -> list[dict]:
+        """Become what the checkpoint's run was; where its steps were made is returned."""
         state = checkpoint.state
         if state["world"] != self.processes.world:
             raise LiftError(f"{checkpoint.path} is of a run of {state['world']} processes, not {self.processes.world}: use as many, or "
@@ -243,12 +247,9 @@ class Run:
         torch.set_rng_state(state["random"])
         if state["cuda_random"] is not None and self.processes.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_random"])
-        self.step, self.validated, self.best, self.elapsed = (state[name] for name in ("step", "validated", "best", "elapsed"))
+        self.step, self.validated, self.best = (state[name] for name in ("step", "validated", "best"))
         self.means = Means(state["means"])
-
-    def _seconds(self) -> float:
-        """Time spent on this run, its earlier parts included."""
-        return self.elapsed + time.monotonic() - self.started
+        return of_checkpoint(state)
 
 
 # -- parts that are made from the configuration ------------------------------------------------------------------------------
