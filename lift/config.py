@@ -177,21 +177,25 @@ def from_dict(data: dict[str, Any], base: Config | None = None) -> Config:
     return config
 
 
+def ready() -> list[str]:
+    """Names of the ready configurations."""
+    return sorted(file.stem for file in READY.glob("*.toml"))
+
+
 def load_config(path_or_name: str | Path, base: Config | None = None) -> Config:
     """Read a TOML file with the sections [model], [data], [train] and the key kernels, each of them optional.
 
     Args:
-        path_or_name: a file, or the bare name of one of the ready configurations (warmup, finetune, polish).
+        path_or_name: a file, or the bare name of one of the ready configurations.
         base: what the file leaves out; by default the defaults.
 
     Raises:
         LiftError: no such file, not TOML, or as `from_dict`; one sentence that names the file.
     """
-    ready = sorted(file.stem for file in READY.glob("*.toml"))
-    path = READY / f"{path_or_name}.toml" if str(path_or_name) in ready else Path(path_or_name)
+    path = READY / f"{path_or_name}.toml" if str(path_or_name) in ready() else Path(path_or_name)
     if not path.is_file():
-        raise LiftError(f"no configuration '{path_or_name}': neither a file nor one of the ready ones, {', '.join(ready)}"
-                        + values.did_you_mean(str(path_or_name), ready))
+        raise LiftError(f"no configuration '{path_or_name}': neither a file nor one of the ready ones, {', '.join(ready())}"
+                        + values.did_you_mean(str(path_or_name), ready()))
     try:
         return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), base)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -216,7 +220,7 @@ def _preset(name: str) -> ModelConfig:
 def add_flags(parser: argparse.ArgumentParser, sections: Sequence[str] = ("model", "data", "train")) -> None:
     """Add `--config`, `--kernels` and a flag per field of the sections; `resolve` reads them back."""
     parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS,
-                        help="TOML file, or warmup, finetune or polish; it overrides the defaults, and flags override it")
+                        help=f"TOML file, or one of {', '.join(ready())}; it overrides the defaults, and flags override it")
     flags.add_fields(parser, Config)
     for section in sections:
         flags.add_fields(parser, SECTIONS[section], section)

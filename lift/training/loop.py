@@ -56,12 +56,18 @@ def train(config: Config) -> Ending:
     Raises:
         LiftError: a setting, a file, a device or a loss that the user can mend, in one sentence.
     """
-    with join(config.train.device) as processes, kernels.use(config.kernels), StopRequest(config.train.max_minutes) as stop:
-        run = Run(config, processes, stop)
+    with join(config.train.device) as processes, StopRequest(config.train.max_minutes) as stop:
+        return run(config, processes, stop)
+
+
+def run(config: Config, processes: Processes, stop: StopRequest) -> Ending:
+    """As `train`, among processes that have joined and with a limit that is being watched."""
+    with kernels.use(config.kernels):
+        going = Run(config, processes, stop)
         try:
-            return run.go()
+            return going.go()
         finally:
-            run.journal.close()
+            going.journal.close()
 
 
 class Run:
@@ -98,6 +104,7 @@ class Run:
         self.kept = time.monotonic()                    # when the last checkpoint was written
         self.journal = Journal(self.output, self.step, self.total_steps) if processes.first else Silence()
         if found:
+            self._keep_weights()                        # a kill may have come between the checkpoint and these
             self.journal.say(f"going on from {found}, step {self.step} of {self.total_steps}")
         elif settings.freeze_epochs and not (settings.init or settings.pretrained_encoder):
             self.journal.say(f"the encoder starts at random and is frozen for {settings.freeze_epochs} epochs; --freeze_epochs 0 trains it "
@@ -107,7 +114,10 @@ class Run:
 
     def go(self) -> Ending:
         """Step until the end of the run or until something asks to stop; a checkpoint of the last step stands then."""
+        validated = self.validated
         self._end_epoch()                               # a validation that the last stop broke off
+        if self.validated > validated:
+            self._keep()
         batches = self._batches()
         parallel, frozen, stopping, since = None, None, False, time.monotonic()
         while self.step < self.total_steps and not stopping:
@@ -233,7 +243,11 @@ class Run:
                  "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
                  "random": torch.get_rng_state(), "cuda_random": torch.cuda.get_rng_state() if cuda else None}
         checkpoints.write(self.output / "checkpoint", self.model, self.average.model, state, self.config)
-        save_weights(self.output / "last.safetensors", self.average.model, self.config, step=str(self.step))
+        self._keep_weights()
+
+    def _keep_weights(self) -> None:
+        if self.processes.first:
+            save_weights(self.output / "last.safetensors", self.average.model, self.config, step=str(self.step))
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> list[dict]:
         """Become what the checkpoint's run was; where its steps were made is returned."""
