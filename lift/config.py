@@ -251,3 +251,12 @@ def resolve(namespace: argparse.Namespace, base: Config | None = None) -> Config
     if hasattr(namespace, "config"):
         config = load_config(namespace.config, config)
     return apply_flags(config, namespace)
+
+
+def spelled(config: Config) -> dict[str, str]:
+    """The flags that give a configuration, by field, in the order of the fields; the inverse of `resolve`."""
+    found = flags.spelled(config, Config())
+    model = flags.spelled(config.model, ModelConfig())
+    if "preset" in model:                               # it sets all sizes; only what differs from them needs a flag
+        model = {"preset": model["preset"], **flags.spelled(config.model, _preset(config.model.preset))}
+    return {**model, **flags.spelled(config.data, DataConfig()), **flags.spelled(config.train, TrainConfig()), **found}

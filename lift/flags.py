@@ -1,5 +1,6 @@
 """Command-line flags: a parser that answers a mistake in one sentence, and a flag for each field of a dataclass."""
 import argparse
+import shlex
 from dataclasses import fields, replace
 from typing import Any, NoReturn
 
@@ -59,3 +60,23 @@ def given(base: Any, namespace: argparse.Namespace, section: str = "") -> Any:
     prefix = f"{section}." if section else ""
     values = {f.name: getattr(namespace, prefix + f.name) for f in fields(base) if hasattr(namespace, prefix + f.name)}
     return replace(base, **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def spelled(value: Any, base: Any) -> dict[str, str]:
+    """The flags that make the dataclass `value` out of `base`, by field: {"lr": "--lr 0.001", "preload": "--preload"}."""
+    found = {}
+    for field in fields(base):
+        new = getattr(value, field.name)
+        if new == getattr(base, field.name) or not isinstance(new, int | float | str | tuple):
+            continue
+        if isinstance(new, bool):
+            found[field.name] = f"--{field.name}" if new else f"--no_{field.name}"
+        else:
+            words = new if isinstance(new, tuple) else (new,)
+            found[field.name] = " ".join([f"--{field.name}", *(shlex.quote(_word(word)) for word in words)])
+    return found
+
+
+def _word(value: int | float | str) -> str:
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)

@@ -1,5 +1,6 @@
 """Configurations: defaults, then a file, then flags; every mistake is one sentence that names the key."""
 import json
+import shlex
 from dataclasses import fields
 
 import pytest
@@ -16,6 +17,7 @@ from lift.config import (
     from_dict,
     load_config,
     resolve,
+    spelled,
     to_dict,
 )
 from lift.errors import LiftError
@@ -206,3 +208,12 @@ def test_a_mistake_in_a_flag_is_one_line_and_exit_code_2(argv, words, capsys):
     said = capsys.readouterr().err
     assert caught.value.code == 2
     assert said.count("\n") == 1 and all(word in said for word in words), said
+
+
+@pytest.mark.parametrize("config", [
+    Config(), Config(model=PRESETS["small"](), kernels="reference"),
+    from_dict({"model": {"preset": "tiny", "layers": 1, "self_attention": True}, "kernels": "fused",
+               "data": {"data_root": "a folder/b", "strides": [4], "preload": True},
+               "train": {"lr": 1 / 3, "channels_last": False, "lr_min": 1e-5}})], ids=["defaults", "preset", "much"])
+def test_a_configuration_can_be_spelled_as_flags(config):
+    assert resolve(parse(*shlex.split(" ".join(spelled(config).values())))) == config

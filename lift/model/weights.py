@@ -1,4 +1,5 @@
 """Weights of a whole model in one safetensors file, with the configuration that made them in its metadata."""
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -26,8 +27,55 @@ def save_weights(path: str | Path, model: nn.Module, config: Config, **metadata:
     Raises:
         OSError: the file cannot be written; what stood at `path` is then as it was.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    header = {"format": "lift", "config": json.dumps(to_dict(config)), **metadata}
+    _write(path, _state(model), {"format": "lift", "config": json.dumps(to_dict(config)), **metadata})
+
+
+def save_small(path: str | Path, model: nn.Module, config: Config, limit: int, **metadata: str) -> list[Path]:
+    """As `save_weights`, in files of at most `limit` bytes: in float16 where float32 would be more, and in parts where that is more too.
+
+    The parts beside `path` are named after it, as `base.2.safetensors`; `path` holds their SHA-256, and `read_weights` puts all together.
+
+    Returns:
+        The files, `path` first.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    tensors, room = _state(model), limit - HEADER
+    if _bytes(tensors) > room:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    parts: list[dict[str, torch.Tensor]] = [{}]
+    for name, tensor in tensors.items():
+        if parts[-1] and _bytes(parts[-1]) + tensor.nbytes > room:
+            parts.append({})
+        parts[-1][name] = tensor
+    path = Path(path)
+    paths = [path, *(path.with_suffix(f".{number}{path.suffix}") for number in range(2, len(parts) + 1))]
+    for other, part in zip(paths[1:], parts[1:], strict=True):
+        _write(other, part, {"format": "lift part"})
+    others = {other.name: sha256(other) for other in paths[1:]}
+    _write(path, parts[0], {"format": "lift", "config": json.dumps(to_dict(config)), **({"parts": json.dumps(others)} if others else {}),
+                            **metadata})
+    return paths
+
+
+HEADER = 200_000                                        # bytes that names, shapes and the configuration may take, by far
+
+
+def _state(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def _bytes(tensors: dict[str, torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file, which names what it holds."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write(path: str | Path, tensors: dict[str, torch.Tensor], header: dict[str, str]) -> None:
     content = safetensors.torch.save(tensors, header)   # bytes, written by Python: a full disk is then an OSError
     try:
         with atomic(path) as part:
@@ -51,6 +99,11 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], Config, dic
         config = from_dict(json.loads(header.pop("config")))
     except (ValueError, TypeError, LiftError) as error:
         raise LiftError(f"{path} has a configuration that this version cannot read ({error}); use the lift that wrote it") from None
+    for name, digest in json.loads(header.pop("parts", "{}")).items():
+        other = Path(path).with_name(name)
+        if other.is_file() and sha256(other) != digest:
+            raise LiftError(f"{other} is not the part that {path} goes with; copy both again")
+        tensors |= read_safetensors(other)[0]
     return tensors, config, header
 
 
