@@ -2,6 +2,7 @@
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -115,6 +116,21 @@ def test_a_card_without_a_section_gets_one_with_all_blocks(shipped):
         assert words in text, words
 
 
+def test_files_that_came_from_another_machine_get_their_card(shipped, tmp_path, capsys):
+    shutil.copytree(shipped, tmp_path / "weights", ignore=shutil.ignore_patterns("README.md"))
+    card.main([str(tmp_path / "weights")])
+    assert "README.md" in capsys.readouterr().out and "12 samples" in (tmp_path / "weights" / "README.md").read_text()
+    card.main([str(tmp_path / "weights")])
+    assert not capsys.readouterr().out
+
+
+def test_runs_are_bundled_without_their_tensors(runs, shipped, tmp_path):
+    for folder in runs:
+        shutil.copytree(folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("state.pt", "model.safetensors", "ema.safetensors"))
+    moved = [bundle.read(tmp_path / folder.name) for folder in runs]
+    assert bundle.phases(moved) == json.loads((shipped / "tiny.json").read_text())["phases"]
+
+
 def test_the_curve_holds_all_phases(shipped, runs):
     with open(shipped / "tiny_curve.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -153,12 +169,12 @@ def test_the_bundled_card_is_what_the_records_say():
     for record in records.values():
         for name, digest in record["files"].items():
             assert sha256(folder / name) == digest and (folder / name).stat().st_size <= bundle.LIMIT, name
-    for path in (folder / "README.md", *bundle.DOCUMENTS):
-        assert card.filled(path.read_text(), records) == path.read_text(), f"{path}: run python -m lift.training.bundle again"
+    for path in (folder / "README.md", card.README):
+        assert card.filled(path.read_text(), records) == path.read_text(), f"{path}: run python -m lift.training.card"
 
 
 def test_every_block_in_the_documents_is_known():
-    for path in (pretrained_path("any").parent / "README.md", *bundle.DOCUMENTS):
+    for path in (pretrained_path("any").parent / "README.md", card.README):
         marks = re.findall(r"<!-- weights: (.+?) -->", path.read_text())
         assert all(mark == "end" or mark.split()[0] in PRESETS and mark.split()[1] in card.BLOCKS for mark in marks)
         assert len(marks) == 2 * marks.count("end")

@@ -25,7 +25,6 @@ from .history import of_checkpoint
 from .phases import folders
 
 LIMIT = 16_000_000                                      # bytes of a file
-DOCUMENTS = (Path(__file__).resolve().parents[2] / "README.md",)        # beside the card; a checkout has it, an installed LIFT does not
 # What a command in the card leaves out: places, and how a run was watched.
 LEFT_OUT = {"data_root", "init", "output", "resume", "max_minutes", "checkpoint_minutes", "log_steps", "preload", "num_workers"}
 
@@ -37,11 +36,11 @@ class Past:
     Attributes:
         folder: where its files lie.
         config: the configuration it had.
-        state: of its newest checkpoint.
+        facts: of its newest checkpoint.
     """
     folder: Path
     config: Config
-    state: dict
+    facts: dict
 
 
 def main(argv: list[str]) -> None:
@@ -79,7 +78,7 @@ def main(argv: list[str]) -> None:
     curve.draw([curve.read(past.folder) for past in runs], args.output / f"{preset}_curve.png")
     with atomic(args.output / f"{preset}.json") as part:
         part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for path in documents(args.output, preset):
+    for path in card.renew(args.output):
         print(f"written: {path}")
     print(f"written: {', '.join([*record['files'], f'{preset}.json', f'{preset}_curve.csv', f'{preset}_curve.png'])} in {args.output}")
 
@@ -100,24 +99,23 @@ def read(folder: Path) -> Past:
     found = checkpoints.find(folder, "auto")
     if found is None:
         raise LiftError(f"{folder} holds no run; give the --output of a lift train, or of one with --phases")
-    checkpoint = checkpoints.read(found)
-    return Past(folder, checkpoint.config, checkpoint.state)
+    return Past(folder, *checkpoints.read_facts(found))
 
 
 def phases(runs: list[Past]) -> list[dict]:
     """Name, flags, start, steps, samples and history of each run, JSON-able."""
     rows = []
     for number, past in enumerate(runs):
-        data, train, state = past.config.data, past.config.train, past.state
+        data, train, known = past.config.data, past.config.train, past.facts
         flags = {name: flag for name, flag in configuration.spelled(past.config).items() if name not in LEFT_OUT}
         if data.data != "synthetic":
             flags = {"data_root": "--data_root D", **flags}
         expected = Path(runs[number - 1].folder.name, "last.safetensors") if number else None
         start = Path(*Path(train.init).parts[-2:]) if train.init else None
-        each = train.batch_size * train.accumulate * data.targets * state["world"]
+        each = train.batch_size * train.accumulate * data.targets * known["world"]
         rows.append({"name": past.folder.name, "flags": flags, "start": "" if start == expected else str(start or "random weights"),
-                     "steps": state["step"], "total_steps": state.get("total_steps", train.epochs * train.epoch_steps or None),
-                     "samples": each * state["step"], "history": of_checkpoint(state)})
+                     "steps": known["step"], "total_steps": known.get("total_steps", train.epochs * train.epoch_steps or None),
+                     "samples": each * known["step"], "history": of_checkpoint(known)})
     return rows
 
 
@@ -174,16 +172,6 @@ def write_curve(runs: list[Path], path: Path) -> None:
         table = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), restval="")
         table.writeheader()
         table.writerows(rows)
-
-
-def documents(folder: Path, preset: str) -> list[Path]:
-    """Make the blocks of the card, and of the project's README where the weights are its own, anew; those that changed."""
-    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
-    path = folder / "README.md"
-    texts = {path: card.with_section(path.read_text(encoding="utf-8") if path.is_file() else "", preset)}
-    if folder.resolve() == pretrained_path(preset).parent:
-        texts |= {path: path.read_text(encoding="utf-8") for path in DOCUMENTS if path.is_file()}
-    return [path for path, text in texts.items() if card.write(path, card.filled(text, records))]
 
 
 if __name__ == "__main__":

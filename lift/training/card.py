@@ -1,4 +1,4 @@
-"""The model card: what stands between its markers is made from what a preset's JSON file records of its weights.
+"""`python -m lift.training.card`: what stands between a model card's markers is made from what each preset's JSON file records.
 
     <!-- weights: tiny facts -->      file, hardware, duration, and the command of each phase
     <!-- weights: tiny data -->       the clips it was trained on, and those that judge it
@@ -8,12 +8,20 @@
 
 Everything else in a document is left as it is.
 """
+import json
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ..errors import run
+from ..files import atomic
+from ..flags import Parser
+from ..model.weights import pretrained_path
+
 MARKED = re.compile(r"(<!-- weights: (\w+) (\w+) -->\n).*?(<!-- weights: end -->)", re.DOTALL)
+README = Path(__file__).resolve().parents[2] / "README.md"              # the project's; a checkout has it, an installed LIFT does not
 HEAD = """# Model card: bundled weights
 
 One file a preset: `<preset>.safetensors`, the averaged (EMA) weights with the whole configuration of their run in the file's metadata.
@@ -166,9 +174,40 @@ def _table(rows: list[list[str]]) -> str:
 BLOCKS: dict[str, Callable[[dict], str]] = {"facts": facts, "data": data, "scores": scores, "summary": summary}
 
 
-def write(path: Path, text: str) -> bool:
-    """Replace a document where it differs; whether it did."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return False
-    path.write_text(text, encoding="utf-8")
-    return True
+# -- documents ---------------------------------------------------------------------------------------------------------------
+
+def renew(folder: Path) -> list[Path]:
+    """Make all blocks of the card in a folder of weights anew, and those of the project's README where the folder is its own.
+
+    Returns:
+        The documents that changed.
+    """
+    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    documents = [folder / "README.md"]
+    if folder.resolve() == pretrained_path("any").parent and README.is_file():
+        documents.append(README)
+    changed = []
+    for path in documents:
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = before
+        for preset in records if path == documents[0] else ():
+            text = with_section(text, preset)
+        text = filled(text, records)
+        if text != before:
+            with atomic(path) as part:
+                part.write_text(text, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def main(argv: list[str]) -> None:
+    """Renew the blocks of the card and tell which documents changed."""
+    parser = Parser(prog="python -m lift.training.card", description=__doc__,
+                    epilog="Files that lift.training.bundle wrote elsewhere count once they lie in the folder.")
+    parser.add_argument("folder", nargs="?", type=Path, default=pretrained_path("any").parent, help="of the weights (default lift/weights)")
+    for path in renew(parser.parse_args(argv).folder):
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

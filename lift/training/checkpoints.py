@@ -4,7 +4,7 @@
     output/checkpoint/checkpoint-00001200/        the newest two are kept
         model.safetensors, ema.safetensors        weights with their configuration
         state.pt                                  optimiser, gradient scaler, random generators, counters
-        manifest.json                             step, configuration, and a checksum of each file
+        manifest.json                             step, configuration, where the steps were made, and a checksum of each file
 
 A checkpoint is written under a name ending in .part and renamed when it is complete, so a run killed at any moment resumes.
 """
@@ -25,6 +25,7 @@ from ..files import atomic
 from ..model.weights import differing_fields, load_into, save_weights
 
 FILES = ("model.safetensors", "ema.safetensors", "state.pt")
+FACTS = ("step", "total_steps", "world", "history")     # of the state: what there is to know of a run without its tensors
 # What may change when a run goes on: where it runs and how it is watched, not what it computes.
 FREE = {"data": {"data_root", "preload", "num_workers"},
         "train": {"amp", "compile", "recompute_encoder", "recompute_refine", "validate_epochs", "validate_clips", "log_steps",
@@ -80,7 +81,8 @@ def write(folder: Path, model: nn.Module, ema: nn.Module, state: dict[str, Any],
         content = io.BytesIO()
         torch.save(state, content)                      # to memory first: torch turns a full disk into an error of its own
         _put(part / "state.pt", content.getvalue())
-        manifest = {"step": step, "config": to_dict(config), "crc32": {name: zlib.crc32((part / name).read_bytes()) for name in FILES}}
+        manifest = {**{name: state[name] for name in FACTS if name in state}, "config": to_dict(config),
+                    "crc32": {name: zlib.crc32((part / name).read_bytes()) for name in FILES}}
         _put(part / "manifest.json", json.dumps(manifest, indent=1).encode())
         if final.exists():                              # of the same step: given up by a resume from an earlier one
             final.rename(final.with_name(final.name + ".former.part"))
@@ -163,6 +165,18 @@ def read_config(path: Path) -> Config:
     return _manifest(path)[0]
 
 
+def read_facts(path: Path) -> tuple[Config, dict[str, Any]]:
+    """Configuration and FACTS of a checkpoint; only of one that an earlier version wrote, its state has to be there and read.
+
+    Raises:
+        LiftError: a file is missing or corrupt.
+    """
+    config, manifest = _manifest(path)
+    if "history" not in manifest:
+        manifest = read(path).state
+    return config, manifest
+
+
 def read(path: Path, config: Config | None = None) -> Checkpoint:
     """Read a checkpoint and see that it is whole.
 
@@ -173,7 +187,7 @@ def read(path: Path, config: Config | None = None) -> Checkpoint:
     Raises:
         LiftError: a file is missing or corrupt, or the configurations differ.
     """
-    stored, checksums = _manifest(path)
+    stored, manifest = _manifest(path)
     if config is not None:
         _check_same_run(path, to_dict(stored), to_dict(config))
     for name in FILES:
@@ -181,7 +195,7 @@ def read(path: Path, config: Config | None = None) -> Checkpoint:
             content = (path / name).read_bytes()
         except OSError as error:
             raise _broken(path, name, error.strerror or str(error)) from None
-        if zlib.crc32(content) != checksums.get(name):
+        if zlib.crc32(content) != manifest["crc32"].get(name):
             raise _broken(path, name, "its checksum differs")
     try:
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
@@ -190,12 +204,12 @@ def read(path: Path, config: Config | None = None) -> Checkpoint:
     return Checkpoint(path, stored, state)
 
 
-def _manifest(path: Path) -> tuple[Config, dict[str, int]]:
+def _manifest(path: Path) -> tuple[Config, dict[str, Any]]:
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        checksums = dict(manifest["crc32"])
-        return from_dict(manifest["config"]), checksums
-    except (OSError, ValueError, KeyError, TypeError, LiftError) as error:
+        manifest["crc32"].items()
+        return from_dict(manifest["config"]), manifest
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, LiftError) as error:
         raise _broken(path, "manifest.json", getattr(error, "strerror", None) or str(error)) from None
 
 
