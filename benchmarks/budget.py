@@ -1,10 +1,13 @@
 """A pytest plugin that ends a run in time: tests that have not begun when the budget is spent are skipped, and told.
 
-    python -m pytest -p benchmarks.budget --budget 60 tests/
+    python -m pytest -p benchmarks.budget --budget 60 --in-turn tests/
 
-So a run on a machine that is lent for minutes keeps the results it has. With pytest-xdist the budget is that of each worker.
+So a run on a machine that is lent for minutes keeps the results it has. With `--in-turn` every test has its first case before any has its
+second, so that what no time is left for is some of each. With pytest-xdist the budget is that of each worker.
 """
+import itertools
 import time
+from collections import defaultdict
 
 import pytest
 
@@ -13,6 +16,14 @@ SPENT = "left out, no time was left"
 
 def pytest_addoption(parser):
     parser.addoption("--budget", type=float, metavar="SECONDS", help="leave out what has not begun after so many seconds")
+    parser.addoption("--in-turn", action="store_true", help="a case of every test, then another of every test")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--in-turn"):
+        turns = defaultdict(itertools.count)
+        order = {item: next(turns[item.nodeid.split("[")[0]]) for item in items}
+        items.sort(key=order.get)
 
 
 class Budget:

@@ -10,9 +10,11 @@ from lift import kernels
 
 NAMES = ("q", "k", "v", "time_bias", "window_bias")
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16)}
-GPU = torch.cuda.is_available()
 INTERPRETED = op.triton is not None and op.triton.INTERPRETED
-DEVICE = "cuda" if GPU else "cpu"
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def make(case, dtype: str = "float32", masked: bool = True) -> dict:
@@ -24,7 +26,7 @@ def make(case, dtype: str = "float32", masked: bool = True) -> dict:
     tensors = {"q": torch.randn(B, Tq, H, W, heads, d).to(DTYPES[dtype]), "k": torch.randn(B, Tk, H, W, heads, d).to(DTYPES[dtype]),
                "v": torch.randn(B, Tk, H, W, heads, d).to(DTYPES[dtype]), "time_bias": torch.randn(B, heads, Tq, Tk),
                "window_bias": torch.randn(heads, 2 * window - 1, 2 * window - 1), "mask": mask}
-    return {name: x.to(DEVICE) for name, x in tensors.items()} | {"window": window, "shift": shift, "scale": d ** -0.5}
+    return {name: x.to(device()) for name, x in tensors.items()} | {"window": window, "shift": shift, "scale": d ** -0.5}
 
 
 def fused(**arguments):

@@ -10,12 +10,11 @@ from lift import kernels
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.float64)}
 PLAIN = ("float32", "contiguous", (2, 3, 2, 6), 1, True)                              # dtype, layout, shape, radius, unit
 NAMES = ("left", "right")
-GPU = torch.cuda.is_available()
 INTERPRETED = op.triton is not None and op.triton.INTERPRETED
 
 
 def device_of(implementation: str) -> str:
-    return "cuda" if GPU and implementation == "triton" else "cpu"
+    return "cuda" if implementation == "triton" and torch.cuda.is_available() else "cpu"
 
 
 def make(implementation: str, case: tuple = PLAIN) -> list[torch.Tensor]:
@@ -48,8 +47,8 @@ def results(function, maps, grad=None, asked=NAMES) -> dict[str, torch.Tensor]:
 
 def assert_parity(found: dict, maps, radius: int, unit: bool, grad=None) -> None:
     """`found` is what the reference has for these maps, by the rule of `parity`."""
-    maps = [x.detach().cpu() for x in maps]
-    grad = towards(found["result"].cpu()) if grad is None else grad.cpu()
+    maps = [x.detach() for x in maps]
+    grad = towards(found["result"]) if grad is None else grad
     low = results(lambda *leaves: correlation_reference(*leaves, radius, unit), maps, grad)
     exact = results(lambda *leaves: correlation_reference(*leaves, radius, unit), [x.double() for x in maps], grad.double())
     arithmetic = torch.float64 if maps[0].dtype == torch.float64 else torch.float32

@@ -62,6 +62,19 @@ def poison(monkeypatch) -> None:
         monkeypatch.setattr(place, name, poisoned(getattr(place, name)))
 
 
+def captured(step: Callable) -> tuple:
+    """A CUDA graph of a call, and what it gave inside, which replays write anew. It first runs outside, which compiles and warms up."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = step()
+    return graph, found
+
+
 # -- layouts: the values of x (those of its first rows for `expanded`) laid out in another way ------------------------------------
 
 def contiguous(x: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from attention_cases import DTYPES, LAYOUTS, NAMES, assert_parity, fused, make, reference, results
+from attention_cases import DTYPES, LAYOUTS, NAMES, assert_parity, fused, make, reference, results, towards
 from lift.kernels.attention import tuning
+from parity import captured
 
 from benchmarks import tune_attention
 from lift import kernels
@@ -56,15 +57,9 @@ def test_twenty_runs_give_the_same_bits(case):
 @pytest.mark.parametrize("window", [1, 2, 4, 8])
 def test_a_graph_replays_forward_and_backward(window):
     arguments = make((1, 1, 15, 16, 20, 4, 32, window, 0), "bfloat16")
-    expected = results(fused, arguments)                # compiles, outside of the capture
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        results(fused, arguments)
-    torch.cuda.current_stream().wait_stream(stream)
-    grad = torch.randn(expected["out"].shape, generator=torch.Generator().manual_seed(1)).to(expected["out"])
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        found = results(fused, arguments, grad=grad)
+    expected = results(fused, arguments)
+    grad = towards(expected["out"])
+    graph, found = captured(lambda: results(fused, arguments, grad=grad))
     for x in found.values():
         x.fill_(float("nan"))
     graph.replay()

@@ -3,7 +3,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from attention_cases import DEVICE, GPU, INTERPRETED
+from attention_cases import device
 from lift.kernels import backend
 from lift.kernels.attention import op
 from lift.kernels.attention.reference import temporal_attention_reference
@@ -13,8 +13,10 @@ from lift.config import tiny
 from lift.data.clip import Clip
 from lift.model.lift import LIFT
 
-if op.triton is None or not (GPU or INTERPRETED):
+if op.triton is None or op.triton.reason():
     pytest.skip("Triton has neither a GPU nor its interpreter here", allow_module_level=True)
+
+pytestmark = pytest.mark.native
 
 TOY = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=32, heads=2, layers=2, match=8, radius16=2, radius8=1, radius4=1, hidden16=16,
               hidden8=16, hidden4=16, refine=8, flow_blocks=1)
@@ -39,8 +41,8 @@ def run(config, monkeypatch, attention, clip: Clip) -> dict[str, torch.Tensor]:
     only = backend.Implementation("reference", call, backend.always, fused=False)
     monkeypatch.setitem(backend._operations, "temporal_attention", (only,))
     torch.manual_seed(0)
-    model = wake(LIFT(config, kernels="reference")).to(DEVICE)
-    prediction = model(clip, torch.tensor([0.3, 0.7], device=DEVICE))
+    model = wake(LIFT(config, kernels="reference")).to(device())
+    prediction = model(clip, torch.tensor([0.3, 0.7], device=device()))
     (prediction.frame.square().sum() + prediction.attention.square().sum()).backward()
     monkeypatch.undo()
     assert served
@@ -56,7 +58,7 @@ def test_outputs_and_all_gradients_agree(change, monkeypatch):
     times = torch.tensor([-1.5, 0, 1]).expand(2, -1)
     mask = torch.ones(2, 3, dtype=torch.bool)
     mask[1, 0] = False
-    clip = Clip(torch.rand(2, 3, 3, 32, 48).to(DEVICE), times.to(DEVICE), mask.to(DEVICE), 1)
+    clip = Clip(torch.rand(2, 3, 3, 32, 48).to(device()), times.to(device()), mask.to(device()), 1)
     config = replace(TOY, **change)
     attentions = (op.triton.temporal_attention, temporal_attention_reference, exactly)
     found, low, exact = (run(config, monkeypatch, attention, clip) for attention in attentions)

@@ -1,7 +1,7 @@
 """The fused kernels of `temporal_attention` compute what the reference defines: values, shares and gradients, over the matrix of inputs."""
 import pytest
 import torch
-from attention_cases import DEVICE, DTYPES, GPU, INTERPRETED, LAYOUTS, NAMES, assert_parity, fused, make, reference, results, towards
+from attention_cases import DTYPES, LAYOUTS, NAMES, assert_parity, device, fused, make, reference, results, towards
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lift.kernels import backend
@@ -10,8 +10,10 @@ from parity import poison
 
 from lift import kernels
 
-if op.triton is None or not (GPU or INTERPRETED):
+if op.triton is None or op.triton.reason():
     pytest.skip("Triton has neither a GPU nor its interpreter here", allow_module_level=True)
+
+pytestmark = pytest.mark.native
 
 #    B  Tq Tk H  W heads d window shift
 MATRIX = [
@@ -92,7 +94,7 @@ def test_every_layout_is_read_in_place(family, layout):
 @families
 def test_an_expanded_gradient_is_taken(family):
     arguments = make(SMALL[family])
-    ones = torch.ones((), device=DEVICE).expand(arguments["q"].shape)
+    ones = torch.ones((), device=device()).expand(arguments["q"].shape)
     found, expected = results(fused, arguments, grad=ones), results(fused, arguments, grad=ones.contiguous())
     assert all(torch.equal(found[n], expected[n]) for n in found)
 
@@ -136,7 +138,7 @@ def test_nothing_comes_out_of_nothing(family):
         assert all(found[f"gradient of {n}"].shape == arguments[n].shape and (found[f"gradient of {n}"] == 0).all() for n in NAMES)
 
 
-@settings(max_examples=100 if GPU else 4, deadline=None, database=None, derandomize=True)
+@settings(max_examples=100 if torch.cuda.is_available() else 4, deadline=None, database=None, derandomize=True)
 @given(st.data())
 def test_any_shape(data):
     window = data.draw(st.integers(1, 8), "window")
@@ -168,7 +170,7 @@ def test_offsets_past_2_31_are_followed(family, dimension):
     for name in ("q", "k", "v"):
         x, i = arguments[name], {"B": 0, "Tk": 1, "H": 2, "W": 3, "heads": 4}[dimension]
         strides = [2**30 + 16 if j == i else stride for j, stride in enumerate(x.stride())]
-        room = torch.empty((x.shape[i] - 1) * strides[i] + x.numel(), dtype=x.dtype, device=DEVICE)
+        room = torch.empty((x.shape[i] - 1) * strides[i] + x.numel(), dtype=x.dtype, device=device())
         far[name] = room.as_strided(x.shape, strides).copy_(x)
     found = results(fused, arguments | far)
     assert all(torch.equal(found[n], expected[n]) for n in expected)
@@ -241,7 +243,7 @@ def test_shares_are_not_differentiable_and_one_tensor_may_serve_twice():
 
 def test_autocast_lowers_queries_and_keeps_tables():
     arguments = make(SMALL["window"])
-    with torch.autocast(DEVICE, torch.bfloat16):
+    with torch.autocast(device(), torch.bfloat16):
         out, share = fused(**arguments)
     expected = fused(**arguments | {n: arguments[n].bfloat16() for n in ("q", "k", "v")})
     assert out.dtype == torch.bfloat16 and torch.equal(out, expected[0]) and torch.equal(share, expected[1])
@@ -267,7 +269,7 @@ def test_what_cannot_be_served_is_refused_with_the_reason(case, dtypes, words):
 def test_auto_does_not_take_the_interpreter():
     arguments = make(SMALL["window"])
     q, k, v = (arguments[n] for n in "qkv")
-    assert (kernels.serving("temporal_attention", q, k, v, 4) == "triton") == (not INTERPRETED)
+    assert (kernels.serving("temporal_attention", q, k, v, 4) == "triton") == (not op.triton.INTERPRETED)
 
 
 @pytest.mark.parametrize("name", ["window_forward", "window_backward", "window_backward_keys"])

@@ -1,6 +1,7 @@
 """`benchmarks/gpu.sh`: one command that runs every step whatever fails, in its time, with nothing but what a GPU machine has."""
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,8 +47,7 @@ def test_it_runs_every_step_whatever_fails(tmp_path, programs):
 
     def said(step):
         return (tmp_path / "out" / f"{step}.log").read_text()
-    assert all(f"tests/test_{name}.py" in said("tests") for name in ("warp_blend_gpu", "attention_gpu", "grid_sample_native",
-                                                                     "warp_blend_parity"))
+    assert all(name in said("tests") for name in marked()) and "-m gpu or native" in said("tests")
     for tool in ("memcheck", "racecheck"):
         assert f"--tool {tool} " in said(tool)
     assert "--quick" in said("bench_grid_sample") and f"--json {tmp_path}/out/convergence.json" in said("convergence")
@@ -69,7 +69,27 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path):
     assert "false has no torch; make env makes an environment" in run("benchmarks/gpu.sh", PYTHON="false").stderr
 
 
-SANITIZED = ["test_grid_sample_native", "test_warp_blend_gpu", "test_attention_gpu"]
+def marked(without: str = "no such marker") -> list[str]:
+    """Files of tests that compute on a GPU, as the script finds them."""
+    texts = {path: path.read_text() for path in ROOT.glob("tests/test_*.py")}
+    return [str(path.relative_to(ROOT)) for path, text in texts.items()
+            if re.search(r"mark\.(gpu|native)\b", text) and f"mark.{without}" not in text]
+
+
+def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path):
+    """Or it ends with an error, on any machine without a GPU: so what the script runs is all that a GPU changes."""
+    (tmp_path / "test_asking.py").write_text("import pytest\nfrom lift.evaluation.checkpoint import provenance\n\n"
+                                             "def test_plain():\n    provenance(None)\n\n"
+                                             "@pytest.mark.native\ndef test_marked():\n    provenance(None)\n")
+    ran = run(sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", str(tmp_path),
+              PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+    assert "2 passed" in ran.stdout and "1 error" in ran.stdout, ran.stdout
+    assert "test_plain" in ran.stdout and "asked whether there is a GPU, in lift/evaluation/checkpoint.py" in ran.stdout
+    assert {"tests/test_model_gpu.py", "tests/test_correlation_gpu.py", "tests/test_attention_gpu.py", "tests/test_warp_blend_gpu.py",
+            "tests/test_grid_sample_native.py", "tests/test_graphs.py", "tests/test_warp_blend_parity.py"} <= set(marked())
+
+
+SANITIZED = ["test_grid_sample_native", "test_warp_blend_gpu", "test_attention_gpu", "test_attention_gpu", "test_correlation_gpu"]
 
 
 def test_nothing_on_its_way_needs_what_decodes_videos_or_trains(tmp_path):
@@ -82,11 +102,10 @@ def test_nothing_on_its_way_needs_what_decodes_videos_or_trains(tmp_path):
     assert ran.returncode == 0, ran.stderr
     script = (ROOT / "benchmarks" / "gpu.sh").read_text()
     few = [line.strip().strip('"') for line in script.split("few=(")[1].split(")\n")[0].splitlines()]
-    assert [name.split("::")[0] for name in few] == [f"tests/{name}.py" for name in (*SANITIZED, SANITIZED[-1])]
-    native = [str(path) for pattern in ("*parity*", "*gpu*", "*native*") for path in ROOT.glob(f"tests/test_{pattern}.py")]
+    assert [name.split("::")[0] for name in few] == [f"tests/{name}.py" for name in SANITIZED]
     suites = [str(path) for path in ROOT.glob("benchmarks/bench_*.py")]
     ran = run(sys.executable, "-m", "pytest", "-p", "absent", "-p", "no:cacheprovider", "-o", "addopts=", "-q", "--collect-only", "--toy",
-              *native, *suites, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+              *marked(without="videos"), *suites, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert ran.returncode == 0, ran.stdout[-2000:]
     assert all(f"\n{name}" in ran.stdout for name in few)
 
@@ -100,6 +119,13 @@ def test_what_no_time_is_left_for_is_skipped_and_told(tmp_path):
     ran = run(*command, "--budget", "0.4")
     assert ran.returncode == 0 and "2 passed, 2 skipped" in ran.stdout and "left out, no time was left: 2 of 4" in ran.stdout
     assert "4 passed" in run(*command).stdout
+
+
+def test_every_test_has_its_first_case_before_any_has_its_second(tmp_path):
+    (tmp_path / "test_cases.py").write_text("import pytest\nevery = pytest.mark.parametrize('i', range(2))\n"
+                                            "@every\ndef test_one(i): ...\n@every\ndef test_other(i): ...\ndef test_alone(): ...\n")
+    ran = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "benchmarks.budget", "--in-turn", "-v", str(tmp_path))
+    assert re.findall(r"::test_(\S+)", ran.stdout) == ["one[0]", "other[0]", "alone", "one[1]", "other[1]"]
 
 
 def test_the_summary_holds_steps_machine_and_figures(tmp_path):

@@ -56,6 +56,7 @@ def test_a_variant_that_does_not_run_is_told(monkeypatch):
     assert "CUDA graphs need a GPU" in found["fused 2"].failure and found["reference 2"].failure is None
 
 
+@pytest.mark.native
 def test_files_are_told_by_kernels(tmp_path):
     pytest.importorskip("av")
     pytest.importorskip("scenedetect")

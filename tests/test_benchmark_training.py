@@ -65,6 +65,7 @@ def test_what_leaves_the_spread_is_outside():
     assert convergence.compare([1.0, float("nan"), 1.0], reference, others, 1e-4)["outside"] == [1]
 
 
+@pytest.mark.native
 @pytest.mark.parametrize(("factor", "code"), [(1.0, 0), (0.5, 1)])
 def test_a_wrong_gradient_shows_in_the_losses(factor, code, monkeypatch, capsys, tmp_path):
     """A `warp` whose result is right and whose gradient of the flow is scaled; the rest as the reference computes it."""

@@ -14,6 +14,8 @@ from torch._dynamo.backends.common import aot_autograd
 
 from lift import kernels
 
+pytestmark = pytest.mark.native
+
 FUSED = [i.name for i in backend.operations()["correlation"] if i.fused]
 implementations = pytest.mark.parametrize("implementation", FUSED)
 

@@ -13,6 +13,8 @@ from lift.evaluation.metrics import psnr
 from lift.model.lift import LIFT
 from lift.model.weights import save_weights
 
+pytestmark = [pytest.mark.native, pytest.mark.videos]
+
 pytest.importorskip("av", reason="PyAV is not installed")
 
 

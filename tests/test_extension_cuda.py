@@ -129,6 +129,7 @@ def test_code_for_one_card_serves_those_that_can_run_it(built, card, serves):
     assert cuda.serves({"architectures": built}, card) is serves
 
 
+@pytest.mark.native
 def test_grid_sample_says_why_cuda_does_not_serve():
     expected = cuda.load(torch.version.cuda)[1]
     if expected is None and not torch.cuda.is_available():

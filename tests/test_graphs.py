@@ -92,7 +92,7 @@ def test_what_cannot_be_recorded_is_an_error():
         Graphed(lambda x: x, record=record)(torch.ones(2))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_cuda_graph_replays_the_function():
     graphed = Graphed(lambda kept, x: (kept @ x).relu(), fixed=(0,))
     kept = torch.randn(8, 8, device="cuda")

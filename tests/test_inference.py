@@ -14,6 +14,8 @@ from lift.model.lift import create_lift_model
 from lift.model.weights import save_weights
 from lift.video.read import open_frames
 
+pytestmark = [pytest.mark.native, pytest.mark.videos]
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

@@ -13,6 +13,8 @@ from lift.model.weights import save_weights
 from lift.video.command import main
 from lift.video.read import open_frames
 
+pytestmark = [pytest.mark.native, pytest.mark.videos]
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

@@ -9,6 +9,8 @@ from lift.errors import LiftError
 from lift.evaluation import baselines, command, report, small
 from lift.model.prediction import Prediction
 
+pytestmark = [pytest.mark.native, pytest.mark.videos]
+
 FRAMES = 60
 
 

@@ -49,7 +49,7 @@ def test_a_killed_run_goes_on_and_ends_like_the_unbroken_one(tmp_path, capsys):
     assert process.wait() == -9, "the run ended before it could be killed"
     assert 0 < checkpoints.read(checkpoints.find(killed, "auto")).state["step"] < 20
 
-    assert go("--output", killed) == 0                  # the checkpoint knows the rest
+    assert go("--output", killed, "--device", "cpu") == 0                  # the checkpoint knows the rest
     assert "step 20 of 20" in capsys.readouterr().out
     assert go(*FLAGS, "--output", unbroken) == 0
     for name in ("last.safetensors", "best.safetensors", "checkpoint/checkpoint-00000020/model.safetensors"):
@@ -71,7 +71,7 @@ def finished(tmp_path_factory):
     (["--resume", "/nowhere"], ["/nowhere", "no checkpoint"])])
 def test_a_run_is_not_mixed_with_another(finished, capsys, flags, words):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
-    assert go("--output", finished, *flags) == 1
+    assert go("--output", finished, "--device", "cpu", *flags) == 1
     line = last_line(capsys)
     assert all(word in line for word in words)
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
@@ -81,16 +81,17 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_goes_on(tmp_path, caps
     assert go(*FLAGS, "--epochs", 2, "--output", tmp_path) == 0
     broken = tmp_path / "checkpoint" / "checkpoint-00000002" / "model.safetensors"
     broken.write_bytes(broken.read_bytes()[:-8])
-    assert go("--output", tmp_path) == 1
+    assert go("--output", tmp_path, "--device", "cpu") == 1
     line = last_line(capsys)
     assert str(broken) in line
     remedy = line.partition("--resume ")[2].split()[0]
-    assert go("--resume", remedy) == 0                  # the output is that of the checkpoint
+    assert go("--resume", remedy, "--device", "cpu") == 0                  # the output is that of the checkpoint
     assert checkpoints.read(checkpoints.find(tmp_path, "auto")).state["step"] == 2
 
 
 def test_weights_of_another_preset_are_no_start(tmp_path, finished, capsys):
-    assert go("--data", "synthetic", "--preset", "tiny", "--init", finished / "last.safetensors", "--output", tmp_path / "new") == 1
+    flags = "--data synthetic --preset tiny --device cpu".split()
+    assert go(*flags, "--init", finished / "last.safetensors", "--output", tmp_path / "new") == 1
     assert "another model" in last_line(capsys) and not (tmp_path / "new").exists()
 
 

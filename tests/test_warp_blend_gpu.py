@@ -1,7 +1,7 @@
 """The Triton kernels of `warp` and `warp_blend` as a GPU runs them: the whole product of inputs, large sizes, graphs, determinism."""
 import pytest
 import torch
-from parity import FLOWS, LAYOUTS, assert_close
+from parity import FLOWS, LAYOUTS, assert_close, captured
 from warp_cases import NAMES, PUBLIC, REFERENCES, assert_parity, fused, make, results, towards
 
 from lift import kernels
@@ -84,14 +84,7 @@ def test_a_cuda_graph_replays_forward_and_backward(operation, deterministic):
 
     torch.use_deterministic_algorithms(deterministic)
     try:
-        side = torch.cuda.Stream()                      # compiles and warms up outside of the graph, as capture wants it
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            step()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = step()
+        graph, found = captured(step)
         for seed in (2, 3):
             torch.manual_seed(seed)
             fresh = make(operation, "triton", case)
@@ -100,7 +93,7 @@ def test_a_cuda_graph_replays_forward_and_backward(operation, deterministic):
                     x.copy_(y)
             graph.replay()
             expected = results(fused(operation, "triton"), fresh, grad)
-            torch.testing.assert_close(captured, tuple(expected.values()), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(found, tuple(expected.values()), atol=1e-5, rtol=1e-5)
     finally:
         torch.use_deterministic_algorithms(False)
 

@@ -16,6 +16,8 @@ from warp_cases import DTYPES, NAMES, PLAIN, PUBLIC, assert_parity, device_of, f
 
 from lift import kernels
 
+pytestmark = pytest.mark.native
+
 SHAPES = [(1, 1, 1, 1), (2, 3, 1, 9), (1, 4, 6, 1), (1, 3, 7, 131), (0, 3, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)]
 MATRIX = sorted({                                       # each axis is varied against a few of the others
     *((dtype, layout, (2, 5, 5, 7), "random") for dtype in DTYPES for layout in LAYOUTS),

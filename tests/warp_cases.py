@@ -12,12 +12,11 @@ PUBLIC = {"warp": kernels.warp, "warp_blend": kernels.warp_blend}
 NAMES = {"warp": ("image", "flow"), "warp_blend": ("image0", "image1", "flow0", "flow1", "occ0", "occ1")}
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.float64)}
 PLAIN = ("float32", "contiguous", (2, 5, 5, 7), "random")                            # dtype, layout, shape, flow
-GPU = torch.cuda.is_available()
 INTERPRETED = op.triton is not None and op.triton.INTERPRETED
 
 
 def device_of(implementation: str) -> str:
-    return "cuda" if GPU and implementation == "triton" else "cpu"
+    return "cuda" if implementation == "triton" and torch.cuda.is_available() else "cpu"
 
 
 def make(operation: str, implementation: str, case: tuple = PLAIN) -> list[torch.Tensor]:
