@@ -78,13 +78,13 @@ def marked(without: str = "no such marker") -> list[str]:
 
 def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path):
     """Or it ends with an error, on any machine without a GPU: so what the script runs is all that a GPU changes."""
-    (tmp_path / "test_asking.py").write_text("import pytest\nfrom lift.evaluation.checkpoint import provenance\n\n"
-                                             "def test_plain():\n    provenance(None)\n\n"
-                                             "@pytest.mark.native\ndef test_marked():\n    provenance(None)\n")
+    (tmp_path / "test_asking.py").write_text("import pytest\nfrom lift.video.command import choose_device\n\n"
+                                             "def test_plain():\n    choose_device('auto')\n\n"
+                                             "@pytest.mark.native\ndef test_marked():\n    choose_device('auto')\n")
     ran = run(sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", str(tmp_path),
               PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
     assert "2 passed" in ran.stdout and "1 error" in ran.stdout, ran.stdout
-    assert "test_plain" in ran.stdout and "asked whether there is a GPU, in lift/evaluation/checkpoint.py" in ran.stdout
+    assert "test_plain" in ran.stdout and "asked whether there is a GPU (lift/video/command.py choose_device)" in ran.stdout
     assert {"tests/test_model_gpu.py", "tests/test_correlation_gpu.py", "tests/test_attention_gpu.py", "tests/test_warp_blend_gpu.py",
             "tests/test_grid_sample_native.py", "tests/test_graphs.py", "tests/test_warp_blend_parity.py"} <= set(marked())
 
