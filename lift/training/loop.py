@@ -6,7 +6,7 @@ the step, so a run that goes on from a checkpoint computes what the unbroken one
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +115,7 @@ class Run:
     def go(self) -> Ending:
         """Step until the end of the run or until something asks to stop; a checkpoint of the last step stands then."""
         validated = self.validated
-        self._end_epoch()                               # a validation that the last stop broke off
+        self._end_epoch(lambda: self.stop.signal is not None)                   # a validation that the last stop broke off: once is enough
         if self.validated > validated:
             self._keep()
         batches = self._batches()
@@ -144,7 +144,7 @@ class Run:
                 self.journal.write(self.step, {"epoch": (self.step - 1) // self.epoch_steps, **self.means.take(),
                                                "samples_per_second": rate, "elapsed_seconds": self.history.seconds})
                 since = now
-            self._end_epoch()
+            self._end_epoch(lambda: self.stop.wanted)
             stopping = self.processes.any(self.stop.wanted)
             due = time.monotonic() - self.kept > 60 * self.settings.checkpoint_minutes
             if stopping or due or self.step % self.epoch_steps == 0:
@@ -215,13 +215,13 @@ class Run:
 
     # -- what is kept ------------------------------------------------------------------------------------------------------
 
-    def _end_epoch(self) -> None:
-        """Validate the average where an epoch has ended and it is due."""
+    def _end_epoch(self, stop: Callable[[], bool]) -> None:
+        """Validate the average where an epoch has ended and it is due, unless asked to stop."""
         epoch, rest = divmod(self.step, self.epoch_steps)
         due = epoch and not rest and (epoch % self.settings.validate_epochs == 0 or self.step >= self.total_steps)
         if not due or self.validated == self.step:
             return
-        scores = validate(self.average.model, self.held_back, self.processes, lambda: self.stop.wanted)
+        scores = validate(self.average.model, self.held_back, self.processes, stop)
         if scores is None:                              # asked to stop: the resumed run validates first
             return
         self.validated = self.step

@@ -103,15 +103,16 @@ def train(phases: list[Phase]) -> Standing:
     with join(settings.device) as processes, StopRequest(settings.max_minutes) as stop:
         for number, phase in enumerate(phases):
             ending = finished(phase)
-            if ending is None:
-                if processes.first:
-                    rest = "".join(f", then {later.name} ({later.left})" for later in phases[number + 1:])
-                    print(f"phase {number + 1} of {len(phases)}: {phase.name} in {phase.output}{rest}", file=sys.stderr, flush=True)
-                ending = run(phase.config, processes, stop)
-            if ending.cause:
-                break
-            if number + 1 < len(phases) and processes.any(stop.wanted):          # each waits here until the first has written its weights
+            if ending is not None:
+                continue
+            if processes.first:
+                rest = "".join(f", then {later.name} ({later.left})" for later in phases[number + 1:])
+                print(f"phase {number + 1} of {len(phases)}: {phase.name} in {phase.output}{rest}", file=sys.stderr, flush=True)
+            ending = run(phase.config, processes, stop)
+            more = number + 1 < len(phases)
+            if more and not ending.cause and processes.any(stop.wanted):        # each waits here until the first has written its weights
                 ending = replace(ending, cause=stop.cause, signal=stop.signal)
+            if ending.cause:
                 break
     return Standing(phases, number, ending)
 
