@@ -10,6 +10,7 @@ from benchmarks.table import CASE
 
 ROW = (*CASE, "variant")
 LEAST = 0.02
+UNTUNED = "untuned"                                     # the folder, among a machine's results, of rows from before tuning
 
 
 class Refused(Exception):
@@ -53,7 +54,7 @@ def load(path: Path) -> Run:
     """
     if not path.exists():
         raise Refused(f"{path}: no such file or folder; name what `lift bench --json FOLDER` wrote")
-    runs = [run for file in ([path] if path.is_file() else sorted(path.rglob("*.json"))) if (run := _read(file))]
+    runs = [run for file in ([path] if path.is_file() else files(path)) if (run := _read(file))]
     if not any(run.rows for run in runs):
         raise Refused(f"{path}: no results of benchmarks; name what `lift bench --json FOLDER` wrote")
     rows: dict[tuple, dict] = {}
@@ -64,6 +65,11 @@ def load(path: Path) -> Run:
             raise Refused(f"{path}: holds {_named(min(twice, key=str))} twice; name a folder of one run")
         rows |= run.rows
     return Run(path, runs[0].machine, runs[0].noted, rows)
+
+
+def files(folder: Path) -> list[Path]:
+    """The JSON files below a folder, less those of what was measured again."""
+    return [path for path in sorted(folder.rglob("*.json")) if UNTUNED not in path.relative_to(folder).parts[:-1]]
 
 
 def _read(path: Path) -> Run | None:

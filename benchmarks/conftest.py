@@ -23,11 +23,13 @@ def pytest_addoption(parser):
     group = parser.getgroup("lift benchmarks")
     group.addoption("--quick", action="store_true", help="the cases that say most, with fewer rounds")
     group.addoption("--toy", action="store_true", help="tiny sizes, one round: walks through everything, measures nothing of worth")
+    group.addoption("--counted", metavar="VARIANT", help="run this variant alone, once between the marks of a profiler")
     group.addoption("--threads", type=int, default=None, help="threads of torch on the CPU (default: what torch takes)")
 
 
 def pytest_configure(config):
     config.stash[ROWS] = []
+    measure.counted = config.getoption("--counted")
     if config.getoption("--threads"):
         torch.set_num_threads(config.getoption("--threads"))
 

@@ -1,37 +1,42 @@
 #!/usr/bin/env bash
 # Everything that only a machine with a GPU can tell, by one command: build, tests that run natively there, the sanitizer, benchmarks,
-# 32 training steps with and without the kernels, the profile of one.
+# 32 training steps with and without the kernels, the profile of one, settings of the attention for the card and its benchmark again with
+# them, hardware counters of the kernels furthest from their roofline, the report.
 #
-#   benchmarks/gpu.sh [--quick] [--dry-run] [FOLDER]        (or: make gpu QUICK=1, make gpu-dry-run)
+#   benchmarks/gpu.sh [--quick] [--minutes N] [--steps "NAME ..."] [--dry-run] [FOLDER]        (or: make gpu QUICK=1, make gpu-dry-run)
 #
-# Results land in FOLDER (default: $OUT, else benchmarks/results/latest): summary.md and summary.json, a JSON file and a log a step. A step
-# that fails does not stop the others; the exit code is 1 when any did. --quick: the cases that say most, in 8 minutes; what no time is left
-# for is named. --dry-run: walks through every step on the CPU at toy size, Triton under its interpreter; its figures are worth nothing.
+# Results land in FOLDER (default: $OUT, else benchmarks/results/<the card>, else for --quick build/gpu-quick): summary.md and summary.json, a
+# JSON file and a log a step, and with the tuned settings tuned.json, a copy of kernels/attention/tuned.json. A step that fails does
+# not stop the others; the exit code is 1 when any did. --quick: the cases that say most, in 8 minutes; what no time is left for is named.
+# --minutes: the same limit for all cases. --steps: these alone, and FOLDER keeps what others found. --dry-run: walks through every step on
+# the CPU at toy size, Triton under its interpreter; its figures are worth nothing.
 # PYTHON names the Python to use (default: .venv's, else python3). It needs torch, Triton, ninja, pybind11, pytest, pytest-benchmark,
 # hypothesis, nvidia-ml-py, a C++ compiler, and no network; nvcc for the CUDA kernels; LIFT need not be installed. Tests run side by side
-# where pytest-xdist is there. compute-sanitizer runs where it is on the path or COMPUTE_SANITIZER names it.
+# where pytest-xdist is there. compute-sanitizer runs where it is on the path or COMPUTE_SANITIZER names it, counters
+# where ncu is or NCU names it.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-quick=0 dry=0 folder=""
-for argument in "$@"; do
-  case "$argument" in
+quick=0 dry=0 minutes="" only="" folder=""
+while [ $# -gt 0 ]; do
+  case "$1" in
     --quick) quick=1 ;;
     --dry-run) dry=1 ;;
-    -*) echo "gpu.sh: error: unknown flag '$argument' (there are --quick and --dry-run)" >&2; exit 2 ;;
-    *) folder="$argument" ;;
+    --minutes) minutes="${2:-}"; shift
+      [[ "$minutes" =~ ^[0-9]+$ ]] || { echo "gpu.sh: error: --minutes takes a whole number, got '$minutes'" >&2; exit 2; } ;;
+    --steps) only=" ${2:-} "; shift ;;
+    -*) echo "gpu.sh: error: unknown flag '$1' (there are --quick, --minutes, --steps and --dry-run)" >&2; exit 2 ;;
+    *) folder="$1" ;;
   esac
+  shift
 done
-folder="${folder:-${OUT:-benchmarks/results/latest}}"
 python="${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}"
 "$python" -c 'import torch' 2>/dev/null || {
   echo "gpu.sh: error: $python has no torch; make env makes an environment, or PYTHON=... names a Python that has it" >&2; exit 2; }
-mkdir -p "$folder" && : > "$folder/steps.tsv" && : > "$folder/left_out.txt" || exit 2
-rm -f "$folder"/{build,doctor,tests,memcheck,racecheck,convergence*,profile,bench_*}.{json,log}         # of an earlier run
 
 size=() total=0 device=cuda
 tests=(-m "gpu or native" -k "not cpp")                  # what computes on a GPU, without the kernels for CPUs
-training=() profile=(--json "$folder/profile.json")
+training=() profile=()
 if [ "$dry" = 1 ]; then
   export CUDA_VISIBLE_DEVICES="" TRITON_INTERPRET=1
   size=(--toy) device=cpu tests+=(-k "not cpp and (nothing_have or refused or gradient_of_the_result or replays)")
@@ -40,26 +45,47 @@ else
   "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || {
     echo "gpu.sh: error: torch finds no GPU here; --dry-run walks through the steps without one" >&2; exit 2; }
   unset TRITON_INTERPRET
+  card="$("$python" -c 'import torch
+from benchmarks.cards import named
+found = torch.cuda.get_device_name()
+print((card.name if (card := named(found)) else found.removeprefix("NVIDIA ")).lower().replace(" ", "_"))')"
   workers="$("$python" -c 'import os, torch, xdist
 print(max(1, min(8, os.cpu_count(), torch.cuda.get_device_properties(0).total_memory >> 33)))' 2>/dev/null)"     # 8 GiB of the card each
   [ -n "$workers" ] && tests+=(-n "$workers")
   if [ "$quick" = 1 ]; then
     size=(--quick) total=470                            # seconds, of the 8 minutes that are promised
-    echo "cases beyond --quick: benchmarks/gpu.sh without it runs them" >> "$folder/left_out.txt"
   fi
 fi
+[ -n "$minutes" ] && total=$((60 * minutes))
+default="benchmarks/results/${card:-dry-run}"
+[ "$quick$dry" = 00 ] || default="build/gpu-quick"
+folder="${folder:-${OUT:-$default}}"
+mkdir -p "$folder" && : >> "$folder/steps.tsv" && : > "$folder/left_out.txt" || exit 2
+if [ -z "$only" ]; then                                 # what an earlier run left
+  : > "$folder/steps.tsv"
+  rm -rf "$folder"/untuned "$folder"/{build,doctor,tests,memcheck,racecheck,convergence*,profile,bench_*,tun*,counters,roofline,report}.{json,log}
+fi
+[ "$quick" = 1 ] && echo "cases beyond --quick, tuning, counters: benchmarks/gpu.sh without it runs them" >> "$folder/left_out.txt"
 
 failed=0
-ended() { printf '%s\t%s\t%s\n' "$@" >> "$folder/steps.tsv"; echo "$1: $2, $3 s"; }
+ended() {
+  sed -i "/^$1\t/d" "$folder/steps.tsv"                  # of an earlier run
+  printf '%s\t%s\t%s\n' "$@" >> "$folder/steps.tsv"; echo "$1: $2, $3 s"
+}
+wanted() { [[ -z "$only" || "$only" == *" $1 "* ]]; }
 
-# seconds LIMIT: what a step of a quick run may take, of its own and of the total; without --quick an hour.
+# seconds LIMIT: what a step may take: of a quick run its own limit, with --minutes half of what is left or its limit, else an hour.
 seconds() {
-  if [ "$total" = 0 ]; then echo 3600; else echo $(($1 < total - SECONDS ? $1 : total - SECONDS)); fi
+  local left=$((total - SECONDS)) most="$1"
+  if [ "$total" = 0 ]; then echo 3600; return; fi
+  if [ "$quick" = 0 ] && [ $((left / 2)) -gt "$most" ]; then most=$((left / 2)); fi
+  echo $((most < left ? most : left))
 }
 
 # step NAME LIMIT COMMAND...: run it, keep what it prints in NAME.log, note how it ended. An interrupted pytest still writes its rows.
 step() {
   local name="$1" start=$SECONDS allowed code; allowed="$(seconds "$2")"; shift 2
+  wanted "$name" || return
   echo "== $name"
   if [ "$allowed" -lt 10 ]; then ended "$name" "left out, no time was left" 0; return; fi
   timeout --signal INT --kill-after 10 "$allowed" "$@" > "$folder/$name.log" 2>&1; code=$?
@@ -67,6 +93,7 @@ step() {
   case $code in
     0) ended "$name" passed $((SECONDS - start)) ;;
     5) ended "$name" "left out, nothing of it runs here" $((SECONDS - start)) ;;          # pytest found no test
+    6) ended "$name" "left out, $(tail -n 1 "$folder/$name.log")" $((SECONDS - start)) ;;
     124 | 137) failed=1; ended "$name" "FAILED (stopped after $allowed s)" $((SECONDS - start)) ;;
     *) failed=1; ended "$name" "FAILED (exit code $code)" $((SECONDS - start)) ;;
   esac
@@ -95,6 +122,7 @@ few=(tests/test_grid_sample_native.py::test_gradients_are_pytorchs
   "tests/test_attention_gpu.py::test_values_shares_and_gradients[4-0-float32-32-1-15]"
   "tests/test_correlation_gpu.py::test_every_layout[3-True-64-channels_last-float32]")
 for tool in memcheck racecheck; do
+  wanted "$tool" || continue
   if [ "$dry" = 1 ] || [ -z "$sanitizer" ]; then
     echo "== $tool"
     ended "$tool" "left out, $([ "$dry" = 1 ] && echo "a dry run" || echo "compute-sanitizer was not found")" 0
@@ -117,8 +145,27 @@ for name in convergence convergence_bf16; do
   step "$name" 35 "$python" -m benchmarks.convergence --device "$device" --json "$folder/$name.json" ${training[@]+"${training[@]}"} \
     --amp "$([ "$name" = convergence ] && echo off || echo bfloat16)"
 done
-step profile 25 "$python" -m benchmarks.profile_step --device "$device" "${profile[@]}"
+step profile 25 "$python" -m benchmarks.profile_step --device "$device" --json "$folder/profile.json" ${profile[@]+"${profile[@]}"}
 for path in benchmarks/bench_*.py; do if ofmodel "$path"; then suite "$path" 40; fi; done
+
+# Settings of the attention for this card, and its benchmark again with them; the rows from before stay beside the others, in untuned/.
+if [ "$quick$dry" = 00 ]; then
+  step tune 120 "$python" -m benchmarks.tune_attention --measure
+  if grep -q $'^tune\tpassed' "$folder/steps.tsv" && wanted tune && [ -f "$folder/bench_attention.json" ]; then
+    cp kernels/attention/tuned.json "$folder/tuned.json"
+    mkdir -p "$folder/untuned" && mv "$folder/bench_attention.json" "$folder/untuned/"
+    only="" pytest_step bench_attention_tuned 120 benchmarks/bench_attention.py --benchmark-quiet \
+      --benchmark-json "$folder/bench_attention.json"
+    [ -s "$folder/bench_attention.json" ] || mv "$folder/untuned/bench_attention.json" "$folder/"
+  fi
+  step counters 120 "$python" -m benchmarks.counters "$folder" --json "$folder/counters.json"
+  step roofline 40 "$python" -m benchmarks.roofline --measure --results "$folder" --json "$folder/roofline.json"
+  if "$python" -c 'import matplotlib, PIL' 2> /dev/null; then
+    step report 60 "$python" -m benchmarks.report "$folder" --documents
+  else
+    ended report "left out, matplotlib or Pillow is not there: make report where they are" 0
+  fi
+fi
 
 echo
 "$python" -m benchmarks.summary "$folder" $([ "$dry" = 1 ] && echo --dry-run) || failed=1

@@ -11,6 +11,7 @@ import torch
 from lift.kernels import selfcheck
 
 COLD = 512 << 20                                        # bytes written between two GPU timings: more than any card's L2 holds
+counted: str | None = None                              # the variant that a profiler counts: the only one that is run then
 AHEAD = 2_000_000                                       # cycles, about a millisecond, that a GPU idles before a timing: see _gpu_timer
 
 
@@ -71,6 +72,7 @@ def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, b
         towards: the result's gradient; None: a random one in the shape and layout of the first argument.
     """
     towards = torch.randn_like(arguments[0]) if towards is None else towards
+    variants = [variant for variant in variants if counted in (None, variant.name)]
     leaves = tuple(a.detach().requires_grad_(backward) for a in arguments)
 
     def task(call: Callable) -> list[torch.Tensor]:
@@ -85,6 +87,8 @@ def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, b
     for variant in right:
         found[variant.name].peak = _peak(task, variant) if arguments[0].is_cuda else None
         found[variant.name].saved = saved(variant.call, leaves) if backward else None
+    if counted is not None:
+        _count(task, right)
     timer = _gpu_timer(arguments[0].device) if arguments[0].is_cuda else _cpu_timer
     for turn in range(rounds + 1):
         for variant in right:
@@ -133,6 +137,16 @@ def saved(call: Callable, leaves: tuple) -> int:
         out = call(*leaves)
     del out
     return sum(storages.values())
+
+
+def _count(task: Callable, variants: list[Variant]) -> None:
+    """Run each once between the marks that a profiler waits for; what compiles has run before."""
+    torch.cuda.synchronize()
+    torch.cuda.profiler.start()
+    for variant in variants:
+        task(variant.call)
+    torch.cuda.synchronize()
+    torch.cuda.profiler.stop()
 
 
 def _peak(task: Callable, variant: Variant) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.compare import Refused, load
+from benchmarks.compare import Refused, files, load
 
 RESULTS = Path(__file__).with_name("results")
 REFERENCE = "reference"                                 # what the rest is held against where no variant is fused
@@ -102,7 +102,7 @@ def measurements(folder: Path) -> Measurements:
         Refused: nothing was, or it is of a dry run, of several machines, or holds a case twice.
     """
     run, texts = load(folder), {}
-    for path in sorted(folder.rglob("*.json")):
+    for path in files(folder):
         text = json.loads(path.read_text())
         if isinstance(text, dict) and text.get("benchmarks"):
             texts[str(path.relative_to(folder))] = text

@@ -3,20 +3,22 @@
     python -m benchmarks.report [FOLDER ...] [--check]
 
 Each folder below results/ that holds results gets a `report.md` and pictures. Documents get what stands between their markers,
-`<!-- report: NAME -->` and `<!-- report: end -->`; NAME is `machines`, `targets`, `summary`, or a folder and an operation, as in
-`cpu warp_blend`. `--check` writes nothing and fails where what is committed is not what the results give.
+`<!-- report: NAME -->` and `<!-- report: end -->`; NAME is `machines`, `targets`, `summary`, `projections`, or a folder and an operation,
+as in `cpu warp_blend`. A GPU that benchmarks/README.md has no section for gets one at its end. `--check` writes nothing and fails where
+what is committed is not what the results give.
 """
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks import plots, targets
-from benchmarks.cards import CARDS, named
+from benchmarks import compare, counters, plots, targets
+from benchmarks.cards import CARDS, by_copy, named
 from benchmarks.measurements import RESULTS, Group, Measurements, Refused, Speedup, all_measurements, measurements
-from benchmarks.roofline import OPERATIONS, Case, across, limit, projected, recorded
+from benchmarks.roofline import OPERATIONS, Case, Limit, across, cases, limit, projected, recorded
 from benchmarks.table import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +29,11 @@ SHAPES = {"warp_blend": "shapes are (B, C, H, W)", "grid_sample": "shapes are (B
 PICTURES = {"speedups": "How many times as fast as each other variant the fused kernels are",
             "roofline": "Bytes a second that each case reached, and what a copy reaches",
             "memory": "Memory that each variant takes"}
+SETS = {"memory": "memory sets", "float32": "float32 arithmetic sets", "special": "exponentials and the like set",
+        "products": "products of matrices set"}
 RATE = "_per_second"                                    # ends the names of what rows tell of themselves by the second
+PROJECTED = """Microseconds, each with a ~: a card's limit over the share that the measured card reached of its own. It is what the card
+does if it is used as well."""
 READING = """Made by `python -m benchmarks.report` from the files named here; what is changed by hand is lost. A + behind a commit: files
 differed from it. Times are medians; the spread is the distance of the quartiles as a share of the median; behind a speed-up stands what it
 is when both times move by half of their spread. What failed its comparison with the reference has no row."""
@@ -39,15 +45,19 @@ def report(found: Measurements) -> str:
     """All that was measured on a machine, as a page of Markdown."""
     drawn = plots.pictures(found)
     parts = [f"# Measured on {found.title}", READING, "All figures are **measured** unless a table's title says projected.",
-             sources(found), "## Targets", outcomes([found], owed=False)]
+             sources(found), "## Targets", outcomes([found], owed=False, why=True)]
     parts += [f"![{says}]({name}.png)" for name, says in PICTURES.items() if name in drawn]
     for operation, groups in found.operations.items():
         picture = f"speedups_{operation}"
         parts += [f"## {operation}", *([f"![Speed-ups of {operation}, case by case]({picture}.png)"] if picture in drawn else []),
                   *operation_report(found, operation, groups)]
+    if tuned := _tuning(found.folder):
+        parts += ["## What tuning changed", "The same benchmark before and after this card's settings of the attention were found.", tuned]
+    if counted := _counted(found.folder):
+        parts += ["## Hardware counters", "Of the cases that are furthest from their limit, each kernel once, with a cold cache (`ncu`).",
+                  counters.table(counted)]
     if rows := projected(recorded(found.folder), list(CARDS)):
-        parts += ["## Projected, not measured", "Microseconds: a card's limit over the share that this machine "
-                  "reached of its own. It is what the card does if it is used as well.", across(rows)]
+        parts += ["## Projected, not measured", PROJECTED, across(rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -79,6 +89,24 @@ def operation_report(found: Measurements, operation: str, groups: list[Group]) -
     speed = markdown([list(columns), *([cell(*one) for cell in columns.values()] for one in subjects)], list(columns).index("ms"))
     caption = "; ".join(filter(None, [SHAPES.get(operation), *fixed.values()]))
     return [part for part in (f"Of every row: {caption}." if caption else "", speed, _memory(groups), _notes(groups)) if part]
+
+
+def _tuning(folder: Path) -> str:
+    """Every row that was measured before and after tuning and whose time differs, in Markdown; "" where nothing was tuned."""
+    before = folder / compare.UNTUNED
+    if not before.is_dir():
+        return ""
+    changes = [change for change in compare.changes(compare.load(before), compare.load(folder))
+               if change.differs and change.case[-1] == "triton"]
+    lines = [(" ".join(map(str, change.case)), f"{change.before * 1e3:.3f}", f"{change.after * 1e3:.3f}", f"{change.speedup:.2f}x")
+             for change in changes]
+    return markdown([("case", "before, ms", "after, ms", "times as fast"), *lines], 1) if lines else "No time differs beyond the spread."
+
+
+def _counted(folder: Path) -> list[dict]:
+    """The cases whose hardware counters were read."""
+    path = folder / "counters.json"
+    return json.loads(path.read_text())["cases"] if path.is_file() else []
 
 
 def _memory(groups: list[Group]) -> str:
@@ -118,27 +146,81 @@ def _notes(groups: list[Group]) -> str:
 
 # -- what documents show -----------------------------------------------------------------------------------------------------
 
-def outcomes(all_found: list[Measurements], owed: bool = True) -> str:
-    """Every target with what was measured of the case that comes out worst, and whether it is met; on request also what is owed."""
-    lines = [(found.folder.name, one) for found in all_found for one in targets.outcomes(found)]
-    lines += [("none yet" if one.target.device == "cpu" else "no GPU yet", one) for one in targets.owed(all_found)] if owed else []
+def outcomes(all_found: list[Measurements], owed: bool = True, why: bool = False) -> str:
+    """Every target with what was measured of the case that comes out worst, and whether it is met.
+
+    Args:
+        owed: also the targets of which nothing was measured.
+        why: also what limits a case that misses its target.
+    """
+    lines = [(found.folder.name, one, limited(found, one)) for found in all_found for one in targets.outcomes(found)]
+    lines += [("none yet" if one.target.device == "cpu" else "no GPU yet", one, "") for one in targets.owed(all_found)] if owed else []
     cells = []
-    for machine, one in lines:
+    for machine, one, limits in lines:
         worst = one.worst
         case = f"{worst.shape} {worst.layout} {worst.direction} {worst.dtype} {worst.flow}" if worst else ""
         cells.append((machine, one.target.operation, one.target.says, one.target.bound, one.target.shown(one.figure) if worst else "", case,
-                      one.verdict))
-    return markdown([("machine", "operation", "what", "target", "measured, at worst", "where", "verdict"), *cells])
+                      one.verdict, *((limits,) if why else ())))
+    heads = ("machine", "operation", "what", "target", "measured, at worst", "where", "verdict", *(("what limits it",) if why else ()))
+    return markdown([heads, *cells])
+
+
+def limited(found: Measurements, outcome: targets.Outcome) -> str:
+    """What the recorded figures say of why the worst case misses its target; "" where it is met or was not measured."""
+    group = outcome.worst
+    if group is None or outcome.verdict == "met":
+        return ""
+    row = group.rows[(group.fused or group.subjects)[0]]
+    says = []
+    if group.operation in OPERATIONS and group.dtype in ("float32", "float16", "bfloat16"):
+        bound = _bound(found, group, row)
+        says.append(f"at {bound.seconds / row['median']:.0%} of its limit, which {SETS[bound.by]}")
+    for case in _counted(found.folder):
+        if case["operation"] == group.operation:
+            kernel = counters.longest(case["kernels"])
+            says.append(f"in `{kernel['kernel'][:60]}` warps wait for {counters.waits(kernel) or 'nothing that was counted'}"
+                        + (f", memory is at {kernel['of DRAM']:.0f}% of its peak" if "of DRAM" in kernel else ""))
+    if stages := _by_stage(row):
+        longest = max(stages, key=stages.get)
+        says.append(f"{longest} takes {stages[longest] / sum(stages.values()):.0%}")
+    return "; ".join(says) or "no profile of it is recorded"
+
+
+def _by_stage(row: dict) -> dict[str, float]:
+    """Seconds of each stage of the model, of a stream or, forward and backward together, of a training step; {} where nobody asked."""
+    stages: dict[str, float] = {}
+    parts = row.get("seconds_by_stage") or {}
+    for part in parts.values() if any(isinstance(value, dict) for value in parts.values()) else [parts]:
+        for stage, seconds in part.items():
+            stages[stage] = stages.get(stage, 0.0) + seconds
+    return stages if sum(stages.values()) else {}
+
+
+def _bound(found: Measurements, group: Group, row: dict) -> Limit:
+    """The least time of a case on the machine: by its datasheet, else by what a copy reached."""
+    card = named(found.device) or by_copy(found.device, row["copy_bandwidth"] * 1e9)
+    return limit(Case(group.operation, group.direction, group.dtype, group.shape), card)
+
+
+FACTS = ("commit", "torch", "Triton", "CUDA", "driver", "clock, MHz", "memory clock, MHz")                # of a machine, in the documents
 
 
 def machines(all_found: list[Measurements], document: Path) -> str:
-    """Every machine with its report."""
-    lines = [[f"[{found.folder.name}]({_from(document, found.folder)}/report.md)", found.title,
-              ", ".join(dict.fromkeys(source.facts.get("commit", "") for source in found.sources)),
-              ", ".join(dict.fromkeys(source.facts["recorded"][:10] for source in found.sources)),
-              ", ".join(dict.fromkeys(source.facts["torch"] for source in found.sources)),
-              ", ".join(dict.fromkeys(source.facts.get("driver", "") for source in found.sources))] for found in all_found]
-    return markdown([("measured on", "machine", "commit", "recorded", "torch", "driver"), *lines])
+    """Every machine with its report and what its figures depend on."""
+    def each(found: Measurements, name: str, length: int | None = None) -> str:
+        return ", ".join(dict.fromkeys(source.facts[name][:length] for source in found.sources if name in source.facts))
+
+    there = [name for name in FACTS if any(each(found, name) for found in all_found)]
+    lines = [[f"[{found.folder.name}]({_from(document, found.folder)}/report.md)", found.title, each(found, "recorded", 10),
+              *(each(found, name) for name in there)] for found in all_found]
+    return markdown([("measured on", "machine", "recorded", *there), *lines])
+
+
+def projections(all_found: list[Measurements], document: Path) -> str:
+    """What cards should do that were not measured, of the cases that the roofline shows without results."""
+    shown, rows = set(cases()), [result for found in all_found for result in recorded(found.folder)]
+    rows = [row for row in projected(rows, list(CARDS)) if row.case in shown and row.flow in ("smooth", "biases", "")]
+    return f"{PROJECTED}\n\n{across(rows)}" if rows else "Nothing is projected: no fused kernel was measured on a GPU."
 
 
 def by_flow(found: Measurements, operation: str) -> str:
@@ -174,7 +256,7 @@ def summary(all_found: list[Measurements], document: Path) -> str:
     found = next(found for found in all_found if _fused(found))
     folder = _from(document, found.folder)
     return (f"{markdown([('measured on', 'operation', 'times as fast as', 'kept for backward'), *lines])}\n\n"
-            + ", ".join(f"`{one.folder.name}`: {one.title}" for one in all_found) + ". "
+            + f"{machines(all_found, document)}\n\n"
             + f"All cases, spreads, versions and targets: [the report]({folder}/report.md).\n\n"
             + f"![{PICTURES['speedups']}, case by case]({folder}/speedups.png)")
 
@@ -204,28 +286,47 @@ def _from(document: Path, folder: Path) -> str:
     return folder.resolve().relative_to(document.resolve().parent).as_posix()
 
 
+WRITERS = {"machines": machines, "summary": summary, "projections": projections}
+
+
+def with_sections(text: str, all_found: list[Measurements]) -> str:
+    """A document's text with a section for every operation of a GPU that it has none for, at the end of the GPU's or of the text."""
+    for found in all_found:
+        for operation in found.operations if found.device != "cpu" else ():
+            if f"<!-- report: {found.folder.name} {operation} -->" in text:
+                continue
+            section = f"<!-- report: {found.folder.name} {operation} -->\n<!-- report: end -->\n"
+            others = [match for match in MARKED.finditer(text) if match[2].startswith(f"{found.folder.name} ")]
+            if others:
+                text = f"{text[:others[-1].end()]}\n\n{section.rstrip()}{text[others[-1].end():]}"
+            else:
+                text = f"{text.rstrip()}\n\n## What was measured on {found.device}\n\n{section}"
+    return text
+
+
 def filled(document: Path, all_found: list[Measurements]) -> str:
-    """A document with its generated parts as the results give them.
+    """A document with its generated parts as the results give them; that of the benchmarks with a section for every GPU.
 
     Raises:
         Refused: a marker names what there is not.
     """
     def part(match: re.Match) -> str:
         name = match[2].strip()
-        if name in ("machines", "summary"):
-            text = {"machines": machines, "summary": summary}[name](all_found, document)
+        if name in WRITERS:
+            text = WRITERS[name](all_found, document)
         elif name == "targets":
             text = outcomes(all_found)
         else:
             folder, _, operation = name.partition(" ")
             found = next((one for one in all_found if one.folder.name == folder), None)
             if found is None or operation not in found.operations:
-                raise Refused(f"{document}: no results are recorded for the marker {name!r}; there are machines, targets, summary and "
+                raise Refused(f"{document}: no results are recorded for the marker {name!r}; there are {', '.join(WRITERS)}, targets and "
                               + ", ".join(f"{one.folder.name} {operation}" for one in all_found for operation in one.operations))
             text = by_flow(found, operation)
         return f"{match[1]}{text}\n{match[3]}"
 
-    return MARKED.sub(part, document.read_text())
+    text = document.read_text()
+    return MARKED.sub(part, with_sections(text, all_found) if document == DOCUMENTS[-1] else text)
 
 
 # -- cells -------------------------------------------------------------------------------------------------------------------
@@ -249,9 +350,12 @@ def main(argv: list[str] | None = None) -> int:
     """Write the reports, the pictures and the documents' generated parts, or check them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="Tables and pictures of the recorded results.")
     parser.add_argument("folder", nargs="*", type=Path, help="a machine's results (default: all, and the documents)")
+    parser.add_argument("--documents", action="store_true", help="with a folder that lies below results/: the documents too")
     parser.add_argument("--check", action="store_true", help="write nothing; fail where what is committed is not what the results give")
     arguments = parser.parse_args(argv)
     try:
+        if arguments.documents and all(folder.resolve().parent == RESULTS.resolve() for folder in arguments.folder):
+            arguments.folder = []
         all_found = [measurements(folder) for folder in arguments.folder] or all_measurements(RESULTS)
         texts = {found.folder / "report.md": report(found) for found in all_found}
         texts |= {} if arguments.folder else {document: filled(document, all_found) for document in DOCUMENTS}

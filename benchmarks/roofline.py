@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.cards import CARDS, Card, at_hand, by_copy, named
+from benchmarks.compare import files
 from benchmarks.table import markdown
 
 RESULTS = Path(__file__).with_name("results")
@@ -210,7 +211,7 @@ class Result:
 def recorded(folder: Path = RESULTS) -> list[Result]:
     """The rows of every `*.json` below a folder that pytest-benchmark wrote with the harness of these benchmarks; toy runs left out."""
     found = []
-    for path in sorted(folder.rglob("*.json")):
+    for path in files(folder):
         text = json.loads(path.read_text())
         if not isinstance(text, dict) or "benchmarks" not in text or text.get("toy"):
             continue

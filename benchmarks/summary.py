@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.budget import SPENT
+from benchmarks.counters import table as table_of_counters
 from benchmarks.table import markdown, table
 
 
@@ -67,7 +68,10 @@ def page(folder: Path, dry: bool) -> tuple[str, dict]:
         rows = [benchmark["extra_info"] for benchmark in suite["benchmarks"]]
         if rows:
             lines += ["", f"## {name}", "", markdown(table(rows))]
-    for name in ("convergence", "convergence_bf16", "profile"):
+    counters = folder / "counters.json"
+    if counters.exists():
+        lines += ["", "## Hardware counters", "", table_of_counters(json.loads(counters.read_text())["cases"])]
+    for name in ("convergence", "convergence_bf16", "profile", "tune"):
         log = folder / f"{name}.log"
         if log.exists():
             lines += ["", f"## {name}", "", "```", log.read_text(errors="replace").rstrip(), "```"]

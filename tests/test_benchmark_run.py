@@ -24,8 +24,11 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def programs(tmp_path):
-    """In the place of Python and compute-sanitizer, programs that say what they are asked; Python fails at the native tests."""
-    for name, ending in (("python", 'case "$*" in *benchmark-disable*) exit 3 ;; esac'), ("sanitizer", "")):
+    """In the place of Python and compute-sanitizer, programs that say what they are asked. Python fails at the native tests, has no
+    counters, and writes a file where rows are asked for."""
+    endings = """case "$*" in *benchmark-disable*) exit 3 ;; *benchmarks.counters*) echo "no counters here"; exit 6 ;; esac
+for word; do [ "$before" = --benchmark-json ] && echo "$*" > "$word"; before="$word"; done; true"""
+    for name, ending in (("python", endings), ("sanitizer", "")):
         (tmp_path / name).write_text(f'#!/bin/sh\necho "$@"\n{ending}\n')
         (tmp_path / name).chmod(0o755)
     return {"PYTHON": str(tmp_path / "python"), "COMPUTE_SANITIZER": str(tmp_path / "sanitizer")}
@@ -54,6 +57,30 @@ def test_it_runs_every_step_whatever_fails(tmp_path, programs):
     assert "cases beyond --quick" in (tmp_path / "out" / "left_out.txt").read_text()
 
 
+def test_a_whole_run_tunes_counts_and_reports(tmp_path, programs):
+    folder = tmp_path / "out"
+    assert run("benchmarks/gpu.sh", str(folder), **programs).returncode == 1
+    ended = steps(folder)
+    assert list(ended)[-5:] == ["tune", "bench_attention_tuned", "counters", "roofline", "report"]
+    assert {name: how for name, how in ended.items() if how != "passed"} == {"tests": "FAILED (exit code 3)",
+                                                                             "counters": "left out, no counters here"}
+    assert (folder / "untuned" / "bench_attention.json").exists() and (folder / "bench_attention.json").exists()
+    assert (folder / "tuned.json").read_text() == (ROOT / "kernels" / "attention" / "tuned.json").read_text()
+    assert f"-m benchmarks.report {folder} --documents" in (folder / "report.log").read_text()
+
+
+def test_some_steps_keep_what_others_found(tmp_path, programs):
+    folder = tmp_path / "out"
+    run("benchmarks/gpu.sh", "--quick", str(folder), **programs)
+    ran = run("benchmarks/gpu.sh", "--minutes", "9", "--steps", "doctor tune counters", str(folder), **programs)
+    ended = steps(folder)
+    assert ran.returncode == 0 and (folder / "bench_warp_blend.json").exists()
+    assert list(ended)[-4:] == ["doctor", "tune", "bench_attention_tuned", "counters"] and list(ended).count("doctor") == 1
+    budget = re.search(r"--budget (\d+)", (folder / "bench_attention_tuned.log").read_text())
+    assert 200 <= int(budget[1]) <= 0.8 * 270                   # of half of what is left
+    assert run("benchmarks/gpu.sh", "--minutes", "soon").stderr == "gpu.sh: error: --minutes takes a whole number, got 'soon'\n"
+
+
 def test_a_dry_run_walks_through_the_same_steps(tmp_path, programs):
     assert run("benchmarks/gpu.sh", "--dry-run", str(tmp_path / "out"), **programs).returncode == 1
     ended = steps(tmp_path / "out")
@@ -65,7 +92,8 @@ def test_a_dry_run_walks_through_the_same_steps(tmp_path, programs):
 def test_what_cannot_be_done_is_one_sentence(tmp_path):
     ran = run("benchmarks/gpu.sh", str(tmp_path), PYTHON=sys.executable)
     assert ran.returncode == 2 and "gpu.sh: error: torch finds no GPU here; --dry-run walks through the steps without one" in ran.stderr
-    assert run("benchmarks/gpu.sh", "--fast").stderr == "gpu.sh: error: unknown flag '--fast' (there are --quick and --dry-run)\n"
+    assert run("benchmarks/gpu.sh", "--fast").stderr == ("gpu.sh: error: unknown flag '--fast' "
+                                                         "(there are --quick, --minutes, --steps and --dry-run)\n")
     assert "false has no torch; make env makes an environment" in run("benchmarks/gpu.sh", PYTHON="false").stderr
 
 
@@ -78,13 +106,13 @@ def marked(without: str = "no such marker") -> list[str]:
 
 def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path):
     """Or it ends with an error, on any machine without a GPU: so what the script runs is all that a GPU changes."""
-    (tmp_path / "test_asking.py").write_text("import pytest\nfrom lift.video.command import choose_device\n\n"
-                                             "def test_plain():\n    choose_device('auto')\n\n"
-                                             "@pytest.mark.native\ndef test_marked():\n    choose_device('auto')\n")
+    (tmp_path / "test_asking.py").write_text("import pytest\nfrom lift.training.processes import join\n\n"
+                                             "def test_plain():\n    join('auto').__enter__()\n\n"
+                                             "@pytest.mark.native\ndef test_marked():\n    join('auto').__enter__()\n")
     ran = run(sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", str(tmp_path),
               PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
     assert "2 passed" in ran.stdout and "1 error" in ran.stdout, ran.stdout
-    assert "test_plain" in ran.stdout and "asked whether there is a GPU (lift/video/command.py choose_device)" in ran.stdout
+    assert "test_plain" in ran.stdout and "asked whether there is a GPU (lift/training/processes.py join)" in ran.stdout
     assert {"tests/test_model_gpu.py", "tests/test_correlation_gpu.py", "tests/test_attention_gpu.py", "tests/test_warp_blend_gpu.py",
             "tests/test_grid_sample_native.py", "tests/test_graphs.py", "tests/test_warp_blend_parity.py"} <= set(marked())
 

@@ -163,6 +163,39 @@ def test_only_projections_are_marked_as_such(tmp_path):
     assert "Projected" not in report.report(measurements(machine(tmp_path / "cpu", [on_a_cpu(row) for row in ROWS], gpu=None)))
 
 
+def test_a_projection_is_a_limit_over_the_measured_share(tmp_path):
+    """What another card needs at its own limit, over the share that this one reached of its."""
+    for median in (1e-4, 2e-4):
+        found = measurements(machine(tmp_path / "h200", [ROW | {"median": median}, OTHER]))
+        share = 124416000 / 4.8e12 / median
+        rtx = 124416000 / 1008e9 / share * 1e6
+        line = next(line for line in report.report(found).split("## Projected")[1].splitlines() if "warp_blend forward" in line)
+        assert f"| H200, {share:.0%} |" in line and f"~{rtx:.0f} |" in line, (line, rtx)
+
+
+def test_what_misses_its_target_has_what_limits_it(tmp_path):
+    stages = {"forward": {"flow": 2.0, "refine": 1.0}, "backward": {"flow": 3.0, "refine": 4.0}}
+    step = ROW | {"operation": "training_step", "direction": "all free", "flow": "base, 1 targets", "shape": [4, 15, 3, 256, 256],
+                  "dtype": "bfloat16", "seconds_by_stage": stages}
+    rows = [ROW, OTHER | {"variant": "compiled", "median": 1e-4}, step | {"variant": "fused"},
+            step | {"variant": "reference", "fused": False, "median": 1e-4}]
+    lines = report.report(measurements(machine(tmp_path / "h200", rows))).splitlines()
+    assert any("forward | at least 1.3x |" in line and line.endswith("missed in 1 of 1 | at 26% of its limit, which memory sets |")
+               for line in lines)
+    assert any("samples/s" in line and line.endswith("| missed in 1 of 1 | flow takes 50% |") for line in lines)
+    assert "limits it" not in report.outcomes([measurements(tmp_path / "h200")])
+
+
+def test_tuning_is_shown_before_and_after(tmp_path):
+    attention = ROW | {"operation": "temporal_attention", "shape": [1, 1, 15, 68, 120, 8, 32, 8], "flow": "biases"}
+    folder = machine(tmp_path / "h200", [attention | {"median": 5e-5}, attention | {"variant": "compiled", "fused": False}])
+    assert "tuning" not in report.report(measurements(folder))
+    machine(folder / "untuned", [attention, attention | {"variant": "compiled", "fused": False, "median": 3e-4}])
+    page = report.report(measurements(folder))
+    assert "## What tuning changed" in page and "biases triton | 0.100 | 0.050 | 2.00x |" in page and "compiled | 0.300" not in page
+    assert len(measurements(folder).groups) == 1                                             # rows from before count nowhere else
+
+
 def test_rows_of_the_model_need_no_bandwidth(tmp_path):
     row = ROW | {"operation": "training_step", "direction": "all free", "flow": "base", "bytes": None, "gigabytes_per_second": None,
                  "share_of_copy_bandwidth": None}
@@ -194,6 +227,34 @@ def test_only_what_is_between_the_markers_changes(tmp_path):
     assert "| (1, 3, 1080, 1920) | forward | 2.0 |" in text
     path.write_text(text)
     assert report.filled(path, found) == text                                                # and the second time nothing
+
+
+def test_a_gpu_gets_its_sections_in_the_documents(tmp_path, monkeypatch, capsys):
+    results, documents = tmp_path / "results", (tmp_path / "README.md", tmp_path / "more.md")
+    results.mkdir()
+    machine(results / "cpu", [on_a_cpu(row) for row in ROWS], gpu=None)
+    documents[0].write_text("<!-- report: summary -->\n<!-- report: end -->\n")
+    documents[1].write_text("<!-- report: projections -->\n<!-- report: end -->\nProse.\n")
+    for name, value in (("RESULTS", results), ("DOCUMENTS", documents)):
+        monkeypatch.setattr(report, name, value)
+    assert report.main([]) == 0
+    assert "Nothing is projected" in documents[1].read_text() and "cpu warp_blend" not in documents[1].read_text()
+
+    folder = machine(results / "h200", ROWS)
+    assert report.main(["--check"]) == 1 and "more.md is not what the recorded results give" in capsys.readouterr().err
+    assert report.main([str(folder), "--documents"]) == 0 and report.main(["--check"]) == 0
+    page, short = documents[1].read_text(), documents[0].read_text()
+    assert "Prose.\n\n## What was measured on NVIDIA H200\n\n<!-- report: h200 warp_blend -->\nTimes as fast as eager" in page
+    assert "| measured on | machine | recorded | commit | torch | Triton | CUDA | driver | clock, MHz | memory clock, MHz |" in short
+    assert "| 2026-11-24 | 0123456789+ | 2.13.0+cu130 | 3.7.1 | 13.0 | 1.2 | 1980 to 1755 | 3201 |" in short
+    assert "~" in page.split("Prose.")[0] and "| H200, 26% |" in page
+
+    machine(folder, [*ROWS, ROW | {"operation": "grid_sample", "variant": "cuda"}])
+    assert report.main([]) == 0
+    page = documents[1].read_text()
+    assert page.count("## What was measured on NVIDIA H200") == 1 and page.index("h200 warp_blend -->") < page.index("h200 grid_sample -->")
+    elsewhere = machine(tmp_path / "elsewhere")
+    assert report.main([str(elsewhere), "--documents"]) == 0 and "elsewhere" not in documents[0].read_text()
 
 
 def test_a_marker_for_what_is_not_recorded_is_told(tmp_path):
