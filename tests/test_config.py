@@ -25,6 +25,7 @@ from lift.flags import Parser
 
 FIELDS = [(section, field) for section, cls in SECTIONS.items() for field in fields(cls)]
 PHASES = ("warmup", "finetune", "polish")
+BUNDLED = ("pairs128", "pairs224", "context224")
 
 
 def parse(*argv: str):
@@ -119,12 +120,12 @@ def test_a_bad_file_is_named(tmp_path, content, word):
 
 
 def test_a_missing_file_is_answered_with_the_ready_ones():
-    with pytest.raises(LiftError, match="finetune, polish, warmup; did you mean 'warmup'"):
+    with pytest.raises(LiftError, match="pairs224, polish, warmup; did you mean 'warmup'"):
         load_config("warmpu")
 
 
 def test_the_phases_are_ready_and_there_are_no_others():
-    assert sorted(file.stem for file in READY.glob("*.toml")) == sorted(PHASES)
+    assert sorted(file.stem for file in READY.glob("*.toml")) == sorted(PHASES + BUNDLED)
 
 
 def test_the_phases_follow_each_other():
@@ -134,9 +135,16 @@ def test_the_phases_follow_each_other():
     assert finetune.train.freeze_epochs == polish.train.freeze_epochs == 0
     assert polish.train.epochs == 50
     assert warmup.train.lr == finetune.train.lr == 3e-4 > finetune.train.lr_min == polish.train.lr > polish.train.lr_min
-    assert finetune.train.init == f"{warmup.train.output}/last.safetensors"
-    assert polish.train.init == f"{finetune.train.output}/last.safetensors"
-    assert len({c.train.output for c in (warmup, finetune, polish)}) == 3
+
+
+def test_the_phases_of_bundled_weights_go_from_small_pairs_to_context_with_a_free_encoder():
+    small, large, context = (load_config(name) for name in BUNDLED)
+    assert small.data.crop_width < large.data.crop_width == context.data.crop_width
+    assert [c.data.context_frames for c in (small, large, context)] == [2, 2, 15]
+    for c in (small, large, context):
+        assert c.train.freeze_epochs == 0 and c.train.epoch_steps and c.data.preload and c.data.data == "mixed"
+        assert c.data.strides == (2, 2, 2, 4) and c.data.cover == 256 and c.train.warmup_steps <= c.train.epochs * c.train.epoch_steps / 10
+    assert small.train.lr > large.train.lr > context.train.lr
 
 
 # -- flags ---------------------------------------------------------------------------------------------------------------
