@@ -45,6 +45,7 @@ class ModelConfig:
     hidden8: int = _field(256, "hidden channels of the 1/8 flow block")
     hidden4: int = _field(160, "hidden channels of the 1/4 flow block")
     flow_blocks: int = _field(3, "residual blocks per flow scale")
+    bend: int = _field(64, "channels of the bend of the paths")
     refine: int = _field(32, "channels of the full-resolution stage, after the reduction")
     refine_stride: int = _field(1, "space-to-depth factor of the full-resolution stage: 1, 2 or 4")
 
@@ -58,14 +59,14 @@ def small() -> ModelConfig:
     """At most 6 M parameters."""
     return ModelConfig("small", stem=32, c4=48, c8=80, c16=128, blocks=2, context=128, heads=4, layers=3, window=8, match=48,
                        radius16=6, radius8=3, radius4=3, hidden16=128, hidden8=128, hidden4=80, flow_blocks=3,
-                       refine=24, refine_stride=1)
+                       bend=32, refine=24, refine_stride=1)
 
 
 def tiny() -> ModelConfig:
     """At most 1.5 M parameters, for CPUs and tests."""
     return ModelConfig("tiny", stem=16, c4=32, c8=48, c16=64, blocks=1, context=64, heads=2, layers=2, window=4, match=24,
                        radius16=5, radius8=3, radius4=2, hidden16=64, hidden8=64, hidden4=48, flow_blocks=2,
-                       refine=24, refine_stride=2)
+                       bend=24, refine=24, refine_stride=2)
 
 
 PRESETS = {"base": base, "small": small, "tiny": tiny}

@@ -9,8 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lift.errors import LiftError
+from lift.model.features import Neighbours
 from lift.model.lift import LIFT
-from lift.video.engine import Engine, lowered
+from lift.video.engine import FIXED, Engine, lowered
 from lift.video.graphs import Graphed
 from lift.video.interpolator import Interpolator
 
@@ -33,7 +34,7 @@ def test_recorded_streams_are_the_plain_ones(model, options, monkeypatch):  # no
     """With the recorder that stands in for CUDA graphs: a second stream has another ring."""
     smooth, recorder = interpolator(model, **options), Recorder()
     engine = smooth.engine
-    for name, fixed in (("_encode", ()), ("_pair", ()), ("_at", (1, 2))):
+    for name, fixed in (("_encode", ()), ("_pair", ()), ("_motion", ()), ("_at", FIXED)):
         monkeypatch.setattr(engine, name, Graphed(engine._within(getattr(engine, name)), fixed, recorder))
     for _ in range(2):
         for a, b in zip(made(smooth), made(interpolator(model, **options)), strict=True):
@@ -41,7 +42,8 @@ def test_recorded_streams_are_the_plain_ones(model, options, monkeypatch):  # no
     a, b = tensors(2)
     for t in (0.3, 0.6):
         torch.testing.assert_close(smooth.between(a, b, t), interpolator(model, **options).between(a, b, t), **EXACT)
-    assert recorder.recorded == 1 + 1 + 2 + 1           # of making targets one for every ring, the third for two frames alone
+    sizes = 2 if "batch" in options else 1              # of the motion: of several targets, and half way
+    assert recorder.recorded == 1 + 1 + sizes + 2 + 1   # of making targets one for every ring, the third for two frames alone
 
 
 def test_compiled_streams_are_the_plain_ones(monkeypatch):
@@ -93,4 +95,6 @@ def test_nothing_of_a_recorded_call_comes_from_the_host(model):  # noqa: F811
         features = engine._encode(image)
         keys, values = (x[None].expand(1, 4, *x.shape[1:]) for x in (features.keys, features.values))
         pair = engine._pair(image, image, features, features)
-        assert engine._at(pair, keys, values, times, torch.empty(1, 4, dtype=torch.bool, device=meta), times[0, :2]).shape == (2, 3, 32, 48)
+        motion, mask, t = engine._motion(pair, times[0, :2]), torch.empty(1, 4, dtype=torch.bool, device=meta), times[0, :2]
+        neighbours = Neighbours(motion.across[:1], motion.across[:1], times[:, :2], mask[:, :2])
+        assert engine._at(pair, motion, neighbours, keys, values, times, mask, t).shape == (2, 3, 32, 48)

@@ -118,7 +118,7 @@ class Counting(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
         self.model = model
-        self.encoded, self.contexts, self.pairs = [], [], 0
+        self.encoded, self.contexts, self.pairs, self.motions = [], [], 0, 0
 
     def encode(self, frames):
         self.encoded += [frame.clone() for frame in frames]
@@ -128,9 +128,13 @@ class Counting(torch.nn.Module):
         self.pairs += 1
         return self.model.pair(*references)
 
-    def at(self, pair, keys, values, times, mask, t):
+    def motion(self, pair, t):
+        self.motions += 1
+        return self.model.motion(pair, t)
+
+    def at(self, pair, motion, neighbours, keys, values, times, mask, t):
         self.contexts.append(int(mask.sum()))
-        return self.model.at(pair, keys, values, times, mask, t)
+        return self.model.at(pair, motion, neighbours, keys, values, times, mask, t)
 
 
 @pytest.mark.parametrize("options", ({}, {"batch": 3}, {"reverse_average": True}, {"context": 4}))
@@ -140,7 +144,16 @@ def test_each_frame_is_encoded_exactly_once(model, options):
     assert len(counting.encoded) == 17
     assert all(torch.equal(a, b) for a, b in zip(counting.encoded, frames, strict=True))
     assert max(counting.contexts) == options.get("context", 15)
-    assert counting.pairs == 16 * (2 if "reverse_average" in options else 1)
+    directions, calls = 2 if "reverse_average" in options else 1, 1 if "batch" in options else 2
+    assert counting.pairs == 16 * directions
+    assert counting.motions == 16 * directions * (1 + calls)                # half way, and for the targets
+
+
+@pytest.mark.parametrize("context", (2, 3, 4, 15))
+def test_half_way_the_motion_in_each_gap_is_computed_once(model, context):
+    counting = Counting(model)
+    list(interpolator(counting, context=context).frames(tensors(9), 2))
+    assert counting.motions == 8
 
 
 def test_frames_that_were_passed_over_are_context_later(model):
@@ -150,7 +163,9 @@ def test_frames_that_were_passed_over_are_context_later(model):
     shown = list(interpolator(counting, context=6).stream(timed, Rate(Fraction(20))))
     assert [s.made for s in shown] == [False, True, True, True, False, True, True]
     assert all(torch.equal(a, b) for a, b in zip(counting.encoded, frames, strict=True))
-    torch.testing.assert_close(shown[1].frame, forward(model, frames[:5], [-1, 0, 1, 2, 3], 0.25), **EXACT)
+    for place, (left, t) in {1: (1, 0.25), 2: (2, 0.5), 3: (3, 0.75), 5: (6, 0.25), 6: (7, 0.5)}.items():
+        chosen = range(max(0, left - 2), min(9, left + 4))
+        torch.testing.assert_close(shown[place].frame, forward(model, [frames[k] for k in chosen], [k - left for k in chosen], t), **EXACT)
 
 
 def test_the_ring_never_holds_more_than_the_context(model, monkeypatch):

@@ -7,6 +7,7 @@ from parity import wake
 
 from lift.config import PRESETS, tiny
 from lift.data.clip import Clip
+from lift.model.features import Neighbours
 from lift.model.lift import LIFT, create_lift_model
 from lift.model.prediction import FlowEstimate
 
@@ -92,7 +93,27 @@ def test_context_matters_once_trained_and_not_before(model):
     alone = Clip(a.frames[:, 1:3], a.times[:, 1:3], a.mask[:, 1:3], 0)
     assert not torch.allclose(model(a, t).frame, model(alone, t).frame, atol=1e-6)
     fresh = LIFT(SMALL)
-    assert torch.equal(fresh(a, t).frame, fresh(alone, t).frame)
+    near = Clip(a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left)                  # with the motion beside the references
+    assert torch.equal(fresh(a, t).frame, fresh(near, t).frame)
+    assert not torch.equal(fresh(near, t).frame, fresh(alone, t).frame)
+
+
+@torch.no_grad()
+def test_the_motion_beside_is_that_of_the_nearest_frames_not_too_far_away():
+    """Of an untrained model, in which context has no other effect."""
+    fresh, t = LIFT(SMALL), half()
+    a = clip(frames=6, left=2)
+    made = fresh(a, t).frame
+
+    def without(*dropped):
+        mask = a.mask.clone()
+        mask[:, dropped] = False
+        return fresh(replace(a, mask=mask), t).frame
+
+    assert torch.equal(made, without(0)) and torch.equal(made, without(5))
+    assert not torch.equal(made, without(1)) and not torch.equal(without(1), without(0, 1))
+    far = replace(a, times=a.times * torch.tensor([9.0, 2.1, 1, 1, 1, 9]))
+    assert torch.equal(fresh(far, t).frame, without(0, 1))
 
 
 @torch.no_grad()
@@ -124,8 +145,10 @@ def test_clips_of_a_batch_do_not_touch(model):
 def test_cached_features_equal_the_forward(model):
     a, t = clip(), half()
     each = [model.encode(a.frames[:, i]) for i in range(5)]
-    context = type(each[0]).cat([each[i][b] for b in range(2) for i in range(5)])
-    made = model.interpolate(*a.references, each[1], each[2], context.context_only(), a.times, a.mask, t)
+    motions = [model.motion(model.pair(a.frames[:, i], a.frames[:, i + 1], each[i], each[i + 1]), t) for i in range(3)]
+    neighbours = Neighbours(motions[0].across, motions[2].across, torch.tensor([[-1.0, 2.0]]), torch.ones(1, 2, dtype=torch.bool))
+    keys, values = (torch.stack([getattr(x, name) for x in each], 1) for name in ("keys", "values"))
+    made = model.at(model.pair(*a.references, each[1], each[2]), motions[1], neighbours, keys, values, a.times, a.mask, t)
     torch.testing.assert_close(made.frame, model(a, t).frame, atol=1e-5, rtol=1e-5)
 
 
@@ -136,7 +159,9 @@ def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
     pair = model.pair(*a.references, features[1], features[2])
     keys, values = features.keys[None], features.values[None]
     order = [3, 0, 4, 1, 2]                              # context may lie anywhere, and need not be in order
-    together = model.at(pair, keys[:, order], values[:, order], a.times[:, order], a.mask[:, order], t)
+    beside = [model.motion(model.pair(a.frames[:, i], a.frames[:, i + 1], features[i], features[i + 1]), half(1)) for i in (0, 2)]
+    neighbours = Neighbours(*(motion.across for motion in beside), torch.tensor([[-1.0, 2.0]]), torch.ones(1, 2, dtype=torch.bool))
+    together = model.at(pair, model.motion(pair, t), neighbours, keys[:, order], values[:, order], a.times[:, order], a.mask[:, order], t)
     for i in range(3):
         for (name, x), (_, y) in zip(tensors(together), tensors(model(a, t[i:i + 1])), strict=True):
             if name != "attention":

@@ -16,7 +16,7 @@ from lift.model.refine import FAINT, Refinement, change_between
 from lift.model.synthesis import CoarseSynthesis
 from lift.model.transformer import TemporalTransformer
 
-STAGES = ("encoder", "transformer", "flow", "synthesis", "refine", "lift")
+STAGES = ("encoder", "transformer", "flow", "trajectory", "synthesis", "refine", "lift")
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def test_global_motion_reads_a_shift_out_of_the_correlation(t):
     features = torch.randn(1, config.c16, 16, 16)
     moved = features.roll((1, 2), (2, 3))                # down 1, right 2
     at = torch.tensor([t])
-    estimate, _ = stage(features, moved, stage.correlation(features, moved), torch.zeros(1, config.context, 16, 16), at)
+    estimate, _ = stage(features, moved, stage.correlation(features, moved), at)
     inner = (..., slice(5, -5), slice(5, -5))
     want = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1).expand_as(estimate.flow_t0[inner])
     torch.testing.assert_close(estimate.flow_t0[inner], -t * want, atol=0.3, rtol=0)

@@ -3,6 +3,8 @@ from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 
+from .prediction import FlowEstimate
+
 
 @dataclass(frozen=True)
 class FrameFeatures:
@@ -82,9 +84,50 @@ class Pair:
     right: FrameFeatures
     matches: Matches
 
-    def expand(self, n: int) -> "Pair":
-        """One pair for n targets, without a copy."""
-        return self if n == len(self.image0) else map_tensors(lambda x: x.expand(n, *x.shape[1:]), self)
+
+@dataclass(frozen=True)
+class Motion:
+    """Where points that a target shows lie in its two references, for all that the references alone tell: on straight paths.
+
+    Attributes:
+        cascade: the estimates of all scales, coarsest first, the last at 1/4.
+        hidden: (B, hidden4, H/4, W/4), features of the last.
+    """
+    cascade: tuple[FlowEstimate, ...]
+    hidden: torch.Tensor
+
+    @property
+    def across(self) -> torch.Tensor:
+        """(B, 2, H/4, W/4): the motion from the left to the right reference, pixels of 1/4."""
+        return self.cascade[-1].flow_t1 - self.cascade[-1].flow_t0
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The motion in the gaps beside two references, B pairs.
+
+    Attributes:
+        before, after: (B, 2, H/4, W/4), from the frame before to the left reference and from the right one to the frame after, as seen half
+            way, pixels of 1/4; finite where unknown.
+        times: (B, 2), of the frame before, below 0, and of the frame after, above 1, in the unit of the gap between the references.
+        known: (B, 2), bool, whether there is such a frame.
+    """
+    before: torch.Tensor
+    after: torch.Tensor
+    times: torch.Tensor
+    known: torch.Tensor
+
+    @staticmethod
+    def none(motion: Motion) -> "Neighbours":
+        """Those of references with no frame beside them."""
+        still = torch.zeros_like(motion.across)
+        times = torch.stack((still.new_full((len(still),), -1.0), still.new_full((len(still),), 2.0)), 1)
+        return Neighbours(still, still, times, torch.zeros_like(times, dtype=torch.bool))
+
+
+def expand(value, n: int):
+    """What belongs to one pair, for n targets, without a copy; what belongs to n already as it is."""
+    return map_tensors(lambda x: x.expand(n, *x.shape[1:]), value)
 
 
 def map_tensors(change, value):

@@ -1,4 +1,8 @@
-"""Stage 3, flow: global motion at 1/16, then a cascade 1/8 -> 1/4 of residual flows and visibilities."""
+"""Stage 3, flow: global motion at 1/16, a cascade 1/8 -> 1/4 of residual flows and visibilities, and the bend of the paths.
+
+Up to the bend two references and the target's time decide everything, so that a stream computes the motion in each gap once, although
+three pairs look at it: those of its own references as their motion, those beside them as the motion before or after.
+"""
 import torch
 import torch.nn as nn
 
@@ -7,8 +11,9 @@ from lift.config import ModelConfig
 from lift.kernels.correlation.reference import displacements
 
 from .blocks import SLOPE, ResidualBlock, activate, conv, resize, zero_conv
-from .features import FrameFeatures, Matches
+from .features import FrameFeatures, Matches, Motion, Neighbours
 from .prediction import FlowEstimate
+from .trajectory import Trajectory
 
 
 def plane(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -32,7 +37,7 @@ class GlobalMotion(nn.Module):
         self.register_buffer("moves", displacements(config.radius16), persistent=False)
         self.sharpness = nn.Parameter(torch.tensor(10.0))
         self.prior = nn.Parameter(-0.5 * self.moves.norm(dim=1))                        # of equal matches the shorter motion is likelier
-        self.read = nn.Sequential(conv(n + 2 * config.c16 + config.context + 3, config.hidden16, 1), nn.LeakyReLU(SLOPE, inplace=True),
+        self.read = nn.Sequential(conv(n + 2 * config.c16 + 3, config.hidden16, 1), nn.LeakyReLU(SLOPE, inplace=True),
                                   conv(config.hidden16, config.hidden16), nn.LeakyReLU(SLOPE, inplace=True), ResidualBlock(config.hidden16))
         self.head = zero_conv(config.hidden16, 6)
 
@@ -40,7 +45,7 @@ class GlobalMotion(nn.Module):
         """(B, c16, h, w) twice -> (B, M, h, w), seen from the left reference; shared by all targets between the two."""
         return kernels.correlation(self.match(left), self.match(right), self.radius, unit=True, backend=self.backend)
 
-    def forward(self, left, right, correlation, context, t) -> tuple[FlowEstimate, torch.Tensor]:
+    def forward(self, left, right, correlation, t) -> tuple[FlowEstimate, torch.Tensor]:
         """-> the estimate at 1/16 and its hidden features (B, hidden16, h, w)."""
         b, m, h, w = correlation.shape
         shift = (-t.float().view(-1, 1, 1) * self.moves).reshape(b * m, 2, 1, 1).expand(-1, -1, h, w)
@@ -48,7 +53,7 @@ class GlobalMotion(nn.Module):
         weight = (self.sharpness * seen + self.prior.view(1, m, 1, 1)).softmax(1)
         motion = torch.einsum("bmhw,mc->bchw", weight, self.moves)
         at = plane(t, motion)
-        hidden = self.read(torch.cat((seen, left, right, context, motion / self.radius, at), 1))
+        hidden = self.read(torch.cat((seen, left, right, motion / self.radius, at), 1))
         d = self.head(hidden).float()
         estimate = FlowEstimate(d[:, 0:2] - at * motion, d[:, 2:4] + (1 - at) * motion, d[:, 4:5], d[:, 5:6], 16)
         return estimate, hidden
@@ -61,7 +66,6 @@ class FlowBlock(nn.Module):
         super().__init__()
         self.radius, self.scale, self.backend = radius, scale, backend
         self.match = nn.Conv2d(c, config.match, 1)
-        self.context = nn.Conv2d(config.context, hidden, 1)
         self.carry = nn.Conv2d(c_hidden_in, hidden, 1)
         self.gather = conv(2 * c + (2 * radius + 1) ** 2 + 8, hidden, 1)
         self.net = nn.Sequential(conv(hidden, hidden), nn.LeakyReLU(SLOPE, inplace=True),
@@ -72,7 +76,7 @@ class FlowBlock(nn.Module):
         """(B, c, h, w) twice -> (B, 1, h, w): how well each place matches without any motion; shared by all targets between the two."""
         return kernels.correlation(self.match(left), self.match(right), 0, unit=True, backend=self.backend)
 
-    def forward(self, left, right, still, coarser: FlowEstimate, carried, context, t) -> tuple[FlowEstimate, torch.Tensor]:
+    def forward(self, left, right, still, coarser: FlowEstimate, carried, t) -> tuple[FlowEstimate, torch.Tensor]:
         """left, right (B, c, h, w), still (B, 1, h, w) -> the estimate at this scale and its hidden features (B, hidden, h, w)."""
         grow = coarser.scale // self.scale
         flow0, flow1 = (resize(f, grow) * grow for f in (coarser.flow_t0, coarser.flow_t1))
@@ -82,41 +86,43 @@ class FlowBlock(nn.Module):
         local = kernels.correlation(self.match(warped0), self.match(warped1), self.radius, unit=True, backend=self.backend)
         state = torch.cat((flow0, flow1), 1) * (self.scale / 32)                        # of about unit size for usual motion
         x = self.gather(torch.cat((warped0, warped1, local, still, state, occ0, occ1, plane(t, flow0)), 1))
-        x = x + resize(self.carry(carried), grow) + resize(self.context(context), 16 // self.scale)
-        hidden = self.net(activate(x))
+        hidden = self.net(activate(x + resize(self.carry(carried), grow)))
         d = self.head(hidden).float()
         estimate = FlowEstimate(flow0 + d[:, 0:2], flow1 + d[:, 2:4], occ0 + d[:, 4:5], occ1 + d[:, 5:6], self.scale)
         return estimate, hidden
 
 
 class FlowCascade(nn.Module):
-    """Global motion at 1/16 -> 1/8 -> 1/4."""
+    """Global motion at 1/16 -> 1/8 -> 1/4, then the bend."""
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
         self.motion = GlobalMotion(config, backend)
         self.block8 = FlowBlock(config.c8, config.hidden16, config.hidden8, config.radius8, 8, config, backend)
         self.block4 = FlowBlock(config.c4, config.hidden8, config.hidden4, config.radius4, 4, config, backend)
+        self.trajectory = Trajectory(config, backend)
 
     def compare(self, left: FrameFeatures, right: FrameFeatures) -> Matches:
         """How the references, B frames each, match; shared by all targets between the two."""
         return Matches(self.motion.correlation(left.s16, right.s16), self.block8.still(left.s8, right.s8),
                        self.block4.still(left.s4, right.s4))
 
-    def forward(self, left: FrameFeatures, right: FrameFeatures, matches: Matches, context: torch.Tensor,
-                t: torch.Tensor) -> tuple[list[FlowEstimate], torch.Tensor]:
-        """All scales' estimates, coarsest first, and the hidden features at 1/4.
+    def forward(self, left: FrameFeatures, right: FrameFeatures, matches: Matches, t: torch.Tensor) -> Motion:
+        """The motion between the references as seen at t.
 
         Args:
             left, right: features of the references, B frames each.
             matches: what `compare` says of them.
-            context: (B, C, H/16, W/16).
             t: (B,).
         """
-        estimate16, hidden = self.motion(left.s16, right.s16, matches.correlation, context, t)
-        estimate8, hidden = self.block8(left.s8, right.s8, matches.still8, estimate16, hidden, context, t)
-        estimate4, hidden = self.block4(left.s4, right.s4, matches.still4, estimate8, hidden, context, t)
-        return [estimate16, estimate8, estimate4], hidden
+        estimate16, hidden = self.motion(left.s16, right.s16, matches.correlation, t)
+        estimate8, hidden = self.block8(left.s8, right.s8, matches.still8, estimate16, hidden, t)
+        estimate4, hidden = self.block4(left.s4, right.s4, matches.still4, estimate8, hidden, t)
+        return Motion((estimate16, estimate8, estimate4), hidden)
+
+    def bend(self, motion: Motion, neighbours: Neighbours, context: torch.Tensor, t: torch.Tensor) -> FlowEstimate:
+        """The estimate at 1/4 along bent paths, as `Trajectory` has it; context (B, C, H/16, W/16)."""
+        return self.trajectory(motion.cascade[-1], motion.hidden, neighbours, context, t)
 
 
 if __name__ == "__main__":
@@ -124,4 +130,4 @@ if __name__ == "__main__":
     config = preset_from_command_line()
     left, right = random_features(config), random_features(config)
     stage = FlowCascade(config)
-    describe(stage, left, right, stage.compare(left, right), torch.rand(2, config.context, 16, 16), torch.full((2,), 0.5))
+    describe(stage, left, right, stage.compare(left, right), torch.full((2,), 0.5))

@@ -1,4 +1,5 @@
 """LIFT: the five stages together."""
+import math
 from dataclasses import fields, replace
 
 import torch
@@ -10,7 +11,7 @@ from lift.data.clip import Clip, SharedClips
 
 from .blocks import area
 from .encoder import Encoder
-from .features import FrameFeatures, Pair
+from .features import FrameFeatures, Motion, Neighbours, Pair, expand
 from .flow import FlowCascade
 from .prediction import Prediction
 from .refine import Refinement, change_between
@@ -18,6 +19,7 @@ from .synthesis import CoarseSynthesis
 from .transformer import TemporalTransformer
 
 MULTIPLE = 16                                           # frames are padded to it; the coarsest scale is 1/16
+BESIDE = 2                                              # gaps: a frame farther away says little about the path between the references
 
 
 def pad(frames: torch.Tensor) -> torch.Tensor:
@@ -62,8 +64,12 @@ class LIFT(nn.Module):
         frames = (clip.frames if shared else torch.where(clip.mask[..., None, None, None], clip.frames, 0)).flatten(0, 1)
         features = self.encode(frames)
         left, right = clip.at[:, clip.left], clip.at[:, clip.left + 1]
+        pair = self.pair(frames[left], frames[right], features[left], features[right])
+        motion = self.motion(pair, t)
+        neighbours = self._neighbours(features, clip, motion)
         context = features.context_only()[clip.at.flatten()] if shared else features
-        return self.interpolate(frames[left], frames[right], features[left], features[right], context, clip.times, clip.mask, t)
+        keys, values = (x.unflatten(0, clip.times.shape) for x in (context.keys, context.values))
+        return self.at(pair, motion, neighbours, keys, values, clip.times, clip.mask, t)
 
     def encode(self, frames: torch.Tensor) -> FrameFeatures:
         """Features of (N, 3, H, W) frames in [0, 1]; each depends on its own frame alone and may be cached."""
@@ -72,20 +78,6 @@ class LIFT(nn.Module):
             s4, s8, s16 = self.encoder(frames)
         return FrameFeatures(s4, s8, s16, *self.transformer.key_values(s16))
 
-    def interpolate(self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures,
-                    context: FrameFeatures, times: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> Prediction:
-        """The frame at time t from encoded frames.
-
-        Args:
-            image0, image1: (B, 3, H, W), the references in [0, 1].
-            left, right: features of the references, B frames each.
-            context: features of all frames of all clips, B * T, the frames of a clip in a row; the references are among them.
-            times, mask: (B, T), of the context frames.
-            t: (B,), in (0, 1).
-        """
-        keys, values = (x.unflatten(0, times.shape) for x in (context.keys, context.values))
-        return self.at(self.pair(image0, image1, left, right), keys, values, times, mask, t)
-
     def pair(self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures) -> Pair:
         """All that does not depend on the target's time: (B, 3, H, W) references in [0, 1] and their features, B frames each."""
         size = tuple(image0.shape[-2:])
@@ -93,30 +85,55 @@ class LIFT(nn.Module):
         return Pair(size, image0, image1, area(image0, 4), area(image1, 4), change_between(image0, image1),
                     left.reference_only(), right.reference_only(), self.flow.compare(left, right))
 
-    def at(self, pair: Pair, keys: torch.Tensor, values: torch.Tensor, times: torch.Tensor, mask: torch.Tensor,
-           t: torch.Tensor) -> Prediction:
+    def motion(self, pair: Pair, t: torch.Tensor) -> Motion:
+        """The motion between the references of B pairs, or of one for several targets, as seen at t (B,) in (0, 1).
+
+        Seen half way it is also what the pairs beside this one need of it; see `Neighbours`.
+        """
+        pair = expand(pair, len(t))
+        return self.flow(pair.left, pair.right, pair.matches, t)
+
+    def at(self, pair: Pair, motion: Motion, neighbours: Neighbours | None, keys: torch.Tensor, values: torch.Tensor,
+           times: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> Prediction:
         """The frames at the times t between references.
 
         Args:
             pair: what `pair` gave for B references or, for several targets between the same two, for one.
+            motion: what `motion` gave at t.
+            neighbours: the motion beside the references, of B or of one; None where no frame lies beside them.
             keys, values: (B or 1, T, layers, H/16, W/16, heads, d), of the context frames in any order, read where they lie.
             times, mask: (B or 1, T), of the context frames; the references are among them.
             t: (B,), in (0, 1).
         """
         if not torch.compiler.is_compiling() and t.device.type == "cpu" and not bool(((t > 0) & (t < 1)).all()):
             raise ValueError(f"LIFT: t must lie between the references, in (0, 1), got {t.tolist()}")
-        b = len(t)
-        pair = pair.expand(b)
-        keys, values, times, mask = (x.expand(b, *x.shape[1:]) for x in (keys, values, times, mask))
+        pair, neighbours, keys, values, times, mask = expand((pair, neighbours, keys, values, times, mask), len(t))
         gathered, attention = self.transformer(pair.left.s16, pair.right.s16, keys, values, times, mask, t)
-        cascade, hidden = self.flow(pair.left, pair.right, pair.matches, gathered, t)
-        coarse = self.synthesis(pair.small0, pair.small1, cascade[-1], hidden, gathered)
-        frame = self.refine(pair.image0, pair.image1, pair.change, cascade[-1], hidden, coarse)
+        estimate = motion.cascade[-1] if neighbours is None else self.flow.bend(motion, neighbours, gathered, t)
+        coarse = self.synthesis(pair.small0, pair.small1, estimate, motion.hidden, gathered)
+        frame = self.refine(pair.image0, pair.image1, pair.change, estimate, motion.hidden, coarse)
         h, w = pair.size
         small = slice((h + 3) // 4), slice((w + 3) // 4)
-        e = cascade[-1]
-        crop = (x[(..., *small)] for x in (coarse, e.flow_t0, e.flow_t1, e.occ_t0, e.occ_t1))
-        return Prediction(frame[..., :h, :w], *crop, attention, tuple(cascade[:-1]))
+        crop = (x[(..., *small)] for x in (coarse, estimate.flow_t0, estimate.flow_t1, estimate.occ_t0, estimate.occ_t1))
+        return Prediction(frame[..., :h, :w], *crop, attention, motion.cascade[:-1])
+
+    def _neighbours(self, features: FrameFeatures, clip: Clip | SharedClips, motion: Motion) -> Neighbours | None:
+        """The motion beside the references of a clip's B targets. Not learned here: what is wrong with it, targets in these gaps teach."""
+        if clip.times.shape[1] == 2:                    # for training the bend takes part all the same: every step has all gradients
+            return Neighbours.none(motion) if torch.is_grad_enabled() else None
+        times = torch.stack((clip.times, 1 - clip.times), 1)                            # (B, 2, T): the frame after, time running backwards
+        beside = clip.mask[:, None] & (times < 0) & (times >= -BESIDE)
+        times, place = torch.where(beside, times, -math.inf).max(2)
+        known = beside.any(2)
+        times = torch.where(known, times, -1.0)
+        reference = clip.at[:, clip.left:clip.left + 2]
+        there = torch.where(known, clip.at.gather(1, place), reference)                 # an unknown one: any frame
+        left = features[torch.cat((there[:, 0], reference[:, 1]))].reference_only()
+        right = features[torch.cat((reference[:, 0], there[:, 1]))].reference_only()
+        with torch.no_grad():
+            half = times.new_full((2 * len(times),), 0.5)
+            before, after = self.flow(left, right, self.flow.compare(left, right), half).across.chunk(2)
+        return Neighbours(before, after, torch.stack((times[:, 0], 1 - times[:, 1]), 1), known)
 
     def set_epoch(self, epoch: int) -> None:
         """Freeze the encoder during the first `freeze_epochs` epochs (counted from 0), free it afterwards."""

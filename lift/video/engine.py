@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from ..errors import LiftError
-from ..model.features import FrameFeatures, Pair
+from ..model.features import FrameFeatures, Motion, Neighbours, Pair
 from .graphs import Graphed
+
+FIXED = (3, 4)                                          # of what `at` is given: the ring's keys and values are read where they lie
 
 
 class Engine:
-    """What a stream asks of a model: to encode a frame, to make ready a pair, to make targets. No gradients.
+    """What a stream asks of a model: to encode a frame, to make ready a pair, to see its motion, to make targets. No gradients.
 
     Args:
         model: a LIFT model; it is moved to `device` and put into evaluation mode.
@@ -40,13 +42,12 @@ class Engine:
         if channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.model = model
-        self._encode, self._pair, self._at = model.encode, model.pair, lambda *arguments: model.at(*arguments).frame
+        calls = [model.encode, model.pair, model.motion, lambda *arguments: model.at(*arguments).frame]
         if compiled:
-            self._encode, self._pair, self._at = (torch.compile(call, dynamic=False, fullgraph=True)
-                                                  for call in (self._encode, self._pair, self._at))
+            calls = [torch.compile(call, dynamic=False, fullgraph=True) for call in calls]
         if cuda_graph:
-            self._encode, self._pair = Graphed(self._within(self._encode)), Graphed(self._within(self._pair))
-            self._at = Graphed(self._within(self._at), fixed=(1, 2))            # the ring's keys and values are read where they lie
+            calls = [Graphed(self._within(call), FIXED if call is calls[-1] else ()) for call in calls]
+        self._encode, self._pair, self._motion, self._at = calls
 
     def encode(self, image: torch.Tensor) -> FrameFeatures:
         """(1, 3, H, W) float32 in [0, 1] -> its features."""
@@ -56,10 +57,14 @@ class Engine:
         """Two references (1, 3, H, W) and their features -> what all targets between them share."""
         return self._run(self._pair, image0, image1, left.reference_only(), right.reference_only())
 
-    def at(self, pair: Pair, keys: torch.Tensor, values: torch.Tensor, times: torch.Tensor, mask: torch.Tensor,
-           t: torch.Tensor) -> torch.Tensor:
+    def motion(self, pair: Pair, t: torch.Tensor) -> Motion:
+        """As `LIFT.motion`."""
+        return self._run(self._motion, pair, t)
+
+    def at(self, pair: Pair, motion: Motion, neighbours: Neighbours | None, keys: torch.Tensor, values: torch.Tensor,
+           times: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """As `LIFT.at` -> frames (B, 3, H, W) float32."""
-        return self._run(self._at, pair, keys, values, times, mask, t).float()
+        return self._run(self._at, pair, motion, neighbours, keys, values, times, mask, t).float()
 
     def _run(self, call, *arguments):
         on_device = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()

@@ -1,14 +1,15 @@
 """The streaming interpolator: frames in, a smoother sequence out, in constant memory.
 
 Each frame is encoded once; its keys and values stay in a ring of `context` places, where every pair reads those of the frames
-around it. A pair sees up to eight frames at or before its left reference and seven at or after its right one (for
-`context` = 15), so the output lags seven frames behind the input, two more where scene cuts are looked for. Frames that do
-not exist, and frames beyond a cut, are not passed to the model; across a cut nothing is blended: the moments between the
-last frame of a shot and the first of the next repeat the nearer of the two (the earlier one half way).
+around it. The motion in each gap is computed once too, for its own pair and for the two beside it. A pair sees up to eight
+frames at or before its left reference and seven at or after its right one (for `context` = 15), so the output lags seven
+frames behind the input, two more where scene cuts are looked for. Frames that do not exist, and frames beyond a cut, are not
+passed to the model; across a cut nothing is blended: the moments between the last frame of a shot and the first of the next
+repeat the nearer of the two (the earlier one half way).
 """
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
@@ -18,7 +19,8 @@ import torch
 
 from ..config import InferenceConfig
 from ..errors import LiftError
-from ..model.features import FrameFeatures
+from ..model.features import FrameFeatures, Motion, Neighbours, Pair
+from ..model.lift import BESIDE
 from .engine import Engine
 from .moments import Multiple, Rate
 from .read import VideoSource, open_frames
@@ -26,7 +28,8 @@ from .ring import Ring
 from .scenes import SceneCuts, shots
 from .write import FolderWriter, VideoWriter, is_video_name
 
-NEARER = Fraction(1, 2)                               # up to here the earlier frame is the nearer one
+HALF = Fraction(1, 2)
+NEARER = HALF                                           # up to here the earlier frame is the nearer one
 FINEST_TICK = 2**31 - 1                                 # containers store the clock's denominator in 32 bits
 
 
@@ -42,11 +45,21 @@ class Held:
     place: int
     encoded: bool = False
     features: FrameFeatures | None = None
+    gaps: "dict[bool, Gap]" = field(default_factory=dict)
 
     def release(self) -> None:
         """It is no reference any more; one that was never needed may still be, as context."""
         if self.encoded:
             self.frame = self.features = None
+            self.gaps.clear()
+
+
+@dataclass
+class Gap:
+    """Two references made ready and, once it was asked for, their motion half way; in a frame's `gaps` with the next one, by whether
+    time runs backwards."""
+    pair: Pair
+    halfway: Motion | None = None
 
 
 @dataclass(frozen=True)
@@ -208,7 +221,8 @@ class Interpolator:
 
     def _advance(self, window: deque[Held], left: int) -> int:
         """Make the next frame the left reference; the former one stays as context until it leaves the window."""
-        window[left].release()
+        if left:
+            window[left - 1].release()                  # the pair to come looks at the motion from window[left] on
         if left + 1 < self.before:
             return left + 1
         window.popleft()
@@ -220,26 +234,61 @@ class Interpolator:
         """Frames between window[left] and its successor at `moments`, each (3, H, W) in [0, 1]; what does not depend on t is done once."""
         if not moments:
             return
+        window = list(window)
         first, second = window[left], window[left + 1]
         around = [held for held in window if held.shot == first.shot]
         for held in around:
             self._encode(held, ring)
-        for held in list(window)[:left]:
-            held.release()
         gap = second.time - first.time
         times, mask = torch.zeros(1, ring.places), torch.zeros(1, ring.places, dtype=torch.bool)
         for held in around:
             times[0, held.place], mask[0, held.place] = float((held.time - first.time) / gap), True
         times, mask = times.to(self.device), mask.to(self.device)
-        images, features = [self._image(held.frame) for held in (first, second)], [first.features, second.features]
-        pair = self.engine.pair(*images, *features)
-        backwards = self.engine.pair(*images[::-1], *features[::-1]) if self.reverse_average else None
+        directions = [(backwards, self._gap(first, second, backwards).pair, self._neighbours(window, left, backwards))
+                      for backwards in ((False, True) if self.reverse_average else (False,))]
+        for held in window[:left]:
+            held.release()
         for start in range(0, len(moments), self.batch):
-            t = torch.tensor([float(m) for m in moments[start:start + self.batch]], device=self.device)
-            made = self.engine.at(pair, ring.keys, ring.values, times, mask, t)
-            if backwards is not None:
-                made = (made + self.engine.at(backwards, ring.keys, ring.values, 1 - times, mask, 1 - t)) / 2
-            yield from made.clamp_(0, 1)
+            now = moments[start:start + self.batch]
+            t = torch.tensor([float(m) for m in now], device=self.device)
+            made = []
+            for backwards, pair, neighbours in directions:
+                at, when = (1 - t, 1 - times) if backwards else (t, times)
+                motion = self._halfway(first, second, backwards) if now == [HALF] else self.engine.motion(pair, at)
+                made.append(self.engine.at(pair, motion, neighbours, ring.keys, ring.values, when, mask, at))
+            yield from (made[0] if len(made) == 1 else (made[0] + made[1]) / 2).clamp_(0, 1)
+
+    def _gap(self, first: Held, second: Held, backwards: bool) -> Gap:
+        if backwards not in first.gaps:
+            one, other = (second, first) if backwards else (first, second)
+            pair = self.engine.pair(self._image(one.frame), self._image(other.frame), one.features, other.features)
+            first.gaps[backwards] = Gap(pair)
+        return first.gaps[backwards]
+
+    def _halfway(self, first: Held, second: Held, backwards: bool) -> Motion:
+        """The motion from one frame to the next, or back, computed once for all pairs that look at it."""
+        gap = self._gap(first, second, backwards)
+        if gap.halfway is None:
+            gap.halfway = self.engine.motion(gap.pair, torch.full((1,), float(HALF), device=self.device))
+        return gap.halfway
+
+    def _neighbours(self, window: list[Held], left: int, backwards: bool) -> Neighbours | None:
+        """The motion beside window[left] and its successor; None where there are no other frames."""
+        if len(window) == 2:
+            return None
+        first, second = window[left], window[left + 1]
+        own = self._halfway(first, second, backwards).across
+        found = []
+        for place, outer in ((left - 1, left - 1), (left + 1, left + 2)):
+            exists = 0 <= outer < len(window) and window[outer].shot == first.shot
+            time = (window[outer].time - first.time) / (second.time - first.time) if exists else 0
+            known = exists and -BESIDE <= time <= 1 + BESIDE
+            motion = self._halfway(window[place], window[place + 1], backwards).across if known else torch.zeros_like(own)
+            found.append((motion, float(time) if known else (-1.0 if outer < left else 2.0), known))
+        if backwards:
+            found = [(motion, 1 - time, known) for motion, time, known in reversed(found)]
+        motions, times, known = zip(*found, strict=True)
+        return Neighbours(*motions, torch.tensor([times], device=self.device), torch.tensor([known], device=self.device))
 
     def _encode(self, held: Held, ring: Ring) -> None:
         if not held.encoded:
