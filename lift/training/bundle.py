@@ -9,7 +9,10 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+
+from tqdm import tqdm
 
 from .. import config as configuration
 from ..config import PRESETS, Config
@@ -145,21 +148,16 @@ def sources(runs: list[Past], root: Path) -> dict:
 
 def scores(weights: Path, root: str, device: str) -> dict:
     """Protocol small for fifteen and two frames, averaging and DIS, and clips held back against themselves reversed, JSON-able."""
+    bar = partial(tqdm, unit="clip", disable=None, leave=False)
     model = load(weights, device=device)
     candidates = {f"lift_{context}": small.model_candidate(model, context) for context in (15, 2)}
     candidates |= {name: small.pair_candidate(baselines.METHODS[name]) for name in ("average", "dis")}
-    result = small.score(root, candidates, progress=_bar)
+    result = small.score(root, candidates, progress=bar)
     clips = {name: {"split": entry["split"], "scores": {m: {"psnr": s["psnr"], "ssim": s["ssim"]} for m, s in entry["scores"].items()}}
              for name, entry in result["clips"].items()}
     held = [clip for clip in small.read_manifest(root) if clip.split == "val"]
     return {"protocol": result["protocol"], "description": result["description"], "clips": clips, "mean": result["mean"],
-            "reversal": {clip.name: reversal(clip, model) for clip in _bar(held)}, "made_by": provenance(None)["made_by"]}
-
-
-def _bar(clips: list[small.RealClip]) -> Iterable[small.RealClip]:
-    from tqdm import tqdm
-
-    return tqdm(clips, unit="clip", disable=None, leave=False)
+            "reversal": {clip.name: reversal(clip, model) for clip in bar(held)}, "made_by": provenance(None)["made_by"]}
 
 
 def write_curve(runs: list[Path], path: Path) -> None:
