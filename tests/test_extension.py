@@ -182,3 +182,10 @@ def test_the_command_fails_in_one_sentence_without_a_compiler():
     environment = {**os.environ, "CXX": "no-such-compiler"}
     ran = subprocess.run([sys.executable, "-m", "lift.kernels.extension"], env=environment, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (1, "lift: error: the C++ compiler that CXX names was not found: no-such-compiler\n")
+
+
+def test_the_sources_use_no_macro_that_only_later_headers_have():
+    """Such as are defined whatever version is targeted, so that a build with this torch does not tell."""
+    later = ("STABLE_TORCH_ERROR_CODE_CHECK",)          # torch 2.13
+    texts = {path.name: path.read_text() for path in build.SOURCES.rglob("*") if path.suffix in (".h", ".cpp", ".cu")}
+    assert texts and not [(name, macro) for name, text in texts.items() for macro in later if macro in text]
