@@ -67,24 +67,42 @@ if [ -z "$only" ]; then                                 # what an earlier run le
 fi
 [ "$quick" = 1 ] && echo "cases beyond --quick, tuning, counters: benchmarks/gpu.sh without it runs them" >> "$folder/left_out.txt"
 
-failed=0
+# usual NAME: seconds that a step takes of a quick run, at most; of --minutes in proportion.
+usual() {
+  case "$1" in
+    build) echo 80 ;; tests) echo 90 ;; doctor | profile) echo 25 ;; memcheck | racecheck | roofline | bench_model | bench_streaming) echo 40 ;;
+    tune | bench_attention_tuned | counters) echo 120 ;; report) echo 60 ;; *) echo 35 ;;
+  esac
+}
+wanted() { [[ -z "$only" || "$only" == *" ${1/bench_attention_tuned/tune} "* ]]; }
+
+suites=($(basename -s .py benchmarks/bench_*.py)) model=(bench_model bench_streaming)
+operations=($(printf '%s\n' "${suites[@]}" | grep -vxF "$(printf '%s\n' "${model[@]}")"))
+names=(build doctor tests memcheck racecheck "${operations[@]}" convergence convergence_bf16 profile "${model[@]}")
+[ "$quick$dry" = 00 ] && names+=(tune bench_attention_tuned counters roofline report)
+for name in $only; do
+  [[ " ${names[*]} " == *" $name "* ]] || { echo "gpu.sh: error: no step '$name' here (there are ${names[*]})" >&2; exit 2; }
+done
+failed=0 rest=0                                         # rest: what the steps to come take usually
+for name in "${names[@]}"; do wanted "$name" && rest=$((rest + $(usual "$name"))); done
+
 ended() {
   sed -i "/^$1\t/d" "$folder/steps.tsv"                  # of an earlier run
   printf '%s\t%s\t%s\n' "$@" >> "$folder/steps.tsv"; echo "$1: $2, $3 s"
+  rest=$((rest - $(usual "$1")))
 }
-wanted() { [[ -z "$only" || "$only" == *" $1 "* ]]; }
 
-# seconds LIMIT: what a step may take: of a quick run its own limit, with --minutes half of what is left or its limit, else an hour.
+# seconds NAME: what a step may take: of a quick run what it takes usually, of --minutes its part of what is left, else an hour.
 seconds() {
-  local left=$((total - SECONDS)) most="$1"
+  local left=$((total - SECONDS)) most; most="$(usual "$1")"
   if [ "$total" = 0 ]; then echo 3600; return; fi
-  if [ "$quick" = 0 ] && [ $((left / 2)) -gt "$most" ]; then most=$((left / 2)); fi
+  if [ "$quick" = 0 ]; then most=$((left * most / rest)); fi
   echo $((most < left ? most : left))
 }
 
-# step NAME LIMIT COMMAND...: run it, keep what it prints in NAME.log, note how it ended. An interrupted pytest still writes its rows.
+# step NAME COMMAND...: run it, keep what it prints in NAME.log, note how it ended. An interrupted pytest still writes its rows.
 step() {
-  local name="$1" start=$SECONDS allowed code; allowed="$(seconds "$2")"; shift 2
+  local name="$1" start=$SECONDS allowed code; allowed="$(seconds "$1")"; shift
   wanted "$name" || return
   echo "== $name"
   if [ "$allowed" -lt 10 ]; then ended "$name" "left out, no time was left" 0; return; fi
@@ -99,10 +117,10 @@ step() {
   esac
 }
 
-# pytest_step NAME LIMIT ARGUMENT...: pytest, which begins nothing more when four fifths of the time are over.
+# pytest_step NAME ARGUMENT...: pytest, which begins nothing more when four fifths of the time are over.
 pytest_step() {
-  local name="$1" limit="$2"; shift 2
-  step "$name" "$limit" "$python" -m pytest -p no:cacheprovider -p benchmarks.budget --budget $(($(seconds "$limit") * 4 / 5)) "$@"
+  local name="$1"; shift
+  step "$name" "$python" -m pytest -p no:cacheprovider -p benchmarks.budget --budget $(($(seconds "$name") * 4 / 5)) "$@"
 }
 
 marked=($(grep -lE 'mark\.(gpu|native)\b' tests/test_*.py))
@@ -110,9 +128,9 @@ marked=($(grep -lE 'mark\.(gpu|native)\b' tests/test_*.py))
   marked=($(grep -L 'mark\.videos\b' "${marked[@]}"))
   echo "tests of commands that read videos: PyAV, OpenCV, PySceneDetect or safetensors is not there" >> "$folder/left_out.txt"; }
 
-step build 80 "$python" -m lift.kernels.extension
-step doctor 25 env -u TRITON_INTERPRET "$python" -m lift doctor --json "$folder/doctor.json"
-pytest_step tests 90 --benchmark-disable --in-turn "${tests[@]}" "${marked[@]}"
+step build "$python" -m lift.kernels.extension
+step doctor env -u TRITON_INTERPRET "$python" -m lift doctor --json "$folder/doctor.json"
+pytest_step tests --benchmark-disable --in-turn "${tests[@]}" "${marked[@]}"
 
 # A few cases of each kernel, many times slower there; without torch's cache of memory, which would hide what lies outside a tensor.
 sanitizer="${COMPUTE_SANITIZER:-$(command -v compute-sanitizer)}"
@@ -127,41 +145,36 @@ for tool in memcheck racecheck; do
     echo "== $tool"
     ended "$tool" "left out, $([ "$dry" = 1 ] && echo "a dry run" || echo "compute-sanitizer was not found")" 0
   else
-    step "$tool" 40 env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$sanitizer" --tool "$tool" --error-exitcode 9 --target-processes all \
+    step "$tool" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$sanitizer" --tool "$tool" --error-exitcode 9 --target-processes all \
       "$python" -m pytest -p no:cacheprovider "${few[@]}" \
       -k "not pytorchs or (float32 and bilinear-zeros-True)"
   fi
 done
 
-# suite PATH LIMIT: a file of benchmarks.
-suite() {
-  local name; name="$(basename "$1" .py)"
-  pytest_step "$name" "$2" "$1" ${size[@]+"${size[@]}"} --benchmark-quiet --benchmark-json "$folder/$name.json"
-}
-ofmodel() { [[ "$1" == */bench_model.py || "$1" == */bench_streaming.py ]]; }
+suite() { pytest_step "$1" "benchmarks/$1.py" ${size[@]+"${size[@]}"} --benchmark-quiet --benchmark-json "$folder/$1.json"; }
 
-for path in benchmarks/bench_*.py; do ofmodel "$path" || suite "$path" 35; done
+for name in "${operations[@]}"; do suite "$name"; done
 for name in convergence convergence_bf16; do
-  step "$name" 35 "$python" -m benchmarks.convergence --device "$device" --json "$folder/$name.json" ${training[@]+"${training[@]}"} \
+  step "$name" "$python" -m benchmarks.convergence --device "$device" --json "$folder/$name.json" ${training[@]+"${training[@]}"} \
     --amp "$([ "$name" = convergence ] && echo off || echo bfloat16)"
 done
-step profile 25 "$python" -m benchmarks.profile_step --device "$device" --json "$folder/profile.json" ${profile[@]+"${profile[@]}"}
-for path in benchmarks/bench_*.py; do if ofmodel "$path"; then suite "$path" 40; fi; done
+step profile "$python" -m benchmarks.profile_step --device "$device" --json "$folder/profile.json" ${profile[@]+"${profile[@]}"}
+for name in "${model[@]}"; do suite "$name"; done
 
 # Settings of the attention for this card, and its benchmark again with them; the rows from before stay beside the others, in untuned/.
 if [ "$quick$dry" = 00 ]; then
-  step tune 120 "$python" -m benchmarks.tune_attention --measure
+  step tune "$python" -m benchmarks.tune_attention --measure
   if grep -q $'^tune\tpassed' "$folder/steps.tsv" && wanted tune && [ -f "$folder/bench_attention.json" ]; then
     cp kernels/attention/tuned.json "$folder/tuned.json"
     mkdir -p "$folder/untuned" && mv "$folder/bench_attention.json" "$folder/untuned/"
-    only="" pytest_step bench_attention_tuned 120 benchmarks/bench_attention.py --benchmark-quiet \
+    pytest_step bench_attention_tuned benchmarks/bench_attention.py --benchmark-quiet \
       --benchmark-json "$folder/bench_attention.json"
     [ -s "$folder/bench_attention.json" ] || mv "$folder/untuned/bench_attention.json" "$folder/"
   fi
-  step counters 120 "$python" -m benchmarks.counters "$folder" --json "$folder/counters.json"
-  step roofline 40 "$python" -m benchmarks.roofline --measure --results "$folder" --json "$folder/roofline.json"
-  if "$python" -c 'import matplotlib, PIL' 2> /dev/null; then
-    step report 60 "$python" -m benchmarks.report "$folder" --documents
+  step counters "$python" -m benchmarks.counters "$folder" --json "$folder/counters.json"
+  step roofline "$python" -m benchmarks.roofline --measure --results "$folder" --json "$folder/roofline.json"
+  if ! wanted report; then :; elif "$python" -c 'import matplotlib, PIL' 2> /dev/null; then
+    step report "$python" -m benchmarks.report "$folder" --documents
   else
     ended report "left out, matplotlib or Pillow is not there: make report where they are" 0
   fi
