@@ -164,12 +164,13 @@ for name in "${model[@]}"; do suite "$name"; done
 # Settings of the attention for this card, and its benchmark again with them; the rows from before stay beside the others, in untuned/.
 if [ "$quick$dry" = 00 ]; then
   step tune "$python" -m benchmarks.tune_attention --measure
-  if grep -q $'^tune\tpassed' "$folder/steps.tsv" && wanted tune && [ -f "$folder/bench_attention.json" ]; then
+  if wanted tune && grep -q $'^tune\tpassed' "$folder/steps.tsv"; then
     cp kernels/attention/tuned.json "$folder/tuned.json"
-    mkdir -p "$folder/untuned" && mv "$folder/bench_attention.json" "$folder/untuned/"
-    pytest_step bench_attention_tuned benchmarks/bench_attention.py --benchmark-quiet \
-      --benchmark-json "$folder/bench_attention.json"
+    mkdir -p "$folder/untuned"
+    [ -f "$folder/bench_attention.json" ] && mv "$folder/bench_attention.json" "$folder/untuned/"
+    pytest_step bench_attention_tuned benchmarks/bench_attention.py --benchmark-quiet --benchmark-json "$folder/bench_attention.json"
     [ -s "$folder/bench_attention.json" ] || mv "$folder/untuned/bench_attention.json" "$folder/"
+    rmdir "$folder/untuned" 2> /dev/null
   fi
   step counters "$python" -m benchmarks.counters "$folder" --json "$folder/counters.json"
   step roofline "$python" -m benchmarks.roofline --measure --results "$folder" --json "$folder/roofline.json"
