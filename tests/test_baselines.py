@@ -46,6 +46,24 @@ def test_dis_flow_points_from_the_first_frame_to_the_second():
     assert np.median(flow[..., 1]) == pytest.approx(0, abs=0.3)
 
 
+def _at(times):
+    """Frames of the texture on a path that gathers speed."""
+    return np.stack([_texture(4 * time + 2 * time**2) for time in times])
+
+
+@pytest.mark.parametrize("times, left", [([-1.0, 0.0, 1.0, 2.0], 1), ([-1.0, 0.0, 1.0], 1), ([0.0, 1.0, 2.0], 0),
+                                         ([-2.0, -0.5, 0.0, 1.0, 1.5], 2)])
+def test_dis_cubic_follows_a_bent_path(times, left):
+    truth, inside, frames = _at([0.5])[0], np.s_[8:-8, 20:-20], _at(times)
+    made, straight = baselines.dis_cubic(frames, times, left), baselines.dis(*frames[left:left + 2], 0.5)
+    assert psnr(made[inside], truth[inside]) > psnr(straight[inside], truth[inside]) + 3
+
+
+def test_dis_cubic_of_two_frames_is_dis():
+    frames = _at([0.0, 1.0])
+    assert (baselines.dis_cubic(frames, [0.0, 1.0], 0) == baselines.dis(*frames, 0.5)).all()
+
+
 def test_without_opencv_dis_says_what_to_install(monkeypatch):
     real = builtins.__import__
 

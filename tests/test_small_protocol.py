@@ -176,7 +176,7 @@ def test_the_command_prints_the_protocol_and_writes_json(folder, capsys):
     shown = capsys.readouterr().out
     assert "protocol small" in shown and "mean of 1" in shown
     result = json.loads(output.read_text())
-    assert result["protocol"] == "small" and list(result["clips"]["two"]["scores"]) == ["average", "dis"]
+    assert result["protocol"] == "small" and list(result["clips"]["two"]["scores"]) == ["average", "dis", "dis_cubic"]
 
 
 def test_recorded_baselines_stand_in_for_methods_that_were_not_run(folder):

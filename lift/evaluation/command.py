@@ -11,7 +11,6 @@ from ..errors import LiftError
 from ..files import atomic
 from ..flags import Parser
 from . import small
-from .baselines import METHODS
 from .checkpoint import load, provenance
 from .report import differences, table, with_recorded
 from .reversal import reversal
@@ -51,7 +50,7 @@ def _parser() -> Parser:
     parser.add_argument("--split", choices=("train", "val", "all"), default="all", help="which clips (default all)")
     parser.add_argument("--clips", type=_names, metavar="A,B", help="only these clips")
     parser.add_argument("--methods", type=_methods, metavar="A,B",
-                        help=f"what is scored: lift, {', '.join(METHODS)} (default lift,average,dis; without weights average,dis)")
+                        help=f"what is scored: lift, {', '.join(small.BASELINES)} (default lift,average,dis,dis_cubic)")
     parser.add_argument("--context", type=_counts, default=[15], metavar="N,M",
                         help="input frames of lift, 2 or more; several are compared (default 15)")
     parser.add_argument("--reversal", action="store_true", help="also compare lift with itself on the clips played backwards")
@@ -69,8 +68,8 @@ def _names(text: str) -> list[str]:
 def _methods(text: str) -> list[str]:
     names = _names(text)
     for name in names:
-        if name != "lift" and name not in METHODS:
-            raise ArgumentTypeError(f"unknown method '{name}'; there are lift, {', '.join(METHODS)}")
+        if name != "lift" and name not in small.BASELINES:
+            raise ArgumentTypeError(f"unknown method '{name}'; there are lift, {', '.join(small.BASELINES)}")
     return names
 
 
@@ -82,7 +81,7 @@ def _counts(text: str) -> list[int]:
 
 
 def _candidates(args) -> dict[str, small.Candidate]:
-    methods = args.methods or (["lift"] if args.checkpoint else []) + ["average", "dis"]
+    methods = args.methods or (["lift"] if args.checkpoint else []) + ["average", "dis", "dis_cubic"]
     if "lift" in methods and not args.checkpoint:
         raise LiftError("scoring lift needs weights: give --checkpoint FILE, or leave lift out of --methods")
     if args.checkpoint and "lift" not in methods:
@@ -93,7 +92,7 @@ def _candidates(args) -> dict[str, small.Candidate]:
             model = load(args.checkpoint, args.kernels, args.device)
             candidates |= {f"lift_{n}": small.model_candidate(model, n) for n in args.context}
         else:
-            candidates[method] = small.pair_candidate(METHODS[method])
+            candidates[method] = small.candidate(method)
     return candidates
 
 

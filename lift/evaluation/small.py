@@ -177,6 +177,14 @@ def pair_candidate(method: baselines.Method) -> Candidate:
     return Candidate(2, lambda frames, times, left: method(frames[left], frames[left + 1], 0.5))
 
 
+def candidate(method: str) -> Candidate:
+    """A baseline by name: one of `baselines.METHODS`, or `dis_cubic`."""
+    return Candidate(4, baselines.dis_cubic) if method == "dis_cubic" else pair_candidate(baselines.METHODS[method])
+
+
+BASELINES = (*baselines.METHODS, "dis_cubic")
+
+
 def clip_of(frames: np.ndarray, times: list[float], left: int, device: torch.device | None = None) -> Clip:
     """Frames (T, H, W, 3) uint8 and their times as a batch of one."""
     images = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2)[None].float() / 255

@@ -27,8 +27,9 @@ HEAD = """# Model card: bundled weights
 One file a preset: `<preset>.safetensors`, the averaged (EMA) weights with the whole configuration of their run in the file's metadata.
 `create_lift_model("<preset>", pretrained=True)` loads them.
 """
-METHODS = (("lift_15", "LIFT, 15 frames"), ("lift_2", "LIFT, 2 frames"), ("average", "averaging"), ("dis", "DIS"))
-GAINS = (("average", "LIFT − averaging"), ("dis", "LIFT − DIS"))
+METHODS = (("lift_15", "LIFT, 15 frames"), ("lift_2", "LIFT, 2 frames"), ("average", "averaging"), ("dis", "DIS"),
+           ("dis_cubic", "DIS, 4 frames"))
+GAINS = (("lift_2", "15 frames − 2"), ("average", "LIFT − averaging"), ("dis", "LIFT − DIS"), ("dis_cubic", "LIFT − DIS, 4 frames"))
 
 
 def filled(text: str, records: dict[str, dict]) -> str:
