@@ -4,10 +4,12 @@ An operation is a list of implementations in order of preference; the last one, 
 The flag has three values: `auto` (the first that can serve), `fused` (the first fused one, or an error that says why none can), and
 `reference`. The most specific place that states one decides: `backend=` of the call, then `use`, then LIFT_KERNELS in the environment.
 """
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 
 FLAGS = ("auto", "fused", "reference")
 
@@ -88,6 +90,19 @@ class Implementation:
 def always(*arguments) -> None:
     """The reason of an implementation that serves everything."""
     return None
+
+
+def of_triton(package: str, *calls: str) -> tuple[ModuleType | None, list[Implementation]]:
+    """The module `triton` of an operation's package, None where Triton has no build for this machine, and its functions as implementations.
+
+    `auto` passes over them where they run under Triton's interpreter.
+    """
+    try:
+        module = importlib.import_module(".triton", package)
+    except ImportError as error:
+        why = f"Triton cannot be imported ({error})"
+        return None, [Implementation("triton", None, lambda *arguments: why) for _ in calls]
+    return module, [Implementation("triton", getattr(module, call), module.reason, automatic=not module.INTERPRETED) for call in calls]
 
 
 _operations: dict[str, tuple[Implementation, ...]] = {}

@@ -6,23 +6,12 @@ from ..arguments import check_same, check_tensor, lowered
 from . import eager
 from .reference import temporal_attention_reference
 
-try:
-    from . import triton
-except ImportError as error:                            # Triton has no build for this machine
-    triton, _missing = None, f"Triton cannot be imported ({error})"
-
-
 # -- implementations, the preferred first --------------------------------------------------------------------------------------
 
-def _triton() -> backends.Implementation:
-    if triton is None:
-        return backends.Implementation("triton", None, lambda *arguments: _missing)
-    return backends.Implementation("triton", triton.temporal_attention, triton.reason, automatic=not triton.INTERPRETED)
-
-
+triton, (_triton,) = backends.of_triton(__package__, "temporal_attention")
 backends.register(
     "temporal_attention",
-    _triton(),
+    _triton,
     backends.Implementation("eager", eager.temporal_attention_eager, eager.reason, fused=False),
     backends.Implementation("reference", temporal_attention_reference, backends.always, fused=False),
 )

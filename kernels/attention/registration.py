@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from ..library import define
 from .reference import temporal_attention_reference
 
 _INPUTS = "Tensor q, Tensor k, Tensor v, {}Tensor? time_bias, Tensor? window_bias, Tensor? mask, int window, int shift, float scale"
@@ -32,12 +33,7 @@ def attach(namespace: str, forward: Callable, backward: Callable, keys: Iterable
     Returns:
         What keeps the operations: they live as long as it does.
     """
-    library = torch.library.Library(namespace, "FRAGMENT")
-    for schema in SCHEMAS:
-        library.define(schema)
-    for key in keys:
-        library.impl("temporal_attention", forward, key)
-        library.impl("temporal_attention_backward", backward, key)
+    library = define(namespace, SCHEMAS, (forward, backward), keys)
 
     def shapes(q, k, v, time_bias, window_bias, mask, window, shift, scale):
         dtype = arithmetic(q)

@@ -7,23 +7,12 @@ from . import cpp
 from .eager import correlation_eager
 from .reference import correlation_reference
 
-try:
-    from . import triton
-except ImportError as error:                            # Triton has no build for this machine
-    triton, _missing = None, f"Triton cannot be imported ({error})"
-
-
 # -- implementations, the preferred first --------------------------------------------------------------------------------------
 
-def _triton() -> backends.Implementation:
-    if triton is None:
-        return backends.Implementation("triton", None, lambda *arguments: _missing)
-    return backends.Implementation("triton", triton.correlation, triton.reason, automatic=not triton.INTERPRETED)
-
-
+triton, (_triton,) = backends.of_triton(__package__, "correlation")
 backends.register(
     "correlation",
-    _triton(),
+    _triton,
     backends.Implementation("cpp", cpp.correlation, cpp.reason),
     backends.Implementation("eager", correlation_eager, backends.always, fused=False),
     backends.Implementation("reference", correlation_reference, backends.always, fused=False),

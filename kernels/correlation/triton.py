@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 
 from ..arguments import unsuited
+from ..library import define
 from .reference import SHORTEST
 from .registration import SCHEMAS, attach, empty_gradients, empty_result
 
@@ -244,11 +245,7 @@ def _correlation_backward(grad, left, right, radius, unit, needs):
     return gradients
 
 
-_library = torch.library.Library("lift_triton", "FRAGMENT")
-for _schema, _function in zip(SCHEMAS, (_correlation, _correlation_backward), strict=True):
-    _library.define(_schema)
-    for _key in ("CUDA", "CPU") if INTERPRETED else ("CUDA",):
-        _library.impl(_schema.split("(")[0], _function, _key)
+_library = define("lift_triton", SCHEMAS, (_correlation, _correlation_backward), ("CUDA", "CPU") if INTERPRETED else ("CUDA",))
 attach("lift_triton", _library)
 
 

@@ -4,8 +4,9 @@ Loading it defines the operations of `torch.ops.lift_cpp`. It is a file that `py
 """
 import importlib
 
-import torch  # noqa: F401  the module needs torch's libraries
+import torch
 
+from ..arguments import unsuited
 from .build import MODULE, REMEDY, SOURCES, fingerprint
 
 
@@ -31,6 +32,14 @@ def judge(found) -> tuple[object | None, str | None]:
 
 
 module, failure = load()
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)                   # of images
+
+
+def reason(*arguments, shortest_side: int = 0) -> str | None:
+    """Why C++ cannot serve an operation, whose first argument is images (B, C, H, W); no arguments to ask about the machine."""
+    if module is None:
+        return failure
+    return unsuited(arguments[0], "cpu", DTYPES, shortest_side) if arguments else None
 
 
 def describe() -> str:

@@ -5,8 +5,6 @@ A gradient's bits depend on neither chance nor the number of threads.
 import torch
 
 from .. import extension
-from ..arguments import unsuited
-from ..warp_blend.cpp import DTYPES
 from .registration import attach, call
 
 if extension.module is not None:
@@ -15,9 +13,7 @@ if extension.module is not None:
 
 def reason(*arguments) -> str | None:
     """Why C++ cannot serve; arguments as `grid_sample_reference` has them, none to ask about the machine."""
-    if extension.module is None:
-        return extension.failure
-    return unsuited(arguments[0], "cpu", DTYPES, shortest_side=1) if arguments else None
+    return extension.reason(*arguments, shortest_side=1)
 
 
 def grid_sample(input: torch.Tensor, grid: torch.Tensor, mode: str, padding_mode: str, align_corners: bool) -> torch.Tensor:

@@ -5,20 +5,12 @@ A gradient's bits depend on neither chance nor the number of threads.
 import torch
 
 from .. import extension
-from ..arguments import unsuited
 from .registration import attach
-
-DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 if extension.module is not None:
     attach("lift_cpp")
 
-
-def reason(*arguments) -> str | None:
-    """Why C++ cannot serve; arguments as `warp` or `warp_blend` have them, none to ask about the machine."""
-    if extension.module is None:
-        return extension.failure
-    return unsuited(arguments[0], "cpu", DTYPES) if arguments else None
+reason = extension.reason                               # why C++ cannot serve
 
 
 def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:

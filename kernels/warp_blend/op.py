@@ -6,30 +6,19 @@ from ..arguments import check_flow, check_image, check_same, promoted
 from . import cpp, eager
 from .reference import warp_blend_reference, warp_reference
 
-try:
-    from . import triton
-except ImportError as error:                            # Triton has no build for this machine
-    triton, _missing = None, f"Triton cannot be imported ({error})"
-
-
 # -- implementations, the preferred first --------------------------------------------------------------------------------------
 
-def _triton(name: str) -> backends.Implementation:
-    if triton is None:
-        return backends.Implementation("triton", None, lambda *arguments: _missing)
-    return backends.Implementation("triton", getattr(triton, name), triton.reason, automatic=not triton.INTERPRETED)
-
-
+triton, (_warp, _warp_blend) = backends.of_triton(__package__, "warp", "warp_blend")
 backends.register(
     "warp",
-    _triton("warp"),
+    _warp,
     backends.Implementation("cpp", cpp.warp, cpp.reason),
     backends.Implementation("eager", eager.warp_eager, eager.reason, fused=False),
     backends.Implementation("reference", warp_reference, backends.always, fused=False),
 )
 backends.register(
     "warp_blend",
-    _triton("warp_blend"),
+    _warp_blend,
     backends.Implementation("cpp", cpp.warp_blend, cpp.reason),
     backends.Implementation("eager", eager.warp_blend_eager, eager.reason, fused=False),
     backends.Implementation("reference", warp_blend_reference, backends.always, fused=False),

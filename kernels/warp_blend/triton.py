@@ -19,6 +19,7 @@ import triton
 import triton.language as tl
 
 from ..arguments import unsuited
+from ..library import define
 from .registration import SCHEMAS, attach, empty_gradients, empty_image
 
 INTERPRETED = triton.knobs.runtime.interpret            # read by Triton when it was imported: the kernels run on the CPU, slowly
@@ -388,11 +389,8 @@ def _warp_blend_backward(grad, image0, image1, flow0, flow1, occ0, occ1, needs):
     return _run_backward(grad, 2, (image0, image1, flow0, flow1, occ0, occ1), needs)
 
 
-_library = torch.library.Library("lift_triton", "FRAGMENT")
-for _schema, _function in zip(SCHEMAS, (_warp, _warp_backward, _warp_blend, _warp_blend_backward), strict=True):
-    _library.define(_schema)
-    for _key in ("CUDA", "CPU") if INTERPRETED else ("CUDA",):
-        _library.impl(_schema.split("(")[0], _function, _key)
+_library = define("lift_triton", SCHEMAS, (_warp, _warp_backward, _warp_blend, _warp_blend_backward),
+                  ("CUDA", "CPU") if INTERPRETED else ("CUDA",))
 attach("lift_triton", _library)
 
 
