@@ -68,6 +68,14 @@ def test_streaming_equals_the_plain_forward(model, count):
             torch.testing.assert_close(frame, forward(model, *around(frames, k // 2), 0.5), **EXACT)
 
 
+def test_repeated_frames_in_a_stream_are_what_they_are_in_a_clip(model):
+    frames = tensors(9)
+    frames[2], frames[5] = frames[1], frames[4]
+    for k, frame in enumerate(interpolator(model).frames(iter(frames), 2)):
+        if k % 2:
+            torch.testing.assert_close(frame, forward(model, *around(frames, k // 2), 0.5), **EXACT)
+
+
 def test_the_context_matters_in_these_tests(model):
     frames = tensors(20)
     full = forward(model, *around(frames, 9), 0.5)

@@ -112,6 +112,9 @@ def test_the_motion_beside_is_that_of_the_nearest_frames_not_too_far_away():
 
     assert torch.equal(made, without(0)) and torch.equal(made, without(5))
     assert not torch.equal(made, without(1)) and not torch.equal(without(1), without(0, 1))
+    repeated = replace(a, frames=a.frames[:, [0, 2, 2, 3, 3, 5]] + 0.02 * torch.rand_like(a.frames))      # as compression leaves it
+    alone = replace(repeated, mask=torch.tensor([[False, False, True, True, False, False]] * 2))
+    assert torch.equal(fresh(repeated, t).frame, fresh(alone, t).frame)
     far = replace(a, times=a.times * torch.tensor([9.0, 2.1, 1, 1, 1, 9]))
     assert torch.equal(fresh(far, t).frame, without(0, 1))
 

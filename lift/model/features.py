@@ -5,6 +5,8 @@ import torch
 
 from .prediction import FlowEstimate
 
+REPEATED = 0.1                                          # of the difference between the references: compression changes a repetition too
+
 
 @dataclass(frozen=True)
 class FrameFeatures:
@@ -84,6 +86,16 @@ class Pair:
     right: FrameFeatures
     matches: Matches
 
+    @property
+    def difference(self) -> torch.Tensor:
+        """(B,): how much the references differ; see `Neighbours.moved`."""
+        return difference(self.small0, self.small1)
+
+
+def difference(small0: torch.Tensor, small1: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H/4, W/4) twice -> (B,), the mean absolute difference."""
+    return (small0 - small1).abs().mean((1, 2, 3))
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -110,12 +122,18 @@ class Neighbours:
         before, after: (B, 2, H/4, W/4), from the frame before to the left reference and from the right one to the frame after, as seen half
             way, pixels of 1/4; finite where unknown.
         times: (B, 2), of the frame before, below 0, and of the frame after, above 1, in the unit of the gap between the references.
-        known: (B, 2), bool, whether there is such a frame.
+        known: (B, 2), bool, whether there is such a frame, and it is no repetition of the reference beside it.
     """
     before: torch.Tensor
     after: torch.Tensor
     times: torch.Tensor
     known: torch.Tensor
+
+    @staticmethod
+    def moved(beside: torch.Tensor, between: torch.Tensor) -> torch.Tensor:
+        """Whether a gap holds motion, from how much its frames and those of the gap between the references differ: a repeated frame says
+        nothing about velocity, however still it is, and would make what moves on seem to start or to stop."""
+        return beside >= REPEATED * between
 
     @staticmethod
     def none(motion: Motion) -> "Neighbours":

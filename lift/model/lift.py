@@ -11,7 +11,7 @@ from lift.data.clip import Clip, SharedClips
 
 from .blocks import area
 from .encoder import Encoder
-from .features import FrameFeatures, Motion, Neighbours, Pair, expand
+from .features import FrameFeatures, Motion, Neighbours, Pair, difference, expand
 from .flow import FlowCascade
 from .prediction import Prediction
 from .refine import Refinement, change_between
@@ -66,7 +66,7 @@ class LIFT(nn.Module):
         left, right = clip.at[:, clip.left], clip.at[:, clip.left + 1]
         pair = self.pair(frames[left], frames[right], features[left], features[right])
         motion = self.motion(pair, t)
-        neighbours = self._neighbours(features, clip, motion)
+        neighbours = self._neighbours(frames, features, clip, pair, motion)
         context = features.context_only()[clip.at.flatten()] if shared else features
         keys, values = (x.unflatten(0, clip.times.shape) for x in (context.keys, context.values))
         return self.at(pair, motion, neighbours, keys, values, clip.times, clip.mask, t)
@@ -117,7 +117,8 @@ class LIFT(nn.Module):
         crop = (x[(..., *small)] for x in (coarse, estimate.flow_t0, estimate.flow_t1, estimate.occ_t0, estimate.occ_t1))
         return Prediction(frame[..., :h, :w], *crop, attention, motion.cascade[:-1])
 
-    def _neighbours(self, features: FrameFeatures, clip: Clip | SharedClips, motion: Motion) -> Neighbours | None:
+    def _neighbours(self, frames: torch.Tensor, features: FrameFeatures, clip: Clip | SharedClips, pair: Pair,
+                    motion: Motion) -> Neighbours | None:
         """The motion beside the references of a clip's B targets. Not learned here: what is wrong with it, targets in these gaps teach."""
         if clip.times.shape[1] == 2:                    # for training the bend takes part all the same: every step has all gradients
             return Neighbours.none(motion) if torch.is_grad_enabled() else None
@@ -128,11 +129,13 @@ class LIFT(nn.Module):
         times = torch.where(known, times, -1.0)
         reference = clip.at[:, clip.left:clip.left + 2]
         there = torch.where(known, clip.at.gather(1, place), reference)                 # an unknown one: any frame
-        left = features[torch.cat((there[:, 0], reference[:, 1]))].reference_only()
-        right = features[torch.cat((reference[:, 0], there[:, 1]))].reference_only()
+        left, right = torch.cat((there[:, 0], reference[:, 1])), torch.cat((reference[:, 0], there[:, 1]))
         with torch.no_grad():
-            half = times.new_full((2 * len(times),), 0.5)
-            before, after = self.flow(left, right, self.flow.compare(left, right), half).across.chunk(2)
+            half = times.new_full((len(left),), 0.5)
+            one, other = features[left].reference_only(), features[right].reference_only()
+            before, after = self.flow(one, other, self.flow.compare(one, other), half).across.chunk(2)
+            changes = difference(area(pad(frames[left]), 4), area(pad(frames[right]), 4)).view(2, -1).T
+            known = known & Neighbours.moved(changes, pair.difference[:, None])
         return Neighbours(before, after, torch.stack((times[:, 0], 1 - times[:, 1]), 1), known)
 
     def set_epoch(self, epoch: int) -> None:

@@ -277,18 +277,21 @@ class Interpolator:
         if len(window) == 2:
             return None
         first, second = window[left], window[left + 1]
-        own = self._halfway(first, second, backwards).across
+        own = self._gap(first, second, backwards).pair.difference
         found = []
         for place, outer in ((left - 1, left - 1), (left + 1, left + 2)):
             exists = 0 <= outer < len(window) and window[outer].shot == first.shot
             time = (window[outer].time - first.time) / (second.time - first.time) if exists else 0
-            known = exists and -BESIDE <= time <= 1 + BESIDE
-            motion = self._halfway(window[place], window[place + 1], backwards).across if known else torch.zeros_like(own)
-            found.append((motion, float(time) if known else (-1.0 if outer < left else 2.0), known))
+            if exists and -BESIDE <= time <= 1 + BESIDE:
+                gap = window[place], window[place + 1], backwards
+                found.append((self._halfway(*gap).across, float(time), Neighbours.moved(self._gap(*gap).pair.difference, own)))
+            else:
+                still = torch.zeros_like(self._halfway(first, second, backwards).across)
+                found.append((still, -1.0 if outer < left else 2.0, torch.zeros_like(own, dtype=torch.bool)))
         if backwards:
             found = [(motion, 1 - time, known) for motion, time, known in reversed(found)]
         motions, times, known = zip(*found, strict=True)
-        return Neighbours(*motions, torch.tensor([times], device=self.device), torch.tensor([known], device=self.device))
+        return Neighbours(*motions, torch.tensor([times], device=self.device), torch.stack(known, 1))
 
     def _encode(self, held: Held, ring: Ring) -> None:
         if not held.encoded:
