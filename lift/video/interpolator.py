@@ -9,7 +9,7 @@ repeat the nearer of the two (the earlier one half way).
 """
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
@@ -19,47 +19,16 @@ import torch
 
 from ..config import InferenceConfig
 from ..errors import LiftError
-from ..model.features import FrameFeatures, Motion, Neighbours, Pair
-from ..model.lift import BESIDE
 from .engine import Engine
+from .gaps import HALF, Gaps, Held
 from .moments import Multiple, Rate
 from .read import VideoSource, open_frames
 from .ring import Ring
 from .scenes import SceneCuts, shots
 from .write import FolderWriter, VideoWriter, is_video_name
 
-HALF = Fraction(1, 2)
 NEARER = HALF                                           # up to here the earlier frame is the nearer one
 FINEST_TICK = 2**31 - 1                                 # containers store the clock's denominator in 32 bits
-
-
-@dataclass
-class Held:
-    """A frame of the window: `frame` as it came and, once they were needed, its features, both until it is no reference any more.
-
-    Its keys and values lie at `place` of the ring when it is `encoded`.
-    """
-    frame: torch.Tensor | np.ndarray | None
-    time: Fraction | float
-    shot: int
-    place: int
-    encoded: bool = False
-    features: FrameFeatures | None = None
-    gaps: "dict[bool, Gap]" = field(default_factory=dict)
-
-    def release(self) -> None:
-        """It is no reference any more; one that was never needed may still be, as context."""
-        if self.encoded:
-            self.frame = self.features = None
-            self.gaps.clear()
-
-
-@dataclass
-class Gap:
-    """Two references made ready and, once it was asked for, their motion half way; in a frame's `gaps` with the next one, by whether
-    time runs backwards."""
-    pair: Pair
-    halfway: Motion | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +78,7 @@ class Interpolator:
             raise ValueError(f"Interpolator: batch must be at least 1, got {batch}")
         self.device = torch.device(device) if device is not None else next(model.parameters()).device
         self.engine = Engine(model, self.device, dtype, channels_last, compiled, cuda_graph)
+        self.gaps = Gaps(self.engine)
         self.context, self.batch = context, batch
         self.reverse_average, self.detect_scenes = reverse_average, detect_scenes
         self.before, self.after = (context + 1) // 2, context // 2     # at or before the left reference, at or after the right one
@@ -244,7 +214,7 @@ class Interpolator:
         for held in around:
             times[0, held.place], mask[0, held.place] = float((held.time - first.time) / gap), True
         times, mask = times.to(self.device), mask.to(self.device)
-        directions = [(backwards, self._gap(first, second, backwards).pair, self._neighbours(window, left, backwards))
+        directions = [(backwards, self.gaps.pair(first, second, backwards), self.gaps.neighbours(window, left, backwards))
                       for backwards in ((False, True) if self.reverse_average else (False,))]
         for held in window[:left]:
             held.release()
@@ -254,56 +224,15 @@ class Interpolator:
             made = []
             for backwards, pair, neighbours in directions:
                 at, when = (1 - t, 1 - times) if backwards else (t, times)
-                motion = self._halfway(first, second, backwards) if now == [HALF] else self.engine.motion(pair, at)
+                motion = self.gaps.halfway(first, second, backwards) if now == [HALF] else self.engine.motion(pair, at)
                 made.append(self.engine.at(pair, motion, neighbours, ring.keys, ring.values, when, mask, at))
             yield from (made[0] if len(made) == 1 else (made[0] + made[1]) / 2).clamp_(0, 1)
 
-    def _gap(self, first: Held, second: Held, backwards: bool) -> Gap:
-        if backwards not in first.gaps:
-            one, other = (second, first) if backwards else (first, second)
-            pair = self.engine.pair(self._image(one.frame), self._image(other.frame), one.features, other.features)
-            first.gaps[backwards] = Gap(pair)
-        return first.gaps[backwards]
-
-    def _halfway(self, first: Held, second: Held, backwards: bool) -> Motion:
-        """The motion from one frame to the next, or back, computed once for all pairs that look at it."""
-        gap = self._gap(first, second, backwards)
-        if gap.halfway is None:
-            gap.halfway = self.engine.motion(gap.pair, torch.full((1,), float(HALF), device=self.device))
-        return gap.halfway
-
-    def _neighbours(self, window: list[Held], left: int, backwards: bool) -> Neighbours | None:
-        """The motion beside window[left] and its successor; None where there are no other frames."""
-        if len(window) == 2:
-            return None
-        first, second = window[left], window[left + 1]
-        own = self._gap(first, second, backwards).pair.difference
-        found = []
-        for place, outer in ((left - 1, left - 1), (left + 1, left + 2)):
-            exists = 0 <= outer < len(window) and window[outer].shot == first.shot
-            time = (window[outer].time - first.time) / (second.time - first.time) if exists else 0
-            if exists and -BESIDE <= time <= 1 + BESIDE:
-                gap = window[place], window[place + 1], backwards
-                found.append((self._halfway(*gap).across, float(time), Neighbours.moved(self._gap(*gap).pair.difference, own)))
-            else:
-                still = torch.zeros_like(self._halfway(first, second, backwards).across)
-                found.append((still, -1.0 if outer < left else 2.0, torch.zeros_like(own, dtype=torch.bool)))
-        if backwards:
-            found = [(motion, 1 - time, known) for motion, time, known in reversed(found)]
-        motions, times, known = zip(*found, strict=True)
-        return Neighbours(*motions, torch.tensor([times], device=self.device), torch.stack(known, 1))
-
     def _encode(self, held: Held, ring: Ring) -> None:
         if not held.encoded:
-            features = self.engine.encode(self._image(held.frame))
+            features = self.engine.encode(held.image(self.device))
             ring.put(held.place, features)
             held.features, held.encoded = features.reference_only(), True
-
-    def _image(self, frame: torch.Tensor | np.ndarray) -> torch.Tensor:
-        """(1, 3, H, W) float32 in [0, 1] on the model's device."""
-        if isinstance(frame, np.ndarray):
-            return torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].contiguous().float().div_(255)
-        return frame.to(self.device, torch.float32)[None]
 
 
 # -- frames in their two forms: tensors of the Python interface, bytes of files ------------------------------------------------
