@@ -152,8 +152,10 @@ def map_tensors(change, value):
     """`value` with every tensor in it changed; dataclasses and tuples are looked into."""
     if isinstance(value, torch.Tensor):
         return change(value)
-    if is_dataclass(value):
-        return type(value)(**{f.name: map_tensors(change, getattr(value, f.name)) for f in fields(value)})
     if isinstance(value, tuple):
         return tuple([map_tensors(change, x) for x in value])
+    if value is None or isinstance(value, (int, float)):    # before what the compiler of torch 2.11 cannot ask of them
+        return value
+    if is_dataclass(value):
+        return type(value)(**{f.name: map_tensors(change, getattr(value, f.name)) for f in fields(value)})
     return value
