@@ -2,7 +2,7 @@
 
     python -m pytest -p benchmarks.budget --budget 60 --in-turn tests/
 
-So a run on a machine that is lent for minutes keeps the results it has. With `--in-turn` every test has its first case before any has its
+So a run that has only minutes keeps the results it has. With `--in-turn` every test has its first case before any has its
 second, so that what no time is left for is some of each. With pytest-xdist the budget is that of each worker.
 """
 import itertools

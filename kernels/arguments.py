@@ -53,6 +53,19 @@ def unsuited(images: torch.Tensor, device: str, dtypes: tuple[torch.dtype, ...],
     return None
 
 
+def unsuited_to_triton(interpreted: bool, *images: torch.Tensor) -> str | None:
+    """A clause why Triton cannot serve images (B, C, H, W), or None; no images to ask about the machine.
+
+    `interpreted`: whether its kernels run under its interpreter, on the CPU.
+    """
+    if not interpreted and not torch.cuda.is_available():
+        return "no CUDA device"
+    if not images:
+        return None
+    device = "cpu" if interpreted and not images[0].is_cuda else "cuda"
+    return unsuited(images[0], device, (torch.float32, torch.float16, torch.bfloat16))
+
+
 @torch.compiler.assume_constant_result                  # torch.compile cannot trace the question
 def capability(device: torch.device) -> tuple[int, int]:
     """The compute capability of a GPU, (8, 9) for 8.9."""

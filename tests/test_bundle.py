@@ -91,11 +91,11 @@ def test_the_record_counts_what_was_done(shipped):
 
 
 def test_its_scores_are_those_of_lift_evaluate(shipped, clips, tmp_path):
-    evaluate(["--checkpoint", str(shipped / "tiny.safetensors"), "--data_root", str(clips), "--context", "2,15", "--device", "cpu",
+    evaluate(["--checkpoint", str(shipped / "tiny.safetensors"), "--data_root", str(clips), "--context", "2,4,15", "--device", "cpu",
               "--output", str(tmp_path / "scores.json")])
     expected, found = json.loads((tmp_path / "scores.json").read_text()), json.loads((shipped / "tiny.json").read_text())["scores"]
     assert found["mean"] == expected["mean"] and found["clips"]["two"]["scores"].keys() == {
-        "lift_15", "lift_2", "average", "dis", "dis_cubic"}
+        "lift_15", "lift_4", "lift_2", "average", "dis", "dis_cubic"}
 
 
 def test_the_card_has_facts_data_and_scores_and_keeps_the_prose(shipped):

@@ -8,8 +8,9 @@ found of each row (`statistic`, a log-sum-exp).
 from collections.abc import Callable, Iterable
 
 import torch
+from torch.library import Library, register_autograd, register_fake
 
-from ..library import define
+from ..definition import define
 from .reference import temporal_attention_reference
 
 _INPUTS = "Tensor q, Tensor k, Tensor v, {}Tensor? time_bias, Tensor? window_bias, Tensor? mask, int window, int shift, float scale"
@@ -20,7 +21,7 @@ SCHEMAS = (
 )
 
 
-def attach(namespace: str, forward: Callable, backward: Callable, keys: Iterable[str], rows: bool) -> torch.library.Library:
+def attach(namespace: str, forward: Callable, backward: Callable, keys: Iterable[str], rows: bool) -> Library:
     """Define the two operations of a namespace.
 
     Args:
@@ -52,9 +53,9 @@ def attach(namespace: str, forward: Callable, backward: Callable, keys: Iterable
     def gradients(ctx, grad, *_):
         return _gradients(getattr(torch.ops, namespace).temporal_attention_backward, ctx, grad)
 
-    torch.library.register_fake(f"{namespace}::temporal_attention", shapes, lib=library)
-    torch.library.register_fake(f"{namespace}::temporal_attention_backward", gradient_shapes, lib=library)
-    torch.library.register_autograd(f"{namespace}::temporal_attention", gradients, setup_context=save, lib=library)
+    register_fake(f"{namespace}::temporal_attention", shapes, lib=library)
+    register_fake(f"{namespace}::temporal_attention_backward", gradient_shapes, lib=library)
+    register_autograd(f"{namespace}::temporal_attention", gradients, setup_context=save, lib=library)
     return library
 
 

@@ -5,6 +5,7 @@ mask over left (bit 0) and right (bit 1): a gradient that is not asked for comes
 dtype of the arithmetic whatever the maps are: float32, or float64 for float64. Under autocast the operations take the maps as they come.
 """
 import torch
+from torch.library import Library, register_autograd, register_fake
 
 from ..warp_blend.registration import empty_image
 from .reference import correlation_reference
@@ -15,7 +16,7 @@ SCHEMAS = (
 )
 
 
-def attach(namespace: str, library: torch.library.Library | None = None) -> None:
+def attach(namespace: str, library: Library | None = None) -> None:
     """Give the operations of a namespace their shapes and gradients.
 
     Args:
@@ -25,10 +26,10 @@ def attach(namespace: str, library: torch.library.Library | None = None) -> None
     def gradients(ctx, grad):
         return _gradients(getattr(torch.ops, namespace).correlation_backward, ctx, grad)
 
-    torch.library.register_fake(f"{namespace}::correlation", lambda left, right, radius, unit: empty_result(left, radius), lib=library)
-    torch.library.register_fake(f"{namespace}::correlation_backward",
+    register_fake(f"{namespace}::correlation", lambda left, right, radius, unit: empty_result(left, radius), lib=library)
+    register_fake(f"{namespace}::correlation_backward",
                                 lambda grad, left, right, radius, unit, needs: empty_gradients(left, right, needs), lib=library)
-    torch.library.register_autograd(f"{namespace}::correlation", gradients, setup_context=_save, lib=library)
+    register_autograd(f"{namespace}::correlation", gradients, setup_context=_save, lib=library)
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ import torch
 import triton
 import triton.language as tl
 
-from ..arguments import unsuited
-from ..library import define
+from ..arguments import unsuited_to_triton
+from ..definition import define
 from .reference import SHORTEST
 from .registration import SCHEMAS, attach, empty_gradients, empty_result
 
@@ -251,21 +251,17 @@ attach("lift_triton", _library)
 
 # -- public ------------------------------------------------------------------------------------------------------------------
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-
 def reason(*arguments) -> str | None:
     """Why Triton cannot serve; arguments as `correlation` has them, none to ask about the machine."""
-    if not INTERPRETED and not torch.cuda.is_available():
-        return "no CUDA device"
-    if not arguments:
-        return None
+    why = unsuited_to_triton(INTERPRETED, *arguments[:1])
+    if why or not arguments:
+        return why
     left, _, radius = arguments[:3]
     if left.shape[1] > MOST_CHANNELS:
         return f"maps of {left.shape[1]} channels: at most {MOST_CHANNELS}"
     if radius > MOST_RADIUS:
         return f"a radius of {radius}: at most {MOST_RADIUS}"
-    return unsuited(left, "cpu" if INTERPRETED and not left.is_cuda else "cuda", DTYPES)
+    return None
 
 
 def correlation(left: torch.Tensor, right: torch.Tensor, radius: int, unit: bool = False) -> torch.Tensor:

@@ -7,6 +7,7 @@ operations compute with what they are given.
 from collections.abc import Callable
 
 import torch
+from torch.library import Library, register_autograd, register_fake
 
 from ..warp_blend.registration import empty_image
 from .reference import grid_sample_by_hand, grid_sample_value
@@ -19,7 +20,7 @@ BACKWARD = ("grid_sample_backward(Tensor grad, Tensor input, Tensor grid, int mo
             "bool deterministic) -> (Tensor, Tensor)")
 
 
-def attach(namespace: str, pytorch: str | None = None) -> torch.library.Library:
+def attach(namespace: str, pytorch: str | None = None) -> Library:
     """Give the operations of a namespace their shapes and gradients.
 
     Args:
@@ -29,13 +30,13 @@ def attach(namespace: str, pytorch: str | None = None) -> torch.library.Library:
     Returns:
         The registration, to be kept as long as the operation.
     """
-    library = torch.library.Library(namespace, "FRAGMENT")
+    library = Library(namespace, "FRAGMENT")
     if pytorch is not None:
         library.define(FORWARD)
         library.impl("grid_sample", _forward, pytorch)
-    torch.library.register_fake(f"{namespace}::grid_sample", _empty_result, lib=library)
-    torch.library.register_fake(f"{namespace}::grid_sample_backward", _empty_gradients, lib=library)
-    torch.library.register_autograd(f"{namespace}::grid_sample", _gradients(namespace), setup_context=_save, lib=library)
+    register_fake(f"{namespace}::grid_sample", _empty_result, lib=library)
+    register_fake(f"{namespace}::grid_sample_backward", _empty_gradients, lib=library)
+    register_autograd(f"{namespace}::grid_sample", _gradients(namespace), setup_context=_save, lib=library)
     return library
 
 

@@ -8,6 +8,7 @@ Under autocast the operations compute with what they are given: images may be ha
 from collections.abc import Callable
 
 import torch
+from torch.library import Library, register_autograd, register_fake
 
 from .reference import warp_blend_reference, warp_reference
 
@@ -20,7 +21,7 @@ SCHEMAS = (
 )
 
 
-def attach(namespace: str, library: torch.library.Library | None = None) -> None:
+def attach(namespace: str, library: Library | None = None) -> None:
     """Give the operations of a namespace their shapes and gradients.
 
     Args:
@@ -28,9 +29,9 @@ def attach(namespace: str, library: torch.library.Library | None = None) -> None
         library: what to register with; None: one that lives as long as the process.
     """
     for name, images, reference in (("warp", 1, warp_reference), ("warp_blend", 2, warp_blend_reference)):
-        torch.library.register_fake(f"{namespace}::{name}", lambda *inputs: empty_image(inputs[0]), lib=library)
-        torch.library.register_fake(f"{namespace}::{name}_backward", _empty_gradients(images), lib=library)
-        torch.library.register_autograd(f"{namespace}::{name}", _gradients(f"{namespace}::{name}_backward", reference),
+        register_fake(f"{namespace}::{name}", lambda *inputs: empty_image(inputs[0]), lib=library)
+        register_fake(f"{namespace}::{name}_backward", _empty_gradients(images), lib=library)
+        register_autograd(f"{namespace}::{name}", _gradients(f"{namespace}::{name}_backward", reference),
                                         setup_context=_save, lib=library)
 
 

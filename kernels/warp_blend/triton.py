@@ -18,8 +18,8 @@ import torch
 import triton
 import triton.language as tl
 
-from ..arguments import unsuited
-from ..library import define
+from ..arguments import unsuited_to_triton
+from ..definition import define
 from .registration import SCHEMAS, attach, empty_gradients, empty_image
 
 INTERPRETED = triton.knobs.runtime.interpret            # read by Triton when it was imported: the kernels run on the CPU, slowly
@@ -396,16 +396,9 @@ attach("lift_triton", _library)
 
 # -- public ------------------------------------------------------------------------------------------------------------------
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-
 def reason(*arguments) -> str | None:
     """Why Triton cannot serve; arguments as `warp` or `warp_blend` have them, none to ask about the machine."""
-    if not INTERPRETED and not torch.cuda.is_available():
-        return "no CUDA device"
-    if not arguments:
-        return None
-    return unsuited(arguments[0], "cpu" if INTERPRETED and not arguments[0].is_cuda else "cuda", DTYPES)
+    return unsuited_to_triton(INTERPRETED, *arguments[:1])
 
 
 def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:

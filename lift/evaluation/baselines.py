@@ -33,10 +33,7 @@ def dis(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
     Raises:
         LiftError: OpenCV is not installed.
     """
-    motion = dis_flow(frame0, frame1)
-    warped0 = _warp(frame0, -t * motion)
-    warped1 = _warp(frame1, (1 - t) * motion)
-    return _round((1 - t) * warped0 + t * warped1)
+    return _between(frame0, frame1, dis_flow(frame0, frame1), t)
 
 
 METHODS: dict[str, Method] = {"copy": copy, "average": average, "dis": dis}
@@ -70,14 +67,13 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
         after = _warp(dis_flow(frame1, frames[left + 2]), ((time + 1) / 2 - t) * motion) / (time - 1)
         changes.append((after - motion) / time)
         weights.append(t - times[left - 1] if left > 0 else 1)
-    off = np.zeros_like(motion)
-    if changes:
-        mean = sum(w * change for w, change in zip(weights, changes, strict=True)) / sum(weights)
-        off = t * (t - 1) * cv2.GaussianBlur(mean, (0, 0), SMOOTH)
-    return _round((1 - t) * _warp(frame0, -t * motion - off) + t * _warp(frame1, (1 - t) * motion - off))
+    if not changes:
+        return _between(frame0, frame1, motion, t)
+    mean = sum(w * change for w, change in zip(weights, changes, strict=True)) / sum(weights)
+    return _between(frame0, frame1, motion, t, t * (t - 1) * cv2.GaussianBlur(mean, (0, 0), SMOOTH))
 
 
-SMOOTH = 4.0                                            # pixels: of the Gaussian over changes of velocity; 12 and 40 scored a little less
+SMOOTH = 4.0                                            # pixels: of the Gaussian over changes of velocity
 
 
 def dis_flow(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:
@@ -94,6 +90,11 @@ def dis_flow(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:
     estimator.setFinestScale(0)
     luma0, luma1 = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (frame0, frame1))
     return 0.5 * (estimator.calc(luma0, luma1, None) - estimator.calc(luma1, luma0, None))
+
+
+def _between(frame0: np.ndarray, frame1: np.ndarray, motion: np.ndarray, t: float, off: np.ndarray | float = 0.0) -> np.ndarray:
+    """The references warped to t along straight paths, or `off` beside them, (H, W, 2), and mixed by time."""
+    return _round((1 - t) * _warp(frame0, -t * motion - off) + t * _warp(frame1, (1 - t) * motion - off))
 
 
 def _warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:

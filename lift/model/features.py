@@ -33,9 +33,6 @@ class FrameFeatures:
             index = slice(index, index + 1 or None)
         return map_tensors(lambda part: part[index], self)
 
-    def to(self, *args, **kwargs) -> "FrameFeatures":
-        return map_tensors(lambda part: part.to(*args, **kwargs), self)
-
     def context_only(self) -> "FrameFeatures":
         """Without what only a reference needs."""
         return FrameFeatures(None, None, None, self.keys, self.values)
@@ -43,12 +40,6 @@ class FrameFeatures:
     def reference_only(self) -> "FrameFeatures":
         """Without keys and values, where these are kept elsewhere."""
         return FrameFeatures(self.s4, self.s8, self.s16, None, None)
-
-    @staticmethod
-    def cat(parts: list["FrameFeatures"]) -> "FrameFeatures":
-        """The frames of all parts in order; a field that any part lacks is None."""
-        columns = ([getattr(part, f.name) for part in parts] for f in fields(FrameFeatures))
-        return FrameFeatures(*(None if any(x is None for x in column) else torch.cat(column) for column in columns))
 
 
 @dataclass(frozen=True)

@@ -147,10 +147,10 @@ def sources(runs: list[Past], root: Path) -> dict:
 # -- scores and files ------------------------------------------------------------------------------------------------------
 
 def scores(weights: Path, root: str, device: str) -> dict:
-    """Protocol small for fifteen and two frames and the baselines, and clips held back against themselves reversed, JSON-able."""
+    """Protocol small for fifteen, four and two frames and the baselines, and clips held back against themselves reversed, JSON-able."""
     bar = partial(tqdm, unit="clip", disable=None, leave=False)
     model = load(weights, device=device)
-    candidates = {f"lift_{context}": small.model_candidate(model, context) for context in (15, 2)}
+    candidates = {f"lift_{context}": small.model_candidate(model, context) for context in (15, 4, 2)}
     candidates |= {name: small.candidate(name) for name in ("average", "dis", "dis_cubic")}
     result = small.score(root, candidates, progress=bar)
     clips = {name: {"split": entry["split"], "scores": {m: {"psnr": s["psnr"], "ssim": s["ssim"]} for m, s in entry["scores"].items()}}

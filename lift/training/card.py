@@ -27,8 +27,8 @@ HEAD = """# Model card: bundled weights
 One file a preset: `<preset>.safetensors`, the averaged (EMA) weights with the whole configuration of their run in the file's metadata.
 `create_lift_model("<preset>", pretrained=True)` loads them.
 """
-METHODS = (("lift_15", "LIFT, 15 frames"), ("lift_2", "LIFT, 2 frames"), ("average", "averaging"), ("dis", "DIS"),
-           ("dis_cubic", "DIS, 4 frames"))
+METHODS = (("lift_15", "LIFT, 15 frames"), ("lift_4", "LIFT, 4 frames"), ("lift_2", "LIFT, 2 frames"), ("average", "averaging"),
+           ("dis", "DIS"), ("dis_cubic", "DIS, 4 frames"))
 GAINS = (("lift_2", "15 frames − 2"), ("average", "LIFT − averaging"), ("dis", "LIFT − DIS"), ("dis_cubic", "LIFT − DIS, 4 frames"))
 
 
@@ -139,7 +139,7 @@ def scores(record: dict) -> str:
     rows += [[f"**mean of {found['mean'][group]['lift_15']['clips']}**", group, *_cells(found["mean"][group], METHODS)] for group in groups]
     parts = [_filled(f"PSNR (dB) and SSIM under protocol `{found['protocol']}`: {found['description']}."),
              _table([["clip", "split", *(title for _, title in METHODS), *(title for _, title in GAINS)], *rows]),
-             f"From `lift evaluate --checkpoint lift/weights/{record['preset']}.safetensors --data_root D --context 2,15`."]
+             f"From `lift evaluate --checkpoint lift/weights/{record['preset']}.safetensors --data_root D --context 2,4,15`."]
     if found["reversal"]:
         each = ", ".join(f"{name} {entry['psnr']:.1f} dB" for name, entry in found["reversal"].items())
         largest = max(entry["largest"] for entry in found["reversal"].values())
@@ -150,7 +150,7 @@ def scores(record: dict) -> str:
 
 def summary(record: dict) -> str:
     """The clips held back, fifteen frames."""
-    found, methods = record["scores"], [m for m in METHODS if m[0] != "lift_2"]
+    found, methods = record["scores"], [m for m in METHODS if m[0] not in ("lift_4", "lift_2")]
     held = {name: entry for name, entry in found["clips"].items() if entry["split"] == "val"} or found["clips"]
     group = "val" if "val" in found["mean"] else "all"
     rows = [[name, *_cells(entry["scores"], methods)] for name, entry in held.items()]

@@ -1,10 +1,10 @@
 """Operations of PyTorch that are written in Python."""
 from collections.abc import Callable, Iterable
 
-import torch
+from torch.library import Library
 
 
-def define(namespace: str, schemas: Iterable[str], functions: Iterable[Callable], keys: Iterable[str]) -> torch.library.Library:
+def define(namespace: str, schemas: Iterable[str], functions: Iterable[Callable], keys: Iterable[str]) -> Library:
     """Define operations and what computes them.
 
     Args:
@@ -16,7 +16,7 @@ def define(namespace: str, schemas: Iterable[str], functions: Iterable[Callable]
     Returns:
         What keeps the operations: they live as long as it does.
     """
-    library = torch.library.Library(namespace, "FRAGMENT")
+    library = Library(namespace, "FRAGMENT")
     for schema, function in zip(schemas, functions, strict=True):
         library.define(schema)
         for key in keys:
