@@ -126,14 +126,17 @@ def _backward(
         o_c = o_c.to(tl.int64)
     m_x, m_c = o_x < W, o_c < C
     p_grad, p_other = grad + i_b * sg_b, other + i_b * so_b
+    # i_d is 32 bits wide: a type of its own decides how wide its product with a stride is
+    i_first = tl.full((), SIDE * SIDE - 1 if MIRROR else 0, tl.int64 if WIDE else tl.int32)
     b_sum = tl.zeros((BP, BC), tl.float32)
     for i_d in range(SIDE * SIDE):
         i_moved, o_moved = i_y + i_d // SIDE - RADIUS, o_x + i_d % SIDE - RADIUS
         m_moved = m_x & (o_moved >= 0) & (o_moved < W) & (i_moved >= 0) & (i_moved < H)
         if MIRROR:                                      # map is right: the result at x + d holds its product with left there
-            b_g = tl.load(p_grad + (SIDE * SIDE - 1 - i_d) * sg_d + i_moved * sg_y + o_moved * sg_x, mask=m_moved, other=0.0)
+            p_g = p_grad + (i_first - i_d) * sg_d + i_moved * sg_y + o_moved * sg_x
         else:
-            b_g = tl.load(p_grad + i_d * sg_d + i_y * sg_y + o_x * sg_x, mask=m_moved, other=0.0)
+            p_g = p_grad + (i_first + i_d) * sg_d + i_y * sg_y + o_x * sg_x
+        b_g = tl.load(p_g, mask=m_moved, other=0.0)
         if scale is not None:
             b_g *= tl.load(scale + i_b * H * W + i_moved * W + o_moved, mask=m_moved, other=0.0)
         b_other = tl.load(p_other + i_moved * so_y + o_moved * so_x + o_c * so_c, mask=m_moved & m_c, other=0.0).to(tl.float32)
@@ -184,7 +187,7 @@ def _lengths_arguments(scale0, scale1, left, right) -> tuple[int, tuple, dict]:
     BC = min(triton.next_power_of_2(C), 32) if left.stride(1) == 1 else 1
     BP = _columns(W, 1024 // BC if BC > 1 else 128)
     segments = triton.cdiv(W, BP)
-    options = {"C": C, "BP": BP, "BC": BC, "WIDE": _is_wide(left, right), "num_warps": 4}
+    options = {"C": C, "BP": BP, "BC": BC, "WIDE": _is_wide(scale0, left, right), "num_warps": 4}
     return B * H * segments, (scale0, scale1, *_by_pixel(left), *_by_pixel(right), H, W, segments), options
 
 
@@ -279,6 +282,7 @@ def specialisations():
         ("bfloat16 64 last, radius 3, unit", torch.bfloat16, (4, 64, 64, 64), last, 3, True),
         ("bfloat16 64 last, radius 0, unit", torch.bfloat16, (4, 64, 64, 64), last, 0, True),
         ("float16 64 last, radius 6, unit", torch.float16, (4, 64, 16, 16), last, 6, True),
+        ("float16 24 last, radius 2, unit", torch.float16, (1, 24, 270, 480), last, 2, True),
         ("float32 24 planes, radius 2, unit", torch.float32, (1, 24, 180, 320), plane, 2, True),
         ("float32 256 planes, radius 6", torch.float32, (1, 256, 68, 120), plane, 6, False),
         ("float16 5 last, radius 1, odd, 64-bit", torch.float16, (1, 5, 30001, 20001), last, 1, False),
