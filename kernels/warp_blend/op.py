@@ -60,7 +60,7 @@ def warp_blend(image0: torch.Tensor, image1: torch.Tensor, flow0: torch.Tensor, 
         backend: "auto", "fused", "reference" or an implementation's name; None: the flag in force.
 
     Returns:
-        (B, C, H, W), dtype of the images. Weights are computed in log space, so logits of any size are safe.
+        (B, C, H, W), dtype of the images. Weights are computed such that logits of any size are safe.
 
     Raises:
         TypeError, ValueError: an argument of another dtype, device or shape.

@@ -32,11 +32,13 @@ def _coordinate(b_flow, o_pixel, SIZE):
     """Where pixels read along one axis: the pixels before and after, the fraction between, and whether a gradient flows."""
     b_at = o_pixel.to(tl.float32) + b_flow
     m_inside = (b_at > 0) & (b_at < SIZE - 1)           # false for NaN
-    b_at = tl.where(b_at > 0, b_at, 0.0)                # NaN to 0
-    b_at = tl.where(b_at < SIZE - 1, b_at, SIZE - 1.0)
+    b_at = tl.where(b_at > 0, b_at, 0.0)                # NaN to 0: the interpreter's maximum keeps NaN
+    b_at = tl.minimum(b_at, SIZE - 1.0)
     b_before = tl.floor(b_at)
-    o_before = b_before.to(o_pixel.dtype)
-    return o_before, tl.where(o_before < SIZE - 1, o_before + 1, o_before), b_at - b_before, m_inside
+    o_before = b_before.to(tl.int32)
+    b_fraction = b_at - b_before
+    o_after = tl.minimum(o_before + 1, SIZE - 1)
+    return o_before.to(o_pixel.dtype), o_after.to(o_pixel.dtype), b_fraction, m_inside
 
 
 @triton.jit
@@ -77,10 +79,24 @@ def _slopes(b_nw, b_ne, b_sw, b_se, b_fx, b_fy):
 
 @triton.jit
 def _weights(b_occ0, b_occ1):
-    """softmax(logsigmoid(occ0), logsigmoid(occ1)); each from the difference, so that neither is rounded to 1 - 1."""
-    b_log0 = tl.minimum(b_occ0, 0.0) - tl.log(1 + tl.exp(-tl.abs(b_occ0)))
-    b_log1 = tl.minimum(b_occ1, 0.0) - tl.log(1 + tl.exp(-tl.abs(b_occ1)))
-    return 1 / (1 + tl.exp(b_log1 - b_log0)), 1 / (1 + tl.exp(b_log0 - b_log1))
+    """v0 / (v0 + v1) and v1 / (v0 + v1) of v = sigmoid(occ), from 1 / v = 1 + e^-occ = e^m a.
+
+    m = max(-occ, 0) and a = 1 + e^-|occ|, so that nothing overflows and neither weight is rounded
+    to 1 - 1. The larger of e^m0, e^m1 is taken out of all three sums.
+    """
+    b_m0, b_m1 = tl.maximum(-b_occ0, 0.0), tl.maximum(-b_occ1, 0.0)
+    b_ratio = tl.exp(-tl.abs(b_m0 - b_m1))
+    b_0 = (1 + tl.exp(-tl.abs(b_occ1))) * tl.where(b_m0 > b_m1, b_ratio, 1.0)
+    b_1 = (1 + tl.exp(-tl.abs(b_occ0))) * tl.where(b_m0 > b_m1, 1.0, b_ratio)
+    b_inverse = 1 / (b_0 + b_1)
+    return b_0 * b_inverse, b_1 * b_inverse
+
+
+@triton.jit
+def _hidden(b_occ):
+    """sigmoid(-occ)."""
+    b = tl.exp(-tl.abs(b_occ))
+    return tl.where(b_occ > 0, b, 1.0) / (1 + b)
 
 
 @triton.jit
@@ -137,12 +153,13 @@ def _add(p, b_value, m, b_scale, FIXED: tl.constexpr):
 @triton.jit
 def _scatter(p, o_nw, o_ne, o_sw, o_se, b_fx, b_fy, b_g, b_w, m, b_scale, FIXED: tl.constexpr):
     """Spread b_g over the four pixels that were read; b_w is the blend's weight, already in b_g."""
-    b_nw, b_ne, b_sw, b_se = (1 - b_fx) * (1 - b_fy), b_fx * (1 - b_fy), (1 - b_fx) * b_fy, b_fx * b_fy
     m = m & (b_w != 0)
-    _add(p + o_nw, b_g * b_nw, m & (b_nw != 0), b_scale, FIXED)
-    _add(p + o_ne, b_g * b_ne, m & (b_ne != 0), b_scale, FIXED)
-    _add(p + o_sw, b_g * b_sw, m & (b_sw != 0), b_scale, FIXED)
-    _add(p + o_se, b_g * b_se, m & (b_se != 0), b_scale, FIXED)
+    m_east, m_south = b_fx != 0, b_fy != 0              # fractions are below 1: north-west has a part
+    b_north, b_south = (1 - b_fy) * b_g, b_fy * b_g     # not b_g times four products: fewer registers
+    _add(p + o_nw, (1 - b_fx) * b_north, m, b_scale, FIXED)
+    _add(p + o_ne, b_fx * b_north, m & m_east, b_scale, FIXED)
+    _add(p + o_sw, (1 - b_fx) * b_south, m & m_south, b_scale, FIXED)
+    _add(p + o_se, b_fx * b_south, m & m_east & m_south, b_scale, FIXED)
 
 
 @triton.jit
@@ -242,9 +259,9 @@ def _backward(
         tl.store(dflow1 + o_flow + HW, tl.where(m_y1, b_w1 * b_dy1, 0.0), mask=m_p)
     o_occ = i_b * HW + o_p
     if OCC0:                                            # dlogsigmoid(occ) = sigmoid(-occ)
-        tl.store(docc0 + o_occ, b_dw * b_w0 * b_w1 / (1 + tl.exp(b_occ0)), mask=m_p)
+        tl.store(docc0 + o_occ, b_dw * b_w0 * b_w1 * _hidden(b_occ0), mask=m_p)
     if OCC1:
-        tl.store(docc1 + o_occ, -b_dw * b_w0 * b_w1 / (1 + tl.exp(b_occ1)), mask=m_p)
+        tl.store(docc1 + o_occ, -b_dw * b_w0 * b_w1 * _hidden(b_occ1), mask=m_p)
 
 
 # -- launching ---------------------------------------------------------------------------------------------------------------
@@ -321,7 +338,7 @@ def _backward_arguments(grad, image0, image1, flow0, flow1, occ0, occ1, dimage0,
     arguments = (*_by_row(grad), *_by_pixel(image0), *_by_pixel(image1), *_by_row(flow0), *_by_row(flow1), *_one_channel(occ0),
                  *_one_channel(occ1), *_by_pixel(dimage0), *_by_pixel(dimage1), dflow0, dflow1, docc0, docc1, scale,
                  H, W, H * W, triton.cdiv(H * W, block["BP"]))
-    wide = _is_wide(grad, image0, image1, flow0, flow1, occ0, occ1, dimage0, dimage1)
+    wide = _is_wide(grad, image0, image1, flow0, flow1, occ0, occ1, dimage0, dimage1, dflow0, dflow1, docc0, docc1)
     return arguments, {"C": C, **block, "BLEND": image1 is not None, "WIDE": wide, "FIXED": scale is not None,
                        "IMAGE0": dimage0 is not None, "IMAGE1": dimage1 is not None, "FLOW0": dflow0 is not None,
                        "FLOW1": dflow1 is not None, "OCC0": docc0 is not None, "OCC1": docc1 is not None, "num_warps": 4}
