@@ -28,6 +28,7 @@ LEFT_OUT = 6                                            # the exit code: gpu.sh 
 LEAST = 10e-6                                           # seconds at the limit: a shorter case mostly waits for its launch
 CONTRIVED = ("collapse",)                               # flows that no video has
 FORBIDDEN = "ERR_NVGPUCTRPERM"
+UNKNOWN = "Failed to find metric"                       # of ncu, before what the card does not have
 STALL = "smsp__average_warps_issue_stalled_{}_per_issue_active.ratio"
 STALLS = {"long_scoreboard": "global memory", "short_scoreboard": "shared memory", "lg_throttle": "the queue to global memory",
           "mio_throttle": "the queue to shared memory", "math_pipe_throttle": "arithmetic units", "barrier": "other warps",
@@ -38,6 +39,8 @@ METRICS = {
     "written": "dram__bytes_write.sum",
     "of DRAM": "dram__throughput.avg.pct_of_peak_sustained_elapsed",
     "L2 hits": "lts__t_sector_hit_rate.pct",
+    "added in L2": "lts__t_sectors_op_red.sum",  # sectors that atomics without an answer touch
+    "L1 requests": "l1tex__t_requests.sum",
     "of multiprocessors": "sm__throughput.avg.pct_of_peak_sustained_elapsed",
     "occupancy": "sm__warps_active.avg.pct_of_peak_sustained_active",
     "registers": "launch__registers_per_thread",
@@ -93,20 +96,36 @@ def counted(chosen: Chosen, ncu: str, timeout: float = 300) -> list[dict]:
         Uncountable: the driver lets only administrators count.
         RuntimeError: ncu or the case failed.
     """
+    metrics = list(METRICS.values())
+    while True:
+        code, said = _run(chosen, ncu, metrics, timeout)
+        errors = " ".join(line for line in said.splitlines() if UNKNOWN in line)
+        known = [metric for metric in metrics if metric.split(".")[0] not in errors]
+        if known == metrics:
+            break
+        metrics = known  # ncu counts nothing where it does not know one
+    kernels = parsed(said)
+    if code or not kernels:
+        counted_ = f"ncu ended with {code} and counted {len(kernels)} kernels"
+        raise RuntimeError(f"{chosen}: {counted_}\n{said[-2000:]}")
+    return kernels
+
+
+def _run(chosen: Chosen, ncu: str, metrics: list[str], timeout: float) -> tuple[int, str]:
+    """Count these: the exit code of ncu, and all that it and the case print."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "ncu.csv"
         ran = subprocess.run(
             [ncu, "--csv", "--print-units", "base", "--clock-control", "none", "--profile-from-start", "off", "--target-processes", "all",
-             "--metrics", ",".join(METRICS.values()), "--log-file", str(log), sys.executable, "-m", "pytest", "-p", "no:cacheprovider",
-             chosen.test, "--counted", chosen.variant], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+             "--metrics", ",".join(metrics), "--log-file", str(log),
+             sys.executable, "-m", "pytest", "-p", "no:cacheprovider", chosen.test,
+             "--counted", chosen.variant], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
         said = (log.read_text(errors="replace") if log.exists() else "") + ran.stdout + ran.stderr
-        if FORBIDDEN in said:
-            raise Uncountable(f"the driver lets only administrators count ({FORBIDDEN}); "
-                              "NVreg_RestrictProfilingToAdminUsers=0 of its kernel module lets everyone")
-        kernels = parsed(said)
-    if ran.returncode or not kernels:
-        raise RuntimeError(f"{chosen}: ncu ended with {ran.returncode} and counted {len(kernels)} kernels\n{said[-2000:]}")
-    return kernels
+    if FORBIDDEN in said:
+        raise Uncountable(
+            f"the driver lets only administrators count ({FORBIDDEN}); "
+            "NVreg_RestrictProfilingToAdminUsers=0 of its kernel module lets everyone")
+    return ran.returncode, said
 
 
 def parsed(text: str) -> list[dict]:
@@ -139,15 +158,30 @@ def longest(kernels: list[dict]) -> dict:
 
 def table(cases: list[dict]) -> str:
     """A line a kernel, in Markdown; `cases` as `main` writes them."""
-    heads = ["case", "of its limit", "kernel", "us", "DRAM, MB", "of DRAM", "L2 hits", "of multiprocessors", "occupancy", "registers",
-             "warps wait for"]
+    heads = [
+        "case",
+        "of its limit",
+        "kernel",
+        "us",
+        "DRAM, MB",
+        "of DRAM",
+        "L2 hits",
+        "sectors added to in L2, 1000",
+        "L1 requests, 1000",
+        "of multiprocessors",
+        "occupancy",
+        "registers",
+        "warps wait for",
+    ]
 
     def shown(kernel: dict, key: str, form: str, scale: float = 1.0) -> str:
         return form.format(kernel[key] * scale) if key in kernel else ""
 
     lines = [(case["case"], f"{case['share']:.0%}", f"`{kernel['kernel'][:60]}`", shown(kernel, "seconds", "{:.1f}", 1e6),
               shown({"both": kernel.get("read", 0) + kernel.get("written", 0)}, "both", "{:.1f}", 1e-6),
-              *(shown(kernel, key, "{:.0f}%") for key in ("of DRAM", "L2 hits", "of multiprocessors", "occupancy")),
+              *(shown(kernel, key, "{:.0f}%") for key in ("of DRAM", "L2 hits")),
+              *(shown(kernel, key, "{:.1f}", 1e-3) for key in ("added in L2", "L1 requests")),
+              *(shown(kernel, key, "{:.0f}%") for key in ("of multiprocessors", "occupancy")),
               shown(kernel, "registers", "{:.0f}"), waits(kernel)) for case in cases for kernel in case["kernels"]]
     return markdown([heads, *lines], 3)
 

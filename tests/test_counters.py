@@ -14,8 +14,19 @@ ROOT = Path(__file__).resolve().parent.parent
 HEADS = ["ID", "Process ID", "Process Name", "Host Name", "Kernel Name", "Context", "Stream", "Block Size", "Grid Size", "Device", "CC",
          "Section Name", "Metric Name", "Metric Unit", "Metric Value"]
 ATTENTION = ROW | {"operation": "temporal_attention", "shape": [1, 1, 15, 68, 120, 8, 32, 8], "dtype": "bfloat16", "flow": "biases"}
-VALUES = {"seconds": "12,500", "read": "1000000", "written": "500000", "of DRAM": "41.6", "L2 hits": "n/a", "occupancy": "50",
-          "registers": "64", "waits for global memory": "7.5", "waits for other warps": "0.25"}
+VALUES = {
+    "seconds": "12,500",
+    "read": "1000000",
+    "written": "500000",
+    "of DRAM": "41.6",
+    "L2 hits": "n/a",
+    "occupancy": "50",
+    "added in L2": "1,234,500",
+    "L1 requests": "77600",
+    "registers": "64",
+    "waits for global memory": "7.5",
+    "waits for other warps": "0.25",
+}
 
 
 def recorded(folder: Path, rows) -> Path:
@@ -75,7 +86,7 @@ def test_counters_are_read_as_ncu_writes_them():
 def test_they_are_written_and_shown_on_every_page(tmp_path, ncu, capsys):
     asked, folder = ncu(printed("_warp_blend")), recorded(tmp_path / "h200", [ROW, OTHER, OTHER | {"variant": "compiled", "median": 1e-4}])
     assert counters.main([str(folder), "--json", str(folder / "counters.json")]) == 0
-    line = "| `_warp_blend` | 12.5 | 1.5 | 42% |  |  | 50% | 64 | global memory |"
+    line = "| `_warp_blend` | 12.5 | 1.5 | 42% |  | 1234.5 | 77.6 |  | 50% | 64 | global memory |"
     assert line in capsys.readouterr().out
     assert "benchmarks/bench.py::test[0] --counted triton" in asked.read_text() and "--profile-from-start off" in asked.read_text()
     page = report.report(measurements(folder))
@@ -103,6 +114,16 @@ def test_a_failure_is_no_absence(tmp_path, ncu, capsys, log, code):
     assert f"ncu ended with {code}" in capsys.readouterr().err
 
 
+def test_what_a_card_does_not_have_is_counted_no_more(tmp_path, ncu):
+    """ncu counts nothing at all where it does not know one of the metrics."""
+    asked = ncu("==ERROR== Failed to find metric lts__t_sectors_op_red.sum\n", code=1)
+    assert counters.main([str(recorded(tmp_path / "h200", [ROW]))]) == 1
+    first, second = (set(line.split("--metrics ")[1].split()[0].split(","))
+                     for line in asked.read_text().splitlines())
+    assert first == set(counters.METRICS.values()) == second | {"lts__t_sectors_op_red.sum"}
+    assert len(second) == len(first) - 1
+
+
 def test_only_the_counted_variant_runs_between_the_marks(monkeypatch):
     ran = []
     for name in ("start", "stop"):
@@ -111,7 +132,7 @@ def test_only_the_counted_variant_runs_between_the_marks(monkeypatch):
     monkeypatch.setattr(measure, "counted", "one")
     variants = [measure.Variant(name, lambda x, name=name: ran.append(name) or x + 1) for name in ("one", "other")]
     found = measure.compare(variants, lambda x: x + 1, (torch.ones(2),), backward=False, rounds=1)
-    assert list(found) == ["one"] and ran == ["one", "start", "one", "stop", "one", "one"]
+    assert list(found) == ["one"] and ran == ["one", "start", "one", "stop", "one"]
 
 
 def test_a_recorded_name_is_a_test_that_can_be_run_again():
