@@ -1,7 +1,10 @@
 """Speed and memory of `temporal_attention`: the fused kernels against the reference, compiled too, SDPA's kernels and FlexAttention.
 
 SDPA and FlexAttention are given windows that are cut out and put back inside the timing, as a model would have to; they return no shares.
+SDPA's bias is written out for every window or, in the variants that end in "_shared", once for all
+whole windows, and once for those that reach over each edge.
 """
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,10 +17,24 @@ from lift.kernels.attention.reference import _by_offset, _count, _inside, _pictu
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 
-# (B, Tq, Tk, H, W, heads, d, window): 256 x 256, 448 x 256, 720p and 1080p at 1/16 with the presets' window; the same at 1/8 by pixel.
-GPU = [(4, 1, 15, 16, 16, 8, 32, 8), (4, 1, 15, 16, 28, 8, 32, 8), (1, 1, 15, 45, 80, 8, 32, 8), (1, 1, 15, 68, 120, 8, 32, 8),
-       (4, 1, 15, 32, 32, 8, 32, 1), (4, 1, 15, 32, 56, 8, 32, 1), (1, 1, 15, 90, 160, 8, 32, 1), (1, 1, 15, 135, 240, 8, 32, 1),
-       (1, 15, 15, 45, 80, 8, 32, 4)]
+# (B, Tq, Tk, H, W, heads, d, window): the presets' window at 1/16 and, by pixel, at 1/8, of 1080p,
+# crops of 256 x 256, 720p, 448 x 256.
+GPU = [
+    (1, 1, 15, 68, 120, 8, 32, 8),
+    (1, 1, 15, 135, 240, 8, 32, 1),
+    (4, 1, 15, 16, 16, 8, 32, 8),
+    (4, 1, 15, 32, 32, 8, 32, 1),
+    (1, 1, 15, 45, 80, 8, 32, 8),
+    (1, 1, 15, 90, 160, 8, 32, 1),
+    (4, 1, 15, 16, 28, 8, 32, 8),
+    (4, 1, 15, 32, 56, 8, 32, 1),
+    (1, 15, 15, 45, 80, 8, 32, 4),
+]
+QUICK = [
+    (4, 1, 15, 16, 16, 8, 32, 8),
+    (1, 1, 15, 68, 120, 8, 32, 8),
+    (1, 1, 15, 135, 240, 8, 32, 1),
+]
 # On a CPU: `tiny` (window 4, also with two frames and a training crop), `small` (window 8), and the ablations' windows.
 CPU = [(1, 1, 15, 16, 28, 2, 32, 4), (1, 1, 15, 45, 80, 2, 32, 4), (1, 1, 2, 45, 80, 2, 32, 4), (4, 1, 15, 14, 14, 2, 32, 4),
        (1, 1, 15, 16, 28, 4, 32, 8), (1, 1, 15, 45, 80, 4, 32, 8), (1, 1, 15, 45, 80, 2, 32, 2), (1, 1, 15, 45, 80, 4, 32, 1)]
@@ -25,6 +42,7 @@ COMPILED = (CPU[1], CPU[5])                             # on a CPU: a compilatio
 TOY = [(1, 1, 2, 5, 8, 1, 16, 4), (1, 1, 2, 2, 3, 2, 16, 1)]
 SDPA = {"sdpa_flash": SDPBackend.FLASH_ATTENTION, "sdpa_efficient": SDPBackend.EFFICIENT_ATTENTION,
         "sdpa_cudnn": SDPBackend.CUDNN_ATTENTION, "sdpa_math": SDPBackend.MATH}
+SHARED = "_shared"  # ends the name of a variant that writes no bias for each window
 OURS = ("triton", "eager", "reference")
 
 
@@ -41,13 +59,21 @@ class Case:
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
-    """What is measured on a device; without biases only to let flash attention take part."""
+    """What is measured on a device, in the order of its worth.
+
+    Without biases only to let flash attention take part.
+    """
     cpu = CPU[:2] if quick else CPU
-    shapes = TOY if toy else cpu if device == "cpu" else [GPU[0], GPU[3], GPU[7]] if quick else GPU
+    shapes = TOY if toy else cpu if device == "cpu" else QUICK if quick else GPU
     dtypes = ["float32"] if device == "cpu" else ["bfloat16"] if quick else ["bfloat16", "float32"]
     tables = ["biases"] if quick or device == "cpu" else ["biases", "none"]
-    return [Case(device, shape, dtype, biases, direction) for shape in shapes for dtype in dtypes for biases in tables
-            for direction in ("forward", "forward+backward")]
+    return [
+        Case(device, shape, dtype, biases, direction)
+        for biases in tables
+        for dtype in dtypes
+        for shape in shapes
+        for direction in ("forward", "forward+backward")
+    ]
 
 
 def names(case: Case, toy: bool) -> list[str]:
@@ -57,9 +83,20 @@ def names(case: Case, toy: bool) -> list[str]:
         found = [i.name for i in backend.operations()["temporal_attention"]
                  if (i.automatic or toy) and i.reason(*_positional(case, arguments)) is None]
     if case.device == "cpu":
-        return [*found, "sdpa", *(["compiled"] if case.shape in COMPILED else [])]
-    flash = case.biases == "none" and _whole(case)      # it takes no bias, not even for what lies over the edge
-    return [*found, *(name for name in SDPA if name != "sdpa_flash" or flash), "flex", "compiled"]
+        return [*found, "sdpa", "sdpa" + SHARED, *(["compiled"] if case.shape in COMPILED else [])]
+    flash = case.biases == "none" and _whole(case)  # it takes no bias, not even at edges
+    shared = (
+        [name + SHARED for name in ("sdpa_efficient", "sdpa_cudnn")]
+        if case.biases == "biases"
+        else []
+    )
+    return [
+        *found,
+        *(name for name in SDPA if name != "sdpa_flash" or flash),
+        *shared,
+        "flex",
+        "compiled",
+    ]
 
 
 def pytest_generate_tests(metafunc):
@@ -99,16 +136,16 @@ def _result(function, case: Case):
 
 def _call(name: str, case: Case):
     if name in ("compiled", "flex"):
-        torch._dynamo.reset()                           # or it would settle for one compilation of many shapes
         call = _result(temporal_attention_reference, case) if name == "compiled" else lambda *arguments: _flex(case, arguments)
-        return torch.compile(call, dynamic=False)
-    if name in SDPA:
+        return measure.compiled(call, (name, case))
+    if name.startswith("sdpa"):
+        attend = _shared if name.endswith(SHARED) else _partitioned
+        backend_ = SDPA.get(name.removesuffix(SHARED))
+
         def call(*arguments):
-            with sdpa_kernel(SDPA[name]):
-                return _partitioned(case, arguments)
+            with nullcontext() if backend_ is None else sdpa_kernel(backend_):
+                return attend(case, arguments)
         return call
-    if name == "sdpa":
-        return lambda *arguments: _partitioned(case, arguments)
     return _result(next(i.call for i in backend.operations()["temporal_attention"] if i.name == name), case)
 
 
@@ -129,13 +166,21 @@ def _put_back(case: Case, out: torch.Tensor) -> torch.Tensor:
     return _picture(out.unflatten(0, (B, _count(H, window, 0), _count(W, window, 0))), Tq, H, W, window, 0)
 
 
+def _bias(case: Case, arguments) -> torch.Tensor | None:
+    """(B, heads, Tq, area, Tk, area): what whole windows add to scores; None without tables."""
+    B, Tq, Tk, _, _, heads, _, window = case.shape
+    if len(arguments) < 4:
+        return None
+    bias = arguments[3][:, :, :, None, :, None]
+    bias = bias + _by_offset(arguments[4], window) if window > 1 else bias
+    return bias.expand(B, heads, Tq, window**2, Tk, window**2)
+
+
 def _partitioned(case: Case, arguments) -> torch.Tensor:
-    """Through `F.scaled_dot_product_attention`, with the biases spread out where there are any."""
+    """Through `F.scaled_dot_product_attention`, with any biases written out for every window."""
     B, Tq, Tk, H, W, heads, _, window = case.shape
-    area, bias = window * window, None
-    if len(arguments) > 3:
-        bias = arguments[3][:, None, :, :, None, :, None]
-        bias = (bias + _by_offset(arguments[4], window) if window > 1 else bias).expand(B, 1, heads, Tq, area, Tk, area)
+    area, bias = window * window, _bias(case, arguments)
+    bias = bias if bias is None else bias[:, None]
     if not _whole(case):
         inside = _inside(H, W, window, 0, arguments[0].device).flatten(0, 1)[None, :, None, None, None, None, :]
         bias = torch.where(inside, 0.0 if bias is None else bias, float("-inf"))
@@ -143,6 +188,39 @@ def _partitioned(case: Case, arguments) -> torch.Tensor:
         windows = _count(H, window, 0) * _count(W, window, 0)
         bias = bias.expand(B, windows, heads, Tq, area, Tk, area).reshape(B * windows, heads, Tq * area, Tk * area).to(arguments[0].dtype)
     return _put_back(case, F.scaled_dot_product_attention(*_cut(case, arguments), attn_mask=bias))
+
+
+def _shared(case: Case, arguments) -> torch.Tensor:
+    """As `_partitioned`, with one bias for all windows that are cut off alike.
+
+    These are the whole ones, the lowest, the rightmost, and the corner. The windows are SDPA's
+    batch, over which it reads one bias; so the clips stand beside the heads.
+    """
+    B, Tq, Tk, H, W, heads, d, window = case.shape
+    area, inside = window * window, _inside(H, W, window, 0, arguments[0].device)
+    cut = [_windows(x, window, 0) for x in arguments[:3]]
+    bias = _bias(case, arguments)
+
+    def attend(y: slice, x: slice) -> torch.Tensor:
+        """(B, rows, columns, heads, Tq * area, d) of these windows."""
+        allowed = bias.masked_fill(~inside[y, x][0, 0], float("-inf"))
+        q, k, v = (
+            part[:, y, x].permute(1, 2, 0, 3, 4, 5).flatten(2, 3).flatten(0, 1) for part in cut
+        )
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed.reshape(
+            1, B * heads, Tq * area, Tk * area).to(q.dtype))
+        return out.view(*inside[y, x].shape[:2], B, heads, Tq * area, d).permute(2, 0, 1, 3, 4, 5)
+
+    rows, columns = (
+        [
+            slice(a, b)
+            for a, b in ((0, size // window), (size // window, _count(size, window, 0)))
+            if a < b
+        ]
+        for size in (H, W)
+    )
+    out = torch.cat([torch.cat([attend(y, x) for x in columns], 2) for y in rows], 1)
+    return _picture(out, Tq, H, W, window, 0)
 
 
 def _flex(case: Case, arguments) -> torch.Tensor:

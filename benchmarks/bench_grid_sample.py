@@ -4,21 +4,23 @@
 leaves that kernel as it is, the compiled operation stands beside the others in "forward+backward", whose forward it fuses. PyTorch wants
 input and grid in one dtype, so that half-precision images are widened for it inside the timing, as a model would have to.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import measure
 import torch
 import torch.nn.functional as F
-from bench_warp_blend import FLOWS, flow
+from bench_warp_blend import FLOWS, flow, worth
 from lift.kernels import backend
 from lift.kernels.grid_sample.reference import grid_sample_reference
 from lift.kernels.grid_sample.registration import MODES, PADDING_MODES
 
-# (B, C, H, W), the grid of the same size. The CPU's: crops of training; the GPU's: frames, features of crops and at a quarter of 1080p.
+# (B, C, H, W), the grid of the same size. The CPU's: crops of training; the GPU's: features at a
+# quarter of 1080p, of which the targets speak most, then frames and features of crops.
 CPU = [(2, 32, 256, 448), (2, 3, 256, 448), (2, 1, 256, 448)]
-GPU = [(1, 1, 1080, 1920), (1, 3, 1080, 1920), (4, 32, 64, 64), (2, 32, 256, 448),
-       (1, 32, 270, 480), (1, 64, 270, 480), (1, 128, 270, 480), (1, 256, 270, 480)]
+GPU = [(1, 32, 270, 480), (1, 64, 270, 480), (1, 128, 270, 480), (1, 256, 270, 480),
+       (1, 3, 1080, 1920), (1, 1, 1080, 1920), (2, 32, 256, 448), (4, 32, 64, 64)]
+QUICK = [(1, 3, 1080, 1920), (1, 32, 270, 480), (1, 256, 270, 480)]
 TOY = [(1, 3, 8, 12), (2, 9, 6, 8)]
 HOW = ("bilinear", "border", True)
 NUMBERS = (MODES.index(HOW[0]), PADDING_MODES.index(HOW[1]), HOW[2])
@@ -39,14 +41,21 @@ class Case:
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
-    """What is measured on a device."""
+    """What is measured on a device, in the order of its worth: of each flow the gradients first."""
     shapes, flows = TOY if toy else CPU if device == "cpu" else GPU, ["random"] if toy else FLOWS
     dtypes = ["float32"] if toy or quick or device == "cpu" else ["float32", "bfloat16"]
     if quick and not toy:
-        shapes, flows = [shapes[0], shapes[1]] if device == "cpu" else [GPU[1], GPU[4], GPU[7]], ["smooth", "random"]
-    return [Case(device, shape, dtype, layout, flow, direction) for flow in flows for shape in shapes for dtype in dtypes
-            for layout in ("contiguous", "channels_last") for direction in ("backward", "forward+backward")
-            if not quick or toy or flow == "smooth" or direction == "backward"]
+        shapes, flows = CPU[:2] if device == "cpu" else QUICK, ["smooth", "random"]
+    found = [
+        Case(device, shape, dtype, layout, flow, direction)
+        for flow in flows
+        for shape in shapes
+        for dtype in dtypes
+        for layout in ("contiguous", "channels_last")
+        for direction in ("backward", "forward+backward")
+        if not quick or toy or flow == "smooth" or direction == "backward"
+    ]
+    return sorted(found, key=lambda case: (*worth(case), case.direction))
 
 
 def names(device: str, direction: str, toy: bool) -> list[str]:
@@ -76,11 +85,13 @@ def test_grid_sample(case, variant, record, request):
 def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
     chosen, arguments = names(case.device, case.direction, toy), make(case)
     if case.direction == "forward+backward":
-        return measure.compare([measure.Variant(name, _forward(name, case.device)) for name in chosen],
+        return measure.compare([measure.Variant(name, _forward(name, case)) for name in chosen],
                                lambda input, grid: grid_sample_reference(input, grid, *HOW), arguments[1:], backward=True, rounds=rounds)
     found = measure.compare([measure.Variant(name, _gradients(name)) for name in chosen], _exact, arguments, backward=False, rounds=rounds)
     for name, one in found.items():
-        one.saved = measure.saved(_forward(name, case.device), tuple(x.requires_grad_() for x in arguments[1:]))
+        one.saved = measure.saved(
+            _forward(name, case), tuple(x.requires_grad_() for x in arguments[1:])
+        )
     return found
 
 
@@ -104,13 +115,17 @@ def _exact(grad, input, grid):
     return torch.autograd.grad(grid_sample_reference(*leaves, *HOW), leaves, grad)
 
 
-def _forward(name: str, device: str):
+def _aten(input, grid):
+    return F.grid_sample(input.to(grid.dtype), grid, *HOW).to(input.dtype)
+
+
+def _forward(name: str, case: Case):
     """(input, grid) to the result."""
     if name == "aten":
-        return lambda input, grid: F.grid_sample(input.to(grid.dtype), grid, *HOW).to(input.dtype)
+        return _aten
     if name == "compiled":
-        torch._dynamo.reset()                           # or it would settle for one compilation of many shapes
-        return torch.compile(_forward("aten", device), dynamic=False, mode="max-autotune-no-cudagraphs" if device == "cuda" else None)
+        mode = "max-autotune-no-cudagraphs" if case.device == "cuda" else None
+        return measure.compiled(_aten, replace(case, flow=""), mode=mode)
     implementation = next(i for i in backend.operations()["grid_sample"] if i.name == name.removesuffix(DETERMINISTIC))
     return lambda input, grid: implementation.call(input, grid, *HOW)
 

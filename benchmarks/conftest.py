@@ -2,7 +2,9 @@
 
     python -m pytest benchmarks/bench_warp_blend.py --quick --benchmark-json out.json
 """
+import argparse
 import itertools
+import json
 import sys
 from pathlib import Path
 
@@ -24,14 +26,37 @@ def pytest_addoption(parser):
     group.addoption("--quick", action="store_true", help="the cases that say most, with fewer rounds")
     group.addoption("--toy", action="store_true", help="tiny sizes, one round: walks through everything, measures nothing of worth")
     group.addoption("--counted", metavar="VARIANT", help="run this variant alone, once between the marks of a profiler")
+    group.addoption(
+        "--forms",
+        type=_forms,
+        default=",".join(measure.FORMS),
+        help="of the model's variants: plain, graph, compiled, with commas (default: all)",
+    )
     group.addoption("--threads", type=int, default=None, help="threads of torch on the CPU (default: what torch takes)")
+
+
+def _forms(text: str) -> str:
+    if unknown := set(text.split(",")) - set(measure.FORMS):
+        raise argparse.ArgumentTypeError(
+            f"no form {min(unknown)!r}; there are {', '.join(measure.FORMS)}"
+        )
+    return text
 
 
 def pytest_configure(config):
     config.stash[ROWS] = []
+    if beside := _rows_file(config):
+        beside.write_text("")
     measure.counted = config.getoption("--counted")
     if config.getoption("--threads"):
         torch.set_num_threads(config.getoption("--threads"))
+
+
+def _rows_file(config) -> Path | None:
+    """Where each row is written as it comes, a JSON object a line, for a run that is killed."""
+    file = config.getoption("benchmark_json", None)
+    file = file.name if hasattr(file, "write") else file  # open, before pytest-benchmark 5
+    return None if file is None else Path(f"{file}.rows.jsonl")
 
 
 class Clock:
@@ -76,14 +101,27 @@ def record(request, benchmark, bandwidth):
             pytest.fail(f"{facts['variant']}: {measured.failure}; no time is reported", pytrace=False)
         rate = None if moved is None else moved / measured.median
         row = facts | {
-            "device": device, "median": measured.median, "spread": measured.spread, "bytes": moved,
+            "device": device,
+            "median": measured.median,
+            "spread": measured.spread,
+            "bytes": moved,
             "gigabytes_per_second": None if rate is None else rate / 1e9,
-            "copy_bandwidth": bandwidth(device) / 1e9, "share_of_copy_bandwidth": None if rate is None else rate / bandwidth(device),
-            "error": measured.error, "tolerance": measured.tolerance, "saved_for_backward": measured.saved,
-            "peak_memory": measured.peak, "first_call": measured.first, "compile_time": max(measured.first - measured.median, 0.0),
+            "copy_bandwidth": bandwidth(device) / 1e9,
+            "share_of_copy_bandwidth": None if rate is None else rate / bandwidth(device),
+            "error": measured.error,
+            "tolerance": measured.tolerance,
+            "saved_for_backward": measured.saved,
+            "peak_memory": measured.peak,
+            "peak_of_recording": measured.peak_of_recording,
+            "in_turn_with": measured.beside,
+            "first_call": measured.first,
+            "compile_time": max(measured.first - measured.median, 0.0),
         }
         benchmark.extra_info.update(row)
         request.config.stash[ROWS].append(row)
+        if beside := _rows_file(request.config):
+            with beside.open("a") as file:
+                file.write(json.dumps(row | {"toy": request.config.getoption("--toy")}) + "\n")
         times = itertools.cycle(measured.times)
 
         def advance() -> None:

@@ -12,7 +12,10 @@ def table(rows: list[dict]) -> list[tuple[str, ...]]:
     for case, group in itertools.groupby(rows, key=lambda row: " ".join(str(row[k]) for k in CASE)):
         group = list(group)
         for row in group:
-            others = [f"{other['variant']} x{other['median'] / row['median']:.2f}" for other in group if other is not row]
+            medians = {other["variant"]: other["median"] for other in group if other is not row}
+            if beside := row.get("in_turn_with"):
+                medians[beside["variant"]] = beside["median"]
+            others = [f"{name} x{median / row['median']:.2f}" for name, median in medians.items()]
             lines.append((case, row["variant"], f"{row['median'] * 1e3:.3f}", f"{row['spread']:.0%}",
                           _shown(row["gigabytes_per_second"], ".1f"), _shown(row["share_of_copy_bandwidth"], ".0%"),
                           _shown(row["peak_memory"], ".3g", 1e6), _shown(row["saved_for_backward"], ".3g", 1e6),

@@ -1,10 +1,13 @@
 """Find settings of the attention kernels for a card and write them into `kernels/attention/tuned.json`.
 
-    python -m benchmarks.tune_attention --measure [--quick]  # on the machine's GPU: the fastest of those that are right and do not spill
-    python -m benchmarks.tune_attention --static             # without a GPU: what a static model expects of the RTX cards
+    python -m benchmarks.tune_attention --measure [--quick] [--seconds N]     # on the machine's GPU
+    python -m benchmarks.tune_attention --static     # by a static model of the RTX cards; no GPU
 
-Measuring takes some two seconds a candidate, most of it compiling; --quick leaves out all but the presets' default window. A class of which
-no candidate can be taken keeps what it has. The table is replaced as a whole or not at all.
+Measuring takes the fastest of those that are right and do not spill, some two seconds a candidate,
+most of it compiling; --quick leaves out all but the presets' default window. With --seconds every
+class has its share of that time, and gets the fastest of the candidates that were tried in it. A
+class of which no candidate can be taken keeps what it has. The table is replaced after each class,
+whole or not at all.
 
 The static model compiles every candidate for the card's architecture and leaves out what spills. These kernels wait for memory, so of
 the rest it takes what keeps most bytes of keys and values on their way (programs that a multiprocessor holds, times what each has asked
@@ -17,6 +20,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,6 +39,7 @@ from benchmarks.occupancy import occupancy
 CLASSES = [ShapeClass(f"{family}_{direction}", places, "one", 32, 16)
            for family, places in (("window", 64), ("window", 16), ("location", 1)) for direction in ("forward", "backward")]
 ARCHITECTURES = {"RTX 30": 86, "RTX 40": 89, "RTX 50": 120}
+BEGUN = 5.0  # seconds that a candidate may take that was begun in time
 IN_FLIGHT = 32 << 10                                    # bytes a multiprocessor: 1.8 TB/s over 170 of them for 3 us, above any latency
 
 
@@ -93,9 +98,16 @@ class settings:
 
 # -- with one ----------------------------------------------------------------------------------------------------------------
 
-def measured(shape: ShapeClass, rounds: int = 25) -> tuple[dict[str, int] | None, dict[str, float], dict[str, str]]:
+def measured(shape: ShapeClass, rounds: int = 25, seconds: float | None = None,
+             ) -> tuple[dict[str, int] | None, dict[str, float], dict[str, str]]:
     """The fastest settings on the machine's GPU (None where none can be taken), the median seconds of every candidate that can, and why the
-    others cannot."""
+    others cannot.
+
+    Args:
+        rounds: timings of each candidate.
+        seconds: in which candidates are begun, the first in any case; None for as long as all take.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
     B, T, H, W, heads = (1, 15, 68, 120, 8) if shape.places > 4 else (1, 15, 90, 160, 8)       # 1080p at 1/16; 720p at 1/8 for locations
     side, dtype = window(shape), torch.bfloat16 if shape.bits == 16 else torch.float32
     architecture = 10 * torch.cuda.get_device_capability()[0] + torch.cuda.get_device_capability()[1]
@@ -113,14 +125,23 @@ def measured(shape: ShapeClass, rounds: int = 25) -> tuple[dict[str, int] | None
 
     fitting, why = [], {}
     for change in candidates(shape):
+        # Half of the time is for compiling what is timed, and for timing it.
+        if fitting and until is not None and time.monotonic() > until - seconds / 2:
+            why[json.dumps(change)] = measure.LATE
+            continue
         spilled = ahead_of_time.compile_for(architecture, *launch_of(shape, change)).local
         if spilled:
             why[json.dumps(change)] = f"spills {spilled} bytes a thread"
         else:
             fitting.append(change)
-    found = measure.compare([variant(change) for change in fitting],
-                            lambda *inputs: temporal_attention_reference(*inputs[:3], side, 0, *inputs[3:])[0],
-                            (q, k, v, *tables), backward="backward" in shape.kernel, rounds=rounds)
+    found = measure.compare(
+        [variant(change) for change in fitting],
+        lambda *inputs: temporal_attention_reference(*inputs[:3], side, 0, *inputs[3:])[0],
+        (q, k, v, *tables),
+        backward="backward" in shape.kernel,
+        rounds=rounds,
+        until=until,
+    )
     why |= {name: x.failure for name, x in found.items() if x.failure is not None}
     times = {name: x.median for name, x in found.items() if x.failure is None}
     return json.loads(min(times, key=times.get)) if times else None, times, why
@@ -147,13 +168,18 @@ def main(argv: list[str] | None = None) -> int:
     way.add_argument("--measure", action="store_true", help="time every candidate on this machine's GPU")
     way.add_argument("--static", action="store_true", help="take what a static model expects of the RTX cards; needs no GPU")
     parser.add_argument("--quick", action="store_true", help="only the classes of the presets' default window")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help="with --measure: end by then, with the best found so far (default: try all)",
+    )
     parser.add_argument("--table", type=Path, default=tuning.TABLE, help="the file to extend (default: the one that the kernels read)")
     arguments = parser.parse_args(argv)
     classes = CLASSES[:2] if arguments.quick else CLASSES
     if arguments.measure:
         if not torch.cuda.is_available():
             parser.error("torch finds no GPU to measure; --static needs none")
-        return _measure(arguments.table, classes)
+        return _measure(arguments.table, classes, arguments.seconds)
     for series, architecture in ARCHITECTURES.items():
         chosen = {shape: static(shape, architecture) for shape in classes}
         for shape, found in chosen.items():
@@ -164,10 +190,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _measure(table: Path, classes: list[ShapeClass]) -> int:
+def _measure(table: Path, classes: list[ShapeClass], seconds: float | None) -> int:
     card, missing = torch.cuda.get_device_name(), 0
-    for shape in classes:
-        settings, times, why = measured(shape)
+    end = None if seconds is None else time.monotonic() + seconds - BEGUN
+    for i, shape in enumerate(classes):
+        share = None if end is None else (end - time.monotonic()) / (len(classes) - i)
+        if share is not None and share <= 0:
+            print(f"{shape}: left out, {measure.LATE}", flush=True)
+            continue
+        settings, times, why = measured(shape, seconds=share)
         for name, reason in why.items():
             print(f"{shape}: not {name}: {reason}", file=sys.stderr)
         if settings is None:

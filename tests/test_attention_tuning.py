@@ -107,7 +107,7 @@ class Card:
     @classmethod
     def take_the_place(cls, monkeypatch, times: dict[str, float], wrong: set[str], spilling: set[str]) -> None:
         """Candidates take these seconds (1 where none are given), are wrong or spill."""
-        def compare(variants, reference, arguments, *, backward, rounds):
+        def compare(variants, reference, arguments, *, backward, rounds, until=None):
             return {v.name: measure.Measured(failure="wrong: relative error 1") if v.name in wrong else
                     measure.Measured(times=[times.get(v.name, 1.0)]) for v in variants}
 
@@ -144,6 +144,62 @@ def test_a_class_that_nothing_can_serve_is_left_alone(monkeypatch, tmp_path, cap
     Card.take_the_place(monkeypatch, {}, wrong=every, spilling=set())
     assert tune_attention.main(["--measure", "--quick", "--table", str(table)]) == 1
     assert not table.exists() and "no candidate can be taken; it keeps what it has" in capsys.readouterr().out
+
+
+class Watch:
+    """In the place of the `time` module: what is tried says how long it takes."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def during(self, seconds: float, call):
+        def taking(*arguments, **keywords):
+            self.now += seconds
+            return call(*arguments, **keywords)
+        return taking
+
+
+def test_tuning_ends_in_time_with_every_class_saved(monkeypatch, tmp_path, capsys):
+    table, watch = tmp_path / "tuned.json", Watch()
+    Card.take_the_place(monkeypatch, {}, wrong=set(), spilling=set())
+    monkeypatch.setattr(tune_attention, "time", watch)
+
+    def measured(shape, seconds):
+        assert table.exists() == (
+            shape != tune_attention.CLASSES[0]
+        )  # what was found before is saved
+        watch.now += seconds + 0.5  # of a candidate that was begun
+        return tuning.default(shape), {json.dumps(tuning.default(shape)): 1e-3}, {}
+    monkeypatch.setattr(tune_attention, "measured", measured)
+    assert tune_attention.main(["--measure", "--seconds", "60", "--table", str(table)]) == 0
+    assert {entry["class"] for entry in json.loads(table.read_text())[Card.name]["entries"]} == set(
+        CLASSES
+    )
+    assert 50 < watch.now - 1000 <= 60 and "left out" not in capsys.readouterr().out
+    assert {tune_attention.window(shape) for shape in tune_attention.CLASSES} == {8, 4, 1}
+    assert tune_attention.main(["--measure", "--seconds", "1", "--table", str(table)]) == 0
+    assert capsys.readouterr().out.count("left out, no time was left") == len(CLASSES)
+
+
+def test_a_class_that_has_no_more_time_takes_the_best_that_was_tried(monkeypatch):
+    shape, watch = tune_attention.CLASSES[0], Watch()
+    one, two, three, *_ = every = list(map(json.dumps, tune_attention.candidates(shape)))
+    Card.take_the_place(monkeypatch, {one: 0.4, two: 0.3, three: 0.1}, wrong=set(), spilling=set())
+    monkeypatch.setattr(tune_attention, "time", watch)
+    monkeypatch.setattr(
+        tune_attention.ahead_of_time,
+        "compile_for",
+        watch.during(3, tune_attention.ahead_of_time.compile_for),
+    )
+    settings, times, why = tune_attention.measured(shape, seconds=10)
+    assert json.dumps(settings) == two and list(times) == [one, two]
+    assert why == {name: measure.LATE for name in every[2:]}
+    watch.now += 1000
+    assert list(tune_attention.measured(shape, seconds=0.1)[1]) == [one]  # the default in any case
+    assert len(tune_attention.measured(shape)[1]) == len(every)
 
 
 def test_measuring_needs_a_gpu(capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """The harness of the benchmarks: what is wrong has no time, rows say what they are of, one command walks through every step."""
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +10,18 @@ import pytest
 import torch
 from lift.kernels.warp_blend.eager import warp_eager
 from lift.kernels.warp_blend.reference import warp_reference
+from torch.utils._python_dispatch import TorchDispatchMode
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
 
+import bench_attention  # noqa: E402
+import bench_correlation  # noqa: E402
 import bench_grid_sample  # noqa: E402
 import bench_warp_blend as bench  # noqa: E402
 import measure  # noqa: E402
 
-from benchmarks import roofline  # noqa: E402
+from benchmarks import roofline, targets  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,95 @@ def test_each_of_several_results_must_be_right(arguments):
                 measure.Variant("wrong", lambda image, flow: (image + 1, flow * 2.01))]
     found = measure.compare(variants, variants[0].call, arguments, backward=False, rounds=1)
     assert found["right"].failure is None and "wrong: relative error 0.005" in found["wrong"].failure
+
+
+def summed(x: torch.Tensor) -> torch.Tensor:
+    """The sum, one number after another, in the dtype of x."""
+    return torch.zeros(1, dtype=x.dtype).index_add(0, torch.zeros(len(x), dtype=torch.long), x)
+
+
+def test_a_long_sum_may_err_as_the_definition_does_in_its_dtype():
+    """Of two million numbers float32 errs more than is allowed elsewhere; 1.5 times it is wrong."""
+    numbers = torch.full((1 << 21,), 0.1)
+    variants = [
+        measure.Variant("right", summed),
+        measure.Variant("wrong", lambda x: summed(x) * 1.5),
+    ]
+    found = measure.compare(variants, summed, (numbers,), backward=False, rounds=1)
+    usual = 5 * measure.selfcheck.TOLERANCES[torch.float32]
+    assert (
+        found["right"].error > usual
+        and found["right"].failure is None
+        and len(found["right"].times) == 1
+    )
+    assert found["right"].tolerance == measure.OWN_ERROR * found["right"].error
+    assert found["wrong"].failure.startswith("wrong: ")
+    short = measure.compare(variants, summed, (numbers[:100],), backward=False, rounds=1)
+    assert short["right"].tolerance == usual and short["wrong"].tolerance == usual
+
+
+def test_what_is_not_begun_in_time_is_left_out(arguments):
+    variants = [measure.Variant(name, warp_eager) for name in ("one", "other")]
+    found = measure.compare(
+        variants, warp_reference, arguments, backward=False, rounds=1, until=0.0
+    )
+    assert len(found["one"].times) == 1 and found["other"].failure == measure.LATE
+
+
+class Operations(TorchDispatchMode):
+    """Of each operation: its name, bytes of its tensors, and bytes that it writes."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.seen.append(
+            (func.name(), sum(x.nbytes for x in args if isinstance(x, torch.Tensor)), out.nbytes)
+        )
+        return out
+
+
+def test_the_cache_is_emptied_by_reading(monkeypatch):
+    """Written lines would be written back while the task is timed."""
+    class Event:
+        def __init__(self, enable_timing):
+            pass
+
+        def record(self):
+            order.append("event")
+    order = []
+    monkeypatch.setattr(measure, "COLD", 1 << 20)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: order.append("sleep"))
+    clock = measure._gpu_timer(torch.device("cpu"))
+    with Operations() as operations:
+        clock(lambda: order.append("task"))
+    name, read, written = operations.seen[-1]
+    assert read == 1 << 20 and written <= 8, f"{name} reads {read} bytes and writes {written}"
+    assert order == ["sleep", "event", "task", "event"]
+
+
+def test_a_key_is_compiled_once(monkeypatch):
+    made = []
+    monkeypatch.setattr(measure, "_compiled", {})
+    monkeypatch.setattr(torch, "compile", lambda call, **options: made.append(call) or call)
+    one, again, other = (measure.compiled(summed, key) for key in ("a", "a", "b"))
+    assert one is again and other is not one and len(made) == 2
+    assert (
+        one.__code__ is not other.__code__ is not summed.__code__
+    )  # what Dynamo stores its compilations by
+    torch.testing.assert_close(one(torch.ones(3)), torch.tensor([3.0]))
+
+
+def test_compilations_of_many_shapes_do_not_push_each_other_out(monkeypatch):
+    """Dynamo refuses the ninth of one function, and torch.compile then runs it as it is."""
+    monkeypatch.setattr(measure, "_compiled", {})
+    for n in range(1, 11):
+        call = measure.compiled(summed, n, backend="eager", fullgraph=True)
+        assert call(torch.ones(n)).item() == n
+    assert len(measure._compiled) == 10
 
 
 def test_what_is_saved_is_counted_once(arguments):
@@ -102,6 +195,92 @@ def test_the_shapes_that_were_promised():
     assert {case.shape for case in bench.cases("cpu", quick=False, toy=False)} == {(2, 32, 256, 448), (1, 3, 1080, 1920)}
 
 
+@pytest.mark.parametrize("suite", [bench, bench_grid_sample])
+def test_a_run_that_is_cut_short_has_what_the_targets_speak_of(suite):
+    found = suite.cases("cuda", quick=False, toy=False)
+    first = found[:64]
+    assert {(case.flow, case.dtype) for case in first} == {
+        ("smooth", "float32"),
+        ("random", "float32"),
+    }
+    assert {case.shape for case in first[:32]} == set(suite.GPU) and {
+        case.flow for case in first[:32]
+    } == {"smooth"}
+    assert {case.flow for case in found[:128]} == {
+        "smooth",
+        "random",
+    }  # then bfloat16, then what no video has
+    assert len(found) == len(set(found)) == 256
+
+
+def test_large_frames_come_first():
+    first = bench.cases("cuda", quick=False, toy=False)[:16]
+    assert all(bench.moved(case) >= targets.LARGE for case in first if case.direction == "forward")
+    gradients = bench_grid_sample.cases("cuda", quick=False, toy=False)[:16]
+    assert {case.direction for case in gradients} == {"backward"}
+    attention = bench_attention.cases("cuda", quick=False, toy=False)
+    assert {(case.dtype, case.biases) for case in attention[:18]} == {("bfloat16", "biases")}
+    assert {case.biases for case in attention[36:]} == {"none"} and {
+        case.shape[-1] for case in attention[:4]
+    } == {8, 1}
+    layouts = [case.layout for case in bench_correlation.cases("cuda", quick=False, toy=False)]
+    assert layouts == 24 * ["channels_last"] + 24 * ["contiguous"]
+
+
+def test_flows_share_a_compilation(monkeypatch):
+    """Values change no code: one for each shape, dtype, layout and direction."""
+    made = []
+    monkeypatch.setattr(measure, "_compiled", {})
+    monkeypatch.setattr(torch, "compile", lambda call, **options: made.append(call) or call)
+    for suite, each in ((bench, 64), (bench_grid_sample, 32)):
+        made.clear()
+        for case in suite.cases("cuda", quick=False, toy=False):
+            if suite is bench:
+                suite._call("compiled", case)
+            elif "compiled" in suite.names("cpu", case.direction, False):
+                suite._forward("compiled", case)
+        assert len(made) == each
+    made.clear()
+    measure._compiled.clear()
+    for case in bench.cases("cuda", quick=True, toy=False):
+        bench._call("compiled", case)
+        assert (
+            case.flow == "smooth" or len(made) == 12
+        )  # --quick compiles for the smooth flow alone
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2, 1, 2, 5, 7, 2, 8, 4),
+        (1, 2, 3, 4, 8, 2, 8, 4),
+        (2, 1, 2, 3, 3, 2, 8, 4),
+        (1, 1, 2, 2, 3, 2, 8, 1),
+    ],
+)
+def test_windows_share_a_bias_in_place(shape, monkeypatch):
+    """Those that are cut off alike; results and gradients are those of a bias for each window."""
+    masks, attend = [], torch.nn.functional.scaled_dot_product_attention
+    case = bench_attention.Case("cpu", shape, "float32", "biases", "forward+backward")
+    arguments = [x.requires_grad_() for x in bench_attention.make(case)]
+
+    def results(way):
+        out = way(case, arguments)
+        return [out, *torch.autograd.grad(out.square().sum(), arguments)]
+    expected = results(bench_attention._partitioned)
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *args, attn_mask: masks.append(attn_mask) or attend(*args, attn_mask=attn_mask),
+    )
+    for a, b in zip(results(bench_attention._shared), expected, strict=True):
+        torch.testing.assert_close(a, b)
+    assert all(len(mask) == 1 for mask in masks)
+    assert len(masks) == (1 + (shape[3] % shape[7] > 0 < shape[3] // shape[7])) * (
+        1 + (shape[4] % shape[7] > 0 < shape[4] // shape[7])
+    )
+
+
 def test_a_grid_reads_where_its_flow_points():
     case = bench_grid_sample.Case("cpu", (1, 2, 6, 9), "float32", "channels_last", "collapse")
     grad, input, grid = bench_grid_sample.make(case)
@@ -141,6 +320,63 @@ def test_rows_say_what_they_are_of(tmp_path):
         assert row["share_of_copy_bandwidth"] == pytest.approx(row["gigabytes_per_second"] / row["copy_bandwidth"])
         assert row["error"] <= row["tolerance"]
         assert (row["saved_for_backward"] is None) == (row["direction"] == "forward")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_rows_so_far_survive_the_end_of_a_run(tmp_path, how):
+    """Each row is written as it comes; where the run ends by itself, so is the whole file."""
+    file = tmp_path / "rows.json"
+    (tmp_path / "stopping.py").write_text(f"""import os
+def pytest_runtest_logfinish(nodeid):
+    if nodeid.endswith("eager]"):
+        os.kill(os.getpid(), {int(how)})
+""")
+    run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "stopping",
+        "-n0",
+        "benchmarks/bench_warp_blend.py",
+        "--toy",
+        "-k",
+        "1x3x8x12 and not triton",
+        "--benchmark-json",
+        str(file),
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
+    )
+    rows = [
+        json.loads(line) for line in (tmp_path / "rows.json.rows.jsonl").read_text().splitlines()
+    ]
+    assert rows and rows[-1]["variant"] == "eager" and rows[-1]["median"] > 0 and rows[-1]["toy"]
+    assert len({row["direction"] for row in rows}) == 1
+    if how == signal.SIGINT:
+        recorded = [row["extra_info"] for row in json.loads(file.read_text())["benchmarks"]]
+        assert [row | {"toy": True} for row in recorded] == rows
+    else:
+        assert not file.exists()
+
+
+def test_an_unknown_form_is_one_sentence():
+    ran = run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-n0",
+        "benchmarks/bench_model.py",
+        "--toy",
+        "--forms",
+        "plain,quick",
+    )
+    assert (
+        ran.returncode == 4
+        and "--forms: no form 'quick'; there are plain, graph, compiled" in ran.stderr
+    )
 
 
 def test_rows_of_grid_sample_are_read_by_the_roofline(tmp_path):
