@@ -1,12 +1,15 @@
 """Speed and memory of a training step: the fused kernels and the switches that save memory against the reference path.
 
 A step is forward, loss, backward and the optimiser's update (with a rate of 0, so that every step computes the same). First each variant's
-loss and gradients are compared with the reference's. Times are in turn; peak memory counts weights, optimiser, batch and all else that the
-step allocates. What each stage keeps and takes stands beside the rows; `python -m lift.train --memory_report` prints the like for any size.
+loss and gradients are compared with the reference's. Each variant's times are taken in turn with
+the reference's, in a test of its own, so that its row is there when the next one begins. Peak
+memory counts weights, optimiser, batch and all else that the step allocates; that of a CUDA graph,
+whose replays allocate nothing, is the most that was allocated while it was warmed up and recorded:
+the measure of the others, of the same operations. What each stage keeps and takes stands beside it;
+`python -m lift.train --memory_report` prints the like for any size.
 """
 import gc
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -80,13 +83,14 @@ def pytest_generate_tests(metafunc):
     quick, toy = (metafunc.config.getoption(name) for name in ("--quick", "--toy"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pairs = [(case, name) for case in cases(device, quick, toy) for name in names(case)]
+    pairs = measure.by_form(pairs, metafunc.config.getoption("--forms"))
     metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
 
 
 def test_training_step(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
     rounds = 1 if toy else 7 if quick else 15
-    row = fitting(case, variant, 3) if case.batch == 0 else measured(case, rounds)[variant]
+    row = fitting(case, variant, 3) if case.batch == 0 else measured(case, variant, rounds)
     size = [row.batch, case.frames, 3, case.size, case.size]
     clips = row.batch * case.targets
     record(row.found, operation="training_step", variant=variant, fused=not variant.startswith(("reference", "apart")), device=case.device,
@@ -117,8 +121,9 @@ class Step:
         self.network = torch.compile(self.model, dynamic=False) if self.config.train.compile else self.model
         self.optimizer = torch.optim.AdamW([p for p in self.model.parameters() if p.requires_grad], lr=0.0, weight_decay=0.0, fused=True,
                                            capturable=case.device == "cuda")
-        if variant.endswith("graph"):
-            self._capture()
+        if measure.is_graph(variant):
+            from benchmarks.training_step import capture
+            self.graph, self.result = capture(self._step)
 
     def _loss(self) -> torch.Tensor:
         with torch.autocast(self.batch.t.device.type, dtype=self.autocast, enabled=self.autocast is not None):
@@ -126,42 +131,29 @@ class Step:
         return total_loss(prediction, self.batch, self.config.train)[0]
 
     def gradients(self) -> list[torch.Tensor]:
-        """The loss and the gradients of one step, without an update."""
-        if self.graph is not None:
-            self.graph.replay()
-            loss = self.loss
-        else:
-            self.optimizer.zero_grad(set_to_none=True)
-            with kernels.use(self.config.kernels):
-                loss = self._loss()
-                loss.backward()
-        return [loss.detach().clone(), *(p.grad.clone() for p in self.model.parameters() if p.grad is not None)]
+        """The loss and the gradients of one step before they are clipped."""
+        loss, norm = self()
+        clipped = ((norm + 1e-6) / self.config.train.clip_grad).clamp(min=1)  # by clip_grad_norm_
+        return [
+            loss.clone(),
+            *(p.grad * clipped for p in self.model.parameters() if p.grad is not None),
+        ]
 
-    def __call__(self) -> torch.Tensor:
-        if self.graph is not None:
-            self.graph.replay()
-            return self.loss
+    def __call__(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """A step: the loss, and the norm of the gradients before they were clipped."""
+        if self.graph is None:
+            return self._step()
+        self.graph.replay()
+        return self.result
+
+    def _step(self) -> tuple[torch.Tensor, torch.Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
         with kernels.use(self.config.kernels):
             loss = self._loss()
             loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_grad)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_grad)
         self.optimizer.step()
-        return loss.detach()
-
-    def _capture(self) -> None:
-        """Record a whole step, with what it allocates, as a CUDA graph."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):                          # kernels are compiled, and the optimiser's state is made
-                self()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.cuda.graph(graph):
-            self.loss = self()
-        self.graph = graph
+        return loss.detach(), norm
 
 
 def _wake(model: torch.nn.Module, nudged: bool) -> None:
@@ -186,30 +178,32 @@ class Row:
     seconds: dict[str, dict[str, float]] | None = None
 
 
-@lru_cache(maxsize=1)                                   # a case's variants follow one another and are measured together
-def measured(case: Case, rounds: int) -> dict[str, Row]:
-    batch, steps, rows = clips(case, case.batch), {}, {}
-    exact, tolerance = standard(case, batch)
-    for name in names(case):
-        rows[name] = Row(measure.Measured(tolerance=tolerance), case.batch)
-        step = _examined(rows[name], lambda name=name: Step(case, name, batch, autocast=case.autocast), exact, batch)
-        if step is not None:
-            steps[name] = step
-            if step.network is step.model and step.graph is None:
-                _told_apart(rows[name], step)
-    timer = measure._gpu_timer(torch.device("cuda")) if case.device == "cuda" else measure._cpu_timer
-    for turn in range(rounds + 1):
-        for name, step in steps.items():
-            seconds = timer(step)
-            if turn:                                    # the first round warms up
-                rows[name].found.times.append(seconds())
-    return rows
+def measured(case: Case, variant: str, rounds: int) -> Row:
+    """Check a variant, then time it in turn with the case's first."""
+    row, first = Row(measure.Measured(), case.batch), names(case)[0]
+    step = measure.attempted(row.found, variant, lambda: _examined(row, case, variant))
+    if step is not None:
+        if measure.form(variant) == "plain":
+            _told_apart(row, step)
+        standing = None if variant == first else (first, beside(case))
+        measure.against(row.found, variant, step, standing, rounds, measure.timer(case.device))
+    return row
 
 
-def standard(case: Case, batch: Batch) -> tuple[list[torch.Tensor], float]:
-    """The reference's loss and gradients in full precision, and how far from them a variant may be: twice as far as the reference is in
-    the precision of the case, or, where that is full too, four times as far as rounding its weights takes it."""
-    name = "reference" if case.targets == 1 else "apart"
+@lru_cache(maxsize=1)                                   # a case's variants follow one another
+def beside(case: Case) -> Step:
+    """The case's first variant: what the others' times are taken in turn with."""
+    return Step(case, names(case)[0], standard(case)[0], autocast=case.autocast)
+
+
+@lru_cache(maxsize=1)
+def standard(case: Case) -> tuple[Batch, list[torch.Tensor], float]:
+    """The batch, the reference's loss and gradients in full precision, and a variant's tolerance.
+
+    It may be twice as far as the reference is in the precision of the case, or, where that is full
+    too, four times as far as rounding its weights takes it.
+    """
+    batch, name = clips(case, case.batch), names(case)[0]
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     exact = Step(case, name, batch).gradients()
@@ -218,7 +212,7 @@ def standard(case: Case, batch: Batch) -> tuple[list[torch.Tensor], float]:
     else:
         noise = 2 * max(distance(Step(case, name, batch, autocast=case.autocast).gradients(), exact))
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
-    return exact, noise + ROUNDING[case.autocast]
+    return batch, exact, noise + ROUNDING[case.autocast]
 
 
 def distance(found: list[torch.Tensor], exact: list[torch.Tensor]) -> tuple[float, float]:
@@ -230,32 +224,36 @@ def distance(found: list[torch.Tensor], exact: list[torch.Tensor]) -> tuple[floa
     return apart(found[:1], exact[:1]), apart(found[1:], exact[1:])
 
 
-def _examined(row: Row, build: Callable[[], Step], exact: list[torch.Tensor] | None, batch: Batch) -> Step | None:
+def _examined(row: Row, case: Case, variant: str) -> Step | None:
     """Build a variant, compare it, and find its peak memory and the time of its first step; None, and a failure, where it is wrong."""
-    cuda, found = batch.t.is_cuda, row.found
+    cuda, found = case.device == "cuda", row.found
+    batch, exact, found.tolerance = standard(case)
     gc.collect()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated() if cuda else 0
-    try:
-        start = time.perf_counter()
-        step = build()
-        gradients = step.gradients()
-        if cuda:
-            torch.cuda.synchronize()
-        found.first = time.perf_counter() - start
-        found.error = max(distance(gradients, exact)) if exact else 0.0
-        del gradients
-        if not found.error <= found.tolerance:
-            found.failure = f"wrong: relative error {found.error:.2g}, allowed {found.tolerance:.2g}"
-            return None
-        if cuda:
-            step()
-            torch.cuda.reset_peak_memory_stats()
-            step()
-            torch.cuda.synchronize()
-            found.peak = torch.cuda.max_memory_allocated() - before + _bytes(batch)
-    except Exception as error:                          # a variant that does not run is a finding; the others are measured
-        found.failure = f"{type(error).__name__}: {error}".splitlines()[0]
+    start = time.perf_counter()
+    step = Step(case, variant, batch, autocast=case.autocast)
+    if step.graph is not None:
+        found.peak, found.peak_of_recording = (
+            torch.cuda.max_memory_allocated() - before + _bytes(batch),
+            True,
+        )
+    gradients = step.gradients()
+    if cuda:
+        torch.cuda.synchronize()
+    found.first = time.perf_counter() - start
+    found.error = max(distance(gradients, exact))
+    del gradients
+    if not found.error <= found.tolerance:
+        found.failure = measure.wrong(found)
         return None
+    if cuda and step.graph is None:
+        step()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        torch.cuda.synchronize()
+        found.peak = torch.cuda.max_memory_allocated() - before + _bytes(batch)
     return step
 
 
@@ -283,12 +281,17 @@ def fitting(case: Case, variant: str, rounds: int) -> Row:
             step = Step(case, variant, clips(case, size), autocast=case.autocast)
             step()
             torch.cuda.reset_peak_memory_stats()
-            timer = measure._gpu_timer(torch.device("cuda"))
-            row.found.times = [timer(step)() for _ in range(rounds)]
-            row.found.peak, row.found.error, row.found.first = torch.cuda.max_memory_allocated(), 0.0, row.found.median
+            step()
+            torch.cuda.synchronize()
+            row.found.peak = (
+                torch.cuda.max_memory_allocated()
+            )  # without what the clock empties the cache with
+            clock = measure.timer("cuda")
+            row.found.times = [clock(step)() for _ in range(rounds)]
+            row.found.error, row.found.first = 0.0, row.found.median
         except torch.cuda.OutOfMemoryError:
             row = None
-        step = None
+        step = clock = None
         gc.collect()
         torch.cuda.empty_cache()
         if row is None:

@@ -1,8 +1,12 @@
 """Speed and memory of streaming, as `lift interpolate` runs it: the time from one made frame to the next, with x2.
 
 A step encodes one new frame and makes one target; frames come as tensors on the device. Made frames are first compared with those of the
-reference kernels in float32. Variants (kernels, switches, frames of context) are timed in turn. `file` is a whole run from a video file to
-a video file, decoder, scene detection and encoder included.
+reference kernels in float32. Each variant (kernels, switches, frames of context) is timed in turn
+with the reference, in a test of its own, so that its row is there when the next one begins. Peak
+memory is that of frames in which nothing is compiled or recorded any more; where CUDA graphs are
+replayed, which allocate nothing, it is the most that was allocated from the model's building on,
+recording included.
+`file` is a whole run from a video file to a video file, with decoder, scene detection and encoder.
 """
 import gc
 import time
@@ -30,12 +34,18 @@ from lift.video.moments import Multiple  # noqa: E402
 from lift.video.read import open_frames  # noqa: E402
 from lift.video.write import VideoWriter  # noqa: E402
 
-SWITCHES = {"reference": {}, "fused": {}, "fused+compile": {"compiled": True}, "fused+graph": {"cuda_graph": True}}
+SWITCHES = {
+    "reference": {},
+    "fused": {},
+    "fused+compile": {"compiled": True},
+    "fused+graph": {"cuda_graph": True},
+    "fused+compile+graph": {"compiled": True, "cuda_graph": True},
+}
 SIZES = {"256": (256, 256), "448": (256, 448), "720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
 ROUNDING = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 1e-2}                         # relative, that is always allowed
 COMPARED = 2                                            # made frames that are compared with the reference's
-CHUNK = {"cpu": 1, "cuda": 8}                           # frames a timing
-ENERGY_SECONDS = 2.0
+CHUNK = {"cpu": 1, "cuda": 4}                           # frames a timing
+ENERGY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,19 +65,26 @@ class Case:
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
-    """What is measured on a device."""
+    """What is measured on a device, in the order of its worth."""
     if toy:
         return [Case(device, "tiny", "32x48", contexts=(3, 2))]
     if device == "cpu":
         return [Case(device, "tiny", "448"), Case(device, "tiny", "448", "bfloat16"), *([] if quick else [Case(device, "tiny", "720p")])]
     if quick:
         return [Case(device, "base", "1080p", "bfloat16"), Case(device, "tiny", "1080p", "float16")]
-    return [*(Case(device, preset, size, dtype) for preset in ("base", "tiny") for size in ("256", "720p", "1080p", "4K")
-              for dtype in ("bfloat16", "float16")), Case(device, "base", "1080p", "float32")]
+    return [
+        *(
+            Case(device, preset, size, dtype)
+            for dtype in ("bfloat16", "float16")
+            for size in ("1080p", "720p", "256", "4K")
+            for preset in ("base", "tiny")
+        ),
+        Case(device, "base", "1080p", "float32"),
+    ]
 
 
 def names(case: Case) -> list[str]:
-    """Kernels and switches, then the frames of context: all are timed in turn."""
+    """Kernels and switches, then the frames of context."""
     forms = SWITCHES if case.device == "cuda" else ["reference", "fused"]
     return [f"{form} {context}" for context in case.contexts for form in forms]
 
@@ -77,18 +94,34 @@ def pytest_generate_tests(metafunc):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if "case" in metafunc.fixturenames:
         pairs = [(case, name) for case in cases(device, quick, toy) for name in names(case)]
+        pairs = measure.by_form(pairs, metafunc.config.getoption("--forms"))
         metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
     else:
-        metafunc.parametrize("kernels", ("reference", "fused"))
+        pairs = measure.by_form(
+            [(None, "reference"), (None, "fused")], metafunc.config.getoption("--forms")
+        )
+        metafunc.parametrize("kernels", [kernels for _, kernels in pairs])
 
 
 def test_streaming(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
-    found, facts = measured(case, 1 if toy else 7 if quick else 11)
+    found, facts = measured(case, variant, 1 if toy else 7 if quick else 11, energy=not quick)
     form, context = variant.split()
-    record(found[variant], operation="streaming", variant=form, fused=form != "reference", device=case.device, direction="forward",
-           dtype=case.dtype, layout="channels_last", shape=[1, 3, *case.shape], flow=f"{case.preset}, {context} frames", moved=None,
-           frames_per_second=1 / found[variant].median if found[variant].times else None, **facts[variant])
+    record(
+        found,
+        operation="streaming",
+        variant=form,
+        fused=form != "reference",
+        device=case.device,
+        direction="forward",
+        dtype=case.dtype,
+        layout="channels_last",
+        shape=[1, 3, *case.shape],
+        flow=f"{case.preset}, {context} frames",
+        moved=None,
+        frames_per_second=1 / found.median if found.times else None,
+        **facts,
+    )
 
 
 def test_file(kernels, record, request, tmp_path_factory):
@@ -141,31 +174,45 @@ def _wake(model: torch.nn.Module) -> None:
 
 # -- measuring -----------------------------------------------------------------------------------------------------------------
 
-@lru_cache(maxsize=1)                                   # a case's variants follow one another and are measured together
-def measured(case: Case, rounds: int) -> tuple[dict[str, measure.Measured], dict[str, dict]]:
+def measured(
+    case: Case, variant: str, rounds: int, energy: bool = False
+) -> tuple[measure.Measured, dict]:
+    """Check a variant, then time it in turn with the reference; its times, and further facts.
+
+    Args:
+        energy: ask the card what it uses, of the streams with the most frames of context.
+    """
     if case.device == "cpu":
         keep_freed_memory()                             # as the command does
-    standards, found, streams = {c: standard(case, c) for c in case.contexts}, {}, {}
-    facts = {name: {"energy_per_frame": None, "seconds_by_stage": None} for name in names(case)}
-    for name in names(case):
-        exact, tolerance = standards[int(name.split()[1])]
-        found[name] = measure.Measured(tolerance=tolerance)
-        stream = _examined(found[name], lambda name=name: Stream(case, name), exact, case.device == "cuda")
-        if stream is not None:
-            streams[name] = stream
-    chunk = CHUNK[case.device]
-    for turn in range(rounds + 1):
-        for name, stream in streams.items():
-            seconds = _clocked(lambda stream=stream: [stream() for _ in range(chunk)], case.device) / chunk
-            if turn:                                    # the first round warms up
-                found[name].times.append(seconds)
-    for name, stream in streams.items():
-        facts[name]["energy_per_frame"] = _energy(stream, case.device)
-        if "+" not in name:
-            facts[name]["seconds_by_stage"] = _by_stage(stream, case.device, 2 if rounds == 1 else 5)
+    form, context = variant.split()
+    found, facts = measure.Measured(), {"energy_per_frame": None, "seconds_by_stage": None}
+    stream = measure.attempted(found, variant, lambda: _examined(found, case, variant))
+    if stream is None:
+        return found, facts
+    chunk, standing = CHUNK[case.device], None
+    if form != "reference":
+        other = beside(case, int(context))
+        standing = "reference", lambda: [other() for _ in range(chunk)]
+    measure.against(
+        found, form, lambda: [stream() for _ in range(chunk)], standing, rounds, _clock(case.device)
+    )
+    found.times = [seconds / chunk for seconds in found.times]
+    if found.beside:
+        found.beside["median"] /= chunk
+    if energy and int(context) == max(case.contexts):
+        facts["energy_per_frame"] = _energy(stream, case.device)
+    if "+" not in form:
+        facts["seconds_by_stage"] = _by_stage(stream, case.device, 2 if rounds == 1 else 5)
     return found, facts
 
 
+@lru_cache(maxsize=1)  # the variants of a case and context follow one another
+def beside(case: Case, context: int) -> Stream:
+    """What the other variants' times are taken in turn with."""
+    return Stream(case, f"reference {context}")
+
+
+@lru_cache(maxsize=1)
 def standard(case: Case, context: int) -> tuple[list[torch.Tensor], float]:
     """Frames by the reference in float32, and how far from them a variant may be: twice as far as the reference is in the case's dtype."""
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -183,41 +230,46 @@ def _distance(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
     return max(((a - b).norm() / (b - b.mean()).norm()).item() for a, b in pairs)
 
 
-def _examined(found: measure.Measured, build: Callable[[], Stream], exact: list[torch.Tensor], cuda: bool) -> Stream | None:
+def _examined(found: measure.Measured, case: Case, variant: str) -> Stream | None:
     """Build a variant, compare it, and find its peak memory and the time of its first frame; None, and a failure, where it is wrong."""
+    cuda, found.peak_of_recording = case.device == "cuda", measure.is_graph(variant)
+    exact, found.tolerance = standard(case, int(variant.split()[1]))
     gc.collect()
     before = torch.cuda.memory_allocated() if cuda else 0
-    try:
-        start = time.perf_counter()
-        stream = build()
-        frames = [stream()]
-        if cuda:
-            torch.cuda.synchronize()
-        found.first = time.perf_counter() - start
-        frames += [stream() for _ in range(COMPARED - 1)]
-        found.error = _distance(frames, exact)
-        if not found.error <= found.tolerance:
-            found.failure = f"wrong: relative error {found.error:.2g}, allowed {found.tolerance:.2g}"
-            return None
-        if cuda:
-            torch.cuda.reset_peak_memory_stats()
-            for _ in range(stream.interpolator.context):
-                stream()
-            torch.cuda.synchronize()
-            found.peak = torch.cuda.max_memory_allocated() - before
-        return stream
-    except Exception as error:                          # a variant that does not run is a finding; the others are measured
-        found.failure = f"{type(error).__name__}: {error}".splitlines()[0]
-        return None
-
-
-def _clocked(task: Callable, device: str) -> float:
-    """Seconds that a person waits: on a GPU Python's launches count too."""
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
-    task()
-    if device == "cuda":
+    stream = Stream(case, variant)
+    frames = [stream()]
+    if cuda:
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    found.first = time.perf_counter() - start
+    frames += [stream() for _ in range(COMPARED - 1)]
+    found.error = _distance(frames, exact)
+    if not found.error <= found.tolerance:
+        found.failure = measure.wrong(found)
+        return None
+    if cuda:
+        if not found.peak_of_recording:
+            torch.cuda.reset_peak_memory_stats()
+        for _ in range(stream.interpolator.context):
+            stream()
+        torch.cuda.synchronize()
+        found.peak = torch.cuda.max_memory_allocated() - before
+    return stream
+
+
+def _clock(device: str) -> Callable:
+    """As `measure.timer`, of what a person waits for: on a GPU Python's launches count too."""
+    def clock(task: Callable) -> Callable[[], float]:
+        start = time.perf_counter()
+        task()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        return lambda: seconds
+
+    return clock
 
 
 def _energy(stream: Stream, device: str) -> float | None:
@@ -229,9 +281,10 @@ def _energy(stream: Stream, device: str) -> float | None:
         pynvml.nvmlInit()
         card = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
         torch.cuda.synchronize()
+        clock = _clock(device)
         used, start, frames = pynvml.nvmlDeviceGetTotalEnergyConsumption(card), time.perf_counter(), 0
         while time.perf_counter() - start < ENERGY_SECONDS:
-            _clocked(stream, device)
+            clock(stream)
             frames += 1
         return (pynvml.nvmlDeviceGetTotalEnergyConsumption(card) - used) / 1e3 / frames
     except Exception:                                   # no such package, or a card that does not count
@@ -276,7 +329,7 @@ def files(rounds: int, folder: Path, length: int | None) -> tuple[dict[str, meas
         found[name].error = _distance([_first_made(one, source)], exact)
         found[name].first = time.perf_counter() - start
         if not found[name].error <= found[name].tolerance:
-            found[name].failure = f"wrong: relative error {found[name].error:.2g}, allowed {found[name].tolerance:.2g}"
+            found[name].failure = measure.wrong(found[name])
     for _ in range(rounds):
         for name, one in smooth.items():
             start = time.perf_counter()

@@ -57,10 +57,14 @@ class Group:
         return [name for name in self.rows if name not in self.subjects]
 
     def speedup(self, subject: str, other: str) -> Speedup | None:
-        """None where one of them was not measured, or both are one."""
-        if subject == other or not {subject, other} <= self.rows.keys():
-            return None
-        return Speedup.of(self.rows[subject], self.rows[other])
+        """None where one of them was not measured, or both are one.
+
+        Times that were taken in turn with the subject's come first.
+        """
+        row = self.rows.get(subject)
+        beside = (row or {}).get("in_turn_with") or {}
+        their = beside if beside.get("variant") == other else self.rows.get(other)
+        return None if subject == other or row is None or their is None else Speedup.of(row, their)
 
 
 @dataclass(frozen=True)

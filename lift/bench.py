@@ -24,6 +24,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="the cases that say most, with fewer rounds: minutes instead of an hour")
     parser.add_argument("--toy", action="store_true", help="tiny sizes, one round: walks through everything, measures nothing of worth")
     parser.add_argument("--only", metavar="WORDS", help="cases whose name has these: 'channels_last and smooth and not random'")
+    parser.add_argument("--forms", metavar="FORMS",
+                        help="of the model's variants: plain, graph, compiled, with commas (all)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads on the CPU (default: what torch takes)")
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="also write each suite's rows there, bench_<suite>.json")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="what got faster or slower from run A to run B, each a "
@@ -86,6 +88,7 @@ def _run(suite: Path, arguments) -> int:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"{suite.parent.name}/{suite.name}", "--benchmark-quiet"]
     command += [flag for flag, given in (("--quick", arguments.quick), ("--toy", arguments.toy)) if given]
     command += ["-k", arguments.only] if arguments.only else []
+    command += ["--forms", arguments.forms] if arguments.forms else []
     if arguments.json:
         arguments.json.mkdir(parents=True, exist_ok=True)
         command += ["--benchmark-json", str(arguments.json.resolve() / f"{suite.stem}.json")]

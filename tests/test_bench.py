@@ -42,6 +42,12 @@ def test_suites_are_chosen_by_name_once_each(ran, tmp_path):
     assert command[command.index("--benchmark-json") + 1] == str(tmp_path / "a" / "bench_warp_blend.json")
 
 
+def test_forms_of_the_model_are_handed_on(ran):
+    bench.main(["model", "--forms", "plain,graph"])
+    assert suites(ran) == ["bench_model", "bench_streaming"]
+    assert all(command[command.index("--forms") + 1] == "plain,graph" for command, *_ in ran)
+
+
 def test_the_model_has_suites_of_its_own(tmp_path):
     for name in ("warp_blend", "model", "streaming"):
         (tmp_path / f"bench_{name}.py").touch()

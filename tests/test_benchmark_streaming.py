@@ -13,8 +13,9 @@ TOY = bench.cases("cpu", quick=False, toy=True)[0]
 
 
 @pytest.fixture(autouse=True)
-def fresh():
-    bench.measured.cache_clear()
+def fresh(monkeypatch):
+    bench.beside.cache_clear()
+    monkeypatch.setattr(bench.measure, "spoiled", None)
 
 
 def test_the_cases_that_were_promised():
@@ -23,7 +24,9 @@ def test_the_cases_that_were_promised():
     assert {case.shape for case in cpu} == {(256, 448), (720, 1280)}
     assert all(case.contexts == (15, 2) for case in (*gpu, *cpu))
     assert set(bench.cases("cuda", quick=True, toy=False)) < set(gpu)
-    assert {name.split()[0] for name in bench.names(gpu[0])} == {"reference", "fused", "fused+compile", "fused+graph"}
+    assert {name.split()[0] for name in bench.names(gpu[0])} == {
+        "reference", "fused", "fused+compile", "fused+graph", "fused+compile+graph"}
+    assert (gpu[0].preset, gpu[0].size, gpu[0].dtype) == ("base", "1080p", "bfloat16")
 
 
 def test_frames_move_and_never_end():
@@ -33,27 +36,62 @@ def test_frames_move_and_never_end():
 
 
 def test_right_variants_have_times_and_stages():
-    found, facts = bench.measured(TOY, 1)
-    assert set(found) == {"reference 3", "reference 2", "fused 3", "fused 2"}
-    for name, one in found.items():
+    for name in bench.names(TOY):
+        one, facts = bench.measured(TOY, name, 1)
         assert one.failure is None and len(one.times) == 1 and one.times[0] > 0 and one.error < 1e-4
-        stages = facts[name]["seconds_by_stage"]
+        assert (one.beside or {}).get("variant") == (
+            None if name.startswith("reference") else "reference"
+        )
+        stages = facts["seconds_by_stage"]
         assert set(stages) == {"encoder", "transformer", "flow", "synthesis", "refine", "rest"} and min(stages.values()) > 0
-        assert facts[name]["energy_per_frame"] is None
+        assert facts["energy_per_frame"] is None
+
+
+def test_a_variant_is_built_when_its_own_turn_comes(monkeypatch):
+    """Its row is there before the next one is built; beside it runs nothing but the reference."""
+    built = []
+    made = bench.Stream.__init__
+    monkeypatch.setattr(
+        bench.Stream,
+        "__init__",
+        lambda self, case, variant, *dtype: (
+            built.append(variant) or made(self, case, variant, *dtype)
+        ),
+    )
+    monkeypatch.setattr(bench, "_by_stage", lambda *_: {})
+    bench.measured(TOY, "fused 2", 1)
+    assert built.count("fused 2") == 1 and set(built) == {"fused 2", "reference 2"}
 
 
 def test_a_wrong_variant_has_no_time(monkeypatch):
     right = bench.Stream.__call__
     monkeypatch.setattr(bench.Stream, "__call__", lambda self: right(self) * (1.01 if "fused" in self.variant else 1.0))
-    found, _ = bench.measured(TOY, 1)
-    assert found["fused 3"].failure.startswith("wrong: relative error 0.") and found["fused 3"].times == []
-    assert found["reference 3"].failure is None and len(found["reference 3"].times) == 1
+    one, _ = bench.measured(TOY, "fused 2", 1)
+    assert one.failure.startswith("wrong: relative error 0.") and one.times == []
+    one, _ = bench.measured(TOY, "reference 2", 1)
+    assert one.failure is None and len(one.times) == 1
 
 
 def test_a_variant_that_does_not_run_is_told(monkeypatch):
     monkeypatch.setattr(bench, "SWITCHES", {**bench.SWITCHES, "fused": {"cuda_graph": True}})
-    found, _ = bench.measured(TOY, 1)
-    assert "CUDA graphs need a GPU" in found["fused 2"].failure and found["reference 2"].failure is None
+    assert "CUDA graphs need a GPU" in bench.measured(TOY, "fused 2", 1)[0].failure
+    assert bench.measured(TOY, "reference 2", 1)[0].failure is None
+
+
+def test_energy_is_asked_once_a_form(monkeypatch):
+    for name, given in (
+        ("_examined", lambda: None),
+        ("beside", lambda: None),
+        ("_energy", 7.0),
+        ("_by_stage", {}),
+    ):
+        monkeypatch.setattr(bench, name, lambda *_, given=given: given)
+    asked = {
+        name: bench.measured(TOY, name, 1, energy=True)[1]["energy_per_frame"]
+        for name in ("fused 3", "fused 2")
+    }
+    assert asked == {"fused 3": 7.0, "fused 2": None}
+    assert bench.measured(TOY, "fused 3", 1)[1]["energy_per_frame"] is None
 
 
 @pytest.mark.native

@@ -129,6 +129,54 @@ def test_targets_of_a_step_take_the_best_variant(tmp_path):
     assert speed.figure.value == pytest.approx(3) and {one.verdict for one in (speed, share, peak)} == {"met"}
 
 
+def test_a_graph_meets_a_target_of_memory_by_what_its_recording_took(tmp_path):
+    step = ROW | {
+        "operation": "training_step",
+        "direction": "all free",
+        "flow": "base, 1 targets",
+        "shape": [4, 15, 3, 256, 256],
+        "dtype": "bfloat16",
+        "fused": True,
+    }
+    rows = [
+        step | {"variant": "reference", "fused": False, "peak_memory": 2e9},
+        step | {"variant": "fused", "peak_memory": 1.2e9},
+        step | {"variant": "fused+graph", "peak_memory": 0.3e9, "peak_of_recording": False},
+    ]
+
+    def memory(rows):
+        found = targets.outcomes(measurements(machine(tmp_path / "h200", rows)))
+        return [
+            one.figure
+            for one in found
+            if one.target.operation == "training_step" and one.target.most
+        ]
+
+    assert memory(rows) == [0.6, 1.2e9]
+    assert memory([*rows[:2], rows[2] | {"peak_memory": 1e9, "peak_of_recording": True}]) == [
+        0.5,
+        1e9,
+    ]
+
+
+def test_times_in_turn_are_what_a_speed_up_is_of(tmp_path):
+    """Variants that ran in another process were held against a reference beside them there."""
+    rows = [
+        ROW | {"operation": "streaming", "variant": "reference", "fused": False, "median": 3e-4},
+        ROW | {"operation": "streaming", "variant": "fused", "in_turn_with": None},
+        ROW
+        | {
+            "operation": "streaming",
+            "variant": "fused+compile",
+            "in_turn_with": {"variant": "reference", "median": 2e-4, "spread": 0.1},
+        },
+    ]
+    group, = measurements(machine(tmp_path / "h200", rows)).groups
+    assert group.speedup("fused", "reference").value == pytest.approx(3)
+    assert group.speedup("fused+compile", "reference").value == pytest.approx(2)
+    assert group.speedup("fused+compile", "fused").value == pytest.approx(1)
+
+
 def test_context_has_its_price(tmp_path):
     rows = [ROW | {"operation": "streaming", "variant": f"fused {context}", "flow": "tiny", "context": context, "median": time}
             for context, time in ((15, 1.3e-4), (2, 1e-4))]
