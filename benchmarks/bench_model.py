@@ -17,6 +17,7 @@ import measure
 import pytest
 import torch
 
+from benchmarks.training_step import capture
 from lift import kernels
 from lift.config import PRESETS, Config, DataConfig, TrainConfig
 from lift.data.batch import Batch
@@ -79,18 +80,22 @@ def names(case: Case) -> list[str]:
     return ["reference", "fused", "fused+recompute", *gpu]
 
 
+def in_order(chosen: list[Case], forms: str) -> list[tuple[Case, str]]:
+    """Cases with their variants, form after form; last what fills the memory on purpose."""
+    pairs = measure.by_form([(case, name) for case in chosen for name in names(case)], forms)
+    return sorted(pairs, key=lambda pair: pair[0].batch == 0)
+
+
 def pytest_generate_tests(metafunc):
-    quick, toy = (metafunc.config.getoption(name) for name in ("--quick", "--toy"))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    pairs = [(case, name) for case in cases(device, quick, toy) for name in names(case)]
-    pairs = measure.by_form(pairs, metafunc.config.getoption("--forms"))
-    metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
+    quick, toy, forms = map(metafunc.config.getoption, ("--quick", "--toy", "--forms"))
+    chosen = cases("cuda" if torch.cuda.is_available() else "cpu", quick, toy)
+    metafunc.parametrize(("case", "variant"), in_order(chosen, forms), ids=lambda value: str(value))
 
 
 def test_training_step(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
     rounds = 1 if toy else 7 if quick else 15
-    row = fitting(case, variant, 3) if case.batch == 0 else measured(case, variant, rounds)
+    row = measured(case, variant, rounds) if case.batch else most(case, variant, 3)
     size = [row.batch, case.frames, 3, case.size, case.size]
     clips = row.batch * case.targets
     record(row.found, operation="training_step", variant=variant, fused=not variant.startswith(("reference", "apart")), device=case.device,
@@ -122,7 +127,6 @@ class Step:
         self.optimizer = torch.optim.AdamW([p for p in self.model.parameters() if p.requires_grad], lr=0.0, weight_decay=0.0, fused=True,
                                            capturable=case.device == "cuda")
         if measure.is_graph(variant):
-            from benchmarks.training_step import capture
             self.graph, self.result = capture(self._step)
 
     def _loss(self) -> torch.Tensor:
@@ -271,6 +275,13 @@ def _bytes(batch: Batch) -> int:
 
 
 # -- the most that fit ---------------------------------------------------------------------------------------------------------
+
+def most(case: Case, variant: str, rounds: int) -> Row:
+    """As `fitting`, or a row without times and with the reason."""
+    found = measure.Measured()
+    row = measure.attempted(found, variant, lambda: fitting(case, variant, rounds))
+    return row or Row(found, 0)
+
 
 def fitting(case: Case, variant: str, rounds: int) -> Row:
     """The largest batch of 4, 8, 16, ... with which a step fits, and its times."""

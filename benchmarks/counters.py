@@ -119,7 +119,8 @@ def _run(chosen: Chosen, ncu: str, metrics: list[str], timeout: float) -> tuple[
             [ncu, "--csv", "--print-units", "base", "--clock-control", "none", "--profile-from-start", "off", "--target-processes", "all",
              "--metrics", ",".join(metrics), "--log-file", str(log),
              sys.executable, "-m", "pytest", "-p", "no:cacheprovider", chosen.test,
-             "--counted", chosen.variant], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+             "--counted", chosen.variant],
+            cwd=ROOT, capture_output=True, text=True, timeout=timeout)
         said = (log.read_text(errors="replace") if log.exists() else "") + ran.stdout + ran.stderr
     if FORBIDDEN in said:
         raise Uncountable(

@@ -2,6 +2,8 @@
 
 The clips show a texture that moves evenly, so the true flow is known and there is something to learn.
 """
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -62,7 +64,10 @@ class Training:
         if config.train.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.model = self.model.to(self.device).train()
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay)
+        # As `lift train` updates, and, on a GPU, so that `capture` may record it.
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay,
+            fused=True, capturable=self.device.type == "cuda")
 
     def loss(self, batch: Batch) -> torch.Tensor:
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
@@ -77,3 +82,40 @@ class Training:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_grad)
         self.optimizer.step()
         return loss.detach()
+
+
+# -- a step as a CUDA graph ----------------------------------------------------------------------
+
+def capture(step: Callable[[], torch.Tensor],
+            warm_up: int = 3) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+    """Record a step as a CUDA graph with memory of its own.
+
+    Args:
+        step: forward, loss and backward, with or without an update. It sets gradients to None
+            before backward, reads its batch where it lies, its optimiser is `capturable`, and it
+            neither copies between host and GPU nor waits.
+        warm_up: calls before the recording, which take effect: kernels are compiled and loaded, and
+            the optimiser's state is made. They run on the stream that records, so that what
+            libraries allocate once for each stream (cuBLAS's workspace) is not part of the graph's
+            memory, which it would outlive.
+
+    Returns:
+        The graph, and what `step` returned, one tensor or several. Recording computes nothing: the
+        result and the gradients are valid after a replay, and each replay writes them anew. What
+        the step clips is clipped after a replay too: compare it with clipped gradients, or divide
+        it by what `clip_grad_norm_` multiplied with, known from the norm that it returned.
+
+    Raises:
+        RuntimeError: CUDA does not allow something that the step does. The current stream is
+            restored, but PyTorch's allocator may not be: record last, or in a process of its own.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):                     # left even where the recording fails
+        for _ in range(warm_up):
+            step()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):    # no `pool`: one of its own
+            result = step()
+    torch.cuda.current_stream().wait_stream(stream)
+    return graph, result

@@ -11,8 +11,6 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import bench_model as bench  # noqa: E402
 import measure  # noqa: E402
 
-from benchmarks import training_step  # noqa: E402
-
 TOY = bench.cases("cpu", quick=False, toy=True)[0]
 
 
@@ -39,7 +37,7 @@ def graphs(monkeypatch):
     def capture(step, warm_up=3):
         result = tuple(x.clone() for x in step())
         return Replayed(step, result), result
-    monkeypatch.setattr(training_step, "capture", capture, raising=False)
+    monkeypatch.setattr(bench, "capture", capture)
 
 
 def test_a_graph_is_compared_by_gradients_that_are_not_clipped(graphs):
@@ -79,9 +77,10 @@ def test_a_variant_is_built_when_its_own_turn_comes(monkeypatch):
 def test_after_a_recording_that_failed_nothing_more_is_measured(monkeypatch):
     def capture(step, warm_up=3):
         raise RuntimeError("operation not permitted when stream is capturing")
-    monkeypatch.setattr(training_step, "capture", capture, raising=False)
+    monkeypatch.setattr(bench, "capture", capture)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert "not permitted" in bench.measured(TOY, "fused+graph", 1).found.failure
+    assert bench.most(TOY, "fused", 1).found.failure.startswith("not measured")
     later = bench.measured(TOY, "fused", 1).found
     assert (
         later.failure.startswith("not measured: the recording of fused+graph failed")
@@ -90,17 +89,13 @@ def test_after_a_recording_that_failed_nothing_more_is_measured(monkeypatch):
 
 
 def test_what_compiles_comes_last_and_can_be_left_out():
-    case = bench.cases("cuda", quick=True, toy=False)[0]
-    pairs = [(case, name) for name in bench.names(case)]
-    assert [name for _, name in measure.by_form(pairs, ",".join(measure.FORMS))] == [
-        "reference", "fused", "fused+recompute", "fused+graph", "fused+compile"]
-    assert [name for _, name in measure.by_form(pairs, "plain")] == [
-        "reference",
-        "fused",
-        "fused+recompute",
-    ]
-    assert [name for _, name in measure.by_form(pairs, "graph,compiled")] == [
-        "fused+graph",
-        "fused+compile",
-    ]
+    cases = bench.cases("cuda", quick=True, toy=False)
+    plain, rest = ["reference", "fused", "fused+recompute"], ["fused+graph", "fused+compile"]
+    found = bench.in_order(cases, ",".join(measure.FORMS))
+    assert [name for case, name in found if case == cases[0]] == plain + rest
+    assert [case.batch for case, _ in found[:3]] == [4, 4, 4]
+    assert [case.batch for case, _ in found[-3:]] == [0, 0, 0]        # out of memory on purpose
+    assert {case.batch for case, _ in found[:-3]} == {4, 2}
+    assert [name for _, name in bench.in_order(cases[:1], "plain")] == plain
+    assert [name for _, name in bench.in_order(cases, "graph,compiled")] == rest
     assert measure.form("fused+compile+graph 15") == "compiled"
