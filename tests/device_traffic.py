@@ -289,6 +289,19 @@ def _replace_methods(patch: pytest.MonkeyPatch, watch: _Watch) -> None:
         patch.setattr(torch.Tensor, name, method)
         if name in vars(FakeTensor):
             patch.setattr(FakeTensor, name, method)
+    patch.setattr(nn.Module, "_apply", _apply)
+
+
+def _apply(module: nn.Module, change, recurse: bool = True) -> nn.Module:
+    """As nn.Module's, which cannot write into parameters without data: it replaces them."""
+    for child in module.children() if recurse else ():
+        child._apply(change)
+    for parts in (module._parameters, module._buffers):
+        for name, part in parts.items():
+            if part is not None:
+                new = change(part.detach())
+                parts[name] = nn.Parameter(new, part.requires_grad) if parts is module._parameters else new
+    return module
 
 
 def _numbered(value):

@@ -114,3 +114,12 @@ def test_gradients_appear_without_being_computed():
         assert all(p.is_cuda and p.grad.shape == p.shape for p in layer.parameters())
         torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
     assert counts(found) == (0, 0, 0, 0)
+
+
+def test_modules_move_to_the_gpu_and_leave_the_real_one_alone():
+    layer = torch.nn.Linear(3, 2)
+    with device_traffic() as found:
+        moved = dataless(layer, "cpu").to(D).half()
+        assert moved(torch.empty(4, 3, dtype=torch.float16, device=D)).shape == (4, 2)
+    assert counts(found) == (2, 0, 0, 0)
+    assert layer.weight.device.type == "cpu" and layer(torch.ones(1, 3)).dtype == torch.float32
