@@ -8,36 +8,39 @@ import torch
 from ..model.features import FrameFeatures, Motion, Neighbours, Pair
 from ..model.lift import BESIDE
 from .engine import Engine
+from .transfers import Uploader, as_image, numbers
 
 HALF = Fraction(1, 2)
 
 
 @dataclass
 class Held:
-    """A frame of the window: `frame` as it came and, once they were needed, its features, both until no pair looks at them any more.
+    """A frame of the window: `frame` as it came and, once they were needed, the same on the device
+    (`uploaded`) and its features, all until no pair looks at them any more.
 
-    Its keys and values lie at `place` of the ring when it is `encoded`. `gaps` holds the gap to the next frame, by whether time runs
-    backwards.
+    Its keys and values lie at `place` of the ring when it is `encoded`. `gaps` holds the gap to the
+    next frame, by whether time runs backwards.
     """
     frame: torch.Tensor | np.ndarray | None
     time: Fraction | float
     shot: int
     place: int
     encoded: bool = False
+    uploaded: torch.Tensor | None = None
     features: FrameFeatures | None = None
     gaps: "dict[bool, Gap]" = field(default_factory=dict)
 
     def release(self) -> None:
         """It is no reference any more; one that was never needed may still be, as context."""
         if self.encoded:
-            self.frame = self.features = None
+            self.frame = self.uploaded = self.features = None
             self.gaps.clear()
 
-    def image(self, device: torch.device) -> torch.Tensor:
-        """(1, 3, H, W) float32 in [0, 1] on a device."""
-        if isinstance(self.frame, np.ndarray):
-            return torch.from_numpy(self.frame).to(device).permute(2, 0, 1)[None].contiguous().float().div_(255)
-        return self.frame.to(device, torch.float32)[None]
+    def image(self, upload: Uploader) -> torch.Tensor:
+        """(1, 3, H, W) float32 in [0, 1] on the device; the frame travels there once."""
+        if self.uploaded is None:
+            self.uploaded = upload(self.frame)
+        return as_image(self.uploaded)
 
 
 @dataclass
@@ -50,8 +53,8 @@ class Gap:
 class Gaps:
     """What is between frames of a window, computed when it is first asked for and kept with the earlier frame."""
 
-    def __init__(self, engine: Engine):
-        self.engine = engine
+    def __init__(self, engine: Engine, upload: Uploader):
+        self.engine, self.upload = engine, upload
 
     def pair(self, first: Held, second: Held, backwards: bool) -> Pair:
         return self._gap(first, second, backwards).pair
@@ -60,7 +63,8 @@ class Gaps:
         """The motion as seen half way from one frame to the next, or back."""
         gap = self._gap(first, second, backwards)
         if gap.halfway is None:
-            gap.halfway = self.engine.motion(gap.pair, torch.full((1,), float(HALF), device=self.engine.device))
+            half = torch.full((1,), float(HALF), device=self.engine.device)
+            gap.halfway = self.engine.motion(gap.pair, half)
         return gap.halfway
 
     def neighbours(self, window: list[Held], left: int, backwards: bool) -> Neighbours | None:
@@ -82,11 +86,12 @@ class Gaps:
         if backwards:
             found = [(motion, 1 - time, known) for motion, time, known in reversed(found)]
         motions, times, known = zip(*found, strict=True)
-        return Neighbours(*motions, torch.tensor([times], device=self.engine.device), torch.stack(known, 1))
+        return Neighbours(*motions, numbers(times, self.engine.device)[None], torch.stack(known, 1))
 
     def _gap(self, first: Held, second: Held, backwards: bool) -> Gap:
         if backwards not in first.gaps:
             pair = (second, first) if backwards else (first, second)
-            images, features = [held.image(self.engine.device) for held in pair], [held.features for held in pair]
+            images = [held.image(self.upload) for held in pair]
+            features = [held.features for held in pair]
             first.gaps[backwards] = Gap(self.engine.pair(*images, *features))
         return first.gaps[backwards]

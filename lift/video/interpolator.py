@@ -25,9 +25,11 @@ from .moments import Multiple, Rate
 from .read import VideoSource, open_frames
 from .ring import Ring
 from .scenes import SceneCuts, shots
+from .transfers import Download, Uploader, numbers
 from .write import FolderWriter, VideoWriter, is_video_name
 
 NEARER = HALF                                           # up to here the earlier frame is the nearer one
+LATE = 2                                                # of two frames in turn one is generated
 FINEST_TICK = 2**31 - 1                                 # containers store the clock's denominator in 32 bits
 
 
@@ -78,7 +80,8 @@ class Interpolator:
             raise ValueError(f"Interpolator: batch must be at least 1, got {batch}")
         self.device = torch.device(device) if device is not None else next(model.parameters()).device
         self.engine = Engine(model, self.device, dtype, channels_last, compiled, cuda_graph)
-        self.gaps = Gaps(self.engine)
+        self.upload = Uploader(self.device)
+        self.gaps = Gaps(self.engine, self.upload)
         self.context, self.batch = context, batch
         self.reverse_average, self.detect_scenes = reverse_average, detect_scenes
         self.before, self.after = (context + 1) // 2, context // 2     # at or before the left reference, at or after the right one
@@ -141,11 +144,24 @@ class Interpolator:
         made = 0
         self.cuts = 0
         with writer, _bar(progress, total, src.name) as bar:
-            for shown in self.stream(source.timed(), schedule):
-                writer.write(_as_bytes(shown.frame), shown.time)
-                made += shown.made
+            for pixels, time, generated in self._downloaded(self.stream(source.timed(), schedule)):
+                writer.write(pixels, time)
+                made += generated
                 bar.update()
         return Summary(dst, writer.written, made, self.cuts, source.width, source.height, rate, writer.notes)
+
+    def _downloaded(self, stream: Iterable[Shown]) -> Iterator[tuple[np.ndarray, Fraction, bool]]:
+        """What is shown as bytes, with its time and whether it was generated; from a GPU `LATE`
+        frames late, so that the GPU always has the next frame to generate."""
+        late = LATE if self.device.type == "cuda" else 0
+        coming: deque[tuple[Download, Fraction, bool]] = deque()
+        for shown in stream:
+            coming.append((Download(shown.frame), shown.time, shown.made))
+            if len(coming) > late:
+                download, *rest = coming.popleft()
+                yield download.wait(), *rest
+        for download, *rest in coming:
+            yield download.wait(), *rest
 
     # -- the stream ----------------------------------------------------------------------------------------------------------
 
@@ -177,7 +193,8 @@ class Interpolator:
         """For each frame the window and the frame's index in it: the left reference of a pair, the last frame alone."""
         window: deque[Held] = deque()
         left = count = 0
-        for (frame, time), shot in shots(timed, lambda item: _as_bytes(item[0]), SceneCuts() if self.detect_scenes else None):
+        cuts = SceneCuts() if self.detect_scenes else None
+        for (frame, time), shot in shots(timed, lambda item: Download(item[0]).wait(), cuts):
             if window and time <= window[-1].time:
                 raise ValueError(f"Interpolator: timestamps must rise, got {time} after {window[-1].time}")
             window.append(Held(frame, time, shot, count % self.context))
@@ -210,17 +227,18 @@ class Interpolator:
         for held in around:
             self._encode(held, ring)
         gap = second.time - first.time
-        times, mask = torch.zeros(1, ring.places), torch.zeros(1, ring.places, dtype=torch.bool)
+        times, used = [0.0] * ring.places, [0.0] * ring.places
         for held in around:
-            times[0, held.place], mask[0, held.place] = float((held.time - first.time) / gap), True
-        times, mask = times.to(self.device), mask.to(self.device)
+            times[held.place], used[held.place] = float((held.time - first.time) / gap), 1.0
+        times, used = numbers(times + used, self.device).view(2, 1, -1)
+        mask = used > 0
         directions = [(backwards, self.gaps.pair(first, second, backwards), self.gaps.neighbours(window, left, backwards))
                       for backwards in ((False, True) if self.reverse_average else (False,))]
         for held in window[:left]:
             held.release()
         for start in range(0, len(moments), self.batch):
             now = moments[start:start + self.batch]
-            t = torch.tensor([float(m) for m in now], device=self.device)
+            t = numbers([float(m) for m in now], self.device)
             made = []
             for backwards, pair, neighbours in directions:
                 at, when = (1 - t, 1 - times) if backwards else (t, times)
@@ -230,7 +248,7 @@ class Interpolator:
 
     def _encode(self, held: Held, ring: Ring) -> None:
         if not held.encoded:
-            features = self.engine.encode(held.image(self.device))
+            features = self.engine.encode(held.image(self.upload))
             ring.put(held.place, features)
             held.features, held.encoded = features.reference_only(), True
 
@@ -255,13 +273,6 @@ def _check_frame(name: str, frame: torch.Tensor, shape: torch.Size) -> None:
         raise ValueError(f"Interpolator: {name} must be a (3, H, W) float tensor in [0, 1], got {tuple(frame.shape)} {frame.dtype}")
     if frame.shape != shape:
         raise ValueError(f"Interpolator: {name} must have the size of the first, {tuple(shape)}, got {tuple(frame.shape)}")
-
-
-def _as_bytes(frame: torch.Tensor | np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a frame in either form."""
-    if isinstance(frame, np.ndarray):
-        return frame
-    return (frame.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 # -- around the stream -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""Frames and numbers on their way to a GPU and back, without the host waiting for the GPU."""
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+
+def numbers(values: Sequence[float], device: torch.device) -> torch.Tensor:
+    """(n,) float32 on a device.
+
+    To a GPU the numbers travel as arguments of a kernel: nothing is copied, and nobody waits.
+    """
+    if device.type != "cuda":
+        return torch.tensor(values, dtype=torch.float32, device=device)
+    block = torch.zeros(len(values), device=device)
+    torch._foreach_add_(list(block.unbind()), list(values))
+    return block
+
+
+class Uploader:
+    """Brings frames to a device; to a GPU beside the work that it still has before it.
+
+    Page-locked memory is taken anew for every frame: PyTorch gives it out again only when the copy
+    out of it is done.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def __call__(self, frame: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """The frame as it came, on the device."""
+        frame = torch.from_numpy(frame) if isinstance(frame, np.ndarray) else frame.detach()
+        if self._stream is None or frame.device.type != "cpu":
+            return frame.to(self.device)
+        pinned = torch.empty(frame.shape, dtype=frame.dtype, pin_memory=True).copy_(frame)
+        current = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self._stream):
+            uploaded = pinned.to(self.device, non_blocking=True)
+        current.wait_stream(self._stream)
+        uploaded.record_stream(current)
+        return uploaded
+
+
+def as_image(frame: torch.Tensor) -> torch.Tensor:
+    """(H, W, 3) uint8 or (3, H, W) float in [0, 1] -> (1, 3, H, W) float32 in [0, 1]."""
+    if frame.dtype != torch.uint8:
+        return frame.float()[None]
+    planes = frame.permute(2, 0, 1)[None]
+    return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+class Download:
+    """The bytes of a frame, on their way to the host while the program goes on.
+
+    Args:
+        frame: (3, H, W) float in [0, 1] on any device, or (H, W, 3) uint8 RGB on the host.
+    """
+
+    def __init__(self, frame: torch.Tensor | np.ndarray):
+        self._done = None
+        if isinstance(frame, np.ndarray):
+            self._bytes = frame
+            return
+        pixels = (frame.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+        if pixels.is_cuda:
+            pixels, source = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True), pixels
+            pixels.copy_(source.contiguous(), non_blocking=True)
+            self._done = torch.cuda.Event(blocking=True)
+            self._done.record(torch.cuda.current_stream(source.device))
+        self._bytes = pixels.numpy()
+
+    def wait(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, once it is there."""
+        if self._done is not None:
+            self._done.synchronize()
+        return self._bytes

@@ -1,0 +1,150 @@
+"""What a stream on a GPU copies and waits for, counted without one: a frame up, a generated frame
+down, and nothing else."""
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from device_traffic import dataless, device_traffic
+from video_samples import moving_frames, write_folder
+
+from lift.model.lift import create_lift_model
+from lift.video.interpolator import LATE, Interpolator
+from lift.video.moments import Multiple
+from lift.video.transfers import Uploader, as_image, numbers
+
+H, W, CONTEXT, PAIRS = 32, 48, 3, 2
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return create_lift_model("tiny", layers=1, flow_blocks=1)
+
+
+def interpolator(model, dtype=torch.float32, scenes=False, **options):
+    if scenes:
+        pytest.importorskip("scenedetect")
+    return Interpolator(dataless(model), CONTEXT, "cuda", dtype=dtype, detect_scenes=scenes, **options)
+
+
+def steady(found, shown, multi):
+    """The traffic of PAIRS pairs in the middle of a stream, and the frames shown there."""
+    start, seen = (CONTEXT + 1) * multi, []
+    for k, frame in enumerate(shown):
+        if k > start:
+            seen.append(frame)
+        if k == start:
+            found.clear()
+        if k == start + PAIRS * multi:
+            return seen
+    raise AssertionError("the stream is too short")
+
+
+def frames(make, n=1000):
+    return ((make(), Fraction(k, 24)) for k in range(n))
+
+
+@pytest.mark.parametrize("dtype, scenes, multi, options", (
+    (torch.float32, False, 2, {}), (torch.bfloat16, True, 2, {}), (torch.float32, True, 3, {}),
+    (torch.bfloat16, False, 4, {"batch": 3, "reverse_average": True})), ids=str)
+def test_one_frame_up_and_each_generated_frame_down(model, dtype, scenes, multi, options):
+    with device_traffic() as found:
+        smooth = interpolator(model, dtype, scenes, **options)
+        shown = smooth.stream(frames(lambda: np.zeros((H, W, 3), np.uint8)), Multiple(multi))
+        seen = steady(found, smooth._downloaded(shown), multi)
+    assert sum(generated for _, _, generated in seen) == PAIRS * (multi - 1)
+    assert [(r.size, r.pinned, r.blocking) for r in found.uploads] == [(3 * H * W, True, False)] * PAIRS
+    assert [(r.size, r.pinned, r.blocking) for r in found.downloads] == [
+        (3 * H * W, True, False)] * (PAIRS * (multi - 1))
+    assert found.waits == []
+
+
+@pytest.mark.parametrize("scenes", (False, True))
+def test_frames_on_the_gpu_stay_there(model, scenes):
+    """But for their bytes, where scene cuts are looked for: these are found on the host."""
+    with device_traffic() as found:
+        shown = interpolator(model, scenes=scenes).stream(
+            frames(lambda: torch.empty(3, H, W, device="cuda")), Multiple(2))
+        steady(found, shown, 2)
+    assert found.uploads == [] and found.waits == []
+    assert [r.blocking for r in found.downloads] == [False] * (PAIRS if scenes else 0)
+
+
+@pytest.mark.parametrize("multi", (2, 3))
+def test_the_gpu_has_the_next_frame_to_make_before_one_is_waited_for(model, multi):
+    ahead = []
+    with device_traffic() as found:
+        smooth = interpolator(model)
+        shown = smooth.stream(frames(lambda: np.zeros((H, W, 3), np.uint8), 5), Multiple(multi))
+        for _, _, generated in smooth._downloaded(shown):
+            if generated:
+                ahead.append(len(found.downloads) - len(found.synchronizations))
+    assert len(ahead) == 4 * (multi - 1)
+    assert all(1 <= n <= LATE for n in ahead[:-LATE]) and ahead[-1] == 0
+
+
+def test_a_folder_takes_a_copy_each_way_a_frame(model, tmp_path):
+    """Reading and writing included: what a longer folder adds to the traffic of a shorter one."""
+    counts = []
+    for n in (6, 8):
+        source = write_folder(tmp_path / f"{n}", moving_frames(n, H, W))
+        with device_traffic() as found:
+            summary = interpolator(model).video(source, tmp_path / f"out{n}")
+        assert (summary.frames, summary.made) == (2 * n - 1, n - 1)
+        counts.append((len(found.uploads), len(found.downloads), len(found.waits)))
+    assert [b - a for a, b in zip(*counts, strict=True)] == [2, 2, 0]
+
+
+def test_numbers_are_exact_in_either_way():
+    """The kernel's arguments are rounded to float32 once, as those of a copy are."""
+    values = [0.0, 1 / 3, -7.0, 1e-9, 16777217.0, 0.1]
+    copied = numbers(values, torch.device("cpu"))
+    block = torch.zeros(len(values))
+    torch._foreach_add_(list(block.unbind()), values)
+    assert torch.equal(copied, block) and copied.dtype == torch.float32
+    with device_traffic() as found:
+        assert numbers(values, torch.device("cuda")).shape == (len(values),)
+    assert found.uploads == []
+
+
+def test_bytes_become_the_image_that_they_are():
+    pixels = moving_frames(1, H, W)[0]
+    image = as_image(Uploader(torch.device("cpu"))(pixels))
+    assert image.is_contiguous() and image.dtype == torch.float32
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+    assert torch.equal(image, planes.float().div_(255))
+
+
+@pytest.mark.gpu
+def test_transfers_carry_what_they_are_given():
+    """While the GPU is behind, and with page-locked memory given out again and again."""
+    from lift.video.transfers import Download
+    device, up = torch.device("cuda"), Uploader(torch.device("cuda"))
+    frames = moving_frames(16, 270, 480)
+    busy = torch.randn(2048, 2048, device=device)
+    coming = []
+    for pixels in frames:
+        for _ in range(20):
+            busy = (busy @ busy).tanh()
+        coming.append(Download(as_image(up(pixels))[0]))
+    for download, pixels in zip(coming, frames, strict=True):
+        assert np.array_equal(download.wait(), pixels)
+    values = [1 / 3, -7.0, 0.1]
+    assert torch.equal(numbers(values, device).cpu(), torch.tensor(values))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_stream_never_waits_for_the_gpu(model, dtype):
+    smooth = Interpolator(model, CONTEXT, "cuda", dtype=dtype, detect_scenes=False)
+    pixels = moving_frames(1, H, W)[0]
+    shown = smooth.stream(frames(lambda: pixels), Multiple(3))
+    for _ in range(6 * CONTEXT):                        # page-locked blocks and kernels are made
+        next(shown)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3 * PAIRS):
+            next(shown)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
