@@ -10,6 +10,8 @@ from lift.data.clip import Clip
 from lift.model.features import Neighbours
 from lift.model.lift import LIFT, create_lift_model
 from lift.model.prediction import FlowEstimate
+from lift.model.transformer import time_features
+from lift.video.engine import lowered
 
 SMALL = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=16, match=8, radius16=2, radius8=1, radius4=1, hidden16=16, hidden8=16,
                 hidden4=16, refine=8, flow_blocks=1)
@@ -217,3 +219,33 @@ def test_unknown_presets_and_sizes_are_refused():
         create_lift_model("huge")
     with pytest.raises(ValueError, match="no such size"):
         create_lift_model("tiny", windows=3)
+
+
+@pytest.mark.parametrize("lower", (False, True))
+@pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16), ids=str)
+def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
+    """Without the learned residuals, which half precision computes, what is left is exact."""
+    model = wake(LIFT(SMALL, kernels="reference")).eval()
+    with torch.no_grad():
+        for stage in (model.flow.motion, model.flow.block8, model.flow.block4, model.flow.trajectory):
+            stage.head.weight.zero_()
+            stage.head.bias.zero_()
+        features, t = model.encode(torch.rand(4, 3, 64, 96)), torch.tensor([0.3, 0.7])
+        left, right = features[:2].reference_only(), features[2:].reference_only()
+        matches, times = model.flow.compare(left, right), torch.tensor([[-7 / 3, 0.0, 1.0, 7.7]] * 2)
+        neighbours = Neighbours(*torch.randn(2, 2, 2, 16, 24), torch.tensor([[-1.3, 2.1]] * 2),
+                                torch.ones(2, 2, dtype=torch.bool))
+
+        def results(model, autocast):
+            with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
+                motion = model.flow(left, right, matches, t)
+                bent = model.flow.bend(motion, neighbours, torch.rand(2, SMALL.context, 4, 6), t)
+                bias = model.transformer.attention[0].time_bias(t[:, None], times)
+                time = model.transformer.time(time_features(t))
+            flows = [(e.flow_t0, e.flow_t1) for e in (*motion.cascade, bent)]
+            return {"flows": flows, "time bias": bias, "time": time, "across": motion.across}
+
+        exact = results(model, None)
+        assert all(flow.abs().max() > 0.1 for pair in exact["flows"] for flow in pair)
+        torch.testing.assert_close(results(lowered(model, dtype) if lower else model, dtype), exact,
+                                   rtol=1e-6, atol=1e-6)

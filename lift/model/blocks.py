@@ -1,5 +1,6 @@
 """The convolutions all stages are made of."""
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn as nn
@@ -33,6 +34,22 @@ def activate(x: torch.Tensor) -> torch.Tensor:
 def resize(x: torch.Tensor, scale: int) -> torch.Tensor:
     """Bilinear enlargement of (B, C, h, w) by a whole factor, pixel areas aligned."""
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Operations inside compute in the dtype that they are given: for coordinates and times, whose
+    values half precision rounds by tenths of a pixel."""
+    if device.type == "meta":                           # has no autocast, and raises
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
+class PreciseLinear(nn.Linear):
+    """A linear layer that computes in the dtype of its weights under autocast too: for times."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with without_autocast(x.device):
+            return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
 
 def area(image: torch.Tensor, scale: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ from lift import kernels
 from lift.config import ModelConfig
 from lift.kernels.correlation.reference import displacements
 
-from .blocks import SLOPE, ResidualBlock, activate, conv, resize, zero_conv
+from .blocks import SLOPE, ResidualBlock, activate, conv, resize, without_autocast, zero_conv
 from .features import FrameFeatures, Matches, Motion, Neighbours
 from .prediction import FlowEstimate
 from .trajectory import Trajectory
@@ -50,8 +50,9 @@ class GlobalMotion(nn.Module):
         b, m, h, w = correlation.shape
         shift = (-t.float().view(-1, 1, 1) * self.moves).reshape(b * m, 2, 1, 1).expand(-1, -1, h, w)
         seen = kernels.warp(correlation.reshape(b * m, 1, h, w), shift, backend=self.backend).view(b, m, h, w)
-        weight = (self.sharpness * seen + self.prior.view(1, m, 1, 1)).softmax(1)
-        motion = torch.einsum("bmhw,mc->bchw", weight, self.moves)
+        with without_autocast(seen.device):             # the product would round motion to half
+            weight = (self.sharpness * seen.float() + self.prior.view(1, m, 1, 1)).softmax(1)
+            motion = torch.einsum("bmhw,mc->bchw", weight, self.moves)
         at = plane(t, motion)
         hidden = self.read(torch.cat((seen, left, right, motion / self.radius, at), 1))
         d = self.head(hidden).float()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lift import kernels
 from lift.config import ModelConfig
 
-from .blocks import zero_conv
+from .blocks import PreciseLinear, zero_conv
 
 
 def time_features(delta: torch.Tensor) -> torch.Tensor:
@@ -24,7 +24,7 @@ class TimeBias(nn.Module):
 
     def __init__(self, heads: int, hidden: int = 32):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(6, hidden), nn.GELU(), nn.Linear(hidden, heads))
+        self.net = nn.Sequential(PreciseLinear(6, hidden), nn.GELU(), PreciseLinear(hidden, heads))
 
     def forward(self, q_times: torch.Tensor, k_times: torch.Tensor) -> torch.Tensor:
         """(B, Tq), (B, Tk) -> (B, heads, Tq, Tk)."""
@@ -77,7 +77,7 @@ class TemporalTransformer(nn.Module):
         self.token_norm = nn.LayerNorm(c)
         self.key_value = nn.Linear(c, 2 * config.layers * c)
         self.blend = nn.Linear(config.c16, c)
-        self.time = nn.Linear(6, c)
+        self.time = PreciseLinear(6, c)
         shifts = [0 if i % 2 == 0 else config.window // 2 for i in range(config.layers)]
         self.attention = nn.ModuleList(AttentionLayer(c, config.heads, config.window, s, backend) for s in shifts)
         self.frame_attention = AttentionLayer(c, config.heads, config.window, 0, backend) if config.self_attention else None
@@ -125,8 +125,8 @@ class TemporalTransformer(nn.Module):
         if self.frame_attention is not None:
             keys, values = self._mix_frames(keys, times, mask)
         at = t.view(-1, 1, 1, 1)
-        x = self.blend(((1 - at) * left + at * right).movedim(1, -1)) + self.time(time_features(t))[:, None, None]
-        x = x[:, None]
+        x = self.blend(((1 - at) * left + at * right).movedim(1, -1))
+        x = (x + self.time(time_features(t)).to(x.dtype)[:, None, None])[:, None]
         q_times, shares = t[:, None], []
         for i, layer in enumerate(self.attention):
             x, share = layer(x, keys[:, :, i], values[:, :, i], q_times, times, mask)

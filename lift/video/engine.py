@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..errors import LiftError
+from ..model.blocks import PreciseLinear
 from ..model.features import FrameFeatures, Motion, Neighbours, Pair
 from .graphs import Graphed
 
@@ -81,10 +82,11 @@ class Engine:
 
 
 def lowered(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy whose convolutions and linear layers hold their weights in `dtype`: what autocast would make of them at every call."""
+    """A copy whose convolutions and linear layers hold their weights in `dtype`: what autocast would
+    make of them at every call. Layers that compute in full precision keep theirs."""
     model = deepcopy(model)
     for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and not isinstance(module, PreciseLinear):
             module.to(dtype)
     return model
 
