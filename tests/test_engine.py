@@ -1,18 +1,19 @@
 """The forms in which a stream runs the model give what the plain model gives."""
+import gc
+import weakref
+
 import pytest
 import torch
+from device_traffic import dataless, device_traffic
 from parity import wake
 from test_graphs import Recorder
 from test_interpolator import EXACT, interpolator, model, tensors  # noqa: F401  the fixture `model`
 from test_lift import SMALL
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from lift.errors import LiftError
 from lift.model.features import Neighbours
 from lift.model.lift import LIFT
-from lift.video.engine import FIXED, Engine, lowered
-from lift.video.graphs import Graphed
+from lift.video.engine import Engine, lowered
 from lift.video.interpolator import Interpolator
 
 CPU = torch.device("cpu")
@@ -30,12 +31,10 @@ def test_layout_and_batch_change_nothing_but_rounding(model, options):  # noqa: 
 
 
 @pytest.mark.parametrize("options", ({}, {"batch": 2}, {"reverse_average": True}), ids=str)
-def test_recorded_streams_are_the_plain_ones(model, options, monkeypatch):  # noqa: F811
-    """With the recorder that stands in for CUDA graphs: a second stream has another ring."""
+def test_recorded_streams_are_the_plain_ones(model, options):  # noqa: F811
+    """With the recorder that stands in for CUDA graphs: a second stream has the ring of the first."""
     smooth, recorder = interpolator(model, **options), Recorder()
-    engine = smooth.engine
-    for name, fixed in (("_encode", ()), ("_pair", ()), ("_motion", ()), ("_at", FIXED)):
-        monkeypatch.setattr(engine, name, Graphed(engine._within(getattr(engine, name)), fixed, recorder))
+    smooth.engine.record(recorder)
     for _ in range(2):
         for a, b in zip(made(smooth), made(interpolator(model, **options)), strict=True):
             torch.testing.assert_close(a, b, **EXACT)
@@ -43,7 +42,33 @@ def test_recorded_streams_are_the_plain_ones(model, options, monkeypatch):  # no
     for t in (0.3, 0.6):
         torch.testing.assert_close(smooth.between(a, b, t), interpolator(model, **options).between(a, b, t), **EXACT)
     sizes = 2 if "batch" in options else 1              # of the motion: of several targets, and half way
-    assert recorder.recorded == 1 + 1 + sizes + 2 + 1   # of making targets one for every ring, the third for two frames alone
+    assert recorder.recorded == 1 + 1 + sizes + 1 + 1   # of making targets one for every ring: of streams, and of two frames alone
+
+
+def test_streams_side_by_side_have_a_ring_each(model):  # noqa: F811
+    smooth, plain = interpolator(model), made(interpolator(model))
+    smooth.engine.record(Recorder())
+    streams = [smooth.frames(tensors(6), 3) for _ in range(2)]
+    both = [frames for k, frames in enumerate(zip(*streams, strict=True)) if k % 3]
+    for want, found in zip(plain, both, strict=True):
+        for frame in found:
+            torch.testing.assert_close(frame, want, **EXACT)
+
+
+@pytest.mark.parametrize("recorded", (False, True))
+def test_an_engine_dies_with_its_last_user(model, recorded):  # noqa: F811
+    """At once: what it recorded holds memory of the GPU, which is not to wait for the collector."""
+    gc.disable()
+    try:
+        smooth = interpolator(model)
+        if recorded:
+            smooth.engine.record(Recorder())
+        made(smooth)
+        engine = weakref.ref(smooth.engine)
+        del smooth
+        assert engine() is None
+    finally:
+        gc.enable()
 
 
 def test_compiled_streams_are_the_plain_ones(monkeypatch):
@@ -72,29 +97,40 @@ def test_graphs_need_a_gpu(model):  # noqa: F811
         Interpolator(model, cuda_graph=True)
 
 
-class _NothingFromTheHost(TorchDispatchMode):
-    """On tensors without data: refuses what would make a GPU wait for the host, or the host for the GPU, while a graph is recorded."""
-
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        given = [x for x in tree_leaves((arguments, keywords or {})) if isinstance(x, torch.Tensor)]
-        if any(x.device.type == "meta" for x in given) and any(x.device.type == "cpu" and x.ndim for x in given):
-            raise AssertionError(f"{function} mixes devices")
-        if "_local_scalar_dense" in str(function):
-            raise AssertionError("a value is asked for")
-        out = function(*arguments, **(keywords or {}))
-        if any(isinstance(x, torch.Tensor) and x.device.type == "cpu" and x.ndim for x in tree_leaves(out)):
-            raise AssertionError(f"{function} makes a tensor on the host")
-        return out
-
-
-def test_nothing_of_a_recorded_call_comes_from_the_host(model):  # noqa: F811
-    meta = torch.device("meta")
-    engine = Engine(lowered(model, torch.float32), meta)
-    image, times = torch.empty(1, 3, 32, 48, device=meta), torch.empty(1, 4, device=meta)
-    with torch.no_grad(), _NothingFromTheHost():
-        features = engine._encode(image)
+def test_nothing_of_a_call_comes_from_the_host(model):  # noqa: F811
+    with device_traffic() as found:
+        engine = Engine(dataless(model), torch.device("cuda"))
+        image, times = torch.empty(1, 3, 32, 48, device="cuda"), torch.empty(1, 4, device="cuda")
+        found.clear()
+        features = engine.encode(image)
         keys, values = (x[None].expand(1, 4, *x.shape[1:]) for x in (features.keys, features.values))
-        pair = engine._pair(image, image, features, features)
-        motion, mask, t = engine._motion(pair, times[0, :2]), torch.empty(1, 4, dtype=torch.bool, device=meta), times[0, :2]
+        pair = engine.pair(image, image, features, features)
+        mask, t = torch.empty(1, 4, dtype=torch.bool, device="cuda"), times[0, :2]
+        motion = engine.motion(pair, t)
         neighbours = Neighbours(motion.across[:1], motion.across[:1], times[:, :2], mask[:, :2])
-        assert engine._at(pair, motion, neighbours, keys, values, times, mask, t).shape == (2, 3, 32, 48)
+        assert engine.at(pair, motion, neighbours, keys, values, times, mask, t).shape == (2, 3, 32, 48)
+        assert not (found.uploads or found.downloads or found.waits or found.synchronizations)
+
+
+@pytest.mark.parametrize("user", (False, True))
+@pytest.mark.parametrize("deterministic", (False, True))
+def test_convolutions_are_measured_on_a_gpu_and_the_users_choice_comes_back(model, monkeypatch, user, deterministic):  # noqa: F811
+    cudnn, seen = torch.backends.cudnn, []
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = user, deterministic
+    try:
+        with device_traffic():
+            copy = dataless(model)
+            encode = copy.encode
+            monkeypatch.setattr(copy, "encode", lambda x: seen.append(cudnn.benchmark) or encode(x))
+            Engine(copy, torch.device("cuda")).encode(torch.empty(1, 3, 32, 48, device="cuda"))
+        assert seen == [user or not deterministic] and cudnn.benchmark is user
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
+
+
+def test_convolutions_on_a_cpu_are_left_alone(model, monkeypatch):  # noqa: F811
+    seen, encode = [], model.encode
+    monkeypatch.setattr(model, "encode", lambda x: seen.append(torch.backends.cudnn.benchmark) or encode(x))
+    Engine(model, CPU).encode(torch.rand(1, 3, 32, 48))
+    assert seen == [torch.backends.cudnn.benchmark]

@@ -1,6 +1,6 @@
 """The model in the form in which a stream runs it: its precision and layout, compiled or recorded where asked for."""
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
@@ -9,7 +9,7 @@ from torch import nn
 from ..errors import LiftError
 from ..model.blocks import PreciseLinear
 from ..model.features import FrameFeatures, Motion, Neighbours, Pair
-from .graphs import Graphed
+from .graphs import CudaRecorder, Graphed
 
 FIXED = (3, 4)                                          # of what `at` is given: the ring's keys and values are read where they lie
 
@@ -27,6 +27,7 @@ class Engine:
 
     Attributes:
         model: the model in the form in which it runs.
+        recorded: whether its calls are recorded.
 
     Raises:
         LiftError: cuda_graph without a GPU.
@@ -36,7 +37,7 @@ class Engine:
                  compiled: bool = False, cuda_graph: bool = False):
         if cuda_graph and device.type != "cuda":
             raise LiftError(f"CUDA graphs need a GPU, and the model runs on {device.type}; leave --cuda_graph out")
-        self.device, self.dtype = device, dtype
+        self.device, self.dtype, self.recorded = device, dtype, False
         model = model.to(device).eval()
         if dtype != torch.float32:
             model = lowered(model, dtype)
@@ -46,9 +47,15 @@ class Engine:
         calls = [model.encode, model.pair, model.motion, lambda *arguments: model.at(*arguments).frame]
         if compiled:
             calls = [torch.compile(call, dynamic=False, fullgraph=True) for call in calls]
+        self._encode, self._pair, self._motion, self._at = [_in_precision(call, device.type, dtype) for call in calls]
         if cuda_graph:
-            calls = [Graphed(self._within(call), FIXED if call is calls[-1] else ()) for call in calls]
-        self._encode, self._pair, self._motion, self._at = calls
+            self.record(CudaRecorder(device))
+
+    def record(self, recorder: Callable) -> None:
+        """From now on, record each call once for every form of its arguments and replay it."""
+        self.recorded = True
+        self._encode, self._pair, self._motion = (Graphed(c, recorder) for c in (self._encode, self._pair, self._motion))
+        self._at = Graphed(self._at, recorder, FIXED)
 
     def encode(self, image: torch.Tensor) -> FrameFeatures:
         """(1, 3, H, W) float32 in [0, 1] -> its features."""
@@ -68,17 +75,33 @@ class Engine:
         return self._run(self._at, pair, motion, neighbours, keys, values, times, mask, t).float()
 
     def _run(self, call, *arguments):
-        on_device = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
-        with on_device, _memory(arguments[0]):
-            return call(*arguments) if isinstance(call, Graphed) else self._within(call)(*arguments)
-
-    def _within(self, call):
-        """`call` in this engine's precision."""
-        @torch.no_grad()
-        def inside(*arguments):
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32, cache_enabled=False):
+        if self.device.type != "cuda":
+            with _memory(arguments[0]):
                 return call(*arguments)
-        return inside
+        with torch.cuda.device(self.device), _measured_convolutions(), _memory(arguments[0]):
+            return call(*arguments)
+
+
+def _in_precision(call: Callable, device_type: str, dtype: torch.dtype) -> Callable:
+    """`call` without gradients, under autocast to a dtype; float32 for none."""
+    @torch.no_grad()
+    def inside(*arguments):
+        with torch.autocast(device_type, dtype, enabled=dtype != torch.float32, cache_enabled=False):
+            return call(*arguments)
+    return inside
+
+
+@contextmanager
+def _measured_convolutions() -> Iterator[None]:
+    """Let cuDNN measure which algorithm is fastest for each convolution, once: the frames of a
+    stream have one size. What the user chose comes back; who asks for determinism keeps it."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark
+    cudnn.benchmark = before or not (cudnn.deterministic or torch.are_deterministic_algorithms_enabled())
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def lowered(model: nn.Module, dtype: torch.dtype) -> nn.Module:

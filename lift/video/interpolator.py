@@ -87,6 +87,7 @@ class Interpolator:
         self.before, self.after = (context + 1) // 2, context // 2     # at or before the left reference, at or after the right one
         self.cuts = 0                                   # scene cuts met in the latest stream
         self._two = Ring(2)
+        self._spare: Ring | None = None                 # of a stream that ended, for the next one
 
     # -- the three ways to use it ----------------------------------------------------------------------------------------
 
@@ -173,21 +174,29 @@ class Interpolator:
             schedule: which moments to show.
         """
         self.cuts = 0
-        ring = Ring(self.context)
-        for window, left in self._windows(timed):
-            shown = window[left]
-            if left + 1 == len(window):
-                yield from (Shown(shown.frame, time, False) for _, time in schedule.last(shown.time))
-                return
-            right = window[left + 1]
-            moments = schedule.between(shown.time, right.time)
-            if shown.shot != right.shot:
-                self.cuts += 1
-                yield from (Shown(shown.frame if t <= NEARER else right.frame, time, False) for t, time in moments)
-                continue
-            made = self._make(window, ring, left, [t for t, _ in moments if t > 0])
-            for t, time in moments:
-                yield Shown(shown.frame, time, False) if t == 0 else Shown(next(made), time, True)
+        ring, self._spare = self._spare or Ring(self.context), None
+        try:
+            for window, left in self._windows(timed):
+                yield from self._shown(window, left, ring, schedule)
+        finally:
+            if self.engine.recorded:                    # recordings read the ring where it lies
+                self._spare = ring
+
+    def _shown(self, window: deque[Held], left: int, ring: Ring, schedule: Multiple | Rate) -> Iterator[Shown]:
+        """The left reference, and what is shown between it and the next frame."""
+        shown = window[left]
+        if left + 1 == len(window):
+            yield from (Shown(shown.frame, time, False) for _, time in schedule.last(shown.time))
+            return
+        right = window[left + 1]
+        moments = schedule.between(shown.time, right.time)
+        if shown.shot != right.shot:
+            self.cuts += 1
+            yield from (Shown(shown.frame if t <= NEARER else right.frame, time, False) for t, time in moments)
+            return
+        made = self._make(window, ring, left, [t for t, _ in moments if t > 0])
+        for t, time in moments:
+            yield Shown(shown.frame, time, False) if t == 0 else Shown(next(made), time, True)
 
     def _windows(self, timed) -> Iterator[tuple[deque[Held], int]]:
         """For each frame the window and the frame's index in it: the left reference of a pair, the last frame alone."""
