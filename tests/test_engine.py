@@ -134,3 +134,21 @@ def test_convolutions_on_a_cpu_are_left_alone(model, monkeypatch):  # noqa: F811
     monkeypatch.setattr(model, "encode", lambda x: seen.append(torch.backends.cudnn.benchmark) or encode(x))
     Engine(model, CPU).encode(torch.rand(1, 3, 32, 48))
     assert seen == [torch.backends.cudnn.benchmark]
+
+
+@pytest.mark.parametrize("capability, dtype", (((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((8, 9), torch.bfloat16),
+                                               ((12, 0), torch.bfloat16)), ids=str)
+def test_a_gpu_computes_in_what_it_has_natively(model, monkeypatch, capability, dtype):  # noqa: F811
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    with device_traffic():
+        smooth = Interpolator(dataless(model), device="cuda", dtype="auto")
+        assert smooth.engine.dtype == smooth.engine.model.encoder.stem.weight.dtype == dtype
+        explicit = Interpolator(dataless(model), device="cuda", dtype=torch.float32)
+        assert explicit.engine.dtype == torch.float32
+
+
+def test_a_cpu_computes_in_float32_unless_otherwise_stated(model):  # noqa: F811
+    assert interpolator(model, dtype="auto").engine.dtype == torch.float32
+    assert interpolator(model, dtype=torch.bfloat16).engine.dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="dtype must be a torch.dtype or 'auto', got 'bf16'"):
+        interpolator(model, dtype="bf16")

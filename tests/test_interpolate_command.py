@@ -56,6 +56,19 @@ def test_every_flag_is_taken(tmp_path, checkpoint):
     assert open_frames(tmp_path / "out").count == 9
 
 
+def test_the_precision_is_named_where_it_is_not_full(tmp_path, checkpoint, capsys):
+    src = write_folder(tmp_path / "in", moving_frames(3))
+    results = {}
+    for flags in ((), ("--dtype", "float32"), ("--dtype", "bfloat16")):
+        out = tmp_path / f"out{len(results)}"
+        assert interpolate(src, out, "--checkpoint", checkpoint, "--no_scenes", "--quiet", "--device", "cpu", *flags) == 0
+        results[flags[1:]] = list(open_frames(out).frames()), capsys.readouterr().out
+    (auto, said), (whole, said32), (half, said16) = results.values()
+    assert all(np.array_equal(a, b) for a, b in zip(auto, whole, strict=True))          # auto on a CPU
+    assert not all(np.array_equal(a, b) for a, b in zip(auto, half, strict=True))
+    assert "computed in" not in said + said32 and said16.rstrip().endswith("frames/s, computed in bfloat16")
+
+
 def prepare(folder, checkpoint):
     """Inputs good and bad under `folder`."""
     write_folder(folder / "good", moving_frames(4))

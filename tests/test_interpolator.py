@@ -1,4 +1,5 @@
 """The streaming interpolator against the plain forward, on a small model whose context matters."""
+import threading
 from fractions import Fraction
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from lift.model.lift import create_lift_model
 from lift.video.interpolator import Interpolator
 from lift.video.moments import Rate
 from lift.video.read import open_frames
+from lift.video.write import FolderWriter
 
 H, W = 22, 34                                           # no multiple of 16, not even of 4
 EXACT = {"atol": 2e-5, "rtol": 0}
@@ -300,8 +302,57 @@ def test_a_folder_gives_a_video_and_back(model, tmp_path):
     assert source.fps == 20 and [time for _, time in source.timed()] == [Fraction(k, 20) for k in range(7)]
 
 
+@pytest.fixture(params=(False, True), ids=("alone", "in threads"))
+def threads(request, monkeypatch):
+    """Reading and writing as beside a CPU, and as beside a GPU; no thread is left over."""
+    monkeypatch.setattr("lift.video.interpolator.beside", lambda device: request.param)
+    before = threading.active_count()
+    yield request.param
+    assert threading.active_count() == before
+
+
+def test_threads_change_no_byte_of_a_folder_or_a_video(model, tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    src = write_video(tmp_path / "in.mp4", moving_frames(6), sound=True)
+    results = []
+    for threads in (False, True):
+        monkeypatch.setattr("lift.video.interpolator.beside", lambda device, threads=threads: threads)
+        folder, video = tmp_path / f"out{threads}", tmp_path / f"out{threads}.mkv"
+        for out in (folder, video):
+            assert interpolator(model, context=3).video(src, out, 3).frames == 16
+        results.append(([p.read_bytes() for p in sorted(folder.iterdir())],
+                        [(time, f.tobytes()) for f, time in open_frames(video).timed()]))
+    assert results[0] == results[1]
+
+
+def test_an_error_of_the_writer_ends_the_video(model, tmp_path, monkeypatch, threads):
+    write, written = FolderWriter.write, []
+
+    def full(self, frame, time=None):
+        if len(written) == 4:
+            raise LiftError("disk full")
+        written.append(write(self, frame, time))
+
+    monkeypatch.setattr(FolderWriter, "write", full)
+    source = write_folder(tmp_path / "in", moving_frames(8))
+    with pytest.raises(LiftError, match="disk full"):
+        interpolator(model, context=2).video(source, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_interruption_of_the_model_leaves_nothing(model, tmp_path, monkeypatch, threads):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Interpolator, "_make", interrupted)
+    source = write_folder(tmp_path / "in", moving_frames(12))
+    with pytest.raises(KeyboardInterrupt):
+        interpolator(model, context=2).video(source, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
 @pytest.mark.parametrize("name", ("out.mp4", "out"))
-def test_a_truncated_source_leaves_nothing_under_the_final_name(model, tmp_path, name):
+def test_a_truncated_source_leaves_nothing_under_the_final_name(model, tmp_path, name, threads):
     pytest.importorskip("av")
     noise = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)
     src = write_video(tmp_path / "in.mp4", list(noise), list(range(40)), Fraction(1, 25), options={"movflags": "faststart"})

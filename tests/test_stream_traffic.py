@@ -9,9 +9,9 @@ from device_traffic import dataless, device_traffic
 from video_samples import moving_frames, write_folder
 
 from lift.model.lift import create_lift_model
-from lift.video.interpolator import LATE, Interpolator
+from lift.video.interpolator import Interpolator
 from lift.video.moments import Multiple
-from lift.video.transfers import Uploader, as_image, numbers
+from lift.video.transfers import Download, Uploader, as_image, numbers
 
 H, W, CONTEXT, PAIRS = 32, 48, 3, 2
 DTYPES = (torch.float32, torch.bfloat16)
@@ -25,7 +25,8 @@ def model():
 def interpolator(model, dtype=torch.float32, scenes=False, **options):
     if scenes:
         pytest.importorskip("scenedetect")
-    return Interpolator(dataless(model), CONTEXT, "cuda", dtype=dtype, detect_scenes=scenes, **options)
+    return Interpolator(dataless(model), CONTEXT, "cuda", dtype=dtype, detect_scenes=scenes,
+                        **options)
 
 
 def steady(found, shown, multi):
@@ -52,11 +53,15 @@ def test_one_frame_up_and_each_generated_frame_down(model, dtype, scenes, multi,
     with device_traffic() as found:
         smooth = interpolator(model, dtype, scenes, **options)
         shown = smooth.stream(frames(lambda: np.zeros((H, W, 3), np.uint8)), Multiple(multi))
-        seen = steady(found, smooth._downloaded(shown), multi)
-    assert sum(generated for _, _, generated in seen) == PAIRS * (multi - 1)
-    assert [(r.size, r.pinned, r.blocking) for r in found.uploads] == [(3 * H * W, True, False)] * PAIRS
-    assert [(r.size, r.pinned, r.blocking) for r in found.downloads] == [
-        (3 * H * W, True, False)] * (PAIRS * (multi - 1))
+        seen = steady(found, ((frame, Download(frame.frame)) for frame in shown), multi)
+        assert found.synchronizations == []             # nothing waits but the writer
+        for _, download in seen:
+            download.wait()
+    generated = sum(frame.made for frame, _ in seen)
+    once = (3 * H * W, True, False)
+    assert generated == PAIRS * (multi - 1) == len(found.synchronizations)
+    assert [(r.size, r.pinned, r.blocking) for r in found.uploads] == [once] * PAIRS
+    assert [(r.size, r.pinned, r.blocking) for r in found.downloads] == [once] * generated
     assert found.waits == []
 
 
@@ -71,19 +76,6 @@ def test_frames_on_the_gpu_stay_there(model, scenes):
     assert [r.blocking for r in found.downloads] == [False] * (PAIRS if scenes else 0)
 
 
-@pytest.mark.parametrize("multi", (2, 3))
-def test_the_gpu_has_the_next_frame_to_make_before_one_is_waited_for(model, multi):
-    ahead = []
-    with device_traffic() as found:
-        smooth = interpolator(model)
-        shown = smooth.stream(frames(lambda: np.zeros((H, W, 3), np.uint8), 5), Multiple(multi))
-        for _, _, generated in smooth._downloaded(shown):
-            if generated:
-                ahead.append(len(found.downloads) - len(found.synchronizations))
-    assert len(ahead) == 4 * (multi - 1)
-    assert all(1 <= n <= LATE for n in ahead[:-LATE]) and ahead[-1] == 0
-
-
 def test_a_folder_takes_a_copy_each_way_a_frame(model, tmp_path):
     """Reading and writing included: what a longer folder adds to the traffic of a shorter one."""
     counts = []
@@ -92,8 +84,9 @@ def test_a_folder_takes_a_copy_each_way_a_frame(model, tmp_path):
         with device_traffic() as found:
             summary = interpolator(model).video(source, tmp_path / f"out{n}")
         assert (summary.frames, summary.made) == (2 * n - 1, n - 1)
-        counts.append((len(found.uploads), len(found.downloads), len(found.waits)))
-    assert [b - a for a, b in zip(*counts, strict=True)] == [2, 2, 0]
+        counts.append([len(records) for records in (
+            found.uploads, found.downloads, found.waits, found.synchronizations)])
+    assert [b - a for a, b in zip(*counts, strict=True)] == [2, 2, 0, 2]
 
 
 def test_numbers_are_exact_in_either_way():
@@ -119,7 +112,6 @@ def test_bytes_become_the_image_that_they_are():
 @pytest.mark.gpu
 def test_transfers_carry_what_they_are_given():
     """While the GPU is behind, and with page-locked memory given out again and again."""
-    from lift.video.transfers import Download
     device, up = torch.device("cuda"), Uploader(torch.device("cuda"))
     frames = moving_frames(16, 270, 480)
     busy = torch.randn(2048, 2048, device=device)

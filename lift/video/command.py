@@ -47,8 +47,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no_scenes", action="store_true", help="do not look for scene cuts; frames are then blended across them")
     parser.add_argument("--reverse_average", action="store_true",
                         help="make each frame forwards and backwards in time and take the mean; twice the work")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
-                        help="precision of the model; bfloat16 and float16 are faster on GPUs, bfloat16 on some CPUs (default %(default)s)")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default=DEFAULTS.dtype,
+                        help="precision of the model; auto: bfloat16 on a GPU that has it, float16 on others, float32 on a CPU, some of "
+                             "which are faster in bfloat16 (default %(default)s)")
     parser.add_argument("--batch", type=_positive, default=DEFAULTS.batch, metavar="N",
                         help="frames between one pair made in one call (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
@@ -77,7 +78,8 @@ def open_interpolator(args: argparse.Namespace) -> Interpolator:
     if device.type == "cpu":
         keep_freed_memory()
     model, _ = load_weights(args.checkpoint if args.checkpoint is not None else pretrained_path(DEFAULTS.preset), kernels=args.kernels)
-    return Interpolator(model, args.context, device, dtype=getattr(torch, args.dtype), batch=args.batch,
+    dtype = args.dtype if args.dtype == "auto" else getattr(torch, args.dtype)
+    return Interpolator(model, args.context, device, dtype=dtype, batch=args.batch,
                         reverse_average=args.reverse_average, detect_scenes=not args.no_scenes, compiled=args.compile,
                         cuda_graph=args.cuda_graph)
 
@@ -97,8 +99,9 @@ def choose_device(name: str) -> torch.device:
 def told(summary: Summary) -> str:
     """What was written, in a line, and a line for each thing that was left out."""
     cuts = f", {summary.cuts} scene cut{'s' * (summary.cuts != 1)} left unblended" if summary.cuts else ""
+    precision = "" if summary.dtype == torch.float32 else f", computed in {str(summary.dtype).removeprefix('torch.')}"
     line = (f"{summary.path}: {summary.frames} frames, {summary.made} of them made, {summary.width}x{summary.height} "
-            f"at {_shown(summary.rate)} frames/s{cuts}")
+            f"at {_shown(summary.rate)} frames/s{cuts}{precision}")
     return "\n".join([line, *(f"note: {note}" for note in summary.notes)])
 
 

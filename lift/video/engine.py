@@ -14,6 +14,24 @@ from .graphs import CudaRecorder, Graphed
 FIXED = (3, 4)                                          # of what `at` is given: the ring's keys and values are read where they lie
 
 
+def choose_dtype(dtype: torch.dtype | str, device: torch.device) -> torch.dtype:
+    """A dtype as it is; for "auto" the fastest that a device computes in natively.
+
+    That is bfloat16 on GPUs from compute capability 8.0 on, float16 on older ones, which emulate
+    bfloat16, and float32 on a CPU.
+
+    Raises:
+        ValueError: dtype is neither a torch.dtype nor "auto".
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype != "auto":
+        raise ValueError(f"Interpolator: dtype must be a torch.dtype or 'auto', got {dtype!r}")
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
 class Engine:
     """What a stream asks of a model: to encode a frame, to make ready a pair, to see its motion, to make targets. No gradients.
 

@@ -9,6 +9,7 @@ repeat the nearer of the two (the earlier one half way).
 """
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
@@ -19,17 +20,18 @@ import torch
 
 from ..config import InferenceConfig
 from ..errors import LiftError
-from .engine import Engine
+from .engine import Engine, choose_dtype
 from .gaps import HALF, Gaps, Held
 from .moments import Multiple, Rate
 from .read import VideoSource, open_frames
 from .ring import Ring
 from .scenes import SceneCuts, shots
+from .threads import WriteBehind, read_ahead
 from .transfers import Download, Uploader, numbers
 from .write import FolderWriter, VideoWriter, is_video_name
 
 NEARER = HALF                                           # up to here the earlier frame is the nearer one
-LATE = 2                                                # of two frames in turn one is generated
+DEPTH = 4                                               # frames read ahead, and shown ones not yet written
 FINEST_TICK = 2**31 - 1                                 # containers store the clock's denominator in 32 bits
 
 
@@ -43,7 +45,8 @@ class Shown:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `Interpolator.video` wrote. `made` counts the model's frames, `cuts` the scene cuts, `notes` says what was left out and why."""
+    """What `Interpolator.video` wrote. `made` counts the model's frames, `cuts` the scene cuts, `notes` says what was left out and why;
+    `dtype` is the precision of the model."""
     path: Path
     frames: int
     made: int
@@ -52,6 +55,7 @@ class Summary:
     height: int
     rate: Fraction
     notes: list[str]
+    dtype: torch.dtype
 
 
 class Interpolator:
@@ -61,7 +65,8 @@ class Interpolator:
         model: a LIFT model; it is moved to `device` and put into evaluation mode.
         context: most input frames that one made frame looks at, 2 to 15 (two: the references alone).
         device: where the model runs; where it is when None.
-        dtype: type of autocast; float32 for none. Weights are then kept in it, in a copy of the model.
+        dtype: type of autocast; float32 for none; "auto" for what suits the device, see `choose_dtype`. Weights are then kept in it, in a
+            copy of the model.
         batch: frames between one pair that are made in one call; more is faster on a GPU and takes more memory.
         reverse_average: make each frame a second time with time reversed and take the mean: twice the work, and t and 1 - t agree.
         detect_scenes: find scene cuts and blend nothing across them (needs PySceneDetect).
@@ -71,7 +76,7 @@ class Interpolator:
     """
 
     def __init__(self, model: torch.nn.Module, context: int = InferenceConfig.context, device: torch.device | str | None = None, *,
-                 dtype: torch.dtype = torch.float32, batch: int = InferenceConfig.batch, reverse_average: bool = False,
+                 dtype: torch.dtype | str = torch.float32, batch: int = InferenceConfig.batch, reverse_average: bool = False,
                  detect_scenes: bool = True, channels_last: bool = InferenceConfig.channels_last, compiled: bool = False,
                  cuda_graph: bool = False):
         if context < 2:
@@ -79,7 +84,7 @@ class Interpolator:
         if batch < 1:
             raise ValueError(f"Interpolator: batch must be at least 1, got {batch}")
         self.device = torch.device(device) if device is not None else next(model.parameters()).device
-        self.engine = Engine(model, self.device, dtype, channels_last, compiled, cuda_graph)
+        self.engine = Engine(model, self.device, choose_dtype(dtype, self.device), channels_last, compiled, cuda_graph)
         self.upload = Uploader(self.device)
         self.gaps = Gaps(self.engine, self.upload)
         self.context, self.batch = context, batch
@@ -144,25 +149,20 @@ class Interpolator:
         total = None if source.count is None else round((source.count - 1) * rate / source.fps) + 1
         made = 0
         self.cuts = 0
-        with writer, _bar(progress, total, src.name) as bar:
-            for pixels, time, generated in self._downloaded(self.stream(source.timed(), schedule)):
-                writer.write(pixels, time)
-                made += generated
-                bar.update()
-        return Summary(dst, writer.written, made, self.cuts, source.width, source.height, rate, writer.notes)
 
-    def _downloaded(self, stream: Iterable[Shown]) -> Iterator[tuple[np.ndarray, Fraction, bool]]:
-        """What is shown as bytes, with its time and whether it was generated; from a GPU `LATE`
-        frames late, so that the GPU always has the next frame to generate."""
-        late = LATE if self.device.type == "cuda" else 0
-        coming: deque[tuple[Download, Fraction, bool]] = deque()
-        for shown in stream:
-            coming.append((Download(shown.frame), shown.time, shown.made))
-            if len(coming) > late:
-                download, *rest = coming.popleft()
-                yield download.wait(), *rest
-        for download, *rest in coming:
-            yield download.wait(), *rest
+        def write(download: Download, time: Fraction) -> None:
+            writer.write(download.wait(), time)
+
+        with writer, _bar(progress, total, src.name) as bar, ExitStack() as threads:
+            timed = source.timed()
+            if beside(self.device):
+                timed = threads.enter_context(closing(read_ahead(timed, DEPTH)))
+                write = threads.enter_context(WriteBehind(write, DEPTH))
+            for shown in self.stream(timed, schedule):
+                write(Download(shown.frame), shown.time)
+                made += shown.made
+                bar.update()
+        return Summary(dst, writer.written, made, self.cuts, source.width, source.height, rate, writer.notes, self.engine.dtype)
 
     # -- the stream ----------------------------------------------------------------------------------------------------------
 
@@ -282,6 +282,11 @@ def _check_frame(name: str, frame: torch.Tensor, shape: torch.Size) -> None:
         raise ValueError(f"Interpolator: {name} must be a (3, H, W) float tensor in [0, 1], got {tuple(frame.shape)} {frame.dtype}")
     if frame.shape != shape:
         raise ValueError(f"Interpolator: {name} must have the size of the first, {tuple(shape)}, got {tuple(frame.shape)}")
+
+
+def beside(device: torch.device) -> bool:
+    """Whether to read and write in threads: beside a GPU. A CPU's cores are all at work as it is."""
+    return device.type == "cuda"
 
 
 # -- around the stream -----------------------------------------------------------------------------------------------------------
