@@ -137,7 +137,7 @@ class InferenceConfig:
     context: int = _field(15, "input frames that a made frame looks at")
     multi: int = _field(2, "frames shown in the time of one")
     batch: int = _field(1, "frames between one pair made in one call")
-    dtype: str = _field("auto", "precision: bfloat16 on a GPU that has it, float16 on others, float32 on a CPU")
+    dtype: str = _field("auto", "precision; auto: bfloat16 or float16 on a GPU, float32 on a CPU")
     channels_last: bool = _field(True, "keep convolutions channels-last, which are faster so")
     crf: int = _field(17, "x264's constant quality, 0 (lossless) to 51; 17 is visually close to lossless")
     folder_fps: int = _field(24, "rate of a folder of frames, which states none")

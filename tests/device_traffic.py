@@ -300,7 +300,9 @@ def _apply(module: nn.Module, change, recurse: bool = True) -> nn.Module:
         for name, part in parts.items():
             if part is not None:
                 new = change(part.detach())
-                parts[name] = nn.Parameter(new, part.requires_grad) if parts is module._parameters else new
+                if parts is module._parameters:
+                    new = nn.Parameter(new, part.requires_grad)
+                parts[name] = new
     return module
 
 

@@ -107,7 +107,8 @@ class Copies(TorchDispatchMode):
         return function(*arguments, **(keywords or {}))
 
 
-@pytest.mark.parametrize("dtypes, calls", (((torch.float32, torch.float32), 1), ((torch.float32, torch.float16), 2)), ids=str)
+@pytest.mark.parametrize("dtypes, calls", (
+    ((torch.float32, torch.float32), 1), ((torch.float32, torch.float16), 2)), ids=str)
 def test_a_replay_copies_arguments_and_results_of_a_dtype_in_one_call(dtypes, calls):
     class Still(Recorder):                              # as a GPU: a replay is no copy of ours
         def __call__(self, call):
@@ -143,7 +144,8 @@ def test_a_pool_survives_its_recordings():
 
 @pytest.mark.gpu
 def test_a_cuda_graph_replays_the_function():
-    graphed = Graphed(lambda kept, x: (kept @ x).relu(), CudaRecorder(torch.device("cuda")), fixed=(0,))
+    recorder = CudaRecorder(torch.device("cuda"))
+    graphed = Graphed(lambda kept, x: (kept @ x).relu(), recorder, fixed=(0,))
     kept = torch.randn(8, 8, device="cuda")
     for _ in range(3):
         x = torch.randn(8, 4, device="cuda")

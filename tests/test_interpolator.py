@@ -316,7 +316,7 @@ def test_threads_change_no_byte_of_a_folder_or_a_video(model, tmp_path, monkeypa
     src = write_video(tmp_path / "in.mp4", moving_frames(6), sound=True)
     results = []
     for threads in (False, True):
-        monkeypatch.setattr("lift.video.interpolator.beside", lambda device, threads=threads: threads)
+        monkeypatch.setattr("lift.video.interpolator.beside", lambda device, on=threads: on)
         folder, video = tmp_path / f"out{threads}", tmp_path / f"out{threads}.mkv"
         for out in (folder, video):
             assert interpolator(model, context=3).video(src, out, 3).frames == 16

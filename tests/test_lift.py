@@ -227,12 +227,14 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
     """Without the learned residuals, which half precision computes, what is left is exact."""
     model = wake(LIFT(SMALL, kernels="reference")).eval()
     with torch.no_grad():
-        for stage in (model.flow.motion, model.flow.block8, model.flow.block4, model.flow.trajectory):
+        flow = model.flow
+        for stage in (flow.motion, flow.block8, flow.block4, flow.trajectory):
             stage.head.weight.zero_()
             stage.head.bias.zero_()
         features, t = model.encode(torch.rand(4, 3, 64, 96)), torch.tensor([0.3, 0.7])
         left, right = features[:2].reference_only(), features[2:].reference_only()
-        matches, times = model.flow.compare(left, right), torch.tensor([[-7 / 3, 0.0, 1.0, 7.7]] * 2)
+        matches = flow.compare(left, right)
+        times = torch.tensor([[-7 / 3, 0.0, 1.0, 7.7]] * 2)
         neighbours = Neighbours(*torch.randn(2, 2, 2, 16, 24), torch.tensor([[-1.3, 2.1]] * 2),
                                 torch.ones(2, 2, dtype=torch.bool))
 

@@ -47,9 +47,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no_scenes", action="store_true", help="do not look for scene cuts; frames are then blended across them")
     parser.add_argument("--reverse_average", action="store_true",
                         help="make each frame forwards and backwards in time and take the mean; twice the work")
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default=DEFAULTS.dtype,
-                        help="precision of the model; auto: bfloat16 on a GPU that has it, float16 on others, float32 on a CPU, some of "
-                             "which are faster in bfloat16 (default %(default)s)")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"),
+                        default=DEFAULTS.dtype,
+                        help="precision of the model; auto: bfloat16 on a GPU that has it, float16 "
+                             "on others, float32 on a CPU, some of which are faster in bfloat16 "
+                             "(default %(default)s)")
     parser.add_argument("--batch", type=_positive, default=DEFAULTS.batch, metavar="N",
                         help="frames between one pair made in one call (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
@@ -99,7 +101,9 @@ def choose_device(name: str) -> torch.device:
 def told(summary: Summary) -> str:
     """What was written, in a line, and a line for each thing that was left out."""
     cuts = f", {summary.cuts} scene cut{'s' * (summary.cuts != 1)} left unblended" if summary.cuts else ""
-    precision = "" if summary.dtype == torch.float32 else f", computed in {str(summary.dtype).removeprefix('torch.')}"
+    precision = ""
+    if summary.dtype != torch.float32:
+        precision = f", computed in {str(summary.dtype).removeprefix('torch.')}"
     line = (f"{summary.path}: {summary.frames} frames, {summary.made} of them made, {summary.width}x{summary.height} "
             f"at {_shown(summary.rate)} frames/s{cuts}{precision}")
     return "\n".join([line, *(f"note: {note}" for note in summary.notes)])

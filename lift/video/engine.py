@@ -65,14 +65,17 @@ class Engine:
         calls = [model.encode, model.pair, model.motion, lambda *arguments: model.at(*arguments).frame]
         if compiled:
             calls = [torch.compile(call, dynamic=False, fullgraph=True) for call in calls]
-        self._encode, self._pair, self._motion, self._at = [_in_precision(call, device.type, dtype) for call in calls]
+        calls = [_in_precision(call, device.type, dtype) for call in calls]
+        self._encode, self._pair, self._motion, self._at = calls
         if cuda_graph:
             self.record(CudaRecorder(device))
 
     def record(self, recorder: Callable) -> None:
         """From now on, record each call once for every form of its arguments and replay it."""
         self.recorded = True
-        self._encode, self._pair, self._motion = (Graphed(c, recorder) for c in (self._encode, self._pair, self._motion))
+        self._encode = Graphed(self._encode, recorder)
+        self._pair = Graphed(self._pair, recorder)
+        self._motion = Graphed(self._motion, recorder)
         self._at = Graphed(self._at, recorder, FIXED)
 
     def encode(self, image: torch.Tensor) -> FrameFeatures:
@@ -102,9 +105,11 @@ class Engine:
 
 def _in_precision(call: Callable, device_type: str, dtype: torch.dtype) -> Callable:
     """`call` without gradients, under autocast to a dtype; float32 for none."""
+    lower = dtype != torch.float32
+
     @torch.no_grad()
     def inside(*arguments):
-        with torch.autocast(device_type, dtype, enabled=dtype != torch.float32, cache_enabled=False):
+        with torch.autocast(device_type, dtype, enabled=lower, cache_enabled=False):
             return call(*arguments)
     return inside
 
@@ -115,7 +120,8 @@ def _measured_convolutions() -> Iterator[None]:
     stream have one size. What the user chose comes back; who asks for determinism keeps it."""
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark
-    cudnn.benchmark = before or not (cudnn.deterministic or torch.are_deterministic_algorithms_enabled())
+    fixed = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    cudnn.benchmark = before or not fixed
     try:
         yield
     finally:
@@ -123,8 +129,8 @@ def _measured_convolutions() -> Iterator[None]:
 
 
 def lowered(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy whose convolutions and linear layers hold their weights in `dtype`: what autocast would
-    make of them at every call. Layers that compute in full precision keep theirs."""
+    """A copy whose convolutions and linear layers hold their weights in `dtype`: what autocast
+    would make of them at every call. Layers that compute in full precision keep theirs."""
     model = deepcopy(model)
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not isinstance(module, PreciseLinear):

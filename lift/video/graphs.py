@@ -11,7 +11,7 @@ AGREE = 1e-2                                            # relative L2 distance a
 
 
 class CudaRecorder:
-    """Records calls as CUDA graphs, all in one memory pool: what one computes is copied out at once.
+    """Records calls as CUDA graphs, all in one memory pool: their results are copied out at once.
 
     One for every engine: the pool must not outlive its graphs, and the first graph is held so that
     the pool never is without one. Calls are warmed up on the very stream that is recorded, so that
@@ -26,7 +26,8 @@ class CudaRecorder:
         """Record a call without arguments -> what it returns, in memory that each replay writes
         anew, and the replay."""
         if self._pool is None:
-            self._stream, self._pool = torch.cuda.Stream(self._device), torch.cuda.graph_pool_handle()
+            self._stream = torch.cuda.Stream(self._device)
+            self._pool = torch.cuda.graph_pool_handle()
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -44,8 +45,8 @@ class Graphed:
     """A function of tensors (also in dataclasses and tuples), recorded once for each set of shapes and replayed from then on.
 
     Arguments are copied to where the recording reads them, except those in the places `fixed`: these it reads where they lie, and it is
-    made again when they come to lie elsewhere. Results are copies and stay; those that are arguments are these themselves. The first replay
-    is compared with a plain call.
+    made again when they come to lie elsewhere. Results are copies and stay; those that are
+    arguments are these themselves. The first replay is compared with a plain call.
 
     Args:
         function: no random numbers, nothing that waits for the device, nothing that depends on values.
@@ -87,14 +88,16 @@ class _Recording:
             raise LiftError(f"a part of the model cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}); "
                             "leave --cuda_graph out") from error
         places = {id(x): k for k, x in enumerate(self._copied)}
-        self._passed = [places.get(id(x)) for x in _leaves(self._results)]          # which argument a result is, or None
+        # Which argument a result is, or None.
+        self._passed = [places.get(id(x)) for x in _leaves(self._results)]
         self._check(plain, self(arguments))
 
     def __call__(self, arguments):
         given = self._variable_leaves(arguments)
         _copy(self._copied, given)
         self._replay()
-        made = [x for x, place in zip(_leaves(self._results), self._passed, strict=True) if place is None]
+        results = zip(_leaves(self._results), self._passed, strict=True)
+        made = [x for x, place in results if place is None]
         copies = [torch.empty_like(x) for x in made]
         _copy(copies, made)
         copies = iter(copies)

@@ -31,7 +31,7 @@ from .transfers import Download, Uploader, numbers
 from .write import FolderWriter, VideoWriter, is_video_name
 
 NEARER = HALF                                           # up to here the earlier frame is the nearer one
-DEPTH = 4                                               # frames read ahead, and shown ones not yet written
+DEPTH = 4                                               # frames read ahead, and not yet written
 FINEST_TICK = 2**31 - 1                                 # containers store the clock's denominator in 32 bits
 
 
@@ -45,8 +45,8 @@ class Shown:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `Interpolator.video` wrote. `made` counts the model's frames, `cuts` the scene cuts, `notes` says what was left out and why;
-    `dtype` is the precision of the model."""
+    """What `Interpolator.video` wrote. `made` counts the model's frames, `cuts` the scene cuts,
+    `notes` says what was left out and why; `dtype` is the precision of the model."""
     path: Path
     frames: int
     made: int
@@ -65,8 +65,8 @@ class Interpolator:
         model: a LIFT model; it is moved to `device` and put into evaluation mode.
         context: most input frames that one made frame looks at, 2 to 15 (two: the references alone).
         device: where the model runs; where it is when None.
-        dtype: type of autocast; float32 for none; "auto" for what suits the device, see `choose_dtype`. Weights are then kept in it, in a
-            copy of the model.
+        dtype: type of autocast; float32 for none; "auto" for what suits the device, see
+            `choose_dtype`. Weights are then kept in it, in a copy of the model.
         batch: frames between one pair that are made in one call; more is faster on a GPU and takes more memory.
         reverse_average: make each frame a second time with time reversed and take the mean: twice the work, and t and 1 - t agree.
         detect_scenes: find scene cuts and blend nothing across them (needs PySceneDetect).
@@ -76,7 +76,8 @@ class Interpolator:
     """
 
     def __init__(self, model: torch.nn.Module, context: int = InferenceConfig.context, device: torch.device | str | None = None, *,
-                 dtype: torch.dtype | str = torch.float32, batch: int = InferenceConfig.batch, reverse_average: bool = False,
+                 dtype: torch.dtype | str = torch.float32, batch: int = InferenceConfig.batch,
+                 reverse_average: bool = False,
                  detect_scenes: bool = True, channels_last: bool = InferenceConfig.channels_last, compiled: bool = False,
                  cuda_graph: bool = False):
         if context < 2:
@@ -84,7 +85,8 @@ class Interpolator:
         if batch < 1:
             raise ValueError(f"Interpolator: batch must be at least 1, got {batch}")
         self.device = torch.device(device) if device is not None else next(model.parameters()).device
-        self.engine = Engine(model, self.device, choose_dtype(dtype, self.device), channels_last, compiled, cuda_graph)
+        dtype = choose_dtype(dtype, self.device)
+        self.engine = Engine(model, self.device, dtype, channels_last, compiled, cuda_graph)
         self.upload = Uploader(self.device)
         self.gaps = Gaps(self.engine, self.upload)
         self.context, self.batch = context, batch
@@ -162,7 +164,8 @@ class Interpolator:
                 write(Download(shown.frame), shown.time)
                 made += shown.made
                 bar.update()
-        return Summary(dst, writer.written, made, self.cuts, source.width, source.height, rate, writer.notes, self.engine.dtype)
+        return Summary(dst, writer.written, made, self.cuts, source.width, source.height, rate,
+                       writer.notes, self.engine.dtype)
 
     # -- the stream ----------------------------------------------------------------------------------------------------------
 
@@ -182,7 +185,8 @@ class Interpolator:
             if self.engine.recorded:                    # recordings read the ring where it lies
                 self._spare = ring
 
-    def _shown(self, window: deque[Held], left: int, ring: Ring, schedule: Multiple | Rate) -> Iterator[Shown]:
+    def _shown(self, window: deque[Held], left: int, ring: Ring,
+               schedule: Multiple | Rate) -> Iterator[Shown]:
         """The left reference, and what is shown between it and the next frame."""
         shown = window[left]
         if left + 1 == len(window):
@@ -192,7 +196,8 @@ class Interpolator:
         moments = schedule.between(shown.time, right.time)
         if shown.shot != right.shot:
             self.cuts += 1
-            yield from (Shown(shown.frame if t <= NEARER else right.frame, time, False) for t, time in moments)
+            for t, time in moments:
+                yield Shown(shown.frame if t <= NEARER else right.frame, time, False)
             return
         made = self._make(window, ring, left, [t for t, _ in moments if t > 0])
         for t, time in moments:
@@ -285,7 +290,7 @@ def _check_frame(name: str, frame: torch.Tensor, shape: torch.Size) -> None:
 
 
 def beside(device: torch.device) -> bool:
-    """Whether to read and write in threads: beside a GPU. A CPU's cores are all at work as it is."""
+    """Whether to read and write in threads: beside a GPU. A CPU's cores are at work as it is."""
     return device.type == "cuda"
 
 

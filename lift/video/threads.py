@@ -8,7 +8,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
-POLL = 0.05                                             # seconds until a full queue looks for the end
+POLL = 0.05                                             # seconds between looks for the end
 
 Item = TypeVar("Item")
 
