@@ -7,7 +7,10 @@ from lift.data.batch import Batch
 from lift.data.clip import pair
 from lift.model.prediction import FlowEstimate, Prediction
 from lift.training.losses import (
+    _binomial,
     _Census,
+    _expand,
+    _reduce,
     area_down,
     cascade_loss,
     census_loss,
@@ -18,6 +21,8 @@ from lift.training.losses import (
     total_loss,
 )
 
+TAPS = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0])
+KERNEL = (TAPS[:, None] * TAPS / 256).view(1, 1, 5, 5)
 SIZES = [(32, 32), (48, 32), (37, 53)]                  # the last one is no multiple of anything
 
 
@@ -50,19 +55,23 @@ def test_equal_images_cost_nothing(loss):
     assert loss(image, image.clone()) == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_kernel_is_binomial_to_the_last_bit(dtype):
+    kernel = _binomial(torch.empty(0, dtype=dtype))
+    assert kernel.dtype == dtype and torch.equal(kernel, KERNEL.to(dtype)) and kernel.sum() == 1
+
+
 def test_a_constant_difference_lies_in_the_low_pass_alone():
     image = torch.rand(1, 3, 37, 29)
     torch.testing.assert_close(laplacian_loss(image + 0.25, image), torch.tensor(0.25))
 
 
 def test_the_loss_is_the_pyramid_of_each_image_compared_band_by_band():
-    from lift.training.losses import _expand, _reduce
-
     def bands(image, levels):
         rest, out = image.flatten(0, 1).unsqueeze(1), []
         for _ in range(levels):
-            down = _reduce(rest)
-            out.append(rest - _expand(down, rest.shape[-2:]))
+            down = _reduce(rest, KERNEL)
+            out.append(rest - _expand(down, KERNEL, rest.shape[-2:]))
             rest = down
         return [*out, rest]
 
@@ -72,9 +81,8 @@ def test_the_loss_is_the_pyramid_of_each_image_compared_band_by_band():
 
 
 def test_a_band_of_a_linear_ramp_is_empty_inside():
-    from lift.training.losses import _expand, _reduce
     ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
-    band = ramp - _expand(_reduce(ramp), (32, 32))
+    band = ramp - _expand(_reduce(ramp, KERNEL), KERNEL, (32, 32))
     assert band[..., 4:-4].abs().max() < 1e-6
 
 

@@ -31,27 +31,34 @@ def laplacian_loss(frame: torch.Tensor, target: torch.Tensor, levels: int = LEVE
     """
     _check_same("laplacian_loss", frame, target)
     rest = (frame - target).float().flatten(0, 1).unsqueeze(1)      # (B C, 1, H, W): one kernel serves all channels
-    loss = 0.0
+    kernel, loss = _binomial(rest), 0.0
     for _ in range(levels):
-        down = _reduce(rest)
-        loss = loss + (rest - _expand(down, rest.shape[-2:])).abs().mean()
+        down = _reduce(rest, kernel)
+        loss = loss + (rest - _expand(down, kernel, rest.shape[-2:])).abs().mean()
         rest = down
     return loss + rest.abs().mean()
 
 
-def _binomial(like: torch.Tensor, gain: float) -> torch.Tensor:
-    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=like.device, dtype=like.dtype)
-    return (taps[:, None] * taps * (gain / 256)).view(1, 1, 5, 5)
+def _binomial(like: torch.Tensor) -> torch.Tensor:
+    """(1, 1, 5, 5): 1 4 6 4 1 in each direction, of sum 1, exactly.
+
+    Computed where it is needed: a copy from the host would wait for a GPU, and fail in a CUDA graph.
+    """
+    kernel = like.new_full((1, 1, 5, 5), 1 / 256)
+    for rows in (kernel, kernel.mT):
+        rows[..., 1:4].mul_(4)
+        rows[..., 2].mul_(1.5)
+    return kernel
 
 
-def _reduce(image: torch.Tensor) -> torch.Tensor:
+def _reduce(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """(N, 1, H, W) -> (N, 1, H / 2, W / 2) rounded up: every second pixel of the blurred image."""
-    return F.conv2d(F.pad(image, (2, 2, 2, 2), mode="replicate"), _binomial(image, 1.0), stride=2)
+    return F.conv2d(F.pad(image, (2, 2, 2, 2), mode="replicate"), kernel, stride=2)
 
 
-def _expand(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def _expand(image: torch.Tensor, kernel: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """(N, 1, h, w) -> (N, 1, H, W), the even pixels at the places that `_reduce` took."""
-    wide = F.conv_transpose2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), _binomial(image, 4.0), stride=2)
+    wide = F.conv_transpose2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 4 * kernel, stride=2)
     return wide[..., 4:4 + size[0], 4:4 + size[1]]
 
 
@@ -110,8 +117,8 @@ class _Census(torch.autograd.Function):
             loss += square.mul_(inverse).sum()
             count += s.numel()
             slope = inverse.square_().mul_(s).mul_(norm).mul_(norm).mul_(norm)
-            gradient[second] += slope
-            gradient[first] -= slope
+            gradient[second].add_(slope)
+            gradient[first].sub_(slope)
         ctx.save_for_backward(gradient.mul_(2 * _Census.HALF * _Census.SOFT / count))
         return loss / count
 
