@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .clip import Clip, SharedClips
+from .clip import Clip, SharedClips, each_tensor
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,14 @@ class Batch:
     visible: torch.Tensor
     flow_known: torch.Tensor
 
+    def pin_memory(self) -> "Batch":
+        """In page-locked memory, which a GPU reads while the host goes on.
+
+        `torch.utils.data.DataLoader` calls it by this name.
+        """
+        return each_tensor(lambda x: x.contiguous().pin_memory(), self)
+
     def to(self, device: torch.device | str) -> "Batch":
-        return Batch(self.clip.to(device), *(getattr(self, n).to(device) for n in ("t", "target", "flow", "visible", "flow_known")))
+        """On a device. The host does not wait for copies from page-locked memory to a GPU."""
+        gpu = torch.device(device).type == "cuda"
+        return each_tensor(lambda x: x.to(device, non_blocking=gpu and x.is_pinned()), self)

@@ -1,7 +1,17 @@
 """A clip: the input frames of one interpolation with their real times."""
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import torch
+
+
+def each_tensor(change: Callable[[torch.Tensor], torch.Tensor], value):
+    """A dataclass with every tensor in it changed; dataclasses in it too."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if not is_dataclass(value):
+        return value
+    return replace(value, **{f.name: each_tensor(change, getattr(value, f.name)) for f in fields(value)})
 
 
 @dataclass(frozen=True)
@@ -94,5 +104,5 @@ class SharedClips:
 def pair(frame0: torch.Tensor, frame1: torch.Tensor) -> Clip:
     """The smallest clip: two references, each (B, 3, H, W), and no context."""
     frames = torch.stack((frame0, frame1), 1)
-    times = torch.tensor([0.0, 1.0], device=frames.device).expand(len(frames), 2)
+    times = torch.arange(2, dtype=torch.float32, device=frames.device).expand(len(frames), 2)
     return Clip(frames, times, torch.ones_like(times, dtype=torch.bool), 0)

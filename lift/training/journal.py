@@ -34,13 +34,66 @@ def attention_by_offset(attention: torch.Tensor, times: torch.Tensor, mask: torc
     """Mean share of attention of the frames at each time offset, under names such as attention/-3 and attention/+1.
 
     Args:
-        attention, times, mask: (B, T); times are rounded to whole gaps between the references.
+        attention, times, mask: (B, T), on the host; times are rounded to whole gaps between the references.
     """
     offsets = times.round().long()[mask].tolist()
     shares: dict[int, list[float]] = {}
     for offset, share in zip(offsets, attention[mask].tolist(), strict=True):
         shares.setdefault(offset, []).append(share)
     return {f"attention/{offset:+d}": sum(values) / len(values) for offset, values in sorted(shares.items())}
+
+
+class Download:
+    """Numbers on their way from a device to the host: the copy starts at once, `read` waits for it.
+
+    Args:
+        numbers: (N,), floating point.
+    """
+
+    def __init__(self, numbers: torch.Tensor):
+        self._arrived = torch.cuda.Event() if numbers.is_cuda else None
+        self._numbers = numbers.to("cpu", non_blocking=True)                # page-locked, so not even this waits
+        if self._arrived:
+            self._arrived.record()
+
+    def read(self) -> torch.Tensor:
+        """(N,), on the host."""
+        if self._arrived:
+            self._arrived.synchronize()
+        return self._numbers
+
+
+class StepNumbers:
+    """What there is to log of an optimiser step that the device may still be computing.
+
+    Args:
+        step: its number, from 1.
+        lr: its learning rate.
+        parts: of each part of its batch, on the device: scalars by name and the attention (B, T).
+        clips: of each part, on the host: times and mask (B, T).
+        norm: (), of the gradient, on the device.
+    """
+
+    def __init__(self, step: int, lr: float, parts: list[tuple[dict[str, torch.Tensor], torch.Tensor]],
+                 clips: list[tuple[torch.Tensor, torch.Tensor]], norm: torch.Tensor):
+        self.step, self.lr, self._clips = step, lr, clips
+        self._names = [tuple(scalars) for scalars, _ in parts]
+        pieces = [x for scalars, attention in parts for x in (*scalars.values(), attention, norm)]
+        self._sizes = [x.numel() for x in pieces]
+        self._download = Download(torch.cat([x.flatten() for x in pieces]))
+
+    def read(self) -> tuple[list[dict[str, float]], float]:
+        """Waits for the step to end.
+
+        Returns:
+            The numbers of each part by name, its attention by time offset among them, and the norm.
+        """
+        found, parts = iter(self._download.read().split(self._sizes)), []
+        for names, (times, mask) in zip(self._names, self._clips, strict=True):
+            scalars = {name: next(found).item() for name in names}
+            parts.append({**scalars, **attention_by_offset(next(found).view_as(mask), times, mask)})
+            norm = next(found).item()
+        return parts, norm
 
 
 class Journal:

@@ -25,7 +25,7 @@ from . import checkpoints
 from .average import WeightAverage
 from .history import History, of_checkpoint
 from .interrupt import StopRequest
-from .journal import Journal, Means, Silence, attention_by_offset
+from .journal import Journal, Means, Silence, StepNumbers
 from .losses import total_loss
 from .processes import Processes, join
 from .schedule import learning_rate
@@ -98,6 +98,7 @@ class Run:
 
         self.step = self.validated = 0                  # validated: the step of the last validation
         self.best, self.means, past = -math.inf, Means(), []
+        self.unread: StepNumbers | None = None          # of the last step, which a GPU may still be at
         if found:
             past = self._restore(checkpoints.read(found, config))
         self.history = History(past, processes, self.autocast, self.step)
@@ -134,10 +135,11 @@ class Run:
                     break
                 raise LiftError("a loading process was killed, most often for want of memory; with fewer --num_workers the same command "
                                 f"goes on from step {self.step}") from error
-            scalars = self._step(parallel or self.network, parts)
-            self.means.add(scalars)
-            self.journal.advance(scalars["loss"], scalars["psnr"])
+            launched = self._step(parallel or self.network, parts)
+            self._read()                                # the step before: a GPU has the next one to go on with meanwhile
+            self.unread = launched
             if self.step % self.settings.log_steps == 0:
+                self._read()
                 now = time.monotonic()
                 clips = self.settings.batch_size * self.settings.accumulate * self.processes.world * self.config.data.targets
                 rate = self.settings.log_steps * clips / (now - since)
@@ -168,48 +170,71 @@ class Run:
         finally:
             signal.signal(signal.SIGCHLD, former)
 
-    def _step(self, model: nn.Module, parts: list[Batch]) -> dict[str, float]:
-        """One optimiser step on the mean gradient of the parts, which are computed one after another."""
-        settings, means = self.settings, Means()
+    def _step(self, model: nn.Module, parts: list[Batch]) -> StepNumbers:
+        """One optimiser step on the mean gradient of the parts, which are computed one after another.
+
+        Nothing here waits for a GPU. A step whose loss or gradient is not finite leaves the weights and the optimiser's state as they
+        were; that it did is noticed when its numbers are read.
+        """
+        settings = self.settings
         lr = learning_rate(self.step, self.total_steps, settings.warmup_steps, settings.lr, settings.lr_min)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         model.train()
         self.optimizer.zero_grad(set_to_none=True)
+        found = []
         for i, part in enumerate(parts):
             last = i == len(parts) - 1                  # gradients of all devices are added up once
             with nullcontext() if last or self.processes.world == 1 else model.no_sync():
-                means.add(self._add_gradients(model, part.to(self.processes.device), 1 / len(parts)))
-        numbers = means.take()
+                found.append(self._add_gradients(model, part.to(self.processes.device), 1 / len(parts)))
 
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_grad).item()
-        if math.isfinite(norm):
-            numbers["gradient_norm"] = norm
-        elif not self.scaler.is_enabled():              # the scaler leaves such a step out and lowers its scale
-            raise self._not_finite("gradient")
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_grad)
+        if not self.scaler.is_enabled():                # the scaler leaves such steps out by the same means, and lowers its scale
+            finite = torch.stack((norm, *(scalars["loss"] for scalars, _ in found))).isfinite().all()
+            self.optimizer.found_inf = (~finite).float()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
         self.average.update(self.model, self.step)
-        return {**numbers, "lr": lr}
+        return StepNumbers(self.step, lr, found, [(part.clip.times, part.clip.mask) for part in parts], norm)
 
-    def _add_gradients(self, model: nn.Module, batch: Batch, share: float) -> dict[str, float]:
-        """Forward and backward of a part that makes up this share of its step."""
+    def _add_gradients(self, model: nn.Module, batch: Batch, share: float) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Forward and backward of a part that makes up this share of its step; its scalars and its attention (B, T)."""
         with torch.autocast(self.processes.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             prediction = model(batch.clip, batch.t)
         loss, scalars = total_loss(prediction, batch, self.settings)
-        numbers = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
-        if not math.isfinite(numbers["loss"]):
-            raise self._not_finite("loss")
         self.scaler.scale(loss * share if share < 1 else loss).backward()
-        return {**numbers, **attention_by_offset(prediction.attention.detach(), batch.clip.times, batch.clip.mask)}
+        return scalars, prediction.attention.detach()
 
-    def _not_finite(self, what: str) -> LiftError:
+    def _read(self) -> None:
+        """Take in the numbers of the last step where that is still to be done; before anything of the run is written.
+
+        Raises:
+            LiftError: its loss or gradient is not finite.
+        """
+        if self.unread is None:
+            return
+        launched, self.unread = self.unread, None
+        parts, norm = launched.read()
+        means = Means()
+        for part in parts:
+            if not math.isfinite(part["loss"]):
+                raise self._not_finite("loss", launched.step)
+            means.add(part)
+        numbers = {**means.take(), "lr": launched.lr}
+        if math.isfinite(norm):
+            numbers["gradient_norm"] = norm
+        elif not self.scaler.is_enabled():
+            raise self._not_finite("gradient", launched.step)
+        self.means.add(numbers)
+        self.journal.advance(numbers["loss"], numbers["psnr"])
+
+    def _not_finite(self, what: str, step: int) -> LiftError:
         kept = checkpoints.newest(self.output / "checkpoint")
         start = f"--init {kept / 'ema.safetensors'} " if kept else ""
         amp = "" if self.autocast is None else ", half precision overflowed (--amp off)"
-        return LiftError(f"the {what} of step {self.step + 1} is not finite: the learning rate of {self.settings.lr:g} is too high{amp} or "
+        return LiftError(f"the {what} of step {step} is not finite: the learning rate of {self.settings.lr:g} is too high{amp} or "
                          f"the data holds broken frames; no checkpoint was touched, so start again with {start}"
                          f"--lr {self.settings.lr / 3:.1g} and another --output")
 
@@ -221,6 +246,7 @@ class Run:
         due = epoch and not rest and (epoch % self.settings.validate_epochs == 0 or self.step >= self.total_steps)
         if not due or self.validated == self.step:
             return
+        self._read()
         scores = validate(self.average.model, self.held_back, self.processes, stop)
         if scores is None:                              # asked to stop: the resumed run validates first
             return
@@ -234,6 +260,7 @@ class Run:
                              val_psnr=f"{self.best:.4f}")
 
     def _keep(self) -> None:
+        self._read()
         self.kept = time.monotonic()
         if not self.processes.first:
             return
