@@ -7,7 +7,7 @@ from lift.kernels import backend
 from lift.kernels.warp_blend.reference import warp_reference
 
 from benchmarks import convergence, profile_step
-from benchmarks.training_step import Training, batch
+from benchmarks.training_step import Training, batch, capture
 from lift.config import Config, tiny
 
 SIZE = (1, 3, 32, 32)
@@ -24,6 +24,23 @@ def test_the_true_flow_leads_from_the_target_to_the_references():
         assert off < 0.2 * unmoved and 0.5 < seen.mean() <= 1
     again, other = batch(2, 5, 48, 64, seed=0), batch(2, 5, 48, 64, seed=1)
     assert torch.equal(clips.target, again.target) and not torch.equal(clips.target, other.target)
+
+
+# -- a step as a CUDA graph ------------------------------------------------------------------------
+
+@pytest.mark.gpu
+def test_a_captured_step_trains_as_launched_ones_do():
+    clips = batch(2, 5, 64, 64, seed=0, device="cuda")
+    config = replace(Config(), model=tiny())
+    launched, captured = Training(config, "cuda"), Training(config, "cuda")
+    expected = torch.stack([launched.step(clips) for _ in range(6)])[3:]
+    graph, loss = capture(lambda: captured.step(clips), warm_up=3)
+    found = []
+    for _ in range(3):
+        graph.replay()
+        found.append(loss.clone())
+    assert expected[0] != expected[2]                   # a replay updates, too
+    torch.testing.assert_close(torch.stack(found), expected, rtol=1e-2, atol=0)
 
 
 # -- the profile -------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 """The loop: a run that was broken off equals the unbroken one, bad losses end it, and its curves and averages are right."""
+import copy
 import csv
 import math
 import os
@@ -176,6 +177,53 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_touches_no_checkpoint(tmp_pa
         train(config(tmp_path))
     assert "--lr" in str(error.value) and "checkpoint-00000003" in str(error.value) and "\n" not in str(error.value)
     assert {p: p.read_bytes() for p in (tmp_path / "checkpoint").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("amp", ["off", "float16"])
+def test_a_loss_that_is_not_finite_is_noticed_a_step_later_under_its_own_number(
+        tmp_path, monkeypatch, amp):
+    original = loop.total_loss
+
+    def bad_once(prediction, batch, settings):
+        loss, scalars = original(prediction, batch, settings)
+        if run.step == 2:
+            loss = loss * math.nan
+        return loss, {**scalars, "loss": loss.detach()}
+
+    monkeypatch.setattr(loop, "total_loss", bad_once)
+    run = loop.Run(config(tmp_path, epoch_steps=6, log_steps=4, amp=amp),
+                   loop.Processes(torch.device("cpu")), StopRequest())
+    with pytest.raises(LiftError, match="the loss of step 3 is not finite"):
+        run.go()
+    run.journal.close()
+    assert run.step == 4 and not list(tmp_path.rglob("*.safetensors")) and not rows(tmp_path)
+    assert all(p.isfinite().all() for p in run.model.parameters())
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_changes_neither_weights_nor_optimiser(
+        tmp_path, monkeypatch, what):
+    def bad(prediction, batch, settings):               # of the loss alone, the gradient is 0
+        frame = prediction.frame
+        loss = (frame * 0).sum() + math.nan if what == "loss" else (frame * 0).sqrt().sum()
+        return loss, {"loss": loss.detach(), "psnr": loss.detach()}
+
+    run = loop.Run(config(tmp_path, freeze_epochs=0), loop.Processes(torch.device("cpu")),
+                   StopRequest())
+    batches = run._batches()
+    run._step(run.model, [next(batches)])
+    before = copy.deepcopy((run.model.state_dict(), run.optimizer.state_dict()["state"]))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "total_loss", bad)
+        run.unread = run._step(run.model, [next(batches)])
+    with pytest.raises(LiftError, match=f"the {what} of step 2 is not finite"):
+        run._read()
+    torch.testing.assert_close((run.model.state_dict(), run.optimizer.state_dict()["state"]),
+                               before, rtol=0, atol=0)
+    run._step(run.model, [next(batches)])
+    run.journal.close()
+    now = run.model.state_dict()
+    assert any(not torch.equal(now[name], x) for name, x in before[0].items())
 
 
 def test_an_error_in_a_loading_process_stays_one_sentence(tmp_path, monkeypatch):

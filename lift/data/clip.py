@@ -11,7 +11,8 @@ def each_tensor(change: Callable[[torch.Tensor], torch.Tensor], value):
         return change(value)
     if not is_dataclass(value):
         return value
-    return replace(value, **{f.name: each_tensor(change, getattr(value, f.name)) for f in fields(value)})
+    changed = {f.name: each_tensor(change, getattr(value, f.name)) for f in fields(value)}
+    return replace(value, **changed)
 
 
 @dataclass(frozen=True)

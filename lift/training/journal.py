@@ -34,12 +34,14 @@ def attention_by_offset(attention: torch.Tensor, times: torch.Tensor, mask: torc
     """Mean share of attention of the frames at each time offset, under names such as attention/-3 and attention/+1.
 
     Args:
-        attention, times, mask: (B, T), on the host; times are rounded to whole gaps between the references.
+        attention, times, mask: (B, T), on the host; times are rounded to whole gaps between the
+            references.
     """
-    offsets = times.round().long()[mask].tolist()
     shares: dict[int, list[float]] = {}
-    for offset, share in zip(offsets, attention[mask].tolist(), strict=True):
-        shares.setdefault(offset, []).append(share)
+    lists = (x.flatten().tolist() for x in (times.round().long(), attention, mask))
+    for offset, share, real in zip(*lists, strict=True):
+        if real:
+            shares.setdefault(offset, []).append(share)
     return {f"attention/{offset:+d}": sum(values) / len(values) for offset, values in sorted(shares.items())}
 
 
@@ -52,7 +54,7 @@ class Download:
 
     def __init__(self, numbers: torch.Tensor):
         self._arrived = torch.cuda.Event() if numbers.is_cuda else None
-        self._numbers = numbers.to("cpu", non_blocking=True)                # page-locked, so not even this waits
+        self._numbers = numbers.to("cpu", non_blocking=True)        # into page-locked memory
         if self._arrived:
             self._arrived.record()
 
@@ -74,13 +76,16 @@ class StepNumbers:
         norm: (), of the gradient, on the device.
     """
 
-    def __init__(self, step: int, lr: float, parts: list[tuple[dict[str, torch.Tensor], torch.Tensor]],
+    def __init__(self, step: int, lr: float,
+                 parts: list[tuple[dict[str, torch.Tensor], torch.Tensor]],
                  clips: list[tuple[torch.Tensor, torch.Tensor]], norm: torch.Tensor):
         self.step, self.lr, self._clips = step, lr, clips
         self._names = [tuple(scalars) for scalars, _ in parts]
-        pieces = [x for scalars, attention in parts for x in (*scalars.values(), attention, norm)]
-        self._sizes = [x.numel() for x in pieces]
-        self._download = Download(torch.cat([x.flatten() for x in pieces]))
+        pieces = [norm.view(1)]
+        for scalars, attention in parts:
+            pieces += [torch.stack(tuple(scalars.values())), attention.flatten()]
+        self._sizes = [len(piece) for piece in pieces]
+        self._download = Download(torch.cat(pieces))
 
     def read(self) -> tuple[list[dict[str, float]], float]:
         """Waits for the step to end.
@@ -88,12 +93,13 @@ class StepNumbers:
         Returns:
             The numbers of each part by name, its attention by time offset among them, and the norm.
         """
-        found, parts = iter(self._download.read().split(self._sizes)), []
-        for names, (times, mask) in zip(self._names, self._clips, strict=True):
-            scalars = {name: next(found).item() for name in names}
-            parts.append({**scalars, **attention_by_offset(next(found).view_as(mask), times, mask)})
-            norm = next(found).item()
-        return parts, norm
+        norm, *found = self._download.read().split(self._sizes)
+        parts = []
+        of_parts = zip(self._names, self._clips, found[::2], found[1::2], strict=True)
+        for names, (times, mask), values, shares in of_parts:
+            scalars = dict(zip(names, values.tolist(), strict=True))
+            parts.append(scalars | attention_by_offset(shares.view_as(mask), times, mask))
+        return parts, norm.tolist()[0]
 
 
 class Journal:

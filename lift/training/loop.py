@@ -98,7 +98,7 @@ class Run:
 
         self.step = self.validated = 0                  # validated: the step of the last validation
         self.best, self.means, past = -math.inf, Means(), []
-        self.unread: StepNumbers | None = None          # of the last step, which a GPU may still be at
+        self.unread: StepNumbers | None = None          # of the last step
         if found:
             past = self._restore(checkpoints.read(found, config))
         self.history = History(past, processes, self.autocast, self.step)
@@ -136,7 +136,7 @@ class Run:
                 raise LiftError("a loading process was killed, most often for want of memory; with fewer --num_workers the same command "
                                 f"goes on from step {self.step}") from error
             launched = self._step(parallel or self.network, parts)
-            self._read()                                # the step before: a GPU has the next one to go on with meanwhile
+            self._read()                                # the step before, while a GPU is at this one
             self.unread = launched
             if self.step % self.settings.log_steps == 0:
                 self._read()
@@ -171,10 +171,10 @@ class Run:
             signal.signal(signal.SIGCHLD, former)
 
     def _step(self, model: nn.Module, parts: list[Batch]) -> StepNumbers:
-        """One optimiser step on the mean gradient of the parts, which are computed one after another.
+        """One optimiser step on the mean gradient of the parts, computed one after another.
 
-        Nothing here waits for a GPU. A step whose loss or gradient is not finite leaves the weights and the optimiser's state as they
-        were; that it did is noticed when its numbers are read.
+        Nothing here waits for a GPU. A step whose loss or gradient is not finite leaves weights and
+        optimiser as they were; `_read` of its numbers then raises.
         """
         settings = self.settings
         lr = learning_rate(self.step, self.total_steps, settings.warmup_steps, settings.lr, settings.lr_min)
@@ -186,21 +186,29 @@ class Run:
         for i, part in enumerate(parts):
             last = i == len(parts) - 1                  # gradients of all devices are added up once
             with nullcontext() if last or self.processes.world == 1 else model.no_sync():
-                found.append(self._add_gradients(model, part.to(self.processes.device), 1 / len(parts)))
+                found.append(self._add_gradients(model, part, 1 / len(parts)))
 
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_grad)
-        if not self.scaler.is_enabled():                # the scaler leaves such steps out by the same means, and lowers its scale
-            finite = torch.stack((norm, *(scalars["loss"] for scalars, _ in found))).isfinite().all()
-            self.optimizer.found_inf = (~finite).float()
+        if not self.scaler.is_enabled():                # which sets `found_inf` itself
+            losses = [scalars["loss"] for scalars, _ in found]
+            finite = torch.stack((norm, *losses)).isfinite().all()
+            self.optimizer.found_inf = (~finite).float()            # the fused update asks for it
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
         self.average.update(self.model, self.step)
-        return StepNumbers(self.step, lr, found, [(part.clip.times, part.clip.mask) for part in parts], norm)
+        clips = [(part.clip.times, part.clip.mask) for part in parts]
+        return StepNumbers(self.step, lr, found, clips, norm)
 
-    def _add_gradients(self, model: nn.Module, batch: Batch, share: float) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Forward and backward of a part that makes up this share of its step; its scalars and its attention (B, T)."""
+    def _add_gradients(self, model: nn.Module, batch: Batch,
+                       share: float) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Forward and backward of a part that makes up this share of its step.
+
+        Returns:
+            Its scalars and its attention (B, T), on the device.
+        """
+        batch = batch.to(self.processes.device)
         with torch.autocast(self.processes.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             prediction = model(batch.clip, batch.t)
         loss, scalars = total_loss(prediction, batch, self.settings)
@@ -208,7 +216,7 @@ class Run:
         return scalars, prediction.attention.detach()
 
     def _read(self) -> None:
-        """Take in the numbers of the last step where that is still to be done; before anything of the run is written.
+        """Log the last step, unless that is done: before anything of the run is written.
 
         Raises:
             LiftError: its loss or gradient is not finite.
@@ -234,8 +242,8 @@ class Run:
         kept = checkpoints.newest(self.output / "checkpoint")
         start = f"--init {kept / 'ema.safetensors'} " if kept else ""
         amp = "" if self.autocast is None else ", half precision overflowed (--amp off)"
-        return LiftError(f"the {what} of step {step} is not finite: the learning rate of {self.settings.lr:g} is too high{amp} or "
-                         f"the data holds broken frames; no checkpoint was touched, so start again with {start}"
+        return LiftError(f"the {what} of step {step} is not finite: "
+                         f"the learning rate of {self.settings.lr:g} is too high{amp} or the data holds broken frames; no checkpoint was touched, so start again with {start}"
                          f"--lr {self.settings.lr / 3:.1g} and another --output")
 
     # -- what is kept ------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def laplacian_loss(frame: torch.Tensor, target: torch.Tensor, levels: int = LEVE
 def _binomial(like: torch.Tensor) -> torch.Tensor:
     """(1, 1, 5, 5): 1 4 6 4 1 in each direction, of sum 1, exactly.
 
-    Computed where it is needed: a copy from the host would wait for a GPU, and fail in a CUDA graph.
+    Made on the device: a copy from the host would wait for a GPU, and fail in a CUDA graph.
     """
     kernel = like.new_full((1, 1, 5, 5), 1 / 256)
     for rows in (kernel, kernel.mT):

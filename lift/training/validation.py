@@ -24,15 +24,16 @@ def validate(model: nn.Module, dataset: ClipDataset, processes: Processes,
     Returns:
         val_psnr and val_ssim (nan where there are no clips), or None when stopped before the end.
     """
-    sums, stopped = [0.0, 0.0, 0.0], False
+    sums, count, stopped = torch.zeros(2, dtype=torch.float64, device=processes.device), 0, False
     for g in range(processes.rank, len(dataset), processes.world):
         if stopped := stop():
             break
         batch = collate([dataset[g]]).to(processes.device)
         frame = model(batch.clip, batch.t).frame.float().clamp(0, 1)
         ssim = structural_similarity_index_measure(frame, batch.target, data_range=1.0)
-        sums = [a + b for a, b in zip(sums, (psnr(frame, batch.target).item(), ssim.item(), 1.0), strict=True)]
-    *sums, count, stops = processes.sum([*sums, float(stopped)])
+        sums += torch.stack((psnr(frame, batch.target).mean(), ssim))
+        count += 1
+    *sums, count, stops = processes.sum([*sums.tolist(), float(count), float(stopped)])
     if stops:
         return None
     return {"val_psnr": sums[0] / count, "val_ssim": sums[1] / count} if count else {"val_psnr": float("nan"), "val_ssim": float("nan")}
