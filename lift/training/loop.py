@@ -136,7 +136,7 @@ class Run:
                 raise LiftError("a loading process was killed, most often for want of memory; with fewer --num_workers the same command "
                                 f"goes on from step {self.step}") from error
             launched = self._step(parallel or self.network, parts)
-            self._read()                                # the step before, while a GPU is at this one
+            self._read()                                # the step before, while this one runs
             self.unread = launched
             if self.step % self.settings.log_steps == 0:
                 self._read()
@@ -242,9 +242,11 @@ class Run:
         kept = checkpoints.newest(self.output / "checkpoint")
         start = f"--init {kept / 'ema.safetensors'} " if kept else ""
         amp = "" if self.autocast is None else ", half precision overflowed (--amp off)"
-        return LiftError(f"the {what} of step {step} is not finite: "
-                         f"the learning rate of {self.settings.lr:g} is too high{amp} or the data holds broken frames; no checkpoint was touched, so start again with {start}"
-                         f"--lr {self.settings.lr / 3:.1g} and another --output")
+        return LiftError(
+            f"the {what} of step {step} is not finite: the learning rate of "
+            f"{self.settings.lr:g} is too high{amp} or the data holds broken frames; no checkpoint "
+            f"was touched, so start again with {start}--lr {self.settings.lr / 3:.1g} and another "
+            "--output")
 
     # -- what is kept ------------------------------------------------------------------------------------------------------
 
