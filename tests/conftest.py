@@ -1,10 +1,12 @@
 """What every test may rely on: a fixed seed, one thread a worker, and Triton's interpreter where there is no GPU."""
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from gpu_session import RESERVED, DeadContext, alone, bound_examples, cuda_error, give_memory_back
 
 GPU = torch.cuda.is_available()
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +46,26 @@ def asks_for_a_gpu_only_where_it_says_so(request):
     assert not asked, f"asked whether there is a GPU ({asked[0]}): mark the test with gpu or native, or name its device"
 
 
+@pytest.fixture(autouse=True)
+def leaves_the_gpu_to_others(request):
+    """A kernel's error shows in the test that launched it; a test's memory is free for the next."""
+    large = request.node.get_closest_marker("large")
+    with alone() if GPU and large else nullcontext():
+        yield
+        if any(map(request.node.get_closest_marker, ("gpu", "native"))):
+            if error := cuda_error():
+                pytest.fail(error, pytrace=False)
+            give_memory_back(0 if large else RESERVED)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(DeadContext())
+    bound_examples(config.getoption("--budget", None))
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("large") is not None)       # last
     for item in items:
         if not GPU and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
