@@ -138,7 +138,7 @@ def test_nothing_comes_out_of_nothing(family):
         assert all(found[f"gradient of {n}"].shape == arguments[n].shape and (found[f"gradient of {n}"] == 0).all() for n in NAMES)
 
 
-@settings(max_examples=100 if torch.cuda.is_available() else 4, deadline=None, database=None, derandomize=True)
+@settings(max_examples=settings.default.max_examples if torch.cuda.is_available() else 4)
 @given(st.data())
 def test_any_shape(data):
     window = data.draw(st.integers(1, 8), "window")
