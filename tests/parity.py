@@ -50,6 +50,19 @@ def assert_right_as_a_whole(name: str, found: torch.Tensor, low: torch.Tensor, e
     assert bias <= 4 * allowed * size + unit * exact.abs().sum(), f"{name}: errors lean to one side by {bias:.3g}"
 
 
+def assert_same_sums(name: str, found: torch.Tensor, expected: torch.Tensor, sizes: torch.Tensor,
+                     addends: int) -> None:
+    """Raise where two float32 sums of the same addends differ by more than their order explains.
+
+    Args:
+        sizes: sums of the addends' absolute values; each order may err by a rounding an addend.
+        addends: the most that meet in one element.
+    """
+    allowed = 2 * addends * torch.finfo(torch.float32).eps * sizes
+    excess = ((found - expected).abs() - allowed).max()
+    assert excess <= 0, f"{name}: {excess:.3g} more apart than another order of {addends} addends"
+
+
 def poison(monkeypatch) -> None:
     """Fill what Python allocates without a value with NaN (integers: with a large value), so that what is never written shows."""
     def poisoned(make: Callable) -> Callable:

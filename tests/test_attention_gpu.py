@@ -85,14 +85,14 @@ def test_every_candidate_of_tuning_is_right(shape, monkeypatch):
 
 
 def train(flag: str, dtype: torch.dtype, jitter: float = 0.0) -> torch.Tensor:
-    """Losses of 32 steps from one seed."""
+    """Losses of 16 steps from one seed."""
     torch.manual_seed(0)
     model = LIFT(replace(tiny(), window=8), flag).cuda()
     optimiser = torch.optim.AdamW(model.parameters(), 3e-4)
     frames = torch.rand(2, 6, 3, 64, 96, device="cuda")
     clip = Clip(frames[:, :5] + jitter, torch.arange(-1.0, 4).cuda().expand(2, -1), torch.ones(2, 5, dtype=torch.bool, device="cuda"), 1)
     losses = []
-    for _ in range(32):
+    for _ in range(16):
         with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
             loss = (model(clip, torch.full((2,), 0.5, device="cuda")).frame.float() - frames[:, 5]).abs().mean()
         optimiser.zero_grad()
@@ -104,13 +104,18 @@ def train(flag: str, dtype: torch.dtype, jitter: float = 0.0) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_training_follows_the_references_curve(dtype):
-    """Within what the reference's own curve moves when the inputs move by less than a rounding of the dtype."""
+    """Within four times the most that its own curve moves in eight runs of inputs half a rounding apart.
+
+    A ninth such run is the largest of the nine once in nine times, and seldom four times the others.
+    """
     if kernels.reasons("temporal_attention")["triton"]:
         pytest.skip("Triton does not serve")
     unit = torch.finfo(dtype).eps / 4
     plain = train("reference", dtype)
-    spread = max((train("reference", dtype, jitter) - plain).abs().max() for jitter in (0.0, unit, -unit, 2 * unit))
-    assert (train("fused", dtype) - plain).abs().max() <= 3 * spread + torch.finfo(torch.float32).eps
+    jitters = [factor * unit for factor in (-2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2)]
+    spread = max((train("reference", dtype, jitter) - plain).abs().max() for jitter in jitters)
+    distance = (train("fused", dtype) - plain).abs().max()
+    assert distance <= 4 * spread + torch.finfo(torch.float32).eps
 
 
 def test_the_reference_takes_more_memory():

@@ -2,6 +2,7 @@
 import pytest
 import torch
 from correlation_cases import NAMES, assert_parity, fused, make, results, towards
+from gpu_session import needs_gpu_memory
 from parity import LAYOUTS, captured
 
 pytestmark = pytest.mark.gpu
@@ -102,13 +103,12 @@ WIDE = [((1, 256, 2900, 2900), 1, "contiguous"), ((1, 256, 2900, 2900), 1, "chan
         ((1, 4, 3600, 3600), 6, "channels_last")]                                                 # and in the result
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(("shape", "radius", "layout"), WIDE, ids=str)
 def test_the_last_rows_of_large_maps(shape, radius, layout):
     B, C, H, W = shape
     maps, result = 2 * B * C * H * W, 4 * B * (2 * radius + 1) ** 2 * H * W
-    need = 3 * maps + result + (64 << 20)               # of the gradients, one at a time
-    if torch.cuda.mem_get_info()[0] < need:
-        pytest.skip(f"needs {need / 2**30:.0f} GiB of free GPU memory")
+    needs_gpu_memory(3 * maps + result + (64 << 20))    # of the gradients, one at a time
     assert_last_rows(shape, radius, layout, "cuda")
 
 
