@@ -3,8 +3,9 @@
 A kernel may err twice as much as the reference does when it computes in the same precision, both measured against the reference in
 float64: no tolerance is chosen by hand. Gradients must also be right as a whole, since a small bias passes any test of single elements.
 """
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
@@ -88,6 +89,28 @@ def captured(step: Callable) -> tuple:
     return graph, found
 
 
+# -- few cases of many -----------------------------------------------------------------------------
+
+def pairwise(*axes: Sequence, among: Iterable[tuple] = ()) -> list[tuple]:
+    """Cases of the product of the axes such that any values of any two axes meet in one of them.
+
+    A GPU compiles kernels of its own for nearly every case. `among` are cases to be among them.
+    """
+    product, cases = list(itertools.product(*axes)), []
+    missing = {pair for case in product for pair in _pairs(case)}
+    for case in among:
+        cases.append(case)
+        missing -= _pairs(case)
+    while missing:
+        cases.append(max(product, key=lambda case: len(missing & _pairs(case))))
+        missing -= _pairs(cases[-1])
+    return cases
+
+
+def _pairs(case: tuple) -> set:
+    return set(itertools.combinations(enumerate(case), 2))
+
+
 # -- layouts: the values of x (those of its first rows for `expanded`) laid out in another way ------------------------------------
 
 def contiguous(x: torch.Tensor) -> torch.Tensor:
@@ -120,6 +143,14 @@ def misaligned(x: torch.Tensor) -> torch.Tensor:
 
 
 LAYOUTS = {f.__name__: f for f in (contiguous, channels_last, sliced, expanded, transposed, misaligned)}
+
+
+def forms(dtypes: Iterable[str]) -> list[tuple[str, str]]:
+    """Every dtype in every layout; on a GPU, which compiles each, every layout in one dtype: there
+    the tests of the GPU alone have the others."""
+    if torch.cuda.is_available():
+        return list(zip(itertools.cycle(("float32", "float16", "bfloat16")), LAYOUTS, strict=False))
+    return list(itertools.product(dtypes, LAYOUTS))
 
 
 # -- flows (B, 2, H, W) in pixels, float32 -----------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """The Triton kernels of `correlation` as a GPU runs them: the model's own sizes, large maps, graphs, determinism, memory."""
+import itertools
+
 import pytest
 import torch
 from correlation_cases import NAMES, assert_parity, fused, make, results, towards
 from gpu_session import needs_gpu_memory
-from parity import LAYOUTS, captured
+from parity import LAYOUTS, captured, pairwise
 
 pytestmark = pytest.mark.gpu
 
@@ -12,36 +14,38 @@ SIZES = [((4, 64, 64, 64), 3), ((4, 64, 32, 32), 3), ((4, 64, 32, 32), 0), ((4, 
          ((1, 64, 270, 480), 0), ((1, 64, 135, 240), 3), ((1, 64, 68, 120), 6), ((1, 48, 180, 320), 3), ((1, 48, 45, 80), 6),
          ((1, 24, 180, 320), 2), ((1, 24, 45, 80), 5)]
 BOTH = ["contiguous", "channels_last"]
+DTYPES = ["float32", "float16", "bfloat16"]
+FORMS = list(itertools.product(BOTH, DTYPES))
+AT_SIZES = [(*FORMS[i % 6], *size) for i, size in enumerate(SIZES)]        # each form twice
+RADII = [(0, True), (2, False), (3, True), (6, True)]   # radius, unit
+MATRIX = pairwise(RADII, [5, 64, 256], list(LAYOUTS), DTYPES,
+                  among=[((3, True), 64, "channels_last", "float32")])
 
 
-@pytest.mark.parametrize(("shape", "radius"), SIZES, ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("layout", BOTH)
-def test_values_and_gradients_at_the_models_sizes(shape, radius, dtype, layout):
+@pytest.mark.parametrize(("layout", "dtype", "shape", "radius"), AT_SIZES, ids=str)
+def test_values_and_gradients_at_the_models_sizes(layout, dtype, shape, radius):
     maps = make("triton", (dtype, layout, shape, radius, True))
     assert_parity(results(fused("triton", radius, True), maps), maps, radius, True)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("C", [5, 64, 256])
-@pytest.mark.parametrize(("radius", "unit"), [(0, True), (2, False), (3, True), (6, True)])
+@pytest.mark.parametrize(("radius", "unit", "C", "layout", "dtype"),
+                         [(*how, *rest) for how, *rest in MATRIX])
 def test_every_layout(radius, unit, C, layout, dtype):
     maps = make("triton", (dtype, layout, (2, C, 19, 37), radius, unit))
     assert_parity(results(fused("triton", radius, unit), maps), maps, radius, unit)
 
 
-@pytest.mark.parametrize("layout", BOTH)
-@pytest.mark.parametrize(("shape", "radius"), [SIZES[0], SIZES[3], SIZES[4]], ids=str)
-def test_twenty_runs_give_the_same_bits(shape, radius, layout):
-    maps = make("triton", ("bfloat16", layout, shape, radius, True))
+@pytest.mark.parametrize(("layout", "dtype", "shape", "radius"),
+                         [AT_SIZES[0], AT_SIZES[3], AT_SIZES[5]], ids=str)
+def test_twenty_runs_give_the_same_bits(layout, dtype, shape, radius):
+    maps = make("triton", (dtype, layout, shape, radius, True))
     grad = towards(fused("triton", radius, True)(*maps))
     first, *others = (results(fused("triton", radius, True), maps, grad) for _ in range(20))
     assert all(torch.equal(first[name], other[name]) for other in others for name in first)
 
 
-@pytest.mark.parametrize("layout", BOTH)
-@pytest.mark.parametrize("radius", [0, 3, 6])
+@pytest.mark.parametrize(("layout", "radius"),
+                         [("contiguous", 0), ("channels_last", 3), ("channels_last", 6)])
 def test_a_cuda_graph_replays_forward_and_backward(layout, radius):
     case = ("bfloat16", layout, (2, 24, 20, 36), radius, True)
     static = make("triton", case)

@@ -2,7 +2,7 @@
 import pytest
 import torch
 from gpu_session import needs_gpu_memory
-from parity import FLOWS, LAYOUTS, assert_close, captured
+from parity import FLOWS, LAYOUTS, assert_close, captured, pairwise
 from warp_cases import PUBLIC, REFERENCES, assert_parity, fused, make, results, towards
 
 from lift import kernels
@@ -12,11 +12,13 @@ pytestmark = pytest.mark.gpu
 operations = pytest.mark.parametrize("operation", PUBLIC)
 
 
-@operations
-@pytest.mark.parametrize("shape", [(2, 3, 37, 131), (1, 32, 48, 64), (2, 64, 17, 33), (1, 130, 13, 19)], ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_flow_in_every_layout(operation, shape, dtype, layout):
+SHAPES = [(2, 3, 37, 131), (1, 32, 48, 64), (2, 64, 17, 33), (1, 130, 13, 19)]
+MATRIX = pairwise(list(LAYOUTS), ["float32", "float16", "bfloat16"], SHAPES, list(PUBLIC),
+                  among=[("channels_last", "float32", SHAPES[3], "warp_blend")])
+
+
+@pytest.mark.parametrize(("layout", "dtype", "shape", "operation"), MATRIX, ids=str)
+def test_every_flow_in_every_layout(layout, dtype, shape, operation):
     for flow in FLOWS:
         inputs = make(operation, "triton", (dtype, layout, shape, flow))
         assert_parity(operation, results(fused(operation, "triton"), inputs), inputs)
