@@ -121,6 +121,15 @@ class DeadContext:
             self.ended.add(report.node.gateway.id)
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config, log):
+        """`load` for `loadgroup`, which hangs once a worker was replaced."""
+        if config.getoption("dist") != "loadgroup":
+            return None
+        from xdist.scheduler import LoadScheduling
+
+        return LoadScheduling(config, log)
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem, report, sched):
         """xdist blames the next test for the crash. It has not begun: another worker runs it."""
         if report.node.gateway.id not in self.ended:

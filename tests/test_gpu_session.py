@@ -25,7 +25,8 @@ def run(folder: Path, *arguments: str, stub: bool = False) -> subprocess.Complet
     plugins = ["no:cacheprovider", "no:benchmark", "plugin" if stub else "conftest"]
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"),
                *[word for plugin in plugins for word in ("-p", plugin)], *arguments, str(folder)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True,
+                          timeout=120)
 
 
 # -- time ------------------------------------------------------------------------------------------
@@ -165,9 +166,10 @@ def fatal(tmp_path):
     return tmp_path
 
 
-def test_another_worker_runs_what_follows_a_dead_context(fatal):
+@pytest.mark.parametrize("distribution", ["load", "loadgroup"])
+def test_another_worker_runs_what_follows_a_dead_context(fatal, distribution):
     pytest.importorskip("xdist")
-    ran = run(fatal, "-n", "2", stub=True)
+    ran = run(fatal, "-n", "2", "--dist", distribution, stub=True)
     assert "2 failed, 15 passed" in ran.stdout, ran.stdout
     failed = re.findall(r"^FAILED .*::test_(\S+)", ran.stdout, re.M)
     assert failed == ["harmless", "one[3]"], ran.stdout
