@@ -1,8 +1,8 @@
 # make env   an environment in .venv with everything pinned, and the C++ kernels; does nothing when both are up to date
 # make demo  interpolates the bundled clip        make test  runs all tests        make lint  checks the style
 # make static-report  what each kernel takes of each GPU, read without one; fails where that got worse (RECORD=1 takes it on purpose)
-# make gpu      everything that only a GPU can tell: native tests, sanitizer, benchmarks, tuning, counters, report (QUICK=1 in 8 minutes,
-#               MINUTES=n, STEPS="names of steps", OUT=folder of the results)
+# make gpu      everything that needs a GPU: native tests, sanitizer, benchmarks, tuning, counters, report (PART=1, 2, 3: a third of it in
+#               540 s; MINUTES=n, STEPS="names of steps", FOLDER=folder of the results)
 # make gpu-dry-run  walks through its steps on the CPU at toy size
 # make report   the tables and pictures of the recorded benchmarks; a --check of them is among the tests
 # make clean removes what was built; the environment stays (rm -r .venv removes that)
@@ -55,10 +55,10 @@ report: env
 
 # Makes no environment where there is none: without a network the machine's own Python serves, if it has what benchmarks/gpu.sh names.
 gpu:
-	benchmarks/gpu.sh $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(STEPS),--steps "$(STEPS)") $(OUT)
+	benchmarks/gpu.sh $(PART) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(STEPS),--steps "$(STEPS)") $(FOLDER)
 
 gpu-dry-run: env
-	benchmarks/gpu.sh --dry-run $(or $(OUT),build/gpu-dry-run)
+	benchmarks/gpu.sh --dry-run $(FOLDER)
 
 # The C++ kernels once more, in a copy of the sources, watched by AddressSanitizer and UBSan while their tests run.
 sanitize: env

@@ -1,188 +1,334 @@
 #!/usr/bin/env bash
-# Everything that only a machine with a GPU can tell, by one command: build, tests that run natively there, the sanitizer, benchmarks,
-# 32 training steps with and without the kernels, the profile of one, settings of the attention for the card and its benchmark again with
-# them, hardware counters of the kernels furthest from their roofline, the report.
+# Everything that only a machine with a GPU can show: the build, a canary, the tests that run natively there, the sanitizer, benchmarks, the
+# comparison of losses, the profile of a training step, the attention's settings for the GPU, hardware counters, the report.
 #
-#   benchmarks/gpu.sh [--quick] [--minutes N] [--steps "NAME ..."] [--dry-run] [FOLDER]        (or: make gpu QUICK=1, make gpu-dry-run)
+#   benchmarks/gpu.sh [1|2|3] [--steps "NAME ..."] [--minutes N] [--anyway] [--dry-run] [FOLDER]           (or: make gpu PART=1)
+#   benchmarks/gpu.sh --list [1|2|3]                        the steps: part, name, seconds, command
 #
-# Results land in FOLDER (default: $OUT, else benchmarks/results/<the card>, else for --quick build/gpu-quick): summary.md and summary.json, a
-# JSON file and a log a step, and with the tuned settings tuned.json, a copy of kernels/attention/tuned.json. A step that fails does
-# not stop the others; the exit code is 1 when any did. --quick: the cases that say most, in 8 minutes; what no time is left for is named.
-# --minutes: the same limit for all cases. --steps: these alone, and FOLDER keeps what others found. --dry-run: walks through every step on
-# the CPU at toy size, Triton under its interpreter; its figures are worth nothing.
+# With 1, 2 or 3: that third of the steps, with the cases that say most, in 540 s. Each third begins with the build, so any of them works on
+# a bare machine; 1 starts FOLDER anew, 2 and 3 add to it. Without: all steps and all cases, an hour a step at most.
+# --steps: only these, beside what FOLDER holds. --minutes: a limit for these, shared in proportion. --dry-run: every step of all three
+# parts on the CPU at toy size, Triton under its interpreter; its figures are worth nothing.
+#
+# A step that fails does not stop the others, and the exit code is 1; but where the build or the canary fails, what measures speed is left
+# out, since figures of kernels that may be wrong are none: --anyway measures all the same. A canary that only ran out of time is no reason.
+#
+# FOLDER (default: build/gpu for a part, else benchmarks/results/<the GPU>) gets summary.md and summary.json, a JSON file and a log a step.
+# Both summaries are brought up to date when a step begins and every 20 s, so a run that is killed leaves a page that names the step it was
+# in. Where OUT names a folder, summary.md and results.tar.gz (all of FOLDER) are put there at the same moments, and nothing else.
+# Compiled Triton and Inductor kernels stay in build/, so the next part need not compile them again.
+#
 # PYTHON names the Python to use (default: .venv's, else python3). It needs torch, Triton, ninja, pybind11, pytest, pytest-benchmark,
 # hypothesis, nvidia-ml-py, a C++ compiler, and no network; nvcc for the CUDA kernels; LIFT need not be installed. Tests run side by side
-# where pytest-xdist is there. compute-sanitizer runs where it is on the path or COMPUTE_SANITIZER names it, counters
-# where ncu is or NCU names it.
+# where pytest-xdist is there. Counters are read where ncu is on the path or NCU names it.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
-quick=0 dry=0 minutes="" only="" folder=""
+SECONDS_OF_A_PART=540
+
+# Part (a digit each), step, seconds at most (+: and those that earlier steps left over), command. In a command `python`, FOLDER, DEVICE,
+# CUDA and SECONDS are replaced; `suite FILE` and `tests` are pytest with its arguments, `tuned` the attention's suite once more.
+table() {
+  cat << 'TABLE'
+123 build                     60  python -m lift.kernels.extension --cuda CUDA
+1   canary                    60+ python -m benchmarks.canary --device DEVICE --seconds SECONDS --json FOLDER/canary.json
+1   doctor                    30  env -u TRITON_INTERPRET python -m lift doctor --json FOLDER/doctor.json
+1   tests                    240+ tests
+1   bench_grid_sample         60+ suite bench_grid_sample
+1   bench_model               90+ suite bench_model --forms plain,graph
+2   bench_streaming           90+ suite bench_streaming --forms plain,graph
+2   profile                   60  python -m benchmarks.profile_step --device DEVICE --json FOLDER/profile.json
+2   convergence               45  python -m benchmarks.convergence --amp off --device DEVICE --json FOLDER/convergence.json
+2   convergence_bf16          45  python -m benchmarks.convergence --amp bfloat16 --device DEVICE --json FOLDER/convergence_bf16.json
+2   bench_warp_blend          60+ suite bench_warp_blend
+2   bench_correlation         60+ suite bench_correlation
+2   memcheck                  45  python -m benchmarks.sanitize --tool memcheck
+2   racecheck                 25  python -m benchmarks.sanitize --tool racecheck
+2   initcheck                 25  python -m benchmarks.sanitize --tool initcheck
+2   synccheck                 25  python -m benchmarks.sanitize --tool synccheck
+3   bench_attention          100  suite bench_attention
+3   tune                     100  python -m benchmarks.tune_attention --measure --seconds SECONDS
+3   bench_attention_tuned     60  tuned
+3   counters                  60  python -m benchmarks.counters FOLDER --json FOLDER/counters.json
+3   roofline                  20  python -m benchmarks.roofline --measure --results FOLDER --json FOLDER/roofline.json
+3   bench_streaming_compiled  70+ suite bench_streaming --forms compiled
+3   bench_model_compiled      60+ suite bench_model --forms compiled
+3   report                    10  python -m benchmarks.report FOLDER --documents
+TABLE
+}
+
+# -- what is asked for -------------------------------------------------------------------------------------------------------
+
+refuse() { echo "gpu.sh: error: $1" >&2; exit 2; }
+
+part="" dry=0 minutes="" only="" anyway=0 list=0 folder=""
 while [ $# -gt 0 ]; do
   case "$1" in
-    --quick) quick=1 ;;
+    1 | 2 | 3) part="$1" ;;
+    --list) list=1 ;;
     --dry-run) dry=1 ;;
+    --anyway) anyway=1 ;;
     --minutes) minutes="${2:-}"; shift
-      [[ "$minutes" =~ ^[0-9]+$ ]] || { echo "gpu.sh: error: --minutes takes a whole number, got '$minutes'" >&2; exit 2; } ;;
-    --steps) only=" ${2:-} "; shift ;;
-    -*) echo "gpu.sh: error: unknown flag '$1' (there are --quick, --minutes, --steps and --dry-run)" >&2; exit 2 ;;
+      [[ "$minutes" =~ ^[1-9][0-9]*$ ]] || refuse "--minutes takes a whole number, got '$minutes'" ;;
+    --steps) only="${2:-}"; shift ;;
+    -*) refuse "unknown flag '$1' (there are --steps, --minutes, --anyway, --dry-run and --list)" ;;
     *) folder="$1" ;;
   esac
   shift
 done
-python="${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}"
-"$python" -c 'import torch' 2>/dev/null || {
-  echo "gpu.sh: error: $python has no torch; make env makes an environment, or PYTHON=... names a Python that has it" >&2; exit 2; }
 
-size=() total=0 device=cuda
-tests=(-m "gpu or native" -k "not cpp")                  # what computes on a GPU, without the kernels for CPUs
-training=() profile=()
-if [ "$dry" = 1 ]; then
-  export CUDA_VISIBLE_DEVICES="" TRITON_INTERPRET=1
-  size=(--toy) device=cpu tests+=(-k "not cpp and (nothing_have or refused or gradient_of_the_result or replays)")
-  training+=(--steps 2 --size 1 3 32 32) profile+=(--preset tiny --batch 1 --frames 3 --size 32 --warm-up 1)
-else
-  "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || {
-    echo "gpu.sh: error: torch finds no GPU here; --dry-run walks through the steps without one" >&2; exit 2; }
-  unset TRITON_INTERPRET
-  card="$("$python" -c 'import torch
-from benchmarks.cards import named
-found = torch.cuda.get_device_name()
-print((card.name if (card := named(found)) else found.removeprefix("NVIDIA ")).lower().replace(" ", "_"))')"
-  workers="$("$python" -c 'import os, torch, xdist
-print(max(1, min(8, os.cpu_count(), torch.cuda.get_device_properties(0).total_memory >> 33)))' 2>/dev/null)"     # 8 GiB of the card each
-  [ -n "$workers" ] && tests+=(-n "$workers")
-  if [ "$quick" = 1 ]; then
-    size=(--quick) total=470                            # seconds, of the 8 minutes that are promised
-  fi
-fi
-[ -n "$minutes" ] && total=$((60 * minutes))
-default="benchmarks/results/${card:-dry-run}"
-[ "$quick$dry" = 00 ] || default="build/gpu-quick"
-folder="${folder:-${OUT:-$default}}"
-mkdir -p "$folder" && : >> "$folder/steps.tsv" && : > "$folder/left_out.txt" || exit 2
-if [ -z "$only" ]; then                                 # what an earlier run left
-  : > "$folder/steps.tsv"
-  rm -rf "$folder"/untuned "$folder"/{build,doctor,tests,memcheck,racecheck,convergence*,profile,bench_*,tun*,counters,roofline,report}.{json,log}
-fi
-[ "$quick" = 1 ] && echo "cases beyond --quick, tuning, counters: benchmarks/gpu.sh without it runs them" >> "$folder/left_out.txt"
-
-# usual NAME: seconds that a step takes of a quick run, at most; of --minutes in proportion.
-usual() {
-  case "$1" in
-    build) echo 80 ;; tests) echo 90 ;; doctor | profile) echo 25 ;; memcheck | racecheck | roofline | bench_model | bench_streaming) echo 40 ;;
-    tune | bench_attention_tuned | counters) echo 120 ;; report) echo 60 ;; *) echo 35 ;;
-  esac
-}
-wanted() { [[ -z "$only" || "$only" == *" ${1/bench_attention_tuned/tune} "* ]]; }
-
-suites=($(basename -s .py benchmarks/bench_*.py)) model=(bench_model bench_streaming)
-operations=($(printf '%s\n' "${suites[@]}" | grep -vxF "$(printf '%s\n' "${model[@]}")"))
-names=(build doctor tests memcheck racecheck "${operations[@]}" convergence convergence_bf16 profile "${model[@]}")
-[ "$quick$dry" = 00 ] && names+=(tune bench_attention_tuned counters roofline report)
+declare -A limit more command state took
+names=()
+while read -r parts name seconds words; do
+  [[ -z "$part" || "$parts" == *"$part"* ]] || continue
+  [ "$list" = 0 ] || printf '%s\t%s\t%s\t%s\n' "$parts" "$name" "$seconds" "$words"
+  names+=("$name") limit[$name]="${seconds%+}" more[$name]=$((${#seconds} - ${#limit[$name]})) command[$name]="$words"
+done < <(table)
+[ "$list" = 0 ] || exit 0
 for name in $only; do
-  [[ " ${names[*]} " == *" $name "* ]] || { echo "gpu.sh: error: no step '$name' here (there are ${names[*]})" >&2; exit 2; }
+  [[ " ${names[*]} " == *" $name "* ]] || refuse "no step '$name' here (there are ${names[*]})"
 done
-failed=0 rest=0                                         # rest: what the steps to come take usually
-for name in "${names[@]}"; do wanted "$name" && rest=$((rest + $(usual "$name"))); done
+if [ -n "$only" ]; then
+  chosen=()
+  for name in "${names[@]}"; do [[ " $only " == *" $name "* ]] && chosen+=("$name"); done
+  names=("${chosen[@]}")
+fi
 
-ended() {
-  sed -i "/^$1\t/d" "$folder/steps.tsv"                  # of an earlier run
-  printf '%s\t%s\t%s\n' "$@" >> "$folder/steps.tsv"; echo "$1: $2, $3 s"
-  rest=$((rest - $(usual "$1")))
+python="${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}"
+export TRITON_CACHE_DIR="${TRITON_CACHE_DIR:-$PWD/build/triton}" TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR:-$PWD/build/inductor}"
+[ "$dry" = 1 ] && export CUDA_VISIBLE_DEVICES="" TRITON_INTERPRET=1 OMP_NUM_THREADS=1    # toy sizes: more threads only wait
+
+# One start of torch: what card there is, and how many processes of tests it and the processor have memory and cores for; a process takes
+# up to 4 GiB, and the tests that allocate most run in one process, which takes up to 16.
+found="$("$python" -c 'import os, sys, torch
+if not torch.cuda.is_available():
+    sys.exit(4)
+from benchmarks.cards import named
+name = torch.cuda.get_device_name()
+card = named(name)
+memory = torch.cuda.get_device_properties(0).total_memory
+try:
+    import xdist
+    workers = max(1, min(16, os.cpu_count(), (memory - (12 << 30)) >> 32))
+except ImportError:
+    workers = 0
+print((card.name if card else name.removeprefix("NVIDIA ")).lower().replace(" ", "_"), workers)' 2>&1)"
+case $? in
+  0) ;;
+  4) [ "$dry" = 1 ] || refuse "torch finds no GPU here; --dry-run walks through the steps without one" ;;
+  *) refuse "$python cannot use torch (${found##*$'\n'}); make env makes an environment, or PYTHON=... names a Python that has it" ;;
+esac
+read -r card workers <<< "${found##*$'\n'}"
+
+if [ "$dry" = 1 ]; then default=build/gpu-dry-run; elif [ -n "$part" ]; then default=build/gpu; else default="benchmarks/results/$card"; fi
+folder="${folder:-$default}"
+steps_file="$folder/steps${part:+-$part}.tsv"
+mkdir -p "$folder" && : >> "$steps_file" || exit 2
+[ -z "${OUT:-}" ] || { mkdir -p "$OUT" && rm -f "$OUT"/.aside.*; } || exit 2
+
+total=0                                                 # seconds of the whole run; 0: no limit
+if [ -n "$minutes" ]; then total=$((60 * minutes)); elif [ -n "$part" ] && [ "$dry" = 0 ]; then total=$SECONDS_OF_A_PART; fi
+
+# What earlier runs left: a part adds to those before it, the first and a whole run start anew.
+if [ -z "$only" ] && [[ "$part" == "" || "$part" == 1 ]]; then
+  rm -f "$folder"/{steps*.tsv,left_out.txt}
+  while read -r _ name _; do rm -f "$folder/$name".{log,json,json.rows.jsonl}; done < <(table)
+  rm -rf "$folder"/untuned
+fi
+for name in "${names[@]}"; do
+  rm -f "$folder/$name".{log,json.rows.jsonl}
+  state[$name]="not begun" took[$name]=0
+done
+kept=()                                                 # lines of steps that this run does not have
+if [ -s "$steps_file" ]; then
+  while IFS=$'\t' read -r name line; do [[ -v "state[$name]" ]] || kept+=("$name"$'\t'"$line"); done < "$steps_file"
+fi
+
+# -- what is left behind, at any moment --------------------------------------------------------------------------------------
+
+note() { grep -qxF "$1" "$folder/left_out.txt" 2> /dev/null || echo "$1" >> "$folder/left_out.txt"; }
+
+write_steps() {
+  local name
+  { [ ${#kept[@]} = 0 ] || printf '%s\n' "${kept[@]}"
+    for name in "${names[@]}"; do printf '%s\t%s\t%s\n' "$name" "${state[$name]}" "${took[$name]}"; done; } > "$steps_file.new"
+  mv -f "$steps_file.new" "$steps_file"
 }
 
-# seconds NAME: what a step may take: of a quick run what it takes usually, of --minutes its part of what is left, else an hour.
-seconds() {
-  local left=$((total - SECONDS)) most; most="$(usual "$1")"
-  if [ "$total" = 0 ]; then echo 3600; return; fi
-  if [ "$quick" = 0 ]; then most=$((left * most / rest)); fi
-  echo $((most < left ? most : left))
+# refresh: the summary of what there is, and all of it in one file where results are fetched from.
+refresh() {
+  local flags=() aside="${OUT:-}/.aside.$BASHPID" code
+  [ "$dry" = 1 ] && flags=(--dry-run)
+  "$python" -m benchmarks.summary "$folder" ${flags[@]+"${flags[@]}"}; code=$?
+  [ -n "${OUT:-}" ] || return $code
+  find "$folder" -type f -size -8192k ! -name '*.new' ! -name '.*' ! -name results.tar.gz -printf '%P\0' \
+    | tar --create --gzip --directory "$folder" --warning=no-file-changed --null --files-from - > "$aside" 2> /dev/null
+  [ -s "$aside" ] && mv -f "$aside" "$OUT/results.tar.gz"
+  if [ ! "$folder" -ef "$OUT" ] && [ -s "$folder/summary.md" ]; then
+    cp "$folder/summary.md" "$aside" && mv -f "$aside" "$OUT/summary.md"
+  fi
+  rm -f "$aside"
+  return $code
 }
 
-# step NAME COMMAND...: run it, keep what it prints in NAME.log, note how it ended. An interrupted pytest still writes its rows.
+# watch: refresh while a step runs; it ends in the middle of a nap, never of a refresh.
+watch() {
+  local nap
+  trap 'kill "$nap" 2> /dev/null; exit' TERM
+  while sleep "${REFRESH:-20}" & nap=$!; wait "$nap" && kill -0 $$; do refresh; done
+}
+
+current="" child="" watcher="" failed=0
+unwatch() { [ -z "$watcher" ] || { kill "$watcher" 2> /dev/null; wait "$watcher" 2> /dev/null; watcher=""; }; }
+# shellcheck disable=SC2329  # traps call it
+interrupted() {
+  trap '' INT TERM
+  [ -z "$child" ] || { kill -s INT "$child" 2> /dev/null; wait "$child" 2> /dev/null; }     # timeout hands it on, and kills 10 s later
+  unwatch
+  [ -z "$current" ] || { state[$current]="FAILED (the run was stopped by SIG$1)"; took[$current]=$((SECONDS - start)); }
+  write_steps
+  refresh > /dev/null 2>&1
+  echo "gpu.sh: stopped by SIG$1${current:+ in step $current}; $folder/summary.md has what was found" >&2
+  exit $((128 + $2))
+}
+trap 'interrupted INT 2' INT
+trap 'interrupted TERM 15' TERM
+
+# -- a step ------------------------------------------------------------------------------------------------------------------
+
+# allowed NAME LATER: seconds of a step, LATER being those that the steps after it take at most.
+allowed() {
+  local left=$((total - SECONDS)) own="${limit[$1]}"
+  if [ "$total" = 0 ]; then echo 3600
+  elif [ -n "$minutes" ]; then echo $((left * own / (own + $2)))
+  elif [ "${more[$1]}" = 1 ] || [ $((left - $2)) -lt "$own" ]; then echo $((left - $2))
+  else echo "$own"; fi
+}
+
+ended() { state[$1]="$2" took[$1]="$3" current=""; write_steps; echo "$1: $2, $3 s"; }
+
+# step NAME SECONDS COMMAND...: run it, what it prints to NAME.log, note how it ended. An interrupted pytest still writes its rows.
 step() {
-  local name="$1" start=$SECONDS allowed code; allowed="$(seconds "$1")"; shift
-  wanted "$name" || return
-  echo "== $name"
-  if [ "$allowed" -lt 10 ]; then ended "$name" "left out, no time was left" 0; return; fi
-  timeout --signal INT --kill-after 10 "$allowed" "$@" > "$folder/$name.log" 2>&1; code=$?
+  local name="$1" seconds="$2" code; shift 2
+  start=$SECONDS
+  if [ "$seconds" -lt 10 ]; then ended "$name" "left out, no time was left" 0; return; fi
+  current="$name" state[$name]="running since $(date -u +%H:%M:%S) UTC, for $seconds s at most"
+  write_steps
+  refresh > /dev/null 2>&1
+  watch > /dev/null 2>&1 &
+  watcher=$!
+  timeout --signal INT --kill-after 10 "$seconds" "$@" >> "$folder/$name.log" 2>&1 &
+  child=$!
+  wait "$child"; code=$?
+  child=""
+  unwatch
   tail -n 3 "$folder/$name.log"
   case $code in
     0) ended "$name" passed $((SECONDS - start)) ;;
-    5) ended "$name" "left out, nothing of it runs here" $((SECONDS - start)) ;;          # pytest found no test
+    5) ended "$name" "left out, nothing of it runs here" $((SECONDS - start)) ;;             # pytest found no test
     6) ended "$name" "left out, $(tail -n 1 "$folder/$name.log")" $((SECONDS - start)) ;;
-    124 | 137) failed=1; ended "$name" "FAILED (stopped after $allowed s)" $((SECONDS - start)) ;;
+    124 | 137) failed=1; ended "$name" "FAILED (stopped after $seconds s)" $((SECONDS - start)) ;;
     *) failed=1; ended "$name" "FAILED (exit code $code)" $((SECONDS - start)) ;;
+  esac
+  return $code
+}
+
+# words_of NAME SECONDS: the command of a step as an array `words`.
+words_of() {
+  local i text="${command[$1]}" device=cuda cuda=required
+  [ "$dry" = 1 ] && device=cpu cuda=off
+  read -ra words <<< "$text"
+  for i in "${!words[@]}"; do
+    case "${words[i]}" in
+      python) words[i]="$python" ;;
+      DEVICE) words[i]="$device" ;;
+      CUDA) words[i]="$cuda" ;;
+      SECONDS) words[i]=$(($2 * 4 / 5)) ;;
+      FOLDER*) words[i]="$folder${words[i]#FOLDER}" ;;
+    esac
+  done
+}
+
+# pytest_of SECONDS ARGUMENT...: `words` become pytest, which begins nothing more when four fifths of the time are over.
+pytest_of() { words=("$python" -m pytest -p no:cacheprovider -p benchmarks.budget --budget $(($1 * 4 / 5)) "${@:2}"); }
+
+suite() {                                               # suite NAME SECONDS FILE ARGUMENT...
+  local size=()
+  if [ "$dry" = 1 ]; then size=(--toy); elif [ -n "$part" ]; then size=(--quick); fi
+  pytest_of "$2" "benchmarks/$3.py" ${size[@]+"${size[@]}"} "${@:4}" --benchmark-quiet --benchmark-json "$folder/$1.json"
+}
+
+tests() {                                               # tests SECONDS: what computes on a GPU, without the kernels for CPUs
+  local files only=()
+  mapfile -t files < <(grep -lE 'mark\.(gpu|native)\b' tests/test_*.py)
+  "$python" -c 'import av, cv2, safetensors, scenedetect' 2> /dev/null || {
+    mapfile -t files < <(grep -L 'mark\.videos\b' "${files[@]}")
+    note "tests of commands that read videos: PyAV, OpenCV, PySceneDetect or safetensors is not there"; }
+  only=(-m "gpu or native" -k "not cpp")
+  [ "$dry" = 1 ] && only+=(-k "not cpp and (nothing_have or refused or gradient_of_the_result or replays)")
+  [[ "$dry" = 0 && "${workers:-}" =~ ^[1-9][0-9]*$ ]] && only+=(-n "$workers" --dist loadgroup)
+  pytest_of "$1" --benchmark-disable --in-turn "${only[@]}" "${files[@]}"
+}
+
+# toy NAME: what makes a step small enough for a dry run, or the reason why it has none.
+toy() {
+  case "$1" in
+    canary) words+=(--toy) ;;
+    convergence*) words+=(--steps 2 --size 1 3 32 32) ;;
+    profile) words+=(--preset tiny --batch 1 --frames 3 --size 32 --warm-up 1) ;;
+    memcheck | racecheck | initcheck | synccheck) words+=(--dry-run) ;;
+    tune | bench_attention_tuned | counters | roofline | report | *_compiled) return 1 ;;
   esac
 }
 
-# pytest_step NAME ARGUMENT...: pytest, which begins nothing more when four fifths of the time are over.
-pytest_step() {
-  local name="$1"; shift
-  step "$name" "$python" -m pytest -p no:cacheprovider -p benchmarks.budget --budget $(($(seconds "$name") * 4 / 5)) "$@"
-}
+# is_timed NAME: whether a step measures speed, or shows it.
+is_timed() { case "$1" in bench_* | tune | profile | counters | roofline | report) ;; *) return 1 ;; esac; }
 
-marked=($(grep -lE 'mark\.(gpu|native)\b' tests/test_*.py))
-"$python" -c 'import av, cv2, safetensors, scenedetect' 2> /dev/null || {
-  marked=($(grep -L 'mark\.videos\b' "${marked[@]}"))
-  echo "tests of commands that read videos: PyAV, OpenCV, PySceneDetect or safetensors is not there" >> "$folder/left_out.txt"; }
+# -- the run -----------------------------------------------------------------------------------------------------------------
 
-step build "$python" -m lift.kernels.extension
-step doctor env -u TRITON_INTERPRET "$python" -m lift doctor --json "$folder/doctor.json"
-pytest_step tests --benchmark-disable --in-turn "${tests[@]}" "${marked[@]}"
-
-# A few cases of each kernel, many times slower there; without torch's cache of memory, which would hide what lies outside a tensor.
-sanitizer="${COMPUTE_SANITIZER:-$(command -v compute-sanitizer)}"
-few=(tests/test_grid_sample_native.py::test_gradients_are_pytorchs
-  "tests/test_warp_blend_gpu.py::test_every_flow_in_every_layout[channels_last-float32-(1, 130, 13, 19)-warp_blend]"
-  "tests/test_attention_gpu.py::test_values_shares_and_gradients[1-0-float32-32-1-15]"
-  "tests/test_attention_gpu.py::test_values_shares_and_gradients[4-0-float32-32-1-15]"
-  "tests/test_correlation_gpu.py::test_every_layout[3-True-64-channels_last-float32]")
-for tool in memcheck racecheck; do
-  wanted "$tool" || continue
-  if [ "$dry" = 1 ] || [ -z "$sanitizer" ]; then
-    echo "== $tool"
-    ended "$tool" "left out, $([ "$dry" = 1 ] && echo "a dry run" || echo "compute-sanitizer was not found")" 0
-  else
-    step "$tool" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$sanitizer" --tool "$tool" --error-exitcode 9 --target-processes all \
-      "$python" -m pytest -p no:cacheprovider "${few[@]}" \
-      -k "not pytorchs or (float32 and bilinear-zeros-True)"
+later=0 wrong="" words=()
+for name in "${names[@]}"; do later=$((later + limit[$name])); done
+for name in "${names[@]}"; do
+  later=$((later - limit[$name]))
+  echo "== $name"
+  if [ -n "$wrong" ] && is_timed "$name"; then
+    ended "$name" "left out, $wrong failed: figures of kernels that may be wrong are none" 0
+    continue
   fi
+  seconds="$(allowed "$name" "$later")"
+  words_of "$name" "$seconds"
+  case "${words[0]}" in
+    tests) tests "$seconds" ;;
+    suite) suite "$name" "$seconds" "${words[@]:1}" ;;
+  esac
+  if [ "$dry" = 1 ] && ! toy "$name"; then ended "$name" "left out, a dry run" 0; continue; fi
+  case "$name" in
+    build)
+      command -v nvidia-smi > /dev/null && [ "$dry" = 0 ] && timeout 10 nvidia-smi -q -d CLOCK,POWER > "$folder/build.log" 2>&1
+      step build "$seconds" "${words[@]}" || [ "$dry$anyway" != 00 ] || wrong="the build" ;;
+    canary)
+      step canary "$seconds" "${words[@]}"
+      case $? in 0 | 6 | 124 | 137) ;; *) [ "$dry$anyway" != 00 ] || wrong="${wrong:-the canary}" ;; esac ;;
+    tune)
+      step tune "$seconds" "${words[@]}"
+      cp kernels/attention/tuned.json "$folder/tuned.json" ;;
+    bench_attention_tuned)                              # the rows from before stay beside the others, in untuned/
+      if [ "${state[tune]:-}" != passed ]; then ended "$name" "left out, the settings were not measured" 0; continue; fi
+      mkdir -p "$folder/untuned"
+      [ -f "$folder/bench_attention.json" ] && mv "$folder"/bench_attention.json* "$folder/untuned/"
+      suite bench_attention "$seconds" bench_attention
+      step "$name" "$seconds" "${words[@]}"
+      [ -s "$folder/bench_attention.json" ] || mv "$folder"/untuned/bench_attention.json* "$folder/"
+      rmdir "$folder/untuned" 2> /dev/null ;;
+    report)
+      if "$python" -c 'import matplotlib, PIL' 2> /dev/null; then step report "$seconds" "${words[@]}"
+      else ended report "left out, matplotlib or Pillow is not there: make report where they are" 0; fi ;;
+    *) step "$name" "$seconds" "${words[@]}" ;;
+  esac
 done
-
-suite() { pytest_step "$1" "benchmarks/$1.py" ${size[@]+"${size[@]}"} --benchmark-quiet --benchmark-json "$folder/$1.json"; }
-
-for name in "${operations[@]}"; do suite "$name"; done
-for name in convergence convergence_bf16; do
-  step "$name" "$python" -m benchmarks.convergence --device "$device" --json "$folder/$name.json" ${training[@]+"${training[@]}"} \
-    --amp "$([ "$name" = convergence ] && echo off || echo bfloat16)"
-done
-step profile "$python" -m benchmarks.profile_step --device "$device" --json "$folder/profile.json" ${profile[@]+"${profile[@]}"}
-for name in "${model[@]}"; do suite "$name"; done
-
-# Settings of the attention for this card, and its benchmark again with them; the rows from before stay beside the others, in untuned/.
-if [ "$quick$dry" = 00 ]; then
-  step tune "$python" -m benchmarks.tune_attention --measure
-  if wanted tune && grep -q $'^tune\tpassed' "$folder/steps.tsv"; then
-    cp kernels/attention/tuned.json "$folder/tuned.json"
-    mkdir -p "$folder/untuned"
-    [ -f "$folder/bench_attention.json" ] && mv "$folder/bench_attention.json" "$folder/untuned/"
-    pytest_step bench_attention_tuned benchmarks/bench_attention.py --benchmark-quiet --benchmark-json "$folder/bench_attention.json"
-    [ -s "$folder/bench_attention.json" ] || mv "$folder/untuned/bench_attention.json" "$folder/"
-    rmdir "$folder/untuned" 2> /dev/null
-  fi
-  step counters "$python" -m benchmarks.counters "$folder" --json "$folder/counters.json"
-  step roofline "$python" -m benchmarks.roofline --measure --results "$folder" --json "$folder/roofline.json"
-  if ! wanted report; then :; elif "$python" -c 'import matplotlib, PIL' 2> /dev/null; then
-    step report "$python" -m benchmarks.report "$folder" --documents
-  else
-    ended report "left out, matplotlib or Pillow is not there: make report where they are" 0
-  fi
-fi
 
 echo
-"$python" -m benchmarks.summary "$folder" $([ "$dry" = 1 ] && echo --dry-run) || failed=1
-cut -f 1,2 "$folder/steps.tsv" | tr '\t' ' '
+refresh || failed=1
+for name in "${names[@]}"; do echo "$name ${state[$name]}"; done
 echo "in $SECONDS s; $folder/summary.md has the figures$([ "$dry" = 1 ] && echo "; this was a dry run: they are worth nothing")"
 exit $failed

@@ -1,9 +1,13 @@
-"""`benchmarks/gpu.sh`: one command that runs every step whatever fails, in its time, with nothing but what a GPU machine has."""
+"""`benchmarks/gpu.sh`: every step whatever fails, in its time, with what a GPU machine has."""
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tarfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,92 +15,281 @@ import pytest
 from benchmarks import summary
 
 ROOT = Path(__file__).resolve().parent.parent
-OF_MODEL = ("bench_model", "bench_streaming")
+PARTS = {"1": "build canary doctor tests bench_grid_sample bench_model",
+         "2": "build bench_streaming profile convergence convergence_bf16 bench_warp_blend "
+              "bench_correlation memcheck racecheck initcheck synccheck",
+         "3": "build bench_attention tune bench_attention_tuned counters roofline "
+              "bench_streaming_compiled bench_model_compiled report"}
+SECONDS_OF_A_PART = 540
 
 
-def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **environment}
-    environment.pop("PYTEST_XDIST_WORKER", None)
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+def run(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=cwd, env=_environment(environment), capture_output=True, text=True)
 
 
-# -- the script --------------------------------------------------------------------------------------------------------------
+def _environment(changes: dict[str, str]) -> dict[str, str]:
+    found = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **changes}
+    found.pop("PYTEST_XDIST_WORKER", None)
+    return found
+
+
+# -- the script ------------------------------------------------------------------------------------
+
+STUB = """#!/bin/sh
+case "$*" in
+  *benchmarks.summary*) [ -z "$SUMMARY" ] || exec {python} "$@"; exit 0 ;;
+  "-c import os, sys, torch"*) echo "test_card 3"; exit 0 ;;
+  "-c "*) exit 0 ;;
+esac
+echo "$@"
+case "$*" in
+  $FAIL) echo "FAILED tests/test_one.py::test_it - the reason"; exit 3 ;;
+  $HANG) exec {python} -c '
+import time
+try:
+    print("begun", flush=True)
+    time.sleep(120)
+except KeyboardInterrupt:
+    print("interrupted, and wrote its rows", flush=True)' "$0" ;;
+  *benchmarks.counters*) echo "no counters here"; exit 6 ;;
+esac
+for word; do [ "$before" != --benchmark-json ] || echo "$*" > "$word"; before="$word"; done
+"""
+
 
 @pytest.fixture
-def programs(tmp_path):
-    """In the place of Python and compute-sanitizer, programs that say what they are asked. Python fails at the native tests, has no
-    counters, and writes a file where rows are asked for."""
-    endings = """case "$*" in *benchmark-disable*) exit 3 ;; *benchmarks.counters*) echo "no counters here"; exit 6 ;; esac
-for word; do [ "$before" = --benchmark-json ] && echo "$*" > "$word"; before="$word"; done; true"""
-    for name, ending in (("python", endings), ("sanitizer", "")):
-        (tmp_path / name).write_text(f'#!/bin/sh\necho "$@"\n{ending}\n')
-        (tmp_path / name).chmod(0o755)
-    return {"PYTHON": str(tmp_path / "python"), "COMPUTE_SANITIZER": str(tmp_path / "sanitizer")}
+def script(tmp_path):
+    """Run the script with a Python that only says what it is asked, in a copy of what it touches.
+
+    FAIL and HANG are patterns of calls that fail and that never end; with SUMMARY the real summary
+    is written.
+    """
+    tree, stub = tmp_path / "tree", tmp_path / "python"
+    (tree / "benchmarks").mkdir(parents=True)
+    (tree / "kernels" / "attention").mkdir(parents=True)
+    (tree / "kernels" / "attention" / "tuned.json").write_text("{}")
+    (tree / "tests").symlink_to(ROOT / "tests")
+    command = tree / "benchmarks" / "gpu.sh"
+    command.write_bytes((ROOT / "benchmarks" / "gpu.sh").read_bytes())
+    stub.write_text(STUB.format(python=sys.executable))
+    for program in (command, stub):
+        program.chmod(0o755)
+
+    def begin(*arguments: str, **environment: str) -> subprocess.Popen:
+        changes = {"PYTHON": str(stub), "PYTHONPATH": str(ROOT), "REFRESH": "1", "OUT": "", "FAIL": "",
+                   "HANG": "", "SUMMARY": "", **environment}
+        return subprocess.Popen([str(command), *arguments], cwd=tree, env=_environment(changes), text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        process = begin(*arguments, **environment)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    call.begin, call.tree = begin, tree
+    return call
 
 
 def steps(folder: Path) -> dict[str, str]:
-    return dict(line.split("\t")[:2] for line in (folder / "steps.tsv").read_text().splitlines())
+    """How each step of the latest run ended, in their order."""
+    (path,) = folder.glob("steps*.tsv")
+    return dict(line.split("\t")[:2] for line in path.read_text().splitlines())
 
 
-def test_it_runs_every_step_whatever_fails(tmp_path, programs):
-    ran = run("benchmarks/gpu.sh", "--quick", str(tmp_path / "out"), **programs)
-    suites = [path.stem for path in sorted((ROOT / "benchmarks").glob("bench_*.py"))]
-    operations, model = ([name for name in suites if (name in OF_MODEL) == of_model] for of_model in (False, True))
-    ended = steps(tmp_path / "out")
-    assert list(ended) == ["build", "doctor", "tests", "memcheck", "racecheck", *operations, "convergence",
-                           "convergence_bf16", "profile", *model]
-    assert ran.returncode == 1 and {name for name, how in ended.items() if how != "passed"} == {"tests"}
-    assert ended["tests"] == "FAILED (exit code 3)"
-
-    def said(step):
-        return (tmp_path / "out" / f"{step}.log").read_text()
-    assert all(name in said("tests") for name in marked()) and "-m gpu or native" in said("tests")
-    for tool in ("memcheck", "racecheck"):
-        assert f"--tool {tool} " in said(tool)
-    assert "--quick" in said("bench_grid_sample") and f"--json {tmp_path}/out/convergence.json" in said("convergence")
-    assert "cases beyond --quick" in (tmp_path / "out" / "left_out.txt").read_text()
+def said(folder: Path, step: str) -> str:
+    return (folder / f"{step}.log").read_text()
 
 
-def test_a_whole_run_tunes_counts_and_reports(tmp_path, programs):
-    folder = tmp_path / "out"
-    assert run("benchmarks/gpu.sh", str(folder), **programs).returncode == 1
+def budget(folder: Path, step: str) -> int:
+    return int(re.search(r"--budget (\d+)", said(folder, step))[1])
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("it never came")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_has_its_steps_and_ends_in_time(part):
+    rows = [line.split("\t") for line in run("benchmarks/gpu.sh", "--list", part).stdout.splitlines()]
+    assert [name for _, name, _, _ in rows] == PARTS[part].split()
+    assert sum(int(seconds.rstrip("+")) for _, _, seconds, _ in rows) <= SECONDS_OF_A_PART
+
+
+def test_every_suite_is_in_a_part():
+    table = run("benchmarks/gpu.sh", "--list").stdout
+    for path in (ROOT / "benchmarks").glob("bench_*.py"):
+        assert f"suite {path.stem}" in table
+    assert len(re.findall(r"--forms plain,graph|--forms compiled", table)) == 4
+
+
+def test_a_part_runs_every_step_whatever_fails(script, tmp_path):
+    folder = tmp_path / "results"
+    ran = script("1", str(folder), FAIL="*benchmark-disable*")
     ended = steps(folder)
-    assert list(ended)[-5:] == ["tune", "bench_attention_tuned", "counters", "roofline", "report"]
-    assert {name: how for name, how in ended.items() if how != "passed"} == {"tests": "FAILED (exit code 3)",
-                                                                             "counters": "left out, no counters here"}
-    assert (folder / "untuned" / "bench_attention.json").exists() and (folder / "bench_attention.json").exists()
-    assert (folder / "tuned.json").read_text() == (ROOT / "kernels" / "attention" / "tuned.json").read_text()
-    assert f"-m benchmarks.report {folder} --documents" in (folder / "report.log").read_text()
+    assert list(ended) == PARTS["1"].split() and ran.returncode == 1
+    assert {name: how for name, how in ended.items() if how != "passed"} == {"tests": "FAILED (exit code 3)"}
+    asked = said(folder, "tests")
+    assert all(name in asked for name in marked()) and "-m gpu or native" in asked
+    assert "-n 3 --dist loadgroup" in asked
+    assert "--cuda required" in said(folder, "build")
+    assert f"--json {folder}/canary.json" in said(folder, "canary")
+    assert "--quick --forms plain,graph" in said(folder, "bench_model")
 
 
-def test_some_steps_keep_what_others_found(tmp_path, programs):
-    folder = tmp_path / "out"
-    run("benchmarks/gpu.sh", "--quick", str(folder), **programs)
-    ran = run("benchmarks/gpu.sh", "--minutes", "9", "--steps", "doctor tune counters", str(folder), **programs)
+def test_time_that_a_step_leaves_goes_to_those_that_may_take_more(script, tmp_path):
+    folder = tmp_path / "results"
+    script("1", str(folder))
+    assert 0.8 * 300 < budget(folder, "tests") <= 0.8 * 390         # what build, canary, doctor left
+    assert 0.8 * 450 < budget(folder, "bench_model") <= 0.8 * 540
+    script("3", str(folder))
+    assert budget(folder, "bench_attention") == 80                  # and no more than it has
+    assert budget(folder, "bench_streaming_compiled") > 0.8 * 300
+
+
+def test_parts_add_to_one_folder_and_the_first_starts_anew(script, tmp_path):
+    folder = tmp_path / "results"
+    for part in PARTS:
+        script(part, str(folder))
+    assert {path.name for path in folder.glob("steps*")} == {f"steps-{part}.tsv" for part in PARTS}
+    assert (folder / "bench_model.json").exists() and (folder / "bench_streaming.json").exists()
+    script("1", str(folder))
+    assert not (folder / "bench_streaming.json").exists() and list(steps(folder)) == PARTS["1"].split()
+
+
+def test_a_whole_run_tunes_counts_and_reports(script, tmp_path):
+    folder = tmp_path / "results"
+    assert script(str(folder)).returncode == 0
+    ended = steps(folder)
+    assert set(ended) == {name for part in PARTS.values() for name in part.split()}
+    assert {name: how for name, how in ended.items() if how != "passed"} == {
+        "counters": "left out, no counters here"}
+    assert (folder / "untuned" / "bench_attention.json").exists()
+    assert (folder / "bench_attention.json").exists() and (folder / "tuned.json").exists()
+    assert "--quick" not in said(folder, "bench_attention")
+    assert f"-m benchmarks.report {folder} --documents" in said(folder, "report")
+
+
+def test_some_steps_keep_what_others_found(script, tmp_path):
+    folder = tmp_path / "results"
+    script(str(folder))
+    ran = script("--minutes", "9", "--steps", "doctor tune bench_attention_tuned", str(folder))
     ended = steps(folder)
     assert ran.returncode == 0 and (folder / "bench_warp_blend.json").exists()
-    assert list(ended)[-4:] == ["doctor", "tune", "bench_attention_tuned", "counters"] and list(ended).count("doctor") == 1
-    budget = re.search(r"--budget (\d+)", (folder / "bench_attention_tuned.log").read_text())
-    assert 190 <= int(budget[1]) <= 0.8 * 0.5 * 540             # its part of what is left: as much as the counters get
-    assert run("benchmarks/gpu.sh", "--quick", "--steps", "dance", str(folder), **programs).stderr.startswith(
-        "gpu.sh: error: no step 'dance' here (there are build doctor tests ")
-    assert run("benchmarks/gpu.sh", "--minutes", "soon").stderr == "gpu.sh: error: --minutes takes a whole number, got 'soon'\n"
+    assert list(ended)[-3:] == ["doctor", "tune", "bench_attention_tuned"]
+    assert ended["tests"] == "passed"
+    assert 400 <= budget(folder, "bench_attention_tuned") <= 0.8 * 540      # all that the others left
 
 
-def test_a_dry_run_walks_through_the_same_steps(tmp_path, programs):
-    assert run("benchmarks/gpu.sh", "--dry-run", str(tmp_path / "out"), **programs).returncode == 1
-    ended = steps(tmp_path / "out")
-    assert {"build", "doctor", "tests", "bench_warp_blend", "convergence", "profile"} <= ended.keys()
-    assert ended["memcheck"] == ended["racecheck"] == "left out, a dry run"
-    assert "--toy" in (tmp_path / "out" / "bench_warp_blend.log").read_text()
+# -- what is wrong stops figures, not the run ----------------------------------------------------------
+
+@pytest.mark.parametrize(("broken", "named"), [("*lift.kernels.extension*", "the build"),
+                                               ("*benchmarks.canary*", "the canary")])
+def test_no_speed_is_measured_where_the_build_or_the_canary_fails(script, tmp_path, broken, named):
+    folder = tmp_path / "results"
+    ran = script("1", str(folder), FAIL=broken, SUMMARY="1")
+    ended, page = steps(folder), (folder / "summary.md").read_text()
+    assert ran.returncode == 1 and ended["tests"] == ended["doctor"] == "passed"
+    for name in ("bench_grid_sample", "bench_model"):
+        assert ended[name].startswith(f"left out, {named} failed: ")
+        assert not (folder / f"{name}.json").exists()
+        assert f"- {name}: left out, {named} failed" in page
+    assert f"failed: {named.removeprefix('the ')}." in page
+    assert "why it failed" in page and "test_it - the reason" in page
+    assert steps_with(script, folder, "1", "--anyway", FAIL=broken)["bench_model"] == "passed"
+
+
+def steps_with(script, folder: Path, *arguments: str, **environment: str) -> dict[str, str]:
+    script(*arguments, str(folder), **environment)
+    return steps(folder)
+
+
+# -- a run that is stopped leaves what it has -----------------------------------------------------------
+
+@pytest.fixture
+def hanging(script, tmp_path):
+    """A part whose second step never ends, with the folder that results are fetched from."""
+    out = tmp_path / "out"
+    process = script.begin("1", "--steps", "build doctor bench_model", SUMMARY="1", HANG="*lift doctor*",
+                           OUT=str(out))
+    wait_for(lambda: (out / "summary.md").exists() and "`doctor` was running" in
+             (out / "summary.md").read_text() and "begun" in said(script.tree / "build" / "gpu", "doctor"))
+    yield process, out
+    if process.poll() is None:
+        process.kill()
+    for line in run("ps", "-eo", "pid,cmd").stdout.splitlines():
+        if f"{tmp_path}/python" in line:
+            os.kill(int(line.split()[0]), signal.SIGKILL)
+
+
+def packed(out: Path) -> list[str]:
+    try:
+        with tarfile.open(out / "results.tar.gz") as results:
+            return results.getnames()
+    except FileNotFoundError:
+        return []
+
+
+def test_a_killed_run_names_the_step_that_it_was_in(hanging):
+    process, out = hanging
+    wait_for(lambda: "doctor.log" in packed(out))       # while it runs, too
+    process.kill()
+    process.communicate()
+    page = (out / "summary.md").read_text()
+    assert "**`doctor` was running since " in page and "Not begun: bench_model." in page
+    assert "| build | passed |" in page
+    assert {"build.log", "doctor.log", "steps-1.tsv", "summary.json"} <= set(packed(out))
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_stops_its_step_and_says_so(hanging, sent, script):
+    process, out = hanging
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + sent
+    assert f"gpu.sh: stopped by {sent.name} in step doctor" in err
+    page = (out / "summary.md").read_text()
+    assert f"| doctor | FAILED (the run was stopped by {sent.name}) |" in page
+    assert "Not begun: bench_model." in page and "was running" not in page
+    assert "interrupted, and wrote its rows" in said(script.tree / "build" / "gpu", "doctor")
+
+
+def test_where_results_are_fetched_from_there_are_two_files(script, tmp_path):
+    out = tmp_path / "out"
+    script("2", "--steps", "build bench_streaming memcheck", SUMMARY="1", OUT=str(out))
+    assert {path.name for path in out.iterdir()} == {"summary.md", "results.tar.gz"}
+    assert {"steps-2.tsv", "summary.md", "bench_streaming.json", "memcheck.log"} <= set(packed(out))
+    assert (script.tree / "build" / "gpu" / "summary.md").exists()
+
+
+# -- other ways to call it --------------------------------------------------------------------------------
+
+def test_a_dry_run_walks_through_the_steps_of_all_parts(script, tmp_path):
+    folder = tmp_path / "results"
+    assert script("--dry-run", str(folder)).returncode == 0
+    ended = steps(folder)
+    assert set(ended) == {name for part in PARTS.values() for name in part.split()}
+    left = {name for name, how in ended.items() if how != "passed"}
+    assert left == {"tune", "bench_attention_tuned", "counters", "roofline", "report",
+                    "bench_streaming_compiled", "bench_model_compiled"}
+    for step, flag in (("bench_warp_blend", "--toy"), ("canary", "--toy"), ("memcheck", "--dry-run"),
+                       ("profile", "--preset tiny"), ("build", "--cuda off")):
+        assert flag in said(folder, step), step
 
 
 def test_what_cannot_be_done_is_one_sentence(tmp_path):
     ran = run("benchmarks/gpu.sh", str(tmp_path), PYTHON=sys.executable)
-    assert ran.returncode == 2 and "gpu.sh: error: torch finds no GPU here; --dry-run walks through the steps without one" in ran.stderr
-    assert run("benchmarks/gpu.sh", "--fast").stderr == ("gpu.sh: error: unknown flag '--fast' "
-                                                         "(there are --quick, --minutes, --steps and --dry-run)\n")
-    assert "false has no torch; make env makes an environment" in run("benchmarks/gpu.sh", PYTHON="false").stderr
+    assert ran.returncode == 2 and "gpu.sh: error: torch finds no GPU here; --dry-run walks" in ran.stderr
+    for arguments, sentence in {
+        ("--fast",): "unknown flag '--fast' (there are --steps, --minutes, --anyway, --dry-run and --list)",
+        ("--minutes", "soon"): "--minutes takes a whole number, got 'soon'",
+        ("2", "--steps", "doctor"): f"no step 'doctor' here (there are {PARTS['2']})",
+    }.items():
+        assert run("benchmarks/gpu.sh", *arguments).stderr == f"gpu.sh: error: {sentence}\n"
+    assert "false cannot use torch" in run("benchmarks/gpu.sh", PYTHON="false").stderr
 
 
 def marked(without: str = "no such marker") -> list[str]:
@@ -119,28 +312,22 @@ def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path):
             "tests/test_grid_sample_native.py", "tests/test_graphs.py", "tests/test_warp_blend_parity.py"} <= set(marked())
 
 
-SANITIZED = ["test_grid_sample_native", "test_warp_blend_gpu", "test_attention_gpu", "test_attention_gpu", "test_correlation_gpu"]
-
-
 def test_nothing_on_its_way_needs_what_decodes_videos_or_trains(tmp_path):
-    """Neither the tests nor the benchmarks; and what the sanitizer runs is there."""
+    """Neither the tests nor the benchmarks."""
     absent = ["av", "cv2", "scenedetect", "safetensors", "torchmetrics", "tensorboard", "tqdm", "matplotlib", "skimage", "pybind11"]
     (tmp_path / "absent.py").write_text(f"import sys\nfor name in {absent}:\n    sys.modules[name] = None\n")
-    modules = ["benchmarks.convergence", "benchmarks.profile_step", "benchmarks.summary", "benchmarks.tune_attention", "lift.doctor"]
+    modules = ["benchmarks.canary", "benchmarks.convergence", "benchmarks.profile_step",
+               "benchmarks.summary", "benchmarks.tune_attention", "lift.doctor"]
     ran = run(sys.executable, "-c", "import absent; " + "; ".join(f"import {name}" for name in modules),
               PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert ran.returncode == 0, ran.stderr
-    script = (ROOT / "benchmarks" / "gpu.sh").read_text()
-    few = [line.strip().strip('"') for line in script.split("few=(")[1].split(")\n")[0].splitlines()]
-    assert [name.split("::")[0] for name in few] == [f"tests/{name}.py" for name in SANITIZED]
     suites = [str(path) for path in ROOT.glob("benchmarks/bench_*.py")]
     ran = run(sys.executable, "-m", "pytest", "-p", "absent", "-p", "no:cacheprovider", "-o", "addopts=", "-q", "--collect-only", "--toy",
               *marked(without="videos"), *suites, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert ran.returncode == 0, ran.stdout[-2000:]
-    assert all(f"\n{name}" in ran.stdout for name in few)
 
 
-# -- its parts ---------------------------------------------------------------------------------------------------------------
+# -- its helpers -----------------------------------------------------------------------------------
 
 def test_what_no_time_is_left_for_is_skipped_and_told(tmp_path):
     (tmp_path / "test_slow.py").write_text("import time, pytest\n"
@@ -179,3 +366,30 @@ def test_the_summary_holds_steps_machine_and_figures(tmp_path):
                  "| triton | 2.000 | 1% | 900.0 | 90% | 2 | - | 1.5 | 1.0e-07 | eager x2.00 |", "the losses stay within"):
         assert part in page, part
     assert "dry run" not in page and data["failed"] == ["tests"] and data["rows"]["bench_warp_blend"][0]["variant"] == "triton"
+
+
+def test_the_summary_of_a_run_that_goes_on_says_where_it_is(tmp_path):
+    (tmp_path / "steps-1.tsv").write_text("build\tpassed\t3\ntests\tFAILED (exit code 1)\t9\n")
+    (tmp_path / "steps-2.tsv").write_text("build\tpassed\t1\nbench_warp_blend\trunning since 12:00:05 UTC, "
+                                          "for 60 s at most\t0\nprofile\tnot begun\t0\n")
+    failures = [f"FAILED tests/test_it.py::test_{i} - wrong" for i in range(60)]
+    (tmp_path / "tests.log").write_text("\n".join([*failures, *["the end"] * 12]))
+    row = {"operation": "warp_blend", "device": "cuda", "direction": "forward", "dtype": "float32",
+           "layout": "contiguous", "shape": [1, 3, 8, 12], "flow": "smooth", "variant": "triton", "fused": True,
+           "median": 2e-3, "spread": 0.01, "gigabytes_per_second": 900.0, "share_of_copy_bandwidth": 0.9,
+           "peak_memory": 2_000_000, "saved_for_backward": None, "compile_time": 1.5, "error": 1e-7}
+    (tmp_path / "bench_warp_blend.json.rows.jsonl").write_text(json.dumps(row) + '\n{"operation": "wa')
+    (tmp_path / "counters.json").write_text('{"cases": [')                      # killed while it wrote
+    assert summary.main([str(tmp_path)]) == 0
+    page, data = (tmp_path / "summary.md").read_text(), json.loads((tmp_path / "summary.json").read_text())
+    assert "**`bench_warp_blend` was running since 12:00:05 UTC, for 60 s at most when this page was" in page
+    assert "Not begun: profile." in page and "| build | passed | 1 |" in page
+    assert page.count("- wrong") == 40 and "... and 20 more" in page
+    assert "| triton | 2.000 |" in page and data["rows"]["bench_warp_blend"] == [row]
+    assert data["running"] == ["bench_warp_blend"] and data["not begun"] == ["profile"]
+
+
+def test_the_summary_does_not_wait_for_torch():
+    """It is made at every step, in seconds that the card is held for."""
+    ran = run(sys.executable, "-c", "import sys; sys.modules['torch'] = None; import benchmarks.summary")
+    assert ran.returncode == 0, ran.stderr
