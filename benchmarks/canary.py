@@ -34,7 +34,6 @@ from lift.config import PRESETS, Config
 from lift.files import atomic
 from lift.model.lift import create_lift_model
 from lift.video.graphs import Graphed
-from lift.video.interpolator import Interpolator
 from lift.video.moments import Multiple
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -200,6 +199,10 @@ def _reference_frame(setting: Setting) -> tuple[torch.Tensor, float]:
 def _stream(setting: Setting, autocast: torch.dtype | None, flag: str,
             in_graphs: bool) -> Iterator[torch.Tensor]:
     """The generated frames of a texture that moves."""
+    try:
+        from lift.video.interpolator import Interpolator
+    except ImportError as error:                        # it reads video files too
+        raise LeftOut(f"lift.video cannot be imported ({error})") from error
     torch.manual_seed(0)
     model = create_lift_model(setting.preset, kernels=flag)
     _wake(model)

@@ -112,13 +112,13 @@ try:
     workers = max(1, min(16, os.cpu_count(), (memory - (12 << 30)) >> 32))
 except ImportError:
     workers = 0
-print((card.name if card else name.removeprefix("NVIDIA ")).lower().replace(" ", "_"), workers)' 2>&1)"
+print("card", (card.name if card else name.removeprefix("NVIDIA ")).lower().replace(" ", "_"), workers)' 2>&1)"
 case $? in
   0) ;;
   4) [ "$dry" = 1 ] || refuse "torch finds no GPU here; --dry-run walks through the steps without one" ;;
   *) refuse "$python cannot use torch (${found##*$'\n'}); make env makes an environment, or PYTHON=... names a Python that has it" ;;
 esac
-read -r card workers <<< "${found##*$'\n'}"
+read -r card workers < <(sed -n 's/^card //p' <<< "$found")    # torch may print warnings beside it
 
 if [ "$dry" = 1 ]; then default=build/gpu-dry-run; elif [ -n "$part" ]; then default=build/gpu; else default="benchmarks/results/$card"; fi
 folder="${folder:-$default}"
@@ -276,8 +276,8 @@ toy() {
     canary) words+=(--toy) ;;
     convergence*) words+=(--steps 2 --size 1 3 32 32) ;;
     profile) words+=(--preset tiny --batch 1 --frames 3 --size 32 --warm-up 1) ;;
-    memcheck | racecheck | initcheck | synccheck) words+=(--dry-run) ;;
-    tune | bench_attention_tuned | counters | roofline | report | *_compiled) return 1 ;;
+    memcheck) words+=(--dry-run) ;;                     # the same for every tool, which does not run
+    racecheck | initcheck | synccheck | tune | bench_attention_tuned | counters | roofline | report | *_compiled) return 1 ;;
   esac
 }
 

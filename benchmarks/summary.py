@@ -16,7 +16,7 @@ from benchmarks.counters import table as table_of_counters
 from benchmarks.table import markdown, table
 from lift.files import atomic
 
-LAST, NAMED, LONGEST = 12, 40, 300                      # of a failed step: lines, named tests, characters
+LAST, NAMED, LONGEST = 12, 40, 300      # of a failed step: last lines, named tests, characters
 
 
 def steps(folder: Path) -> list[dict]:
@@ -28,7 +28,7 @@ def steps(folder: Path) -> list[dict]:
             name, ended, seconds = line.split("\t")
             said = _log(folder, name)
             left = next((line for line in reversed(said) if line.startswith(SPENT)), "")
-            found.pop(name, None)                       # of the build, which begins every part, the latest
+            found.pop(name, None)           # of the build, which begins every part, the latest
             found[name] = {"step": name, "ended": ended, "seconds": int(seconds),
                            "said": said[-1].strip()[:160] if said else "", "left out": left}
     return list(found.values())
@@ -43,7 +43,7 @@ def _log(folder: Path, name: str) -> list[str]:
 
 
 def why(folder: Path, name: str) -> list[str]:
-    """What the log of a failed step says of it: a line for each failed test, then the last lines."""
+    """What the log of a failed step says: a line for each failed test, then the last lines."""
     lines = [line[:LONGEST] for line in _log(folder, name)]
     end = lines[-LAST:]
     named = [line for line in lines[:-LAST] if line.startswith(("FAILED ", "ERROR "))]
@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     text, data = page(arguments.folder, arguments.dry_run)
     texts = {"summary.md": text, "summary.json": json.dumps(data, indent=1) + "\n"}
-    for name, content in texts.items():                 # a run that is killed now has the page before it
+    for name, content in texts.items():     # a run that is killed now has the page before it
         with atomic(arguments.folder / name) as part:
             part.write_text(content)
     return 0

@@ -23,8 +23,9 @@ PARTS = {"1": "build canary doctor tests bench_grid_sample bench_model",
 SECONDS_OF_A_PART = 540
 
 
-def run(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command, cwd=cwd, env=_environment(environment), capture_output=True, text=True)
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=ROOT, env=_environment(environment), capture_output=True,
+                          text=True)
 
 
 def _environment(changes: dict[str, str]) -> dict[str, str]:
@@ -38,7 +39,7 @@ def _environment(changes: dict[str, str]) -> dict[str, str]:
 STUB = """#!/bin/sh
 case "$*" in
   *benchmarks.summary*) [ -z "$SUMMARY" ] || exec {python} "$@"; exit 0 ;;
-  "-c import os, sys, torch"*) echo "test_card 3"; exit 0 ;;
+  "-c import os, sys, torch"*) echo "card test_card 3"; echo "a warning" >&2; exit 0 ;;
   "-c "*) exit 0 ;;
 esac
 echo "$@"
@@ -76,10 +77,10 @@ def script(tmp_path):
         program.chmod(0o755)
 
     def begin(*arguments: str, **environment: str) -> subprocess.Popen:
-        changes = {"PYTHON": str(stub), "PYTHONPATH": str(ROOT), "REFRESH": "1", "OUT": "", "FAIL": "",
-                   "HANG": "", "SUMMARY": "", **environment}
-        return subprocess.Popen([str(command), *arguments], cwd=tree, env=_environment(changes), text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        changes = {"PYTHON": str(stub), "PYTHONPATH": str(ROOT), "REFRESH": "1", "OUT": "",
+                   "FAIL": "", "HANG": "", "SUMMARY": "", **environment}
+        return subprocess.Popen([str(command), *arguments], cwd=tree, env=_environment(changes),
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         process = begin(*arguments, **environment)
@@ -114,7 +115,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_has_its_steps_and_ends_in_time(part):
-    rows = [line.split("\t") for line in run("benchmarks/gpu.sh", "--list", part).stdout.splitlines()]
+    table = run("benchmarks/gpu.sh", "--list", part).stdout
+    rows = [line.split("\t") for line in table.splitlines()]
     assert [name for _, name, _, _ in rows] == PARTS[part].split()
     assert sum(int(seconds.rstrip("+")) for _, _, seconds, _ in rows) <= SECONDS_OF_A_PART
 
@@ -131,7 +133,8 @@ def test_a_part_runs_every_step_whatever_fails(script, tmp_path):
     ran = script("1", str(folder), FAIL="*benchmark-disable*")
     ended = steps(folder)
     assert list(ended) == PARTS["1"].split() and ran.returncode == 1
-    assert {name: how for name, how in ended.items() if how != "passed"} == {"tests": "FAILED (exit code 3)"}
+    assert {name: how for name, how in ended.items() if how != "passed"} == {
+        "tests": "FAILED (exit code 3)"}
     asked = said(folder, "tests")
     assert all(name in asked for name in marked()) and "-m gpu or native" in asked
     assert "-n 3 --dist loadgroup" in asked
@@ -143,7 +146,7 @@ def test_a_part_runs_every_step_whatever_fails(script, tmp_path):
 def test_time_that_a_step_leaves_goes_to_those_that_may_take_more(script, tmp_path):
     folder = tmp_path / "results"
     script("1", str(folder))
-    assert 0.8 * 300 < budget(folder, "tests") <= 0.8 * 390         # what build, canary, doctor left
+    assert 0.8 * 300 < budget(folder, "tests") <= 0.8 * 390     # and what others left
     assert 0.8 * 450 < budget(folder, "bench_model") <= 0.8 * 540
     script("3", str(folder))
     assert budget(folder, "bench_attention") == 80                  # and no more than it has
@@ -157,7 +160,8 @@ def test_parts_add_to_one_folder_and_the_first_starts_anew(script, tmp_path):
     assert {path.name for path in folder.glob("steps*")} == {f"steps-{part}.tsv" for part in PARTS}
     assert (folder / "bench_model.json").exists() and (folder / "bench_streaming.json").exists()
     script("1", str(folder))
-    assert not (folder / "bench_streaming.json").exists() and list(steps(folder)) == PARTS["1"].split()
+    assert not (folder / "bench_streaming.json").exists()
+    assert list(steps(folder)) == PARTS["1"].split()
 
 
 def test_a_whole_run_tunes_counts_and_reports(script, tmp_path):
@@ -181,10 +185,10 @@ def test_some_steps_keep_what_others_found(script, tmp_path):
     assert ran.returncode == 0 and (folder / "bench_warp_blend.json").exists()
     assert list(ended)[-3:] == ["doctor", "tune", "bench_attention_tuned"]
     assert ended["tests"] == "passed"
-    assert 400 <= budget(folder, "bench_attention_tuned") <= 0.8 * 540      # all that the others left
+    assert 400 <= budget(folder, "bench_attention_tuned") <= 0.8 * 540
 
 
-# -- what is wrong stops figures, not the run ----------------------------------------------------------
+# -- what is wrong stops figures, not the run ------------------------------------------------------
 
 @pytest.mark.parametrize(("broken", "named"), [("*lift.kernels.extension*", "the build"),
                                                ("*benchmarks.canary*", "the canary")])
@@ -207,16 +211,17 @@ def steps_with(script, folder: Path, *arguments: str, **environment: str) -> dic
     return steps(folder)
 
 
-# -- a run that is stopped leaves what it has -----------------------------------------------------------
+# -- a run that is stopped leaves what it has ------------------------------------------------------
 
 @pytest.fixture
 def hanging(script, tmp_path):
     """A part whose second step never ends, with the folder that results are fetched from."""
     out = tmp_path / "out"
-    process = script.begin("1", "--steps", "build doctor bench_model", SUMMARY="1", HANG="*lift doctor*",
-                           OUT=str(out))
-    wait_for(lambda: (out / "summary.md").exists() and "`doctor` was running" in
-             (out / "summary.md").read_text() and "begun" in said(script.tree / "build" / "gpu", "doctor"))
+    process = script.begin("1", "--steps", "build doctor bench_model", SUMMARY="1", OUT=str(out),
+                           HANG="*lift doctor*")
+    page, log = out / "summary.md", script.tree / "build" / "gpu" / "doctor.log"
+    wait_for(lambda: page.exists() and "`doctor` was running" in page.read_text()
+             and log.exists() and "begun" in log.read_text())
     yield process, out
     if process.poll() is None:
         process.kill()
@@ -265,7 +270,7 @@ def test_where_results_are_fetched_from_there_are_two_files(script, tmp_path):
     assert (script.tree / "build" / "gpu" / "summary.md").exists()
 
 
-# -- other ways to call it --------------------------------------------------------------------------------
+# -- other ways to call it -------------------------------------------------------------------------
 
 def test_a_dry_run_walks_through_the_steps_of_all_parts(script, tmp_path):
     folder = tmp_path / "results"
@@ -273,18 +278,22 @@ def test_a_dry_run_walks_through_the_steps_of_all_parts(script, tmp_path):
     ended = steps(folder)
     assert set(ended) == {name for part in PARTS.values() for name in part.split()}
     left = {name for name, how in ended.items() if how != "passed"}
-    assert left == {"tune", "bench_attention_tuned", "counters", "roofline", "report",
-                    "bench_streaming_compiled", "bench_model_compiled"}
-    for step, flag in (("bench_warp_blend", "--toy"), ("canary", "--toy"), ("memcheck", "--dry-run"),
-                       ("profile", "--preset tiny"), ("build", "--cuda off")):
+    assert left == {"racecheck", "initcheck", "synccheck", "tune", "bench_attention_tuned",
+                    "counters", "roofline", "report", "bench_streaming_compiled",
+                    "bench_model_compiled"}
+    asked = {"bench_warp_blend": "--toy", "canary": "--toy", "memcheck": "--dry-run",
+             "profile": "--preset tiny", "build": "--cuda off"}
+    for step, flag in asked.items():
         assert flag in said(folder, step), step
 
 
 def test_what_cannot_be_done_is_one_sentence(tmp_path):
     ran = run("benchmarks/gpu.sh", str(tmp_path), PYTHON=sys.executable)
-    assert ran.returncode == 2 and "gpu.sh: error: torch finds no GPU here; --dry-run walks" in ran.stderr
+    assert ran.returncode == 2
+    assert "gpu.sh: error: torch finds no GPU here; --dry-run walks through" in ran.stderr
     for arguments, sentence in {
-        ("--fast",): "unknown flag '--fast' (there are --steps, --minutes, --anyway, --dry-run and --list)",
+        ("--fast",): "unknown flag '--fast' (there are --steps, --minutes, --anyway, --dry-run and "
+                     "--list)",
         ("--minutes", "soon"): "--minutes takes a whole number, got 'soon'",
         ("2", "--steps", "doctor"): f"no step 'doctor' here (there are {PARTS['2']})",
     }.items():
@@ -370,19 +379,23 @@ def test_the_summary_holds_steps_machine_and_figures(tmp_path):
 
 def test_the_summary_of_a_run_that_goes_on_says_where_it_is(tmp_path):
     (tmp_path / "steps-1.tsv").write_text("build\tpassed\t3\ntests\tFAILED (exit code 1)\t9\n")
-    (tmp_path / "steps-2.tsv").write_text("build\tpassed\t1\nbench_warp_blend\trunning since 12:00:05 UTC, "
-                                          "for 60 s at most\t0\nprofile\tnot begun\t0\n")
+    running = "running since 12:00:05 UTC, for 60 s at most"
+    (tmp_path / "steps-2.tsv").write_text(f"build\tpassed\t1\nbench_warp_blend\t{running}\t0\n"
+                                          "profile\tnot begun\t0\n")
     failures = [f"FAILED tests/test_it.py::test_{i} - wrong" for i in range(60)]
     (tmp_path / "tests.log").write_text("\n".join([*failures, *["the end"] * 12]))
     row = {"operation": "warp_blend", "device": "cuda", "direction": "forward", "dtype": "float32",
-           "layout": "contiguous", "shape": [1, 3, 8, 12], "flow": "smooth", "variant": "triton", "fused": True,
-           "median": 2e-3, "spread": 0.01, "gigabytes_per_second": 900.0, "share_of_copy_bandwidth": 0.9,
-           "peak_memory": 2_000_000, "saved_for_backward": None, "compile_time": 1.5, "error": 1e-7}
-    (tmp_path / "bench_warp_blend.json.rows.jsonl").write_text(json.dumps(row) + '\n{"operation": "wa')
-    (tmp_path / "counters.json").write_text('{"cases": [')                      # killed while it wrote
+           "layout": "contiguous", "shape": [1, 3, 8, 12], "flow": "smooth", "variant": "triton",
+           "fused": True, "median": 2e-3, "spread": 0.01, "gigabytes_per_second": 900.0,
+           "share_of_copy_bandwidth": 0.9, "peak_memory": 2_000_000, "saved_for_backward": None,
+           "compile_time": 1.5, "error": 1e-7}
+    written = json.dumps(row) + '\n{"operation": "wa'
+    (tmp_path / "bench_warp_blend.json.rows.jsonl").write_text(written)
+    (tmp_path / "counters.json").write_text('{"cases": [')          # killed while it wrote
     assert summary.main([str(tmp_path)]) == 0
-    page, data = (tmp_path / "summary.md").read_text(), json.loads((tmp_path / "summary.json").read_text())
-    assert "**`bench_warp_blend` was running since 12:00:05 UTC, for 60 s at most when this page was" in page
+    page = (tmp_path / "summary.md").read_text()
+    data = json.loads((tmp_path / "summary.json").read_text())
+    assert f"**`bench_warp_blend` was {running} when this page was written: if the run is" in page
     assert "Not begun: profile." in page and "| build | passed | 1 |" in page
     assert page.count("- wrong") == 40 and "... and 20 more" in page
     assert "| triton | 2.000 |" in page and data["rows"]["bench_warp_blend"] == [row]
@@ -391,5 +404,6 @@ def test_the_summary_of_a_run_that_goes_on_says_where_it_is(tmp_path):
 
 def test_the_summary_does_not_wait_for_torch():
     """It is made at every step, in seconds that the card is held for."""
-    ran = run(sys.executable, "-c", "import sys; sys.modules['torch'] = None; import benchmarks.summary")
+    ran = run(sys.executable, "-c",
+              "import sys; sys.modules['torch'] = None; import benchmarks.summary")
     assert ran.returncode == 0, ran.stderr
