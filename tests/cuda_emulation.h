@@ -1,5 +1,11 @@
 // Stands in for CUDA when tests compile a .cu file with g++: a block's threads are fibers that run one at a time in random order, and
 // change at every barrier, shuffle and, now and then, atomic. A barrier that not all threads reach aborts.
+//
+// LIFT_EMULATED_ARCH, 900 for compute capability 9.0, chooses the code that a GPU of that kind would run (default: older than any).
+//
+// It counts the additions to global memory and the sectors of 32 bytes that they touch in the L2 cache: of one instruction of a warp, each
+// sector once. Lanes execute the same instruction together when they are as many warp-wide operations into the kernel and reach the same
+// place in its code for the same time since then.
 #pragma once
 
 #include <ucontext.h>
@@ -11,10 +17,16 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <new>
 #include <random>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #define LIFT_CUDA_EMULATION
+#ifdef LIFT_EMULATED_ARCH
+#define __CUDA_ARCH__ LIFT_EMULATED_ARCH
+#endif
 #define __global__
 #define __device__
 #define __host__
@@ -39,7 +51,9 @@ struct Fiber {
   ucontext_t context;
   std::vector<char> stack;
   State state;
-  uint64_t shared;  // what a shuffle hands to other lanes
+  uint64_t shared[2];  // what a shuffle hands to other lanes, and the one before
+  unsigned steps;      // warp-wide operations so far
+  std::vector<std::pair<const void*, unsigned>> turns;  // how often it added since the last of them, by the place in the code
 };
 
 inline std::vector<Fiber> fibers;
@@ -47,7 +61,11 @@ inline ucontext_t scheduler;
 inline unsigned running;
 inline std::mt19937 order;
 inline std::function<void()> body;
-inline uint64_t atomics;  // how often one was added to
+inline std::function<std::vector<unsigned>(const char* kernel, unsigned blocks)> chosen;  // the blocks that run; none: all do
+inline uint64_t additions;  // to global memory, a number each
+inline uint64_t shared_additions;
+inline uint64_t sectors;    // that additions to global memory touched
+inline std::vector<std::tuple<unsigned, unsigned, const void*, unsigned, uintptr_t>> touched;  // of a block: warp, step, code, turn, sector
 
 inline void give_way(State state) {
   fibers[running].state = state;
@@ -78,6 +96,8 @@ inline void run_block(unsigned threads) {
   for (Fiber& fiber : fibers) {
     fiber.stack.resize(1 << 16);
     fiber.state = State::ready;
+    fiber.steps = 0;
+    fiber.turns.clear();
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.data();
     fiber.context.uc_stack.ss_size = fiber.stack.size();
@@ -96,6 +116,9 @@ inline void run_block(unsigned threads) {
           std::fprintf(stderr, "emulation: a barrier or shuffle that not all threads reach\n");
           std::abort();
         }
+      std::sort(touched.begin(), touched.end());
+      sectors += std::unique(touched.begin(), touched.end()) - touched.begin();
+      touched.clear();
       return;
     }
     std::shuffle(ready.begin(), ready.end(), order);
@@ -106,13 +129,18 @@ inline void run_block(unsigned threads) {
   }
 }
 
+inline std::vector<unsigned> all(unsigned blocks) {
+  std::vector<unsigned> turn(blocks);
+  for (unsigned i = 0; i < blocks; ++i) turn[i] = i;
+  return turn;
+}
+
 template <typename F>
-void launch(unsigned blocks, unsigned threads, const F& kernel) {
+void launch(const char* name, unsigned blocks, unsigned threads, const F& kernel) {
   body = kernel;
   blockDim.x = threads;
   gridDim.x = blocks;
-  std::vector<unsigned> turn(blocks);
-  for (unsigned i = 0; i < blocks; ++i) turn[i] = i;
+  std::vector<unsigned> turn = chosen ? chosen(name, blocks) : all(blocks);
   std::shuffle(turn.begin(), turn.end(), order);
   for (unsigned i : turn) {
     blockIdx.x = i;
@@ -125,18 +153,25 @@ void launch(unsigned blocks, unsigned threads, const F& kernel) {
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t) { return "no error"; }
 
-#define LIFT_LAUNCH(kernel, blocks, threads, stream, ...) emulation::launch(blocks, threads, [=] { (kernel)(__VA_ARGS__); })
+#define LIFT_LAUNCH(kernel, blocks, threads, stream, ...) emulation::launch(#kernel, blocks, threads, [&] { (kernel)(__VA_ARGS__); })
 
 inline void __syncthreads() { emulation::give_way(emulation::State::at_barrier); }
 
-// The value of the lane `from` of the same warp. All lanes must take part.
+// Hands `value` to the other lanes of the warp, all of which must take part; returns where theirs lie, lane 0's first.
+template <typename T>
+std::pair<const emulation::Fiber*, unsigned> exchanged(T value) {
+  emulation::Fiber& self = emulation::fibers[emulation::running];
+  const unsigned slot = self.steps++ % 2;  // two are enough: none is two ahead of another
+  self.turns.clear();
+  std::memcpy(&self.shared[slot], &value, sizeof value);
+  emulation::give_way(emulation::State::at_warp);
+  return {&emulation::fibers[emulation::running / 32 * 32], slot};
+}
+
 template <typename T>
 T of_lane(T value, unsigned from) {
-  const unsigned first = emulation::running / 32 * 32, self = emulation::running;
-  std::memcpy(&emulation::fibers[self].shared, &value, sizeof value);
-  emulation::give_way(emulation::State::at_warp);
-  std::memcpy(&value, &emulation::fibers[first + from].shared, sizeof value);
-  emulation::give_way(emulation::State::at_warp);
+  const auto [lanes, slot] = exchanged(value);
+  std::memcpy(&value, &lanes[from].shared[slot], sizeof value);
   return value;
 }
 
@@ -152,18 +187,54 @@ template <typename T>
 T __shfl_down_sync(unsigned, T value, unsigned by) { return of_lane(value, lane() + by > 31 ? lane() : lane() + by); }
 
 inline bool __all_sync(unsigned, bool value) {
+  const auto [lanes, slot] = exchanged<uint64_t>(value);
   bool all = true;
-  for (unsigned i = 0; i < 32; ++i) all &= of_lane(value, i);
+  for (unsigned i = 0; i < 32; ++i) all &= lanes[i].shared[slot] != 0;
   return all;
 }
 
+extern "C" char __data_start, _end;
+
+namespace emulation {
+
+// Count `numbers` that the instruction at `code` adds from `to` on, within one sector.
+inline void count(const void* to, unsigned numbers, const void* code) {
+  const char* const at = static_cast<const char*>(to);
+  if (at >= &__data_start && at < &_end) {  // what is __shared__
+    shared_additions += numbers;
+    return;
+  }
+  additions += numbers;
+  Fiber& self = fibers[running];
+  auto turn = std::find_if(self.turns.begin(), self.turns.end(), [=](const auto& turn) { return turn.first == code; });
+  if (turn == self.turns.end()) turn = self.turns.insert(turn, {code, 0});
+  touched.emplace_back(running / 32, self.steps, code, turn->second++, reinterpret_cast<uintptr_t>(to) / 32);
+}
+
+inline void now_and_then_give_way() {
+  if (order() % 64 == 0) give_way(State::ready);
+}
+
+}  // namespace emulation
+
 template <typename T>
-T atomicAdd(T* to, T value) {
-  ++emulation::atomics;
-  if (emulation::order() % 64 == 0) emulation::give_way(emulation::State::ready);
+__attribute__((noinline)) T atomicAdd(T* to, T value) {
+  emulation::count(to, 1, __builtin_return_address(0));
+  emulation::now_and_then_give_way();
   const T before = *to;
   *to = before + value;
   return before;
+}
+
+// Four floats at once, to 16 aligned bytes.
+__attribute__((noinline)) inline void add_four(float* to, float a, float b, float c, float d) {
+  emulation::count(to, 4, __builtin_return_address(0));
+  emulation::now_and_then_give_way();
+  if (reinterpret_cast<uintptr_t>(to) % 16 != 0) std::abort();
+  to[0] += a;
+  to[1] += b;
+  to[2] += c;
+  to[3] += d;
 }
 
 template <typename T>
@@ -185,6 +256,8 @@ inline float __uint_as_float(uint32_t bits) { return with_bits_of<float>(bits); 
 inline uint32_t __float_as_uint(float x) { return with_bits_of<uint32_t>(x); }
 inline _Float16 __ushort_as_half(uint16_t bits) { return with_bits_of<_Float16>(bits); }
 inline float __half2float(_Float16 x) { return x; }
+inline _Float16 __float2half_rn(float x) { return static_cast<_Float16>(x); }
+inline uint16_t __half_as_ushort(_Float16 x) { return with_bits_of<uint16_t>(x); }
 
 inline int __clzll(long long x) { return __builtin_clzll(x); }
 

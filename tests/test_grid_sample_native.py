@@ -38,7 +38,7 @@ def gradients(input, grid, grad, how, backend="cuda"):
 @pytest.mark.parametrize("dtype", cuda.DTYPES, ids=str)
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
 def test_gradients_are_pytorchs(how, dtype, last, deterministic):
-    for C in (3, 32):
+    for C in (3, 9, 32):
         input, grid, grad = make(C, dtype, last)
         found = gradients(input, grid, grad, how)
         leaves = [input.detach().requires_grad_(), grid.detach().requires_grad_()]

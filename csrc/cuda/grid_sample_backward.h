@@ -7,7 +7,7 @@ namespace lift {
 
 enum class Element : int32_t { float32, float16, bfloat16 };
 
-// (B, C, H, W), float32 only; or (B, H, W, C), C a multiple of 4 and memory aligned to four elements: for eight channels and more.
+// (B, C, H, W) or (B, H, W, C), of any C.
 enum class Order : int32_t { planes, pixels };
 
 struct GridSampleBackward {
@@ -16,14 +16,14 @@ struct GridSampleBackward {
   Element element;
   Order order;
 
-  // inputs
+  // inputs, all aligned to 16 bytes
   const void* grad;   // (B, C, h, w) or (B, h, w, C), elements
   const void* input;  // (B, C, H, W) or (B, H, W, C), elements; null where the grid's gradient is not asked for
   const float* grid;  // (B, h, w, 2)
 
   // gradients; null where not asked for
-  float* dinput;   // like input, float32; zeros, or unwritten where `fixed` is given
-  float* dgrid;    // (B, h, w, 2), unwritten
+  void* dinput;  // like input: float32, zeros; or, where `fixed` is given, elements, unwritten
+  float* dgrid;  // (B, h, w, 2), unwritten
 
   // for a deterministic dinput, else null: sums in fixed point, whose order does not matter
   long long* fixed;   // like input, zeros

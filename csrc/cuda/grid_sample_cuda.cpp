@@ -15,7 +15,6 @@
 namespace lift {
 namespace {
 
-constexpr int64_t few_channels = 8;  // too few for the lanes of a group
 constexpr int64_t most_blocks = std::numeric_limits<int32_t>::max();
 
 Element element(ScalarType dtype) {
@@ -42,11 +41,10 @@ void check(const Tensor& grad, const Tensor& input, const Tensor& grid, int64_t 
   STD_TORCH_CHECK(mode >= 0 && mode <= 1 && padding >= 0 && padding <= 2, "no such mode or padding");
 }
 
-// In this type and layout, from an address that vector loads take.
-Tensor arranged(const Tensor& x, ScalarType dtype, MemoryFormat format) {
-  const Tensor typed = x.scalar_type() == dtype ? x : torch::stable::to(x, dtype);
-  const bool fits = format == MemoryFormat::Contiguous ? typed.is_contiguous() : contiguous_channels_last(typed);
-  const Tensor laid = fits ? typed : torch::stable::contiguous(typed, format);
+// In this layout, from an address that vector loads take.
+Tensor arranged(const Tensor& x, MemoryFormat format) {
+  const bool fits = format == MemoryFormat::Contiguous ? x.is_contiguous() : contiguous_channels_last(x);
+  const Tensor laid = fits ? x : torch::stable::contiguous(x, format);
   return reinterpret_cast<uintptr_t>(laid.const_data_ptr()) % 16 == 0 ? laid : torch::stable::clone(laid);
 }
 
@@ -63,44 +61,63 @@ std::tuple<Tensor, Tensor> grid_sample_backward_cuda(const Tensor& grad, const T
   check(grad, input, grid, mode, padding);
   const bool input_asked = needs & 1, grid_asked = needs >> 1 & 1;
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
-  const bool pixels = input.size(1) >= few_channels && input.size(1) % 4 == 0;
-  const MemoryFormat format = pixels ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
-  const ScalarType dtype = input.scalar_type(), worked = pixels ? dtype : ScalarType::Float;
-  const bool empty = grad.numel() == 0, fixed = deterministic && input_asked;
+  // The kernels read and add to the layout that the result is to have; only what has neither layout, or not input's, is copied.
+  const MemoryFormat format = layout(input);
+  const ScalarType dtype = input.scalar_type();
+  const bool empty = grad.numel() == 0, fixed = deterministic && input_asked && !empty;
 
   // Zeros where something may not be written: sums, the grid's gradient where it does not depend on the grid.
   const bool grid_depends = grid_asked && !empty && mode == 0;
-  Tensor dgrid = !grid_asked ? nothing(grid, ScalarType::Float)
-                 : grid_depends ? room(grid, ScalarType::Float, MemoryFormat::Contiguous) : zeros(grid, ScalarType::Float, MemoryFormat::Contiguous);
-  Tensor dinput = !input_asked ? nothing(input, dtype)
-                  : fixed && !empty ? room(input, ScalarType::Float, format) : zeros(input, ScalarType::Float, format);
+  Tensor dgrid = nothing(grid, ScalarType::Float);
+  if (grid_depends)
+    dgrid = room(grid, ScalarType::Float, MemoryFormat::Contiguous);
+  else if (grid_asked)
+    dgrid = zeros(grid, ScalarType::Float, MemoryFormat::Contiguous);
+  Tensor dinput = nothing(input, dtype);
+  if (fixed)
+    dinput = room(input, dtype, format);
+  else if (input_asked)
+    dinput = zeros(input, ScalarType::Float, format);
+
   if (!empty && (input_asked || grid_depends)) {
-    const Tensor up = arranged(grad, worked, format), from = grid_depends ? arranged(input, worked, format) : input;
-    const Tensor places = arranged(grid, ScalarType::Float, MemoryFormat::Contiguous);
-    Tensor sums = fixed ? zeros(input, ScalarType::Long, format) : nothing(input, ScalarType::Long);
-    Tensor largest = nothing(input, ScalarType::Int);
+    const Tensor up = arranged(grad, format), from = grid_depends ? arranged(input, format) : input;
+    const Tensor places = arranged(grid, MemoryFormat::Contiguous);
+    Tensor sums = nothing(input, ScalarType::Long), largest = nothing(input, ScalarType::Int);
     if (fixed) {
+      sums = zeros(input, ScalarType::Long, format);
       const std::vector<int64_t> one{1};
       largest = room(one, input, ScalarType::Int, MemoryFormat::Contiguous);
       torch::stable::zero_(largest);
     }
-    const GridSampleBackward p{input.size(0), input.size(1), input.size(2), input.size(3), grid.size(1), grid.size(2),
-                               static_cast<int32_t>(mode), static_cast<int32_t>(padding), align_corners, element(worked),
-                               pixels ? Order::pixels : Order::planes, up.const_data_ptr(), grid_depends ? from.const_data_ptr() : nullptr,
-                               static_cast<const float*>(places.const_data_ptr()),
-                               input_asked ? static_cast<float*>(dinput.mutable_data_ptr()) : nullptr,
-                               grid_depends ? static_cast<float*>(dgrid.mutable_data_ptr()) : nullptr,
-                               fixed ? static_cast<long long*>(sums.mutable_data_ptr()) : nullptr,
-                               fixed ? static_cast<uint32_t*>(largest.mutable_data_ptr()) : nullptr};
+    GridSampleBackward p{};
+    p.B = input.size(0);
+    p.C = input.size(1);
+    p.H = input.size(2);
+    p.W = input.size(3);
+    p.h = grid.size(1);
+    p.w = grid.size(2);
+    p.mode = static_cast<int32_t>(mode);
+    p.padding = static_cast<int32_t>(padding);
+    p.align_corners = align_corners;
+    p.element = element(dtype);
+    p.order = format == MemoryFormat::ChannelsLast ? Order::pixels : Order::planes;
+    p.grad = up.const_data_ptr();
+    p.grid = static_cast<const float*>(places.const_data_ptr());
+    if (grid_depends) {
+      p.input = from.const_data_ptr();
+      p.dgrid = static_cast<float*>(dgrid.mutable_data_ptr());
+    }
+    if (input_asked) p.dinput = dinput.mutable_data_ptr();
+    if (fixed) {
+      p.fixed = static_cast<long long*>(sums.mutable_data_ptr());
+      p.largest = static_cast<uint32_t*>(largest.mutable_data_ptr());
+    }
     void* stream = nullptr;
     TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(input.get_device_index(), &stream));
     const char* const failure = grid_sample_backward(p, stream);
     STD_TORCH_CHECK(!failure, "the gradients of grid_sample could not be launched: ", failure);
   }
-  if (input_asked) {
-    if (dtype != ScalarType::Float) dinput = torch::stable::to(dinput, dtype);
-    if (layout(input) != format) dinput = torch::stable::contiguous(dinput, layout(input));
-  }
+  if (input_asked && dinput.scalar_type() != dtype) dinput = torch::stable::to(dinput, dtype);
   return {dinput, dgrid};
 }
 

@@ -23,6 +23,7 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)          # Turing to Blackwell; c
 TOOLKIT = "cuda-toolkit[nvcc,nvvm,crt,cudart,cccl]"     # the compiler as PyPI has it: nvcc alone takes nvvm and crt of any version
 HOST = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 DEVICE = ["-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
+DETAILS = ["-lineinfo", "-Xptxas", "-v"]                # lines for profilers, registers for the log; the same code
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,23 @@ def install_compiler(version: str) -> None:
 # -- what to build for -------------------------------------------------------------------------------------------------------
 
 def present() -> list[int]:
-    """Compute capabilities of this machine's cards, 89 for 8.9."""
+    """Compute capabilities of this machine's GPUs, 89 for 8.9: by nvidia-smi, else by torch."""
+    asked = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    return _capabilities(asked) or _capabilities([sys.executable, "-c", BY_TORCH])
+
+
+# In a process of its own: a build needs no torch in memory, nor a CUDA context that stays.
+BY_TORCH = ("import torch; [print('%d.%d' % torch.cuda.get_device_capability(i))"
+            " for i in range(torch.cuda.device_count())]")
+
+
+def _capabilities(command: list) -> list[int]:
     try:
-        asked = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=60).stdout
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return sorted({int(number.replace(".", "")) for number in re.findall(r"^\d+\.\d+$", said, re.MULTILINE)})
+    numbers = re.findall(r"^\d+\.\d+$", said, re.MULTILINE)
+    return sorted({int(number.replace(".", "")) for number in numbers})
 
 
 def build(library: Path = LIBRARY, architectures: list[int] | None = None, verbose: bool = False) -> str:
@@ -153,22 +164,29 @@ def _rules(needed, compiler: Compiler, architectures: list[int], made: Path) -> 
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
     last = architectures[-1]
     codes.append(f"-gencode=arch=compute_{last},code=compute_{last}")                   # for what comes after
-    device = [str(compiler.nvcc), "-ccbin", needed.compiler[0], *DEVICE, *codes]
+    device = [str(compiler.nvcc), "-ccbin", needed.compiler[0], *DEVICE, *DETAILS, *codes]
+    if len(architectures) > 1:
+        device += ["--threads", "0"]                    # one for each architecture
     host = [*needed.compiler, *HOST, f"-DTORCH_TARGET_VERSION={TORCH_TARGET}", "-isystem", str(needed.torch / "include")]
     folder = needed.torch / "lib"
     # torch's libraries by name alone: it has loaded them when this one is. Streams are libtorch_cuda's, which libtorch stands for.
     on_cuda = ["-ltorch_cuda"] if (folder / "libtorch_cuda.so").is_file() else []
     link = [str(compiler.nvcc), "-ccbin", needed.compiler[0], "-shared", "-cudart", "static", f"-L{compiler.libraries}"]
     libraries = [f"-L{folder}", "-Xlinker", "--no-as-needed", "-ltorch", "-ltorch_cpu", *on_cuda]
-    sources = SOURCES / "cuda"
+    rules = {".cu": "device", ".cpp": "host"}
+    sources = {
+        source: rules[source.suffix]
+        for source in sorted((SOURCES / "cuda").iterdir())
+        if source.suffix in rules
+    }
+    objects = " ".join(path(Path(source.stem + ".o")) for source in sources)
     return "\n".join([
         "ninja_required_version = 1.5", "",
         "rule device", f"  command = {quoted(device)} -MMD -MF $out.d -c $in -o $out", "  depfile = $out.d", "  deps = gcc", "",
         "rule host", f"  command = {quoted(host)} -MMD -MF $out.d -c $in -o $out", "  depfile = $out.d", "  deps = gcc", "",
         "rule link", f"  command = {quoted(link)} $in {quoted(libraries)} -o $out", "",
-        f"build grid_sample_backward.o: device {path(sources / 'grid_sample_backward.cu')}",
-        f"build grid_sample_cuda.o: host {path(sources / 'grid_sample_cuda.cpp')}",
-        f"build {path(made)}: link grid_sample_backward.o grid_sample_cuda.o", f"default {path(made)}", ""])
+        *(f"build {path(Path(source.stem + '.o'))}: {rule} {path(source)}" for source, rule in sources.items()),
+        f"build {path(made)}: link {objects}", f"default {path(made)}", ""])
 
 
 # -- loading -----------------------------------------------------------------------------------------------------------------
@@ -193,6 +211,19 @@ def load(cuda: str | None) -> tuple[dict | None, str | None]:
     except OSError as error:
         return None, f"the CUDA kernels do not load ({str(error).splitlines()[0]}); {REMEDY} again"
     return record, None
+
+
+# In a process of its own, as an older library may have defined the operations in this one.
+LOAD = "from lift.kernels.grid_sample import cuda; print(cuda.reason() or '')"
+
+
+def fails_to_load() -> str | None:
+    """Why the library cannot be used here; None where it can."""
+    ran = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True)
+    said = (ran.stdout if ran.returncode == 0 else ran.stderr).strip().splitlines()
+    if ran.returncode and not said:
+        said = [f"Python ended with {ran.returncode}"]
+    return said[-1] if said else None
 
 
 def serves(record: dict, capability: tuple[int, int]) -> bool:
