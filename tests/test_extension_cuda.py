@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from lift.kernels.extension import __main__ as command
 from lift.kernels.extension import build, cuda
 from lift.kernels.extension.build import BuildError, requirements
 from lift.kernels.grid_sample import cuda as implementation
@@ -96,8 +97,47 @@ def test_the_cards_present_are_built_for(monkeypatch, tmp_path, cards, architect
     monkeypatch.setattr(cuda, "made_by_ninja", lambda library, folder, needed, rules, *more: (tmp_path / "rules").write_text(rules))
     assert cuda.build(tmp_path / "_cuda.so") == f"nvcc 13.0 ({tmp_path / 'nvcc'}), for " + ", ".join(f"sm_{a}" for a in architectures)
     rules = (tmp_path / "rules").read_text()
+    assert ("--threads 0" in rules) == (len(architectures) > 1) and "-lineinfo" in rules
+    compiled = re.findall(r"^build (\S+): (?:device|host) ", rules, re.MULTILINE)
+    assert compiled == sorted(f"{file.stem}.o" for file in (build.SOURCES / "cuda").glob("*.c*"))
+    assert f"link {' '.join(compiled)}\n" in rules
     assert re.findall(r"code=sm_(\d+)", rules) == list(map(str, architectures))
     assert f"code=compute_{architectures[-1]}" in rules, "nothing for the cards of tomorrow"
+
+
+@pytest.mark.parametrize(("smi", "torch", "cards"), [
+    ("8.9\n9.0\n8.9\n", "7.5\n", [89, 90]),
+    ("", "9.0\n8.6\n", [86, 90]),
+    ("NVIDIA-SMI has failed\n", "12.0\n", [120]),
+    (None, "9.0\n", [90]),
+    (None, "", []),
+])
+def test_the_gpus_present_are_those_of_nvidia_smi_else_those_of_torch(monkeypatch, smi, torch, cards):
+    def run(command, **how):
+        if command[0] == "nvidia-smi" and smi is None:
+            raise FileNotFoundError("nvidia-smi")
+        return subprocess.CompletedProcess(command, 0, smi if command[0] == "nvidia-smi" else torch)
+
+    monkeypatch.setattr(cuda.subprocess, "run", run)
+    assert cuda.present() == cards
+
+
+def test_torch_is_asked_in_code_that_runs(monkeypatch):
+    program = ("import torch; torch.cuda.device_count = lambda: 2\n"
+               "torch.cuda.get_device_capability = lambda i: [(8, 6), (12, 0)][i]\n" + cuda.BY_TORCH)
+    assert cuda._capabilities([sys.executable, "-c", program]) == [86, 120]
+
+
+def test_what_nvcc_reports_is_in_the_log_and_not_in_the_failure(monkeypatch, tmp_path):
+    report = "ptxas info    : Used 40 registers\n    0 bytes stack frame, 0 bytes spill stores\n"
+    ninja = tmp_path / "ninja"
+    ninja.write_text(f"#!/bin/sh\nprintf '{report}a.cu(3): error: nonsense\\n'; exit 1\n")
+    ninja.chmod(0o755)
+    needed = build.Requirements(["c++"], [str(ninja)], tmp_path, tmp_path)
+    with pytest.raises(BuildError) as failure:
+        build.made_by_ninja(tmp_path / "_cuda.so", tmp_path, needed, "", False, "it failed")
+    assert str(failure.value) == "it failed, which said:\na.cu(3): error: nonsense"
+    assert (tmp_path / "build.log").read_text().startswith(report)
 
 
 @pytest.fixture
@@ -169,3 +209,56 @@ def test_each_part_is_built_whatever_happens_to_the_other(cpp, code):
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     assert ran.returncode == code and "lift: warning: the CUDA kernels are not built: no nvcc here\n" in ran.stderr
     assert ("lift: error: the C++ kernels fail\n" in ran.stderr) == bool(code)
+
+
+REQUIRED = {
+    "torch without CUDA": (
+        {"torch_cuda": None},
+        "torch here is built for the CPU alone; install one that is built for CUDA",
+    ),
+    "no GPU": ({"present": []}, "there is no GPU here, by nvidia-smi or by torch; run this where there is one"),
+    "no nvcc": ({"find_compiler": BuildError("no nvcc here")}, "no nvcc here"),
+    "nvcc fails": ({"build": BuildError("nvcc says no")}, "nvcc says no"),
+    "does not load": ({"fails_to_load": "the CUDA kernels do not load (a symbol)"}, "the CUDA kernels do not load (a symbol)"),
+    "all is well": ({}, None),
+}
+
+
+@pytest.mark.parametrize("choice", ["required", "auto"])
+@pytest.mark.parametrize("trouble", REQUIRED)
+def test_required_cuda_kernels_that_are_not_there_are_a_failure(monkeypatch, capsys, trouble, choice):
+    changes, sentence = REQUIRED[trouble]
+    answers = {"torch_cuda": "13.0", "present": [90], "find_compiler": None, "build": "a line", "fails_to_load": None} | changes
+
+    def answering(answer):
+        def call(*arguments, **how):
+            if isinstance(answer, BuildError):
+                raise answer
+            return answer
+        return call
+
+    for name, answer in answers.items():
+        monkeypatch.setattr(cuda, name, answering(answer))
+    monkeypatch.setattr(command, "build", lambda verbose: "a file")
+    monkeypatch.setattr(sys, "argv", ["extension", "--cuda", choice])
+    code, said = command.main(), capsys.readouterr().err
+    if choice == "auto" or sentence is None:
+        assert code == 0 and "lift: error" not in said
+    else:
+        assert (code, said) == (1, f"lift: error: the CUDA kernels are required: {sentence}\n")
+
+
+@pytest.mark.parametrize(("program", "why"), [
+    ("print('')", None),
+    ("print('the CUDA kernels do not load (a symbol)')", "the CUDA kernels do not load (a symbol)"),
+    ("raise ImportError('no module')", "ImportError: no module"),
+    ("import os; os._exit(139)", "Python ended with 139"),
+])
+def test_the_library_is_loaded_in_a_process_of_its_own(monkeypatch, program, why):
+    monkeypatch.setattr(cuda, "LOAD", program)
+    assert cuda.fails_to_load() == why
+
+
+def test_the_process_says_why_the_operation_does_not_use_cuda(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    assert cuda.fails_to_load() == implementation.reason()

@@ -10,12 +10,14 @@ from .build import BuildError, build, requirements
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lift.kernels.extension", description=__doc__)
     parser.add_argument("--verbose", action="store_true", help="show every command")
-    parser.add_argument("--cuda", default="auto", metavar="auto|off|all|75,89,...",
-                        help="what to build the CUDA kernels for; auto: the cards present, else all, where torch is built for CUDA")
+    parser.add_argument("--cuda", default="auto", metavar="auto|required|off|all|75,89,...",
+                        help="what to build the CUDA kernels for; auto: the GPUs present, else all, where torch is built for CUDA; "
+                             "required: the GPUs present, and fail where the kernels are not built or do not load")
     parser.add_argument("--install-nvcc", action="store_true", help="have pip install nvcc beside torch where none is found that fits")
     arguments = parser.parse_args()
-    if not (arguments.cuda in ("auto", "off", "all") or all(a.isdigit() for a in arguments.cuda.split(","))):
-        parser.error(f"--cuda must be auto, off, all or capabilities such as 75,89, got {arguments.cuda!r}")
+    chosen = arguments.cuda
+    if chosen not in ("auto", "required", "off", "all") and not all(a.isdigit() for a in chosen.split(",")):
+        parser.error(f"--cuda must be auto, required, off, all or capabilities such as 75,89, got {chosen!r}")
     try:
         torch = requirements().torch                    # the two builds need the same, and each goes on without the other
     except BuildError as error:
@@ -28,6 +30,8 @@ def main() -> int:
     try:
         _cuda(arguments, torch)
     except BuildError as error:                         # everything runs without them
+        if chosen == "required":
+            return _failed(BuildError(f"the CUDA kernels are required: {error}"))
         print(f"lift: warning: the CUDA kernels are not built: {error}", file=sys.stderr)
     return status
 
@@ -43,7 +47,12 @@ def _cuda(arguments: argparse.Namespace, torch: Path) -> None:
         why = "not asked for" if arguments.cuda == "off" else "torch here is built for the CPU alone"
         print(f"lift: the CUDA kernels are not built: {why}")
         return
-    named = {"auto": None, "all": list(cuda.ARCHITECTURES)}
+    required = arguments.cuda == "required"
+    if required and version is None:
+        raise BuildError("torch here is built for the CPU alone; install one that is built for CUDA")
+    if required and not cuda.present():
+        raise BuildError("there is no GPU here, by nvidia-smi or by torch; run this where there is one")
+    named = {"auto": None, "required": None, "all": list(cuda.ARCHITECTURES)}
     wanted = named[arguments.cuda] if arguments.cuda in named else [int(a) for a in arguments.cuda.split(",")]
     try:
         cuda.find_compiler(version)
@@ -52,6 +61,8 @@ def _cuda(arguments: argparse.Namespace, torch: Path) -> None:
             raise
         cuda.install_compiler(version)
     print(f"lift: the CUDA kernels are in {cuda.LIBRARY}: {cuda.build(architectures=wanted, verbose=arguments.verbose)}")
+    if required and (failure := cuda.fails_to_load()):
+        raise BuildError(failure)
 
 
 if __name__ == "__main__":

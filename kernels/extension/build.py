@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -73,17 +74,28 @@ def build(module: Path = MODULE, verbose: bool = False) -> Path:
 def made_by_ninja(file: Path, folder: Path, needed: "Requirements", rules: str, verbose: bool, failure: str) -> None:
     """Follow `rules`, which make a file of this name in `folder`, and put it in place.
 
+    What the compiler prints goes to build.log in `folder`, unless `verbose` shows it.
+
     Raises:
         BuildError: `failure`, with what the compiler said; `file` stays as it was.
     """
     (folder / "build.ninja").write_text(rules)
     command = [*needed.ninja, "-C", str(folder), "-v" if verbose else "--quiet"]
-    ran = subprocess.run(command, stdout=None if verbose else subprocess.PIPE, stderr=None if verbose else subprocess.STDOUT, text=True)
+    pipes = {} if verbose else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    ran = subprocess.run(command, text=True, **pipes)
+    if ran.stdout:                                      # else nothing was compiled, and the log of the last time stays
+        (folder / "build.log").write_text(ran.stdout)
     if ran.returncode:
-        raise BuildError(failure + ("" if verbose else ", which said:\n" + ran.stdout.rstrip()))
+        raise BuildError(failure + ("" if verbose else ", which said:\n" + _without_report(ran.stdout)))
     part = file.with_suffix(f".{os.getpid()}.part")
     shutil.copyfile(folder / file.name, part)
     os.replace(part, file)                              # a process that has loaded the old one keeps it
+
+
+def _without_report(said: str) -> str:
+    """What a compiler said, but for what nvcc reports of kernels that it did compile."""
+    report = re.compile(r"ptxas info|\s+\d+ bytes (stack frame|spill)")
+    return "\n".join(line for line in said.splitlines() if not report.match(line)).strip()
 
 
 # -- what is needed ----------------------------------------------------------------------------------------------------------
