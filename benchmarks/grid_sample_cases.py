@@ -1,4 +1,4 @@
-"""Calls of the CUDA kernels of grid_sample, as tests/emulated_grid_sample.cpp reads them, and the answers."""
+"""Calls of the CUDA kernels of grid_sample, as tests/emulated_grid_sample.cpp reads them."""
 import os
 import struct
 import subprocess
@@ -60,9 +60,11 @@ class Case:
             return numbers
 
         if self.needs & INPUT:
-            fixed = self.needs & DETERMINISTIC          # answers in the input's dtype, others in sums
+            fixed = self.needs & DETERMINISTIC          # in the input's dtype; else sums in float32
             flat = taken(self.input.numel(), self.input.dtype if fixed else torch.float32)
-            dinput = flat.view(B, H, W, C).permute(0, 3, 1, 2) if self.pixels else flat.view(B, C, H, W)
+            dinput = flat.view(B, C, H, W)
+            if self.pixels:
+                dinput = flat.view(B, H, W, C).permute(0, 3, 1, 2)
         if self.needs & GRID:
             dgrid = taken(self.grid.numel(), torch.float32).view(self.grid.shape)
         counts = taken(3, torch.float32).tolist()
@@ -76,7 +78,7 @@ class Case:
         return torch.autograd.grad(out, leaves, self.grad.double())
 
     def error(self, found: tuple) -> float:
-        """The larger error of dinput and dgrid, as a share of what rounding may cause: 1 is wrong."""
+        """The larger error of dinput and dgrid, in parts of what rounding may cause: 1 is wrong."""
         worst = 0.0
         rounding = 2e-5 * (self.input.shape[-1] + 1)    # of a coordinate, grows with W
         for bit, mine, exact in zip((INPUT, GRID), found, self.expected(), strict=True):

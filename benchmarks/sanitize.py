@@ -4,8 +4,8 @@
 
 Builds tests/emulated_grid_sample.cpp with nvcc for the GPU present, runs every kernel on small
 inputs under the tool and compares the gradients with PyTorch's in float64. Exit code 0: all is
-well; 1: the tool or a comparison says otherwise; 6: nvcc, compute-sanitizer or a GPU is missing, and
-the last line says which. COMPUTE_SANITIZER names the program if it is not on the path. --dry-run
+well; 1: the tool or a comparison says otherwise; 6: nvcc, compute-sanitizer or a GPU is missing,
+and the last line says which. COMPUTE_SANITIZER names the program if it is not on the path. --dry-run
 compiles for sm_90 where there is an nvcc, and runs the same inputs emulated on the CPU.
 """
 import argparse
@@ -35,7 +35,7 @@ from benchmarks.grid_sample_cases import (
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 MISSING = 6                                             # what gpu.sh takes as "left out"
-FOUND = 9                                               # what the tool exits with where it finds a fault
+FOUND = 9                                               # what the tool exits with at a fault
 SECONDS = 300                                           # the most that one program runs
 
 
@@ -44,7 +44,7 @@ class Missing(Exception):
 
 
 def cases() -> list[Case]:
-    """Every kernel: few and many channels in both orders, every dtype, gradient and kind of sums."""
+    """Every kernel: few and many channels in both orders, every dtype, gradient, kind of sums."""
     torch.manual_seed(0)
     found = []
     sizes = ((2, 3, 21, 37, 19, 41), (1, 9, 12, 35, 14, 33), (2, 32, 9, 20, 11, 34))
@@ -94,7 +94,7 @@ def emulated(folder: Path) -> Path:
     """
     compiler = os.environ.get("CXX", "g++").split()
     if shutil.which(compiler[0]) is None:
-        raise Missing(f"the C++ compiler {compiler[0]} was not found; install it, or name one by CXX")
+        raise Missing(f"the C++ compiler {compiler[0]} was not found; install it, or set CXX")
     program = folder / "grid_sample"
     _compile([*compiler, "-std=c++20", "-O1", "-Wno-unknown-pragmas", "-o", program, PROGRAM])
     return program
@@ -107,14 +107,15 @@ def _compile(command: list) -> None:
 
 
 def sanitizer(tool: str, log: Path) -> list[str]:
-    """The command that runs a program under the tool, which writes to `log`: stdout is the program's.
+    """The command that runs a program under the tool; stdout is the program's, `log` the tool's.
 
     Raises:
         Missing: there is no compute-sanitizer.
     """
     found = shutil.which(os.environ.get("COMPUTE_SANITIZER") or "compute-sanitizer")
     if found is None:
-        raise Missing("compute-sanitizer was not found; put it on the path, or name it by COMPUTE_SANITIZER")
+        raise Missing("compute-sanitizer was not found; put it on the path, or set "
+                      "COMPUTE_SANITIZER to its file")
     return [found, "--tool", tool, "--error-exitcode", str(FOUND), "--log-file", str(log)]
 
 
@@ -140,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sanitize", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tool", choices=TOOLS, default="memcheck", help="what to look for")
-    parser.add_argument("--dry-run", action="store_true", help="compile, and run on the CPU instead")
+    parser.add_argument("--dry-run", action="store_true", help="compile; run on the CPU instead")
     chosen = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory() as name:

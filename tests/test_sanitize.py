@@ -1,4 +1,4 @@
-"""The sanitizer's run without a GPU: what it runs, what it refuses, and what it says where something is missing."""
+"""The sanitizer's run without a GPU: what it runs, and what it says where something is missing."""
 import re
 import shutil
 
@@ -10,8 +10,8 @@ from benchmarks.grid_sample_cases import run
 
 @pytest.fixture
 def toolkit(tmp_path, monkeypatch):
-    """A machine with a GPU, an nvcc that builds for the CPU, and a compute-sanitizer that only runs what it is given and ends
-    with the exit code in `code`."""
+    """A machine with a GPU, an nvcc that builds for the CPU, and a compute-sanitizer that only
+    runs what it is given and ends with the exit code in `code`."""
     if shutil.which("g++") is None:
         pytest.skip("needs a C++ compiler")
     program = tmp_path / "compute-sanitizer"
@@ -24,15 +24,15 @@ def toolkit(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPUTE_SANITIZER", str(program))
     monkeypatch.setattr(sanitize, "nvcc", lambda: tmp_path / "nvcc")
     monkeypatch.setattr(sanitize.cuda, "present", lambda: [90, 120])
-    monkeypatch.setattr(sanitize, "compiled", lambda folder, architecture: built(tmp_path, architecture))
+    monkeypatch.setattr(sanitize, "compiled", lambda folder, gpu: built(tmp_path, gpu))
     return tmp_path
 
 
 _built = {}
 
 
-def built(folder, architecture):
-    assert architecture == 90                           # the program runs on the first; code for the oldest runs on all
+def built(folder, gpu):
+    assert gpu == 90                                    # code for the oldest runs on all
     if "program" not in _built:
         _built["program"] = sanitize.emulated(folder)
     return _built["program"]
@@ -48,7 +48,8 @@ def few_cases(monkeypatch):
 def test_the_dry_run_compiles_and_compares(capsys):
     assert sanitize.main(["--dry-run"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"compiled for sm_90|not compiled for sm_90: .*", said[0]) and re.fullmatch(r"\d+ cases are right", said[-1])
+    assert re.fullmatch(r"compiled for sm_90|not compiled for sm_90: .*", said[0])
+    assert re.fullmatch(r"\d+ cases are right", said[-1])
 
 
 @pytest.mark.parametrize("tool", sanitize.TOOLS)
@@ -77,7 +78,8 @@ def test_a_wrong_gradient_is_a_failure(toolkit, monkeypatch, capsys):
     ("nvcc", "no nvcc here"),
     ("gpu", "no GPU was found, "),
 ])
-def test_what_is_missing_is_the_last_line_and_the_exit_code_is_6(toolkit, monkeypatch, capsys, missing, sentence):
+def test_what_is_missing_is_the_last_line_and_the_exit_code_is_6(toolkit, monkeypatch, capsys,
+                                                                  missing, sentence):
     def none():
         raise sanitize.Missing("no nvcc here")
 

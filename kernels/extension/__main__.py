@@ -11,13 +11,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lift.kernels.extension", description=__doc__)
     parser.add_argument("--verbose", action="store_true", help="show every command")
     parser.add_argument("--cuda", default="auto", metavar="auto|required|off|all|75,89,...",
-                        help="what to build the CUDA kernels for; auto: the GPUs present, else all, where torch is built for CUDA; "
-                             "required: the GPUs present, and fail where the kernels are not built or do not load")
+                        help="what to build the CUDA kernels for; auto: the GPUs present, else all, "
+                             "where torch is built for CUDA; required: the GPUs present, "
+                             "and fail where the kernels are not built or do not load")
     parser.add_argument("--install-nvcc", action="store_true", help="have pip install nvcc beside torch where none is found that fits")
     arguments = parser.parse_args()
     chosen = arguments.cuda
-    if chosen not in ("auto", "required", "off", "all") and not all(a.isdigit() for a in chosen.split(",")):
-        parser.error(f"--cuda must be auto, required, off, all or capabilities such as 75,89, got {chosen!r}")
+    words = ("auto", "required", "off", "all")
+    if chosen not in words and not all(a.isdigit() for a in chosen.split(",")):
+        parser.error(f"--cuda must be {', '.join(words)} or capabilities such as 75,89, "
+                     f"got {chosen!r}")
     try:
         torch = requirements().torch                    # the two builds need the same, and each goes on without the other
     except BuildError as error:
@@ -51,7 +54,8 @@ def _cuda(arguments: argparse.Namespace, torch: Path) -> None:
     if required and version is None:
         raise BuildError("torch here is built for the CPU alone; install one that is built for CUDA")
     if required and not cuda.present():
-        raise BuildError("there is no GPU here, by nvidia-smi or by torch; run this where there is one")
+        raise BuildError("there is no GPU here, by nvidia-smi or by torch; "
+                         "run this where there is one")
     named = {"auto": None, "required": None, "all": list(cuda.ARCHITECTURES)}
     wanted = named[arguments.cuda] if arguments.cuda in named else [int(a) for a in arguments.cuda.split(",")]
     try:

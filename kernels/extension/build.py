@@ -83,10 +83,11 @@ def made_by_ninja(file: Path, folder: Path, needed: "Requirements", rules: str, 
     command = [*needed.ninja, "-C", str(folder), "-v" if verbose else "--quiet"]
     pipes = {} if verbose else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     ran = subprocess.run(command, text=True, **pipes)
-    if ran.stdout:                                      # else nothing was compiled, and the log of the last time stays
+    if ran.stdout:                                      # else the log of the last compilation stays
         (folder / "build.log").write_text(ran.stdout)
     if ran.returncode:
-        raise BuildError(failure + ("" if verbose else ", which said:\n" + _without_report(ran.stdout)))
+        said = "" if verbose else ", which said:\n" + _without_report(ran.stdout)
+        raise BuildError(failure + said)
     part = file.with_suffix(f".{os.getpid()}.part")
     shutil.copyfile(folder / file.name, part)
     os.replace(part, file)                              # a process that has loaded the old one keeps it

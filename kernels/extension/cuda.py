@@ -185,7 +185,8 @@ def _rules(needed, compiler: Compiler, architectures: list[int], made: Path) -> 
         "rule device", f"  command = {quoted(device)} -MMD -MF $out.d -c $in -o $out", "  depfile = $out.d", "  deps = gcc", "",
         "rule host", f"  command = {quoted(host)} -MMD -MF $out.d -c $in -o $out", "  depfile = $out.d", "  deps = gcc", "",
         "rule link", f"  command = {quoted(link)} $in {quoted(libraries)} -o $out", "",
-        *(f"build {path(Path(source.stem + '.o'))}: {rule} {path(source)}" for source, rule in sources.items()),
+        *(f"build {path(Path(source.stem + '.o'))}: {rule} {path(source)}"
+          for source, rule in sources.items()),
         f"build {path(made)}: link {objects}", f"default {path(made)}", ""])
 
 
