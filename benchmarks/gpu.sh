@@ -27,13 +27,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 SECONDS_OF_A_PART=540
 
 # Part (a digit each), step, seconds at most (+: and those that earlier steps left over), command. In a command `python`, FOLDER, DEVICE,
-# CUDA and SECONDS are replaced; `suite FILE` and `tests` are pytest with its arguments, `tuned` the attention's suite once more.
+# CUDA and SECONDS are replaced; `suite FILE` and `tests MARKER` are pytest with its arguments, `tuned` the attention's suite once more.
 table() {
   cat << 'TABLE'
 123 build                     60  python -m lift.kernels.extension --cuda CUDA
 1   canary                    60+ python -m benchmarks.canary --device DEVICE --seconds SECONDS --json FOLDER/canary.json
 1   doctor                    30  env -u TRITON_INTERPRET python -m lift doctor --json FOLDER/doctor.json
-1   tests                    240+ tests
+1   tests                    180+ tests not large
+1   tests_large               60  tests large
 1   bench_grid_sample         60+ suite bench_grid_sample
 1   bench_model               90+ suite bench_model --forms plain,graph
 2   bench_streaming           90+ suite bench_streaming --forms plain,graph
@@ -99,7 +100,7 @@ export TRITON_CACHE_DIR="${TRITON_CACHE_DIR:-$PWD/build/triton}" TORCHINDUCTOR_C
 [ "$dry" = 1 ] && export CUDA_VISIBLE_DEVICES="" TRITON_INTERPRET=1 OMP_NUM_THREADS=1    # toy sizes: more threads only wait
 
 # One start of torch: what card there is, and how many processes of tests it and the processor have memory and cores for; a process takes
-# up to 4 GiB, and the tests that allocate most run in one process, which takes up to 16.
+# up to 4 GiB; the tests that allocate most run on their own, in one process.
 found="$("$python" -c 'import os, sys, torch
 if not torch.cuda.is_available():
     sys.exit(4)
@@ -258,15 +259,16 @@ suite() {                                               # suite NAME SECONDS FIL
   pytest_of "$2" "benchmarks/$3.py" ${size[@]+"${size[@]}"} "${@:4}" --benchmark-quiet --benchmark-json "$folder/$1.json"
 }
 
-tests() {                                               # tests SECONDS: what computes on a GPU, without the kernels for CPUs
-  local files only=()
+tests() {               # tests SECONDS MARKER...: what computes on a GPU, without the kernels for CPUs
+  local files only=() marker="${*:2}"
   mapfile -t files < <(grep -lE 'mark\.(gpu|native)\b' tests/test_*.py)
   "$python" -c 'import av, cv2, safetensors, scenedetect' 2> /dev/null || {
     mapfile -t files < <(grep -L 'mark\.videos\b' "${files[@]}")
     note "tests of commands that read videos: PyAV, OpenCV, PySceneDetect or safetensors is not there"; }
-  only=(-m "gpu or native" -k "not cpp")
+  only=(-m "(gpu or native) and $marker" -k "not cpp")
   [ "$dry" = 1 ] && only+=(-k "not cpp and (nothing_have or refused or gradient_of_the_result or replays)")
-  [[ "$dry" = 0 && "${workers:-}" =~ ^[1-9][0-9]*$ ]] && only+=(-n "$workers" --dist loadgroup)
+  # Large tests have the GPU's memory one at a time: more workers would only wait.
+  [[ "$marker" != large && "$dry" = 0 && "${workers:-}" =~ ^[1-9][0-9]*$ ]] && only+=(-n "$workers")
   pytest_of "$1" --benchmark-disable --in-turn "${only[@]}" "${files[@]}"
 }
 
@@ -298,7 +300,7 @@ for name in "${names[@]}"; do
   seconds="$(allowed "$name" "$later")"
   words_of "$name" "$seconds"
   case "${words[0]}" in
-    tests) tests "$seconds" ;;
+    tests) tests "$seconds" "${words[@]:1}" ;;
     suite) suite "$name" "$seconds" "${words[@]:1}" ;;
   esac
   if [ "$dry" = 1 ] && ! toy "$name"; then ended "$name" "left out, a dry run" 0; continue; fi

@@ -15,7 +15,7 @@ import pytest
 from benchmarks import summary
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = {"1": "build canary doctor tests bench_grid_sample bench_model",
+PARTS = {"1": "build canary doctor tests tests_large bench_grid_sample bench_model",
          "2": "build bench_streaming profile convergence convergence_bf16 bench_warp_blend "
               "bench_correlation memcheck racecheck initcheck synccheck",
          "3": "build bench_attention tune bench_attention_tuned counters roofline "
@@ -134,10 +134,12 @@ def test_a_part_runs_every_step_whatever_fails(script, tmp_path):
     ended = steps(folder)
     assert list(ended) == PARTS["1"].split() and ran.returncode == 1
     assert {name: how for name, how in ended.items() if how != "passed"} == {
-        "tests": "FAILED (exit code 3)"}
+        "tests": "FAILED (exit code 3)", "tests_large": "FAILED (exit code 3)"}
     asked = said(folder, "tests")
-    assert all(name in asked for name in marked()) and "-m gpu or native" in asked
-    assert "-n 3 --dist loadgroup" in asked
+    assert all(name in asked for name in marked()) and "-n 3" in asked
+    assert "-m (gpu or native) and not large" in asked
+    assert "-m (gpu or native) and large" in said(folder, "tests_large")
+    assert "-n " not in said(folder, "tests_large")             # one at a time
     assert "--cuda required" in said(folder, "build")
     assert f"--json {folder}/canary.json" in said(folder, "canary")
     assert "--quick --forms plain,graph" in said(folder, "bench_model")
@@ -146,7 +148,7 @@ def test_a_part_runs_every_step_whatever_fails(script, tmp_path):
 def test_time_that_a_step_leaves_goes_to_those_that_may_take_more(script, tmp_path):
     folder = tmp_path / "results"
     script("1", str(folder))
-    assert 0.8 * 300 < budget(folder, "tests") <= 0.8 * 390     # and what others left
+    assert 0.8 * 240 < budget(folder, "tests") <= 0.8 * 330     # and what others left
     assert 0.8 * 450 < budget(folder, "bench_model") <= 0.8 * 540
     script("3", str(folder))
     assert budget(folder, "bench_attention") == 80                  # and no more than it has

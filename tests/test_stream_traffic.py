@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 import torch
 from device_traffic import dataless, device_traffic
-from video_samples import moving_frames, write_folder
 
-from lift.model.lift import create_lift_model
-from lift.video.interpolator import Interpolator
-from lift.video.moments import Multiple
-from lift.video.transfers import Download, Uploader, as_image, numbers
+for needed in ("cv2", "safetensors"):                   # a machine with a GPU may have neither
+    pytest.importorskip(needed)
+
+from video_samples import moving_frames, write_folder  # noqa: E402
+
+from lift.model.lift import create_lift_model  # noqa: E402
+from lift.video.interpolator import Interpolator  # noqa: E402
+from lift.video.moments import Multiple  # noqa: E402
+from lift.video.transfers import Download, Uploader, as_image, numbers  # noqa: E402
 
 H, W, CONTEXT, PAIRS = 32, 48, 3, 2
 DTYPES = (torch.float32, torch.bfloat16)
