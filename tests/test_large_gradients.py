@@ -11,7 +11,8 @@ from parity import assert_close, assert_right_as_a_whole
 
 from lift import kernels
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native,                       # what does not fit becomes infinite
+              pytest.mark.filterwarnings("ignore:overflow encountered in cast")]
 
 LARGEST = torch.finfo(torch.float16).max
 SCALE = 1e4
@@ -54,7 +55,7 @@ def deterministic(request):
 @both_forms
 @pytest.mark.parametrize("flow", ["half", "collapse"])  # of a pixel, and of all into one
 def test_warp_blend(implementation, layout, flow, deterministic):
-    case = ("float16", layout, (2, 8, 12, 16), flow)
+    case = ("float16", layout, (1, 4, 12, 16), flow)
     inputs = warp_cases.make("warp_blend", implementation, case)
     grad = scaled(inputs[0].shape, inputs[0].device)
     found = warp_cases.results(warp_cases.fused("warp_blend", implementation), inputs, grad)
@@ -66,9 +67,9 @@ def test_warp_blend(implementation, layout, flow, deterministic):
 
 @implementations
 @both_forms
-@pytest.mark.parametrize(("radius", "unit"), [(0, False), (2, False), (2, True), (6, True)])
+@pytest.mark.parametrize(("radius", "unit"), [(0, False), (2, False), (3, True)])
 def test_correlation(implementation, layout, radius, unit):
-    maps = correlation_cases.make(implementation, ("float16", layout, (2, 8, 7, 9), radius, unit))
+    maps = correlation_cases.make(implementation, ("float16", layout, (1, 8, 5, 7), radius, unit))
     function = correlation_cases.fused(implementation, radius, unit)
     grad = scaled(function(*maps).shape, maps[0].device)
     found = correlation_cases.results(function, maps, grad)
