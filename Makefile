@@ -1,6 +1,7 @@
 # make env   an environment in .venv with everything pinned, and the C++ kernels; does nothing when both are up to date
 # make demo  interpolates the bundled clip        make test  runs all tests        make lint  checks the style
 # make static-report  what each kernel takes of each GPU, read without one; fails where that got worse (RECORD=1 takes it on purpose)
+# make compile-oldest  compiles each kernel with the oldest Triton that pyproject.toml allows, for every GPU; fails where one spills
 # make gpu      everything that needs a GPU: native tests, sanitizer, benchmarks, tuning, counters, report (PART=1, 2, 3: a third of it in
 #               540 s; MINUTES=n, STEPS="names of steps", FOLDER=folder of the results)
 # make gpu-dry-run  walks through its steps on the CPU at toy size
@@ -17,7 +18,11 @@ BUILT := $(VENV)/lift-built
 JOBS ?= 2
 CUDA ?= auto
 
-.PHONY: env demo test lint sanitize static-report report gpu gpu-dry-run clean
+# Where the oldest Triton lies, beside the newest in the environment; a version of Triton decides which registers a kernel takes.
+OLDEST := $(shell sed -n 's/^ *"triton>=\([0-9.]*\).*/\1/p' pyproject.toml)
+OLDEST_TRITON := build/triton-$(OLDEST)
+
+.PHONY: env demo test lint sanitize static-report compile-oldest report gpu gpu-dry-run clean
 .DELETE_ON_ERROR:
 
 env: $(BUILT)
@@ -49,6 +54,14 @@ lint: env
 
 static-report: env
 	$(RUN) -m benchmarks.static_report $(if $(RECORD),--record)
+
+$(OLDEST_TRITON)/lift-installed: $(STAMP)
+	rm -rf $(OLDEST_TRITON)
+	timeout 600 $(RUN) -m pip install --disable-pip-version-check --no-deps --target $(OLDEST_TRITON) "triton==$(OLDEST)"
+	@touch $@
+
+compile-oldest: env $(OLDEST_TRITON)/lift-installed
+	PYTHONPATH=$(CURDIR)/$(OLDEST_TRITON) $(RUN) -m lift.kernels.ahead_of_time --triton $(OLDEST)
 
 report: env
 	$(RUN) -m benchmarks.report

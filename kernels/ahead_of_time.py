@@ -1,6 +1,6 @@
 """Compile the Triton kernels for many GPUs on a machine that has none, and tell what each takes of a GPU.
 
-    python -m lift.kernels.ahead_of_time [--arch 75 --arch 89] [--further] [operation ...]
+    python -m lift.kernels.ahead_of_time [--arch 75 --arch 89] [--further] [--triton 3.6] [operation ...]
 
 An operation that has Triton kernels says itself which of their many specialisations stand for the rest: the module `triton.py` in its
 folder has a function
@@ -142,9 +142,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--arch", type=int, action="append", choices=ARCHITECTURES, help="compute capability, 89 for 8.9; may be repeated")
     parser.add_argument("--further", action="store_true", help="also what else a launch can ask for, each for one architecture in turn")
     parser.add_argument("--everything", action="store_true", help="also what else a launch can ask for, each for every architecture")
+    parser.add_argument("--triton", metavar="VERSION", help="refuse to compile with another Triton, 3.6 for 3.6.0 too")
     arguments = parser.parse_args(argv)
     if triton.knobs.runtime.interpret:
         parser.error("TRITON_INTERPRET is set, so Triton interprets instead of compiling; unset it")
+    if arguments.triton and f"{triton.__version__}.".removeprefix(arguments.triton)[:1] != ".":
+        parser.error(f"this is Triton {triton.__version__}, not {arguments.triton}: put a folder with that one on PYTHONPATH")
     architectures = arguments.arch or ARCHITECTURES
     try:
         todo = [(one, architectures) for one in specialisations(*arguments.operation)]

@@ -51,12 +51,13 @@ def towards(out: torch.Tensor) -> torch.Tensor:
     return torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.device, out.dtype)
 
 
-def assert_parity(found: dict, arguments: dict) -> None:
-    """`found` is what the reference has for these arguments, by the rule of `parity`; weights multiply in the dtype of queries."""
+def assert_parity(found: dict, arguments: dict, grad=None) -> None:
+    """`found` is what the reference has for these arguments, by the rule of `parity`; weights multiply
+    in the dtype of queries. `grad` is the output's gradient, as `results` takes it."""
     asked = tuple(n.removeprefix("gradient of ") for n in found if n.startswith("gradient"))
-    low = results(reference, arguments, asked)
+    low = results(reference, arguments, asked, grad)
     doubled = {n: x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for n, x in arguments.items()}
-    exact = results(reference, doubled, asked, towards(low["out"]).double())
+    exact = results(reference, doubled, asked, (towards(low["out"]) if grad is None else grad).double())
     for name in found:
         arithmetic = torch.float32 if name == "share" else arguments["q"].dtype
         if exact[name].abs().max() < 1e-9:              # such as window_bias of a window of 1, which cancels in the softmax

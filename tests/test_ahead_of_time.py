@@ -2,8 +2,10 @@
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ triton = pytest.importorskip("triton", reason="Triton has no build for this mach
 
 from lift.kernels import ahead_of_time  # noqa: E402
 
+ROOT = Path(__file__).resolve().parent.parent
 OPERATIONS = list(ahead_of_time._modules())
 
 
@@ -85,3 +88,34 @@ def test_wrong_calls_are_told(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         ahead_of_time.main([])
     assert "TRITON_INTERPRET is set" in capsys.readouterr().err
+
+
+# -- the oldest Triton ---------------------------------------------------------------------------------
+
+def test_ci_compiles_every_kernel_with_the_oldest_triton_that_is_allowed():
+    if shutil.which("make") is None:
+        pytest.skip("there is no make here")
+    floor = re.search(r'"triton>=([\d.]+)', (ROOT / "pyproject.toml").read_text())[1]
+    said = subprocess.run(["make", "-n", "-W", "pyproject.toml", "compile-oldest"], cwd=ROOT,
+                          capture_output=True, text=True, check=True).stdout
+    assert f'"triton=={floor}"' in said
+    compiled = re.search(r"PYTHONPATH=(\S+) \S+ -m lift.kernels.ahead_of_time (.*)", said)
+    assert compiled[1].endswith(f"build/triton-{floor}")
+    assert compiled[2] == f"--triton {floor}"            # all operations, all architectures
+    assert "make compile-oldest" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize(("version", "taken"), [("3.6", True), ("3.6.0", True), ("3", True),
+                                                ("3.60", False), ("3.5", False), ("3.6.0.1", False)])
+def test_another_triton_than_the_one_asked_for_is_refused(version, taken, monkeypatch, capsys):
+    monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
+    monkeypatch.setattr(triton, "__version__", "3.6.0")
+    sound = ahead_of_time.Figures(32, 0, 0, 1024)
+    monkeypatch.setattr(ahead_of_time, "specialisations", lambda *_, **__: iter([("op", "none", None, (), {})]))
+    monkeypatch.setattr(ahead_of_time, "_all_figures", lambda todo: iter([[sound] * len(todo[0][1])]))
+    if taken:
+        assert ahead_of_time.main(["--triton", version]) == 0
+        return
+    with pytest.raises(SystemExit):
+        ahead_of_time.main(["--triton", version])
+    assert f"this is Triton 3.6.0, not {version}: put a folder" in capsys.readouterr().err

@@ -282,3 +282,21 @@ def test_block_sizes_change_nothing_but_rounding(name, change, monkeypatch):
     plain = tuning.settings
     monkeypatch.setattr(tuning, "settings", lambda shape, card=None: plain(shape, card) | (change if shape.kernel == name else {}))
     assert_parity(results(fused, arguments), arguments)
+
+
+@families
+def test_loops_are_counted_by_numbers_that_any_interpreter_takes(family, monkeypatch):
+    """An integer is an array of one number in Triton's interpreter. That of Triton 3.6 passes it to
+    int() as it is, and NumPy from 2.4 on refuses."""
+    if not op.triton.INTERPRETED:
+        pytest.skip("the kernels are compiled here")
+    from triton.runtime import interpreter
+    patch_tensor = interpreter._patch_lang_tensor
+
+    def as_in_3_6(tensor, scope):
+        patch_tensor(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda x: int(x.handle.data[()] if x.handle.data.ndim == 0 else "an array"))
+
+    monkeypatch.setattr(interpreter, "_patch_lang_tensor", as_in_3_6)
+    arguments = make(SMALL[family])
+    assert_parity(results(fused, arguments), arguments)

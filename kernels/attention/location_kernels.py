@@ -151,8 +151,9 @@ def location_backward(
                 b_s += location_bias(window_bias, i_p, c, o_h, m_h, WINDOW)[None, :]
             if time_bias is not None:
                 b_s += (tl.load(time_bias + i_b * sb_b + (o_h * Tq + i_s) * Tk + u, mask=m_h, other=0.0) * LOG2E)[None, :]
-            b_p = tl.where(m_q & m_k, tl.exp2(b_s - b_stat), 0.0)
-            b_ds = b_p * (tl.sum(b_g * b_v, 2) - b_delta)
+            m = m_q & m_k                               # not only for b_p: 0 * NaN is NaN
+            b_p = tl.where(m, tl.exp2(b_s - b_stat), 0.0)
+            b_ds = tl.where(m, b_p * (tl.sum(b_g * b_v, 2) - b_delta), 0.0)
             b_dq += b_ds[:, :, None] * b_k
             if TIME or PLACE:
                 b_part = tl.sum(b_ds, 0)
@@ -163,7 +164,8 @@ def location_backward(
             if OWN:
                 o_own = ((((i_b * Tk + i_u) * H + o_yk) * W + o_xk)[:, None] * heads + o_h[None, :])[:, :, None] * D + o_d[None, None, :]
                 tl.store(dk + o_own, (b_ds[:, :, None] * b_q * scale).to(dk.dtype.element_ty), mask=m_in[:, :, None])
-                tl.store(dv + o_own, (b_p[:, :, None] * b_g).to(dv.dtype.element_ty), mask=m_in[:, :, None])
+                b_dv = tl.where(m[:, :, None], b_p[:, :, None] * b_g, 0.0)
+                tl.store(dv + o_own, b_dv.to(dv.dtype.element_ty), mask=m_in[:, :, None])
         if TIME:
             tl.store(d_time + o_part * Tk + u, b_dt, mask=m_h)
     tl.store(dq + o_row[:, :, None] * D + o_d[None, None, :], (b_dq * scale).to(dq.dtype.element_ty), mask=m_q[:, :, None])
@@ -198,7 +200,7 @@ def location_backward_keys(
 
     b_dk = tl.zeros((BL, BH, D), tl.float32)
     b_dv = tl.zeros((BL, BH, D), tl.float32)
-    for s in range(tl.where(m_frame, Tq, 0)):           # a masked frame gets its zeros without work
+    for s in range(Tq if m_frame else 0):               # a masked frame gets its zeros without work
         i_s = tl.full((), 0, tl.int64) + s
         for c in tl.static_range(AREA):
             o_y, o_x, m_q = location_rows(i_l, c, windows, H, W, columns, shift, WINDOW, BL)
@@ -213,8 +215,9 @@ def location_backward_keys(
                 b_s += location_bias(window_bias, c, i_p, o_h, m_h, WINDOW)[None, :]
             if time_bias is not None:
                 b_s += (tl.load(time_bias + i_b * sb_b + (o_h * Tq + i_s) * Tk + i_u, mask=m_h, other=0.0) * LOG2E)[None, :]
-            b_p = tl.where(m_q & m_k, tl.exp2(b_s - b_stat), 0.0)
-            b_ds = b_p * (tl.sum(b_g * b_v, 2) - b_delta)
+            m = m_q & m_k                               # not only for b_p: 0 * NaN is NaN
+            b_p = tl.where(m, tl.exp2(b_s - b_stat), 0.0)
+            b_ds = tl.where(m, b_p * (tl.sum(b_g * b_v, 2) - b_delta), 0.0)
             b_dv += b_p[:, :, None] * b_g
             b_dk += b_ds[:, :, None] * b_q
     o_row = ((((i_b * Tk + i_u) * H + o_yk) * W + o_xk)[:, None] * heads + o_h[None, :])[:, :, None] * D + o_d[None, None, :]

@@ -26,6 +26,9 @@ _long: bool | None = None                               # tests set it: 64-bit o
 
 
 def _launch(kernel, programs: int, arguments: tuple, keywords: dict) -> None:
+    if INTERPRETED:                                     # Triton 3.6's interpreter makes arrays of integers, which
+        arguments = tuple(                              # NumPy 2.4 does not take as the number of a loop's rounds
+            triton.language.constexpr(x) if isinstance(x, int) else x for x in arguments)
     with torch.cuda.device_of(arguments[0]):            # Triton launches on the current device
         kernel[(programs,)](*arguments, **keywords)
 

@@ -13,6 +13,7 @@ import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 PRECISION = tl.constexpr("tf32x3")                      # of float32: three products on tensor cores, about 22 bits; plain ones before sm_80
+LARGEST_VALUE = tl.constexpr(1024)                      # of v in float16, up to which no gradient of a score overflows
 PLAIN = tl.constexpr("ieee")                            # of float32: no tensor cores, fewer registers
 
 
@@ -73,6 +74,14 @@ def frame_bias(p_time, m_time, real_u):
     else:
         b_time = tl.where(real_u, tl.load(p_time, mask=m_time, other=0.0) * LOG2E, float("-inf"))
     return b_time
+
+
+@triton.jit
+def divisor(b_size):
+    """The least power of two, at least 1, that brings float32 numbers no larger than b_size to 2^15
+    or less, so that float16 can hold them; 1 for an infinity or a NaN."""
+    b_size = tl.where((b_size > 1.0) & (b_size < float("inf")), b_size, 1.0)
+    return tl.exp2(tl.maximum(tl.ceil(tl.log2(b_size)) - 15.0, 0.0))
 
 
 # -- forward -----------------------------------------------------------------------------------------------------------------
@@ -177,6 +186,16 @@ def window_backward(
     b_o = tl.load(p_o[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
     b_stat = tl.load(statistic + i_row + o_row, mask=m_q, other=float("inf"))    # no weight for rows over the edge
     b_delta = tl.sum(b_g.to(tl.float32) * b_o.to(tl.float32), 1)
+    if q.dtype.element_ty == tl.float16:
+        # The products take the scores' gradients in float16. None is larger than 2 |v| times the sum
+        # of its row's |grad|, so each row is divided by a number of its own. The sums over rows for
+        # dk make up for it in q, of which only what is too small to count beside other rows is lost.
+        b_by = divisor(tl.sum(tl.abs(b_g.to(tl.float32)), 1) * (2 * LARGEST_VALUE))
+        b_times, most = (1.0 / b_by)[:, None], tl.max(b_by, 0)
+        b_q_dk = (b_q * (b_by / most)[:, None]).to(tl.float16)
+        b_dq_scale, b_dk_scale = (scale * b_by)[:, None], scale * most
+    else:
+        b_q_dk, b_dq_scale, b_dk_scale = b_q, scale, scale
     if not OWN:
         tl.store(delta + i_row + o_row, b_delta, mask=m_q)
     p_k = k + i_b * sk_b + i_h.to(tl.int64) * sk_h
@@ -210,21 +229,27 @@ def window_backward(
                 b_dw += b_ds
             if TIME:
                 b_dt += tl.where(o_t[None, :] == u, tl.sum(b_ds, 1)[:, None], 0.0)
+            if q.dtype.element_ty == tl.float16:
+                b_ds *= b_times
             b_ds = b_ds.to(b_k.dtype)
             b_dq = tl.dot(b_ds, b_k, b_dq, input_precision=PRODUCTS)
             if OWN:
                 b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=PRODUCTS)
-                b_dk = tl.dot(tl.trans(b_ds), b_q, input_precision=PRODUCTS) * scale
+                b_dk = tl.dot(tl.trans(b_ds), b_q_dk, input_precision=PRODUCTS) * b_dk_scale
                 o_frame = (i_b * Tk + i_u) * H * W * heads * D
+                b_dv, b_dk = tl.where(real_u, b_dv, 0.0), tl.where(real_u, b_dk, 0.0)
                 tl.store(dv + o_frame + o_dk, b_dv.to(dv.dtype.element_ty), mask=m_k[:, None])
                 tl.store(dk + o_frame + o_dk, b_dk.to(dk.dtype.element_ty), mask=m_k[:, None])
         if PLACE:
             o_dw = (i.to(tl.int64) * BP + tl.arange(0, BP))[:, None] * BP + o_n[None, :]
+            b_dw = tl.where((m_k & (real != 0))[None, :], b_dw, 0.0)
             tl.store(d_window + o_dw, tl.sum(tl.reshape(b_dw, (NS, BP, BN)), 0))
     p_dq = dq + i_row * D + o_row * D
-    tl.store(p_dq[:, None] + o_d[None, :], (b_dq * scale).to(dq.dtype.element_ty), mask=m_q[:, None])
+    b_dq = tl.where(real != 0, b_dq, 0.0)
+    tl.store(p_dq[:, None] + o_d[None, :], (b_dq * b_dq_scale).to(dq.dtype.element_ty), mask=m_q[:, None])
     if TIME:
         o_dt = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
+        b_dt = tl.where((((real >> o_t) & 1) != 0)[None, :], b_dt, 0.0)
         tl.store(d_time + o_dt, tl.sum(tl.reshape(b_dt, (NS, BP, BT)), 1), mask=(o_t < Tk)[None, :])
 
 
@@ -258,7 +283,7 @@ def window_backward_keys(
         b_place = tl.trans(place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP))     # as everything below: keys by queries
         o_y, o_x, m_p = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
         o_q, o_g, o_row = o_y * sq_y + o_x * sq_x, o_y * sg_y + o_x * sg_x, (o_y * W + o_x) * heads
-        for i_m in range(tl.where(m_frame, blocks, 0)): # a masked frame gets its zeros without work
+        for i_m in range(blocks if m_frame else 0):     # a masked frame gets its zeros without work
             o_s = query_frames(i_m, o_m, BP, BM)
             m_q = m_p & (o_s < Tq)
             p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + o_q
@@ -273,7 +298,12 @@ def window_backward_keys(
             b_p = tl.exp2(b_s + (frame_bias(p_time, o_s < Tq, m_frame) - b_stat)[None, :])
             b_ds = b_p * (tl.dot(b_v, tl.trans(b_g), input_precision=PRECISION) - b_delta[None, :])
             b_dv = tl.dot(b_p.to(b_g.dtype), b_g, b_dv, input_precision=PRECISION)
-            b_dk = tl.dot(b_ds.to(b_q.dtype), b_q, b_dk, input_precision=PRECISION)
+            if q.dtype.element_ty == tl.float16:
+                b_by = divisor(tl.max(tl.abs(b_ds), 1))
+                b_ds = (b_ds * (1.0 / b_by)[:, None]).to(b_q.dtype)
+                b_dk += tl.dot(b_ds, b_q) * b_by[:, None]
+            else:
+                b_dk = tl.dot(b_ds.to(b_q.dtype), b_q, b_dk, input_precision=PRECISION)
     i_row = ((i_b * Tk + i_u) * H * W * heads + i_h) * D
     o_row = ((o_yk * W + o_xk) * heads * D)[:, None] + o_d[None, :]
     tl.store(dk + i_row + o_row, (b_dk * scale).to(dk.dtype.element_ty), mask=m_k[:, None])
