@@ -63,7 +63,9 @@ def test_outputs_and_all_gradients_agree(change, monkeypatch):
     attentions = (op.triton.temporal_attention, temporal_attention_reference, exactly)
     found, low, exact = (run(config, monkeypatch, attention, clip) for attention in attentions)
     assert found.keys() == exact.keys() and any("window_bias" in name for name in found)
-    for name, x in exact.items():                       # what cancels in a softmax or a norm has a gradient of rounding alone
+    # What cancels in a softmax or a norm has a gradient of rounding alone: that of large gradients.
+    rounding = 1e-6 + 2e-8 * max(x.abs().max().item() for x in exact.values())
+    for name, x in exact.items():
         error, noise = (found[name] - x).abs().max().item(), (low[name] - x).abs().max().item()
-        allowed = 4 * noise + 1e-5 * x.abs().max().item() + 1e-6
+        allowed = 4 * noise + 1e-5 * x.abs().max().item() + rounding
         assert error <= allowed, f"{name}: off by {error:.3g}, allowed {allowed:.3g}"
