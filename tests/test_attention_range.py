@@ -39,10 +39,10 @@ def large(case) -> tuple[dict, torch.Tensor]:
     arguments = make(CASES[case], "float16")
     if arguments["window"] == 1:                        # its one number cancels in the softmax
         arguments["window_bias"] = None
-    for name, factor in (("q", 1 / 64), ("k", 1 / 64), ("v", 64)):
+    for name, factor in (("q", 1 / 64), ("k", 1 / 64), ("v", 32)):
         arguments[name] *= factor
     grad = torch.randn(arguments["q"].shape, generator=torch.Generator().manual_seed(2))
-    return arguments, (8192 * grad).half().to(arguments["q"].device)
+    return arguments, (16384 * grad).half().to(arguments["q"].device)
 
 
 def gradient_of_scores(arguments: dict, grad: torch.Tensor, monkeypatch) -> float:
@@ -70,7 +70,7 @@ def test_float16_takes_gradients_of_scores_that_it_cannot_hold(case, monkeypatch
 def test_a_query_with_a_large_gradient_costs_the_others_no_precision(case):
     """Each gradient of q is as close to the definition as the rule of `parity` allows for it alone."""
     arguments, grad = large(case)
-    grad[:, :, 1:] /= 8192
+    grad[:, :, 1:] /= 256
     found = results(fused, arguments, ("q",), grad)
     expected = results(reference, arguments, ("q",), grad)
     for row in ((slice(None), slice(None), 0), (slice(None), slice(None), slice(1, None))):
@@ -92,7 +92,9 @@ def test_a_gradient_that_is_not_finite_reaches_what_it_touches_and_nothing_else(
     plain = results(fused, arguments, grad=grad.nan_to_num(posinf=0.0))
     for name in (f"gradient of {n}" for n in NAMES):
         finite = expected[name].isfinite()
-        assert torch.equal(found[name].isfinite(), finite), name
-        assert torch.equal(found[name][finite], plain[name][finite]), name
+        assert not found[name][~finite].isfinite().any(), name
+        if name != "gradient of window_bias":            # a sum over all places, those over the edge too
+            assert torch.equal(found[name].isfinite(), finite), name
+            assert torch.equal(found[name][finite], plain[name][finite]), name
     assert not expected["gradient of q"].isfinite().all()
     assert expected["gradient of k"][:, -1].isfinite().all()      # its frame is masked

@@ -263,7 +263,7 @@ def further_specialisations():
     for dtype in (torch.float16, torch.float32):
         for window in (8, 4, 2, 1):
             for d in CHANNELS:
-                for Tq, Tk in ((1, 15), (15, 15), *(((1, 32),) if d == 32 else ())):
+                for Tq, Tk in ((1, 15), (15, 15), *(((1, 32), (1, FRAMES)) if d == 32 else ())):
                     label = f"window {window}, {d} channels, {Tq} to {Tk} frames"
                     yield from _specialisation(label, dtype, Tq, window, d, True, Tk)
 

@@ -47,11 +47,12 @@ def settings(shape: ShapeClass, card: str | None = None) -> dict[str, int]:
 
 
 # Warps and stages with which the backward of windows fits its registers in float32, where each product is three of TF32; by places,
-# frames and d. No rule was found that a compiler keeps on every architecture: `lift.kernels.ahead_of_time --everything` tells.
+# frames and d. No rule was found that a compiler keeps on every architecture and in every version: `make compile-oldest` and
+# `lift.kernels.ahead_of_time --everything` with either Triton tell.
 FLOAT32_BACKWARD = {
-    (64, "one", 16): (8, 2), (64, "one", 32): (8, 1), (64, "one", 64): (8, 2),
+    (64, "one", 16): (4, 2), (64, "one", 32): (8, 1), (64, "one", 64): (8, 2),
     (64, "many", 16): (8, 1), (64, "many", 32): (8, 1), (64, "many", 64): (8, 2),
-    (16, "one", 16): (1, 2), (16, "one", 32): (2, 2), (16, "one", 64): (2, 2),
+    (16, "one", 16): (1, 1), (16, "one", 32): (2, 1), (16, "one", 64): (2, 2),
     (16, "many", 16): (4, 1), (16, "many", 32): (4, 2), (16, "many", 64): (8, 2),
 }
 
@@ -64,29 +65,34 @@ def default(shape: ShapeClass) -> dict[str, int]:
         if shape.places == 4:
             values //= 4 if shape.kernel == "location_backward" and half else 2
         found = {"VALUES": values, "num_warps": 8 if shape.kernel == "location_backward_keys" and shape.places == 4 else 4}
-        return found | {"maxnreg": 128} if shape.kernel == "location_backward" and shape.places == 4 else found
+        roomy = shape.kernel == "location_backward" or shape.kernel == "location_forward" and shape.frames == "many"
+        return found | {"maxnreg": 128} if roomy and shape.places == 4 else found
     if shape.kernel == "window_forward":
         wide = half and shape.d == 32 and shape.frames == "one"
         large = shape.d == 64 and shape.places == 64
         warps = rows(shape) // 16 * (2 if large or shape.d == 64 and not half else 1)
-        stages = 4 if half and shape.d <= 32 else 2 if large and not half else 3
+        stages = 2 if wide and shape.places == 64 or large and not half else 4 if half and shape.d <= 32 else 3
         found = {"BN": min(shape.places, 32) if wide else 16, "num_warps": warps, "num_stages": stages}
-        return found | {"maxnreg": 255} if large else found
+        return found | {"maxnreg": 255} if large or not half and shape.d == 32 and shape.places == 64 else found
     if shape.kernel == "window_backward":
         if not half:
             warps, stages = FLOAT32_BACKWARD[shape.places, shape.frames, shape.d]
         else:
             warps, stages = max(2, rows(shape) // (8 if shape.d == 64 else 16)), 3 if shape.d == 16 and shape.places == 64 else 2
         found = {"BN": 16, "num_warps": warps, "num_stages": stages}
-        return found | {"maxnreg": 255} if shape.places == 64 and shape.d == 64 else found
-    found = {"BN": 16, "num_warps": 4, "num_stages": 2}
-    return found if half and shape.d < 64 else found | {"maxnreg": 255}
+        # ptxas sooner spills a few bytes than leave its own idea of how many registers suit a block
+        roomy = not half or shape.d == 64 or shape.frames == "many" and shape.d == 32
+        return found | {"maxnreg": 255} if roomy else found
+    wide = half and shape.d == 64 and shape.places == 64
+    return {"BN": 16, "num_warps": 8 if wide else 4, "num_stages": 1 if half and shape.d == 16 else 2, "maxnreg": 255}
 
 
 def for_frames(shape: ShapeClass, found: dict[str, int], BT: int) -> dict[str, int]:
     """The settings found for a kernel, or others where sums of as many as BT key frames leave these too few registers."""
     if BT > 16 and shape == ShapeClass("window_backward", 64, "one", 32, 16):
         return {"BN": 16, "num_warps": 8, "num_stages": 1}
+    if BT > 32 and shape == ShapeClass("window_forward", 64, "one", 32, 16):
+        return {"BN": 16, "num_warps": 4, "num_stages": 4}
     return found
 
 
@@ -95,6 +101,8 @@ def rows(shape: ShapeClass) -> int:
     found = shape.places if shape.frames == "one" else max(64, shape.places)
     if shape.kernel == "window_backward_keys" and (shape.d == 64 or shape.bits == 32):       # a product of float32 is three of TF32
         return min(found, 32 if shape.d == 32 else 16)
+    if shape.kernel == "window_backward_keys" and shape.d == 16:
+        return min(found, 32)
     return found
 
 
@@ -102,7 +110,9 @@ def own_keys(shape: ShapeClass) -> bool:
     """Whether a backward has the registers to write the keys' gradients too, where no other program reads them."""
     if shape.frames == "many" or shape.kernel.startswith("location"):
         return shape.frames == "one" and shape.places == 1
-    return shape.places * shape.d * shape.bits <= 64 * 32 * 16 and shape.d * shape.bits < 64 * 32
+    if shape.bits == 32:
+        return shape.places == 16 and shape.d <= 32
+    return shape.d <= 32 or shape.places == 16
 
 
 @functools.cache

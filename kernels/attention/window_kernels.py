@@ -13,7 +13,7 @@ import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 PRECISION = tl.constexpr("tf32x3")                      # of float32: three products on tensor cores, about 22 bits; plain ones before sm_80
-LARGEST_VALUE = tl.constexpr(1024)                      # of v in float16, up to which no gradient of a score overflows
+LARGEST_VALUE = tl.constexpr(256)                       # of v in float16, up to which no gradient of a score overflows
 PLAIN = tl.constexpr("ieee")                            # of float32: no tensor cores, fewer registers
 
 
@@ -186,18 +186,15 @@ def window_backward(
     b_o = tl.load(p_o[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
     b_stat = tl.load(statistic + i_row + o_row, mask=m_q, other=float("inf"))    # no weight for rows over the edge
     b_delta = tl.sum(b_g.to(tl.float32) * b_o.to(tl.float32), 1)
-    if q.dtype.element_ty == tl.float16:
-        # The products take the scores' gradients in float16. None is larger than 2 |v| times the sum
-        # of its row's |grad|, so each row is divided by a number of its own. The sums over rows for
-        # dk make up for it in q, of which only what is too small to count beside other rows is lost.
-        b_by = divisor(tl.sum(tl.abs(b_g.to(tl.float32)), 1) * (2 * LARGEST_VALUE))
-        b_times, most = (1.0 / b_by)[:, None], tl.max(b_by, 0)
-        b_q_dk = (b_q * (b_by / most)[:, None]).to(tl.float16)
-        b_dq_scale, b_dk_scale = (scale * b_by)[:, None], scale * most
-    else:
-        b_q_dk, b_dq_scale, b_dk_scale = b_q, scale, scale
     if not OWN:
         tl.store(delta + i_row + o_row, b_delta, mask=m_q)
+    by = 1.0
+    if q.dtype.element_ty == tl.float16:
+        # The products take the scores' gradients in float16. None is larger than 2 |v| times the sum
+        # of its row's |grad|: the whole block is divided once, and the results make up for it.
+        b_size = tl.sum(tl.abs(b_g.to(tl.float32)), 1) * (2 * LARGEST_VALUE)
+        by = tl.max(divisor(b_size), 0)
+        b_g, b_delta = (b_g.to(tl.float32) / by).to(tl.float16), b_delta / by
     p_k = k + i_b * sk_b + i_h.to(tl.int64) * sk_h
     p_v = v + i_b * sv_b + i_h.to(tl.int64) * sv_h
     real = real_frames(mask, i_b, Tk, BT)
@@ -229,28 +226,25 @@ def window_backward(
                 b_dw += b_ds
             if TIME:
                 b_dt += tl.where(o_t[None, :] == u, tl.sum(b_ds, 1)[:, None], 0.0)
-            if q.dtype.element_ty == tl.float16:
-                b_ds *= b_times
             b_ds = b_ds.to(b_k.dtype)
             b_dq = tl.dot(b_ds, b_k, b_dq, input_precision=PRODUCTS)
             if OWN:
-                b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=PRODUCTS)
-                b_dk = tl.dot(tl.trans(b_ds), b_q_dk, input_precision=PRODUCTS) * b_dk_scale
+                b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=PRODUCTS) * by
+                b_dk = tl.dot(tl.trans(b_ds), b_q, input_precision=PRODUCTS) * (scale * by)
                 o_frame = (i_b * Tk + i_u) * H * W * heads * D
                 b_dv, b_dk = tl.where(real_u, b_dv, 0.0), tl.where(real_u, b_dk, 0.0)
                 tl.store(dv + o_frame + o_dk, b_dv.to(dv.dtype.element_ty), mask=m_k[:, None])
                 tl.store(dk + o_frame + o_dk, b_dk.to(dk.dtype.element_ty), mask=m_k[:, None])
         if PLACE:
             o_dw = (i.to(tl.int64) * BP + tl.arange(0, BP))[:, None] * BP + o_n[None, :]
-            b_dw = tl.where((m_k & (real != 0))[None, :], b_dw, 0.0)
-            tl.store(d_window + o_dw, tl.sum(tl.reshape(b_dw, (NS, BP, BN)), 0))
+            tl.store(d_window + o_dw, tl.sum(tl.reshape(b_dw, (NS, BP, BN)), 0) * by)
     p_dq = dq + i_row * D + o_row * D
     b_dq = tl.where(real != 0, b_dq, 0.0)
-    tl.store(p_dq[:, None] + o_d[None, :], (b_dq * b_dq_scale).to(dq.dtype.element_ty), mask=m_q[:, None])
+    tl.store(p_dq[:, None] + o_d[None, :], (b_dq * (scale * by)).to(dq.dtype.element_ty), mask=m_q[:, None])
     if TIME:
         o_dt = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
         b_dt = tl.where((((real >> o_t) & 1) != 0)[None, :], b_dt, 0.0)
-        tl.store(d_time + o_dt, tl.sum(tl.reshape(b_dt, (NS, BP, BT)), 1), mask=(o_t < Tk)[None, :])
+        tl.store(d_time + o_dt, tl.sum(tl.reshape(b_dt, (NS, BP, BT)), 1) * by, mask=(o_t < Tk)[None, :])
 
 
 @triton.jit
