@@ -230,8 +230,9 @@ def test_offsets_beyond_32_bits_are_those_of_a_small_input(emulator, pixels, C, 
 
 # -- what nvcc makes of them -------------------------------------------------------------------------------------------------
 
+# One architecture of each form of atomics; `make static-report` reads the others.
 @nvcc
-@pytest.mark.parametrize("architecture", cuda.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", (75, 90))
 def test_no_kernel_spills_and_memory_is_touched_as_meant(architecture, tmp_path):
     def compiled(source):
         made = tmp_path / f"{source.stem}.cubin"
