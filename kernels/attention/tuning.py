@@ -81,18 +81,17 @@ def default(shape: ShapeClass) -> dict[str, int]:
             warps, stages = max(2, rows(shape) // (8 if shape.d == 64 else 16)), 3 if shape.d == 16 and shape.places == 64 else 2
         found = {"BN": 16, "num_warps": warps, "num_stages": stages}
         # ptxas sooner spills a few bytes than leave its own idea of how many registers suit a block
-        roomy = not half or shape.d == 64 or shape.frames == "many" and shape.d == 32
+        roomy = not half or shape.d == 64 or (shape.frames == "many") == (shape.d == 32)
         return found | {"maxnreg": 255} if roomy else found
-    wide = half and shape.d == 64 and shape.places == 64
-    return {"BN": 16, "num_warps": 8 if wide else 4, "num_stages": 1 if half and shape.d == 16 else 2, "maxnreg": 255}
+    return {"BN": 16, "num_warps": 4, "num_stages": 1 if half and shape.d == 16 else 2, "maxnreg": 255}
 
 
 def for_frames(shape: ShapeClass, found: dict[str, int], BT: int) -> dict[str, int]:
     """The settings found for a kernel, or others where sums of as many as BT key frames leave these too few registers."""
     if BT > 16 and shape == ShapeClass("window_backward", 64, "one", 32, 16):
         return {"BN": 16, "num_warps": 8, "num_stages": 1}
-    if BT > 32 and shape == ShapeClass("window_forward", 64, "one", 32, 16):
-        return {"BN": 16, "num_warps": 4, "num_stages": 4}
+    if BT > 16 and shape == ShapeClass("window_forward", 64, "one", 32, 16):
+        return {"BN": 16, "num_warps": 4, "num_stages": 4, "maxnreg": 255}
     return found
 
 

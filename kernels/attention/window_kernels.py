@@ -156,6 +156,14 @@ def window_forward(
 # -- backward ----------------------------------------------------------------------------------------------------------------
 
 @triton.jit
+def store_dv(p_dv, b_p, b_g, by, real_u, m_k, PRODUCTS: tl.constexpr):
+    """by P^T dO to p_dv (BN, D) for weights b_p (BM, BN) and gradients b_g (BM, D); 0 in a masked frame."""
+    b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=PRODUCTS) * by
+    b_dv = tl.where(real_u, b_dv, 0.0)                  # 0 * NaN is NaN
+    tl.store(p_dv, b_dv.to(p_dv.dtype.element_ty), mask=m_k[:, None])
+
+
+@triton.jit
 def window_backward(
     # inputs: as forward; grad, out (B, Tq, H, W, heads, D); statistic (B, Tq, H, W, heads)
     grad, q, k, v, out, statistic, time_bias, window_bias, mask,
@@ -169,7 +177,10 @@ def window_backward(
 ):
     BP: tl.constexpr = WP * WP
     NS: tl.constexpr = BM // BP                         # query frames of a block
-    PRODUCTS: tl.constexpr = PLAIN if D * BM >= 64 * 64 else PRECISION           # the parts of so many numbers do not fit
+    # The parts of so many numbers do not fit.
+    PRODUCTS: tl.constexpr = PLAIN if D * BM >= 64 * 64 or BT * BM >= 64 * 64 else PRECISION
+    # Where in the loop dv is made decides whether the registers suffice; no place does for all dtypes.
+    EARLY: tl.constexpr = q.dtype.element_ty == tl.float16
     i = tl.program_id(0)
     i_m, i_h, i_w, i_b = i % blocks, (i // blocks) % heads, (i // blocks // heads) % windows, (i // blocks // heads // windows).to(tl.int64)
     o_d, o_t, o_m = tl.arange(0, D), tl.arange(0, BT), tl.arange(0, BM)
@@ -221,6 +232,10 @@ def window_backward(
             b_time = frame_bias(None if time_bias is None else p_time + u, o_s < Tq, real_u)
             b_s = tl.dot(b_q, tl.trans(b_k), input_precision=PRODUCTS) * (scale * LOG2E) + b_place
             b_p = tl.exp2(b_s + (b_time - b_stat)[:, None])
+            if OWN:
+                o_frame = (i_b * Tk + i_u) * H * W * heads * D
+                if EARLY:
+                    store_dv(dv + o_frame + o_dk, b_p, b_g, by, real_u, m_k, PRODUCTS)
             b_ds = b_p * (tl.dot(b_g, tl.trans(b_v), input_precision=PRODUCTS) - b_delta[:, None])
             if PLACE:
                 b_dw += b_ds
@@ -229,11 +244,10 @@ def window_backward(
             b_ds = b_ds.to(b_k.dtype)
             b_dq = tl.dot(b_ds, b_k, b_dq, input_precision=PRODUCTS)
             if OWN:
-                b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=PRODUCTS) * by
+                if not EARLY:
+                    store_dv(dv + o_frame + o_dk, b_p, b_g, by, real_u, m_k, PRODUCTS)
                 b_dk = tl.dot(tl.trans(b_ds), b_q, input_precision=PRODUCTS) * (scale * by)
-                o_frame = (i_b * Tk + i_u) * H * W * heads * D
-                b_dv, b_dk = tl.where(real_u, b_dv, 0.0), tl.where(real_u, b_dk, 0.0)
-                tl.store(dv + o_frame + o_dk, b_dv.to(dv.dtype.element_ty), mask=m_k[:, None])
+                b_dk = tl.where(real_u, b_dk, 0.0)
                 tl.store(dk + o_frame + o_dk, b_dk.to(dk.dtype.element_ty), mask=m_k[:, None])
         if PLACE:
             o_dw = (i.to(tl.int64) * BP + tl.arange(0, BP))[:, None] * BP + o_n[None, :]
@@ -272,6 +286,7 @@ def window_backward_keys(
 
     b_dk = tl.zeros((BN, D), tl.float32)
     b_dv = tl.zeros((BN, D), tl.float32)
+    b_by = tl.full((BN,), 1.0, tl.float32)
     for i_p in range(0, BP, BM):                        # once, where a block holds a window's queries or more
         o_p = (i_p + o_m) % BP
         b_place = tl.trans(place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP))     # as everything below: keys by queries
@@ -293,12 +308,12 @@ def window_backward_keys(
             b_ds = b_p * (tl.dot(b_v, tl.trans(b_g), input_precision=PRECISION) - b_delta[None, :])
             b_dv = tl.dot(b_p.to(b_g.dtype), b_g, b_dv, input_precision=PRECISION)
             if q.dtype.element_ty == tl.float16:
-                b_by = divisor(tl.max(tl.abs(b_ds), 1))
-                b_ds = (b_ds * (1.0 / b_by)[:, None]).to(b_q.dtype)
-                b_dk += tl.dot(b_ds, b_q) * b_by[:, None]
-            else:
-                b_dk = tl.dot(b_ds.to(b_q.dtype), b_q, b_dk, input_precision=PRECISION)
+                # As in the backward of queries, but by key, and as large as those so far ask for.
+                b_new = tl.maximum(b_by, divisor(tl.max(tl.abs(b_ds), 1)))
+                b_ds, b_dk = b_ds * (1.0 / b_new)[:, None], b_dk * (b_by / b_new)[:, None]
+                b_by = b_new
+            b_dk = tl.dot(b_ds.to(b_q.dtype), b_q, b_dk, input_precision=PRECISION)
     i_row = ((i_b * Tk + i_u) * H * W * heads + i_h) * D
     o_row = ((o_yk * W + o_xk) * heads * D)[:, None] + o_d[None, :]
-    tl.store(dk + i_row + o_row, (b_dk * scale).to(dk.dtype.element_ty), mask=m_k[:, None])
+    tl.store(dk + i_row + o_row, (b_dk * (b_by * scale)[:, None]).to(dk.dtype.element_ty), mask=m_k[:, None])
     tl.store(dv + i_row + o_row, b_dv.to(dv.dtype.element_ty), mask=m_k[:, None])
