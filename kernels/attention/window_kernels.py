@@ -232,20 +232,19 @@ def window_backward(
             b_time = frame_bias(None if time_bias is None else p_time + u, o_s < Tq, real_u)
             b_s = tl.dot(b_q, tl.trans(b_k), input_precision=PRODUCTS) * (scale * LOG2E) + b_place
             b_p = tl.exp2(b_s + (b_time - b_stat)[:, None])
-            if OWN:
-                o_frame = (i_b * Tk + i_u) * H * W * heads * D
-                if EARLY:
-                    store_dv(dv + o_frame + o_dk, b_p, b_g, by, real_u, m_k, PRODUCTS)
+            o_frame = (i_b * Tk + i_u) * H * W * heads * D
+            if OWN and EARLY:
+                store_dv(dv + o_frame + o_dk, b_p, b_g, by, real_u, m_k, PRODUCTS)
             b_ds = b_p * (tl.dot(b_g, tl.trans(b_v), input_precision=PRODUCTS) - b_delta[:, None])
             if PLACE:
                 b_dw += b_ds
             if TIME:
                 b_dt += tl.where(o_t[None, :] == u, tl.sum(b_ds, 1)[:, None], 0.0)
             b_ds = b_ds.to(b_k.dtype)
+            if OWN and not EARLY:
+                store_dv(dv + o_frame + o_dk, b_p, b_g, by, real_u, m_k, PRODUCTS)
             b_dq = tl.dot(b_ds, b_k, b_dq, input_precision=PRODUCTS)
             if OWN:
-                if not EARLY:
-                    store_dv(dv + o_frame + o_dk, b_p, b_g, by, real_u, m_k, PRODUCTS)
                 b_dk = tl.dot(tl.trans(b_ds), b_q, input_precision=PRODUCTS) * (scale * by)
                 b_dk = tl.where(real_u, b_dk, 0.0)
                 tl.store(dk + o_frame + o_dk, b_dk.to(dk.dtype.element_ty), mask=m_k[:, None])
