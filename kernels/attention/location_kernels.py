@@ -137,13 +137,14 @@ def location_backward(
         b_dw = tl.zeros((BH, AREA), tl.float32)
     o_part = ((i_b * pieces + i_l) * Tq * AREA + i_a) * heads + o_h
     for u in range(Tk):
+        real_u = ((real >> u) & 1) != 0
         i_u = tl.full((), 0, tl.int64) + u
         if TIME:
             b_dt = tl.zeros((BH,), tl.float32)
         for c in tl.static_range(AREA):
             o_yk, o_xk, m_k = location_rows(i_l, c, windows, H, W, columns, shift, WINDOW, BL)
             m_in = m_k[:, None] & m_h[None, :]
-            m_k = m_in & (((real >> u) & 1) != 0)
+            m_k = m_in & real_u
             b_k = location_values(k, i_b, i_u, o_yk, o_xk, o_h, m_k, sk_b, sk_t, sk_y, sk_x, sk_h, D)
             b_v = location_values(v, i_b, i_u, o_yk, o_xk, o_h, m_k, sv_b, sv_t, sv_y, sv_x, sv_h, D)
             b_s = tl.sum(b_q * b_k, 2) * (scale * LOG2E)
@@ -151,9 +152,8 @@ def location_backward(
                 b_s += location_bias(window_bias, i_p, c, o_h, m_h, WINDOW)[None, :]
             if time_bias is not None:
                 b_s += (tl.load(time_bias + i_b * sb_b + (o_h * Tq + i_s) * Tk + u, mask=m_h, other=0.0) * LOG2E)[None, :]
-            m = m_q & m_k                               # not only for b_p: 0 * NaN is NaN
-            b_p = tl.where(m, tl.exp2(b_s - b_stat), 0.0)
-            b_ds = tl.where(m, b_p * (tl.sum(b_g * b_v, 2) - b_delta), 0.0)
+            b_p = tl.where(m_q & m_k, tl.exp2(b_s - b_stat), 0.0)
+            b_ds = tl.where(real_u, b_p * (tl.sum(b_g * b_v, 2) - b_delta), 0.0)     # 0 * NaN is NaN
             b_dq += b_ds[:, :, None] * b_k
             if TIME or PLACE:
                 b_part = tl.sum(b_ds, 0)
@@ -164,7 +164,7 @@ def location_backward(
             if OWN:
                 o_own = ((((i_b * Tk + i_u) * H + o_yk) * W + o_xk)[:, None] * heads + o_h[None, :])[:, :, None] * D + o_d[None, None, :]
                 tl.store(dk + o_own, (b_ds[:, :, None] * b_q * scale).to(dk.dtype.element_ty), mask=m_in[:, :, None])
-                b_dv = tl.where(m[:, :, None], b_p[:, :, None] * b_g, 0.0)
+                b_dv = tl.where(real_u, b_p[:, :, None] * b_g, 0.0)
                 tl.store(dv + o_own, b_dv.to(dv.dtype.element_ty), mask=m_in[:, :, None])
         if TIME:
             tl.store(d_time + o_part * Tk + u, b_dt, mask=m_h)
@@ -215,9 +215,8 @@ def location_backward_keys(
                 b_s += location_bias(window_bias, c, i_p, o_h, m_h, WINDOW)[None, :]
             if time_bias is not None:
                 b_s += (tl.load(time_bias + i_b * sb_b + (o_h * Tq + i_s) * Tk + i_u, mask=m_h, other=0.0) * LOG2E)[None, :]
-            m = m_q & m_k                               # not only for b_p: 0 * NaN is NaN
-            b_p = tl.where(m, tl.exp2(b_s - b_stat), 0.0)
-            b_ds = tl.where(m, b_p * (tl.sum(b_g * b_v, 2) - b_delta), 0.0)
+            b_p = tl.where(m_q & m_k, tl.exp2(b_s - b_stat), 0.0)
+            b_ds = b_p * (tl.sum(b_g * b_v, 2) - b_delta)
             b_dv += b_p[:, :, None] * b_g
             b_dk += b_ds[:, :, None] * b_q
     o_row = ((((i_b * Tk + i_u) * H + o_yk) * W + o_xk)[:, None] * heads + o_h[None, :])[:, :, None] * D + o_d[None, None, :]
