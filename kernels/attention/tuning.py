@@ -83,7 +83,8 @@ def default(shape: ShapeClass) -> dict[str, int]:
         # ptxas sooner spills a few bytes than leave its own idea of how many registers suit a block
         roomy = not half or shape.d == 64 or (shape.frames == "many") == (shape.d == 32)
         return found | {"maxnreg": 255} if roomy else found
-    return {"BN": 16, "num_warps": 4, "num_stages": 1 if half and shape.d == 16 else 2, "maxnreg": 255}
+    found = {"BN": 16, "num_warps": 4, "num_stages": 1 if half and shape.d == 16 else 2}
+    return found if half and shape.d < 64 else found | {"maxnreg": 255}
 
 
 def for_frames(shape: ShapeClass, found: dict[str, int], BT: int) -> dict[str, int]:
