@@ -68,10 +68,11 @@ def _shape_class(kernel, q: torch.Tensor, window: int) -> tuning.ShapeClass:
 
 def _location_keywords(kernel, q: torch.Tensor, window: int, Tk: int) -> dict:
     """Block sizes: BL windows and BH heads."""
-    found = dict(tuning.settings(_shape_class(kernel, q, window), _card(q.device)))
+    shape, BT = _shape_class(kernel, q, window), triton.next_power_of_2(Tk)
+    found = dict(tuning.for_frames(shape, tuning.settings(shape, _card(q.device)), BT))
     values, (heads, d) = found.pop("VALUES"), q.shape[4:]
     BH = min(triton.next_power_of_2(heads), max(1, 512 // d))
-    return {"WINDOW": window, "D": d, "BL": max(1, values // (BH * d)), "BH": BH, "BT": triton.next_power_of_2(Tk), **found}
+    return {"WINDOW": window, "D": d, "BL": max(1, values // (BH * d)), "BH": BH, "BT": BT, **found}
 
 
 def _window_keywords(kernel, q: torch.Tensor, window: int, *tensors: torch.Tensor) -> dict:

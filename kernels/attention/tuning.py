@@ -65,8 +65,9 @@ def default(shape: ShapeClass) -> dict[str, int]:
         if shape.places == 4:
             values //= 4 if shape.kernel == "location_backward" and half else 2
         found = {"VALUES": values, "num_warps": 8 if shape.kernel == "location_backward_keys" and shape.places == 4 else 4}
-        roomy = shape.kernel == "location_backward" or shape.kernel == "location_forward" and shape.frames == "many"
-        return found | {"maxnreg": 128} if roomy and shape.places == 4 else found
+        if shape.kernel == "location_forward" and shape.places == 4 and shape.frames == "many" and half:
+            return found | {"maxnreg": 168}
+        return found | {"maxnreg": 128} if shape.kernel == "location_backward" and shape.places == 4 else found
     if shape.kernel == "window_forward":
         wide = half and shape.d == 32 and shape.frames == "one"
         large = shape.d == 64 and shape.places == 64
@@ -84,7 +85,7 @@ def default(shape: ShapeClass) -> dict[str, int]:
         roomy = not half or shape.d == 64 or (shape.frames == "many") == (shape.d == 32)
         return found | {"maxnreg": 255} if roomy else found
     found = {"BN": 16, "num_warps": 4, "num_stages": 1 if half and shape.d == 16 else 2}
-    return found if half and shape.d < 64 else found | {"maxnreg": 255}
+    return found if half and shape.d == 32 else found | {"maxnreg": 255}
 
 
 def for_frames(shape: ShapeClass, found: dict[str, int], BT: int) -> dict[str, int]:
@@ -93,6 +94,8 @@ def for_frames(shape: ShapeClass, found: dict[str, int], BT: int) -> dict[str, i
         return {"BN": 16, "num_warps": 8, "num_stages": 1}
     if BT > 16 and shape == ShapeClass("window_forward", 64, "one", 32, 16):
         return {"BN": 16, "num_warps": 4, "num_stages": 4, "maxnreg": 255}
+    if BT > 32 and shape == ShapeClass("location_backward", 1, "one", 32, 16):
+        return found | {"maxnreg": 168}
     return found
 
 
