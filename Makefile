@@ -53,7 +53,7 @@ lint: env
 	$(RUN) -m ruff check .
 
 static-report: env
-	$(RUN) -m benchmarks.static_report $(if $(RECORD),--record)
+	$(RUN) -m benchmarks.static.report $(if $(RECORD),--record)
 
 $(OLDEST_TRITON)/lift-installed: $(STAMP)
 	rm -rf $(OLDEST_TRITON)
@@ -61,10 +61,10 @@ $(OLDEST_TRITON)/lift-installed: $(STAMP)
 	@touch $@
 
 compile-oldest: env $(OLDEST_TRITON)/lift-installed
-	PYTHONPATH=$(CURDIR)/$(OLDEST_TRITON) $(RUN) -m lift.kernels.ahead_of_time --triton $(OLDEST)
+	PYTHONPATH=$(CURDIR)/$(OLDEST_TRITON) $(RUN) -m benchmarks.static.compile --triton $(OLDEST)
 
 report: env
-	$(RUN) -m benchmarks.report
+	$(RUN) -m benchmarks.report.build
 
 # Makes no environment where there is none: without a network the machine's own Python serves, if it has what benchmarks/gpu.sh names.
 gpu:
@@ -79,7 +79,7 @@ sanitize: env
 	cp -r setup.py pyproject.toml lift kernels csrc tests build/sanitize && rm -f build/sanitize/kernels/_C*
 	cd build/sanitize && CXX="c++ -fsanitize=address,undefined -fno-sanitize-recover=undefined" $(CURDIR)/$(RUN) -m lift.kernels.extension && \
 	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
-	  $(CURDIR)/$(RUN) -m pytest -p no:cacheprovider tests/test_warp_blend_cpp.py tests/test_warp_blend_parity.py tests/test_grid_sample_parity.py tests/test_correlation_parity.py -k cpp
+	  $(CURDIR)/$(RUN) -m pytest -p no:cacheprovider tests/kernels/test_warp_blend_cpp.py tests/kernels/test_warp_blend_parity.py tests/kernels/test_grid_sample_parity.py tests/kernels/test_correlation_parity.py -k cpp
 
 clean:
 	rm -rf build dist *.egg-info kernels/_C.* kernels/_cuda.* $(BUILT) .pytest_cache .ruff_cache .hypothesis .benchmarks

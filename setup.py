@@ -43,8 +43,8 @@ setup(
         "lift.csrc",
     ],
     package_dir={"lift": "lift", "lift.kernels": "kernels", "lift.csrc": "csrc"},
-    package_data={"lift": ["configs/*.toml", "weights/*", "assets/*"], "lift.csrc": ["*", "cuda/*"],
-                  "lift.kernels.attention": ["tuned.json"]},
+    package_data={"lift": ["config/presets/*.toml", "weights/*", "assets/*"], "lift.csrc": ["*", "cuda/*"],
+                  "lift.kernels.ops.temporal_attention": ["configs.json"]},
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildWithNinja},
 )

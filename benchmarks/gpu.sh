@@ -31,30 +31,30 @@ SECONDS_OF_A_PART=540
 table() {
   cat << 'TABLE'
 123 build                     60  python -m lift.kernels.extension --cuda CUDA
-1   canary                    60+ python -m benchmarks.canary --device DEVICE --seconds SECONDS --json FOLDER/canary.json
+1   canary                    60+ python -m benchmarks.gpu.canary --device DEVICE --seconds SECONDS --json FOLDER/canary.json
 1   doctor                    30  env -u TRITON_INTERPRET python -m lift doctor --json FOLDER/doctor.json
 1   tests                    180+ tests not large
 1   tests_large               60  tests large
 1   bench_grid_sample         60+ suite bench_grid_sample
 1   bench_model               90+ suite bench_model --forms plain,graph
 2   bench_streaming           90+ suite bench_streaming --forms plain,graph
-2   profile                   60  python -m benchmarks.profile_step --device DEVICE --json FOLDER/profile.json
-2   convergence               45  python -m benchmarks.convergence --amp off --device DEVICE --json FOLDER/convergence.json
-2   convergence_bf16          45  python -m benchmarks.convergence --amp bfloat16 --device DEVICE --json FOLDER/convergence_bf16.json
+2   profile                   60  python -m benchmarks.gpu.profile_step --device DEVICE --json FOLDER/profile.json
+2   convergence               45  python -m benchmarks.gpu.convergence --amp off --device DEVICE --json FOLDER/convergence.json
+2   convergence_bf16          45  python -m benchmarks.gpu.convergence --amp bfloat16 --device DEVICE --json FOLDER/convergence_bf16.json
 2   bench_warp_blend          60+ suite bench_warp_blend
 2   bench_correlation         60+ suite bench_correlation
-2   memcheck                  45  python -m benchmarks.sanitize --tool memcheck
-2   racecheck                 25  python -m benchmarks.sanitize --tool racecheck
-2   initcheck                 25  python -m benchmarks.sanitize --tool initcheck
-2   synccheck                 25  python -m benchmarks.sanitize --tool synccheck
+2   memcheck                  45  python -m benchmarks.gpu.sanitize --tool memcheck
+2   racecheck                 25  python -m benchmarks.gpu.sanitize --tool racecheck
+2   initcheck                 25  python -m benchmarks.gpu.sanitize --tool initcheck
+2   synccheck                 25  python -m benchmarks.gpu.sanitize --tool synccheck
 3   bench_attention          100  suite bench_attention
-3   tune                     100  python -m benchmarks.tune_attention --measure --seconds SECONDS
+3   tune                     100  python -m benchmarks.gpu.tune_attention --measure --seconds SECONDS
 3   bench_attention_tuned     60  tuned
-3   counters                  60  python -m benchmarks.counters FOLDER --json FOLDER/counters.json
-3   roofline                  20  python -m benchmarks.roofline --measure --results FOLDER --json FOLDER/roofline.json
+3   counters                  60  python -m benchmarks.gpu.counters FOLDER --json FOLDER/counters.json
+3   roofline                  20  python -m benchmarks.report.roofline --measure --results FOLDER --json FOLDER/roofline.json
 3   bench_streaming_compiled  70+ suite bench_streaming --forms compiled
 3   bench_model_compiled      60+ suite bench_model --forms compiled
-3   report                    10  python -m benchmarks.report FOLDER --documents
+3   report                    10  python -m benchmarks.report.build FOLDER --documents
 TABLE
 }
 
@@ -104,7 +104,7 @@ export TRITON_CACHE_DIR="${TRITON_CACHE_DIR:-$PWD/build/triton}" TORCHINDUCTOR_C
 found="$("$python" -c 'import os, sys, torch
 if not torch.cuda.is_available():
     sys.exit(4)
-from benchmarks.cards import named
+from benchmarks.report.gpus import named
 name = torch.cuda.get_device_name()
 card = named(name)
 memory = torch.cuda.get_device_properties(0).total_memory
@@ -160,7 +160,7 @@ write_steps() {
 refresh() {
   local flags=() aside="${OUT:-}/.aside.$BASHPID" code
   [ "$dry" = 1 ] && flags=(--dry-run)
-  "$python" -m benchmarks.summary "$folder" ${flags[@]+"${flags[@]}"}; code=$?
+  "$python" -m benchmarks.gpu.summary "$folder" ${flags[@]+"${flags[@]}"}; code=$?
   [ -n "${OUT:-}" ] || return $code
   find "$folder" -type f -size -8192k ! -name '*.new' ! -name '.*' ! -name results.tar.gz -printf '%P\0' \
     | tar --create --gzip --directory "$folder" --warning=no-file-changed --null --files-from - > "$aside" 2> /dev/null
@@ -251,17 +251,17 @@ words_of() {
 }
 
 # pytest_of SECONDS ARGUMENT...: `words` become pytest, which begins nothing more when four fifths of the time are over.
-pytest_of() { words=("$python" -m pytest -p no:cacheprovider -p benchmarks.budget --budget $(($1 * 4 / 5)) "${@:2}"); }
+pytest_of() { words=("$python" -m pytest -p no:cacheprovider -p benchmarks.harness.budget --budget $(($1 * 4 / 5)) "${@:2}"); }
 
 suite() {                                               # suite NAME SECONDS FILE ARGUMENT...
   local size=()
   if [ "$dry" = 1 ]; then size=(--toy); elif [ -n "$part" ]; then size=(--quick); fi
-  pytest_of "$2" "benchmarks/$3.py" ${size[@]+"${size[@]}"} "${@:4}" --benchmark-quiet --benchmark-json "$folder/$1.json"
+  pytest_of "$2" "benchmarks/suites/$3.py" ${size[@]+"${size[@]}"} "${@:4}" --benchmark-quiet --benchmark-json "$folder/$1.json"
 }
 
 tests() {               # tests SECONDS MARKER...: what computes on a GPU, without the kernels for CPUs
   local files only=() marker="${*:2}"
-  mapfile -t files < <(grep -lE 'mark\.(gpu|native)\b' tests/test_*.py)
+  mapfile -t files < <(grep -lE 'mark\.(gpu|native)\b' tests/*/test_*.py)
   "$python" -c 'import av, cv2, safetensors, scenedetect' 2> /dev/null || {
     mapfile -t files < <(grep -L 'mark\.videos\b' "${files[@]}")
     note "tests of commands that read videos: PyAV, OpenCV, PySceneDetect or safetensors is not there"; }
@@ -313,7 +313,7 @@ for name in "${names[@]}"; do
       case $? in 0 | 6 | 124 | 137) ;; *) [ "$dry$anyway" != 00 ] || wrong="${wrong:-the canary}" ;; esac ;;
     tune)
       step tune "$seconds" "${words[@]}"
-      cp kernels/attention/tuned.json "$folder/tuned.json" ;;
+      cp kernels/ops/temporal_attention/configs.json "$folder/tuned.json" ;;
     bench_attention_tuned)                              # the rows from before stay beside the others, in untuned/
       if [ "${state[tune]:-}" != passed ]; then ended "$name" "left out, the settings were not measured" 0; continue; fi
       mkdir -p "$folder/untuned"

@@ -2,10 +2,10 @@
 
 Knows nothing of the model; depends on torch alone (and Triton, where a kernel needs it).
 """
-from .attention.op import temporal_attention
-from .backend import reasons, serving, use
-from .correlation.op import correlation
-from .grid_sample.op import grid_sample
-from .warp_blend.op import warp, warp_blend
+from lift.kernels.dispatch import reasons, serving, use
+from lift.kernels.ops.correlation.op import correlation
+from lift.kernels.ops.grid_sample.op import grid_sample
+from lift.kernels.ops.temporal_attention.op import temporal_attention
+from lift.kernels.ops.warp_blend.op import warp, warp_blend
 
 __all__ = ["correlation", "grid_sample", "reasons", "serving", "temporal_attention", "use", "warp", "warp_blend"]

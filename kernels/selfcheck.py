@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from . import backend as backends
+from lift.kernels import dispatch as backends
 
 # Largest error allowed, relative to the largest value (1 at least): what rounding costs in that dtype, with room for another order of sums.
 TOLERANCES = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}

@@ -1,11 +1,22 @@
 """LIFT: video frame interpolation from fifteen frames, with its own fused kernels."""
+import sys
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
-# In a checkout `lift.kernels` lies beside `lift/` (package_dir maps it when installed); this lets a bare checkout import it.
-_checkout = Path(__file__).resolve().parent.parent
-if (_checkout / "kernels" / "backend.py").is_file():
-    __path__.append(str(_checkout))
+
+class _CheckoutKernels(MetaPathFinder):
+    """Finds `lift.kernels` beside `lift/` in a checkout; an installed LIFT has it inside."""
+
+    def find_spec(self, name, path=None, target=None):
+        file = Path(__file__).resolve().parent.parent / "kernels" / "__init__.py"
+        if name != "lift.kernels" or not (file.parent / "dispatch.py").is_file():
+            return None
+        return spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)])
+
+
+sys.meta_path.append(_CheckoutKernels())
 
 __version__ = "0.1.0"
 

@@ -1,6 +1,6 @@
 """`python -m lift` is `lift`."""
 import sys
 
-from .cli import main
+from lift.cli import main
 
 sys.exit(main())

@@ -6,17 +6,17 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-from . import __version__
-from .config_values import did_you_mean
-from .errors import run
+from lift import __version__
+from lift.config.values import did_you_mean
+from lift.errors import run
 
 COMMANDS = {
-    "demo": ("lift.demo", "interpolate the bundled clip and score the result against the held-back frames"),
-    "interpolate": ("lift.video.command", "make a video, or a folder of frames, smoother"),
-    "train": ("lift.train", "train a model"),
-    "evaluate": ("lift.evaluation.command", "score weights on held-back frames"),
-    "bench": ("lift.bench", "time the kernels or the model on this machine, and tell two runs apart"),
-    "doctor": ("lift.doctor", "show what serves on this machine, and why the others do not"),
+    "demo": ("lift.commands.demo", "interpolate the bundled clip and score the result against the held-back frames"),
+    "interpolate": ("lift.commands.interpolate", "make a video, or a folder of frames, smoother"),
+    "train": ("lift.commands.train", "train a model"),
+    "evaluate": ("lift.commands.evaluate", "score weights on held-back frames"),
+    "bench": ("lift.commands.bench", "time the kernels or the model on this machine, and tell two runs apart"),
+    "doctor": ("lift.commands.doctor", "show what serves on this machine, and why the others do not"),
 }
 
 

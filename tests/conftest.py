@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from gpu_session import RESERVED, DeadContext, alone, bound_examples, cuda_error, give_memory_back
+
+from tests.support.gpu_session import (
+    RESERVED,
+    DeadContext,
+    alone,
+    bound_examples,
+    cuda_error,
+    give_memory_back,
+)
 
 GPU = torch.cuda.is_available()
 ROOT = Path(__file__).resolve().parent.parent
-ANYWAY = ("kernels/", "lift/doctor.py", "lift/evaluation/checkpoint.py provenance")     # ask in order to tell, whatever a test is about
+ANYWAY = ("kernels/", "lift/commands/doctor.py", "lift/evaluation/checkpoint.py provenance")     # ask in order to tell, whatever a test is about
 
 if not GPU and "triton" not in sys.modules:             # Triton reads it when it is imported, which kernels and torch.compile do later
     os.environ["TRITON_INTERPRET"] = "1"

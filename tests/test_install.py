@@ -29,7 +29,7 @@ def test_every_module_is_installed(installed):
     modules = {f"{package}/{name}" for package, folder in folders.items() for name in files(folder, "**/*.py")}
     assert sorted(modules - files(installed, "**/*.py")) == [], "not installed: does each folder have an __init__.py?"
     assert files(installed, "**/*.py") <= modules
-    assert {"lift/config.py", "lift/kernels/__init__.py"} <= modules
+    assert {"lift/config/schema.py", "lift/kernels/__init__.py"} <= modules
 
 
 def test_the_files_that_modules_read_are_installed(installed):
@@ -37,7 +37,7 @@ def test_the_files_that_modules_read_are_installed(installed):
     read |= {f"lift/csrc/{name}" for name in files(ROOT / "csrc", "**/*")}      # compiled by `python -m lift.kernels.extension`
     read |= {f"lift/kernels/{name}" for name in files(ROOT / "kernels", "**/*.json")}
     assert {name for name in files(installed, "**/*") if not name.endswith(".py")} == read
-    assert {"lift/configs/warmup.toml", "lift/configs/finetune.toml", "lift/configs/polish.toml"} <= read
+    assert {"lift/config/presets/warmup.toml", "lift/config/presets/finetune.toml", "lift/config/presets/polish.toml"} <= read
 
 
 def test_nothing_but_lift_is_installed(installed):

@@ -6,8 +6,8 @@ import importlib
 
 import torch
 
-from ..arguments import unsuited
-from .build import MODULE, REMEDY, SOURCES, fingerprint
+from lift.kernels.checks import unsuited
+from lift.kernels.extension.build import MODULE, REMEDY, SOURCES, fingerprint
 
 
 def load() -> tuple[object | None, str | None]:

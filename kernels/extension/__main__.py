@@ -3,8 +3,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import cuda
-from .build import BuildError, build, requirements
+from lift.kernels.extension import build_cuda as cuda
+from lift.kernels.extension.build import BuildError, build, requirements
 
 
 def main() -> int:

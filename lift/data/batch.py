@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .clip import Clip, SharedClips, each_tensor
+from lift.data.clip import Clip, SharedClips, each_tensor
 
 
 @dataclass(frozen=True)

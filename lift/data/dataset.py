@@ -13,16 +13,16 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ..config import DataConfig
-from ..errors import LiftError
-from . import sampling, several
-from .augmentation import Augmentation, centre_crop, random_crop
-from .batch import Batch
-from .clip import Clip
-from .sampling import Window
-from .sequences import Preloaded, Sequence, open_sequences
-from .several import SharedSample
-from .synthetic import SyntheticScene
+from lift.config import DataConfig
+from lift.data import sampling, several
+from lift.data.augmentation import Augmentation, centre_crop, random_crop
+from lift.data.batch import Batch
+from lift.data.clip import Clip
+from lift.data.sampling import Window
+from lift.data.sequences import Preloaded, Sequence, open_sequences
+from lift.data.several import SharedSample
+from lift.data.synthetic import SyntheticScene
+from lift.errors import LiftError
 
 SLOT = 16                                                # frames of a sequence that count as one sample of an epoch
 

@@ -9,8 +9,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ..errors import LiftError
-from .video_sequence import VIDEO_SUFFIXES, VideoSequence
+from lift.data.video_sequence import VIDEO_SUFFIXES, VideoSequence
+from lift.errors import LiftError
 
 IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp".split())
 END = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}     # what a whole file of this kind ends with

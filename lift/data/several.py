@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .clip import SharedClips
-from .sampling import Window
+from lift.data.clip import SharedClips
+from lift.data.sampling import Window
 
 
 @dataclass(frozen=True)

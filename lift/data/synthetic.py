@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .textures import caption, outline, texture
+from lift.data.textures import caption, outline, texture
 
 if TYPE_CHECKING:
-    from .sequences import Sequence
+    from lift.data.sequences import Sequence
 
 OPAQUE = 127                                             # a layer owns a pixel where its coverage (0..255) is above this
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .opencv import opencv
+from lift.evaluation.opencv import opencv
 
 Method = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from .. import __version__
-from ..errors import LiftError
-from ..model.weights import load_weights
+from lift import __version__
+from lift.errors import LiftError
+from lift.model.weights import load_weights
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "av")
 

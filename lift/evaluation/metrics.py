@@ -7,7 +7,7 @@ something only beside its protocol's name.
 import numpy as np
 import torch
 
-from .opencv import opencv
+from lift.evaluation.opencv import opencv
 
 MSE_FLOOR = 0.01                                        # of 255²: a perfect frame scores 68.13 dB, not infinity
 SSIM_SIGMA = 1.5

@@ -1,7 +1,7 @@
 """OpenCV, imported where it is used: the rest of the package runs without it."""
 from types import ModuleType
 
-from ..errors import LiftError
+from lift.errors import LiftError
 
 
 def opencv(purpose: str) -> ModuleType:

@@ -5,8 +5,8 @@ Nothing in the model makes the two equal; `Interpolator(reverse_average=True)` d
 import numpy as np
 import torch
 
-from .metrics import psnr, to_uint8
-from .small import RealClip, choose_targets, clip_of, context_of, read_frames
+from lift.evaluation.metrics import psnr, to_uint8
+from lift.evaluation.small import RealClip, choose_targets, clip_of, context_of, read_frames
 
 
 @torch.inference_mode()

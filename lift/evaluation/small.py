@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.clip import Clip
-from ..errors import LiftError
-from . import baselines
-from .metrics import psnr, ssim, to_uint8
-from .opencv import opencv
+from lift.data.clip import Clip
+from lift.errors import LiftError
+from lift.evaluation import baselines
+from lift.evaluation.metrics import psnr, ssim, to_uint8
+from lift.evaluation.opencv import opencv
 
 LONG, SHORT, MULTIPLE = 448, 256, 32
 TARGETS = 20

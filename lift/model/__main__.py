@@ -2,11 +2,10 @@
 import torch
 
 from lift.config import PRESETS
+from lift.config.flags import Parser
 from lift.data.clip import Clip
-from lift.flags import Parser
-
-from .describe import describe
-from .lift import create_lift_model
+from lift.model.describe import describe
+from lift.model.lift import create_lift_model
 
 
 def main() -> None:

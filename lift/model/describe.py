@@ -6,10 +6,9 @@ import torch
 import torch.nn as nn
 
 from lift.config import PRESETS, ModelConfig
-from lift.flags import Parser
-
-from .features import FrameFeatures
-from .prediction import FlowEstimate
+from lift.config.flags import Parser
+from lift.model.features import FrameFeatures
+from lift.model.prediction import FlowEstimate
 
 
 def preset_from_command_line() -> ModelConfig:

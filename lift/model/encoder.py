@@ -3,8 +3,7 @@ import torch
 import torch.nn as nn
 
 from lift.config import ModelConfig
-
-from .blocks import ResidualBlock, activate, conv, recomputed
+from lift.model.blocks import ResidualBlock, activate, conv, recomputed
 
 PART = 15                                               # frames that are recomputed together
 
@@ -43,6 +42,6 @@ class Encoder(nn.Module):
 
 
 if __name__ == "__main__":
-    from .describe import describe, preset_from_command_line
+    from lift.model.describe import describe, preset_from_command_line
     config = preset_from_command_line()
     describe(Encoder(config), torch.rand(2, 3, 256, 256))

@@ -3,7 +3,7 @@ from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 
-from .prediction import FlowEstimate
+from lift.model.prediction import FlowEstimate
 
 REPEATED = 0.1                                          # of the difference between the references: compression changes a repetition too
 

@@ -8,12 +8,19 @@ import torch.nn as nn
 
 from lift import kernels
 from lift.config import ModelConfig
-from lift.kernels.correlation.reference import displacements
-
-from .blocks import SLOPE, ResidualBlock, activate, conv, resize, without_autocast, zero_conv
-from .features import FrameFeatures, Matches, Motion, Neighbours
-from .prediction import FlowEstimate
-from .trajectory import Trajectory
+from lift.kernels.ops.correlation.reference import displacements
+from lift.model.blocks import (
+    SLOPE,
+    ResidualBlock,
+    activate,
+    conv,
+    resize,
+    without_autocast,
+    zero_conv,
+)
+from lift.model.features import FrameFeatures, Matches, Motion, Neighbours
+from lift.model.prediction import FlowEstimate
+from lift.model.trajectory import Trajectory
 
 
 def plane(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -127,7 +134,7 @@ class FlowCascade(nn.Module):
 
 
 if __name__ == "__main__":
-    from .describe import describe, preset_from_command_line, random_features
+    from lift.model.describe import describe, preset_from_command_line, random_features
     config = preset_from_command_line()
     left, right = random_features(config), random_features(config)
     stage = FlowCascade(config)

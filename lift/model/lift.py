@@ -8,15 +8,14 @@ import torch.nn.functional as F
 
 from lift.config import PRESETS, ModelConfig, TrainConfig
 from lift.data.clip import Clip, SharedClips
-
-from .blocks import area
-from .encoder import Encoder
-from .features import FrameFeatures, Motion, Neighbours, Pair, difference, expand
-from .flow import FlowCascade
-from .prediction import Prediction
-from .refine import Refinement, change_between
-from .synthesis import CoarseSynthesis
-from .transformer import TemporalTransformer
+from lift.model.blocks import area
+from lift.model.encoder import Encoder
+from lift.model.features import FrameFeatures, Motion, Neighbours, Pair, difference, expand
+from lift.model.flow import FlowCascade
+from lift.model.prediction import Prediction
+from lift.model.refine import Refinement, change_between
+from lift.model.synthesis import CoarseSynthesis
+from lift.model.transformer import TemporalTransformer
 
 MULTIPLE = 16                                           # frames are padded to it; the coarsest scale is 1/16
 BESIDE = 2                                              # gaps: a frame farther away says little about the path between the references
@@ -170,11 +169,11 @@ def create_lift_model(preset: str = "base", pretrained: bool = False, kernels: s
         raise ValueError(f"create_lift_model: unknown field(s) {', '.join(sorted(unknown))}; ModelConfig has no such size")
     model = LIFT(replace(PRESETS[preset](), **overrides), kernels)
     if pretrained:
-        from .weights import load_into, pretrained_path
+        from lift.model.weights import load_into, pretrained_path
         load_into(model, pretrained_path(preset))
     return model
 
 
 if __name__ == "__main__":
-    from .__main__ import main
+    from lift.model.__main__ import main
     main()

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from lift.errors import LiftError
-
-from .weights import read_safetensors
+from lift.model.weights import read_safetensors
 
 PREFIXES = ("module.", "model.", "_orig_mod.", "state_dict.", "net.", "backbone.", "encoder.")
 

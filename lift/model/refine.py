@@ -8,9 +8,8 @@ import torch.nn.functional as F
 
 from lift import kernels
 from lift.config import ModelConfig
-
-from .blocks import ResidualBlock, activate, conv, recomputed, resize, zero_conv
-from .prediction import FlowEstimate
+from lift.model.blocks import ResidualBlock, activate, conv, recomputed, resize, zero_conv
+from lift.model.prediction import FlowEstimate
 
 STILL = 0.18                                            # at the start: the change at which half the motion is believed
 STEEP = 4.0                                             # how fast belief rises with the logarithm of the change
@@ -110,7 +109,7 @@ def _within(x: torch.Tensor, pick: Callable) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    from .describe import describe, preset_from_command_line, random_estimate
+    from lift.model.describe import describe, preset_from_command_line, random_estimate
     config = preset_from_command_line()
     image0, image1 = torch.rand(2, 2, 3, 256, 256)
     describe(Refinement(config), image0, image1, change_between(image0, image1), random_estimate(),

@@ -4,9 +4,8 @@ import torch.nn as nn
 
 from lift import kernels
 from lift.config import ModelConfig
-
-from .blocks import activate, conv, resize, zero_conv
-from .prediction import FlowEstimate
+from lift.model.blocks import activate, conv, resize, zero_conv
+from lift.model.prediction import FlowEstimate
 
 
 class CoarseSynthesis(nn.Module):
@@ -36,7 +35,7 @@ class CoarseSynthesis(nn.Module):
 
 
 if __name__ == "__main__":
-    from .describe import describe, preset_from_command_line, random_estimate
+    from lift.model.describe import describe, preset_from_command_line, random_estimate
     config = preset_from_command_line()
     describe(CoarseSynthesis(config), torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64), random_estimate(),
              torch.rand(2, config.hidden4, 64, 64), torch.rand(2, config.context, 16, 16))

@@ -9,10 +9,9 @@ import torch.nn as nn
 
 from lift import kernels
 from lift.config import ModelConfig
-
-from .blocks import SLOPE, ResidualBlock, conv, resize, zero_conv
-from .features import Neighbours
-from .prediction import FlowEstimate
+from lift.model.blocks import SLOPE, ResidualBlock, conv, resize, zero_conv
+from lift.model.features import Neighbours
+from lift.model.prediction import FlowEstimate
 
 BELIEVED = 2.0                                          # logit of the share of a change of velocity that is believed before training
 SIZE = 4.0                                              # quarter pixels: scales changes of velocity to about unit size
@@ -80,7 +79,7 @@ class Trajectory(nn.Module):
 
 
 if __name__ == "__main__":
-    from .describe import describe, preset_from_command_line, random_estimate
+    from lift.model.describe import describe, preset_from_command_line, random_estimate
     config = preset_from_command_line()
     neighbours = Neighbours(*torch.randn(2, 2, 2, 64, 64), torch.tensor([[-1.0, 2.0]]).expand(2, 2), torch.ones(2, 2, dtype=torch.bool))
     describe(Trajectory(config), random_estimate(), torch.rand(2, config.hidden4, 64, 64), neighbours,

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 
 from lift import kernels
 from lift.config import ModelConfig
-
-from .blocks import PreciseLinear, zero_conv
+from lift.model.blocks import PreciseLinear, zero_conv
 
 
 def time_features(delta: torch.Tensor) -> torch.Tensor:
@@ -137,7 +136,7 @@ class TemporalTransformer(nn.Module):
 
 
 if __name__ == "__main__":
-    from .describe import describe, preset_from_command_line
+    from lift.model.describe import describe, preset_from_command_line
     config = preset_from_command_line()
     b, frames, h = 2, 15, 16
     left, right = torch.rand(2, b, config.c16, h, h)

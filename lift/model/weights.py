@@ -9,9 +9,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ..config import Config, from_dict, to_dict
-from ..errors import LiftError
-from ..files import atomic
+from lift.config import Config, from_dict, to_dict
+from lift.errors import LiftError
+from lift.files import atomic
 
 # -- write -----------------------------------------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
         raise LiftError(f"{path} is not a file; give the path of a .safetensors file")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
     except safetensors.SafetensorError as error:
         raise LiftError(f"{path} is corrupt or not a safetensors file ({error}); copy or download it again") from None
 
@@ -136,7 +136,7 @@ def load_weights(path: str | Path, kernels: str = "auto") -> tuple[nn.Module, Co
     Raises:
         LiftError: the file is missing, corrupt, no LIFT weights, or does not fit its own configuration.
     """
-    from .lift import LIFT  # the model itself loads weights through this file
+    from lift.model.lift import LIFT  # the model itself loads weights through this file
 
     tensors, config, _ = read_weights(path)
     model = LIFT(config.model, kernels)

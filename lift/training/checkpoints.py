@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..config import Config, from_dict, to_dict
-from ..errors import LiftError
-from ..files import atomic
-from ..model.weights import differing_fields, load_into, save_weights
+from lift.config import Config, from_dict, to_dict
+from lift.errors import LiftError
+from lift.files import atomic
+from lift.model.weights import differing_fields, load_into, save_weights
 
 FILES = ("model.safetensors", "ema.safetensors", "state.pt")
 FACTS = ("step", "total_steps", "world", "history")     # of the state: what there is to know of a run without its tensors

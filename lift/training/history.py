@@ -4,8 +4,8 @@ import time
 
 import torch
 
-from ..origin import commit, processor
-from .processes import Processes
+from lift.provenance import commit, processor
+from lift.training.distributed import Processes
 
 
 class History:

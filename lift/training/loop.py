@@ -14,23 +14,23 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .. import kernels
-from ..config import Config, TrainConfig
-from ..data.batch import Batch
-from ..data.dataset import ClipDataset, loader
-from ..errors import LiftError
-from ..model.pretrained import load_encoder
-from ..model.weights import load_into, save_weights
-from . import checkpoints
-from .average import WeightAverage
-from .history import History, of_checkpoint
-from .interrupt import StopRequest
-from .journal import Journal, Means, Silence, StepNumbers
-from .losses import total_loss
-from .processes import Processes, join
-from .schedule import learning_rate
-from .setup import autocast_dtype, build
-from .validation import validate
+from lift import kernels
+from lift.config import Config, TrainConfig
+from lift.data.batch import Batch
+from lift.data.dataset import ClipDataset, loader
+from lift.errors import LiftError
+from lift.model.pretrained import load_encoder
+from lift.model.weights import load_into, save_weights
+from lift.training import checkpoints
+from lift.training.average import WeightAverage
+from lift.training.distributed import Processes, join
+from lift.training.history import History, of_checkpoint
+from lift.training.logger import Journal, Means, Silence, StepNumbers
+from lift.training.losses import total_loss
+from lift.training.schedule import learning_rate
+from lift.training.setup import autocast_dtype, build
+from lift.training.signals import StopRequest
+from lift.training.validate import validate
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import torch
 
-from .. import config as configuration
-from .. import kernels
-from ..config import Config, DataConfig, TrainConfig, tiny
-from ..data.dataset import ClipDataset, collate
-from ..errors import run
-from ..flags import Parser
-from ..model.lift import LIFT
-from .losses import psnr, total_loss
-from .schedule import learning_rate
+from lift import kernels
+from lift.config import Config, DataConfig, TrainConfig, tiny
+from lift.config import schema as configuration
+from lift.config.flags import Parser
+from lift.data.dataset import ClipDataset, collate
+from lift.errors import run
+from lift.model.lift import LIFT
+from lift.training.losses import psnr, total_loss
+from lift.training.schedule import learning_rate
 
 PASS = 40.0                                             # dB
 # What the flags start from: one small batch, all its context, a rate for a few hundred steps.

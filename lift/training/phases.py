@@ -10,13 +10,13 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..config import Config
-from ..errors import LiftError
-from ..model.weights import differing_fields, read_weights
-from . import checkpoints
-from .interrupt import StopRequest
-from .loop import Ending, run
-from .processes import join
+from lift.config import Config
+from lift.errors import LiftError
+from lift.model.weights import differing_fields, read_weights
+from lift.training import checkpoints
+from lift.training.distributed import join
+from lift.training.loop import Ending, run
+from lift.training.signals import StopRequest
 
 
 @dataclass(frozen=True)

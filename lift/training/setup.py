@@ -1,8 +1,8 @@
 """What a training step is made of, as the configuration says: the model, and the precision it computes in."""
 import torch
 
-from ..config import Config
-from ..model.lift import LIFT
+from lift.config import Config
+from lift.model.lift import LIFT
 
 
 def build(config: Config) -> LIFT:

@@ -6,10 +6,10 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from ..errors import LiftError
-from ..model.blocks import PreciseLinear
-from ..model.features import FrameFeatures, Motion, Neighbours, Pair
-from .graphs import CudaRecorder, Graphed
+from lift.errors import LiftError
+from lift.model.blocks import PreciseLinear
+from lift.model.features import FrameFeatures, Motion, Neighbours, Pair
+from lift.video.cuda_graphs import CudaRecorder, Graphed
 
 FIXED = (3, 4)                                          # of what `at` is given: the ring's keys and values are read where they lie
 

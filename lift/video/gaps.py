@@ -5,10 +5,10 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from ..model.features import FrameFeatures, Motion, Neighbours, Pair
-from ..model.lift import BESIDE
-from .engine import Engine
-from .transfers import Uploader, as_image, numbers
+from lift.model.features import FrameFeatures, Motion, Neighbours, Pair
+from lift.model.lift import BESIDE
+from lift.video.engine import Engine
+from lift.video.transfers import Uploader, as_image, numbers
 
 HALF = Fraction(1, 2)
 

@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..config import InferenceConfig
-from ..errors import LiftError
-from .engine import Engine, choose_dtype
-from .gaps import HALF, Gaps, Held
-from .moments import Multiple, Rate
-from .read import VideoSource, open_frames
-from .ring import Ring
-from .scenes import SceneCuts, shots
-from .threads import WriteBehind, read_ahead
-from .transfers import Download, Uploader, numbers
-from .write import FolderWriter, VideoWriter, is_video_name
+from lift.config import InferenceConfig
+from lift.errors import LiftError
+from lift.video.engine import Engine, choose_dtype
+from lift.video.gaps import HALF, Gaps, Held
+from lift.video.read import VideoSource, open_frames
+from lift.video.ring import Ring
+from lift.video.scenes import SceneCuts, shots
+from lift.video.schedule import Multiple, Rate
+from lift.video.threads import WriteBehind, read_ahead
+from lift.video.transfers import Download, Uploader, numbers
+from lift.video.write import FolderWriter, VideoWriter, is_video_name
 
 NEARER = HALF                                           # up to here the earlier frame is the nearer one
 DEPTH = 4                                               # frames read ahead, and not yet written

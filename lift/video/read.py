@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..config import InferenceConfig
-from ..errors import LiftError
+from lift.config import InferenceConfig
+from lift.errors import LiftError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 FOLDER_FPS = Fraction(InferenceConfig.folder_fps)

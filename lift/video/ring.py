@@ -1,7 +1,7 @@
 """Keys and values of the latest frames, each in a place of its own, where the transformer reads them without a copy."""
 import torch
 
-from ..model.features import FrameFeatures
+from lift.model.features import FrameFeatures
 
 
 class Ring:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from ..errors import LiftError
+from lift.errors import LiftError
 
 LOOK_AHEAD = 2                                          # frames on each side that a change is compared with
 WIDTH = 256                                             # pixels to which a frame is reduced before it is judged

@@ -13,11 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..config import InferenceConfig
-from ..errors import LiftError
-from ..files import atomic
-from .read import PICTURES, VideoSource, import_av
-from .streams import StreamCopy
+from lift.config import InferenceConfig
+from lift.errors import LiftError
+from lift.files import atomic
+from lift.video.read import PICTURES, VideoSource, import_av
+from lift.video.streams import StreamCopy
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 BT709 = 1                                               # number of its primaries, transfer and matrix alike

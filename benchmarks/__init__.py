@@ -1,0 +1,1 @@
+"""Benchmarks, static analysis of the kernels, the report, and the run on a GPU."""

@@ -1,0 +1,313 @@
+"""How a benchmark measures: variants of one operation on one case, each checked first, then timed in turn with the others.
+
+What is timed is what a person waits for: on a GPU the time between two device events around the call, with a cold L2 cache; on a CPU the
+time of the call with the threads that torch was given. A variant whose results are wrong has no time.
+"""
+import functools
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from types import FunctionType
+
+import torch
+
+from lift.kernels import selfcheck
+
+COLD = 512 << 20  # bytes read between two GPU timings: more than any card's L2 holds
+OWN_ERROR = 4  # how far a variant may exceed the reference's own rounding error
+counted: str | None = None                              # the variant that a profiler counts: the only one that is run then
+LATE = "no time was left"
+FORMS = ("plain", "graph", "compiled")  # of a model's variants, in the order of measuring
+spoiled: str | None = None  # the variant whose recording failed in this process
+AHEAD = 2_000_000                                       # cycles, about a millisecond, that a GPU idles before a timing: see _gpu_timer
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to compute an operation.
+
+    Attributes:
+        name: as the results call it.
+        call: takes the operation's arguments, returns its result, or its results in a tuple.
+    """
+    name: str
+    call: Callable
+
+
+@dataclass
+class Measured:
+    """What was found of one variant on one case.
+
+    Attributes:
+        error: largest relative L2 error of the result and of the gradients against the reference in float64.
+        tolerance: what is allowed.
+        failure: why there are no times; None when there are.
+        times: seconds, a round each.
+        saved: bytes kept for backward; None where there is no backward.
+        peak: bytes of GPU memory above what the arguments take; None on a CPU.
+        peak_of_recording: whether `peak` is of recording a CUDA graph; replays allocate nothing.
+        first: seconds of the first call, which compiles.
+        beside: the variant that was timed in turn with this one, its median in seconds and spread.
+    """
+    error: float | None = None
+    tolerance: float | None = None
+    failure: str | None = None
+    times: list[float] = field(default_factory=list)
+    saved: int | None = None
+    peak: int | None = None
+    peak_of_recording: bool = False
+    first: float | None = None
+    beside: dict[str, str | float] | None = None
+
+    @property
+    def median(self) -> float:
+        return sorted(self.times)[len(self.times) // 2]
+
+    @property
+    def spread(self) -> float:
+        """Distance of the quartiles, as a share of the median."""
+        ordered = sorted(self.times)
+        return (ordered[3 * len(ordered) // 4] - ordered[len(ordered) // 4]) / self.median
+
+
+def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, backward: bool, rounds: int,
+            towards: torch.Tensor | None = None, until: float | None = None) -> dict[str, Measured]:
+    """Check every variant against the reference, then time those that are right, in turn, round by round.
+
+    Args:
+        variants: to compare.
+        reference: the operation's definition.
+        arguments: floating tensors of one device.
+        backward: time the gradients of all arguments as well; for operations of one result.
+        rounds: timings of each variant.
+        towards: the result's gradient; None: a random one in the shape and layout of the first argument.
+        until: of `time.monotonic`; variants after the first that were not tried by then are `LATE`.
+    """
+    towards = torch.randn_like(arguments[0]) if towards is None else towards
+    variants = [variant for variant in variants if counted in (None, variant.name)]
+    leaves = tuple(a.detach().requires_grad_(backward) for a in arguments)
+
+    def task(call: Callable) -> list[torch.Tensor]:
+        return _results(call, leaves, towards, backward)
+
+    exact = _exact(reference, leaves, towards, backward)
+    tolerance = selfcheck.TOLERANCES[arguments[0].dtype] * 5           # over many more values than the self-check has
+
+    @functools.cache
+    def rounding() -> float:
+        """What the reference's own arithmetic allows: long float32 sums err beyond the constant."""
+        own = OWN_ERROR * _error(task(reference), exact)
+        return max(tolerance, own) if own < float("inf") else tolerance
+
+    found = {variant.name: Measured(tolerance=tolerance) for variant in variants}
+    for i, variant in enumerate(variants):
+        if i and until is not None and time.monotonic() > until:
+            found[variant.name].failure = LATE
+        else:
+            _examine(found[variant.name], task, variant, exact, rounding)
+    right = [variant for variant in variants if found[variant.name].failure is None]
+    for variant in right:
+        found[variant.name].peak = _peak(task, variant) if arguments[0].is_cuda else None
+        found[variant.name].saved = saved(variant.call, leaves) if backward else None
+    if counted is not None:
+        _count(task, right)
+    turns = in_turn({v.name: lambda call=v.call: task(call) for v in right}, rounds,
+                    timer(arguments[0].device))
+    for name, times in turns.items():
+        found[name].times = times
+    return found
+
+
+def in_turn(tasks: dict[str, Callable], rounds: int, clock: Callable) -> dict[str, list[float]]:
+    """Seconds of each task, round by round; before several rounds one more warms up."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in range(-1 if rounds > 1 else 0, rounds):
+        for name, task in tasks.items():
+            seconds = clock(task)()
+            if turn >= 0:
+                times[name].append(seconds)
+    return times
+
+
+def against(
+    found: Measured,
+    name: str,
+    task: Callable,
+    standard: tuple[str, Callable] | None,
+    rounds: int,
+    clock: Callable,
+) -> None:
+    """Time a variant in turn with the one that it is held against; alone where there is none."""
+    beside = {} if standard is None else {standard[0]: standard[1]}
+    turns = in_turn(beside | {name: task}, rounds, clock)
+    found.times = turns.pop(name)
+    for other, times in turns.items():
+        their = Measured(times=times)
+        found.beside = {"variant": other, "median": their.median, "spread": their.spread}
+
+
+def form(variant: str) -> str:
+    """Which of FORMS a variant has, by its name; compiled and recorded counts as compiled."""
+    return "compiled" if "compile" in variant else "graph" if is_graph(variant) else "plain"
+
+
+def is_graph(variant: str) -> bool:
+    """Whether a variant replays a CUDA graph."""
+    return "graph" in variant
+
+
+def by_form(pairs: list[tuple], forms: str) -> list[tuple]:
+    """Cases with their variants, of some forms (names between commas), one form after the other."""
+    chosen = [pair for pair in pairs if form(pair[1]) in forms.split(",")]
+    return sorted(chosen, key=lambda pair: FORMS.index(form(pair[1])))
+
+
+def attempted(found: Measured, variant: str, task: Callable) -> object | None:
+    """What `task` gives; None, and a failure, where it does not run or could not be trusted.
+
+    A recording that fails leaves torch's streams and memory as they were in the middle of it, so
+    what the same process measured afterwards would mean nothing.
+    """
+    global spoiled
+    if spoiled:
+        found.failure = (f"not measured: the recording of {spoiled} failed in this process before; "
+                         "run this variant alone, with -k")
+        return None
+    try:
+        return task()
+    except Exception as error:  # a variant that does not run is a finding; the others are measured
+        found.failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        spoiled = variant if is_graph(variant) and torch.cuda.is_available() else None
+        return None
+
+
+_compiled: dict[Hashable, Callable] = {}
+
+
+def compiled(call: FunctionType, key: Hashable, **options) -> Callable:
+    """`call` through torch.compile, once for each key, so that cases of other values share it."""
+    if key not in _compiled:
+        # Dynamo stores compilations by code object, and gives up after eight: each key has its own.
+        own = FunctionType(call.__code__.replace(), call.__globals__, call.__name__,
+                           call.__defaults__, call.__closure__)
+        own.__kwdefaults__ = call.__kwdefaults__
+        _compiled[key] = torch.compile(own, dynamic=False, **options)
+    return _compiled[key]
+
+
+def _results(call: Callable, leaves: tuple, towards: torch.Tensor, backward: bool) -> list[torch.Tensor]:
+    out = call(*leaves)
+    return [*(out if isinstance(out, tuple) else (out,)), *(torch.autograd.grad(out, leaves, towards) if backward else ())]
+
+
+def _exact(reference: Callable, leaves: tuple, towards: torch.Tensor, backward: bool) -> list[torch.Tensor]:
+    doubles = tuple(x.detach().double().requires_grad_(backward) for x in leaves)
+    return [x.detach() for x in _results(reference, doubles, towards.double(), backward)]
+
+
+def _examine(measured: Measured, task: Callable, variant: Variant, exact: list[torch.Tensor],
+             rounding: Callable[[], float]) -> None:
+    try:
+        start = time.perf_counter()
+        found = task(variant.call)
+        if found[0].is_cuda:
+            torch.cuda.synchronize(found[0].device)
+        measured.first = time.perf_counter() - start
+    except Exception as error:                          # a variant that does not run is a finding; the others are measured
+        measured.failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        return
+    measured.error = _error(found, exact)
+    if not measured.error <= measured.tolerance:  # only then, as it takes a run of the reference
+        measured.tolerance = rounding()
+    if not measured.error <= measured.tolerance:
+        measured.failure = wrong(measured)
+
+
+def wrong(measured: Measured) -> str:
+    """Why a variant with too large an error has no time."""
+    return f"wrong: relative error {measured.error:.2g}, allowed {measured.tolerance:.2g}"
+
+
+def _error(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
+    """The largest relative L2 error of a result; infinite where one is not finite."""
+    errors = torch.stack([(f.double() - e).norm() / e.norm().clamp(min=1e-30)
+                          for f, e in zip(found, exact, strict=True)])
+    return errors.max().item() if errors.isfinite().all() else float("inf")
+
+
+def saved(call: Callable, leaves: tuple) -> int:
+    """Bytes that a call keeps for backward: those of every storage that autograd holds, once."""
+    storages = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = call(*leaves)
+    del out
+    return sum(storages.values())
+
+
+def _count(task: Callable, variants: list[Variant]) -> None:
+    """Run each once between the marks that a profiler waits for; what compiles has run before."""
+    torch.cuda.synchronize()
+    torch.cuda.profiler.start()
+    for variant in variants:
+        task(variant.call)
+    torch.cuda.synchronize()
+    torch.cuda.profiler.stop()
+
+
+def _peak(task: Callable, variant: Variant) -> int:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    task(variant.call)
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+# -- clocks: each runs a task and returns a function that gives its seconds ------------------------------------------------------
+
+def timer(device: torch.device | str) -> Callable:
+    """The clock of a device."""
+    device = torch.device(device)
+    return _gpu_timer(device) if device.type == "cuda" else _cpu_timer
+
+
+def _cpu_timer(task: Callable) -> Callable[[], float]:
+    start = time.perf_counter()
+    task()
+    seconds = time.perf_counter() - start
+    return lambda: seconds
+
+
+def _gpu_timer(device: torch.device) -> Callable:
+    other = torch.zeros(COLD // 4, dtype=torch.int32, device=device)
+
+    def clock(task: Callable) -> Callable[[], float]:
+        other.amax()  # read, not written: a cache full of modified lines writes them back
+        torch.cuda._sleep(AHEAD)                        # the host queues the task meanwhile, so that launches are not what is timed
+        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        task()
+        stop.record()
+
+        def seconds() -> float:
+            stop.synchronize()
+            return start.elapsed_time(stop) / 1e3
+
+        return seconds
+
+    return clock
+
+
+def copy_bandwidth(device: torch.device | str, size: int, rounds: int = 15) -> float:
+    """Bytes a second, read and written together, at which memory is copied: the median of several."""
+    source = torch.ones(size // 4, device=device)
+    target = torch.empty_like(source)
+    clock = timer(source.device)
+    times = sorted(clock(lambda: target.copy_(source))() for _ in range(rounds + 1))
+    return 2 * source.nbytes / times[len(times) // 2]

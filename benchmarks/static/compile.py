@@ -1,0 +1,198 @@
+"""Compile the Triton kernels for many GPUs on a machine that has none, and tell what each takes of a GPU.
+
+    python -m benchmarks.static.compile [--arch 75 --arch 89] [--further] [--triton 3.6] [operation ...]
+
+An operation that has Triton kernels says itself which of their many specialisations stand for the rest: the module `triton.py` in its
+folder has a function
+
+    specialisations() -> Iterator[tuple[str, JITFunction, tuple, dict]]
+
+that yields a label, a kernel, the positional arguments of a launch and its keywords (constexprs, num_warps, num_stages), just as
+`kernel[grid](*arguments, **keywords)` takes them. Tensors are on the device "meta": their dtype is what counts, and they are taken as
+aligned to 16 bytes. So a launcher that makes its arguments in one function can be given meta tensors, and what is compiled here is what a
+launch compiles. Nothing needs to be registered.
+
+`further_specialisations()`, if there is one, yields in the same way whatever else a launch can ask for. There are too many to compile each
+for every architecture each time: `--further` compiles each for one of them, in turn, and `--everything` for all.
+"""
+import argparse
+import importlib
+import multiprocessing
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+import lift.kernels.ops
+
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)          # Turing, Ampere twice, Ada, Hopper, Blackwell twice
+
+TYPES = {torch.float64: "fp64", torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.bool: "i1",
+         torch.int64: "i64", torch.int32: "i32", torch.int16: "i16", torch.int8: "i8", torch.uint8: "u8"}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a compiled kernel takes.
+
+    Attributes:
+        registers: of 32 bits, a thread; at most 255.
+        shared: bytes of shared memory, a block of threads.
+        local: bytes a thread of local memory, where registers that did not fit are spilled to.
+        size: bytes of the binary.
+    """
+    registers: int
+    shared: int
+    local: int
+    size: int
+
+
+def specialisations(*operations: str, further: bool = False) -> Iterator[tuple]:
+    """(operation, label, kernel, arguments, keywords) of every operation, or of those named.
+
+    Args:
+        operations: folders of lift.kernels.
+        further: those that stand for no others, instead of those that stand for the rest.
+
+    Raises:
+        ValueError: no such operation, or one without Triton kernels.
+    """
+    found = _modules()
+    for operation in operations or found:
+        if operation not in found:
+            raise ValueError(f"no Triton kernels for {operation!r}; there are some for {', '.join(found)}")
+        listed = getattr(found[operation], "further_specialisations", tuple) if further else found[operation].specialisations
+        for specialisation in listed():
+            yield operation, *specialisation
+
+
+def _modules() -> dict:
+    """The Triton module of each operation that has one, by the name of its folder."""
+    package = lift.kernels.ops.__name__
+    found = {}
+    for folder in (m.name for m in pkgutil.iter_modules(lift.kernels.ops.__path__) if m.ispkg):
+        for file in ("triton", "triton_launch"):
+            if importlib.util.find_spec(f"{package}.{folder}.{file}"):
+                found[folder] = importlib.import_module(f"{package}.{folder}.{file}")
+    return found
+
+
+# -- compiling ---------------------------------------------------------------------------------------------------------------
+
+def compile_for(architecture: int, kernel, arguments: tuple, keywords: dict) -> Figures:
+    """Compile one specialisation for compute capability `architecture` (75 is 7.5)."""
+    return _figures(compiled(architecture, kernel, arguments, keywords))
+
+
+def compiled(architecture: int, kernel, arguments: tuple, keywords: dict):
+    """As `compile_for`, but what Triton made of it: its `asm` and `metadata`."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    constants = {name: value for name, value in keywords.items() if name in kernel.arg_names}
+    options = {name: value for name, value in keywords.items() if name not in constants}
+    signature, attributes = {}, {}
+    for i, (name, value) in enumerate(zip(kernel.arg_names, arguments, strict=False)):
+        signature[name], aligned = _type(value)
+        if signature[name] == "constexpr":
+            constants[name] = value
+        if aligned:
+            attributes[(i,)] = [["tt.divisibility", 16]]
+    signature |= dict.fromkeys([name for name in kernel.arg_names if name in keywords], "constexpr")
+    missing = set(kernel.arg_names) - set(signature)
+    if missing:
+        raise ValueError(f"{kernel.__name__}: no value for {', '.join(sorted(missing))}")
+    source = ASTSource(kernel, signature, constants, attributes)
+    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+
+
+def _type(value) -> tuple[str, bool]:
+    """Triton's type of an argument, and whether it is specialised as a multiple of 16."""
+    if isinstance(value, torch.Tensor):
+        return "*" + TYPES[value.dtype], True
+    if isinstance(value, bool):
+        return "i1", False
+    if isinstance(value, int):
+        return ("constexpr" if value == 1 else "i32" if -2**31 <= value < 2**31 else "i64"), value % 16 == 0
+    return ("fp32", False) if isinstance(value, float) else ("constexpr", False)
+
+
+def _figures(compiled) -> Figures:
+    """As `cuobjdump`, which Triton's package carries, reads them from the binary."""
+    import triton
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    usage = {name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)}
+    return Figures(usage["REG"], compiled.metadata.shared, usage["STACK"] + usage["LOCAL"], len(compiled.asm["cubin"]))
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------------
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table; return 1 where a kernel spills."""
+    import triton
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.static.compile", description="Compile the Triton kernels without a GPU.")
+    parser.add_argument("operation", nargs="*", help="folders of lift.kernels; all of them by default")
+    parser.add_argument("--arch", type=int, action="append", choices=ARCHITECTURES, help="compute capability, 89 for 8.9; may be repeated")
+    parser.add_argument("--further", action="store_true", help="also what else a launch can ask for, each for one architecture in turn")
+    parser.add_argument("--everything", action="store_true", help="also what else a launch can ask for, each for every architecture")
+    parser.add_argument("--triton", metavar="VERSION", help="refuse to compile with another Triton, 3.6 for 3.6.0 too")
+    arguments = parser.parse_args(argv)
+    if triton.knobs.runtime.interpret:
+        parser.error("TRITON_INTERPRET is set, so Triton interprets instead of compiling; unset it")
+    if arguments.triton and f"{triton.__version__}.".removeprefix(arguments.triton)[:1] != ".":
+        parser.error(f"this is Triton {triton.__version__}, not {arguments.triton}: put a folder with that one on PYTHONPATH")
+    architectures = arguments.arch or ARCHITECTURES
+    try:
+        todo = [(one, architectures) for one in specialisations(*arguments.operation)]
+        if arguments.further or arguments.everything:
+            todo += [(one, architectures if arguments.everything else architectures[i % len(architectures):][:1])
+                     for i, one in enumerate(specialisations(*arguments.operation, further=True))]
+    except ValueError as error:
+        parser.error(str(error))
+    width = max(len(f"{operation}: {label}") for (operation, label, *_), _ in todo)
+    start, compiled, spilled = time.perf_counter(), 0, 0
+    print(f"Triton {triton.__version__}: registers a thread / bytes of shared memory a block / bytes spilled a thread")
+    print("kernel".ljust(width), *(f"sm_{a}".rjust(14) for a in architectures))
+    for ((operation, label, *_), wanted), found in zip(todo, _all_figures(todo), strict=True):
+        cells = {a: f"{f.registers} / {f.shared} / {f.local}" for a, f in zip(wanted, found, strict=True)}
+        print(f"{operation}: {label}".ljust(width), *(cells.get(a, "").rjust(14) for a in architectures), flush=True)
+        compiled += len(found)
+        spilled += sum(f.local > 0 for f in found)
+    print(f"{compiled} compiled in {time.perf_counter() - start:.0f} s; {spilled} spill")
+    return 1 if spilled else 0
+
+
+def _all_figures(todo: list[tuple[tuple, tuple[int, ...]]]) -> Iterator[list[Figures]]:
+    """Of each specialisation, for each of its architectures, in order; compiled by as many processes as there are processors."""
+    global _todo
+    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if processes == 1 or "fork" not in multiprocessing.get_all_start_methods():
+        yield from ([compile_for(a, *launch) for a in wanted] for (_, _, *launch), wanted in todo)
+        return
+    _todo = todo                                        # the processes are forks, so that kernels need not be sent to them
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        yield from pool.imap(_figures_of, range(len(todo)))
+
+
+_todo: list = []
+
+
+def _figures_of(i: int) -> list[Figures]:
+    (_, _, *launch), wanted = _todo[i]
+    return [compile_for(a, *launch) for a in wanted]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The suites that pytest-benchmark runs, a file an operation and two for the model."""

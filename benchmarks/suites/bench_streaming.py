@@ -1,0 +1,353 @@
+"""Speed and memory of streaming, as `lift interpolate` runs it: the time from one made frame to the next, with x2.
+
+A step encodes one new frame and makes one target; frames come as tensors on the device. Made frames are first compared with those of the
+reference kernels in float32. Each variant (kernels, switches, frames of context) is timed in turn
+with the reference, in a test of its own, so that its row is there when the next one begins. Peak
+memory is that of frames in which nothing is compiled or recorded any more; where CUDA graphs are
+replayed, which allocate nothing, it is the most that was allocated from the model's building on,
+recording included.
+`file` is a whole run from a video file to a video file, with decoder, scene detection and encoder.
+"""
+import gc
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmarks.harness import measure
+
+for needed in ("cv2", "safetensors"):                   # a machine with a GPU and little else leaves streaming out
+    pytest.importorskip(needed)
+
+from lift.commands.demo import CLIP  # noqa: E402
+from lift.model.lift import create_lift_model  # noqa: E402
+from lift.profiling.stages import Tracer  # noqa: E402
+from lift.video.interpolator import Interpolator  # noqa: E402
+from lift.video.malloc import keep_freed_memory  # noqa: E402
+from lift.video.read import open_frames  # noqa: E402
+from lift.video.schedule import Multiple  # noqa: E402
+from lift.video.write import VideoWriter  # noqa: E402
+
+SWITCHES = {
+    "reference": {},
+    "fused": {},
+    "fused+compile": {"compiled": True},
+    "fused+graph": {"cuda_graph": True},
+    "fused+compile+graph": {"compiled": True, "cuda_graph": True},
+}
+SIZES = {"256": (256, 256), "448": (256, 448), "720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
+ROUNDING = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 1e-2}                         # relative, that is always allowed
+COMPARED = 2                                            # made frames that are compared with the reference's
+CHUNK = {"cpu": 1, "cuda": 4}                           # frames a timing
+ENERGY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Case:
+    device: str
+    preset: str
+    size: str
+    dtype: str = "float32"
+    contexts: tuple[int, ...] = (15, 2)
+
+    def __str__(self) -> str:
+        return "-".join([self.device, self.preset, self.size, self.dtype])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return SIZES[self.size] if self.size in SIZES else tuple(int(n) for n in self.size.split("x"))
+
+
+def cases(device: str, quick: bool, toy: bool) -> list[Case]:
+    """What is measured on a device, in the order of its worth."""
+    if toy:
+        return [Case(device, "tiny", "32x48", contexts=(3, 2))]
+    if device == "cpu":
+        return [Case(device, "tiny", "448"), Case(device, "tiny", "448", "bfloat16"), *([] if quick else [Case(device, "tiny", "720p")])]
+    if quick:
+        return [Case(device, "base", "1080p", "bfloat16"), Case(device, "tiny", "1080p", "float16")]
+    return [
+        *(
+            Case(device, preset, size, dtype)
+            for dtype in ("bfloat16", "float16")
+            for size in ("1080p", "720p", "256", "4K")
+            for preset in ("base", "tiny")
+        ),
+        Case(device, "base", "1080p", "float32"),
+    ]
+
+
+def names(case: Case) -> list[str]:
+    """Kernels and switches, then the frames of context."""
+    forms = SWITCHES if case.device == "cuda" else ["reference", "fused"]
+    return [f"{form} {context}" for context in case.contexts for form in forms]
+
+
+def pytest_generate_tests(metafunc):
+    quick, toy = (metafunc.config.getoption(name) for name in ("--quick", "--toy"))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if "case" in metafunc.fixturenames:
+        pairs = [(case, name) for case in cases(device, quick, toy) for name in names(case)]
+        pairs = measure.by_form(pairs, metafunc.config.getoption("--forms"))
+        metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
+    else:
+        pairs = measure.by_form(
+            [(None, "reference"), (None, "fused")], metafunc.config.getoption("--forms")
+        )
+        metafunc.parametrize("kernels", [kernels for _, kernels in pairs])
+
+
+def test_streaming(case, variant, record, request):
+    quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
+    found, facts = measured(case, variant, 1 if toy else 7 if quick else 11, energy=not quick)
+    form, context = variant.split()
+    record(
+        found,
+        operation="streaming",
+        variant=form,
+        fused=form != "reference",
+        device=case.device,
+        direction="forward",
+        dtype=case.dtype,
+        layout="channels_last",
+        shape=[1, 3, *case.shape],
+        flow=f"{case.preset}, {context} frames",
+        moved=None,
+        frames_per_second=1 / found.median if found.times else None,
+        **facts,
+    )
+
+
+def test_file(kernels, record, request, tmp_path_factory):
+    pytest.importorskip("av")
+    toy = request.config.getoption("--toy")
+    found, facts = files(1 if toy else 3, tmp_path_factory.mktemp("files"), 6 if toy else None)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    record(found[kernels], operation="file", variant=kernels, fused=kernels == "fused", device=device, direction="forward", dtype="float32",
+           layout="channels_last", shape=[1, 3, 256, 448], flow="tiny, 15 frames", moved=None, **facts[kernels])
+
+
+# -- a stream ----------------------------------------------------------------------------------------------------------------
+
+class Stream:
+    """One variant of a case: every call makes the next frame."""
+
+    def __init__(self, case: Case, variant: str, dtype: str | None = None):
+        self.variant = variant
+        form, context = variant.split()
+        torch.manual_seed(0)
+        model = create_lift_model(case.preset, pretrained=case.preset == "tiny", kernels="reference" if form == "reference" else "auto")
+        if case.preset != "tiny":
+            _wake(model)
+        self.interpolator = Interpolator(model, int(context), case.device, dtype=getattr(torch, dtype or case.dtype), detect_scenes=False,
+                                         **SWITCHES[form])
+        self.shown = self.interpolator.stream(_timed(case), Multiple(2))
+
+    def __call__(self) -> torch.Tensor:
+        return next(shown.frame for shown in self.shown if shown.made)
+
+
+def _timed(case: Case) -> Iterator[tuple[torch.Tensor, Fraction]]:
+    """A texture that moves to and fro, without an end."""
+    (H, W), generator = case.shape, torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, H // 16 + 4, W // 16 + 4, generator=generator)
+    texture = F.interpolate(coarse, (H + 16, W + 16), mode="bicubic").clamp(0, 1)[0]
+    frames = [texture[:, 2 * k:2 * k + H, 3 * k % 16:3 * k % 16 + W].contiguous().to(case.device) for k in (0, 1, 2, 3, 4, 3, 2, 1)]
+    for k in count():
+        yield frames[k % len(frames)], Fraction(k)
+
+
+def _wake(model: torch.nn.Module) -> None:
+    """Give what starts at zero something to say, where no trained weights ship."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.parameters():
+            if not p.any():
+                p.copy_(0.01 * torch.randn(p.shape, generator=generator))
+
+
+# -- measuring -----------------------------------------------------------------------------------------------------------------
+
+def measured(
+    case: Case, variant: str, rounds: int, energy: bool = False
+) -> tuple[measure.Measured, dict]:
+    """Check a variant, then time it in turn with the reference; its times, and further facts.
+
+    Args:
+        energy: ask the card what it uses, of the streams with the most frames of context.
+    """
+    if case.device == "cpu":
+        keep_freed_memory()                             # as the command does
+    form, context = variant.split()
+    found, facts = measure.Measured(), {"energy_per_frame": None, "seconds_by_stage": None}
+    stream = measure.attempted(found, variant, lambda: _examined(found, case, variant))
+    if stream is None:
+        return found, facts
+    chunk, standing = CHUNK[case.device], None
+    if form != "reference":
+        other = beside(case, int(context))
+        standing = "reference", lambda: [other() for _ in range(chunk)]
+    measure.against(
+        found, form, lambda: [stream() for _ in range(chunk)], standing, rounds, _clock(case.device)
+    )
+    found.times = [seconds / chunk for seconds in found.times]
+    if found.beside:
+        found.beside["median"] /= chunk
+    if energy and int(context) == max(case.contexts):
+        facts["energy_per_frame"] = _energy(stream, case.device)
+    if "+" not in form:
+        facts["seconds_by_stage"] = _by_stage(stream, case.device, 2 if rounds == 1 else 5)
+    return found, facts
+
+
+@lru_cache(maxsize=1)  # the variants of a case and context follow one another
+def beside(case: Case, context: int) -> Stream:
+    """What the other variants' times are taken in turn with."""
+    return Stream(case, f"reference {context}")
+
+
+@lru_cache(maxsize=1)
+def standard(case: Case, context: int) -> tuple[list[torch.Tensor], float]:
+    """Frames by the reference in float32, and how far from them a variant may be: twice as far as the reference is in the case's dtype."""
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    stream = Stream(case, f"reference {context}", "float32")
+    exact = [stream().clone() for _ in range(COMPARED)]
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+    stream = Stream(case, f"reference {context}")
+    return exact, 2 * _distance([stream() for _ in range(COMPARED)], exact) + ROUNDING[case.dtype]
+
+
+def _distance(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
+    """Largest relative L2 distance of a frame, from frames whose mean is taken off."""
+    pairs = [(a.double(), b.double()) for a, b in zip(found, exact, strict=True)]
+    return max(((a - b).norm() / (b - b.mean()).norm()).item() for a, b in pairs)
+
+
+def _examined(found: measure.Measured, case: Case, variant: str) -> Stream | None:
+    """Build a variant, compare it, and find its peak memory and the time of its first frame; None, and a failure, where it is wrong."""
+    cuda, found.peak_of_recording = case.device == "cuda", measure.is_graph(variant)
+    exact, found.tolerance = standard(case, int(variant.split()[1]))
+    gc.collect()
+    before = torch.cuda.memory_allocated() if cuda else 0
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
+    stream = Stream(case, variant)
+    frames = [stream()]
+    if cuda:
+        torch.cuda.synchronize()
+    found.first = time.perf_counter() - start
+    frames += [stream() for _ in range(COMPARED - 1)]
+    found.error = _distance(frames, exact)
+    if not found.error <= found.tolerance:
+        found.failure = measure.wrong(found)
+        return None
+    if cuda:
+        if not found.peak_of_recording:
+            torch.cuda.reset_peak_memory_stats()
+        for _ in range(stream.interpolator.context):
+            stream()
+        torch.cuda.synchronize()
+        found.peak = torch.cuda.max_memory_allocated() - before
+    return stream
+
+
+def _clock(device: str) -> Callable:
+    """As `measure.timer`, of what a person waits for: on a GPU Python's launches count too."""
+    def clock(task: Callable) -> Callable[[], float]:
+        start = time.perf_counter()
+        task()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        return lambda: seconds
+
+    return clock
+
+
+def _energy(stream: Stream, device: str) -> float | None:
+    """Joules of a made frame, by the card's own counter; None where it has none."""
+    if device != "cuda":
+        return None
+    try:
+        import pynvml
+        pynvml.nvmlInit()
+        card = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+        torch.cuda.synchronize()
+        clock = _clock(device)
+        used, start, frames = pynvml.nvmlDeviceGetTotalEnergyConsumption(card), time.perf_counter(), 0
+        while time.perf_counter() - start < ENERGY_SECONDS:
+            clock(stream)
+            frames += 1
+        return (pynvml.nvmlDeviceGetTotalEnergyConsumption(card) - used) / 1e3 / frames
+    except Exception:                                   # no such package, or a card that does not count
+        return None
+
+
+def _by_stage(stream: Stream, device: str, frames: int) -> dict[str, float]:
+    """Seconds a made frame of each stage, waiting for the device between them; the rest is the pair, the ring and the frames themselves."""
+    sums: dict[str, float] = {}
+    now, stage = time.perf_counter(), "rest"
+
+    def entered(following: str) -> None:
+        nonlocal now, stage
+        if device == "cuda":
+            torch.cuda.synchronize()
+        time_ = time.perf_counter()
+        sums[stage] = sums.get(stage, 0.0) + time_ - now
+        now, stage = time_, "rest" if following == "loss" else following
+
+    with Tracer(entered).watch(stream.interpolator.engine.model):
+        now = time.perf_counter()
+        for _ in range(frames):
+            stream()
+        entered("loss")
+    return {name: seconds / frames for name, seconds in sums.items()}
+
+
+# -- a file --------------------------------------------------------------------------------------------------------------------
+
+@lru_cache(maxsize=1)
+def files(rounds: int, folder: Path, length: int | None) -> tuple[dict[str, measure.Measured], dict[str, dict]]:
+    """The bundled clip (its first frames) from file to file, kernels in turn; both write frames that differ by rounding alone."""
+    keep_freed_memory()
+    source = CLIP if length is None else _shortened(folder, length)
+    smooth = {name: Interpolator(create_lift_model("tiny", pretrained=True, kernels="reference" if name == "reference" else "auto"),
+                                 device="cuda" if torch.cuda.is_available() else "cpu") for name in ("reference", "fused")}
+    found = {name: measure.Measured(tolerance=ROUNDING["float32"]) for name in smooth}
+    facts = {}
+    exact = [_first_made(smooth["reference"], source)]
+    for name, one in smooth.items():
+        start = time.perf_counter()
+        found[name].error = _distance([_first_made(one, source)], exact)
+        found[name].first = time.perf_counter() - start
+        if not found[name].error <= found[name].tolerance:
+            found[name].failure = measure.wrong(found[name])
+    for _ in range(rounds):
+        for name, one in smooth.items():
+            start = time.perf_counter()
+            summary = one.video(source, folder / f"{name}.mp4", overwrite=True)
+            found[name].times.append(time.perf_counter() - start)
+            facts[name] = {"frames": summary.frames, "made": summary.made}
+    return found, facts
+
+
+def _first_made(interpolator: Interpolator, source: Path) -> torch.Tensor:
+    return next(shown.frame for shown in interpolator.stream(open_frames(source).timed(), Multiple(2)) if shown.made)
+
+
+def _shortened(folder: Path, length: int) -> Path:
+    """The first frames of the bundled clip."""
+    source = open_frames(CLIP)
+    with VideoWriter(folder / "short.mp4", source.width, source.height, source.fps, 1 / source.fps) as writer:
+        for k, frame in zip(range(length), source.frames(), strict=False):
+            writer.write(frame, k / source.fps)
+    return folder / "short.mp4"

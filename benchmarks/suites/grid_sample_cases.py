@@ -1,0 +1,138 @@
+"""Calls of the CUDA kernels of grid_sample, as tests/support/emulated_grid_sample.cpp reads them."""
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "tests" / "emulated_grid_sample.cpp"   # for g++, on the CPU; for nvcc, on a GPU
+MODES = {"bilinear": 0, "nearest": 1}
+PADDINGS = {"zeros": 0, "border": 1, "reflection": 2}
+ELEMENTS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+INPUT, GRID, DETERMINISTIC = 1, 2, 4
+
+
+class Case:
+    """A call of the kernels.
+
+    Attributes:
+        grad, input: (B, C, h, w) and (B, C, H, W), one dtype.
+        grid: (B, h, w, 2), float32.
+        pixels: whether channels lie side by side in memory.
+        needs: INPUT, GRID, DETERMINISTIC, added up.
+        seed: of the order in which the emulation runs threads.
+        margin: rows and columns; the input is the south-east corner of one so much larger, which
+            the grid is about.
+        additions, shared_additions, sectors: after `answer`, numbers added to global and to shared
+            memory, and sectors of 32 bytes that the first touched; 0 from a GPU.
+    """
+
+    def __init__(self, grad, input, grid, mode="bilinear", padding="zeros", align=True, *,
+                 pixels=False, needs=INPUT | GRID, seed=0, margin=(0, 0)):
+        self.grad, self.input, self.grid = grad, input, grid
+        self.mode, self.padding, self.align = mode, padding, align
+        self.pixels, self.needs, self.seed, self.margin = pixels, needs, seed, margin
+
+    def bytes(self) -> bytes:
+        """What the program reads."""
+        B, C, H, W = self.input.shape
+        h, w = self.grid.shape[1:3]
+        head = struct.pack("15q", B, C, H, W, h, w, MODES[self.mode], PADDINGS[self.padding],
+                           self.align, ELEMENTS[self.input.dtype], self.pixels, self.needs,
+                           self.seed, *self.margin)
+        order = (0, 2, 3, 1) if self.pixels else (0, 1, 2, 3)
+        arrays = (self.grad.permute(order), self.input.permute(order), self.grid)
+        return head + b"".join(bytes(x.contiguous().view(torch.uint8).numpy()) for x in arrays)
+
+    def answer(self, said: memoryview) -> tuple:
+        """dinput and dgrid, None where not asked for, from the front of what the program says;
+        and the rest of that."""
+        B, C, H, W = self.input.shape
+        dinput = dgrid = None
+
+        def taken(n: int, dtype: torch.dtype) -> torch.Tensor:
+            nonlocal said
+            size = n * dtype.itemsize
+            numbers, said = torch.frombuffer(bytearray(said[:size]), dtype=dtype), said[size:]
+            return numbers
+
+        if self.needs & INPUT:
+            fixed = self.needs & DETERMINISTIC          # in the input's dtype; else sums in float32
+            flat = taken(self.input.numel(), self.input.dtype if fixed else torch.float32)
+            dinput = flat.view(B, C, H, W)
+            if self.pixels:
+                dinput = flat.view(B, H, W, C).permute(0, 3, 1, 2)
+        if self.needs & GRID:
+            dgrid = taken(self.grid.numel(), torch.float32).view(self.grid.shape)
+        counts = taken(3, torch.float32).tolist()
+        self.additions, self.shared_additions, self.sectors = map(int, counts)
+        return dinput, dgrid, said
+
+    def expected(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """PyTorch's, in float64."""
+        leaves = [self.input.double().requires_grad_(), self.grid.double().requires_grad_()]
+        out = F.grid_sample(*leaves, self.mode, self.padding, self.align)
+        return torch.autograd.grad(out, leaves, self.grad.double())
+
+    def error(self, found: tuple) -> float:
+        """The larger error of dinput and dgrid, in parts of what rounding may cause: 1 is wrong."""
+        worst = 0.0
+        rounding = 2e-5 * (self.input.shape[-1] + 1)    # of a coordinate, grows with W
+        for bit, mine, exact in zip((INPUT, GRID), found, self.expected(), strict=True):
+            if not self.needs & bit:
+                assert mine is None
+                continue
+            allowed = rounding + (torch.finfo(mine.dtype).eps if mine.dtype.itemsize == 2 else 0)
+            error = (mine.double() - exact).abs().max() / exact.abs().max().clamp(min=1)
+            worst = max(worst, float(error) / allowed if error == error else float("inf"))
+        return worst
+
+
+def run(command: list, cases: list[Case], timeout: float | None = None) -> list[tuple]:
+    """The answers of the program, started by `command`: dinput and dgrid of each case.
+
+    Raises:
+        RuntimeError: it fails or takes more than `timeout` seconds; the message ends with what it
+            said.
+    """
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_stack_use_after_return=0"}
+    read = b"".join(case.bytes() for case in cases)
+    try:
+        ran = subprocess.run(command, input=read, capture_output=True, env=environment,
+                             timeout=timeout)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"stopped after {timeout:.0f} s") from error
+    if ran.returncode:
+        raise RuntimeError(f"exit code {ran.returncode}: {ran.stderr.decode()[-3000:]}")
+    said, answers = memoryview(ran.stdout), []
+    for case in cases:
+        *found, said = case.answer(said)
+        answers.append(tuple(found))
+    if len(said):
+        raise RuntimeError(f"{len(said)} bytes more than expected")
+    return answers
+
+
+def some_grid(B: int, h: int, w: int, H: int, W: int, align: bool, reach: float) -> torch.Tensor:
+    """(B, h, w, 2): a quarter pixel clear of whole and half pixels, where a gradient or the nearest
+    pixel jumps."""
+    size = torch.tensor([W, H], dtype=torch.float64)
+    here = torch.stack(torch.meshgrid(torch.arange(w), torch.arange(h), indexing="xy"), -1)
+    here = here * (size / torch.tensor([w, h]))
+    place = here.floor() + (torch.randn(B, h, w, 2) * reach).round()
+    place = place + 0.2 + 0.1 * torch.rand(B, h, w, 2)
+    if align:
+        return (place * 2 / (size - 1).clamp(min=1) - 1).float()
+    return ((place + 0.5) * 2 / size - 1).float()
+
+
+def make(shape, dtype=torch.float32, *, mode="bilinear", padding="zeros", align=True, reach=1.0,
+         **how) -> Case:
+    """A case of random numbers; `shape` is (B, C, H, W, h, w)."""
+    B, C, H, W, h, w = shape
+    grid = some_grid(B, h, w, H, W, align, reach)
+    grad, input = (torch.randn(B, C, *size).to(dtype) for size in ((h, w), (H, W)))
+    return Case(grad, input, grid, mode, padding, align, **how)

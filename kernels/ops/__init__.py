@@ -1,0 +1,1 @@
+"""The operations, a package each: public function, reference, backends."""

@@ -1,0 +1,1 @@
+"""The commands, a file each: `main(argv)` reads the flags and runs."""

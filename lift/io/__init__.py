@@ -1,0 +1,1 @@
+"""Videos and folders of frames: one decoder, one folder reader, one encoder."""

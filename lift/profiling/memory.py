@@ -1,0 +1,280 @@
+"""What a training step keeps for backward, stage by stage, and where its time goes: `lift train --memory_report`.
+
+Memory is counted on tensors without data (FakeTensorMode), so the figures of any size, on a GPU too, come from any machine within seconds:
+every storage that autograd holds between forward and backward, once, the weights excepted. What kernels need for themselves while they run
+is not counted. Time is that of one real step on the device of the run.
+"""
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from lift import kernels
+from lift.config import Config
+from lift.data.batch import Batch
+from lift.data.clip import Clip, SharedClips
+from lift.kernels import dispatch as backend
+from lift.model.lift import LIFT
+from lift.profiling.stages import STAGES, Tracer
+from lift.training.distributed import join
+from lift.training.losses import total_loss
+from lift.training.setup import autocast_dtype, build
+
+PARTS = (*STAGES, "loss")
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------------
+
+@dataclass
+class Kept:
+    """Bytes of a training step.
+
+    Attributes:
+        stages: kept for backward by each stage, in the order of `PARTS`.
+        peak: most that all tensors take at any moment of forward and backward: weights, gradients and the batch included, the optimiser's
+            state and kernels' own workspaces not; None where it was not asked for.
+    """
+    stages: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
+    peak: int | None = None
+
+    @property
+    def total(self) -> int:
+        return sum(self.stages.values())
+
+
+def count(config: Config, model: LIFT, batch: Batch, autocast: torch.dtype | None, *, peak: bool = False) -> Kept:
+    """Count what a step of `model` on `batch` keeps; the tensors may be real or without data. The peak costs a backward."""
+    kept, tracer, held = Kept(), Tracer(), {}
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights and storage._cdata not in held:
+            held[storage._cdata] = storage              # held on to, so that no later one has its address
+            kept.stages[tracer.stage] += storage.nbytes()
+        return tensor
+
+    with _Peak(model, batch) if peak else nullcontext() as sizes:
+        with tracer.watch(model), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = _forward(config, model, batch, autocast)
+        held.clear()
+        if sizes is not None:                           # what loss.backward() does, during which modes for functions would not hold
+            torch.autograd.Variable._execution_engine.run_backward((loss,), (torch.ones_like(loss),), False, False, (),
+                                                                   allow_unreachable=True, accumulate_grad=True)
+            kept.peak = sizes.highest
+    return kept
+
+
+def _forward(config: Config, model: nn.Module, batch: Batch, autocast: torch.dtype | None) -> torch.Tensor:
+    with torch.autocast(batch.t.device.type, dtype=autocast, enabled=autocast is not None):
+        prediction = model(batch.clip, batch.t)
+    return total_loss(prediction, batch, config.train)[0]
+
+
+def plan(config: Config, device: str, autocast: torch.dtype | None, *, peak: bool = False) -> Kept:
+    """What a step of the configured run keeps on a device, counted without data.
+
+    Args:
+        config: batch size, crop, frames, model, kernels and recompute switches are what counts.
+        device: "cuda" (no GPU is needed) or "cpu".
+        autocast: the dtype that autocast computes in, or None.
+        peak: count it too, which takes twice the time.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(kernels.use(config.kernels))
+        if device != "cpu":
+            stack.enter_context(backend.planned())
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        stack.enter_context(_Dataless(as_on_a_gpu=device != "cpu"))
+        return count(config, build(config), empty_batch(config), autocast, peak=peak)
+
+
+def empty_batch(config: Config) -> Batch:
+    """A batch of the configured shape, whatever it holds."""
+    data, B = config.data, config.train.batch_size
+    T, H, W, K = data.context_frames, data.crop_height, data.crop_width, data.targets
+    times = torch.arange(-((T - 1) // 2), T // 2 + 1, dtype=torch.float32).expand(B * K, T)
+    mask, left = torch.ones(B * K, T, dtype=torch.bool), (T - 1) // 2
+    if K == 1:
+        clip = Clip(torch.rand(B, T, 3, H, W), times, mask, left)
+    else:
+        N = T + K - (data.sampling == "skip")
+        row, k, i = torch.meshgrid(torch.arange(B), torch.arange(K), torch.arange(T), indexing="ij")
+        clip = SharedClips(torch.rand(B, N, 3, H, W), (row * N + k + i).flatten(0, 1), times, mask, left)
+    return Batch(clip, torch.full((B * K,), 0.5), torch.rand(B * K, 3, H, W), torch.zeros(B * K, 4, H, W), torch.ones(B * K, 2, H, W),
+                 torch.ones(B * K, dtype=torch.bool))
+
+
+class _Dataless(TorchFunctionMode):
+    """What tensors without data on the CPU need to behave like a GPU's: autocast there computes more operations in float32."""
+    PRECISE = {F.group_norm, F.layer_norm, F.normalize, F.softmax, torch.softmax, torch.Tensor.softmax, torch.Tensor.norm,
+               torch.Tensor.log, torch.Tensor.exp, torch.Tensor.sum}
+
+    def __init__(self, as_on_a_gpu: bool):
+        super().__init__()
+        self.as_on_a_gpu = as_on_a_gpu
+
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        if function is torch.Tensor.__bool__:           # the model asks whether t lies in (0, 1)
+            return True
+        if self.as_on_a_gpu and function in self.PRECISE and torch.is_autocast_enabled("cpu"):
+            arguments = [x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in arguments]
+        return function(*arguments, **(keywords or {}))
+
+
+class _Peak(TorchDispatchMode):
+    """The most bytes that the tensors of a computation take at one time."""
+
+    def __init__(self, model: nn.Module, batch: Batch):
+        super().__init__()
+        self.now = self.highest = 0
+        self.known: set[int] = set()
+        for tensor in (*model.parameters(), *model.buffers(), batch.clip.frames, batch.target, batch.flow, batch.visible):
+            self._add(tensor)
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.known:
+            self.known.add(key)
+            self.now += size
+            self.highest = max(self.highest, self.now)
+            weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.now -= size
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        out = function(*arguments, **(keywords or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self._add(tensor)
+        return out
+
+
+# -- time --------------------------------------------------------------------------------------------------------------------
+
+@dataclass
+class Times:
+    """Seconds of a training step by stage, forward and backward; what is computed once more counts as backward."""
+    forward: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    backward: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+
+    @property
+    def total(self) -> float:
+        return sum(self.forward.values()) + sum(self.backward.values())
+
+
+class _Clock:
+    """Adds the time since the last call to the stage that was named then."""
+
+    def __init__(self, device: torch.device, sums: dict[str, float], stage: str):
+        self.device, self.sums, self.stage = device, sums, stage
+        self.since = self._now()
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def __call__(self, stage: str) -> None:
+        if stage != self.stage:
+            now = self._now()
+            self.sums[self.stage] += now - self.since
+            self.stage, self.since = stage, now
+
+    def stop(self) -> None:
+        self.sums[self.stage] += self._now() - self.since
+
+
+def times(config: Config, model: LIFT, batch: Batch, autocast: torch.dtype | None) -> Times:
+    """Time forward and backward of a step, waiting for the device wherever the stage changes."""
+    found, marks = Times(), []
+
+    def entered(stage: str) -> None:
+        marks.append((_sequence_number(), stage))
+        clock(stage)
+
+    clock = _Clock(batch.t.device, found.forward, "loss")
+    with Tracer(entered).watch(model):
+        loss = _forward(config, model, batch, autocast)
+    clock.stop()
+    clock = _Clock(batch.t.device, found.backward, "loss")
+    for node in _nodes(loss.grad_fn):
+        stage = next((stage for number, stage in reversed(marks) if number < node._sequence_nr()), "loss")
+        node.register_prehook(lambda gradients, stage=stage, clock=clock: clock(stage))
+    loss.backward()
+    clock.stop()
+    return found
+
+
+def _sequence_number() -> int:
+    """Autograd numbers what it records in order; the number that comes next."""
+    with torch.enable_grad():
+        return torch.zeros((), requires_grad=True).view_as(torch.zeros(())).grad_fn._sequence_nr()
+
+
+def _nodes(root) -> Iterator:
+    """All recorded operations behind one, the accumulation of gradients excepted."""
+    seen, waiting = {root}, [root]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen and following.next_functions:
+                seen.add(following)
+                waiting.append(following)
+
+
+# -- the report --------------------------------------------------------------------------------------------------------------
+
+def report(config: Config) -> Iterator[str]:
+    """Lines for a person: bytes by stage, of the plain reference path and of the run as configured, then seconds by stage.
+
+    Bytes are those on a GPU, whether there is one or not, unless the configuration names the CPU.
+
+    Raises:
+        LiftError: the device that the configuration names is not there.
+    """
+    with join(config.train.device) as processes:
+        device = processes.device
+    settings, data = config.train, config.data
+    place = "cpu" if settings.device == "cpu" else "cuda"
+    planned = place != device.type and settings.amp == "auto"               # for a GPU that is not there
+    autocast = torch.bfloat16 if planned else autocast_dtype(settings.amp, device)
+    plain = replace(config, kernels="reference", train=replace(settings, recompute_encoder=False, recompute_refine=False))
+    precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
+    targets = f", {data.targets} targets of each" if data.targets > 1 else ""
+    yield (f"kept for backward by a step of {config.model.preset}: batch {settings.batch_size}{targets}, {data.context_frames} frames of "
+           f"{data.crop_height} x {data.crop_width}, {precision}, on a {'CPU' if place == 'cpu' else 'GPU'}; MB")
+    reference, run = (plan(c, place, autocast, peak=True) for c in (plain, config))
+    yield f"{'stage':14}{'reference':>12}{'this run':>12}"
+    for stage in PARTS:
+        yield f"{stage:14}{reference.stages[stage] / 1e6:12.1f}{run.stages[stage] / 1e6:12.1f}"
+    yield f"{'all':14}{reference.total / 1e6:12.1f}{run.total / 1e6:12.1f}   {run.total / reference.total:.0%} of the reference"
+    yield f"{'peak':14}{reference.peak / 1e6:12.1f}{run.peak / 1e6:12.1f}   with weights, gradients, batch; no optimiser, no workspaces"
+    yield ""
+    autocast = autocast_dtype(settings.amp, device)
+    yield f"seconds of one step here, on {device.type}, after one to warm up"
+    model = build(config).to(device)
+    batch = empty_batch(config).to(device)
+    with kernels.use(config.kernels):
+        times(config, model, batch, autocast)
+        found = times(config, model, batch, autocast)
+    yield f"{'stage':14}{'forward':>12}{'backward':>12}{'share':>12}"
+    for stage in PARTS:
+        forward, backward = found.forward[stage], found.backward[stage]
+        yield f"{stage:14}{forward:12.4f}{backward:12.4f}{(forward + backward) / found.total:12.0%}"
+    yield f"{'all':14}{sum(found.forward.values()):12.4f}{sum(found.backward.values()):12.4f}"
+    if device.type == "cuda":
+        yield f"most GPU memory allocated: {torch.cuda.max_memory_allocated(device) / 1e6:.1f} MB"

@@ -1,0 +1,1 @@
+"""What ships with weights: export, model card, curves."""

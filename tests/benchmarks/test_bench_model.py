@@ -1,0 +1,97 @@
+"""The benchmark of a training step compares like with like, and each variant stands by itself."""
+
+
+import pytest
+import torch
+
+from benchmarks.harness import measure
+from benchmarks.suites import bench_model as bench
+
+TOY = bench.cases("cpu", quick=False, toy=True)[0]
+
+
+class Replayed:
+    """In the place of a CUDA graph: runs the step again."""
+
+    def __init__(self, step, result):
+        self.step, self.result = step, result
+
+    def replay(self):
+        for there, new in zip(self.result, self.step(), strict=True):
+            there.copy_(new)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    bench.beside.cache_clear()
+    monkeypatch.setattr(measure, "spoiled", None)
+    monkeypatch.setattr(bench, "_told_apart", lambda *_: None)
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    def capture(step, warm_up=3):
+        result = tuple(x.clone() for x in step())
+        return Replayed(step, result), result
+    monkeypatch.setattr(bench, "capture", capture)
+
+
+def test_a_graph_is_compared_by_gradients_that_are_not_clipped(graphs):
+    """The recorded step clips; gradients of another size are still found wrong."""
+    row = bench.Row(measure.Measured(), 1)
+    step = bench._examined(row, TOY, "fused+graph")
+    assert step.result[1] > 2 * step.config.train.clip_grad
+    assert row.found.failure is None and row.found.error < 1e-4 and row.found.peak_of_recording
+
+
+def test_wrong_gradients_are_found_although_the_step_clips_them(graphs, monkeypatch):
+    loss = bench.Step._loss
+    monkeypatch.setattr(
+        bench.Step, "_loss", lambda self: loss(self) * (2 if self.config.kernels == "auto" else 1)
+    )
+    assert bench.measured(TOY, "fused", 1).found.failure.startswith("wrong: relative error 1")
+
+
+def test_a_variant_is_built_when_its_own_turn_comes(monkeypatch):
+    built, made = [], bench.Step.__init__
+    monkeypatch.setattr(
+        bench.Step,
+        "__init__",
+        lambda self, case, variant, *rest, **more: (
+            built.append(variant) or made(self, case, variant, *rest, **more)
+        ),
+    )
+    row = bench.measured(TOY, "fused", 1)
+    assert built.count("fused") == 1 and set(built) == {"fused", "reference"}
+    assert (
+        row.found.beside["variant"] == "reference"
+        and row.found.beside["median"] > 0
+        and len(row.found.times) == 1
+    )
+
+
+def test_after_a_recording_that_failed_nothing_more_is_measured(monkeypatch):
+    def capture(step, warm_up=3):
+        raise RuntimeError("operation not permitted when stream is capturing")
+    monkeypatch.setattr(bench, "capture", capture)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "not permitted" in bench.measured(TOY, "fused+graph", 1).found.failure
+    assert bench.most(TOY, "fused", 1).found.failure.startswith("not measured")
+    later = bench.measured(TOY, "fused", 1).found
+    assert (
+        later.failure.startswith("not measured: the recording of fused+graph failed")
+        and later.times == []
+    )
+
+
+def test_what_compiles_comes_last_and_can_be_left_out():
+    cases = bench.cases("cuda", quick=True, toy=False)
+    plain, rest = ["reference", "fused", "fused+recompute"], ["fused+graph", "fused+compile"]
+    found = bench.in_order(cases, ",".join(measure.FORMS))
+    assert [name for case, name in found if case == cases[0]] == plain + rest
+    assert [case.batch for case, _ in found[:3]] == [4, 4, 4]
+    assert [case.batch for case, _ in found[-3:]] == [0, 0, 0]        # out of memory on purpose
+    assert {case.batch for case, _ in found[:-3]} == {4, 2}
+    assert [name for _, name in bench.in_order(cases[:1], "plain")] == plain
+    assert [name for _, name in bench.in_order(cases, "graph,compiled")] == rest
+    assert measure.form("fused+compile+graph 15") == "compiled"

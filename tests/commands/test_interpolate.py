@@ -1,0 +1,147 @@
+"""`lift interpolate` as a person runs it: exit codes, one sentence on stderr, nothing half-written."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lift.commands.interpolate import main
+from lift.config import PRESETS, Config
+from lift.errors import run
+from lift.model.lift import create_lift_model
+from lift.model.weights import save_weights
+from lift.video.read import open_frames
+from tests.support.video_samples import moving_frames, write_folder, write_video
+
+pytestmark = [pytest.mark.native, pytest.mark.videos]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, create_lift_model("tiny"), Config(model=PRESETS["tiny"]()))
+    return path
+
+
+def interpolate(*argv):
+    return run(main, [str(a) for a in argv])
+
+
+def test_a_video_comes_out_smoother_and_is_told(tmp_path, checkpoint, capsys):
+    pytest.importorskip("av")
+    pytest.importorskip("scenedetect")
+    src = write_video(tmp_path / "in.mp4", moving_frames(4), sound=True)
+    assert interpolate(src, tmp_path / "out.mp4", "--checkpoint", checkpoint, "--multi", 2, "--device", "cpu") == 0
+    out, err = capsys.readouterr()
+    assert f"{tmp_path / 'out.mp4'}: 7 frames, 3 of them made, 64x48 at 50 frames/s" in out
+    assert "7/7" in err                                 # the progress bar
+    assert open_frames(tmp_path / "out.mp4").count == 7
+
+
+@pytest.mark.parametrize("rate, count", (("60", 13), ("60000/1001", 13), ("59.94", 13), ("12.5", 3)))
+def test_a_rate_may_be_given_in_any_form(tmp_path, checkpoint, rate, count):
+    src = write_folder(tmp_path / "in", moving_frames(6))
+    flags = ("--checkpoint", checkpoint, "--no_scenes", "--quiet", "--source_fps", 25)
+    assert interpolate(src, tmp_path / "out", *flags, "--fps", rate) == 0
+    assert open_frames(tmp_path / "out").count == count
+
+
+def test_every_flag_is_taken(tmp_path, checkpoint):
+    src = write_folder(tmp_path / "in", moving_frames(3))
+    write_folder(tmp_path / "out", moving_frames(9))
+    flags = ("--checkpoint", checkpoint, "--no_scenes", "--quiet", "--context", 3, "--multi", 4, "--batch", 2, "--reverse_average",
+             "--kernels", "reference", "--device", "cpu", "--dtype", "bfloat16", "--crf", 20, "--overwrite")
+    assert interpolate(src, tmp_path / "out", *flags) == 0
+    assert open_frames(tmp_path / "out").count == 9
+
+
+def test_the_precision_is_named_where_it_is_not_full(tmp_path, checkpoint, capsys):
+    src = write_folder(tmp_path / "in", moving_frames(3))
+    results, always = {}, ("--checkpoint", checkpoint, "--no_scenes", "--quiet", "--device", "cpu")
+    for flags in ((), ("--dtype", "float32"), ("--dtype", "bfloat16")):
+        out = tmp_path / f"out{len(results)}"
+        assert interpolate(src, out, *always, *flags) == 0
+        results[flags[1:]] = list(open_frames(out).frames()), capsys.readouterr().out
+    (auto, said), (whole, said32), (half, said16) = results.values()
+    assert all(np.array_equal(a, b) for a, b in zip(auto, whole, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(auto, half, strict=True))
+    assert "computed in" not in said + said32
+    assert said16.rstrip().endswith("frames/s, computed in bfloat16")
+
+
+def prepare(folder, checkpoint):
+    """Inputs good and bad under `folder`."""
+    write_folder(folder / "good", moving_frames(4))
+    write_folder(folder / "sizes", moving_frames(3))
+    write_folder(folder / "sizes", moving_frames(1, 32, 32), first=4)
+    write_folder(folder / "gap", moving_frames(4))
+    (folder / "gap" / "im002.png").unlink()
+    (folder / "void").mkdir()
+    (folder / "text.mp4").write_text("no video")
+    (folder / "zero.mp4").write_bytes(b"")
+    content = checkpoint.read_bytes()
+    (folder / "cut.safetensors").write_bytes(content[:len(content) // 2])
+    (folder / "junk.safetensors").write_bytes(b"junk" * 100)
+    save_weights(folder / "other.safetensors", create_lift_model("tiny"), Config(model=replace(PRESETS["tiny"](), c4=40)))
+    (folder / "taken.mp4").write_text("precious")
+    write_folder(folder / "taken", moving_frames(2))
+
+
+BAD = [                                                 # input, output, further flags, what the sentence says
+    ("sizes", "out", (), "frames of two sizes"),
+    ("gap", "out", (), "frame 2 is missing"),
+    ("void", "out", (), "no frames in this folder"),
+    ("text.mp4", "out.mp4", (), "text.mp4: not a readable video"),
+    ("zero.mp4", "out.mp4", (), "zero.mp4: not a readable video"),
+    ("nowhere.mp4", "out.mp4", (), "nowhere.mp4: no such file or folder"),
+    ("good", "good", ("--overwrite",), "input and output are the same"),
+    ("good", "taken", (), "not empty"),
+    ("good", "taken.mp4", (), "this file exists"),
+    ("good", "out.webm", (), "videos are written as"),
+    ("good", "out", ("--checkpoint", "nowhere.safetensors"), "nowhere.safetensors"),
+    ("good", "out", ("--checkpoint", "cut.safetensors"), "cut.safetensors"),
+    ("good", "out", ("--checkpoint", "junk.safetensors"), "junk.safetensors"),
+    ("good", "out", ("--checkpoint", "other.safetensors"), "other.safetensors"),
+    ("good", "out", ("--device", "gpu"), "--device"),
+    ("good", "out", ("--device", "cpu", "--cuda_graph"), "--cuda_graph"),
+    ("good", "out", ("--device", "cuda:99"), "--device"),
+    ("good", "out.mp4", ("--crf", "77"), "crf must be 0"),
+]
+
+
+@pytest.mark.parametrize("source, target, flags, message", BAD, ids=lambda v: v if isinstance(v, str) else None)
+def test_bad_input_is_one_sentence_and_changes_nothing(tmp_path, checkpoint, capsys, monkeypatch, source, target, flags, message):
+    if ".mp4" in source + target:
+        pytest.importorskip("av")
+    prepare(tmp_path, checkpoint)
+    monkeypatch.chdir(tmp_path)
+    before = {p: p.read_bytes() if p.is_file() else None for p in sorted(tmp_path.rglob("*"))}
+    default = () if "--checkpoint" in flags else ("--checkpoint", checkpoint)
+    assert interpolate(source, target, "--no_scenes", "--quiet", *default, *flags) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("lift: error: ") and message in err and err.count("\n") == 1 and out == ""
+    assert {p: p.read_bytes() if p.is_file() else None for p in sorted(tmp_path.rglob("*"))} == before
+
+
+@pytest.mark.parametrize("flags", (("--mutli", "2"), ("--multi", "1"), ("--multi", "x"), ("--context", "16"), ("--fps", "0"),
+                                   ("--fps", "fast"), ("--batch", "0"), ("--dtype", "int8"), ("--kernels", "best")))
+def test_an_unknown_flag_or_value_exits_with_2(tmp_path, capsys, flags):
+    write_folder(tmp_path / "in", moving_frames(2))
+    with pytest.raises(SystemExit) as stop:
+        interpolate(tmp_path / "in", tmp_path / "out", *flags)
+    assert stop.value.code == 2 and flags[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_while_interpolating(tmp_path, checkpoint, capsys):
+    pytest.importorskip("av")
+    from tests.io.test_video_write import largest_file
+    noise = list(np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), dtype=np.uint8))
+    src = write_folder(tmp_path / "in", noise)
+    for target in ("out.mp4", "out"):
+        with largest_file(5_000):
+            assert interpolate(src, tmp_path / target, "--checkpoint", checkpoint, "--no_scenes", "--quiet", "--context", 2) == 1
+        err = capsys.readouterr().err
+        assert f"{target}: could not be written" in err and err.count("\n") == 1
+        assert [p.name for p in tmp_path.iterdir()] == ["in"]

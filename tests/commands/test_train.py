@@ -1,0 +1,113 @@
+"""`python -m lift.train` as a person runs it: killed, gone on with, and given what it cannot use."""
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lift.commands import train
+from lift.errors import run
+from lift.training import checkpoints
+
+FLAGS = """--preset tiny --stem 4 --c4 8 --c8 8 --c16 16 --context 16 --layers 1 --heads 1 --match 8 --radius16 1 --radius8 1 --radius4 1
+--hidden16 8 --hidden8 8 --hidden4 8 --flow_blocks 1 --refine 8 --data synthetic --crop_height 64 --crop_width 64 --context_frames 3
+--num_workers 0 --batch_size 1 --epochs 20 --epoch_steps 1 --freeze_epochs 0 --warmup_steps 4 --validate_epochs 99 --validate_clips 1
+--log_steps 3 --device cpu""".split()
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums over several threads are added up in another order, so both processes use one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def go(*argv) -> int:
+    return run(train.main, [str(word) for word in argv])
+
+
+def last_line(capsys) -> str:
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error and "Traceback" not in "".join(error)
+    return error[-1]
+
+
+def test_a_killed_run_goes_on_and_ends_like_the_unbroken_one(tmp_path, capsys):
+    killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
+    process = subprocess.Popen([sys.executable, "-m", "lift.train", *FLAGS, "--output", str(killed)], cwd=ROOT, stderr=subprocess.DEVNULL,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while process.poll() is None and not (killed / "checkpoint" / "latest").exists():
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -9, "the run ended before it could be killed"
+    assert 0 < checkpoints.read(checkpoints.find(killed, "auto")).state["step"] < 20
+
+    assert go("--output", killed, "--device", "cpu") == 0                  # the checkpoint knows the rest
+    assert "step 20 of 20" in capsys.readouterr().out
+    assert go(*FLAGS, "--output", unbroken) == 0
+    for name in ("last.safetensors", "best.safetensors", "checkpoint/checkpoint-00000020/model.safetensors"):
+        one, other = load_file(killed / name), load_file(unbroken / name)
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    output = tmp_path_factory.mktemp("finished")
+    assert go(*FLAGS, "--epochs", 2, "--output", output) == 0
+    return output
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--preset", "small"], ["another configuration", "preset is tiny there and small here"]),
+    (["--batch_size", "3"], ["another configuration", "batch_size is 1 there and 3 here"]),
+    (["--resume", "never"], ["--output"]),
+    (["--resume", "/nowhere"], ["/nowhere", "no checkpoint"])])
+def test_a_run_is_not_mixed_with_another(finished, capsys, flags, words):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
+    assert go("--output", finished, "--device", "cpu", *flags) == 1
+    line = last_line(capsys)
+    assert all(word in line for word in words)
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
+
+
+def test_a_corrupt_checkpoint_is_named_and_the_one_before_goes_on(tmp_path, capsys):
+    assert go(*FLAGS, "--epochs", 2, "--output", tmp_path) == 0
+    broken = tmp_path / "checkpoint" / "checkpoint-00000002" / "model.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-8])
+    assert go("--output", tmp_path, "--device", "cpu") == 1
+    line = last_line(capsys)
+    assert str(broken) in line
+    remedy = line.partition("--resume ")[2].split()[0]
+    assert go("--resume", remedy, "--device", "cpu") == 0                  # the output is that of the checkpoint
+    assert checkpoints.read(checkpoints.find(tmp_path, "auto")).state["step"] == 2
+
+
+def test_weights_of_another_preset_are_no_start(tmp_path, finished, capsys):
+    flags = "--data synthetic --preset tiny --device cpu".split()
+    assert go(*flags, "--init", finished / "last.safetensors", "--output", tmp_path / "new") == 1
+    assert "another model" in last_line(capsys) and not (tmp_path / "new").exists()
+
+
+def test_the_encoder_starts_from_a_file_and_says_so(tmp_path, finished, capsys):
+    assert go(*FLAGS, "--epochs", 1, "--pretrained_encoder", finished / "last.safetensors", "--output", tmp_path) == 0
+    assert "tensors loaded from" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--learning_rate", "1"], "unknown flag '--learning_rate'"), (["--batch_size", "many"], "--batch_size")])
+def test_a_flag_that_is_unknown_or_wrong_is_told_in_one_sentence(capsys, flags, words):
+    with pytest.raises(SystemExit) as ending:
+        go(*flags)
+    assert ending.value.code == 2 and words in last_line(capsys)
+
+
+def test_no_data_is_told_before_anything_is_written(tmp_path, capsys):
+    assert go("--output", tmp_path / "new", "--device", "cpu") == 1
+    assert "--data_root" in last_line(capsys) and not (tmp_path / "new").exists()

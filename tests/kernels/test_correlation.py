@@ -1,0 +1,97 @@
+"""The correlation is what its definition says, in every plain implementation."""
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lift import kernels
+from lift.kernels.ops.correlation.eager import correlation_eager
+from lift.kernels.ops.correlation.reference import SHORTEST, correlation_reference, displacements
+
+PLAIN = {"reference": correlation_reference, "eager": correlation_eager}
+plain = pytest.mark.parametrize("correlate", PLAIN.values(), ids=PLAIN)
+
+
+def test_displacements_run_over_dx_first():
+    assert displacements(1).tolist() == [[dx, dy] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+
+
+@plain
+@pytest.mark.parametrize(("shape", "radius"), [((1, 3, 4, 5), 2), ((2, 2, 1, 3), 1), ((1, 4, 3, 2), 0), ((1, 1, 2, 2), 4)], ids=str)
+def test_every_displacement_is_an_inner_product(correlate, shape, radius):
+    left, right = torch.randn(2, *shape).unbind(0)
+    volume = correlate(left, right, radius)
+    assert volume.shape == (shape[0], (2 * radius + 1) ** 2, *shape[2:])
+    for k, (dx, dy) in enumerate(displacements(radius).int().tolist()):
+        for y in range(shape[2]):
+            for x in range(shape[3]):
+                inside = 0 <= y + dy < shape[2] and 0 <= x + dx < shape[3]
+                expected = (left[:, :, y, x] * right[:, :, y + dy, x + dx]).sum(1) if inside else torch.zeros(shape[0])
+                torch.testing.assert_close(volume[:, k, y, x], expected)
+
+
+@plain
+def test_with_unit_it_is_the_cosine(correlate):
+    left, right = torch.randn(2, 2, 6, 4, 5).unbind(0)
+    expected = correlate(F.normalize(left), F.normalize(right), 2)
+    torch.testing.assert_close(correlate(1e3 * left, 1e-2 * right, 2, True), expected)
+    itself = correlate(left, left, 2, True)
+    torch.testing.assert_close(itself[:, 12], torch.ones(2, 4, 5))
+    assert itself.abs().max() <= 1 + 1e-6
+
+
+@plain
+def test_short_channels_are_not_blown_up(correlate):
+    left = torch.zeros(1, 2, 1, 2, requires_grad=True)
+    right = torch.tensor([0.5 * SHORTEST, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 2)
+    volume = correlate(left, right, 0, True)
+    assert (volume == 0).all()
+    gradient, = torch.autograd.grad(volume.sum(), left)
+    torch.testing.assert_close(gradient[0, :, 0, 0], torch.tensor([0.5 / SHORTEST, 0.0]))
+
+
+@plain
+@pytest.mark.parametrize("unit", [False, True])
+def test_gradients_are_right(correlate, unit):
+    left, right = torch.randn(2, 2, 3, 4, 3, dtype=torch.float64, requires_grad=True).unbind(0)
+    assert torch.autograd.gradcheck(lambda a, b: correlate(a, b, 2, unit), (left, right))
+    if correlate is correlation_reference:
+        assert torch.autograd.gradgradcheck(lambda a, b: correlate(a, b, 1, unit), (left[:1, :, :2], right[:1, :, :2]))
+
+
+def test_eager_saves_the_two_maps_alone():
+    left, right = (torch.randn(1, 8, 16, 16, requires_grad=True) for _ in range(2))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        correlation_eager(left, right, 3)
+    assert sorted(x.data_ptr() for x in kept) == sorted((left.data_ptr(), right.data_ptr()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_half_maps_are_multiplied_in_float32(dtype):
+    left, right = torch.randn(2, 1, 300, 2, 3).to(dtype).unbind(0)
+    volume = kernels.correlation(left, right, 1)
+    assert volume.dtype == (torch.float64 if dtype == torch.float64 else torch.float32) and volume.is_contiguous()
+    torch.testing.assert_close(volume.double(), correlation_reference(left.double(), right.double(), 1), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0), (2, 0, 4, 5)], ids=str)
+def test_empty_maps_give_empty_results_or_zeros(shape):
+    volume = kernels.correlation(torch.zeros(shape), torch.zeros(shape), 1, True)
+    assert volume.shape == (shape[0], 9, *shape[2:]) and (volume == 0).all()
+
+
+MAP = torch.zeros(2, 3, 4, 5)
+
+
+@pytest.mark.parametrize(("arguments", "error", "words"), [
+    ((MAP[0], MAP, 1), ValueError, r"left must be \(B, C, H, W\), got \(3, 4, 5\)"),
+    ((MAP, MAP[:, :2], 1), ValueError, r"right must be \(2, 3, 4, 5\) to fit left.*got \(2, 2, 4, 5\)"),
+    ((MAP, MAP.half(), 1), TypeError, "right must be torch.float32 to fit left, got torch.float16"),
+    ((MAP.int(), MAP, 1), TypeError, "left must be a floating tensor, got torch.int32"),
+    ((MAP, MAP.to("meta"), 1), ValueError, "right must be on cpu like left, got meta"),
+    ((MAP, MAP, -1), ValueError, "radius must be an integer of at least 0, got -1"),
+    ((MAP, MAP, 1.0), ValueError, "radius must be an integer of at least 0, got 1.0"),
+], ids=lambda value: value[:28] if isinstance(value, str) else "")
+def test_wrong_arguments_are_named(arguments, error, words):
+    with pytest.raises(error, match=words):
+        kernels.correlation(*arguments)

@@ -1,0 +1,240 @@
+"""The table of tuned settings: what is in it is right, compiles without a spill, and says where it is from."""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from benchmarks.static import compile as ahead_of_time
+from lift.kernels.ops.temporal_attention import configs as tuning
+from lift.kernels.ops.temporal_attention import op
+from tests.support.temporal_attention_cases import assert_parity, fused, make, results
+
+if op.triton is None:
+    pytest.skip("Triton has no build for this machine", allow_module_level=True)
+
+from benchmarks.gpu import tune_attention
+from benchmarks.harness import measure
+from benchmarks.report.gpus import CARDS
+
+TABLE = json.loads(tuning.TABLE.read_text())
+ENTRIES = {(entry["class"], json.dumps(entry["settings"])): entry["settings"] for card in TABLE.values() for entry in card["entries"]}
+CLASSES = {str(shape): shape for shape in tune_attention.CLASSES}
+
+
+def test_every_rtx_card_has_every_class_and_says_that_nobody_measured_it():
+    rtx = [card.reported for card in CARDS if card.name.startswith("RTX")]
+    assert rtx and set(rtx) <= set(TABLE)
+    for name, card in TABLE.items():
+        assert {entry["class"] for entry in card["entries"]} >= set(CLASSES), name
+        assert all(entry["source"].startswith(("static model, not measured", "measured ")) for entry in card["entries"]), name
+
+
+def test_an_unknown_card_gets_the_default_and_a_known_one_its_own():
+    for shape in tune_attention.CLASSES:
+        assert tuning.settings(shape, "a card of tomorrow") == tuning.settings(shape) == tuning.default(shape)
+    shape = CLASSES["window_forward places=64 frames=one d=32 bits=16"]
+    known = next(e["settings"] for e in TABLE["NVIDIA GeForce RTX 4090"]["entries"] if e["class"] == str(shape))
+    assert tuning.settings(shape, "NVIDIA GeForce RTX 4090") == known != tuning.default(shape)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize(("name", "settings"), ENTRIES, ids=str)
+def test_every_entry_computes_the_definition(name, settings, monkeypatch):
+    if op.triton.reason():
+        pytest.skip("Triton has neither a GPU nor its interpreter here")
+    plain, shape, taken = tuning.settings, CLASSES[name], []
+
+    def chosen(asked, card=None):
+        if asked != shape:
+            return plain(asked)
+        taken.append(asked)
+        return json.loads(settings)
+
+    monkeypatch.setattr(tuning, "settings", chosen)
+    side = tune_attention.window(shape)
+    arguments = make((1, 1, 2, side + 1, side, 1, shape.d, side, 0), "float16")
+    assert_parity(results(fused, arguments), arguments)
+    assert taken
+
+
+COMPILE = """
+import json
+from benchmarks.tune_attention import ARCHITECTURES, CLASSES, launch_of
+from benchmarks.static.compile import compile_for
+from lift.kernels.attention import tuning
+table, done = json.loads(tuning.TABLE.read_text()), set()
+for card, found in table.items():
+    for series, architecture in ARCHITECTURES.items():
+        for entry in found["entries"]:
+            shape = next(shape for shape in CLASSES if str(shape) == entry["class"])
+            key = (architecture, entry["class"], str(entry["settings"]))
+            if series in card and entry["settings"] != tuning.default(shape) and key not in done:
+                done.add(key)
+                figures = compile_for(architecture, *launch_of(shape, entry["settings"]))
+                assert figures.local == 0, (key, figures)
+print(len(done))
+"""
+
+
+def test_every_entry_compiles_for_its_card_without_a_spill():
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    answer = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    assert int(answer.stdout) > 0
+
+
+def test_the_table_is_extended_card_by_card(monkeypatch, tmp_path):
+    table = tmp_path / "tuned.json"
+    monkeypatch.setattr(tuning, "TABLE", table)
+    first, second = tune_attention.CLASSES[:2]
+    try:
+        tune_attention.write(table, "A", "measured once", {first: {"BN": 16}, second: {"BN": 32}})
+        assert tuning.settings(first, "A") == {"BN": 16}
+        tune_attention.write(table, "A", "measured again", {first: {"BN": 64}})
+        tune_attention.write(table, "B", "static model", {first: {"BN": 32}})
+        assert tuning.settings(first, "A") == {"BN": 64} and tuning.settings(second, "A") == {"BN": 32}
+        assert tuning.settings(first, "B") == {"BN": 32} and tuning.settings(second, "B") == tuning.default(second)
+        assert list(tmp_path.iterdir()) == [table]       # nothing half-written stays
+    finally:
+        tuning._table.cache_clear()
+
+
+class Card:
+    """As much of a GPU as `measured` asks for."""
+    name, architecture = "a card of tomorrow", (9, 0)
+
+    @classmethod
+    def take_the_place(cls, monkeypatch, times: dict[str, float], wrong: set[str], spilling: set[str]) -> None:
+        """Candidates take these seconds (1 where none are given), are wrong or spill."""
+        def compare(variants, reference, arguments, *, backward, rounds, until=None):
+            return {v.name: measure.Measured(failure="wrong: relative error 1") if v.name in wrong else
+                    measure.Measured(times=[times.get(v.name, 1.0)]) for v in variants}
+
+        def compiled(architecture, kernel, arguments, keywords):
+            assert architecture == 90
+            change = {name: keywords[name] for name in ("BN", "num_warps", "num_stages")}
+            return ahead_of_time.Figures(100, 0, 8 if json.dumps(change) in spilling else 0, 0)
+
+        randn = torch.randn
+        monkeypatch.setattr(torch, "randn", lambda *shape, device=None, **options: randn(*shape, device="meta", **options))
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: cls.architecture)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: cls.name)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(tune_attention.measure, "compare", compare)
+        monkeypatch.setattr(tune_attention.ahead_of_time, "compile_for", compiled)
+
+
+def test_the_fastest_that_is_right_and_does_not_spill_is_taken(monkeypatch, tmp_path, capsys):
+    table, shape = tmp_path / "tuned.json", tune_attention.CLASSES[0]
+    one, two, three, four = map(json.dumps, list(tune_attention.candidates(shape))[:4])
+    Card.take_the_place(monkeypatch, {one: 0.4, two: 0.1, three: 0.2, four: 0.3}, wrong={two}, spilling={three})
+    assert tune_attention.main(["--measure", "--quick", "--table", str(table)]) == 0
+    entries = json.loads(table.read_text())[Card.name]["entries"]
+    assert {entry["class"] for entry in entries} == set(map(str, tune_attention.CLASSES[:2]))
+    taken = next(entry for entry in entries if entry["class"] == str(shape))
+    assert json.dumps(taken["settings"]) == four and taken["source"].startswith("measured ")
+    said = capsys.readouterr()
+    assert f"not {three}: spills 8 bytes a thread" in said.err and f"not {two}: wrong" in said.err
+
+
+def test_a_class_that_nothing_can_serve_is_left_alone(monkeypatch, tmp_path, capsys):
+    table = tmp_path / "tuned.json"
+    every = {json.dumps(change) for shape in tune_attention.CLASSES for change in tune_attention.candidates(shape)}
+    Card.take_the_place(monkeypatch, {}, wrong=every, spilling=set())
+    assert tune_attention.main(["--measure", "--quick", "--table", str(table)]) == 1
+    assert not table.exists() and "no candidate can be taken; it keeps what it has" in capsys.readouterr().out
+
+
+class Watch:
+    """In the place of the `time` module: what is tried says how long it takes."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def during(self, seconds: float, call):
+        def taking(*arguments, **keywords):
+            self.now += seconds
+            return call(*arguments, **keywords)
+        return taking
+
+
+def test_tuning_ends_in_time_with_every_class_saved(monkeypatch, tmp_path, capsys):
+    table, watch = tmp_path / "tuned.json", Watch()
+    Card.take_the_place(monkeypatch, {}, wrong=set(), spilling=set())
+    monkeypatch.setattr(tune_attention, "time", watch)
+
+    def measured(shape, seconds):
+        assert table.exists() == (
+            shape != tune_attention.CLASSES[0]
+        )  # what was found before is saved
+        watch.now += seconds + 0.5  # of a candidate that was begun
+        return tuning.default(shape), {json.dumps(tuning.default(shape)): 1e-3}, {}
+    monkeypatch.setattr(tune_attention, "measured", measured)
+    assert tune_attention.main(["--measure", "--seconds", "60", "--table", str(table)]) == 0
+    assert {entry["class"] for entry in json.loads(table.read_text())[Card.name]["entries"]} == set(
+        CLASSES
+    )
+    assert 50 < watch.now - 1000 <= 60 and "left out" not in capsys.readouterr().out
+    assert {tune_attention.window(shape) for shape in tune_attention.CLASSES} == {8, 4, 1}
+    assert tune_attention.main(["--measure", "--seconds", "1", "--table", str(table)]) == 0
+    assert capsys.readouterr().out.count("left out, no time was left") == len(CLASSES)
+
+
+def test_a_class_that_has_no_more_time_takes_the_best_that_was_tried(monkeypatch):
+    shape, watch = tune_attention.CLASSES[0], Watch()
+    one, two, three, *_ = every = list(map(json.dumps, tune_attention.candidates(shape)))
+    Card.take_the_place(monkeypatch, {one: 0.4, two: 0.3, three: 0.1}, wrong=set(), spilling=set())
+    monkeypatch.setattr(tune_attention, "time", watch)
+    monkeypatch.setattr(
+        tune_attention.ahead_of_time,
+        "compile_for",
+        watch.during(3, tune_attention.ahead_of_time.compile_for),
+    )
+    settings, times, why = tune_attention.measured(shape, seconds=10)
+    assert json.dumps(settings) == two and list(times) == [one, two]
+    assert why == {name: measure.LATE for name in every[2:]}
+    watch.now += 1000
+    assert list(tune_attention.measured(shape, seconds=0.1)[1]) == [one]  # the default in any case
+    assert len(tune_attention.measured(shape)[1]) == len(every)
+
+
+def test_measuring_needs_a_gpu(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        tune_attention.main(["--measure"])
+    assert "torch finds no GPU to measure; --static needs none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", tune_attention.CLASSES, ids=str)
+def test_candidates_differ_and_start_with_the_default(shape):
+    found = list(tune_attention.candidates(shape))
+    assert found[0] == tuning.default(shape) and len({json.dumps(c) for c in found}) == len(found) >= 3
+
+
+SAMPLE = """
+import sys
+from benchmarks.static import compile as ahead_of_time
+todo = list(ahead_of_time.specialisations("attention", further=True))
+spilled = []
+for i in range(int(sys.argv[1]), len(todo), int(sys.argv[2])):
+    (_, label, *launch), architecture = todo[i], ahead_of_time.ARCHITECTURES[i % len(ahead_of_time.ARCHITECTURES)]
+    figures = ahead_of_time.compile_for(architecture, *launch)
+    if figures.local or figures.shared > (65536 if architecture == 75 else 99 << 10):
+        spilled.append((label, architecture, figures))
+assert not spilled, spilled
+"""
+
+
+def test_a_sample_of_every_class_compiles_without_a_spill():
+    """One in nine, each for another architecture; `python -m benchmarks.static.compile --everything` compiles them all."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    answer = subprocess.run([sys.executable, "-c", SAMPLE, "4", "9"], env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr[-3000:]

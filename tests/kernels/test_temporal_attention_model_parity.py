@@ -1,0 +1,71 @@
+"""The whole model with the fused attention is the model with the reference: outputs and the gradient of every parameter."""
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from lift.config import tiny
+from lift.data.clip import Clip
+from lift.kernels import dispatch as backend
+from lift.kernels.ops.temporal_attention import op
+from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
+from lift.model.lift import LIFT
+from tests.support.parity import wake
+from tests.support.temporal_attention_cases import device
+
+if op.triton is None or op.triton.reason():
+    pytest.skip("Triton has neither a GPU nor its interpreter here", allow_module_level=True)
+
+pytestmark = pytest.mark.native
+
+TOY = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=32, heads=2, layers=2, match=8, radius16=2, radius8=1, radius4=1, hidden16=16,
+              hidden8=16, hidden4=16, refine=8, flow_blocks=1)
+
+
+def exactly(*arguments):
+    """The reference, computed in float64."""
+    doubled = [x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in arguments]
+    out, share = temporal_attention_reference(*doubled)
+    return out.float(), share.float()
+
+
+def run(config, monkeypatch, attention, clip: Clip) -> dict[str, torch.Tensor]:
+    """The prediction and all gradients, with this attention and the reference of everything else."""
+    served = []
+
+    def call(*arguments):
+        served.append(attention)
+        return attention(*arguments)
+
+    monkeypatch.setattr(backend, "_environment", "")
+    only = backend.Implementation("reference", call, backend.always, fused=False)
+    monkeypatch.setitem(backend._operations, "temporal_attention", (only,))
+    torch.manual_seed(0)
+    model = wake(LIFT(config, kernels="reference")).to(device())
+    prediction = model(clip, torch.tensor([0.3, 0.7], device=device()))
+    (prediction.frame.square().sum() + prediction.attention.square().sum()).backward()
+    monkeypatch.undo()
+    assert served
+    found = {f.name: getattr(prediction, f.name) for f in fields(prediction) if isinstance(getattr(prediction, f.name), torch.Tensor)}
+    return found | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+CHANGES = [{"window": 4}, {"window": 8, "layers": 1}, {"window": 1, "layers": 1}, {"window": 4, "layers": 1, "self_attention": True}]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_outputs_and_all_gradients_agree(change, monkeypatch):
+    times = torch.tensor([-1.5, 0, 1]).expand(2, -1)
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    mask[1, 0] = False
+    clip = Clip(torch.rand(2, 3, 3, 32, 48).to(device()), times.to(device()), mask.to(device()), 1)
+    config = replace(TOY, **change)
+    attentions = (op.triton.temporal_attention, temporal_attention_reference, exactly)
+    found, low, exact = (run(config, monkeypatch, attention, clip) for attention in attentions)
+    assert found.keys() == exact.keys() and any("window_bias" in name for name in found)
+    # What cancels in a softmax or a norm has a gradient of rounding alone: that of large gradients.
+    rounding = 1e-6 + 2e-8 * max(x.abs().max().item() for x in exact.values())
+    for name, x in exact.items():
+        error, noise = (found[name] - x).abs().max().item(), (low[name] - x).abs().max().item()
+        allowed = 4 * noise + 1e-5 * x.abs().max().item() + rounding
+        assert error <= allowed, f"{name}: off by {error:.3g}, allowed {allowed:.3g}"

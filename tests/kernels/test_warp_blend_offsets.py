@@ -1,0 +1,102 @@
+"""The Triton kernels of `warp` and `warp_blend` follow offsets past 2^31 from strides below it.
+
+In Triton's interpreter, with memory that is hardly touched; `test_warp_blend_gpu.py` fills it.
+"""
+import pytest
+import torch
+
+from lift.kernels.ops.warp_blend import op
+from tests.support.far_memory import far
+from tests.support.parity import FLOWS, LAYOUTS
+from tests.support.warp_cases import INTERPRETED, NAMES, PUBLIC, fused, results, towards
+
+pytestmark = pytest.mark.skipif(not INTERPRETED, reason="needs Triton's interpreter")
+
+operations = pytest.mark.parametrize("operation", PUBLIC)
+DIMENSIONS = {"channels": (1,), "rows": (2,), "columns": (3,), "pixels": (2, 3)}
+IMAGES = [("contiguous", "channels"), ("contiguous", "rows"), ("contiguous", "columns"),
+          ("channels_last", "rows"), ("channels_last", "columns"), ("channels_last", "pixels")]
+READ = [(operation, name, *where) for operation in PUBLIC for name in NAMES[operation]
+        for where in (IMAGES if "image" in name else [("contiguous", "pixels")])]
+
+
+def some(operation: str, layout: str = "contiguous") -> list[torch.Tensor]:
+    """Inputs of an operation with three channels, rows and columns."""
+    makers = {"image": lambda: torch.randn(1, 3, 3, 3), "flow": lambda: FLOWS["random"](1, 3, 3),
+              "occ": lambda: torch.randn(1, 1, 3, 3)}
+    return [LAYOUTS[layout](makers[name.rstrip("01")]()) for name in NAMES[operation]]
+
+
+def launch(operation: str, direction: str, *arguments) -> None:
+    """Run the kernel of a direction on what `arguments` of it make."""
+    kernel = getattr(op.triton, f"_{direction}")
+    op.triton._launch(kernel, *getattr(op.triton, f"_{direction}_arguments")(*arguments))
+
+
+def paired(operation: str, *tensors) -> tuple:
+    return op.triton._paired(1 if operation == "warp" else 2, *tensors)
+
+
+# -- what is read ----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("operation", "name", "layout", "dimension"), READ)
+def test_inputs(operation, name, layout, dimension):
+    dense = dict(zip(NAMES[operation], some(operation, layout), strict=True))
+    distant = dense | {name: far(dense[name], *DIMENSIONS[dimension])}
+    expected, found = (results(fused(operation, "triton"), [*x.values()]) for x in (dense, distant))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@operations
+@pytest.mark.parametrize("dimension", ["channels", "pixels"])
+def test_the_gradient_of_the_result(operation, dimension):
+    inputs = some(operation)
+    grad = towards(inputs[0])
+    backward = getattr(torch.ops.lift_triton, f"{operation}_backward")
+    needs = (1 << len(inputs)) - 1
+    distant = far(grad, *DIMENSIONS[dimension])
+    expected, found = (backward(given, *inputs, needs) for given in (grad, distant))
+    assert all(map(torch.equal, found, expected))
+
+
+# -- what is written -------------------------------------------------------------------------------
+
+@operations
+@pytest.mark.parametrize(("layout", "dimension"), [
+    ("contiguous", "channels"), ("contiguous", "pixels"), ("channels_last", "pixels")])
+def test_the_result(operation, layout, dimension):
+    inputs = some(operation, layout)
+    out = far(torch.zeros_like(inputs[0]), *DIMENSIONS[dimension])
+    launch(operation, "forward", out, *paired(operation, *inputs))
+    assert torch.equal(out, fused(operation, "triton")(*inputs))
+
+
+@operations
+@pytest.mark.parametrize("fixed", [False, True], ids=["float32", "fixed point"])
+@pytest.mark.parametrize(("layout", "dimension"), IMAGES)
+def test_sums_of_the_gradients_of_images(operation, fixed, layout, dimension):
+    inputs = some(operation, layout)
+    grad = towards(inputs[0])
+    scale = op.triton._fixed_point(grad)[0] if fixed else None
+    found = []
+    for place in (lambda x: x, lambda x: far(x, *DIMENSIONS[dimension])):
+        asked = [place(torch.zeros_like(x, dtype=torch.int64 if fixed else torch.float32))
+                 if "image" in name else None
+                 for name, x in zip(NAMES[operation], inputs, strict=True)]
+        launch(operation, "backward", grad, *paired(operation, *inputs), *paired(operation, *asked),
+               scale)
+        found.append([x for x in asked if x is not None])
+    assert all(x.any() for x in found[0]) and all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize("name", ["flow", "occ0"])
+def test_gradients_of_one_pixel_that_is_repeated_2_32_times(name):
+    """Strides of 0 keep the inputs' offsets small; those of the gradients are not."""
+    operation = "warp" if name == "flow" else "warp_blend"
+    channels = [3 if "image" in n else 2 if "flow" in n else 1 for n in NAMES[operation]]
+    inputs = [torch.empty(1, n, 1, 1, device="meta").expand(1, n, 2**16, 2**16) for n in channels]
+    asked = [torch.empty(x.shape, device="meta") if n == name else None
+             for n, x in zip(NAMES[operation], inputs, strict=True)]
+    _, options = op.triton._backward_arguments(
+        inputs[0], *paired(operation, *inputs), *paired(operation, *asked), None)
+    assert options["WIDE"]

@@ -1,0 +1,253 @@
+"""The whole model: what it promises whatever its weights."""
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from lift.config import PRESETS, tiny
+from lift.data.clip import Clip
+from lift.model.features import Neighbours
+from lift.model.lift import LIFT, create_lift_model
+from lift.model.prediction import FlowEstimate
+from lift.model.transformer import time_features
+from lift.video.engine import lowered
+from tests.support.parity import wake
+
+SMALL = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=16, match=8, radius16=2, radius8=1, radius4=1, hidden16=16, hidden8=16,
+                hidden4=16, refine=8, flow_blocks=1)
+LIMITS = {"base": (15e6, 20e6), "small": (3e6, 6e6), "tiny": (0.3e6, 1.5e6)}
+
+
+@pytest.fixture
+def model():
+    return wake(LIFT(SMALL)).eval()
+
+
+def clip(frames=5, left=1, size=(32, 48), batch=2):
+    times = (torch.arange(frames) - left).float().expand(batch, -1).clone()
+    return Clip(torch.rand(batch, frames, 3, *size), times, torch.ones(batch, frames, dtype=torch.bool), left)
+
+
+def tensors(prediction):
+    for f in fields(prediction):
+        value = getattr(prediction, f.name)
+        if f.name == "cascade":
+            for estimate in value:
+                yield from ((f"{f.name}.{g.name}", getattr(estimate, g.name)) for g in fields(FlowEstimate) if g.name != "scale")
+        else:
+            yield f.name, value
+
+
+def half(batch=2):
+    return torch.full((batch,), 0.5)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_have_the_promised_size(preset):
+    low, high = LIMITS[preset]
+    count = create_lift_model(preset).count_parameters()
+    assert low <= count["total"] <= high
+    assert count["total"] == sum(n for name, n in count.items() if name not in ("total", "trainable"))
+
+
+@pytest.mark.parametrize("size", [(32, 48), (37, 50), (16, 16), (1, 70)])
+@torch.no_grad()
+def test_any_size_goes_in_and_comes_out(model, size):
+    prediction = model(clip(size=size), half())
+    small = tuple(-(-n // 4) for n in size)
+    assert prediction.frame.shape == (2, 3, *size) and prediction.coarse.shape == (2, 3, *small)
+    assert prediction.flow_t0.shape == prediction.flow_t1.shape == (2, 2, *small)
+    assert prediction.occ_t0.shape == prediction.occ_t1.shape == (2, 1, *small)
+    assert all(x.isfinite().all() for _, x in tensors(prediction))
+
+
+@pytest.mark.parametrize("content", [1.0, float("nan"), float("inf")])
+@torch.no_grad()
+def test_masked_frames_change_nothing(model, content):
+    a = clip()
+    a.mask[:, 0] = a.mask[1, 4] = False
+    b = replace(a, frames=torch.where(a.mask[..., None, None, None], a.frames, content))
+    for (name, x), (_, y) in zip(tensors(model(a, half())), tensors(model(b, half())), strict=True):
+        assert torch.equal(x, y), name
+
+
+@torch.no_grad()
+def test_a_masked_frame_is_an_absent_one(model):
+    a = clip()
+    a.mask[:, 4] = False
+    b = Clip(a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left)
+    torch.testing.assert_close(model(a, half()).frame, model(b, half()).frame)
+
+
+@torch.no_grad()
+def test_context_order_carries_no_meaning(model):
+    a = clip()
+    order = [4, 1, 2, 0, 3]                              # the references stay adjacent
+    b = Clip(a.frames[:, order], a.times[:, order], a.mask[:, order], 1)
+    x, y = model(a, half()), model(b, half())
+    torch.testing.assert_close(x.frame, y.frame)
+    torch.testing.assert_close(x.attention[:, order], y.attention)
+
+
+@torch.no_grad()
+def test_context_matters_once_trained_and_not_before(model):
+    a, t = clip(), half()
+    alone = Clip(a.frames[:, 1:3], a.times[:, 1:3], a.mask[:, 1:3], 0)
+    assert not torch.allclose(model(a, t).frame, model(alone, t).frame, atol=1e-6)
+    fresh = LIFT(SMALL)
+    near = Clip(a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left)                  # with the motion beside the references
+    assert torch.equal(fresh(a, t).frame, fresh(near, t).frame)
+    assert not torch.equal(fresh(near, t).frame, fresh(alone, t).frame)
+
+
+@torch.no_grad()
+def test_the_motion_beside_is_that_of_the_nearest_frames_not_too_far_away():
+    """Of an untrained model, in which context has no other effect."""
+    fresh, t = LIFT(SMALL), half()
+    a = clip(frames=6, left=2)
+    made = fresh(a, t).frame
+
+    def without(*dropped):
+        mask = a.mask.clone()
+        mask[:, dropped] = False
+        return fresh(replace(a, mask=mask), t).frame
+
+    assert torch.equal(made, without(0)) and torch.equal(made, without(5))
+    assert not torch.equal(made, without(1)) and not torch.equal(without(1), without(0, 1))
+    repeated = replace(a, frames=a.frames[:, [0, 2, 2, 3, 3, 5]] + 0.02 * torch.rand_like(a.frames))      # as compression leaves it
+    alone = replace(repeated, mask=torch.tensor([[False, False, True, True, False, False]] * 2))
+    assert torch.equal(fresh(repeated, t).frame, fresh(alone, t).frame)
+    far = replace(a, times=a.times * torch.tensor([9.0, 2.1, 1, 1, 1, 9]))
+    assert torch.equal(fresh(far, t).frame, without(0, 1))
+
+
+@torch.no_grad()
+def test_real_times_matter(model):
+    a = clip()
+    b = replace(a, times=a.times * torch.tensor([3.0, 1, 1, 3, 3]))
+    assert not torch.equal(model(a, half()).frame, model(b, half()).frame)
+
+
+@torch.no_grad()
+def test_attention_sums_to_one_and_is_zero_where_masked(model):
+    a = clip()
+    a.mask[1, 0] = False
+    attention = model(a, half()).attention
+    torch.testing.assert_close(attention.sum(1), torch.ones(2))
+    assert attention[1, 0] == 0 and (attention[0] > 0).all()
+
+
+@torch.no_grad()
+def test_clips_of_a_batch_do_not_touch(model):
+    a, t = clip(), torch.tensor([0.25, 0.75])
+    whole = model(a, t).frame
+    for i in range(2):
+        one = Clip(a.frames[i:i + 1], a.times[i:i + 1], a.mask[i:i + 1], a.left)
+        torch.testing.assert_close(whole[i:i + 1], model(one, t[i:i + 1]).frame, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_cached_features_equal_the_forward(model):
+    a, t = clip(), half()
+    each = [model.encode(a.frames[:, i]) for i in range(5)]
+    motions = [model.motion(model.pair(a.frames[:, i], a.frames[:, i + 1], each[i], each[i + 1]), t) for i in range(3)]
+    neighbours = Neighbours(motions[0].across, motions[2].across, torch.tensor([[-1.0, 2.0]]), torch.ones(1, 2, dtype=torch.bool))
+    keys, values = (torch.stack([getattr(x, name) for x in each], 1) for name in ("keys", "values"))
+    made = model.at(model.pair(*a.references, each[1], each[2]), motions[1], neighbours, keys, values, a.times, a.mask, t)
+    torch.testing.assert_close(made.frame, model(a, t).frame, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
+    a, t = clip(batch=1), torch.tensor([0.25, 0.5, 0.8])
+    features = model.encode(a.frames[0])
+    pair = model.pair(*a.references, features[1], features[2])
+    keys, values = features.keys[None], features.values[None]
+    order = [3, 0, 4, 1, 2]                              # context may lie anywhere, and need not be in order
+    beside = [model.motion(model.pair(a.frames[:, i], a.frames[:, i + 1], features[i], features[i + 1]), half(1)) for i in (0, 2)]
+    neighbours = Neighbours(*(motion.across for motion in beside), torch.tensor([[-1.0, 2.0]]), torch.ones(1, 2, dtype=torch.bool))
+    together = model.at(pair, model.motion(pair, t), neighbours, keys[:, order], values[:, order], a.times[:, order], a.mask[:, order], t)
+    for i in range(3):
+        for (name, x), (_, y) in zip(tensors(together), tensors(model(a, t[i:i + 1])), strict=True):
+            if name != "attention":
+                torch.testing.assert_close(x[i:i + 1], y, atol=1e-5, rtol=1e-5, msg=name)
+
+
+def test_every_parameter_learns(model):
+    model.train()
+    prediction = model(clip(), torch.tensor([0.3, 0.6]))
+    sum(x.square().sum() for _, x in tensors(prediction) if x.requires_grad).backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not silent
+
+
+def test_the_encoder_is_frozen_in_the_first_epochs(model):
+    model.set_epoch(9)
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    prediction = model(clip(), half())
+    prediction.frame.sum().backward()
+    assert all(p.grad is None for p in model.encoder.parameters())
+    assert model.count_parameters()["trainable"] < model.count_parameters()["total"]
+    model.set_epoch(10)
+    assert all(p.requires_grad for p in model.encoder.parameters())
+
+
+def test_self_attention_is_a_switch():
+    model = wake(LIFT(replace(SMALL, self_attention=True)))
+    a = clip()
+    prediction = model(a, half())
+    prediction.frame.sum().backward()
+    torch.testing.assert_close(prediction.attention.sum(1), torch.ones(2))
+    assert model.transformer.frame_key_value.weight.grad.any()
+
+
+@torch.no_grad()
+def test_compiles_without_a_break(model):
+    a, t = clip(), half()
+    compiled = torch.compile(lambda a, t: model(a, t).frame, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(a, t), model(a, t).frame, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("t", [torch.tensor([0.5]), torch.tensor([0.0, 0.5]), torch.tensor([0.5, 1.5])])
+def test_a_wrong_time_is_refused(model, t):
+    with pytest.raises(ValueError, match="t must"):
+        model(clip(), t)
+
+
+def test_unknown_presets_and_sizes_are_refused():
+    with pytest.raises(ValueError, match="base, small, tiny"):
+        create_lift_model("huge")
+    with pytest.raises(ValueError, match="no such size"):
+        create_lift_model("tiny", windows=3)
+
+
+@pytest.mark.parametrize("lower", (False, True))
+@pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16), ids=str)
+def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
+    """Without the learned residuals, which half precision computes, what is left is exact."""
+    model = wake(LIFT(SMALL, kernels="reference")).eval()
+    with torch.no_grad():
+        flow = model.flow
+        for stage in (flow.motion, flow.block8, flow.block4, flow.trajectory):
+            stage.head.weight.zero_()
+            stage.head.bias.zero_()
+        features, t = model.encode(torch.rand(4, 3, 64, 96)), torch.tensor([0.3, 0.7])
+        left, right = features[:2].reference_only(), features[2:].reference_only()
+        matches = flow.compare(left, right)
+        times = torch.tensor([[-7 / 3, 0.0, 1.0, 7.7]] * 2)
+        neighbours = Neighbours(*torch.randn(2, 2, 2, 16, 24), torch.tensor([[-1.3, 2.1]] * 2),
+                                torch.ones(2, 2, dtype=torch.bool))
+
+        def results(model, autocast):
+            with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
+                motion = model.flow(left, right, matches, t)
+                bent = model.flow.bend(motion, neighbours, torch.rand(2, SMALL.context, 4, 6), t)
+                bias = model.transformer.attention[0].time_bias(t[:, None], times)
+                time = model.transformer.time(time_features(t))
+            flows = [(e.flow_t0, e.flow_t1) for e in (*motion.cascade, bent)]
+            return {"flows": flows, "time bias": bias, "time": time, "across": motion.across}
+
+        exact = results(model, None)
+        assert all(flow.abs().max() > 0.1 for pair in exact["flows"] for flow in pair)
+        torch.testing.assert_close(results(lowered(model, dtype) if lower else model, dtype), exact,
+                                   rtol=1e-6, atol=1e-6)

@@ -1,0 +1,225 @@
+"""Weights: what is written comes back; every other file is refused in one sentence that names it."""
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from lift.config import Config, tiny
+from lift.data.clip import Clip
+from lift.errors import LiftError
+from lift.model.lift import LIFT
+from lift.model.pretrained import load_encoder
+from lift.model.weights import (
+    HEADER,
+    load_into,
+    load_weights,
+    pretrained_path,
+    read_weights,
+    save_small,
+    save_weights,
+)
+from lift.training.losses import psnr
+
+SIZES = replace(tiny(), stem=4, c4=8, c8=8, c16=16, context=16, layers=1, heads=1, match=8, radius16=1, radius8=1, radius4=1,
+                hidden16=8, hidden8=8, hidden4=8, flow_blocks=1, refine=8)
+
+
+@pytest.fixture
+def model():
+    return LIFT(SIZES)
+
+
+@pytest.fixture
+def file(tmp_path, model):
+    save_weights(tmp_path / "weights.safetensors", model, Config(SIZES), step="7")
+    return tmp_path / "weights.safetensors"
+
+
+def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def one_sentence(error) -> str:
+    text = str(error.value)
+    assert "\n" not in text and text
+    return text
+
+
+# -- there and back --------------------------------------------------------------------------------------------------------
+
+def test_a_model_comes_back_with_its_configuration(model, file):
+    loaded, config = load_weights(file)
+    assert same(loaded, model) and config == Config(SIZES) and not loaded.training
+    assert read_weights(file)[2]["step"] == "7"
+
+
+def test_weights_go_into_a_model_that_exists(model, file):
+    torch.manual_seed(5)
+    other = LIFT(SIZES)
+    assert not same(other, model)
+    load_into(other, file)
+    assert same(other, model)
+
+
+def test_half_a_file_never_stands_under_the_final_name(model, file, monkeypatch):
+    before = file.read_bytes()
+
+    def full(self, data):
+        with open(self, "wb") as f:
+            f.write(data[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=str(file)):
+        save_weights(file, model, Config(SIZES))
+    assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
+
+
+def test_bundled_weights_are_named_after_their_preset():
+    assert pretrained_path("tiny").parts[-3:] == ("lift", "weights", "tiny.safetensors")
+
+
+# -- in little room --------------------------------------------------------------------------------------------------------
+
+def test_float32_is_kept_where_it_fits(model, tmp_path):
+    [path] = save_small(tmp_path / "a.safetensors", model, Config(SIZES), limit=10**9)
+    assert same(load_weights(path)[0], model)
+
+
+def test_weights_of_half_the_bytes_answer_within_60_decibels(tmp_path):
+    """The shipped weights stored in float16, on noise, where motion is hardest to tell; on clips their scores agree to 0.001 dB."""
+    model, config = load_weights(pretrained_path("tiny"))
+    [path] = save_small(tmp_path / "a.safetensors", model, config, limit=2 * model.count_parameters()["total"] + HEADER)
+    assert path.stat().st_size < 0.6 * pretrained_path("tiny").stat().st_size
+    half, _ = load_weights(path)
+    assert all(p.dtype == torch.float32 for p in half.parameters()) and not same(half, model)
+    clip = Clip(torch.rand(1, 4, 3, 64, 64), torch.tensor([[-1.0, 0, 1, 2]]), torch.ones(1, 4, dtype=torch.bool), 1)
+    with torch.inference_mode():
+        one, other = (m(clip, torch.tensor([0.5])).frame for m in (model, half))
+    assert psnr(one, other).item() > 60
+
+
+def test_weights_in_parts_come_back_whole(model, tmp_path):
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    paths = save_small(tmp_path / "a.safetensors", model, Config(SIZES), limit=size // 5 + HEADER, step="3")
+    assert [path.name for path in paths] == ["a.safetensors", "a.2.safetensors", "a.3.safetensors"]
+    loaded, config = load_weights(paths[0])
+    assert config == Config(SIZES) and read_weights(paths[0])[2]["step"] == "3"
+    assert all(torch.equal(tensor, model.state_dict()[name].half().float()) for name, tensor in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("spoil, reason", [
+    (lambda part, other: part.unlink(), "not a file"), (lambda part, other: part.write_bytes(other.read_bytes()), "not the part")])
+def test_a_part_that_is_missing_or_another_is_refused_by_name(model, tmp_path, spoil, reason):
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    path, part, other = save_small(tmp_path / "a.safetensors", model, Config(SIZES), limit=size // 5 + HEADER)
+    spoil(part, other)
+    with pytest.raises(LiftError, match=reason) as error:
+        load_weights(path)
+    assert str(part) in one_sentence(error)
+
+
+# -- files that are refused ------------------------------------------------------------------------------------------------
+
+def _truncated(file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _header(file):
+    file.write_bytes(b"\xff" * 8 + file.read_bytes()[8:])
+
+
+def _foreign(file):
+    safetensors.torch.save_file({"a": torch.zeros(2)}, file)
+
+
+def _newer(file):
+    safetensors.torch.save_file({"a": torch.zeros(2)}, file, {"format": "lift", "config": '{"model": {"unheard_of": 1}}'})
+
+
+@pytest.mark.parametrize("spoil, reason", [
+    (_truncated, "corrupt"), (_header, "corrupt"), (lambda file: file.write_bytes(b""), "corrupt"),
+    (lambda file: file.unlink(), "not a file"),
+    (_foreign, "holds no LIFT weights"), (_newer, "unheard_of")])
+@pytest.mark.parametrize("load", [load_weights, lambda file: load_into(LIFT(SIZES), file)])
+def test_a_file_that_is_no_weights_is_refused(file, spoil, reason, load):
+    spoil(file)
+    with pytest.raises(LiftError, match=reason) as error:
+        load(file)
+    assert str(file) in one_sentence(error)
+
+
+def test_another_preset_is_refused_and_named(model, file):
+    with pytest.raises(LiftError, match="preset is tiny there and base here") as error:
+        load_into(LIFT(replace(SIZES, preset="base", window=2)), file)
+    assert "window is 4 there and 2 here" in one_sentence(error)
+
+
+def test_a_tensor_of_another_shape_is_refused_and_the_model_left_as_it_was(model, file):
+    tensors, header = safetensors.torch.load_file(file), {"format": "lift"}
+    with safetensors.safe_open(file, "pt") as opened:
+        header |= opened.metadata()
+    name = next(iter(tensors))
+    tensors[name] = torch.zeros(3, 1)
+    safetensors.torch.save_file(tensors, file, header)
+    torch.manual_seed(5)
+    other = LIFT(SIZES)
+    before = {n: t.clone() for n, t in other.state_dict().items()}
+    with pytest.raises(LiftError, match="does not fit"):
+        load_into(other, file)
+    assert all(torch.equal(t, before[n]) for n, t in other.state_dict().items())
+
+
+# -- a pretrained encoder --------------------------------------------------------------------------------------------------
+
+def test_an_encoder_takes_what_fits_and_tells_what_does_not(model, tmp_path):
+    torch.manual_seed(5)
+    source = LIFT(SIZES).encoder.state_dict()
+    first, second, *_ = source
+    content = {f"module.encoder.{name}": tensor for name, tensor in source.items()}
+    content[f"module.encoder.{first}"] = torch.zeros(3)
+    del content[f"module.encoder.{second}"]
+    content["head"] = torch.zeros(4)
+    torch.save({"state_dict": content, "epoch": 3}, tmp_path / "encoder.pth")
+    before = model.encoder.state_dict()[first].clone()
+    report = load_encoder(model.encoder, tmp_path / "encoder.pth")
+    assert f"{len(source) - 2} of {len(source)}" in report
+    assert all(name in report for name in (first, second, "head"))
+    own = model.encoder.state_dict()
+    assert torch.equal(own[first], before)
+    assert all(torch.equal(own[name], source[name]) for name in source if name not in (first, second))
+
+
+def test_an_encoder_is_taken_from_a_whole_lift(model, file):
+    torch.manual_seed(5)
+    other = LIFT(SIZES)
+    load_encoder(other.encoder, file)
+    assert same(other.encoder, model.encoder)
+
+
+def test_an_encoder_file_in_which_nothing_fits_is_refused(model, tmp_path):
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "resnet.pth")
+    with pytest.raises(LiftError, match="nothing in .*resnet.pth fits") as error:
+        load_encoder(model.encoder, tmp_path / "resnet.pth")
+    assert "conv1.weight" in one_sentence(error)
+
+
+class Code:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+@pytest.mark.parametrize("content, reason", [(Code(), "could run code"), (b"nonsense", "corrupt|could run code"), (None, "not a file")])
+def test_an_encoder_file_that_cannot_be_read_is_refused(model, tmp_path, content, reason, capsys):
+    path = tmp_path / "encoder.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(LiftError, match=reason) as error:
+        load_encoder(model.encoder, path)
+    assert str(path) in one_sentence(error) and "run" not in capsys.readouterr().out
