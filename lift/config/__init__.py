@@ -2,6 +2,7 @@
 from lift.config.schema import (
     PRESETS,
     READY,
+    SECTIONS,
     Config,
     DataConfig,
     InferenceConfig,
@@ -24,6 +25,7 @@ from lift.config.schema import (
 __all__ = [
     "PRESETS",
     "READY",
+    "SECTIONS",
     "Config",
     "DataConfig",
     "InferenceConfig",
