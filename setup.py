@@ -1,8 +1,11 @@
-"""What pyproject.toml cannot say: the folders `lift`, `kernels` and `csrc` become one package, and C++ is compiled where it can be.
+"""What pyproject.toml cannot say: the folders `lift`, `kernels` and `csrc` become one package, and
+C++ is compiled where it can be.
 
-PyTorch is too large to fetch for a build, so pip's isolated build has none and installs LIFT without its C++ kernels. With
-`--no-build-isolation`, where torch, ninja and pybind11 are installed, they are compiled here; else by `python -m lift.kernels.extension`.
+PyTorch is too large to fetch for a build, so pip's isolated build has none and installs LIFT
+without its C++ kernels. With `--no-build-isolation`, where torch, ninja and pybind11 are installed,
+they are compiled here; else by `python -m lift.kernels.extension`.
 """
+
 import importlib.util
 import sys
 from pathlib import Path
@@ -11,7 +14,9 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
-spec = importlib.util.spec_from_file_location("build", Path(__file__).parent / "kernels" / "extension" / "build.py")
+spec = importlib.util.spec_from_file_location(
+    "build", Path(__file__).parent / "kernels" / "extension" / "build.py"
+)
 build = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(build)
 
@@ -23,7 +28,7 @@ class BuildWithNinja(build_ext):
         try:
             build.build(module)
         except build.BuildError as error:
-            raise CompileError(str(error)) from error   # a warning: the extension is optional
+            raise CompileError(str(error)) from error  # a warning: the extension is optional
 
 
 def extensions() -> list[Extension]:
@@ -43,8 +48,11 @@ setup(
         "lift.csrc",
     ],
     package_dir={"lift": "lift", "lift.kernels": "kernels", "lift.csrc": "csrc"},
-    package_data={"lift": ["config/presets/*.toml", "weights/*", "assets/*"], "lift.csrc": ["*", "cuda/*"],
-                  "lift.kernels.ops.temporal_attention": ["configs.json"]},
+    package_data={
+        "lift": ["config/presets/*.toml", "weights/*", "assets/*"],
+        "lift.csrc": ["*", "cuda/*"],
+        "lift.kernels.ops.temporal_attention": ["configs.json"],
+    },
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildWithNinja},
 )

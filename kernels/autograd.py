@@ -1,10 +1,13 @@
 """Operations of PyTorch that are written in Python."""
+
 from collections.abc import Callable, Iterable
 
 from torch.library import Library
 
 
-def define(namespace: str, schemas: Iterable[str], functions: Iterable[Callable], keys: Iterable[str]) -> Library:
+def define(
+    namespace: str, schemas: Iterable[str], functions: Iterable[Callable], keys: Iterable[str]
+) -> Library:
     """Define operations and what computes them.
 
     Args:

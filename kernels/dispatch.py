@@ -1,9 +1,12 @@
 """The flag: which implementation of an operation serves a call, and why another does not.
 
-An operation is a list of implementations in order of preference; the last one, the reference, is its definition and serves everything.
-The flag has three values: `auto` (the first that can serve), `fused` (the first fused one, or an error that says why none can), and
-`reference`. The most specific place that states one decides: `backend=` of the call, then `use`, then LIFT_KERNELS in the environment.
+An operation is a list of implementations in order of preference; the last one, the reference, is
+its definition and serves everything.
+The flag has three values: `auto` (the first that can serve), `fused` (the first fused one, or an
+error that says why none can), and `reference`. The most specific place that states one decides:
+`backend=` of the call, then `use`, then LIFT_KERNELS in the environment.
 """
+
 import importlib
 import os
 from collections.abc import Callable, Iterator
@@ -14,10 +17,11 @@ from types import ModuleType
 FLAGS = ("auto", "fused", "reference")
 
 
-# -- the flag ----------------------------------------------------------------------------------------------------------------
+# -- the flag --------------------------------------------------------------------------------------
 
-# Plain module globals: torch.compile guards on them and recompiles when they change. It does not guard on os.environ or on
-# threading.local, and cannot trace a ContextVar. So, like torch.backends' flags, this one belongs to the process, not to a thread.
+# Plain module globals: torch.compile guards on them and recompiles when they change. It does not
+# guard on os.environ or on threading.local, and cannot trace a ContextVar. So, like torch.backends'
+# flags, this one belongs to the process, not to a thread.
 _environment: str = os.environ.get("LIFT_KERNELS", "").strip().lower()
 _used: str | None = None
 
@@ -27,9 +31,11 @@ def use(name: str) -> Iterator[None]:
     """Set the flag for the calls inside the `with` block.
 
     Args:
-        name: "auto", "fused" or "reference". "auto" also ends what an outer `use` or LIFT_KERNELS states.
+        name: "auto", "fused" or "reference". "auto" also ends what an outer `use` or LIFT_KERNELS
+            states.
 
-    The flag is the process's: another thread sees it too. Threads that want different ones pass `backend=`.
+    The flag is the process's: another thread sees it too. Threads that want different ones pass
+    `backend=`.
 
     Raises:
         ValueError: no such flag.
@@ -45,8 +51,12 @@ def use(name: str) -> Iterator[None]:
 
 
 def flag(backend: str | None = None) -> str:
-    """The flag in force for a call that passes `backend`: "auto", "fused", "reference", or the implementation that `backend` names."""
-    if backend is not None and backend != "auto":       # "auto" of a call is no opinion, so a model's default bends to `use`
+    """The flag in force for a call that passes `backend`: "auto", "fused", "reference", or the
+    implementation that `backend` names.
+    """
+    if (
+        backend is not None and backend != "auto"
+    ):  # "auto" of a call is no opinion, so a model's default bends to `use`
         return backend
     if _used is not None:
         return _used
@@ -66,7 +76,8 @@ def origin(backend: str | None = None) -> str:
     return "LIFT_KERNELS" if _environment else "the default"
 
 
-# -- the register ------------------------------------------------------------------------------------------------------------
+# -- the register ----------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Implementation:
@@ -75,11 +86,13 @@ class Implementation:
     Attributes:
         name: what `backend=` may call it, such as "triton", "cpp", "cuda", "eager" or "reference".
         call: takes the operation's arguments in the order of its reference.
-        reason: takes the same arguments and says in a clause why it cannot serve them, or None when it can; without arguments,
-            why it cannot serve anything on this machine.
+        reason: takes the same arguments and says in a clause why it cannot serve them, or None when
+            it can; without arguments, why it cannot serve anything on this machine.
         fused: true for the project's own kernels, false for plain PyTorch.
-        automatic: false for what `auto` passes over and `fused` takes last, such as a kernel under Triton's interpreter: right, but slow.
+        automatic: false for what `auto` passes over and `fused` takes last, such as a kernel under
+            Triton's interpreter: right, but slow.
     """
+
     name: str
     call: Callable
     reason: Callable[..., str | None]
@@ -92,8 +105,11 @@ def always(*arguments) -> None:
     return None
 
 
-def of_triton(package: str, *calls: str, file: str = "triton") -> tuple[ModuleType | None, list[Implementation]]:
-    """The module of Triton's launches in an operation's package, None where Triton has no build for this machine, and its functions as implementations.
+def of_triton(
+    package: str, *calls: str, file: str = "triton"
+) -> tuple[ModuleType | None, list[Implementation]]:
+    """The module of Triton's launches in an operation's package, None where Triton has no build for
+    this machine, and its functions as implementations.
 
     `auto` passes over them where they run under Triton's interpreter.
     """
@@ -102,7 +118,12 @@ def of_triton(package: str, *calls: str, file: str = "triton") -> tuple[ModuleTy
     except ImportError as error:
         why = f"Triton cannot be imported ({error})"
         return None, [Implementation("triton", None, lambda *arguments: why) for _ in calls]
-    return module, [Implementation("triton", getattr(module, call), module.reason, automatic=not module.INTERPRETED) for call in calls]
+    return module, [
+        Implementation(
+            "triton", getattr(module, call), module.reason, automatic=not module.INTERPRETED
+        )
+        for call in calls
+    ]
 
 
 _operations: dict[str, tuple[Implementation, ...]] = {}
@@ -131,9 +152,11 @@ _planned = False
 
 @contextmanager
 def planned() -> Iterator[None]:
-    """Inside, calls are served as on a machine where every implementation runs, so that what a GPU would keep is counted without one.
+    """Inside, calls are served as on a machine where every implementation runs, so that what a GPU
+    would keep is counted without one.
 
-    For tensors without data (FakeTensorMode): the first fused implementation serves, unless the flag names another one.
+    For tensors without data (FakeTensorMode): the first fused implementation serves, unless the
+    flag names another one.
     """
     global _planned
     before, _planned = _planned, True
@@ -143,7 +166,8 @@ def planned() -> Iterator[None]:
         _planned = before
 
 
-# -- choosing ----------------------------------------------------------------------------------------------------------------
+# -- choosing --------------------------------------------------------------------------------------
+
 
 def _eligible(operation: str, chosen: str) -> tuple[Implementation, ...]:
     """The implementations that the flag leaves to choose from."""
@@ -151,7 +175,10 @@ def _eligible(operation: str, chosen: str) -> tuple[Implementation, ...]:
     if chosen == "auto":
         return tuple([i for i in implementations if i.automatic])
     if chosen == "fused":
-        return tuple([i for i in implementations if i.fused and i.automatic] + [i for i in implementations if i.fused and not i.automatic])
+        return tuple(
+            [i for i in implementations if i.fused and i.automatic]
+            + [i for i in implementations if i.fused and not i.automatic]
+        )
     named = tuple([i for i in implementations if i.name == chosen])
     if not named:
         names = FLAGS + tuple([i.name for i in implementations if i.name not in FLAGS])
@@ -159,7 +186,9 @@ def _eligible(operation: str, chosen: str) -> tuple[Implementation, ...]:
     return named
 
 
-def _refusal(operation: str, chosen: str, eligible: tuple[Implementation, ...], arguments: tuple) -> str:
+def _refusal(
+    operation: str, chosen: str, eligible: tuple[Implementation, ...], arguments: tuple
+) -> str:
     if not eligible:
         return f"{operation}: no fused implementation is part of this build; use kernels='auto' or 'reference'"
     whys = "; ".join([f"{i.name}: {i.reason(*arguments)}" for i in eligible])
@@ -170,7 +199,8 @@ def choose(operation: str, backend: str | None, *arguments) -> Implementation:
     """The implementation that serves these arguments.
 
     Raises:
-        RuntimeError: the flag asks for fused or for one implementation, and it cannot serve; the message says why.
+        RuntimeError: the flag asks for fused or for one implementation, and it cannot serve; the
+            message says why.
         ValueError: no such operation, flag or implementation.
     """
     chosen = flag(backend)
@@ -189,7 +219,8 @@ def call(operation: str, backend: str | None, *arguments):
 
 
 def serving(operation: str, *arguments, backend: str | None = None) -> str:
-    """The name of the implementation that serves these arguments under the flag in force; without arguments, on this machine.
+    """The name of the implementation that serves these arguments under the flag in force; without
+    arguments, on this machine.
 
     Raises:
         RuntimeError, ValueError: as `choose`.
@@ -202,7 +233,8 @@ def reasons(operation: str, *arguments) -> dict[str, str | None]:
 
     Args:
         operation: "warp", "warp_blend", "temporal_attention", "correlation" or "grid_sample".
-        arguments: those of the operation, in the order of its public function; none to ask about the machine alone.
+        arguments: those of the operation, in the order of its public function; none to ask about
+            the machine alone.
 
     Returns:
         {implementation: why it cannot serve, or None when it can}, in order of preference.

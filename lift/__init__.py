@@ -1,4 +1,5 @@
 """LIFT: video frame interpolation from fifteen frames, with its own fused kernels."""
+
 import sys
 from importlib import import_module
 from importlib.abc import MetaPathFinder
@@ -28,7 +29,7 @@ _public = {
     "Prediction": "lift.model.prediction",
     "create_lift_model": "lift.model.lift",
 }
-__all__ = [*_public, "kernels"]                         # `from lift import kernels` finds the subpackage
+__all__ = [*_public, "kernels"]  # `from lift import kernels` finds the subpackage
 
 
 def __getattr__(name: str):

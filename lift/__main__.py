@@ -1,4 +1,5 @@
 """`python -m lift` is `lift`."""
+
 import sys
 
 from lift.cli import main

@@ -1,4 +1,5 @@
 """Writing files so that a final name never holds half a file."""
+
 import os
 import uuid
 from collections.abc import Iterator
@@ -8,7 +9,8 @@ from pathlib import Path
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there when the block ends well, delete it when it does not.
+    """Give a temporary path beside `path`; move it there when the block ends well, delete it when
+    it does not.
 
     The temporary name keeps the suffix, so writers that choose a format by it (PyAV, OpenCV) work.
 

@@ -1,4 +1,5 @@
 """`python -m lift.inference`: the command in `lift/commands/inference.py`."""
+
 import sys
 
 from lift.commands.inference import main

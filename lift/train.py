@@ -1,4 +1,5 @@
 """`python -m lift.train`: the same as `lift train`."""
+
 import sys
 
 from lift.commands.train import main

@@ -1,4 +1,7 @@
-"""What every test may rely on: a fixed seed, one thread a worker, and Triton's interpreter where there is no GPU."""
+"""What every test may rely on: a fixed seed, one thread a worker, and Triton's interpreter where
+there is no GPU.
+"""
+
 import os
 import sys
 from contextlib import nullcontext
@@ -18,12 +21,20 @@ from tests.support.gpu_session import (
 
 GPU = torch.cuda.is_available()
 ROOT = Path(__file__).resolve().parent.parent
-ANYWAY = ("kernels/", "lift/commands/doctor.py", "lift/evaluation/checkpoint.py provenance")     # ask in order to tell, whatever a test is about
+ANYWAY = (
+    "kernels/",
+    "lift/commands/doctor.py",
+    "lift/evaluation/checkpoint.py provenance",
+)  # ask in order to tell, whatever a test is about
 
-if not GPU and "triton" not in sys.modules:             # Triton reads it when it is imported, which kernels and torch.compile do later
+if (
+    not GPU and "triton" not in sys.modules
+):  # Triton reads it when it is imported, which kernels and torch.compile do later
     os.environ["TRITON_INTERPRET"] = "1"
 
-if "PYTEST_XDIST_WORKER" in os.environ:                 # workers share the cores; programs that tests start inherit the variable
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # workers share the cores; programs that tests start inherit the variable
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
@@ -35,7 +46,9 @@ def seed():
 
 @pytest.fixture(autouse=True)
 def asks_for_a_gpu_only_where_it_says_so(request):
-    """A test that would do something else with a GPU has a marker: `benchmarks/gpu.sh` runs those that have one."""
+    """A test that would do something else with a GPU has a marker: `benchmarks/gpu.sh` runs those
+    that have one.
+    """
     if GPU or any(map(request.node.get_closest_marker, ("gpu", "native"))):
         yield
         return
@@ -51,7 +64,9 @@ def asks_for_a_gpu_only_where_it_says_so(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", is_available)
         yield
-    assert not asked, f"asked whether there is a GPU ({asked[0]}): mark the test with gpu or native, or name its device"
+    assert not asked, (
+        f"asked whether there is a GPU ({asked[0]}): mark the test with gpu or native, or name its device"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +88,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.get_closest_marker("large") is not None)       # last
+    items.sort(key=lambda item: item.get_closest_marker("large") is not None)  # last
     for item in items:
         if not GPU and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

@@ -10,6 +10,7 @@ graphs. A check that fails does not stop the others, unless the GPU's context di
 process can then do nothing more. The exit code is 1 where a check failed. The times are of one
 run; they say that a check took seconds rather than minutes, no more.
 """
+
 import argparse
 import itertools
 import json
@@ -38,8 +39,8 @@ from lift.video.cuda_graphs import Graphed
 from lift.video.schedule import Multiple
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDING = {None: 1e-4, torch.bfloat16: 1e-2}           # relative, that is always allowed
-REPLAY = 1e-2                                           # relative, of a graph to the plain call
+ROUNDING = {None: 1e-4, torch.bfloat16: 1e-2}  # relative, that is always allowed
+REPLAY = 1e-2  # relative, of a graph to the plain call
 
 
 class Wrong(Exception):
@@ -62,6 +63,7 @@ class Setting:
         batch: (B, T, H, W) of the training step.
         autocast: of the model, or None.
     """
+
     device: str
     preset: str = "base"
     frame: tuple[int, int] = (1080, 1920)
@@ -89,6 +91,7 @@ def toy(device: str) -> Setting:
 
 
 # -- operations ------------------------------------------------------------------------------------
+
 
 def cuda_build(setting: Setting) -> str:
     """The CUDA kernels of `grid_sample` are built, and support this GPU."""
@@ -121,10 +124,14 @@ def grid_sample(setting: Setting, deterministic: bool) -> str:
         found, again = _gradients(call, *inputs), _gradients(call, *inputs)
     if deterministic and not all(map(torch.equal, found, again)):
         raise Wrong("two deterministic runs gave different bits")
-    errors = [(a.double() - b).abs().max() / b.abs().max()
-              for a, b in zip(found, exact, strict=True)]
-    return _within(torch.stack(errors).max().item(), selfcheck.TOLERANCES[torch.float32],
-                   "error against ATen in float64")
+    errors = [
+        (a.double() - b).abs().max() / b.abs().max() for a, b in zip(found, exact, strict=True)
+    ]
+    return _within(
+        torch.stack(errors).max().item(),
+        selfcheck.TOLERANCES[torch.float32],
+        "error against ATen in float64",
+    )
 
 
 def _gradients(call: Callable, image: torch.Tensor, grid: torch.Tensor, towards: torch.Tensor):
@@ -167,6 +174,7 @@ def graph(setting: Setting) -> str:
 
 # -- the model -------------------------------------------------------------------------------------
 
+
 def frame(setting: Setting, in_graphs: bool) -> str:
     """A generated frame with the fused kernels against the reference's in float32."""
     if in_graphs:
@@ -197,23 +205,32 @@ def _reference_frame(setting: Setting) -> tuple[torch.Tensor, float]:
     return exact, allowed
 
 
-def _stream(setting: Setting, autocast: torch.dtype | None, flag: str,
-            in_graphs: bool) -> Iterator[torch.Tensor]:
+def _stream(
+    setting: Setting, autocast: torch.dtype | None, flag: str, in_graphs: bool
+) -> Iterator[torch.Tensor]:
     """The generated frames of a texture that moves."""
     try:
         from lift.video.interpolator import Interpolator
-    except ImportError as error:                        # it reads video files too
+    except ImportError as error:  # it reads video files too
         raise LeftOut(f"lift.video cannot be imported ({error})") from error
     torch.manual_seed(0)
     model = create_lift_model(setting.preset, kernels=flag)
     _wake(model)
-    interpolator = Interpolator(model, setting.context, setting.device, detect_scenes=False,
-                                dtype=autocast or torch.float32, cuda_graph=in_graphs)
+    interpolator = Interpolator(
+        model,
+        setting.context,
+        setting.device,
+        detect_scenes=False,
+        dtype=autocast or torch.float32,
+        cuda_graph=in_graphs,
+    )
     (H, W), generator = setting.frame, torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, H // 16 + 4, W // 16 + 4, generator=generator)
     texture = F.interpolate(coarse, (H + 16, W + 16), mode="bicubic").clamp(0, 1)[0]
-    moved = [texture[:, 2 * k:2 * k + H, 3 * k:3 * k + W].contiguous().to(setting.device)
-             for k in (0, 1, 2, 3, 4, 3, 2, 1)]
+    moved = [
+        texture[:, 2 * k : 2 * k + H, 3 * k : 3 * k + W].contiguous().to(setting.device)
+        for k in (0, 1, 2, 3, 4, 3, 2, 1)
+    ]
     timed = ((moved[k % len(moved)], Fraction(k)) for k in itertools.count())
     return (shown.frame for shown in interpolator.stream(timed, Multiple(2)) if shown.made)
 
@@ -289,6 +306,7 @@ def _reference_gradients(setting: Setting) -> tuple[list[torch.Tensor], float]:
 
 # -- what checks share -----------------------------------------------------------------------------
 
+
 def _only_on_a_gpu(setting: Setting) -> None:
     if not setting.is_cuda:
         raise LeftOut("needs a GPU")
@@ -322,7 +340,7 @@ def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
 
 def _within(error: float, allowed: float, what: str) -> str:
     text = f"{what} {error:.1e}, allowed {allowed:.1e}"
-    if not error <= allowed:                            # NaN too
+    if not error <= allowed:  # NaN too
         raise Wrong(text)
     return text
 
@@ -331,11 +349,13 @@ CHECKS: dict[str, Callable[[Setting], str]] = {
     "CUDA build": cuda_build,
     "grid_sample, fast gradients": partial(grid_sample, deterministic=False),
     "grid_sample, deterministic gradients": partial(grid_sample, deterministic=True),
-    **{f"{name}, Triton": partial(triton_operation, name=name)
-       for name in ("warp", "warp_blend", "correlation", "temporal_attention")},
+    **{
+        f"{name}, Triton": partial(triton_operation, name=name)
+        for name in ("warp", "warp_blend", "correlation", "temporal_attention")
+    },
     "frame": partial(frame, in_graphs=False),
     "training step": partial(training, captured=False),
-    "CUDA graph": graph,                                # last what a failed recording would spoil
+    "CUDA graph": graph,  # last what a failed recording would spoil
     "frame, in graphs": partial(frame, in_graphs=True),
     "training step, captured": partial(training, captured=True),
 }
@@ -343,8 +363,12 @@ CHECKS: dict[str, Callable[[Setting], str]] = {
 
 # -- running them ----------------------------------------------------------------------------------
 
-def run(setting: Setting, seconds: float | None = None,
-        write: Callable[[list[dict]], None] = lambda rows: None) -> list[dict]:
+
+def run(
+    setting: Setting,
+    seconds: float | None = None,
+    write: Callable[[list[dict]], None] = lambda rows: None,
+) -> list[dict]:
     """Each check's name, status ("passed", "FAILED" or "left out"), text and seconds.
 
     Args:
@@ -355,7 +379,7 @@ def run(setting: Setting, seconds: float | None = None,
     rows, begun, dead = [], time.perf_counter(), None
     for name, check in CHECKS.items():
         start = time.perf_counter()
-        print(f"{name}: ", end="", flush=True)          # a crash of the process leaves the name
+        print(f"{name}: ", end="", flush=True)  # a crash of the process leaves the name
         if dead:
             status, text = "left out", f"the GPU's context died in {dead}"
         elif seconds is not None and start - begun > seconds:
@@ -374,7 +398,7 @@ def run(setting: Setting, seconds: float | None = None,
 def _outcome(check: Callable[[Setting], str], setting: Setting) -> tuple[str, str]:
     try:
         text = check(setting)
-        setting.synchronize()                           # a kernel's error shows here, not later
+        setting.synchronize()  # a kernel's error shows here, not later
         return "passed", text
     except LeftOut as reason:
         return "left out", str(reason)
@@ -388,8 +412,9 @@ def _outcome(check: Callable[[Setting], str], setting: Setting) -> tuple[str, st
 def _place(error: Exception) -> str:
     """File, line and function of the innermost frame of this project."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [x for x in frames if x.filename.startswith(f"{ROOT}/")
-           and "site-packages" not in x.filename]
+    own = [
+        x for x in frames if x.filename.startswith(f"{ROOT}/") and "site-packages" not in x.filename
+    ]
     last = (own or frames)[-1]
     return f"{Path(last.filename).name}:{last.lineno} in {last.name}"
 
@@ -405,14 +430,18 @@ def _alive() -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the checks, print a line for each, return 1 where one failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.canary",
-                                     description="Does everything run here, and is it right.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.canary",
+        description="Does everything run here, and is it right.",
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), help="(default: cuda if there is one)")
     parser.add_argument("--toy", action="store_true", help="tiny sizes")
-    parser.add_argument("--seconds", type=float, metavar="N",
-                        help="begin no check after so many seconds")
-    parser.add_argument("--json", type=Path, metavar="FILE",
-                        help="write the outcome there too, check by check")
+    parser.add_argument(
+        "--seconds", type=float, metavar="N", help="begin no check after so many seconds"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the outcome there too, check by check"
+    )
     arguments = parser.parse_args(argv)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     setting = toy(device) if arguments.toy else Setting(device)
@@ -427,8 +456,11 @@ def main(argv: list[str] | None = None) -> int:
     rows = run(setting, arguments.seconds, write)
     failed = [row["check"] for row in rows if row["status"] == "FAILED"]
     passed = sum(row["status"] == "passed" for row in rows)
-    print(f"{len(failed)} of {len(rows)} checks failed: {'; '.join(failed)}" if failed else
-          f"{passed} of {len(rows)} checks passed, {len(rows) - passed} left out")
+    print(
+        f"{len(failed)} of {len(rows)} checks failed: {'; '.join(failed)}"
+        if failed
+        else f"{passed} of {len(rows)} checks passed, {len(rows) - passed} left out"
+    )
     return 1 if failed else 0
 
 

@@ -1,11 +1,16 @@
-"""Whether the model learns the same with the fused kernels as without: 32 steps from one seed, the losses side by side.
+"""Whether the model learns the same with the fused kernels as without: 32 steps from one seed, the
+losses side by side.
 
-    python -m benchmarks.gpu.convergence [--steps 32] [--amp off|bfloat16] [--device cuda] [--json FILE]
+    python -m benchmarks.gpu.convergence [--steps 32] [--amp off|bfloat16] [--device cuda] [--json
+    FILE]
 
-Training amplifies what rounding does, so even the reference differs from itself: on a GPU from run to run, anywhere once its weights differ
-in the last place. That spread is measured, by runs of the reference from the same seed, all but the first with weights moved by NUDGE; the
-fused run must stay as close to the reference as ALLOWED times the farthest of them, step by step. The exit code is 1 where it does not.
+Training amplifies what rounding does, so even the reference differs from itself: on a GPU from run
+to run, anywhere once its weights differ in the last place. That spread is measured, by runs of the
+reference from the same seed, all but the first with weights moved by NUDGE; the fused run must stay
+as close to the reference as ALLOWED times the farthest of them, step by step. The exit code is 1
+where it does not.
 """
+
 import argparse
 import json
 import sys
@@ -19,14 +24,24 @@ from benchmarks.harness.training_step import Training, batch
 from lift import kernels
 from lift.config import Config, tiny
 
-RUNS = 3                                                # of the reference beside the first
-ALLOWED = 4.0                                           # spreads: so few runs find less than the whole of it
-NUDGE = {None: 2.0 ** -23, torch.bfloat16: 2.0 ** -9, torch.float16: 2.0 ** -12}       # relative: what autocast rounds off
-LEAST = {None: 2e-6, torch.bfloat16: 2e-3, torch.float16: 5e-4}                          # relative, that is always allowed
+RUNS = 3  # of the reference beside the first
+ALLOWED = 4.0  # spreads: so few runs find less than the whole of it
+NUDGE = {
+    None: 2.0**-23,
+    torch.bfloat16: 2.0**-9,
+    torch.float16: 2.0**-12,
+}  # relative: what autocast rounds off
+LEAST = {None: 2e-6, torch.bfloat16: 2e-3, torch.float16: 5e-4}  # relative, that is always allowed
 
 
-def losses(flag: str, steps: int, size: tuple[int, int, int, int], device: str, autocast: torch.dtype | None,
-           nudged: int = 0) -> list[float]:
+def losses(
+    flag: str,
+    steps: int,
+    size: tuple[int, int, int, int],
+    device: str,
+    autocast: torch.dtype | None,
+    nudged: int = 0,
+) -> list[float]:
     """The loss of each step from one seed.
 
     Args:
@@ -42,16 +57,25 @@ def losses(flag: str, steps: int, size: tuple[int, int, int, int], device: str, 
         generator = torch.Generator().manual_seed(nudged)
         with torch.no_grad():
             for p in training.model.parameters():
-                p.mul_(1 + NUDGE[autocast] * (2.0 * torch.randint(2, p.shape, generator=generator) - 1).to(p))
+                p.mul_(
+                    1
+                    + NUDGE[autocast]
+                    * (2.0 * torch.randint(2, p.shape, generator=generator) - 1).to(p)
+                )
     with kernels.use(flag):
         return [training.step(batch(*size, seed, device)).item() for seed in range(steps)]
 
 
-def compare(fused: list[float], reference: list[float], others: list[list[float]], least: float) -> dict:
-    """How far the fused run lies from the reference, and the others do, as shares of the reference's loss, a number a step.
+def compare(
+    fused: list[float], reference: list[float], others: list[list[float]], least: float
+) -> dict:
+    """How far the fused run lies from the reference, and the others do, as shares of the
+    reference's loss, a number a step.
 
-    The bound of a step is ALLOWED times the farthest that any other run has been by then, and at least `least`.
+    The bound of a step is ALLOWED times the farthest that any other run has been by then, and at
+    least `least`.
     """
+
     def distances(run: list[float]) -> list[float]:
         return [abs(a - b) / abs(b) for a, b in zip(run, reference, strict=True)]
 
@@ -60,40 +84,93 @@ def compare(fused: list[float], reference: list[float], others: list[list[float]
         farthest = max(farthest, *step)
         bounds.append(max(ALLOWED * farthest, least))
     found = distances(fused)
-    outside = [i for i, (distance, bound) in enumerate(zip(found, bounds, strict=True)) if not distance <= bound]       # a NaN is outside
+    outside = [
+        i
+        for i, (distance, bound) in enumerate(zip(found, bounds, strict=True))
+        if not distance <= bound
+    ]  # a NaN is outside
     return {"distance": found, "bound": bounds, "outside": outside}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run, print every few steps, return 1 where the fused run leaves the reference's spread."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.convergence", description="Losses with and without the fused kernels.")
-    parser.add_argument("--steps", type=int, default=32, help="of the optimiser (default %(default)s)")
-    parser.add_argument("--size", type=int, nargs=4, default=(2, 15, 64, 64), metavar=("B", "T", "H", "W"), help="(default 2 15 64 64)")
-    parser.add_argument("--amp", choices=("off", "bfloat16", "float16"), default="off", help="autocast (default off)")
-    parser.add_argument("--kernels", choices=("fused", "auto"), default="fused", help="what is compared (default %(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.convergence",
+        description="Losses with and without the fused kernels.",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=32, help="of the optimiser (default %(default)s)"
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=4,
+        default=(2, 15, 64, 64),
+        metavar=("B", "T", "H", "W"),
+        help="(default 2 15 64 64)",
+    )
+    parser.add_argument(
+        "--amp",
+        choices=("off", "bfloat16", "float16"),
+        default="off",
+        help="autocast (default off)",
+    )
+    parser.add_argument(
+        "--kernels",
+        choices=("fused", "auto"),
+        default="fused",
+        help="what is compared (default %(default)s)",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the curves there")
     arguments = parser.parse_args(argv)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False     # its rounding would hide differences
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = (
+        False  # its rounding would hide differences
+    )
     autocast = None if arguments.amp == "off" else getattr(torch, arguments.amp)
 
     def run(flag: str, nudged: int = 0) -> list[float]:
-        return losses(flag, arguments.steps, tuple(arguments.size), arguments.device, autocast, nudged)
+        return losses(
+            flag, arguments.steps, tuple(arguments.size), arguments.device, autocast, nudged
+        )
 
     fused, reference = run(arguments.kernels), run("reference")
     others = [run("reference"), *(run("reference", nudged) for nudged in range(1, RUNS))]
     report = compare(fused, reference, others, LEAST[autocast])
-    print(f"tiny, {arguments.steps} steps, batches of {tuple(arguments.size)}, autocast {arguments.amp}, {arguments.device}")
+    print(
+        f"tiny, {arguments.steps} steps, batches of {tuple(arguments.size)}, autocast {arguments.amp}, {arguments.device}"
+    )
     print(f"{'step':>4}{'reference':>12}{arguments.kernels:>12}{'apart':>10}{'allowed':>10}")
-    for i in sorted({*range(0, arguments.steps, max(arguments.steps // 8, 1)), arguments.steps - 1, *report["outside"]}):
-        print(f"{i + 1:>4}{reference[i]:>12.6f}{fused[i]:>12.6f}{report['distance'][i]:>10.1e}{report['bound'][i]:>10.1e}"
-              + ("  outside" if i in report["outside"] else ""))
+    for i in sorted(
+        {
+            *range(0, arguments.steps, max(arguments.steps // 8, 1)),
+            arguments.steps - 1,
+            *report["outside"],
+        }
+    ):
+        print(
+            f"{i + 1:>4}{reference[i]:>12.6f}{fused[i]:>12.6f}{report['distance'][i]:>10.1e}{report['bound'][i]:>10.1e}"
+            + ("  outside" if i in report["outside"] else "")
+        )
     if arguments.json:
-        curves = {"steps": arguments.steps, "size": arguments.size, "amp": arguments.amp, "kernels": arguments.kernels,
-                  "device": arguments.device, "fused": fused, "reference": reference, "others": others}
-        arguments.json.write_text(json.dumps(curves | report | {"machine": machine.describe()}, indent=1) + "\n")
+        curves = {
+            "steps": arguments.steps,
+            "size": arguments.size,
+            "amp": arguments.amp,
+            "kernels": arguments.kernels,
+            "device": arguments.device,
+            "fused": fused,
+            "reference": reference,
+            "others": others,
+        }
+        arguments.json.write_text(
+            json.dumps(curves | report | {"machine": machine.describe()}, indent=1) + "\n"
+        )
     if report["outside"]:
-        print(f"the losses leave the reference's own spread at {len(report['outside'])} of {arguments.steps} steps", file=sys.stderr)
+        print(
+            f"the losses leave the reference's own spread at {len(report['outside'])} of {arguments.steps} steps",
+            file=sys.stderr,
+        )
         return 1
     print("the losses stay within the reference's own spread")
     return 0

@@ -1,11 +1,14 @@
 """Where the time of one training step goes, by stage and by operator.
 
-    python -m benchmarks.gpu.profile_step [--preset base] [--batch 4] [--size 256] [--kernels auto] [--device cuda] [--json FILE] [--trace FILE]
+    python -m benchmarks.gpu.profile_step [--preset base] [--batch 4] [--size 256] [--kernels auto]
+    [--device cuda] [--json FILE] [--trace FILE]
 
-Forward and backward are told apart; what a stage's backward computes once more counts as backward. Operators of backward are given to the
-stage whose forward recorded them, by the number that autograd gave them. Times are the device's on a GPU, the processor's elsewhere; on a
-GPU what is left of the step is the device waiting for the host.
+Forward and backward are told apart; what a stage's backward computes once more counts as backward.
+Operators of backward are given to the stage whose forward recorded them, by the number that
+autograd gave them. Times are the device's on a GPU, the processor's elsewhere; on a GPU what is
+left of the step is the device waiting for the host.
 """
+
 import argparse
 import bisect
 import json
@@ -25,42 +28,77 @@ from lift.config import PRESETS, Config
 from lift.profiling.stages import STAGES, watched
 
 MARK = "lift stage: "
-NODE = "autograd::engine::evaluate_function: "          # what the profiler calls the engine's call of a node of the graph
-SHOWN = 15                                              # operators in the printed table
+# what the profiler calls the engine's call of a node of the graph
+NODE = "autograd::engine::evaluate_function: "
+SHOWN = 15  # operators in the printed table
 
 
 def stages(events, unit) -> dict[str, dict[str, float]]:
     """Seconds of forward and backward by stage; "loss and rest" is what no stage recorded.
 
     Args:
-        events: those of a profile, with ranges "forward", "backward" and "update" and the stages' marks.
+        events: those of a profile, with ranges "forward", "backward" and "update" and the stages'
+            marks.
         unit: gives an event's own and its children's time in microseconds.
     """
-    events = [event for event in events if event.device_type == DeviceType.CPU]         # a range also has an event on the GPU
-    named = {name: next(event for event in events if event.name == name) for name in ("forward", "backward", "update")}
-    marks = [event for event in events if event.name.startswith(MARK) and _inside(event, named["forward"])]
+    events = [
+        event for event in events if event.device_type == DeviceType.CPU
+    ]  # a range also has an event on the GPU
+    named = {
+        name: next(event for event in events if event.name == name)
+        for name in ("forward", "backward", "update")
+    }
+    marks = [
+        event
+        for event in events
+        if event.name.startswith(MARK) and _inside(event, named["forward"])
+    ]
     found = {stage: {"forward": 0.0, "backward": 0.0} for stage in (*STAGES, "loss and rest")}
-    numbers = []                                        # (first number that autograd gives inside a range or after it, stage)
-    forward = sorted((e for e in events if e.scope == 0 and e.sequence_nr >= 0 and e.thread == named["forward"].thread
-                      and _inside(e, named["forward"])), key=lambda e: e.time_range.start)
+    numbers = []  # (first number that autograd gives inside a range or after it, stage)
+    forward = sorted(
+        (
+            e
+            for e in events
+            if e.scope == 0
+            and e.sequence_nr >= 0
+            and e.thread == named["forward"].thread
+            and _inside(e, named["forward"])
+        ),
+        key=lambda e: e.time_range.start,
+    )
     for mark in sorted(marks, key=lambda event: event.time_range.start):
         stage = mark.name.removeprefix(MARK)
         found[stage]["forward"] += unit(mark) / 1e6
-        first = next((e.sequence_nr for e in forward if e.time_range.start >= mark.time_range.start), None)
-        after = next((e.sequence_nr for e in forward if e.time_range.start >= mark.time_range.end), None)
-        numbers += [(number, of) for number, of in ((first, stage), (after, "loss and rest")) if number is not None]
-    found["loss and rest"]["forward"] = unit(named["forward"]) / 1e6 - sum(times["forward"] for times in found.values())
+        first = next(
+            (e.sequence_nr for e in forward if e.time_range.start >= mark.time_range.start), None
+        )
+        after = next(
+            (e.sequence_nr for e in forward if e.time_range.start >= mark.time_range.end), None
+        )
+        numbers += [
+            (number, of)
+            for number, of in ((first, stage), (after, "loss and rest"))
+            if number is not None
+        ]
+    found["loss and rest"]["forward"] = unit(named["forward"]) / 1e6 - sum(
+        times["forward"] for times in found.values()
+    )
     for event in events:
         if event.name.startswith(NODE) and not _within_a_node(event):
             place = bisect.bisect_right([number for number, _ in numbers], event.sequence_nr)
-            found[numbers[place - 1][1] if place else "loss and rest"]["backward"] += unit(event) / 1e6
+            found[numbers[place - 1][1] if place else "loss and rest"]["backward"] += (
+                unit(event) / 1e6
+            )
     rest = unit(named["backward"]) / 1e6 - sum(times["backward"] for times in found.values())
     found["loss and rest"]["backward"] += max(rest, 0.0)
     return found | {"update": {"forward": unit(named["update"]) / 1e6, "backward": 0.0}}
 
 
 def _inside(event, other) -> bool:
-    return other.time_range.start <= event.time_range.start and event.time_range.end <= other.time_range.end
+    return (
+        other.time_range.start <= event.time_range.start
+        and event.time_range.end <= other.time_range.end
+    )
 
 
 def _within_a_node(event) -> bool:
@@ -72,7 +110,9 @@ def _within_a_node(event) -> bool:
 
 
 def profiled(training: Training, clips, warm_up: int) -> tuple[dict, profile]:
-    """The report of one step after some to warm up, and what the profiler holds. `seconds` is of a step that nobody watches."""
+    """The report of one step after some to warm up, and what the profiler holds. `seconds` is of a
+    step that nobody watches.
+    """
     cuda = training.device.type == "cuda"
 
     def wait() -> None:
@@ -86,69 +126,132 @@ def profiled(training: Training, clips, warm_up: int) -> tuple[dict, profile]:
     training.step(clips)
     wait()
     seconds = time.perf_counter() - start
-    with watched(training.model, lambda stage: record_function(MARK + stage)), \
-            profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as profiler:
+    with (
+        watched(training.model, lambda stage: record_function(MARK + stage)),
+        profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as profiler,
+    ):
         with record_function("forward"):
             loss = training.loss(clips)
         training.optimizer.zero_grad(set_to_none=True)
         with record_function("backward"):
             loss.backward()
         with record_function("update"):
-            torch.nn.utils.clip_grad_norm_(training.model.parameters(), training.config.train.clip_grad)
+            torch.nn.utils.clip_grad_norm_(
+                training.model.parameters(), training.config.train.clip_grad
+            )
             training.optimizer.step()
         wait()
-    whole, own = ("device_time_total", "self_device_time_total") if cuda else ("cpu_time_total", "self_cpu_time_total")
+    whole, own = (
+        ("device_time_total", "self_device_time_total")
+        if cuda
+        else ("cpu_time_total", "self_cpu_time_total")
+    )
     ranges = ("forward", "backward", "update")
-    averages = [event for event in profiler.key_averages()
-                if event.key not in ranges and not event.key.startswith(MARK) and not event.is_user_annotation]
-    return {"seconds": seconds, "stages": stages(profiler.events(), lambda event: getattr(event, whole)),
-            "operators": _table([event for event in averages if event.device_type == DeviceType.CPU], own),
-            "kernels": _table([event for event in averages if event.device_type != DeviceType.CPU], own)}, profiler
+    averages = [
+        event
+        for event in profiler.key_averages()
+        if event.key not in ranges
+        and not event.key.startswith(MARK)
+        and not event.is_user_annotation
+    ]
+    return {
+        "seconds": seconds,
+        "stages": stages(profiler.events(), lambda event: getattr(event, whole)),
+        "operators": _table(
+            [event for event in averages if event.device_type == DeviceType.CPU], own
+        ),
+        "kernels": _table(
+            [event for event in averages if event.device_type != DeviceType.CPU], own
+        ),
+    }, profiler
 
 
 def _table(averages: list, own: str) -> list[dict]:
     """A row for everything that took time itself, the longest first."""
     total = sum(getattr(event, own) for event in averages)
-    return [{"name": event.key, "calls": event.count, "seconds": getattr(event, own) / 1e6, "share": getattr(event, own) / total}
-            for event in sorted(averages, key=lambda event: -getattr(event, own)) if getattr(event, own) > 0]
+    return [
+        {
+            "name": event.key,
+            "calls": event.count,
+            "seconds": getattr(event, own) / 1e6,
+            "share": getattr(event, own) / total,
+        }
+        for event in sorted(averages, key=lambda event: -getattr(event, own))
+        if getattr(event, own) > 0
+    ]
 
 
 def text(report: dict) -> str:
     """The report for a person."""
-    lines = [f"one training step: {report['seconds'] * 1e3:.1f} ms without the profiler; {report['what']}", "",
-             f"{'stage':<16}{'forward, ms':>14}{'backward, ms':>14}{'share':>8}"]
+    lines = [
+        f"one training step: {report['seconds'] * 1e3:.1f} ms without the profiler; {report['what']}",
+        "",
+        f"{'stage':<16}{'forward, ms':>14}{'backward, ms':>14}{'share':>8}",
+    ]
     total = sum(sum(times.values()) for times in report["stages"].values())
     for stage, times in report["stages"].items():
-        lines.append(f"{stage:<16}{times['forward'] * 1e3:>14.2f}{times['backward'] * 1e3:>14.2f}{sum(times.values()) / total:>8.0%}")
-    for title, rows in (("operator", report["operators"]), ("kernel on the GPU", report["kernels"])):
+        lines.append(
+            f"{stage:<16}{times['forward'] * 1e3:>14.2f}{times['backward'] * 1e3:>14.2f}{sum(times.values()) / total:>8.0%}"
+        )
+    for title, rows in (
+        ("operator", report["operators"]),
+        ("kernel on the GPU", report["kernels"]),
+    ):
         if rows:
             lines += ["", f"{title:<72}{'calls':>8}{'own ms':>10}{'share':>8}"]
-            lines += [f"{row['name'][:70]:<72}{row['calls']:>8}{row['seconds'] * 1e3:>10.2f}{row['share']:>8.0%}" for row in rows[:SHOWN]]
+            lines += [
+                f"{row['name'][:70]:<72}{row['calls']:>8}{row['seconds'] * 1e3:>10.2f}{row['share']:>8.0%}"
+                for row in rows[:SHOWN]
+            ]
     return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Profile a step and print the report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.profile_step", description="Where the time of a training step goes.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.profile_step",
+        description="Where the time of a training step goes.",
+    )
     parser.add_argument("--preset", choices=PRESETS, default="base")
     parser.add_argument("--batch", type=int, default=4, help="clips (default %(default)s)")
     parser.add_argument("--frames", type=int, default=15, help="of a clip (default %(default)s)")
-    parser.add_argument("--size", type=int, default=256, help="height and width, pixels (default %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=256, help="height and width, pixels (default %(default)s)"
+    )
     parser.add_argument("--kernels", choices=kernels.backend.FLAGS, default="auto")
-    parser.add_argument("--amp", choices=("off", "bfloat16", "float16"), help="autocast (default: bfloat16 on a GPU, off elsewhere)")
+    parser.add_argument(
+        "--amp",
+        choices=("off", "bfloat16", "float16"),
+        help="autocast (default: bfloat16 on a GPU, off elsewhere)",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--warm-up", type=int, default=3, help="steps before the one that is measured (default %(default)s)")
+    parser.add_argument(
+        "--warm-up",
+        type=int,
+        default=3,
+        help="steps before the one that is measured (default %(default)s)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="write the profiler's trace there, for chrome://tracing or Perfetto")
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="write the profiler's trace there, for chrome://tracing or Perfetto",
+    )
     arguments = parser.parse_args(argv)
     amp = arguments.amp or ("bfloat16" if arguments.device.startswith("cuda") else "off")
     config = replace(Config(), model=PRESETS[arguments.preset](), kernels=arguments.kernels)
     training = Training(config, arguments.device, None if amp == "off" else getattr(torch, amp))
-    clips = batch(arguments.batch, arguments.frames, arguments.size, arguments.size, 0, arguments.device)
+    clips = batch(
+        arguments.batch, arguments.frames, arguments.size, arguments.size, 0, arguments.device
+    )
     with kernels.use(arguments.kernels):
         report, profiler = profiled(training, clips, arguments.warm_up)
-    report |= {"what": f"{arguments.preset}, {arguments.batch} clips of {arguments.frames} frames, {arguments.size} x {arguments.size}, "
-               f"autocast {amp}, kernels {arguments.kernels}, {arguments.device}", "machine": machine.describe()}
+    report |= {
+        "what": f"{arguments.preset}, {arguments.batch} clips of {arguments.frames} frames, {arguments.size} x {arguments.size}, "
+        f"autocast {amp}, kernels {arguments.kernels}, {arguments.device}",
+        "machine": machine.describe(),
+    }
     print(text(report))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")

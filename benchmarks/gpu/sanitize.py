@@ -2,12 +2,13 @@
 
     python -m benchmarks.gpu.sanitize --tool memcheck|racecheck|initcheck|synccheck [--dry-run]
 
-Builds tests/support/emulated_grid_sample.cpp with nvcc for the GPU present, runs every kernel on small
-inputs under the tool and compares the gradients with PyTorch's in float64. Exit code 0: all is
-well; 1: the tool or a comparison says otherwise; 6: nvcc, compute-sanitizer or a GPU is missing,
-and the last line says which. COMPUTE_SANITIZER names the program if it is not on the path. --dry-run
-compiles for sm_90 where there is an nvcc, and runs the same inputs emulated on the CPU.
+Builds tests/support/emulated_grid_sample.cpp with nvcc for the GPU present, runs every kernel on
+small inputs under the tool and compares the gradients with PyTorch's in float64. Exit code 0: all
+is well; 1: the tool or a comparison says otherwise; 6: nvcc, compute-sanitizer or a GPU is missing,
+and the last line says which. COMPUTE_SANITIZER names the program if it is not on the path.
+--dry-run compiles for sm_90 where there is an nvcc, and runs the same inputs emulated on the CPU.
 """
+
 import argparse
 import itertools
 import os
@@ -34,9 +35,9 @@ from lift.kernels.extension import build_cuda as cuda
 from lift.kernels.extension.build import BuildError, requirements
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
-MISSING = 6                                             # what gpu.sh takes as "left out"
-FOUND = 9                                               # what the tool exits with at a fault
-SECONDS = 300                                           # the most that one program runs
+MISSING = 6  # what gpu.sh takes as "left out"
+FOUND = 9  # what the tool exits with at a fault
+SECONDS = 300  # the most that one program runs
 
 
 class Missing(Exception):
@@ -79,8 +80,18 @@ def compiled(folder: Path, architecture: int) -> Path:
         RuntimeError: nvcc does not compile it.
     """
     program = folder / f"grid_sample_{architecture}"
-    command = [nvcc(), "-std=c++17", "-O3", "-lineinfo", f"-arch=sm_{architecture}", "-x", "cu",
-               "-o", program, PROGRAM]
+    command = [
+        nvcc(),
+        "-std=c++17",
+        "-O3",
+        "-lineinfo",
+        f"-arch=sm_{architecture}",
+        "-x",
+        "cu",
+        "-o",
+        program,
+        PROGRAM,
+    ]
     _compile(command)
     return program
 
@@ -114,8 +125,10 @@ def sanitizer(tool: str, log: Path) -> list[str]:
     """
     found = shutil.which(os.environ.get("COMPUTE_SANITIZER") or "compute-sanitizer")
     if found is None:
-        raise Missing("compute-sanitizer was not found; put it on the path, or set "
-                      "COMPUTE_SANITIZER to its file")
+        raise Missing(
+            "compute-sanitizer was not found; put it on the path, or set "
+            "COMPUTE_SANITIZER to its file"
+        )
     return [found, "--tool", tool, "--error-exitcode", str(FOUND), "--log-file", str(log)]
 
 
@@ -130,16 +143,21 @@ def check(command: list) -> None:
     for case, found in zip(several, run(command, several, timeout=SECONDS), strict=True):
         if (error := case.error(found)) >= 1:
             where = "pixels" if case.pixels else "planes"
-            wrong.append(f"{tuple(case.input.shape)} {case.input.dtype} in {where}, {case.mode}, "
-                         f"{case.padding}, needs {case.needs}: {error:.3g} of what may be")
+            wrong.append(
+                f"{tuple(case.input.shape)} {case.input.dtype} in {where}, {case.mode}, "
+                f"{case.padding}, needs {case.needs}: {error:.3g} of what may be"
+            )
     if wrong:
         raise RuntimeError("wrong gradients: " + "; ".join(wrong))
     print(f"{len(several)} cases are right")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.sanitize", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.sanitize",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--tool", choices=TOOLS, default="memcheck", help="what to look for")
     parser.add_argument("--dry-run", action="store_true", help="compile; run on the CPU instead")
     chosen = parser.parse_args(arguments)

@@ -1,4 +1,5 @@
-"""What a run of `benchmarks/gpu.sh` found, on one page and in one file: `summary.md` and `summary.json` in its folder.
+"""What a run of `benchmarks/gpu.sh` found, on one page and in one file: `summary.md` and
+`summary.json` in its folder.
 
     python -m benchmarks.gpu.summary FOLDER
 
@@ -6,6 +7,7 @@ FOLDER holds `steps.tsv`, or `steps-1.tsv` to `steps-3.tsv` of the three parts (
 how it ended, seconds), a log a step and the JSON files that the steps wrote. The page is made again
 while steps run, so it says which one does; it needs neither torch nor a GPU.
 """
+
 import argparse
 import json
 import sys
@@ -16,7 +18,7 @@ from benchmarks.harness.budget import SPENT
 from benchmarks.harness.table import markdown, table
 from lift.files import atomic
 
-LAST, NAMED, LONGEST = 12, 40, 300      # of a failed step: last lines, named tests, characters
+LAST, NAMED, LONGEST = 12, 40, 300  # of a failed step: last lines, named tests, characters
 
 
 def steps(folder: Path) -> list[dict]:
@@ -28,9 +30,14 @@ def steps(folder: Path) -> list[dict]:
             name, ended, seconds = line.split("\t")
             said = _log(folder, name)
             left = next((line for line in reversed(said) if line.startswith(SPENT)), "")
-            found.pop(name, None)           # of the build, which begins every part, the latest
-            found[name] = {"step": name, "ended": ended, "seconds": int(seconds),
-                           "said": said[-1].strip()[:160] if said else "", "left out": left}
+            found.pop(name, None)  # of the build, which begins every part, the latest
+            found[name] = {
+                "step": name,
+                "ended": ended,
+                "seconds": int(seconds),
+                "said": said[-1].strip()[:160] if said else "",
+                "left out": left,
+            }
     return list(found.values())
 
 
@@ -78,7 +85,7 @@ def _rows(path: Path) -> list[dict]:
     for line in path.read_text(errors="replace").splitlines():
         try:
             rows.append(json.loads(line))
-        except ValueError:                              # the last one, cut off
+        except ValueError:  # the last one, cut off
             break
     return rows
 
@@ -89,7 +96,10 @@ def machine_lines(suite: dict) -> list[str]:
     lines = [f"- {name}: {value}" for name, value in lift["facts"].items()]
     lines += [f"- commit: {lift['commit'] or 'unknown'}, sources {lift.get('sources', 'unknown')}"]
     for when, gpus in (("before", lift["gpus"]), ("after", suite.get("gpus_after", []))):
-        lines += [f"- GPU {when}: {', '.join(f'{name} {value}' for name, value in gpu.items())}" for gpu in gpus]
+        lines += [
+            f"- GPU {when}: {', '.join(f'{name} {value}' for name, value in gpu.items())}"
+            for gpu in gpus
+        ]
     return lines
 
 
@@ -105,16 +115,36 @@ def page(folder: Path, dry: bool) -> tuple[str, dict]:
     to_come = [step["step"] for step in ran if step["ended"] == "not begun"]
     lines += [f"{len(ran)} steps; failed: {', '.join(failed) or 'none'}.", ""]
     for step in running:
-        lines += [f"**`{step['step']}` was {step['ended']} when this page was written: "
-                  "if the run is over, it was killed there.**", ""]
+        lines += [
+            f"**`{step['step']}` was {step['ended']} when this page was written: "
+            "if the run is over, it was killed there.**",
+            "",
+        ]
     if to_come:
         lines += [f"Not begun: {', '.join(to_come)}.", ""]
-    lines += [markdown([("step", "ended", "s", "its last words"), *((step["step"], step["ended"], str(step["seconds"]),
-                                                                    step["said"].replace("|", "\\|")) for step in ran)])]
+    lines += [
+        markdown(
+            [
+                ("step", "ended", "s", "its last words"),
+                *(
+                    (
+                        step["step"],
+                        step["ended"],
+                        str(step["seconds"]),
+                        step["said"].replace("|", "\\|"),
+                    )
+                    for step in ran
+                ),
+            ]
+        )
+    ]
     for name in failed:
         lines += ["", f"## {name}: why it failed", "", "```", *why(folder, name), "```"]
-    left = [f"{step['step']}: {step['left out'] or step['ended']}" for step in ran
-            if step["left out"] or step["ended"].startswith("left out")]
+    left = [
+        f"{step['step']}: {step['left out'] or step['ended']}"
+        for step in ran
+        if step["left out"] or step["ended"].startswith("left out")
+    ]
     if (folder / "left_out.txt").exists():
         left += (folder / "left_out.txt").read_text().splitlines()
     lines += ["", "## Left out", "", *([f"- {line}" for line in left] or ["Nothing."])]
@@ -131,23 +161,37 @@ def page(folder: Path, dry: bool) -> tuple[str, dict]:
         log = folder / f"{name}.log"
         if log.exists():
             lines += ["", f"## {name}", "", "```", log.read_text(errors="replace").rstrip(), "```"]
-    data = {"dry": dry, "steps": ran, "failed": failed, "left out": left,
-            "running": [step["step"] for step in running], "not begun": to_come,
-            "rows": {name: [benchmark["extra_info"] for benchmark in suite["benchmarks"]] for name, suite in results.items()},
-            "machine": machine and {**machine["machine_info"]["lift"],
-                                    "gpus_after": machine.get("gpus_after")}}
+    data = {
+        "dry": dry,
+        "steps": ran,
+        "failed": failed,
+        "left out": left,
+        "running": [step["step"] for step in running],
+        "not begun": to_come,
+        "rows": {
+            name: [benchmark["extra_info"] for benchmark in suite["benchmarks"]]
+            for name, suite in results.items()
+        },
+        "machine": machine
+        and {**machine["machine_info"]["lift"], "gpus_after": machine.get("gpus_after")},
+    }
     return "\n".join(lines) + "\n", data
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write both files."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.summary", description="One page of what benchmarks/gpu.sh found.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.summary",
+        description="One page of what benchmarks/gpu.sh found.",
+    )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--dry-run", action="store_true", help="say that the figures are worth nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say that the figures are worth nothing"
+    )
     arguments = parser.parse_args(argv)
     text, data = page(arguments.folder, arguments.dry_run)
     texts = {"summary.md": text, "summary.json": json.dumps(data, indent=1) + "\n"}
-    for name, content in texts.items():     # a run that is killed now has the page before it
+    for name, content in texts.items():  # a run that is killed now has the page before it
         with atomic(arguments.folder / name) as part:
             part.write_text(content)
     return 0

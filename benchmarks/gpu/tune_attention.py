@@ -1,7 +1,10 @@
-"""Find settings of the attention kernels for a card and write them into `kernels/ops/temporal_attention/configs.json`.
+"""Find settings of the attention kernels for a card and write them into
+`kernels/ops/temporal_attention/configs.json`.
 
-    python -m benchmarks.gpu.tune_attention --measure [--quick] [--seconds N]     # on the machine's GPU
-    python -m benchmarks.gpu.tune_attention --static     # by a static model of the RTX cards; no GPU
+    python -m benchmarks.gpu.tune_attention --measure [--quick] [--seconds N]     # on the machine's
+    GPU
+    python -m benchmarks.gpu.tune_attention --static     # by a static model of the RTX cards; no
+    GPU
 
 Measuring takes the fastest of those that are right and do not spill, some two seconds a candidate,
 most of it compiling; --quick leaves out all but the presets' default window. With --seconds every
@@ -9,10 +12,13 @@ class has its share of that time, and gets the fastest of the candidates that we
 class of which no candidate can be taken keeps what it has. The table is replaced after each class,
 whole or not at all.
 
-The static model compiles every candidate for the card's architecture and leaves out what spills. These kernels wait for memory, so of
-the rest it takes what keeps most bytes of keys and values on their way (programs that a multiprocessor holds, times what each has asked
-for ahead), counted up to IN_FLIGHT; among equals the larger blocks, then the fewer registers. Its entries say that they are not measured.
+The static model compiles every candidate for the card's architecture and leaves out what spills.
+These kernels wait for memory, so of the rest it takes what keeps most bytes of keys and values on
+their way (programs that a multiprocessor holds, times what each has asked for ahead), counted up to
+IN_FLIGHT; among equals the larger blocks, then the fewer registers. Its entries say that they are
+not measured.
 """
+
 import argparse
 import dataclasses
 import datetime
@@ -35,12 +41,18 @@ from lift.kernels.ops.temporal_attention import triton_launch as attention
 from lift.kernels.ops.temporal_attention.configs import ShapeClass
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
 
-# What the presets train and infer with: one query frame, 32 channels a head, 16 bits; the ablations' windows of 1 beside them.
-CLASSES = [ShapeClass(f"{family}_{direction}", places, "one", 32, 16)
-           for family, places in (("window", 64), ("window", 16), ("location", 1)) for direction in ("forward", "backward")]
+# What the presets train and infer with: one query frame, 32 channels a head, 16 bits; the
+# ablations' windows of 1 beside them.
+CLASSES = [
+    ShapeClass(f"{family}_{direction}", places, "one", 32, 16)
+    for family, places in (("window", 64), ("window", 16), ("location", 1))
+    for direction in ("forward", "backward")
+]
 ARCHITECTURES = {"RTX 30": 86, "RTX 40": 89, "RTX 50": 120}
 BEGUN = 5.0  # seconds that a candidate may take that was begun in time
-IN_FLIGHT = 32 << 10                                    # bytes a multiprocessor: 1.8 TB/s over 170 of them for 3 us, above any latency
+IN_FLIGHT = (
+    32 << 10
+)  # bytes a multiprocessor: 1.8 TB/s over 170 of them for 3 us, above any latency
 
 
 def candidates(shape: ShapeClass) -> Iterator[dict[str, int]]:
@@ -48,10 +60,16 @@ def candidates(shape: ShapeClass) -> Iterator[dict[str, int]]:
     default = tuning.default(shape)
     yield default
     if shape.kernel.startswith("location"):
-        others = [{"VALUES": values, "num_warps": warps} for values, warps in itertools.product((1024, 2048, 4096), (4, 8))]
+        others = [
+            {"VALUES": values, "num_warps": warps}
+            for values, warps in itertools.product((1024, 2048, 4096), (4, 8))
+        ]
     else:
-        others = [{"BN": BN, "num_warps": default["num_warps"], "num_stages": stages}
-                  for BN, stages in itertools.product((16, 32, 64), (2, 3, 4)) if BN <= shape.places]
+        others = [
+            {"BN": BN, "num_warps": default["num_warps"], "num_stages": stages}
+            for BN, stages in itertools.product((16, 32, 64), (2, 3, 4))
+            if BN <= shape.places
+        ]
     yield from (found for found in others if found != default)
 
 
@@ -59,7 +77,8 @@ def window(shape: ShapeClass) -> int:
     return {1: 1, 4: 2, 16: 4, 64: 8}[shape.places]
 
 
-# -- without a GPU -----------------------------------------------------------------------------------------------------------
+# -- without a GPU ---------------------------------------------------------------------------------
+
 
 def static(shape: ShapeClass, architecture: int) -> dict[str, int]:
     """What the static model takes; the default where every candidate spills."""
@@ -70,7 +89,9 @@ def static(shape: ShapeClass, architecture: int) -> dict[str, int]:
         held = occupancy(architecture, found.registers, found.shared, change["num_warps"]).blocks
         if not found.local and held:
             size = change.get("VALUES") or change["BN"] * shape.d
-            ahead = 2 * size * shape.bits // 8 * (change.get("num_stages", 2) - 1)          # keys and values
+            ahead = (
+                2 * size * shape.bits // 8 * (change.get("num_stages", 2) - 1)
+            )  # keys and values
             ranked.append((min(held * ahead, IN_FLIGHT), size, -found.registers, change))
     return max(ranked, key=lambda x: x[:3])[-1] if ranked else tuning.default(shape)
 
@@ -79,7 +100,9 @@ def launch_of(shape: ShapeClass, change: dict[str, int]) -> tuple:
     """The kernel, arguments and keywords of a launch with these settings."""
     dtype = torch.float16 if shape.bits == 16 else torch.float32
     with settings(lambda s: change if s == shape else tuning.default(s)):
-        found = attention._specialisation("", dtype, 1 if shape.frames == "one" else 15, window(shape), shape.d, True)
+        found = attention._specialisation(
+            "", dtype, 1 if shape.frames == "one" else 15, window(shape), shape.d, True
+        )
     return next(launch for _, *launch in found if launch[0].__name__ == shape.kernel)
 
 
@@ -96,31 +119,48 @@ class settings:
         tuning.settings = self.before
 
 
-# -- with one ----------------------------------------------------------------------------------------------------------------
+# -- with one --------------------------------------------------------------------------------------
 
-def measured(shape: ShapeClass, rounds: int = 25, seconds: float | None = None,
-             ) -> tuple[dict[str, int] | None, dict[str, float], dict[str, str]]:
-    """The fastest settings on the machine's GPU (None where none can be taken), the median seconds of every candidate that can, and why the
-    others cannot.
+
+def measured(
+    shape: ShapeClass,
+    rounds: int = 25,
+    seconds: float | None = None,
+) -> tuple[dict[str, int] | None, dict[str, float], dict[str, str]]:
+    """The fastest settings on the machine's GPU (None where none can be taken), the median seconds
+    of every candidate that can, and why the others cannot.
 
     Args:
         rounds: timings of each candidate.
         seconds: in which candidates are begun, the first in any case; None for as long as all take.
     """
     until = None if seconds is None else time.monotonic() + seconds
-    B, T, H, W, heads = (1, 15, 68, 120, 8) if shape.places > 4 else (1, 15, 90, 160, 8)       # 1080p at 1/16; 720p at 1/8 for locations
+    B, T, H, W, heads = (
+        (1, 15, 68, 120, 8) if shape.places > 4 else (1, 15, 90, 160, 8)
+    )  # 1080p at 1/16; 720p at 1/8 for locations
     side, dtype = window(shape), torch.bfloat16 if shape.bits == 16 else torch.float32
-    architecture = 10 * torch.cuda.get_device_capability()[0] + torch.cuda.get_device_capability()[1]
+    architecture = (
+        10 * torch.cuda.get_device_capability()[0] + torch.cuda.get_device_capability()[1]
+    )
     if architecture < 80 and shape.bits == 16:
         dtype = torch.float16
-    q, k, v = (torch.randn(B, t, H, W, heads, shape.d, device="cuda", dtype=dtype) for t in (1 if shape.frames == "one" else T, T, T))
-    tables = [torch.randn(B, heads, q.shape[1], T, device="cuda"), torch.randn(heads, 2 * side - 1, 2 * side - 1, device="cuda")]
-    tables = tables[:1] if side == 1 else tables        # a window of 1 has no gradient for its bias to compare
+    q, k, v = (
+        torch.randn(B, t, H, W, heads, shape.d, device="cuda", dtype=dtype)
+        for t in (1 if shape.frames == "one" else T, T, T)
+    )
+    tables = [
+        torch.randn(B, heads, q.shape[1], T, device="cuda"),
+        torch.randn(heads, 2 * side - 1, 2 * side - 1, device="cuda"),
+    ]
+    tables = (
+        tables[:1] if side == 1 else tables
+    )  # a window of 1 has no gradient for its bias to compare
 
     def variant(change: dict[str, int]) -> measure.Variant:
         def call(*inputs):
             with settings(lambda s: change if s == shape else tuning.default(s)):
                 return attention.temporal_attention(*inputs[:3], side, 0, *inputs[3:])[0]
+
         return measure.Variant(json.dumps(change), call)
 
     fitting, why = [], {}
@@ -147,13 +187,23 @@ def measured(shape: ShapeClass, rounds: int = 25, seconds: float | None = None,
     return json.loads(min(times, key=times.get)) if times else None, times, why
 
 
-# -- the table ---------------------------------------------------------------------------------------------------------------
+# -- the table -------------------------------------------------------------------------------------
+
 
 def write(table: Path, card: str, source: str, chosen: dict[ShapeClass, dict[str, int]]) -> None:
-    """Replace a card's entries of these classes in a table; a file that is killed at any moment is whole."""
+    """Replace a card's entries of these classes in a table; a file that is killed at any moment is
+    whole.
+    """
     cards = json.loads(table.read_text()) if table.exists() else {}
-    kept = [entry for entry in cards.get(card, {}).get("entries", []) if entry["class"] not in map(str, chosen)]
-    entries = kept + [{"class": str(shape), "settings": found, "source": source} for shape, found in chosen.items()]
+    kept = [
+        entry
+        for entry in cards.get(card, {}).get("entries", [])
+        if entry["class"] not in map(str, chosen)
+    ]
+    entries = kept + [
+        {"class": str(shape), "settings": found, "source": source}
+        for shape, found in chosen.items()
+    ]
     cards[card] = {"entries": sorted(entries, key=lambda entry: entry["class"])}
     beside = table.with_name(f".{table.name}.{os.getpid()}")
     beside.write_text(json.dumps(dict(sorted(cards.items())), indent=1) + "\n")
@@ -163,17 +213,33 @@ def write(table: Path, card: str, source: str, chosen: dict[ShapeClass, dict[str
 
 def main(argv: list[str] | None = None) -> int:
     """Fill the table; return 1 where a class has no settings that can be taken."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.tune_attention", description="Find settings of the attention kernels.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.tune_attention",
+        description="Find settings of the attention kernels.",
+    )
     way = parser.add_mutually_exclusive_group(required=True)
-    way.add_argument("--measure", action="store_true", help="time every candidate on this machine's GPU")
-    way.add_argument("--static", action="store_true", help="take what a static model expects of the RTX cards; needs no GPU")
-    parser.add_argument("--quick", action="store_true", help="only the classes of the presets' default window")
+    way.add_argument(
+        "--measure", action="store_true", help="time every candidate on this machine's GPU"
+    )
+    way.add_argument(
+        "--static",
+        action="store_true",
+        help="take what a static model expects of the RTX cards; needs no GPU",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="only the classes of the presets' default window"
+    )
     parser.add_argument(
         "--seconds",
         type=float,
         help="with --measure: end by then, with the best found so far (default: try all)",
     )
-    parser.add_argument("--table", type=Path, default=tuning.TABLE, help="the file to extend (default: the one that the kernels read)")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=tuning.TABLE,
+        help="the file to extend (default: the one that the kernels read)",
+    )
     arguments = parser.parse_args(argv)
     classes = CLASSES[:2] if arguments.quick else CLASSES
     if arguments.measure:
@@ -206,9 +272,19 @@ def _measure(table: Path, classes: list[ShapeClass], seconds: float | None) -> i
             print(f"{shape}: no candidate can be taken; it keeps what it has")
             continue
         default = times.get(json.dumps(tuning.default(shape)))
-        beside = "which the default cannot do" if default is None else f"default {default * 1e6:.0f} us"
-        print(f"{shape}: {settings}, {min(times.values()) * 1e6:.0f} us ({beside}, slowest {max(times.values()) * 1e6:.0f} us)", flush=True)
-        write(table, card, f"measured {datetime.date.today()}, torch {torch.__version__}", {shape: settings})
+        beside = (
+            "which the default cannot do" if default is None else f"default {default * 1e6:.0f} us"
+        )
+        print(
+            f"{shape}: {settings}, {min(times.values()) * 1e6:.0f} us ({beside}, slowest {max(times.values()) * 1e6:.0f} us)",
+            flush=True,
+        )
+        write(
+            table,
+            card,
+            f"measured {datetime.date.today()}, torch {torch.__version__}",
+            {shape: settings},
+        )
     return 1 if missing else 0
 
 

@@ -1,4 +1,5 @@
 """What a benchmark's figures depend on: recorded with every result."""
+
 import hashlib
 import os
 import platform
@@ -9,37 +10,66 @@ import torch
 from lift.commands.doctor import machine as facts
 from lift.provenance import commit
 
-REASONS = {"SwThermalSlowdown": "software heat limit", "HwThermalSlowdown": "hardware heat limit", "HwSlowdown": "hardware slowdown",
-           "SwPowerCap": "power limit", "HwPowerBrakeSlowdown": "power brake"}
+REASONS = {
+    "SwThermalSlowdown": "software heat limit",
+    "HwThermalSlowdown": "hardware heat limit",
+    "HwSlowdown": "hardware slowdown",
+    "SwPowerCap": "power limit",
+    "HwPowerBrakeSlowdown": "power brake",
+}
 
 
 ROOT = Path(__file__).resolve().parents[2]
-MEASURED = ("kernels", "csrc", "lift/model", "benchmarks")                  # folders whose sources decide what is measured, and how
+MEASURED = (
+    "kernels",
+    "csrc",
+    "lift/model",
+    "benchmarks",
+)  # folders whose sources decide what is measured, and how
 
 
 def describe() -> dict:
     """This machine, what was run on it, and each GPU as it is at this moment."""
-    return {"facts": facts(), "threads": torch.get_num_threads(), "bound": os.environ.get("OMP_PROC_BIND"),
-            "cuda": torch.version.cuda, "commit": commit(), "sources": sources(), "gpus": gpus(), "host": platform.node()}
+    return {
+        "facts": facts(),
+        "threads": torch.get_num_threads(),
+        "bound": os.environ.get("OMP_PROC_BIND"),
+        "cuda": torch.version.cuda,
+        "commit": commit(),
+        "sources": sources(),
+        "gpus": gpus(),
+        "host": platform.node(),
+    }
 
 
 def sources() -> str:
     """A hash of the sources, which names what was run where there is no commit to name it."""
     digest = hashlib.sha256()
-    for path in sorted(path for folder in MEASURED for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".cpp", ".cu", ".h")):
+    for path in sorted(
+        path
+        for folder in MEASURED
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".cpp", ".cu", ".h")
+    ):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
 def gpus() -> list[dict]:
-    """Name, driver, clocks (MHz), why they are lowered, power (W) and temperature (degrees Celsius) of every GPU, at this moment."""
+    """Name, driver, clocks (MHz), why they are lowered, power (W) and temperature (degrees Celsius)
+    of every GPU, at this moment.
+    """
     try:
         import pynvml
+
         pynvml.nvmlInit()
-    except Exception:                                   # no driver, or no such package: then there is no GPU to describe
+    except Exception:  # no driver, or no such package: then there is no GPU to describe
         return []
     try:
-        return [_gpu(pynvml, pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(pynvml.nvmlDeviceGetCount())]
+        return [
+            _gpu(pynvml, pynvml.nvmlDeviceGetHandleByIndex(i))
+            for i in range(pynvml.nvmlDeviceGetCount())
+        ]
     finally:
         pynvml.nvmlShutdown()
 
@@ -48,13 +78,13 @@ def _gpu(nvml, handle) -> dict:
     def ask(function: str, *arguments):
         try:
             return getattr(nvml, function)(handle, *arguments)
-        except nvml.NVMLError:                          # not every card answers everything
+        except nvml.NVMLError:  # not every card answers everything
             return None
 
     def watts(milliwatts: int | None) -> float | None:
         return None if milliwatts is None else milliwatts / 1000
 
-    now = "nvmlDeviceGetCurrentClocksEventReasons"       # the older name is that of older packages
+    now = "nvmlDeviceGetCurrentClocksEventReasons"  # the older name is that of older packages
     lowered = ask(now if hasattr(nvml, now) else "nvmlDeviceGetCurrentClocksThrottleReasons")
     return {
         "name": ask("nvmlDeviceGetName"),
@@ -62,9 +92,18 @@ def _gpu(nvml, handle) -> dict:
         "clock": ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
         "highest clock": ask("nvmlDeviceGetMaxClockInfo", nvml.NVML_CLOCK_SM),
         "memory clock": ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM),
-        "lowered by": None if lowered is None else
-        [text for name, text in REASONS.items() if lowered & getattr(nvml, f"nvmlClocksEventReason{name}",
-                                                                    getattr(nvml, f"nvmlClocksThrottleReason{name}", 0))],
+        "lowered by": None
+        if lowered is None
+        else [
+            text
+            for name, text in REASONS.items()
+            if lowered
+            & getattr(
+                nvml,
+                f"nvmlClocksEventReason{name}",
+                getattr(nvml, f"nvmlClocksThrottleReason{name}", 0),
+            )
+        ],
         "power": watts(ask("nvmlDeviceGetPowerUsage")),
         "power limit": watts(ask("nvmlDeviceGetEnforcedPowerLimit")),
         "temperature": ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),

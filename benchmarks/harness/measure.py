@@ -1,8 +1,11 @@
-"""How a benchmark measures: variants of one operation on one case, each checked first, then timed in turn with the others.
+"""How a benchmark measures: variants of one operation on one case, each checked first, then timed
+in turn with the others.
 
-What is timed is what a person waits for: on a GPU the time between two device events around the call, with a cold L2 cache; on a CPU the
-time of the call with the threads that torch was given. A variant whose results are wrong has no time.
+What is timed is what a person waits for: on a GPU the time between two device events around the
+call, with a cold L2 cache; on a CPU the time of the call with the threads that torch was given. A
+variant whose results are wrong has no time.
 """
+
 import functools
 import time
 from collections.abc import Callable, Hashable
@@ -15,11 +18,11 @@ from lift.kernels import selfcheck
 
 COLD = 512 << 20  # bytes read between two GPU timings: more than any card's L2 holds
 OWN_ERROR = 4  # how far a variant may exceed the reference's own rounding error
-counted: str | None = None                              # the variant that a profiler counts: the only one that is run then
+counted: str | None = None  # the variant that a profiler counts: the only one that is run then
 LATE = "no time was left"
 FORMS = ("plain", "graph", "compiled")  # of a model's variants, in the order of measuring
 spoiled: str | None = None  # the variant whose recording failed in this process
-AHEAD = 2_000_000                                       # cycles, about a millisecond, that a GPU idles before a timing: see _gpu_timer
+AHEAD = 2_000_000  # cycles, about a millisecond, that a GPU idles before a timing: see _gpu_timer
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Variant:
         name: as the results call it.
         call: takes the operation's arguments, returns its result, or its results in a tuple.
     """
+
     name: str
     call: Callable
 
@@ -39,7 +43,8 @@ class Measured:
     """What was found of one variant on one case.
 
     Attributes:
-        error: largest relative L2 error of the result and of the gradients against the reference in float64.
+        error: largest relative L2 error of the result and of the gradients against the reference in
+            float64.
         tolerance: what is allowed.
         failure: why there are no times; None when there are.
         times: seconds, a round each.
@@ -49,6 +54,7 @@ class Measured:
         first: seconds of the first call, which compiles.
         beside: the variant that was timed in turn with this one, its median in seconds and spread.
     """
+
     error: float | None = None
     tolerance: float | None = None
     failure: str | None = None
@@ -70,9 +76,18 @@ class Measured:
         return (ordered[3 * len(ordered) // 4] - ordered[len(ordered) // 4]) / self.median
 
 
-def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, backward: bool, rounds: int,
-            towards: torch.Tensor | None = None, until: float | None = None) -> dict[str, Measured]:
-    """Check every variant against the reference, then time those that are right, in turn, round by round.
+def compare(
+    variants: list[Variant],
+    reference: Callable,
+    arguments: tuple,
+    *,
+    backward: bool,
+    rounds: int,
+    towards: torch.Tensor | None = None,
+    until: float | None = None,
+) -> dict[str, Measured]:
+    """Check every variant against the reference, then time those that are right, in turn, round by
+    round.
 
     Args:
         variants: to compare.
@@ -80,7 +95,8 @@ def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, b
         arguments: floating tensors of one device.
         backward: time the gradients of all arguments as well; for operations of one result.
         rounds: timings of each variant.
-        towards: the result's gradient; None: a random one in the shape and layout of the first argument.
+        towards: the result's gradient; None: a random one in the shape and layout of the first
+            argument.
         until: of `time.monotonic`; variants after the first that were not tried by then are `LATE`.
     """
     towards = torch.randn_like(arguments[0]) if towards is None else towards
@@ -91,7 +107,9 @@ def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, b
         return _results(call, leaves, towards, backward)
 
     exact = _exact(reference, leaves, towards, backward)
-    tolerance = selfcheck.TOLERANCES[arguments[0].dtype] * 5           # over many more values than the self-check has
+    tolerance = (
+        selfcheck.TOLERANCES[arguments[0].dtype] * 5
+    )  # over many more values than the self-check has
 
     @functools.cache
     def rounding() -> float:
@@ -111,8 +129,9 @@ def compare(variants: list[Variant], reference: Callable, arguments: tuple, *, b
         found[variant.name].saved = saved(variant.call, leaves) if backward else None
     if counted is not None:
         _count(task, right)
-    turns = in_turn({v.name: lambda call=v.call: task(call) for v in right}, rounds,
-                    timer(arguments[0].device))
+    turns = in_turn(
+        {v.name: lambda call=v.call: task(call) for v in right}, rounds, timer(arguments[0].device)
+    )
     for name, times in turns.items():
         found[name].times = times
     return found
@@ -170,8 +189,10 @@ def attempted(found: Measured, variant: str, task: Callable) -> object | None:
     """
     global spoiled
     if spoiled:
-        found.failure = (f"not measured: the recording of {spoiled} failed in this process before; "
-                         "run this variant alone, with -k")
+        found.failure = (
+            f"not measured: the recording of {spoiled} failed in this process before; "
+            "run this variant alone, with -k"
+        )
         return None
     try:
         return task()
@@ -188,32 +209,49 @@ def compiled(call: FunctionType, key: Hashable, **options) -> Callable:
     """`call` through torch.compile, once for each key, so that cases of other values share it."""
     if key not in _compiled:
         # Dynamo stores compilations by code object, and gives up after eight: each key has its own.
-        own = FunctionType(call.__code__.replace(), call.__globals__, call.__name__,
-                           call.__defaults__, call.__closure__)
+        own = FunctionType(
+            call.__code__.replace(),
+            call.__globals__,
+            call.__name__,
+            call.__defaults__,
+            call.__closure__,
+        )
         own.__kwdefaults__ = call.__kwdefaults__
         _compiled[key] = torch.compile(own, dynamic=False, **options)
     return _compiled[key]
 
 
-def _results(call: Callable, leaves: tuple, towards: torch.Tensor, backward: bool) -> list[torch.Tensor]:
+def _results(
+    call: Callable, leaves: tuple, towards: torch.Tensor, backward: bool
+) -> list[torch.Tensor]:
     out = call(*leaves)
-    return [*(out if isinstance(out, tuple) else (out,)), *(torch.autograd.grad(out, leaves, towards) if backward else ())]
+    return [
+        *(out if isinstance(out, tuple) else (out,)),
+        *(torch.autograd.grad(out, leaves, towards) if backward else ()),
+    ]
 
 
-def _exact(reference: Callable, leaves: tuple, towards: torch.Tensor, backward: bool) -> list[torch.Tensor]:
+def _exact(
+    reference: Callable, leaves: tuple, towards: torch.Tensor, backward: bool
+) -> list[torch.Tensor]:
     doubles = tuple(x.detach().double().requires_grad_(backward) for x in leaves)
     return [x.detach() for x in _results(reference, doubles, towards.double(), backward)]
 
 
-def _examine(measured: Measured, task: Callable, variant: Variant, exact: list[torch.Tensor],
-             rounding: Callable[[], float]) -> None:
+def _examine(
+    measured: Measured,
+    task: Callable,
+    variant: Variant,
+    exact: list[torch.Tensor],
+    rounding: Callable[[], float],
+) -> None:
     try:
         start = time.perf_counter()
         found = task(variant.call)
         if found[0].is_cuda:
             torch.cuda.synchronize(found[0].device)
         measured.first = time.perf_counter() - start
-    except Exception as error:                          # a variant that does not run is a finding; the others are measured
+    except Exception as error:  # a variant that does not run is a finding; the others are measured
         measured.failure = f"{type(error).__name__}: {error}".splitlines()[0]
         return
     measured.error = _error(found, exact)
@@ -230,8 +268,12 @@ def wrong(measured: Measured) -> str:
 
 def _error(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
     """The largest relative L2 error of a result; infinite where one is not finite."""
-    errors = torch.stack([(f.double() - e).norm() / e.norm().clamp(min=1e-30)
-                          for f, e in zip(found, exact, strict=True)])
+    errors = torch.stack(
+        [
+            (f.double() - e).norm() / e.norm().clamp(min=1e-30)
+            for f, e in zip(found, exact, strict=True)
+        ]
+    )
     return errors.max().item() if errors.isfinite().all() else float("inf")
 
 
@@ -269,7 +311,8 @@ def _peak(task: Callable, variant: Variant) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-# -- clocks: each runs a task and returns a function that gives its seconds ------------------------------------------------------
+# -- clocks: each runs a task and returns a function that gives its seconds ------------------------
+
 
 def timer(device: torch.device | str) -> Callable:
     """The clock of a device."""
@@ -289,7 +332,9 @@ def _gpu_timer(device: torch.device) -> Callable:
 
     def clock(task: Callable) -> Callable[[], float]:
         other.amax()  # read, not written: a cache full of modified lines writes them back
-        torch.cuda._sleep(AHEAD)                        # the host queues the task meanwhile, so that launches are not what is timed
+        torch.cuda._sleep(
+            AHEAD
+        )  # the host queues the task meanwhile, so that launches are not what is timed
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         task()

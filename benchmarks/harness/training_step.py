@@ -1,7 +1,10 @@
-"""A training step on made-up motion: what the profile and the comparison of losses run. Needs torch alone, no files and no decoders.
+"""A training step on made-up motion: what the profile and the comparison of losses run. Needs torch
+alone, no files and no decoders.
 
-The clips show a texture that moves evenly, so the true flow is known and there is something to learn.
+The clips show a texture that moves evenly, so the true flow is known and there is something to
+learn.
 """
+
 from collections.abc import Callable
 
 import torch
@@ -13,37 +16,63 @@ from lift.data.clip import Clip
 from lift.model.lift import LIFT
 from lift.training.losses import total_loss
 
-FASTEST = 0.05                                          # of the width, from one frame to the next
+FASTEST = 0.05  # of the width, from one frame to the next
 
 
 def batch(B: int, T: int, H: int, W: int, seed: int, device: torch.device | str = "cpu") -> Batch:
-    """B clips of T frames (the references in their middle) of textures that move evenly; the same values on every device."""
+    """B clips of T frames (the references in their middle) of textures that move evenly; the same
+    values on every device.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)
 
     coarse, fine = noise(B, 3, 9, 9), noise(B, 3, 33, 33)
-    texture = sum(weight * F.interpolate(x, (2 * H, 2 * W), mode="bicubic") for weight, x in ((0.2, coarse), (0.1, fine)))
+    texture = sum(
+        weight * F.interpolate(x, (2 * H, 2 * W), mode="bicubic")
+        for weight, x in ((0.2, coarse), (0.1, fine))
+    )
     texture = (0.5 + texture).clamp(0, 1)
-    velocity = FASTEST * W * (2 * torch.rand(B, 2, generator=generator) - 1)            # (B, 2): dx, dy in pixels a unit of time
+    velocity = (
+        FASTEST * W * (2 * torch.rand(B, 2, generator=generator) - 1)
+    )  # (B, 2): dx, dy in pixels a unit of time
     left = (T - 1) // 2
     times = (torch.arange(T) - left).float().expand(B, T)
     t = 0.1 + 0.8 * torch.rand(B, generator=generator)
     y, x = torch.meshgrid(torch.arange(H).float(), torch.arange(W).float(), indexing="ij")
-    place = torch.stack((x, y), -1)                                                     # (H, W, 2)
+    place = torch.stack((x, y), -1)  # (H, W, 2)
 
     def frame(time: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) at a time of each clip."""
-        at = place + torch.tensor([W / 2, H / 2]) - (velocity * (time - 0.5)[:, None])[:, None, None]
-        return F.grid_sample(texture, 2 * at / torch.tensor([2 * W - 1, 2 * H - 1]) - 1, padding_mode="reflection", align_corners=True)
+        at = (
+            place + torch.tensor([W / 2, H / 2]) - (velocity * (time - 0.5)[:, None])[:, None, None]
+        )
+        return F.grid_sample(
+            texture,
+            2 * at / torch.tensor([2 * W - 1, 2 * H - 1]) - 1,
+            padding_mode="reflection",
+            align_corners=True,
+        )
 
     frames = torch.stack([frame(times[:, i]) for i in range(T)], 1)
-    flow = torch.cat((-velocity * t[:, None], velocity * (1 - t)[:, None]), 1)[:, :, None, None].expand(B, 4, H, W)
+    flow = torch.cat((-velocity * t[:, None], velocity * (1 - t)[:, None]), 1)[
+        :, :, None, None
+    ].expand(B, 4, H, W)
     limit = torch.tensor([W - 1, H - 1]).view(1, 2, 1, 1)
-    seen = [((place.movedim(-1, 0) + part >= 0) & (place.movedim(-1, 0) + part <= limit)).all(1) for part in flow.split(2, 1)]
+    seen = [
+        ((place.movedim(-1, 0) + part >= 0) & (place.movedim(-1, 0) + part <= limit)).all(1)
+        for part in flow.split(2, 1)
+    ]
     clip = Clip(frames, times, torch.ones(B, T, dtype=torch.bool), left)
-    return Batch(clip, t, frame(t), flow.contiguous(), torch.stack(seen, 1).float(), torch.ones(B, dtype=torch.bool)).to(device)
+    return Batch(
+        clip,
+        t,
+        frame(t),
+        flow.contiguous(),
+        torch.stack(seen, 1).float(),
+        torch.ones(B, dtype=torch.bool),
+    ).to(device)
 
 
 class Training:
@@ -55,7 +84,9 @@ class Training:
         autocast: the dtype that autocast computes in, or None.
     """
 
-    def __init__(self, config: Config, device: torch.device | str, autocast: torch.dtype | None = None):
+    def __init__(
+        self, config: Config, device: torch.device | str, autocast: torch.dtype | None = None
+    ):
         torch.manual_seed(config.train.seed)
         self.config, self.device, self.autocast = config, torch.device(device), autocast
         self.model = LIFT(config.model, config.kernels)
@@ -66,11 +97,17 @@ class Training:
         self.model = self.model.to(self.device).train()
         # As `lift train` updates, and, on a GPU, so that `capture` may record it.
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay,
-            fused=True, capturable=self.device.type == "cuda")
+            self.model.parameters(),
+            lr=config.train.lr,
+            weight_decay=config.train.weight_decay,
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        with torch.autocast(
+            self.device.type, dtype=self.autocast, enabled=self.autocast is not None
+        ):
             prediction = self.model(batch.clip, batch.t)
         return total_loss(prediction, batch, self.config.train)[0]
 
@@ -86,8 +123,10 @@ class Training:
 
 # -- a step as a CUDA graph ----------------------------------------------------------------------
 
-def capture(step: Callable[[], torch.Tensor],
-            warm_up: int = 3) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+
+def capture(
+    step: Callable[[], torch.Tensor], warm_up: int = 3
+) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
     """Record a step as a CUDA graph with memory of its own.
 
     Args:
@@ -111,11 +150,11 @@ def capture(step: Callable[[], torch.Tensor],
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):                     # left even where the recording fails
+    with torch.cuda.stream(stream):  # left even where the recording fails
         for _ in range(warm_up):
             step()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):    # no `pool`: one of its own
+        with torch.cuda.graph(graph, stream=stream):  # no `pool`: one of its own
             result = step()
     torch.cuda.current_stream().wait_stream(stream)
     return graph, result

@@ -1,20 +1,26 @@
-"""Compile the Triton kernels for many GPUs on a machine that has none, and tell what each takes of a GPU.
+"""Compile the Triton kernels for many GPUs on a machine that has none, and tell what each takes of
+a GPU.
 
-    python -m benchmarks.static.compile [--arch 75 --arch 89] [--further] [--triton 3.6] [operation ...]
+    python -m benchmarks.static.compile [--arch 75 --arch 89] [--further] [--triton 3.6] [operation
+    ...]
 
-An operation that has Triton kernels says itself which of their many specialisations stand for the rest: the module `triton.py` in its
-folder has a function
+An operation that has Triton kernels says itself which of their many specialisations stand for the
+rest: the module `triton.py` in its folder has a function
 
     specialisations() -> Iterator[tuple[str, JITFunction, tuple, dict]]
 
-that yields a label, a kernel, the positional arguments of a launch and its keywords (constexprs, num_warps, num_stages), just as
-`kernel[grid](*arguments, **keywords)` takes them. Tensors are on the device "meta": their dtype is what counts, and they are taken as
-aligned to 16 bytes. So a launcher that makes its arguments in one function can be given meta tensors, and what is compiled here is what a
-launch compiles. Nothing needs to be registered.
+that yields a label, a kernel, the positional arguments of a launch and its keywords (constexprs,
+num_warps, num_stages), just as `kernel[grid](*arguments, **keywords)` takes them. Tensors are on
+the device "meta": their dtype is what counts, and they are taken as aligned to 16 bytes. So a
+launcher that makes its arguments in one function can be given meta tensors, and what is compiled
+here is what a launch compiles. Nothing needs to be registered.
 
-`further_specialisations()`, if there is one, yields in the same way whatever else a launch can ask for. There are too many to compile each
-for every architecture each time: `--further` compiles each for one of them, in turn, and `--everything` for all.
+`further_specialisations()`, if there is one, yields in the same way whatever else a launch can ask
+for. There are too many to compile each
+for every architecture each time: `--further` compiles each for one of them, in turn, and
+`--everything` for all.
 """
+
 import argparse
 import importlib
 import multiprocessing
@@ -32,10 +38,20 @@ import torch
 
 import lift.kernels.ops
 
-ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)          # Turing, Ampere twice, Ada, Hopper, Blackwell twice
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)  # Turing, Ampere twice, Ada, Hopper, Blackwell twice
 
-TYPES = {torch.float64: "fp64", torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.bool: "i1",
-         torch.int64: "i64", torch.int32: "i32", torch.int16: "i16", torch.int8: "i8", torch.uint8: "u8"}
+TYPES = {
+    torch.float64: "fp64",
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.bool: "i1",
+    torch.int64: "i64",
+    torch.int32: "i32",
+    torch.int16: "i16",
+    torch.int8: "i8",
+    torch.uint8: "u8",
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,7 @@ class Figures:
         local: bytes a thread of local memory, where registers that did not fit are spilled to.
         size: bytes of the binary.
     """
+
     registers: int
     shared: int
     local: int
@@ -67,8 +84,14 @@ def specialisations(*operations: str, further: bool = False) -> Iterator[tuple]:
     found = _modules()
     for operation in operations or found:
         if operation not in found:
-            raise ValueError(f"no Triton kernels for {operation!r}; there are some for {', '.join(found)}")
-        listed = getattr(found[operation], "further_specialisations", tuple) if further else found[operation].specialisations
+            raise ValueError(
+                f"no Triton kernels for {operation!r}; there are some for {', '.join(found)}"
+            )
+        listed = (
+            getattr(found[operation], "further_specialisations", tuple)
+            if further
+            else found[operation].specialisations
+        )
         for specialisation in listed():
             yield operation, *specialisation
 
@@ -84,7 +107,8 @@ def _modules() -> dict:
     return found
 
 
-# -- compiling ---------------------------------------------------------------------------------------------------------------
+# -- compiling -------------------------------------------------------------------------------------
+
 
 def compile_for(architecture: int, kernel, arguments: tuple, keywords: dict) -> Figures:
     """Compile one specialisation for compute capability `architecture` (75 is 7.5)."""
@@ -121,53 +145,105 @@ def _type(value) -> tuple[str, bool]:
     if isinstance(value, bool):
         return "i1", False
     if isinstance(value, int):
-        return ("constexpr" if value == 1 else "i32" if -2**31 <= value < 2**31 else "i64"), value % 16 == 0
+        return (
+            "constexpr" if value == 1 else "i32" if -(2**31) <= value < 2**31 else "i64"
+        ), value % 16 == 0
     return ("fp32", False) if isinstance(value, float) else ("constexpr", False)
 
 
 def _figures(compiled) -> Figures:
     """As `cuobjdump`, which Triton's package carries, reads them from the binary."""
     import triton
+
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
         command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    usage = {name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)}
-    return Figures(usage["REG"], compiled.metadata.shared, usage["STACK"] + usage["LOCAL"], len(compiled.asm["cubin"]))
+    usage = {
+        name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)
+    }
+    return Figures(
+        usage["REG"],
+        compiled.metadata.shared,
+        usage["STACK"] + usage["LOCAL"],
+        len(compiled.asm["cubin"]),
+    )
 
 
-# -- the table ---------------------------------------------------------------------------------------------------------------
+# -- the table -------------------------------------------------------------------------------------
+
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table; return 1 where a kernel spills."""
     import triton
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.static.compile", description="Compile the Triton kernels without a GPU.")
-    parser.add_argument("operation", nargs="*", help="folders of lift.kernels; all of them by default")
-    parser.add_argument("--arch", type=int, action="append", choices=ARCHITECTURES, help="compute capability, 89 for 8.9; may be repeated")
-    parser.add_argument("--further", action="store_true", help="also what else a launch can ask for, each for one architecture in turn")
-    parser.add_argument("--everything", action="store_true", help="also what else a launch can ask for, each for every architecture")
-    parser.add_argument("--triton", metavar="VERSION", help="refuse to compile with another Triton, 3.6 for 3.6.0 too")
+
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.static.compile",
+        description="Compile the Triton kernels without a GPU.",
+    )
+    parser.add_argument(
+        "operation", nargs="*", help="folders of lift.kernels; all of them by default"
+    )
+    parser.add_argument(
+        "--arch",
+        type=int,
+        action="append",
+        choices=ARCHITECTURES,
+        help="compute capability, 89 for 8.9; may be repeated",
+    )
+    parser.add_argument(
+        "--further",
+        action="store_true",
+        help="also what else a launch can ask for, each for one architecture in turn",
+    )
+    parser.add_argument(
+        "--everything",
+        action="store_true",
+        help="also what else a launch can ask for, each for every architecture",
+    )
+    parser.add_argument(
+        "--triton",
+        metavar="VERSION",
+        help="refuse to compile with another Triton, 3.6 for 3.6.0 too",
+    )
     arguments = parser.parse_args(argv)
     if triton.knobs.runtime.interpret:
         parser.error("TRITON_INTERPRET is set, so Triton interprets instead of compiling; unset it")
     if arguments.triton and f"{triton.__version__}.".removeprefix(arguments.triton)[:1] != ".":
-        parser.error(f"this is Triton {triton.__version__}, not {arguments.triton}: put a folder with that one on PYTHONPATH")
+        parser.error(
+            f"this is Triton {triton.__version__}, not {arguments.triton}: put a folder with that one on PYTHONPATH"
+        )
     architectures = arguments.arch or ARCHITECTURES
     try:
         todo = [(one, architectures) for one in specialisations(*arguments.operation)]
         if arguments.further or arguments.everything:
-            todo += [(one, architectures if arguments.everything else architectures[i % len(architectures):][:1])
-                     for i, one in enumerate(specialisations(*arguments.operation, further=True))]
+            todo += [
+                (
+                    one,
+                    architectures
+                    if arguments.everything
+                    else architectures[i % len(architectures) :][:1],
+                )
+                for i, one in enumerate(specialisations(*arguments.operation, further=True))
+            ]
     except ValueError as error:
         parser.error(str(error))
     width = max(len(f"{operation}: {label}") for (operation, label, *_), _ in todo)
     start, compiled, spilled = time.perf_counter(), 0, 0
-    print(f"Triton {triton.__version__}: registers a thread / bytes of shared memory a block / bytes spilled a thread")
+    print(
+        f"Triton {triton.__version__}: registers a thread / bytes of shared memory a block / bytes spilled a thread"
+    )
     print("kernel".ljust(width), *(f"sm_{a}".rjust(14) for a in architectures))
     for ((operation, label, *_), wanted), found in zip(todo, _all_figures(todo), strict=True):
-        cells = {a: f"{f.registers} / {f.shared} / {f.local}" for a, f in zip(wanted, found, strict=True)}
-        print(f"{operation}: {label}".ljust(width), *(cells.get(a, "").rjust(14) for a in architectures), flush=True)
+        cells = {
+            a: f"{f.registers} / {f.shared} / {f.local}" for a, f in zip(wanted, found, strict=True)
+        }
+        print(
+            f"{operation}: {label}".ljust(width),
+            *(cells.get(a, "").rjust(14) for a in architectures),
+            flush=True,
+        )
         compiled += len(found)
         spilled += sum(f.local > 0 for f in found)
     print(f"{compiled} compiled in {time.perf_counter() - start:.0f} s; {spilled} spill")
@@ -175,13 +251,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _all_figures(todo: list[tuple[tuple, tuple[int, ...]]]) -> Iterator[list[Figures]]:
-    """Of each specialisation, for each of its architectures, in order; compiled by as many processes as there are processors."""
+    """Of each specialisation, for each of its architectures, in order; compiled by as many
+    processes as there are processors.
+    """
     global _todo
     processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if processes == 1 or "fork" not in multiprocessing.get_all_start_methods():
         yield from ([compile_for(a, *launch) for a in wanted] for (_, _, *launch), wanted in todo)
         return
-    _todo = todo                                        # the processes are forks, so that kernels need not be sent to them
+    _todo = todo  # the processes are forks, so that kernels need not be sent to them
     with multiprocessing.get_context("fork").Pool(processes) as pool:
         yield from pool.imap(_figures_of, range(len(todo)))
 

@@ -1,9 +1,12 @@
-"""How many warps of a kernel one multiprocessor of a GPU holds at a time, of those that it could hold.
+"""How many warps of a kernel one multiprocessor of a GPU holds at a time, of those that it could
+hold.
 
-Limits: CUDA Programming Guide, "Compute Capabilities", table "Technical Specifications per Compute Capability"
-(https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/compute-capabilities.html). How registers and shared memory are handed
-out: NVIDIA's own calculator, `cuda_occupancy.h`, which comes with the CUDA toolkit and with Triton; the tests compare with it.
+Limits: CUDA Programming Guide, "Compute Capabilities", table "Technical Specifications per Compute
+Capability" (https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/compute-capabilities.html). How registers and shared memory are handed
+out: NVIDIA's own calculator, `cuda_occupancy.h`, which comes with the CUDA toolkit and with Triton;
+the tests compare with it.
 """
+
 from dataclasses import dataclass
 
 
@@ -18,6 +21,7 @@ class Multiprocessor:
         reserved: bytes of it that the system takes from each block.
         unit: bytes in which it is handed out.
     """
+
     blocks: int
     warps: int
     shared: int
@@ -35,9 +39,9 @@ LIMITS = {
     100: Multiprocessor(32, 64, 228 * KB),
     120: Multiprocessor(24, 48, 100 * KB),
 }
-PARTITIONS = 4                                          # of a multiprocessor; a warp lives in one of them
-REGISTERS = 64 * KB // PARTITIONS                       # of a partition, of 32 bits
-REGISTER_UNIT = 256                                     # in which a warp gets its registers
+PARTITIONS = 4  # of a multiprocessor; a warp lives in one of them
+REGISTERS = 64 * KB // PARTITIONS  # of a partition, of 32 bits
+REGISTER_UNIT = 256  # in which a warp gets its registers
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,10 @@ class Occupancy:
     Attributes:
         blocks: at a time; 0 where one does not fit.
         share: of the warps that it could hold, 0 to 1.
-        limit: what would have to shrink for more: "registers", "shared memory", or "none" at what the hardware can hold.
+        limit: what would have to shrink for more: "registers", "shared memory", or "none" at what
+            the hardware can hold.
     """
+
     blocks: int
     share: float
     limit: str
@@ -67,9 +73,13 @@ def occupancy(architecture: int, registers: int, shared: int, warps: int) -> Occ
         ValueError: an architecture without limits here, or figures that no kernel has.
     """
     if architecture not in LIMITS:
-        raise ValueError(f"no limits are written down for sm_{architecture}; there are some for {', '.join(f'sm_{a}' for a in LIMITS)}")
+        raise ValueError(
+            f"no limits are written down for sm_{architecture}; there are some for {', '.join(f'sm_{a}' for a in LIMITS)}"
+        )
     if not (0 <= registers <= 255 and 1 <= warps <= 32 and shared >= 0):
-        raise ValueError(f"no kernel has {registers} registers a thread, {shared} bytes of shared memory and {warps} warps a block")
+        raise ValueError(
+            f"no kernel has {registers} registers a thread, {shared} bytes of shared memory and {warps} warps a block"
+        )
     has = LIMITS[architecture]
     hardware = min(has.blocks, has.warps // warps)
     a_warp = -(-registers * 32 // REGISTER_UNIT) * REGISTER_UNIT
@@ -77,5 +87,7 @@ def occupancy(architecture: int, registers: int, shared: int, warps: int) -> Occ
     a_block = -(-(shared + has.reserved) // has.unit) * has.unit
     by_shared = hardware if a_block == 0 else has.shared // a_block
     blocks = min(hardware, by_registers, by_shared)
-    limit = "none" if blocks == hardware else "registers" if blocks == by_registers else "shared memory"
+    limit = (
+        "none" if blocks == hardware else "registers" if blocks == by_registers else "shared memory"
+    )
     return Occupancy(blocks, blocks * warps / has.warps, limit)

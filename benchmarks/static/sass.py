@@ -1,8 +1,10 @@
 """What a compiled kernel does to memory, read from its machine code without a GPU.
 
-Triton's package carries NVIDIA's `cuobjdump` and `nvdisasm`. The width of an access is what one thread moves with one instruction, in
-bytes; the count is that of instructions in the code, not of times that they run.
+Triton's package carries NVIDIA's `cuobjdump` and `nvdisasm`. The width of an access is what one
+thread moves with one instruction, in bytes; the count is that of instructions in the code, not of
+times that they run.
 """
+
 import re
 import subprocess
 import tempfile
@@ -16,12 +18,14 @@ class Code:
 
     Attributes:
         registers: of 32 bits, a thread.
-        shared: bytes of shared memory that the binary itself asks for, a block; what a launch adds is not known here.
+        shared: bytes of shared memory that the binary itself asks for, a block; what a launch adds
+            is not known here.
         local: bytes a thread of local memory, where registers that did not fit are spilled to.
         threads: the most of a block that it was compiled for; None where that was left open.
         loads, stores: instructions on global memory, by width in bytes, {16: 2, 4: 7}.
         atomics: instructions by name, {"RED.ADD.F32": 4}.
     """
+
     registers: int
     shared: int
     local: int
@@ -31,13 +35,25 @@ class Code:
     atomics: dict[str, int] = field(default_factory=dict)
 
 
-LOADS = ("LDG", "LD", "LDGSTS")                         # the last copies to shared memory and waits later
+LOADS = ("LDG", "LD", "LDGSTS")  # the last copies to shared memory and waits later
 STORES = ("STG", "ST")
 ATOMICS = ("RED", "REDG", "ATOM", "ATOMG")
 WIDTHS = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16, "256": 32}
-MANNERS = {"E", "STRONG", "SYS", "GPU", "SM", "CTA", "FTZ", "RN"}       # of an atomic operation: where it is seen, how it rounds
-INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P[0-9T]+\s+)?([A-Z][A-Z0-9_]*)((?:\.[A-Za-z0-9_]+)*)", re.MULTILINE)
-RESERVED = 1024                                         # bytes that the linker adds from sm_90 on to what shared memory a kernel has
+MANNERS = {
+    "E",
+    "STRONG",
+    "SYS",
+    "GPU",
+    "SM",
+    "CTA",
+    "FTZ",
+    "RN",
+}  # of an atomic operation: where it is seen, how it rounds
+INSTRUCTION = re.compile(
+    r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P[0-9T]+\s+)?([A-Z][A-Z0-9_]*)((?:\.[A-Za-z0-9_]+)*)",
+    re.MULTILINE,
+)
+RESERVED = 1024  # bytes that the linker adds from sm_90 on to what shared memory a kernel has
 
 
 def read(binary: bytes, architecture: int) -> dict[str, Code]:
@@ -55,15 +71,30 @@ def read(binary: bytes, architecture: int) -> dict[str, Code]:
         file.flush()
         usage = _run("cuobjdump", "--dump-resource-usage", "--dump-elf", file.name)
         code = _run("nvdisasm", "-c", file.name)
-    instructions = dict(re.findall(r"^\.text\.(\S+):$(.*?)(?=^\.text\.|\Z)", code, re.MULTILINE | re.DOTALL))
-    threads = {name: int(value, 16) for name, value in re.findall(
-        r"^\.nv\.info\.(\S+)\n(?:(?!^\.nv).*\n)*?\s*Attribute:\s*EIATTR_(?:MAX_THREADS|REQNTID)\s+Format:.*\n\s*Value:\s*(0x[0-9a-f]+)",
-        usage, re.MULTILINE)}
+    instructions = dict(
+        re.findall(r"^\.text\.(\S+):$(.*?)(?=^\.text\.|\Z)", code, re.MULTILINE | re.DOTALL)
+    )
+    threads = {
+        name: int(value, 16)
+        for name, value in re.findall(
+            r"^\.nv\.info\.(\S+)\n(?:(?!^\.nv).*\n)*?\s*Attribute:\s*EIATTR_(?:MAX_THREADS|REQNTID)\s+Format:.*\n\s*Value:\s*(0x[0-9a-f]+)",
+            usage,
+            re.MULTILINE,
+        )
+    }
     found = {}
     for name, figures in re.findall(r"Function (\S+):\s*\n\s*(REG:.*)", usage):
-        of = {key: int(value) for key, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", figures)}
+        of = {
+            key: int(value) for key, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", figures)
+        }
         shared = of["SHARED"] - (RESERVED if architecture >= 90 and of["SHARED"] >= RESERVED else 0)
-        found[name] = Code(of["REG"], shared, of["STACK"] + of["LOCAL"], threads.get(name), *accesses(instructions[name]))
+        found[name] = Code(
+            of["REG"],
+            shared,
+            of["STACK"] + of["LOCAL"],
+            threads.get(name),
+            *accesses(instructions[name]),
+        )
     return found
 
 
@@ -76,11 +107,14 @@ def accesses(text: str) -> tuple[dict[int, int], dict[int, int], dict[str, int]]
             width = next((WIDTHS[m] for m in modifiers if m in WIDTHS), 4)
             (loads if operation in LOADS else stores)[width] += 1
         elif operation in ATOMICS:
-            atomics[".".join([operation.removesuffix("G"), *(m for m in modifiers if m not in MANNERS)])] += 1
+            atomics[
+                ".".join([operation.removesuffix("G"), *(m for m in modifiers if m not in MANNERS)])
+            ] += 1
     return tuple(dict(sorted(counted.items())) for counted in (loads, stores, atomics))
 
 
 def _run(tool: str, *arguments: str) -> str:
     import triton
+
     path = getattr(triton.knobs.nvidia, tool).path
     return subprocess.run([path, *arguments], capture_output=True, text=True, check=True).stdout

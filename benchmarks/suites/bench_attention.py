@@ -1,9 +1,12 @@
-"""Speed and memory of `temporal_attention`: the fused kernels against the reference, compiled too, SDPA's kernels and FlexAttention.
+"""Speed and memory of `temporal_attention`: the fused kernels against the reference, compiled too,
+SDPA's kernels and FlexAttention.
 
-SDPA and FlexAttention are given windows that are cut out and put back inside the timing, as a model would have to; they return no shares.
-SDPA's bias is written out for every window or, in the variants that end in "_shared", once for all
-whole windows, and once for those that reach over each edge.
+SDPA and FlexAttention are given windows that are cut out and put back inside the timing, as a model
+would have to; they return no shares. SDPA's bias is written out for every window or, in the
+variants that end in "_shared", once for all whole windows, and once for those that reach over each
+edge.
 """
+
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,13 +46,26 @@ QUICK = [
     (1, 1, 15, 68, 120, 8, 32, 8),
     (1, 1, 15, 135, 240, 8, 32, 1),
 ]
-# On a CPU: `tiny` (window 4, also with two frames and a training crop), `small` (window 8), and the ablations' windows.
-CPU = [(1, 1, 15, 16, 28, 2, 32, 4), (1, 1, 15, 45, 80, 2, 32, 4), (1, 1, 2, 45, 80, 2, 32, 4), (4, 1, 15, 14, 14, 2, 32, 4),
-       (1, 1, 15, 16, 28, 4, 32, 8), (1, 1, 15, 45, 80, 4, 32, 8), (1, 1, 15, 45, 80, 2, 32, 2), (1, 1, 15, 45, 80, 4, 32, 1)]
-COMPILED = (CPU[1], CPU[5])                             # on a CPU: a compilation takes longer than all else of a case
+# On a CPU: `tiny` (window 4, also with two frames and a training crop), `small` (window 8), and the
+# ablations' windows.
+CPU = [
+    (1, 1, 15, 16, 28, 2, 32, 4),
+    (1, 1, 15, 45, 80, 2, 32, 4),
+    (1, 1, 2, 45, 80, 2, 32, 4),
+    (4, 1, 15, 14, 14, 2, 32, 4),
+    (1, 1, 15, 16, 28, 4, 32, 8),
+    (1, 1, 15, 45, 80, 4, 32, 8),
+    (1, 1, 15, 45, 80, 2, 32, 2),
+    (1, 1, 15, 45, 80, 4, 32, 1),
+]
+COMPILED = (CPU[1], CPU[5])  # on a CPU: a compilation takes longer than all else of a case
 TOY = [(1, 1, 2, 5, 8, 1, 16, 4), (1, 1, 2, 2, 3, 2, 16, 1)]
-SDPA = {"sdpa_flash": SDPBackend.FLASH_ATTENTION, "sdpa_efficient": SDPBackend.EFFICIENT_ATTENTION,
-        "sdpa_cudnn": SDPBackend.CUDNN_ATTENTION, "sdpa_math": SDPBackend.MATH}
+SDPA = {
+    "sdpa_flash": SDPBackend.FLASH_ATTENTION,
+    "sdpa_efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "sdpa_cudnn": SDPBackend.CUDNN_ATTENTION,
+    "sdpa_math": SDPBackend.MATH,
+}
 SHARED = "_shared"  # ends the name of a variant that writes no bias for each window
 OURS = ("triton", "eager", "reference")
 
@@ -59,11 +75,13 @@ class Case:
     device: str
     shape: tuple[int, ...]
     dtype: str
-    biases: str                                         # "biases" and mask, as the model has them, or "none": what flash attention takes
+    biases: str  # "biases" and mask, as the model has them, or "none": what flash attention takes
     direction: str
 
     def __str__(self) -> str:
-        return "-".join([self.device, "x".join(map(str, self.shape)), self.dtype, self.biases, self.direction])
+        return "-".join(
+            [self.device, "x".join(map(str, self.shape)), self.dtype, self.biases, self.direction]
+        )
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
@@ -85,11 +103,16 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
 
 
 def names(case: Case, toy: bool) -> list[str]:
-    """The variants of a case: what can serve there (under Triton's interpreter only at toy size), then what is compared with it."""
+    """The variants of a case: what can serve there (under Triton's interpreter only at toy size),
+    then what is compared with it.
+    """
     with torch.set_grad_enabled(case.direction != "forward"):
         arguments = [x.requires_grad_(case.direction != "forward") for x in make(case)]
-        found = [i.name for i in backend.operations()["temporal_attention"]
-                 if (i.automatic or toy) and i.reason(*_positional(case, arguments)) is None]
+        found = [
+            i.name
+            for i in backend.operations()["temporal_attention"]
+            if (i.automatic or toy) and i.reason(*_positional(case, arguments)) is None
+        ]
     if case.device == "cpu":
         return [*found, "sdpa", "sdpa" + SHARED, *(["compiled"] if case.shape in COMPILED else [])]
     flash = case.biases == "none" and _whole(case)  # it takes no bias, not even at edges
@@ -120,19 +143,37 @@ def test_attention(case, variant, record, request):
     failure = found[variant].failure
     if failure and variant not in OURS and not failure.startswith("wrong"):
         pytest.skip(f"{variant} does not run here: {failure}")
-    record(found[variant], operation="temporal_attention", variant=variant, fused=variant == "triton", device=case.device,
-           direction=case.direction, dtype=case.dtype, layout="contiguous", shape=list(case.shape), flow=case.biases, moved=moved(case))
+    record(
+        found[variant],
+        operation="temporal_attention",
+        variant=variant,
+        fused=variant == "triton",
+        device=case.device,
+        direction=case.direction,
+        dtype=case.dtype,
+        layout="contiguous",
+        shape=list(case.shape),
+        flow=case.biases,
+        moved=moved(case),
+    )
 
 
-@lru_cache(maxsize=1)                                   # a case's variants follow one another and are measured together
+@lru_cache(maxsize=1)  # a case's variants follow one another and are measured together
 def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
     variants = [measure.Variant(name, _call(name, case)) for name in names(case, toy)]
-    return measure.compare(variants, _result(temporal_attention_reference, case), make(case),
-                           backward=case.direction != "forward", rounds=rounds)
+    return measure.compare(
+        variants,
+        _result(temporal_attention_reference, case),
+        make(case),
+        backward=case.direction != "forward",
+        rounds=rounds,
+    )
 
 
 def _positional(case: Case, arguments) -> tuple:
-    """Arguments in the order of the reference; with biases also a mask, as the model has it, of frames that are all real."""
+    """Arguments in the order of the reference; with biases also a mask, as the model has it, of
+    frames that are all real.
+    """
     q, k, v, *tables = arguments
     mask = torch.ones(k.shape[:2], dtype=torch.bool, device=k.device) if tables else None
     return q, k, v, case.shape[-1], 0, *tables, *[None] * (2 - len(tables)), mask, None
@@ -144,7 +185,11 @@ def _result(function, case: Case):
 
 def _call(name: str, case: Case):
     if name in ("compiled", "flex"):
-        call = _result(temporal_attention_reference, case) if name == "compiled" else lambda *arguments: _flex(case, arguments)
+        call = (
+            _result(temporal_attention_reference, case)
+            if name == "compiled"
+            else lambda *arguments: _flex(case, arguments)
+        )
         return measure.compiled(call, (name, case))
     if name.startswith("sdpa"):
         attend = _shared if name.endswith(SHARED) else _partitioned
@@ -153,11 +198,15 @@ def _call(name: str, case: Case):
         def call(*arguments):
             with nullcontext() if backend_ is None else sdpa_kernel(backend_):
                 return attend(case, arguments)
+
         return call
-    return _result(next(i.call for i in backend.operations()["temporal_attention"] if i.name == name), case)
+    return _result(
+        next(i.call for i in backend.operations()["temporal_attention"] if i.name == name), case
+    )
 
 
-# -- what is compared with ---------------------------------------------------------------------------------------------------
+# -- what is compared with -------------------------------------------------------------------------
+
 
 def _cut(case: Case, arguments) -> tuple[torch.Tensor, ...]:
     """q, k and v as (B * windows, heads, rows, d)."""
@@ -171,7 +220,9 @@ def _whole(case: Case) -> bool:
 
 def _put_back(case: Case, out: torch.Tensor) -> torch.Tensor:
     B, Tq, _, H, W, _, _, window = case.shape
-    return _picture(out.unflatten(0, (B, _count(H, window, 0), _count(W, window, 0))), Tq, H, W, window, 0)
+    return _picture(
+        out.unflatten(0, (B, _count(H, window, 0), _count(W, window, 0))), Tq, H, W, window, 0
+    )
 
 
 def _bias(case: Case, arguments) -> torch.Tensor | None:
@@ -190,11 +241,17 @@ def _partitioned(case: Case, arguments) -> torch.Tensor:
     area, bias = window * window, _bias(case, arguments)
     bias = bias if bias is None else bias[:, None]
     if not _whole(case):
-        inside = _inside(H, W, window, 0, arguments[0].device).flatten(0, 1)[None, :, None, None, None, None, :]
+        inside = _inside(H, W, window, 0, arguments[0].device).flatten(0, 1)[
+            None, :, None, None, None, None, :
+        ]
         bias = torch.where(inside, 0.0 if bias is None else bias, float("-inf"))
     if bias is not None:
         windows = _count(H, window, 0) * _count(W, window, 0)
-        bias = bias.expand(B, windows, heads, Tq, area, Tk, area).reshape(B * windows, heads, Tq * area, Tk * area).to(arguments[0].dtype)
+        bias = (
+            bias.expand(B, windows, heads, Tq, area, Tk, area)
+            .reshape(B * windows, heads, Tq * area, Tk * area)
+            .to(arguments[0].dtype)
+        )
     return _put_back(case, F.scaled_dot_product_attention(*_cut(case, arguments), attn_mask=bias))
 
 
@@ -215,8 +272,9 @@ def _shared(case: Case, arguments) -> torch.Tensor:
         q, k, v = (
             part[:, y, x].permute(1, 2, 0, 3, 4, 5).flatten(2, 3).flatten(0, 1) for part in cut
         )
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed.reshape(
-            1, B * heads, Tq * area, Tk * area).to(q.dtype))
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=allowed.reshape(1, B * heads, Tq * area, Tk * area).to(q.dtype)
+        )
         return out.view(*inside[y, x].shape[:2], B, heads, Tq * area, d).permute(2, 0, 1, 3, 4, 5)
 
     rows, columns = (
@@ -243,19 +301,29 @@ def _flex(case: Case, arguments) -> torch.Tensor:
         if tables:
             value = value + tables[0][b // windows, h, i // area, j // area]
         if len(tables) > 1:
-            value = value + tables[1][h, y - i % area // window + window - 1, x - i % window + window - 1]
+            value = (
+                value
+                + tables[1][h, y - i % area // window + window - 1, x - i % window + window - 1]
+            )
         if not whole:
             place = b % windows
-            value = torch.where((place // columns * window + y < H) & (place % columns * window + x < W), value, float("-inf"))
+            value = torch.where(
+                (place // columns * window + y < H) & (place % columns * window + x < W),
+                value,
+                float("-inf"),
+            )
         return value
 
     return _put_back(case, flex_attention(*_cut(case, arguments), score_mod=score))
 
 
-# -- data --------------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
+
 
 def make(case: Case) -> tuple[torch.Tensor, ...]:
-    """q, k, v and, where there are biases, time_bias and (which a window of 1 does not feel) window_bias; the same on every device."""
+    """q, k, v and, where there are biases, time_bias and (which a window of 1 does not feel)
+    window_bias; the same on every device.
+    """
     generator = torch.Generator().manual_seed(0)
     B, Tq, Tk, H, W, heads, d, window = case.shape
 
@@ -265,12 +333,22 @@ def make(case: Case) -> tuple[torch.Tensor, ...]:
     inputs = tuple(noise(B, T, H, W, heads, d).to(getattr(torch, case.dtype)) for T in (Tq, Tk, Tk))
     if case.biases == "none":
         return inputs
-    return *inputs, noise(B, heads, Tq, Tk), *([noise(heads, 2 * window - 1, 2 * window - 1)] if window > 1 else [])
+    return (
+        *inputs,
+        noise(B, heads, Tq, Tk),
+        *([noise(heads, 2 * window - 1, 2 * window - 1)] if window > 1 else []),
+    )
 
 
 def moved(case: Case) -> int:
-    """Bytes that must be read and written, each once: q, k, v and the result; for backward these, its gradient and theirs."""
+    """Bytes that must be read and written, each once: q, k, v and the result; for backward these,
+    its gradient and theirs.
+    """
     B, Tq, Tk, H, W, heads, d, _ = case.shape
     frame = B * H * W * heads * d * getattr(torch, case.dtype).itemsize
     forward = frame * (2 * Tq + 2 * Tk)
-    return forward if case.direction == "forward" else forward + frame * (3 * Tq + 2 * Tk + Tq + 2 * Tk)
+    return (
+        forward
+        if case.direction == "forward"
+        else forward + frame * (3 * Tq + 2 * Tk + Tq + 2 * Tk)
+    )

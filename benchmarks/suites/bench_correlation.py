@@ -1,7 +1,10 @@
-"""Speed and memory of `correlation`, of maps scaled to unit length: the fused kernels against plain PyTorch, eager and compiled.
+"""Speed and memory of `correlation`, of maps scaled to unit length: the fused kernels against plain
+PyTorch, eager and compiled.
 
-"unfold" is the way of the textbook, `F.unfold` of one map and a product, which copies a map once per displacement.
+"unfold" is the way of the textbook, `F.unfold` of one map and a product, which copies a map once
+per displacement.
 """
+
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,11 +16,19 @@ from lift.kernels import dispatch as backend
 from lift.kernels.ops.correlation import eager
 from lift.kernels.ops.correlation.reference import correlation_reference, scaled, widened
 
-# (B, C, H, W, radius). The CPU's: the three scales of a 720p frame in `tiny`; the GPU's: those of a training crop and of 1080p in `base`.
+# (B, C, H, W, radius). The CPU's: the three scales of a 720p frame in `tiny`; the GPU's: those of a
+# training crop and of 1080p in `base`.
 CPU = [(1, 24, 180, 320, 2), (1, 24, 90, 160, 3), (1, 24, 45, 80, 5)]
-GPU = [(4, 64, 64, 64, 3), (4, 64, 32, 32, 3), (4, 64, 16, 16, 6), (1, 64, 270, 480, 3), (1, 64, 270, 480, 0), (1, 64, 68, 120, 6)]
+GPU = [
+    (4, 64, 64, 64, 3),
+    (4, 64, 32, 32, 3),
+    (4, 64, 16, 16, 6),
+    (1, 64, 270, 480, 3),
+    (1, 64, 270, 480, 0),
+    (1, 64, 68, 120, 6),
+]
 TOY = [(1, 3, 2, 3, 1), (1, 5, 1, 2, 1)]
-LARGEST_UNFOLDED = 1 << 31                              # bytes of the copy that "unfold" may make
+LARGEST_UNFOLDED = 1 << 31  # bytes of the copy that "unfold" may make
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,9 @@ class Case:
     direction: str
 
     def __str__(self) -> str:
-        return "-".join([self.device, "x".join(map(str, self.shape)), self.dtype, self.layout, self.direction])
+        return "-".join(
+            [self.device, "x".join(map(str, self.shape)), self.dtype, self.layout, self.direction]
+        )
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
@@ -38,7 +51,11 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
     dtypes = ["float32"] if toy or device == "cpu" else ["float32", "bfloat16"]
     layouts = ["contiguous", "channels_last"]
     if quick and not toy:
-        shapes, layouts = (shapes[:2], layouts) if device == "cpu" else ([GPU[0], GPU[2], GPU[3]], ["channels_last"])
+        shapes, layouts = (
+            (shapes[:2], layouts)
+            if device == "cpu"
+            else ([GPU[0], GPU[2], GPU[3]], ["channels_last"])
+        )
     found = [
         Case(device, shape, dtype, layout, direction)
         for shape in shapes
@@ -52,38 +69,67 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
 
 
 def names(device: str, toy: bool) -> list[str]:
-    """The variants of a device: what can serve there (under Triton's interpreter only at toy size), then the plain ones."""
+    """The variants of a device: what can serve there (under Triton's interpreter only at toy size),
+    then the plain ones.
+    """
     arguments = make(Case(device, (1, 1, 2, 2, 1), "float32", "contiguous", "forward"))
-    fused = [i.name for i in backend.operations()["correlation"]
-             if i.fused and (i.automatic or toy) and i.reason(*arguments, 1, True) is None]
+    fused = [
+        i.name
+        for i in backend.operations()["correlation"]
+        if i.fused and (i.automatic or toy) and i.reason(*arguments, 1, True) is None
+    ]
     return [*fused, "eager", "unfold", *([] if toy else ["compiled"])]
 
 
 def pytest_generate_tests(metafunc):
     quick, toy = (metafunc.config.getoption(name) for name in ("--quick", "--toy"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pairs = [(case, name) for case in cases(device, quick, toy) for name in names(device, toy)
-             if name != "unfold" or unfolded(case) <= LARGEST_UNFOLDED]
+    pairs = [
+        (case, name)
+        for case in cases(device, quick, toy)
+        for name in names(device, toy)
+        if name != "unfold" or unfolded(case) <= LARGEST_UNFOLDED
+    ]
     metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
 
 
 def test_correlation(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
     found = measured(case, toy, 1 if toy else 7 if quick else 25)
-    record(found[variant], operation="correlation", variant=variant, fused=variant not in ("eager", "unfold", "compiled"),
-           device=case.device, direction=case.direction, dtype=case.dtype,
-           layout=case.layout, shape=list(case.shape), flow="", moved=moved(case))
+    record(
+        found[variant],
+        operation="correlation",
+        variant=variant,
+        fused=variant not in ("eager", "unfold", "compiled"),
+        device=case.device,
+        direction=case.direction,
+        dtype=case.dtype,
+        layout=case.layout,
+        shape=list(case.shape),
+        flow="",
+        moved=moved(case),
+    )
 
 
-@lru_cache(maxsize=1)                                   # a case's variants follow one another and are measured together
+@lru_cache(maxsize=1)  # a case's variants follow one another and are measured together
 def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
     *_, H, W, radius = case.shape
     left, right = make(case)
     towards = torch.randn(len(left), (2 * radius + 1) ** 2, H, W, device=case.device)
-    chosen = [name for name in names(case.device, toy) if name != "unfold" or unfolded(case) <= LARGEST_UNFOLDED]
+    chosen = [
+        name
+        for name in names(case.device, toy)
+        if name != "unfold" or unfolded(case) <= LARGEST_UNFOLDED
+    ]
     variants = [measure.Variant(name, _call(name, case)) for name in chosen]
-    return measure.compare(variants, lambda left, right: correlation_reference(left, right, radius, True), (left, right),
-                           backward=case.direction != "forward", rounds=rounds, towards=towards)
+    return measure.compare(
+        variants,
+        lambda left, right: correlation_reference(left, right, radius, True),
+        (left, right),
+        backward=case.direction != "forward",
+        rounds=rounds,
+        towards=towards,
+    )
 
 
 def _call(name: str, case: Case):
@@ -106,20 +152,28 @@ def _by_unfolding(left: torch.Tensor, right: torch.Tensor, radius: int) -> torch
     return torch.einsum("bchw,bcdhw->bdhw", left, around)
 
 
-# -- data --------------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
+
 
 def make(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
     """The two maps; the same values on every device."""
     generator = torch.Generator().manual_seed(0)
     layout = torch.channels_last if case.layout == "channels_last" else torch.contiguous_format
-    left, right = torch.randn(2, *case.shape[:4], generator=generator).to(case.device, getattr(torch, case.dtype))
+    left, right = torch.randn(2, *case.shape[:4], generator=generator).to(
+        case.device, getattr(torch, case.dtype)
+    )
     return left.contiguous(memory_format=layout), right.contiguous(memory_format=layout)
 
 
 def moved(case: Case) -> int:
-    """Bytes that must be read and written, each once: maps and result; for backward maps, the result's gradient, theirs."""
+    """Bytes that must be read and written, each once: maps and result; for backward maps, the
+    result's gradient, theirs.
+    """
     B, C, H, W, radius = case.shape
-    maps, result = 2 * C * getattr(torch, case.dtype).itemsize, 4 * (2 * radius + 1) ** 2          # of a location
+    maps, result = (
+        2 * C * getattr(torch, case.dtype).itemsize,
+        4 * (2 * radius + 1) ** 2,
+    )  # of a location
     forward = maps + result
     return B * H * W * (forward if case.direction == "forward" else forward + maps + result + maps)
 

@@ -1,9 +1,12 @@
-"""Speed and memory of `grid_sample` and its gradients, bilinear with a border: the fused kernels against PyTorch's, eager and compiled.
+"""Speed and memory of `grid_sample` and its gradients, bilinear with a border: the fused kernels
+against PyTorch's, eager and compiled.
 
-"backward" is the gradient of input and grid alone, fast and deterministic, against the kernel that PyTorch has for it. As torch.compile
-leaves that kernel as it is, the compiled operation stands beside the others in "forward+backward", whose forward it fuses. PyTorch wants
-input and grid in one dtype, so that half-precision images are widened for it inside the timing, as a model would have to.
+"backward" is the gradient of input and grid alone, fast and deterministic, against the kernel that
+PyTorch has for it. As torch.compile leaves that kernel as it is, the compiled operation stands
+beside the others in "forward+backward", whose forward it fuses. PyTorch wants input and grid in one
+dtype, so that half-precision images are widened for it inside the timing, as a model would have to.
 """
+
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -19,13 +22,21 @@ from lift.kernels.ops.grid_sample.registration import MODES, PADDING_MODES
 # (B, C, H, W), the grid of the same size. The CPU's: crops of training; the GPU's: features at a
 # quarter of 1080p, of which the targets speak most, then frames and features of crops.
 CPU = [(2, 32, 256, 448), (2, 3, 256, 448), (2, 1, 256, 448)]
-GPU = [(1, 32, 270, 480), (1, 64, 270, 480), (1, 128, 270, 480), (1, 256, 270, 480),
-       (1, 3, 1080, 1920), (1, 1, 1080, 1920), (2, 32, 256, 448), (4, 32, 64, 64)]
+GPU = [
+    (1, 32, 270, 480),
+    (1, 64, 270, 480),
+    (1, 128, 270, 480),
+    (1, 256, 270, 480),
+    (1, 3, 1080, 1920),
+    (1, 1, 1080, 1920),
+    (2, 32, 256, 448),
+    (4, 32, 64, 64),
+]
 QUICK = [(1, 3, 1080, 1920), (1, 32, 270, 480), (1, 256, 270, 480)]
 TOY = [(1, 3, 8, 12), (2, 9, 6, 8)]
 HOW = ("bilinear", "border", True)
 NUMBERS = (MODES.index(HOW[0]), PADDING_MODES.index(HOW[1]), HOW[2])
-DETERMINISTIC = "_deterministic"                        # of a variant's name: the path that the flag of that name chooses
+DETERMINISTIC = "_deterministic"  # of a variant's name: the path that the flag of that name chooses
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,16 @@ class Case:
     direction: str = "backward"
 
     def __str__(self) -> str:
-        return "-".join([self.device, "x".join(map(str, self.shape)), self.dtype, self.layout, self.flow, self.direction])
+        return "-".join(
+            [
+                self.device,
+                "x".join(map(str, self.shape)),
+                self.dtype,
+                self.layout,
+                self.flow,
+                self.direction,
+            ]
+        )
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
@@ -60,35 +80,71 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
 
 
 def names(device: str, direction: str, toy: bool) -> list[str]:
-    """The variants of a device: what can serve there, its deterministic gradients on a GPU too (a CPU has no other), then PyTorch's."""
+    """The variants of a device: what can serve there, its deterministic gradients on a GPU too (a
+    CPU has no other), then PyTorch's.
+    """
     _, *arguments = make(Case(device, (1, 1, 2, 2), "float32", "contiguous", "zero"))
-    fused = [i.name for i in backend.operations()["grid_sample"] if i.fused and i.reason(*arguments, *HOW) is None]
+    fused = [
+        i.name
+        for i in backend.operations()["grid_sample"]
+        if i.fused and i.reason(*arguments, *HOW) is None
+    ]
     if direction == "forward+backward":
         return [*fused, "aten", *([] if toy else ["compiled"])]
-    return [name + path for name in fused for path in ("", *([DETERMINISTIC] if device == "cuda" else []))] + ["aten"]
+    return [
+        name + path
+        for name in fused
+        for path in ("", *([DETERMINISTIC] if device == "cuda" else []))
+    ] + ["aten"]
 
 
 def pytest_generate_tests(metafunc):
     quick, toy = (metafunc.config.getoption(name) for name in ("--quick", "--toy"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pairs = [(case, name) for case in cases(device, quick, toy) for name in names(device, case.direction, toy)]
+    pairs = [
+        (case, name)
+        for case in cases(device, quick, toy)
+        for name in names(device, case.direction, toy)
+    ]
     metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
 
 
 def test_grid_sample(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
     found = measured(case, toy, 1 if toy else 7 if quick else 25)
-    record(found[variant], operation="grid_sample", variant=variant, fused=variant not in ("aten", "compiled"), device=case.device,
-           direction=case.direction, dtype=case.dtype, layout=case.layout, shape=list(case.shape), flow=case.flow, moved=moved(case))
+    record(
+        found[variant],
+        operation="grid_sample",
+        variant=variant,
+        fused=variant not in ("aten", "compiled"),
+        device=case.device,
+        direction=case.direction,
+        dtype=case.dtype,
+        layout=case.layout,
+        shape=list(case.shape),
+        flow=case.flow,
+        moved=moved(case),
+    )
 
 
-@lru_cache(maxsize=1)                                   # a case's variants follow one another and are measured together
+@lru_cache(maxsize=1)  # a case's variants follow one another and are measured together
 def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
     chosen, arguments = names(case.device, case.direction, toy), make(case)
     if case.direction == "forward+backward":
-        return measure.compare([measure.Variant(name, _forward(name, case)) for name in chosen],
-                               lambda input, grid: grid_sample_reference(input, grid, *HOW), arguments[1:], backward=True, rounds=rounds)
-    found = measure.compare([measure.Variant(name, _gradients(name)) for name in chosen], _exact, arguments, backward=False, rounds=rounds)
+        return measure.compare(
+            [measure.Variant(name, _forward(name, case)) for name in chosen],
+            lambda input, grid: grid_sample_reference(input, grid, *HOW),
+            arguments[1:],
+            backward=True,
+            rounds=rounds,
+        )
+    found = measure.compare(
+        [measure.Variant(name, _gradients(name)) for name in chosen],
+        _exact,
+        arguments,
+        backward=False,
+        rounds=rounds,
+    )
     for name, one in found.items():
         one.saved = measure.saved(
             _forward(name, case), tuple(x.requires_grad_() for x in arguments[1:])
@@ -96,18 +152,25 @@ def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
     return found
 
 
-# -- what is compared: (grad, input, grid) to the gradients of input and grid ------------------------------------------------
+# -- what is compared: (grad, input, grid) to the gradients of input and grid ----------------------
+
 
 def _gradients(name: str):
     if name == "aten":
         return _of_pytorch
-    operation = getattr(torch.ops, {"cuda": "lift_cuda", "cpp": "lift_cpp"}[name.removesuffix(DETERMINISTIC)]).grid_sample_backward
-    return lambda grad, input, grid: operation(grad, input, grid, *NUMBERS, 3, name.endswith(DETERMINISTIC))
+    operation = getattr(
+        torch.ops, {"cuda": "lift_cuda", "cpp": "lift_cpp"}[name.removesuffix(DETERMINISTIC)]
+    ).grid_sample_backward
+    return lambda grad, input, grid: operation(
+        grad, input, grid, *NUMBERS, 3, name.endswith(DETERMINISTIC)
+    )
 
 
 def _of_pytorch(grad, input, grid):
     wide = grid.dtype
-    dinput, dgrid = torch.ops.aten.grid_sampler_2d_backward(grad.to(wide), input.to(wide), grid, *NUMBERS, [True, True])
+    dinput, dgrid = torch.ops.aten.grid_sampler_2d_backward(
+        grad.to(wide), input.to(wide), grid, *NUMBERS, [True, True]
+    )
     return dinput.to(input.dtype), dgrid
 
 
@@ -127,28 +190,39 @@ def _forward(name: str, case: Case):
     if name == "compiled":
         mode = "max-autotune-no-cudagraphs" if case.device == "cuda" else None
         return measure.compiled(_aten, replace(case, flow=""), mode=mode)
-    implementation = next(i for i in backend.operations()["grid_sample"] if i.name == name.removesuffix(DETERMINISTIC))
+    implementation = next(
+        i for i in backend.operations()["grid_sample"] if i.name == name.removesuffix(DETERMINISTIC)
+    )
     return lambda input, grid: implementation.call(input, grid, *HOW)
 
 
-# -- data --------------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
+
 
 def make(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The result's gradient and the input, (B, C, H, W), and a grid (B, H, W, 2) from the flow; the same values on every device."""
+    """The result's gradient and the input, (B, C, H, W), and a grid (B, H, W, 2) from the flow; the
+    same values on every device.
+    """
     generator = torch.Generator().manual_seed(0)
     B, _, H, W = case.shape
     layout = torch.channels_last if case.layout == "channels_last" else torch.contiguous_format
-    grad, input = (torch.randn(case.shape, generator=generator).to(case.device, getattr(torch, case.dtype)).contiguous(memory_format=layout)
-                   for _ in range(2))
-    place = torch.stack(torch.meshgrid(torch.arange(W), torch.arange(H), indexing="xy")) + flow(case.flow, B, H, W, generator)
+    grad, input = (
+        torch.randn(case.shape, generator=generator)
+        .to(case.device, getattr(torch, case.dtype))
+        .contiguous(memory_format=layout)
+        for _ in range(2)
+    )
+    place = torch.stack(torch.meshgrid(torch.arange(W), torch.arange(H), indexing="xy")) + flow(
+        case.flow, B, H, W, generator
+    )
     grid = 2 * place.movedim(1, -1) / torch.tensor([W - 1, H - 1]) - 1
     return grad, input, grid.contiguous().to(case.device)
 
 
 def moved(case: Case) -> int:
-    """Bytes that must be read and written, each once: the result's gradient, input and grid, and the gradients of the last two; for the
-    forward input, grid and result."""
+    """Bytes that must be read and written, each once: the result's gradient, input and grid, and
+    the gradients of the last two; for the forward input, grid and result."""
     B, C, H, W = case.shape
-    image, grid = C * getattr(torch, case.dtype).itemsize, 2 * 4        # of a pixel
+    image, grid = C * getattr(torch, case.dtype).itemsize, 2 * 4  # of a pixel
     backward = 3 * image + 2 * grid
     return B * H * W * (backward if case.direction == "backward" else backward + 2 * image + grid)

@@ -1,13 +1,16 @@
-"""Speed and memory of a training step: the fused kernels and the switches that save memory against the reference path.
+"""Speed and memory of a training step: the fused kernels and the switches that save memory against
+the reference path.
 
-A step is forward, loss, backward and the optimiser's update (with a rate of 0, so that every step computes the same). First each variant's
-loss and gradients are compared with the reference's. Each variant's times are taken in turn with
-the reference's, in a test of its own, so that its row is there when the next one begins. Peak
-memory counts weights, optimiser, batch and all else that the step allocates; that of a CUDA graph,
-whose replays allocate nothing, is the most that was allocated while it was warmed up and recorded:
-the measure of the others, of the same operations. What each stage keeps and takes stands beside it;
-`python -m lift.train --memory_report` prints the like for any size.
+A step is forward, loss, backward and the optimiser's update (with a rate of 0, so that every step
+computes the same). First each variant's loss and gradients are compared with the reference's. Each
+variant's times are taken in turn with the reference's, in a test of its own, so that its row is
+there when the next one begins. Peak memory counts weights, optimiser, batch and all else that the
+step allocates; that of a CUDA graph, whose replays allocate nothing, is the most that was allocated
+while it was warmed up and recorded: the measure of the others, of the same operations. What each
+stage keeps and takes stands beside it; `python -m lift.train --memory_report` prints the like for
+any size.
 """
+
 import gc
 import time
 from dataclasses import dataclass, replace
@@ -26,9 +29,17 @@ from lift.training import setup
 from lift.training.losses import total_loss
 
 LEAN = {"recompute_encoder": True, "recompute_refine": True}
-SETTINGS = {"reference": {}, "fused": {}, "fused+recompute": LEAN, "fused+compile": {"compile": True}, "fused+graph": {},
-            "apart": {}, "together": {}, "together+recompute": LEAN}
-ROUNDING = {None: 1e-4, torch.bfloat16: 1e-3}           # relative, that is always allowed
+SETTINGS = {
+    "reference": {},
+    "fused": {},
+    "fused+recompute": LEAN,
+    "fused+compile": {"compile": True},
+    "fused+graph": {},
+    "apart": {},
+    "together": {},
+    "together+recompute": LEAN,
+}
+ROUNDING = {None: 1e-4, torch.bfloat16: 1e-3}  # relative, that is always allowed
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class Case:
         batch: windows of fifteen frames; 0 asks for the most that fit.
         targets: made out of each window.
     """
+
     device: str
     preset: str
     size: int
@@ -61,17 +73,36 @@ class Case:
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
     """What is measured on a device."""
     if toy:
-        return [Case(device, "tiny", 32, 1, frames=3), Case(device, "tiny", 32, 1, targets=2, frames=3)]
+        return [
+            Case(device, "tiny", 32, 1, frames=3),
+            Case(device, "tiny", 32, 1, targets=2, frames=3),
+        ]
     if device == "cpu":
         found = [Case(device, "tiny", 128, 2), Case(device, "tiny", 96, 1, targets=4)]
-        return found if quick else [*found, Case(device, "tiny", 128, 2, frozen=True), Case(device, "tiny", 224, 1)]
-    found = [Case(device, "base", 256, 4, "bfloat16"), Case(device, "base", 256, 0, "bfloat16"),
-             Case(device, "base", 256, 2, "bfloat16", targets=4)]
+        return (
+            found
+            if quick
+            else [*found, Case(device, "tiny", 128, 2, frozen=True), Case(device, "tiny", 224, 1)]
+        )
+    found = [
+        Case(device, "base", 256, 4, "bfloat16"),
+        Case(device, "base", 256, 0, "bfloat16"),
+        Case(device, "base", 256, 2, "bfloat16", targets=4),
+    ]
     if quick:
         return found
-    return found + [Case(device, preset, size, batch, "bfloat16", frozen) for preset in ("base", "small") for size in (256, 224)
-                    for batch in (4, 0) for frozen in (False, True) if (preset, size, frozen) != ("base", 256, False)] + [
-                        Case(device, "base", 256, 4)]
+    return (
+        found
+        + [
+            Case(device, preset, size, batch, "bfloat16", frozen)
+            for preset in ("base", "small")
+            for size in (256, 224)
+            for batch in (4, 0)
+            for frozen in (False, True)
+            if (preset, size, frozen) != ("base", 256, False)
+        ]
+        + [Case(device, "base", 256, 4)]
+    )
 
 
 def names(case: Case) -> list[str]:
@@ -99,14 +130,27 @@ def test_training_step(case, variant, record, request):
     row = measured(case, variant, rounds) if case.batch else most(case, variant, 3)
     size = [row.batch, case.frames, 3, case.size, case.size]
     clips = row.batch * case.targets
-    record(row.found, operation="training_step", variant=variant, fused=not variant.startswith(("reference", "apart")), device=case.device,
-           direction="frozen encoder" if case.frozen else "all free", dtype=case.dtype, layout="channels_last", shape=size,
-           flow=f"{case.preset}, {case.targets} targets" + ("" if case.batch else ", most that fit"), moved=None,
-           batch=row.batch, samples_per_second=clips / row.found.median if row.found.times else None,
-           saved_by_stage=row.saved, seconds_by_stage=row.seconds)
+    record(
+        row.found,
+        operation="training_step",
+        variant=variant,
+        fused=not variant.startswith(("reference", "apart")),
+        device=case.device,
+        direction="frozen encoder" if case.frozen else "all free",
+        dtype=case.dtype,
+        layout="channels_last",
+        shape=size,
+        flow=f"{case.preset}, {case.targets} targets" + ("" if case.batch else ", most that fit"),
+        moved=None,
+        batch=row.batch,
+        samples_per_second=clips / row.found.median if row.found.times else None,
+        saved_by_stage=row.saved,
+        seconds_by_stage=row.seconds,
+    )
 
 
-# -- a step --------------------------------------------------------------------------------------------------------------------
+# -- a step ----------------------------------------------------------------------------------------
+
 
 class Step:
     """One variant of a case, ready to be run again and again.
@@ -115,7 +159,14 @@ class Step:
         nudged: move the weights by a unit in the last place; what that changes is rounding.
     """
 
-    def __init__(self, case: Case, variant: str, batch: Batch, nudged: bool = False, autocast: torch.dtype | None = None):
+    def __init__(
+        self,
+        case: Case,
+        variant: str,
+        batch: Batch,
+        nudged: bool = False,
+        autocast: torch.dtype | None = None,
+    ):
         self.config = configuration(case, variant, len(batch.clip.frames))
         self.autocast, self.graph = autocast, None
         torch.manual_seed(0)
@@ -124,14 +175,23 @@ class Step:
         _wake(self.model, nudged)
         self.model = self.model.to(case.device).train()
         self.batch = replace(batch, clip=batch.clip.separate()) if variant == "apart" else batch
-        self.network = torch.compile(self.model, dynamic=False) if self.config.train.compile else self.model
-        self.optimizer = torch.optim.AdamW([p for p in self.model.parameters() if p.requires_grad], lr=0.0, weight_decay=0.0, fused=True,
-                                           capturable=case.device == "cuda")
+        self.network = (
+            torch.compile(self.model, dynamic=False) if self.config.train.compile else self.model
+        )
+        self.optimizer = torch.optim.AdamW(
+            [p for p in self.model.parameters() if p.requires_grad],
+            lr=0.0,
+            weight_decay=0.0,
+            fused=True,
+            capturable=case.device == "cuda",
+        )
         if measure.is_graph(variant):
             self.graph, self.result = capture(self._step)
 
     def _loss(self) -> torch.Tensor:
-        with torch.autocast(self.batch.t.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        with torch.autocast(
+            self.batch.t.device.type, dtype=self.autocast, enabled=self.autocast is not None
+        ):
             prediction = self.network(self.batch.clip, self.batch.t)
         return total_loss(prediction, self.batch, self.config.train)[0]
 
@@ -162,21 +222,27 @@ class Step:
 
 
 def _wake(model: torch.nn.Module, nudged: bool) -> None:
-    """Give what starts at zero something to say, so that every gradient is compared; `nudged` moves each weight by rounding."""
+    """Give what starts at zero something to say, so that every gradient is compared; `nudged` moves
+    each weight by rounding.
+    """
     values, signs = (torch.Generator().manual_seed(seed) for seed in (1, 2))
     with torch.no_grad():
         for p in model.parameters():
             if not p.any():
                 p.copy_(0.01 * torch.randn(p.shape, generator=values))
             if nudged:
-                p.mul_(1 + 2.0 ** -23 * (2.0 * torch.randint(2, p.shape, generator=signs) - 1))
+                p.mul_(1 + 2.0**-23 * (2.0 * torch.randint(2, p.shape, generator=signs) - 1))
 
 
-# -- measuring -----------------------------------------------------------------------------------------------------------------
+# -- measuring -------------------------------------------------------------------------------------
+
 
 @dataclass
 class Row:
-    """What was found of one variant: its times, its batch, bytes kept and seconds taken by stage (None where they are not told apart)."""
+    """What was found of one variant: its times, its batch, bytes kept and seconds taken by stage
+    (None where they are not told apart).
+    """
+
     found: measure.Measured
     batch: int
     saved: dict[str, int] | None = None
@@ -195,7 +261,7 @@ def measured(case: Case, variant: str, rounds: int) -> Row:
     return row
 
 
-@lru_cache(maxsize=1)                                   # a case's variants follow one another
+@lru_cache(maxsize=1)  # a case's variants follow one another
 def beside(case: Case) -> Step:
     """The case's first variant: what the others' times are taken in turn with."""
     return Step(case, names(case)[0], standard(case)[0], autocast=case.autocast)
@@ -215,22 +281,29 @@ def standard(case: Case) -> tuple[Batch, list[torch.Tensor], float]:
     if case.autocast is None:
         noise = 4 * max(distance(Step(case, name, batch, nudged=True).gradients(), exact))
     else:
-        noise = 2 * max(distance(Step(case, name, batch, autocast=case.autocast).gradients(), exact))
+        noise = 2 * max(
+            distance(Step(case, name, batch, autocast=case.autocast).gradients(), exact)
+        )
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
     return batch, exact, noise + ROUNDING[case.autocast]
 
 
 def distance(found: list[torch.Tensor], exact: list[torch.Tensor]) -> tuple[float, float]:
     """Relative L2 distances of the losses and of all gradients together."""
+
     def apart(a: list[torch.Tensor], b: list[torch.Tensor]) -> float:
-        difference = sum((x.double() - y.double()).square().sum() for x, y in zip(a, b, strict=True))
+        difference = sum(
+            (x.double() - y.double()).square().sum() for x, y in zip(a, b, strict=True)
+        )
         return (difference / sum(y.double().square().sum() for y in b)).sqrt().item()
 
     return apart(found[:1], exact[:1]), apart(found[1:], exact[1:])
 
 
 def _examined(row: Row, case: Case, variant: str) -> Step | None:
-    """Build a variant, compare it, and find its peak memory and the time of its first step; None, and a failure, where it is wrong."""
+    """Build a variant, compare it, and find its peak memory and the time of its first step; None,
+    and a failure, where it is wrong.
+    """
     cuda, found = case.device == "cuda", row.found
     batch, exact, found.tolerance = standard(case)
     gc.collect()
@@ -266,7 +339,7 @@ def _told_apart(row: Row, step: Step) -> None:
     with kernels.use(step.config.kernels):
         kept = memory.count(step.config, step.model, step.batch, step.autocast)
         row.found.saved, row.saved = kept.total, kept.stages
-        for _ in range(2):                              # the second is kept
+        for _ in range(2):  # the second is kept
             found = memory.times(step.config, step.model, step.batch, step.autocast)
         row.seconds = {"forward": found.forward, "backward": found.backward}
 
@@ -275,7 +348,8 @@ def _bytes(batch: Batch) -> int:
     return sum(x.nbytes for x in (batch.clip.frames, batch.target, batch.flow, batch.visible))
 
 
-# -- the most that fit ---------------------------------------------------------------------------------------------------------
+# -- the most that fit -----------------------------------------------------------------------------
+
 
 def most(case: Case, variant: str, rounds: int) -> Row:
     """As `fitting`, or a row without times and with the reason."""
@@ -314,12 +388,27 @@ def fitting(case: Case, variant: str, rounds: int) -> Row:
     return best
 
 
-# -- data ----------------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
+
 
 def configuration(case: Case, variant: str, size: int) -> Config:
-    train = TrainConfig(batch_size=size, freeze_epochs=int(case.frozen), lr=0.0, lr_min=0.0, weight_decay=0.0, **SETTINGS[variant])
-    data = DataConfig(crop_height=case.size, crop_width=case.size, context_frames=case.frames, targets=case.targets)
-    return Config(PRESETS[case.preset](), data, train, "reference" if variant == "reference" else "auto")
+    train = TrainConfig(
+        batch_size=size,
+        freeze_epochs=int(case.frozen),
+        lr=0.0,
+        lr_min=0.0,
+        weight_decay=0.0,
+        **SETTINGS[variant],
+    )
+    data = DataConfig(
+        crop_height=case.size,
+        crop_width=case.size,
+        context_frames=case.frames,
+        targets=case.targets,
+    )
+    return Config(
+        PRESETS[case.preset](), data, train, "reference" if variant == "reference" else "auto"
+    )
 
 
 def clips(case: Case, size: int) -> Batch:

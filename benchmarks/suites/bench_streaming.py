@@ -1,13 +1,15 @@
-"""Speed and memory of streaming, as `lift interpolate` runs it: the time from one made frame to the next, with x2.
+"""Speed and memory of streaming, as `lift interpolate` runs it: the time from one made frame to the
+next, with x2.
 
-A step encodes one new frame and makes one target; frames come as tensors on the device. Made frames are first compared with those of the
-reference kernels in float32. Each variant (kernels, switches, frames of context) is timed in turn
-with the reference, in a test of its own, so that its row is there when the next one begins. Peak
-memory is that of frames in which nothing is compiled or recorded any more; where CUDA graphs are
-replayed, which allocate nothing, it is the most that was allocated from the model's building on,
-recording included.
+A step encodes one new frame and makes one target; frames come as tensors on the device. Made frames
+are first compared with those of the reference kernels in float32. Each variant (kernels, switches,
+frames of context) is timed in turn with the reference, in a test of its own, so that its row is
+there when the next one begins. Peak memory is that of frames in which nothing is compiled or
+recorded any more; where CUDA graphs are replayed, which allocate nothing, it is the most that was
+allocated from the model's building on, recording included.
 `file` is a whole run from a video file to a video file, with decoder, scene detection and encoder.
 """
+
 import gc
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +25,7 @@ import torch.nn.functional as F
 
 from benchmarks.harness import measure
 
-for needed in ("cv2", "safetensors"):                   # a machine with a GPU and little else leaves streaming out
+for needed in ("cv2", "safetensors"):  # a machine with a GPU and little else leaves streaming out
     pytest.importorskip(needed)
 
 from lift.commands.demo import CLIP  # noqa: E402
@@ -42,10 +44,16 @@ SWITCHES = {
     "fused+graph": {"cuda_graph": True},
     "fused+compile+graph": {"compiled": True, "cuda_graph": True},
 }
-SIZES = {"256": (256, 256), "448": (256, 448), "720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
-ROUNDING = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 1e-2}                         # relative, that is always allowed
-COMPARED = 2                                            # made frames that are compared with the reference's
-CHUNK = {"cpu": 1, "cuda": 4}                           # frames a timing
+SIZES = {
+    "256": (256, 256),
+    "448": (256, 448),
+    "720p": (720, 1280),
+    "1080p": (1080, 1920),
+    "4K": (2160, 3840),
+}
+ROUNDING = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 1e-2}  # relative, that is always allowed
+COMPARED = 2  # made frames that are compared with the reference's
+CHUNK = {"cpu": 1, "cuda": 4}  # frames a timing
 ENERGY_SECONDS = 1.0
 
 
@@ -62,7 +70,9 @@ class Case:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return SIZES[self.size] if self.size in SIZES else tuple(int(n) for n in self.size.split("x"))
+        return (
+            SIZES[self.size] if self.size in SIZES else tuple(int(n) for n in self.size.split("x"))
+        )
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
@@ -70,7 +80,11 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
     if toy:
         return [Case(device, "tiny", "32x48", contexts=(3, 2))]
     if device == "cpu":
-        return [Case(device, "tiny", "448"), Case(device, "tiny", "448", "bfloat16"), *([] if quick else [Case(device, "tiny", "720p")])]
+        return [
+            Case(device, "tiny", "448"),
+            Case(device, "tiny", "448", "bfloat16"),
+            *([] if quick else [Case(device, "tiny", "720p")]),
+        ]
     if quick:
         return [Case(device, "base", "1080p", "bfloat16"), Case(device, "tiny", "1080p", "float16")]
     return [
@@ -130,11 +144,24 @@ def test_file(kernels, record, request, tmp_path_factory):
     toy = request.config.getoption("--toy")
     found, facts = files(1 if toy else 3, tmp_path_factory.mktemp("files"), 6 if toy else None)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    record(found[kernels], operation="file", variant=kernels, fused=kernels == "fused", device=device, direction="forward", dtype="float32",
-           layout="channels_last", shape=[1, 3, 256, 448], flow="tiny, 15 frames", moved=None, **facts[kernels])
+    record(
+        found[kernels],
+        operation="file",
+        variant=kernels,
+        fused=kernels == "fused",
+        device=device,
+        direction="forward",
+        dtype="float32",
+        layout="channels_last",
+        shape=[1, 3, 256, 448],
+        flow="tiny, 15 frames",
+        moved=None,
+        **facts[kernels],
+    )
 
 
-# -- a stream ----------------------------------------------------------------------------------------------------------------
+# -- a stream --------------------------------------------------------------------------------------
+
 
 class Stream:
     """One variant of a case: every call makes the next frame."""
@@ -143,11 +170,21 @@ class Stream:
         self.variant = variant
         form, context = variant.split()
         torch.manual_seed(0)
-        model = create_lift_model(case.preset, pretrained=case.preset == "tiny", kernels="reference" if form == "reference" else "auto")
+        model = create_lift_model(
+            case.preset,
+            pretrained=case.preset == "tiny",
+            kernels="reference" if form == "reference" else "auto",
+        )
         if case.preset != "tiny":
             _wake(model)
-        self.interpolator = Interpolator(model, int(context), case.device, dtype=getattr(torch, dtype or case.dtype), detect_scenes=False,
-                                         **SWITCHES[form])
+        self.interpolator = Interpolator(
+            model,
+            int(context),
+            case.device,
+            dtype=getattr(torch, dtype or case.dtype),
+            detect_scenes=False,
+            **SWITCHES[form],
+        )
         self.shown = self.interpolator.stream(_timed(case), Multiple(2))
 
     def __call__(self) -> torch.Tensor:
@@ -159,7 +196,10 @@ def _timed(case: Case) -> Iterator[tuple[torch.Tensor, Fraction]]:
     (H, W), generator = case.shape, torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, H // 16 + 4, W // 16 + 4, generator=generator)
     texture = F.interpolate(coarse, (H + 16, W + 16), mode="bicubic").clamp(0, 1)[0]
-    frames = [texture[:, 2 * k:2 * k + H, 3 * k % 16:3 * k % 16 + W].contiguous().to(case.device) for k in (0, 1, 2, 3, 4, 3, 2, 1)]
+    frames = [
+        texture[:, 2 * k : 2 * k + H, 3 * k % 16 : 3 * k % 16 + W].contiguous().to(case.device)
+        for k in (0, 1, 2, 3, 4, 3, 2, 1)
+    ]
     for k in count():
         yield frames[k % len(frames)], Fraction(k)
 
@@ -173,7 +213,8 @@ def _wake(model: torch.nn.Module) -> None:
                 p.copy_(0.01 * torch.randn(p.shape, generator=generator))
 
 
-# -- measuring -----------------------------------------------------------------------------------------------------------------
+# -- measuring -------------------------------------------------------------------------------------
+
 
 def measured(
     case: Case, variant: str, rounds: int, energy: bool = False
@@ -184,7 +225,7 @@ def measured(
         energy: ask the card what it uses, of the streams with the most frames of context.
     """
     if case.device == "cpu":
-        keep_freed_memory()                             # as the command does
+        keep_freed_memory()  # as the command does
     form, context = variant.split()
     found, facts = measure.Measured(), {"energy_per_frame": None, "seconds_by_stage": None}
     stream = measure.attempted(found, variant, lambda: _examined(found, case, variant))
@@ -215,7 +256,9 @@ def beside(case: Case, context: int) -> Stream:
 
 @lru_cache(maxsize=1)
 def standard(case: Case, context: int) -> tuple[list[torch.Tensor], float]:
-    """Frames by the reference in float32, and how far from them a variant may be: twice as far as the reference is in the case's dtype."""
+    """Frames by the reference in float32, and how far from them a variant may be: twice as far as
+    the reference is in the case's dtype.
+    """
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     stream = Stream(case, f"reference {context}", "float32")
@@ -232,7 +275,9 @@ def _distance(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
 
 
 def _examined(found: measure.Measured, case: Case, variant: str) -> Stream | None:
-    """Build a variant, compare it, and find its peak memory and the time of its first frame; None, and a failure, where it is wrong."""
+    """Build a variant, compare it, and find its peak memory and the time of its first frame; None,
+    and a failure, where it is wrong.
+    """
     cuda, found.peak_of_recording = case.device == "cuda", measure.is_graph(variant)
     exact, found.tolerance = standard(case, int(variant.split()[1]))
     gc.collect()
@@ -262,6 +307,7 @@ def _examined(found: measure.Measured, case: Case, variant: str) -> Stream | Non
 
 def _clock(device: str) -> Callable:
     """As `measure.timer`, of what a person waits for: on a GPU Python's launches count too."""
+
     def clock(task: Callable) -> Callable[[], float]:
         start = time.perf_counter()
         task()
@@ -279,21 +325,28 @@ def _energy(stream: Stream, device: str) -> float | None:
         return None
     try:
         import pynvml
+
         pynvml.nvmlInit()
         card = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
         torch.cuda.synchronize()
         clock = _clock(device)
-        used, start, frames = pynvml.nvmlDeviceGetTotalEnergyConsumption(card), time.perf_counter(), 0
+        used, start, frames = (
+            pynvml.nvmlDeviceGetTotalEnergyConsumption(card),
+            time.perf_counter(),
+            0,
+        )
         while time.perf_counter() - start < ENERGY_SECONDS:
             clock(stream)
             frames += 1
         return (pynvml.nvmlDeviceGetTotalEnergyConsumption(card) - used) / 1e3 / frames
-    except Exception:                                   # no such package, or a card that does not count
+    except Exception:  # no such package, or a card that does not count
         return None
 
 
 def _by_stage(stream: Stream, device: str, frames: int) -> dict[str, float]:
-    """Seconds a made frame of each stage, waiting for the device between them; the rest is the pair, the ring and the frames themselves."""
+    """Seconds a made frame of each stage, waiting for the device between them; the rest is the
+    pair, the ring and the frames themselves.
+    """
     sums: dict[str, float] = {}
     now, stage = time.perf_counter(), "rest"
 
@@ -313,15 +366,27 @@ def _by_stage(stream: Stream, device: str, frames: int) -> dict[str, float]:
     return {name: seconds / frames for name, seconds in sums.items()}
 
 
-# -- a file --------------------------------------------------------------------------------------------------------------------
+# -- a file ----------------------------------------------------------------------------------------
+
 
 @lru_cache(maxsize=1)
-def files(rounds: int, folder: Path, length: int | None) -> tuple[dict[str, measure.Measured], dict[str, dict]]:
-    """The bundled clip (its first frames) from file to file, kernels in turn; both write frames that differ by rounding alone."""
+def files(
+    rounds: int, folder: Path, length: int | None
+) -> tuple[dict[str, measure.Measured], dict[str, dict]]:
+    """The bundled clip (its first frames) from file to file, kernels in turn; both write frames
+    that differ by rounding alone.
+    """
     keep_freed_memory()
     source = CLIP if length is None else _shortened(folder, length)
-    smooth = {name: Interpolator(create_lift_model("tiny", pretrained=True, kernels="reference" if name == "reference" else "auto"),
-                                 device="cuda" if torch.cuda.is_available() else "cpu") for name in ("reference", "fused")}
+    smooth = {
+        name: Interpolator(
+            create_lift_model(
+                "tiny", pretrained=True, kernels="reference" if name == "reference" else "auto"
+            ),
+            device="cuda" if torch.cuda.is_available() else "cpu",
+        )
+        for name in ("reference", "fused")
+    }
     found = {name: measure.Measured(tolerance=ROUNDING["float32"]) for name in smooth}
     facts = {}
     exact = [_first_made(smooth["reference"], source)]
@@ -341,13 +406,19 @@ def files(rounds: int, folder: Path, length: int | None) -> tuple[dict[str, meas
 
 
 def _first_made(interpolator: Interpolator, source: Path) -> torch.Tensor:
-    return next(shown.frame for shown in interpolator.stream(open_frames(source).timed(), Multiple(2)) if shown.made)
+    return next(
+        shown.frame
+        for shown in interpolator.stream(open_frames(source).timed(), Multiple(2))
+        if shown.made
+    )
 
 
 def _shortened(folder: Path, length: int) -> Path:
     """The first frames of the bundled clip."""
     source = open_frames(CLIP)
-    with VideoWriter(folder / "short.mp4", source.width, source.height, source.fps, 1 / source.fps) as writer:
+    with VideoWriter(
+        folder / "short.mp4", source.width, source.height, source.fps, 1 / source.fps
+    ) as writer:
         for k, frame in zip(range(length), source.frames(), strict=False):
             writer.write(frame, k / source.fps)
     return folder / "short.mp4"

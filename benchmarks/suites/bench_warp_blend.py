@@ -1,4 +1,7 @@
-"""Speed and memory of `warp_blend`: the fused kernels against eager PyTorch in both layouts and against `torch.compile` of it."""
+"""Speed and memory of `warp_blend`: the fused kernels against eager PyTorch in both layouts and
+against `torch.compile` of it.
+"""
+
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -13,12 +16,20 @@ from lift.kernels.ops.warp_blend.reference import warp_blend_reference
 # (B, C, H, W). The CPU's: features and a frame. The GPU's: frames up to 4K and features at a
 # quarter of 1080p, those of which the targets speak first; then training crops.
 CPU = [(2, 32, 256, 448), (1, 3, 1080, 1920)]
-GPU = [(1, 3, 1080, 1920), (1, 3, 2160, 3840), (1, 64, 270, 480), (1, 128, 270, 480),
-       (4, 3, 256, 256), (1, 32, 270, 480), (4, 32, 64, 64), (1, 3, 720, 1280)]
+GPU = [
+    (1, 3, 1080, 1920),
+    (1, 3, 2160, 3840),
+    (1, 64, 270, 480),
+    (1, 128, 270, 480),
+    (4, 3, 256, 256),
+    (1, 32, 270, 480),
+    (4, 32, 64, 64),
+    (1, 3, 720, 1280),
+]
 QUICK = [(4, 3, 256, 256), (1, 3, 1080, 1920), (1, 32, 270, 480)]
 TOY = [(1, 3, 8, 12), (1, 5, 2, 3)]
 FLOWS = ["smooth", "random", "zero", "collapse"]
-CONTRIVED = ("zero", "collapse")                        # flows that no video has
+CONTRIVED = ("zero", "collapse")  # flows that no video has
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,16 @@ class Case:
     direction: str
 
     def __str__(self) -> str:
-        return "-".join([self.device, "x".join(map(str, self.shape)), self.dtype, self.layout, self.flow, self.direction])
+        return "-".join(
+            [
+                self.device,
+                "x".join(map(str, self.shape)),
+                self.dtype,
+                self.layout,
+                self.flow,
+                self.direction,
+            ]
+        )
 
 
 def worth(case) -> tuple:
@@ -49,9 +69,15 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
         shapes, flows, dtypes = GPU, FLOWS, ["float32", "bfloat16"]
         if quick:
             shapes, flows, dtypes = QUICK, ["smooth", "random"], ["float32"]
-    found = [Case(device, shape, dtype, layout, flow, direction) for flow in flows for shape in shapes for dtype in dtypes
-             for layout in ("contiguous", "channels_last") for direction in ("forward", "forward+backward")]
-    if quick and device == "cpu":                       # a frame comes contiguous
+    found = [
+        Case(device, shape, dtype, layout, flow, direction)
+        for flow in flows
+        for shape in shapes
+        for dtype in dtypes
+        for layout in ("contiguous", "channels_last")
+        for direction in ("forward", "forward+backward")
+    ]
+    if quick and device == "cpu":  # a frame comes contiguous
         found = [case for case in found if case.shape[1] > 3 or case.layout == "contiguous"]
     if toy:  # each shape in one layout, as the interpreter is slow
         found = [case for case in found if (case.layout == "contiguous") == (case.shape == TOY[0])]
@@ -59,9 +85,15 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
 
 
 def names(device: str, toy: bool) -> list[str]:
-    """The variants of a device: what can serve there (under Triton's interpreter only at toy size), then the plain ones."""
+    """The variants of a device: what can serve there (under Triton's interpreter only at toy size),
+    then the plain ones.
+    """
     arguments = make(Case(device, (1, 1, 2, 2), "float32", "contiguous", "zero", "forward"))
-    fused = [i.name for i in backend.operations()["warp_blend"] if i.fused and (i.automatic or toy) and i.reason(*arguments) is None]
+    fused = [
+        i.name
+        for i in backend.operations()["warp_blend"]
+        if i.fused and (i.automatic or toy) and i.reason(*arguments) is None
+    ]
     return [*fused, "eager", *([] if toy else ["compiled"])]
 
 
@@ -75,14 +107,31 @@ def pytest_generate_tests(metafunc):
 def test_warp_blend(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
     found = measured(case, toy, 1 if toy else 7 if quick else 25)
-    record(found[variant], operation="warp_blend", variant=variant, fused=variant not in ("eager", "compiled"), device=case.device,
-           direction=case.direction, dtype=case.dtype, layout=case.layout, shape=list(case.shape), flow=case.flow, moved=moved(case))
+    record(
+        found[variant],
+        operation="warp_blend",
+        variant=variant,
+        fused=variant not in ("eager", "compiled"),
+        device=case.device,
+        direction=case.direction,
+        dtype=case.dtype,
+        layout=case.layout,
+        shape=list(case.shape),
+        flow=case.flow,
+        moved=moved(case),
+    )
 
 
-@lru_cache(maxsize=1)                                   # a case's variants follow one another and are measured together
+@lru_cache(maxsize=1)  # a case's variants follow one another and are measured together
 def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
     variants = [measure.Variant(name, _call(name, case)) for name in names(case.device, toy)]
-    return measure.compare(variants, warp_blend_reference, make(case), backward=case.direction != "forward", rounds=rounds)
+    return measure.compare(
+        variants,
+        warp_blend_reference,
+        make(case),
+        backward=case.direction != "forward",
+        rounds=rounds,
+    )
 
 
 def _call(name: str, case: Case):
@@ -92,30 +141,37 @@ def _call(name: str, case: Case):
     return next(i.call for i in backend.operations()["warp_blend"] if i.name == name)
 
 
-# -- data --------------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
+
 
 def make(case: Case) -> tuple[torch.Tensor, ...]:
     """Arguments of `warp_blend`; the same values on every device."""
     generator = torch.Generator().manual_seed(0)
     B, C, H, W = case.shape
     layout = torch.channels_last if case.layout == "channels_last" else torch.contiguous_format
-    images = [torch.rand(case.shape, generator=generator).to(case.device, getattr(torch, case.dtype)).contiguous(memory_format=layout)
-              for _ in range(2)]
+    images = [
+        torch.rand(case.shape, generator=generator)
+        .to(case.device, getattr(torch, case.dtype))
+        .contiguous(memory_format=layout)
+        for _ in range(2)
+    ]
     flows = [flow(case.flow, B, H, W, generator).to(case.device) for _ in range(2)]
     occs = [2 * torch.randn(B, 1, H, W, generator=generator).to(case.device) for _ in range(2)]
     return (*images, *flows, *occs)
 
 
 def flow(profile: str, B: int, H: int, W: int, generator: torch.Generator) -> torch.Tensor:
-    """(B, 2, H, W) in pixels. Coordinates lie on quarters between whole pixels, so that rounding never decides between two of them."""
+    """(B, 2, H, W) in pixels. Coordinates lie on quarters between whole pixels, so that rounding
+    never decides between two of them.
+    """
     if profile == "zero":
         chosen = torch.zeros(B, 2, H, W)
-    elif profile == "smooth":                           # some 8 pixels, varying over some 64
+    elif profile == "smooth":  # some 8 pixels, varying over some 64
         coarse = 8 * torch.randn(B, 2, max(H // 64, 2), max(W // 64, 2), generator=generator)
         chosen = F.interpolate(coarse, size=(H, W), mode="bicubic")
     elif profile == "random":
         chosen = 8 * torch.randn(B, 2, H, W, generator=generator)
-    elif profile == "collapse":                         # every pixel reads one place
+    elif profile == "collapse":  # every pixel reads one place
         place = torch.stack(torch.meshgrid(torch.arange(W), torch.arange(H), indexing="xy"))
         chosen = (torch.tensor([W // 3, H // 2])[:, None, None] - place).expand(B, -1, -1, -1)
     else:
@@ -124,9 +180,16 @@ def flow(profile: str, B: int, H: int, W: int, generator: torch.Generator) -> to
 
 
 def moved(case: Case) -> int:
-    """Bytes that must be read and written, each once: inputs and result; for backward inputs, the result's gradient, theirs."""
+    """Bytes that must be read and written, each once: inputs and result; for backward inputs, the
+    result's gradient, theirs.
+    """
     B, C, H, W = case.shape
     value = getattr(torch, case.dtype).itemsize
-    inputs, image = 2 * C * value + 6 * 4, C * value    # of a pixel: two images, two flows and two visibilities in float32
+    inputs, image = (
+        2 * C * value + 6 * 4,
+        C * value,
+    )  # of a pixel: two images, two flows and two visibilities in float32
     forward = inputs + image
-    return B * H * W * (forward if case.direction == "forward" else forward + inputs + image + inputs)
+    return (
+        B * H * W * (forward if case.direction == "forward" else forward + inputs + image + inputs)
+    )

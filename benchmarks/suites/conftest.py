@@ -1,7 +1,9 @@
-"""The harness of the benchmarks: pytest runs them, pytest-benchmark keeps the rows (`--benchmark-json FILE`), each with what it is of.
+"""The harness of the benchmarks: pytest runs them, pytest-benchmark keeps the rows
+(`--benchmark-json FILE`), each with what it is of.
 
-    python -m pytest benchmarks/suites/bench_warp_blend.py --quick --benchmark-json out.json
+python -m pytest benchmarks/suites/bench_warp_blend.py --quick --benchmark-json out.json
 """
+
 import argparse
 import itertools
 import json
@@ -22,16 +24,31 @@ MACHINE = pytest.StashKey[dict]()
 
 def pytest_addoption(parser):
     group = parser.getgroup("lift benchmarks")
-    group.addoption("--quick", action="store_true", help="the cases that say most, with fewer rounds")
-    group.addoption("--toy", action="store_true", help="tiny sizes, one round: walks through everything, measures nothing of worth")
-    group.addoption("--counted", metavar="VARIANT", help="run this variant alone, once between the marks of a profiler")
+    group.addoption(
+        "--quick", action="store_true", help="the cases that say most, with fewer rounds"
+    )
+    group.addoption(
+        "--toy",
+        action="store_true",
+        help="tiny sizes, one round: walks through everything, measures nothing of worth",
+    )
+    group.addoption(
+        "--counted",
+        metavar="VARIANT",
+        help="run this variant alone, once between the marks of a profiler",
+    )
     group.addoption(
         "--forms",
         type=_forms,
         default=",".join(measure.FORMS),
         help="of the model's variants: plain, graph, compiled, with commas (default: all)",
     )
-    group.addoption("--threads", type=int, default=None, help="threads of torch on the CPU (default: what torch takes)")
+    group.addoption(
+        "--threads",
+        type=int,
+        default=None,
+        help="threads of torch on the CPU (default: what torch takes)",
+    )
 
 
 def _forms(text: str) -> str:
@@ -59,7 +76,9 @@ def _rows_file(config) -> Path | None:
 
 
 class Clock:
-    """The timer of pytest-benchmark: advances by what was measured, so that its rows hold times taken in turn with other variants'."""
+    """The timer of pytest-benchmark: advances by what was measured, so that its rows hold times
+    taken in turn with other variants'.
+    """
 
     def __init__(self):
         self.now = 0.0
@@ -83,7 +102,9 @@ def bandwidth(request):
 
     def measured(device: str) -> float:
         if device not in known:
-            known[device] = measure.copy_bandwidth(device, 1 << 20 if toy else 1 << 30 if device == "cuda" else 1 << 28)
+            known[device] = measure.copy_bandwidth(
+                device, 1 << 20 if toy else 1 << 30 if device == "cuda" else 1 << 28
+            )
         return known[device]
 
     return measured
@@ -91,13 +112,18 @@ def bandwidth(request):
 
 @pytest.fixture
 def record(request, benchmark, bandwidth):
-    """Keep a row: a variant's times with what they are of. Fails where the variant is wrong, and then keeps none.
+    """Keep a row: a variant's times with what they are of. Fails where the variant is wrong, and
+    then keeps none.
 
-    Where no bytes that must move are known (`moved=None`), the row has no bandwidth. `table.CASE` names the facts that say what was timed.
+    Where no bytes that must move are known (`moved=None`), the row has no bandwidth. `table.CASE`
+    names the facts that say what was timed.
     """
+
     def keep(measured: measure.Measured, *, device: str, moved: int | None, **facts) -> None:
         if measured.failure:
-            pytest.fail(f"{facts['variant']}: {measured.failure}; no time is reported", pytrace=False)
+            pytest.fail(
+                f"{facts['variant']}: {measured.failure}; no time is reported", pytrace=False
+            )
         rate = None if moved is None else moved / measured.median
         row = facts | {
             "device": device,
@@ -131,10 +157,13 @@ def record(request, benchmark, bandwidth):
     return keep
 
 
-# -- what is recorded beside the rows, and what is shown ---------------------------------------------------------------------
+# -- what is recorded beside the rows, and what is shown -------------------------------------------
+
 
 def pytest_sessionstart(session):
-    session.config.stash[MACHINE] = machine.describe()  # pytest-benchmark asks at the end, when the clocks are those of after
+    session.config.stash[MACHINE] = (
+        machine.describe()
+    )  # pytest-benchmark asks at the end, when the clocks are those of after
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
@@ -150,6 +179,8 @@ def pytest_terminal_summary(terminalreporter, config):
     rows = config.stash[ROWS]
     if not rows:
         return
-    terminalreporter.section("figures of a toy: of no worth" if config.getoption("--toy") else "figures")
+    terminalreporter.section(
+        "figures of a toy: of no worth" if config.getoption("--toy") else "figures"
+    )
     for line in table.aligned(table.table(rows)):
         terminalreporter.write_line(line)

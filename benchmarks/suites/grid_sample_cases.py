@@ -1,4 +1,5 @@
 """Calls of the CUDA kernels of grid_sample, as tests/support/emulated_grid_sample.cpp reads them."""
+
 import os
 import struct
 import subprocess
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "tests" / "emulated_grid_sample.cpp"   # for g++, on the CPU; for nvcc, on a GPU
+PROGRAM = ROOT / "tests" / "emulated_grid_sample.cpp"  # for g++, on the CPU; for nvcc, on a GPU
 MODES = {"bilinear": 0, "nearest": 1}
 PADDINGS = {"zeros": 0, "border": 1, "reflection": 2}
 ELEMENTS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -30,8 +31,20 @@ class Case:
             memory, and sectors of 32 bytes that the first touched; 0 from a GPU.
     """
 
-    def __init__(self, grad, input, grid, mode="bilinear", padding="zeros", align=True, *,
-                 pixels=False, needs=INPUT | GRID, seed=0, margin=(0, 0)):
+    def __init__(
+        self,
+        grad,
+        input,
+        grid,
+        mode="bilinear",
+        padding="zeros",
+        align=True,
+        *,
+        pixels=False,
+        needs=INPUT | GRID,
+        seed=0,
+        margin=(0, 0),
+    ):
         self.grad, self.input, self.grid = grad, input, grid
         self.mode, self.padding, self.align = mode, padding, align
         self.pixels, self.needs, self.seed, self.margin = pixels, needs, seed, margin
@@ -40,9 +53,23 @@ class Case:
         """What the program reads."""
         B, C, H, W = self.input.shape
         h, w = self.grid.shape[1:3]
-        head = struct.pack("15q", B, C, H, W, h, w, MODES[self.mode], PADDINGS[self.padding],
-                           self.align, ELEMENTS[self.input.dtype], self.pixels, self.needs,
-                           self.seed, *self.margin)
+        head = struct.pack(
+            "15q",
+            B,
+            C,
+            H,
+            W,
+            h,
+            w,
+            MODES[self.mode],
+            PADDINGS[self.padding],
+            self.align,
+            ELEMENTS[self.input.dtype],
+            self.pixels,
+            self.needs,
+            self.seed,
+            *self.margin,
+        )
         order = (0, 2, 3, 1) if self.pixels else (0, 1, 2, 3)
         arrays = (self.grad.permute(order), self.input.permute(order), self.grid)
         return head + b"".join(bytes(x.contiguous().view(torch.uint8).numpy()) for x in arrays)
@@ -60,7 +87,7 @@ class Case:
             return numbers
 
         if self.needs & INPUT:
-            fixed = self.needs & DETERMINISTIC          # in the input's dtype; else sums in float32
+            fixed = self.needs & DETERMINISTIC  # in the input's dtype; else sums in float32
             flat = taken(self.input.numel(), self.input.dtype if fixed else torch.float32)
             dinput = flat.view(B, C, H, W)
             if self.pixels:
@@ -80,7 +107,7 @@ class Case:
     def error(self, found: tuple) -> float:
         """The larger error of dinput and dgrid, in parts of what rounding may cause: 1 is wrong."""
         worst = 0.0
-        rounding = 2e-5 * (self.input.shape[-1] + 1)    # of a coordinate, grows with W
+        rounding = 2e-5 * (self.input.shape[-1] + 1)  # of a coordinate, grows with W
         for bit, mine, exact in zip((INPUT, GRID), found, self.expected(), strict=True):
             if not self.needs & bit:
                 assert mine is None
@@ -101,8 +128,9 @@ def run(command: list, cases: list[Case], timeout: float | None = None) -> list[
     environment = {**os.environ, "ASAN_OPTIONS": "detect_stack_use_after_return=0"}
     read = b"".join(case.bytes() for case in cases)
     try:
-        ran = subprocess.run(command, input=read, capture_output=True, env=environment,
-                             timeout=timeout)
+        ran = subprocess.run(
+            command, input=read, capture_output=True, env=environment, timeout=timeout
+        )
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"stopped after {timeout:.0f} s") from error
     if ran.returncode:
@@ -129,8 +157,9 @@ def some_grid(B: int, h: int, w: int, H: int, W: int, align: bool, reach: float)
     return ((place + 0.5) * 2 / size - 1).float()
 
 
-def make(shape, dtype=torch.float32, *, mode="bilinear", padding="zeros", align=True, reach=1.0,
-         **how) -> Case:
+def make(
+    shape, dtype=torch.float32, *, mode="bilinear", padding="zeros", align=True, reach=1.0, **how
+) -> Case:
     """A case of random numbers; `shape` is (B, C, H, W, h, w)."""
     B, C, H, W, h, w = shape
     grid = some_grid(B, h, w, H, W, align, reach)

@@ -1,4 +1,7 @@
-"""`lift doctor`: this machine's facts, what serves each operation and why the rest does not, and whether the answers are right."""
+"""`lift doctor`: this machine's facts, what serves each operation and why the rest does not, and
+whether the answers are right.
+"""
+
 import importlib.metadata
 import json
 import os
@@ -20,9 +23,15 @@ from lift.provenance import processor
 
 
 def main(argv: list[str]) -> int:
-    """Examine the machine, print the report, and return 0, or 1 where the flag cannot be served or a check fails."""
+    """Examine the machine, print the report, and return 0, or 1 where the flag cannot be served or
+    a check fails.
+    """
     parser = Parser(prog="lift doctor", description=__doc__)
-    parser.add_argument("--json", metavar="FILE", help="also write the report as JSON; - prints it instead of the text")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="also write the report as JSON; - prints it instead of the text",
+    )
     arguments = parser.parse_args(argv)
     report = examine()
     if arguments.json == "-":
@@ -35,11 +44,12 @@ def main(argv: list[str]) -> int:
     return 0 if report["passed"] else 1
 
 
-# -- examination -------------------------------------------------------------------------------------------------------------
+# -- examination -----------------------------------------------------------------------------------
+
 
 def examine() -> dict:
-    """The report: `machine` (facts), `flag`, `operations` (for each, for each device: what serves, and each implementation's reason
-    and checks), `passed`.
+    """The report: `machine` (facts), `flag`, `operations` (for each, for each device: what serves,
+    and each implementation's reason and checks), `passed`.
 
     Raises:
         LiftError: LIFT_KERNELS holds no valid flag.
@@ -49,8 +59,13 @@ def examine() -> dict:
     except ValueError as error:
         raise LiftError(str(error)) from error
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
-    operations = {name: {device: _operation(name, device) for device in devices} for name in backend.operations()}
-    passed = all(_passed(entry) for by_device in operations.values() for entry in by_device.values())
+    operations = {
+        name: {device: _operation(name, device) for device in devices}
+        for name in backend.operations()
+    }
+    passed = all(
+        _passed(entry) for by_device in operations.values() for entry in by_device.values()
+    )
     return {"machine": machine(), "flag": flag, "operations": operations, "passed": passed}
 
 
@@ -63,26 +78,51 @@ def _operation(name: str, device: str) -> dict:
     implementations = []
     for implementation in backend.operations()[name]:
         reason = implementation.reason(*arguments)
-        checks = [] if reason else [_check(name, implementation, dtype, device) for dtype in selfcheck.TOLERANCES]
-        implementations.append({"name": implementation.name, "fused": implementation.fused, "automatic": implementation.automatic,
-                                "reason": reason, "checks": checks})
+        checks = (
+            []
+            if reason
+            else [_check(name, implementation, dtype, device) for dtype in selfcheck.TOLERANCES]
+        )
+        implementations.append(
+            {
+                "name": implementation.name,
+                "fused": implementation.fused,
+                "automatic": implementation.automatic,
+                "reason": reason,
+                "checks": checks,
+            }
+        )
     return {"serves": serves, "refusal": refusal, "implementations": implementations}
 
 
-def _check(name: str, implementation: backend.Implementation, dtype: torch.dtype, device: str) -> dict:
-    entry = {"dtype": str(dtype).removeprefix("torch."), "error": None, "tolerance": selfcheck.TOLERANCES[dtype],
-             "passed": False, "failure": None}
+def _check(
+    name: str, implementation: backend.Implementation, dtype: torch.dtype, device: str
+) -> dict:
+    entry = {
+        "dtype": str(dtype).removeprefix("torch."),
+        "error": None,
+        "tolerance": selfcheck.TOLERANCES[dtype],
+        "passed": False,
+        "failure": None,
+    }
     try:
         check = selfcheck.check(name, implementation, dtype, device)
-        entry |= {"error": check.error if check.error == check.error else None, "passed": check.passed,
-                  "failure": None if check.error == check.error else "NaN in the result"}
-    except Exception as error:                          # a kernel that does not compile or launch is a finding, not the doctor's end
+        entry |= {
+            "error": check.error if check.error == check.error else None,
+            "passed": check.passed,
+            "failure": None if check.error == check.error else "NaN in the result",
+        }
+    except (
+        Exception
+    ) as error:  # a kernel that does not compile or launch is a finding, not the doctor's end
         entry["failure"] = f"{type(error).__name__}: {error}".splitlines()[0]
     return entry
 
 
 def _passed(entry: dict) -> bool:
-    return entry["serves"] is not None and all(check["passed"] for i in entry["implementations"] for check in i["checks"])
+    return entry["serves"] is not None and all(
+        check["passed"] for i in entry["implementations"] for check in i["checks"]
+    )
 
 
 def machine() -> dict[str, str]:
@@ -90,7 +130,8 @@ def machine() -> dict[str, str]:
     facts = {
         "lift": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "torch": f"{torch.__version__}, built for " + (f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"),
+        "torch": f"{torch.__version__}, built for "
+        + (f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"),
         "triton": _version("triton"),
         "numpy": _version("numpy"),
         "av (video files)": _version("av"),
@@ -105,7 +146,9 @@ def machine() -> dict[str, str]:
         return facts | {"GPU": "none that torch can use"}
     for i in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(i)
-        facts[f"GPU {i}"] = f"{card.name}, compute capability {card.major}.{card.minor}, {card.total_memory / 2**30:.1f} GiB"
+        facts[f"GPU {i}"] = (
+            f"{card.name}, compute capability {card.major}.{card.minor}, {card.total_memory / 2**30:.1f} GiB"
+        )
     return facts
 
 
@@ -121,31 +164,68 @@ def _compiler(*names: str | None) -> str:
         path = shutil.which(name)
         if path:
             try:
-                lines = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20).stdout.splitlines()
+                lines = subprocess.run(
+                    [path, "--version"], capture_output=True, text=True, timeout=20
+                ).stdout.splitlines()
             except (OSError, subprocess.TimeoutExpired):
                 continue
-            release = next((line for line in lines if "release" in line), lines[0] if lines else "version unknown")
+            release = next(
+                (line for line in lines if "release" in line),
+                lines[0] if lines else "version unknown",
+            )
             return f"{release.strip()} ({path})"
     return "none found"
 
 
-# -- text --------------------------------------------------------------------------------------------------------------------
+# -- text ------------------------------------------------------------------------------------------
+
 
 def text(report: dict) -> str:
-    """The report for a person: facts, then what serves each operation, then every implementation with its reason or its errors."""
+    """The report for a person: facts, then what serves each operation, then every implementation
+    with its reason or its errors.
+    """
     flag = report["flag"]
-    lines = ["Machine", *_columns(list(report["machine"].items())), "", f"Kernel flag: {flag['value']} (from {flag['origin']})", ""]
-    lines += ["What serves", *_columns([(name, device, entry["serves"] or f"nothing: {entry['refusal']}")
-                                        for name, by_device in report["operations"].items() for device, entry in by_device.items()]), ""]
+    lines = [
+        "Machine",
+        *_columns(list(report["machine"].items())),
+        "",
+        f"Kernel flag: {flag['value']} (from {flag['origin']})",
+        "",
+    ]
+    lines += [
+        "What serves",
+        *_columns(
+            [
+                (name, device, entry["serves"] or f"nothing: {entry['refusal']}")
+                for name, by_device in report["operations"].items()
+                for device, entry in by_device.items()
+            ]
+        ),
+        "",
+    ]
     dtypes = [str(dtype).removeprefix("torch.") for dtype in selfcheck.TOLERANCES]
     rows = [("operation", "device", "implementation", *(f"{dtype} error" for dtype in dtypes), "")]
     for name, by_device in report["operations"].items():
         for device, entry in by_device.items():
             for implementation in entry["implementations"]:
-                rows.append((name, device, implementation["name"], *_findings(implementation, len(dtypes))))
-    allowed = ", ".join(f"{dtype} {tolerance:g}" for dtype, tolerance in zip(dtypes, selfcheck.TOLERANCES.values(), strict=True))
-    lines += [f"Largest error of results and gradients against the float64 reference (allowed: {allowed})", *_columns(rows), ""]
-    if not any(i["fused"] for by_device in report["operations"].values() for entry in by_device.values() for i in entry["implementations"]):
+                rows.append(
+                    (name, device, implementation["name"], *_findings(implementation, len(dtypes)))
+                )
+    allowed = ", ".join(
+        f"{dtype} {tolerance:g}"
+        for dtype, tolerance in zip(dtypes, selfcheck.TOLERANCES.values(), strict=True)
+    )
+    lines += [
+        f"Largest error of results and gradients against the float64 reference (allowed: {allowed})",
+        *_columns(rows),
+        "",
+    ]
+    if not any(
+        i["fused"]
+        for by_device in report["operations"].values()
+        for entry in by_device.values()
+        for i in entry["implementations"]
+    ):
         lines.append("No fused kernel is part of this build: plain PyTorch serves everything.")
     lines.append("All checks passed." if report["passed"] else "FAILED: see above.")
     return "\n".join(lines)
@@ -154,17 +234,30 @@ def text(report: dict) -> str:
 def _findings(implementation: dict, dtypes: int) -> tuple[str, ...]:
     if implementation["reason"]:
         return *["-"] * dtypes, "cannot serve: " + implementation["reason"]
-    failures = sorted({c["failure"] or f"{c['dtype']} is off" for c in implementation["checks"] if not c["passed"]})
+    failures = sorted(
+        {
+            c["failure"] or f"{c['dtype']} is off"
+            for c in implementation["checks"]
+            if not c["passed"]
+        }
+    )
     errors = ["-" if c["error"] is None else f"{c['error']:.1e}" for c in implementation["checks"]]
-    verdict = "right" if implementation["automatic"] else "right; slow, so taken only when asked for"
+    verdict = (
+        "right" if implementation["automatic"] else "right; slow, so taken only when asked for"
+    )
     return *errors, "FAILED: " + "; ".join(failures) if failures else verdict
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  "
+        + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 if __name__ == "__main__":
     from lift.errors import run
+
     sys.exit(run(main))

@@ -1,4 +1,5 @@
 """`lift evaluate`: score weights, and the baselines, on the real clips of a folder."""
+
 import json
 import time
 from argparse import ArgumentTypeError
@@ -34,7 +35,9 @@ def main(argv: list[str]) -> int | None:
     result |= provenance(args.checkpoint) | {"seconds": round(time.perf_counter() - started, 1)}
     print(table(result, recorded))
     for name, each in result.get("reversal", {}).items():
-        print(f"{name}: t = 0.25 against t = 0.75 of the reversed clip: {each['psnr']:.2f} dB, at most {each['largest']} of 255")
+        print(
+            f"{name}: t = 0.25 against t = 0.75 of the reversed clip: {each['psnr']:.2f} dB, at most {each['largest']} of 255"
+        )
     if args.output:
         with atomic(args.output) as part:
             part.write_text(json.dumps(result, indent=1) + "\n")
@@ -43,21 +46,58 @@ def main(argv: list[str]) -> int | None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="lift evaluate", description="Score weights, frame averaging and DIS optical flow on real clips.")
-    parser.add_argument("--checkpoint", metavar="FILE", help="weights to score, a .safetensors file")
-    parser.add_argument("--data_root", required=True, metavar="DIR", help="folder with the clips and their manifest.json")
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="small", help="how frames are prepared, chosen and scored (default small)")
-    parser.add_argument("--split", choices=("train", "val", "all"), default="all", help="which clips (default all)")
+    parser = Parser(
+        prog="lift evaluate",
+        description="Score weights, frame averaging and DIS optical flow on real clips.",
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="weights to score, a .safetensors file"
+    )
+    parser.add_argument(
+        "--data_root",
+        required=True,
+        metavar="DIR",
+        help="folder with the clips and their manifest.json",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="small",
+        help="how frames are prepared, chosen and scored (default small)",
+    )
+    parser.add_argument(
+        "--split", choices=("train", "val", "all"), default="all", help="which clips (default all)"
+    )
     parser.add_argument("--clips", type=_names, metavar="A,B", help="only these clips")
-    parser.add_argument("--methods", type=_methods, metavar="A,B",
-                        help=f"what is scored: lift, {', '.join(small.BASELINES)} (default lift,average,dis,dis_cubic)")
-    parser.add_argument("--context", type=_counts, default=[15], metavar="N,M",
-                        help="input frames of lift, 2 or more; several are compared (default 15)")
-    parser.add_argument("--reversal", action="store_true", help="also compare lift with itself on the clips played backwards")
+    parser.add_argument(
+        "--methods",
+        type=_methods,
+        metavar="A,B",
+        help=f"what is scored: lift, {', '.join(small.BASELINES)} (default lift,average,dis,dis_cubic)",
+    )
+    parser.add_argument(
+        "--context",
+        type=_counts,
+        default=[15],
+        metavar="N,M",
+        help="input frames of lift, 2 or more; several are compared (default 15)",
+    )
+    parser.add_argument(
+        "--reversal",
+        action="store_true",
+        help="also compare lift with itself on the clips played backwards",
+    )
     parser.add_argument("--output", metavar="FILE", help="write the scores to this JSON file")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default auto)")
-    parser.add_argument("--kernels", choices=("auto", "fused", "reference"), default="auto", help="which kernels serve (default auto)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads; 0 leaves PyTorch's choice")
+    parser.add_argument(
+        "--kernels",
+        choices=("auto", "fused", "reference"),
+        default="auto",
+        help="which kernels serve (default auto)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="CPU threads; 0 leaves PyTorch's choice"
+    )
     return parser
 
 
@@ -69,7 +109,9 @@ def _methods(text: str) -> list[str]:
     names = _names(text)
     for name in names:
         if name != "lift" and name not in small.BASELINES:
-            raise ArgumentTypeError(f"unknown method '{name}'; there are lift, {', '.join(small.BASELINES)}")
+            raise ArgumentTypeError(
+                f"unknown method '{name}'; there are lift, {', '.join(small.BASELINES)}"
+            )
     return names
 
 
@@ -81,11 +123,19 @@ def _counts(text: str) -> list[int]:
 
 
 def _candidates(args) -> dict[str, small.Candidate]:
-    methods = args.methods or (["lift"] if args.checkpoint else []) + ["average", "dis", "dis_cubic"]
+    methods = args.methods or (["lift"] if args.checkpoint else []) + [
+        "average",
+        "dis",
+        "dis_cubic",
+    ]
     if "lift" in methods and not args.checkpoint:
-        raise LiftError("scoring lift needs weights: give --checkpoint FILE, or leave lift out of --methods")
+        raise LiftError(
+            "scoring lift needs weights: give --checkpoint FILE, or leave lift out of --methods"
+        )
     if args.checkpoint and "lift" not in methods:
-        raise LiftError("--checkpoint is given but --methods does not name lift; add it, or drop the checkpoint")
+        raise LiftError(
+            "--checkpoint is given but --methods does not name lift; add it, or drop the checkpoint"
+        )
     candidates = {}
     for method in methods:
         if method == "lift":
@@ -105,14 +155,18 @@ def _reversal(args) -> dict[str, dict[str, float]]:
 
 
 def _recorded(root: str) -> dict | None:
-    """The baselines recorded beside the clips, for the differences when a run does not score them itself."""
+    """The baselines recorded beside the clips, for the differences when a run does not score them
+    itself.
+    """
     path = Path(root) / "baselines.json"
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except ValueError:
-        raise LiftError(f"{path} is not JSON; restore it, or remove it to compare with this run's own scores") from None
+        raise LiftError(
+            f"{path} is not JSON; restore it, or remove it to compare with this run's own scores"
+        ) from None
 
 
 def _bar(clips: list[small.RealClip]) -> Iterable[small.RealClip]:

@@ -1,4 +1,5 @@
 """`lift interpolate`: a video, or a folder of frames, in; a smoother one out."""
+
 import argparse
 import re
 import sys
@@ -19,48 +20,120 @@ DEFAULTS = InferenceConfig()
 def main(argv: list[str]) -> int:
     """Parse, interpolate one input, tell what was written."""
     parser = Parser(prog="lift interpolate", description=DESCRIPTION, epilog=EXAMPLES)
-    parser.add_argument("input", metavar="IN", type=Path, help="a video, or a folder of numbered frames (png, jpg, bmp, tif, webp)")
-    parser.add_argument("output", metavar="OUT", type=Path,
-                        help="a video (.mp4, .m4v, .mov, .mkv); without a suffix: a folder of PNG frames")
+    parser.add_argument(
+        "input",
+        metavar="IN",
+        type=Path,
+        help="a video, or a folder of numbered frames (png, jpg, bmp, tif, webp)",
+    )
+    parser.add_argument(
+        "output",
+        metavar="OUT",
+        type=Path,
+        help="a video (.mp4, .m4v, .mov, .mkv); without a suffix: a folder of PNG frames",
+    )
     add_flags(parser)
-    parser.add_argument("--crf", type=int, default=DEFAULTS.crf, help="x264's quality, 0 (lossless) to 51 (default %(default)s)")
+    parser.add_argument(
+        "--crf",
+        type=int,
+        default=DEFAULTS.crf,
+        help="x264's quality, 0 (lossless) to 51 (default %(default)s)",
+    )
     args = parser.parse_args(argv)
     check_paths(args.input, args.output)
-    summary = open_interpolator(args).video(args.input, args.output, args.multi, fps=args.fps, source_fps=args.source_fps, crf=args.crf,
-                                            overwrite=args.overwrite, progress=not args.quiet)
+    summary = open_interpolator(args).video(
+        args.input,
+        args.output,
+        args.multi,
+        fps=args.fps,
+        source_fps=args.source_fps,
+        crf=args.crf,
+        overwrite=args.overwrite,
+        progress=not args.quiet,
+    )
     print(told(summary))
     return 0
 
 
-# -- shared with lift.inference ------------------------------------------------------------------------------------------
+# -- shared with lift.inference --------------------------------------------------------------------
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of everything that interpolates files."""
-    parser.add_argument("--multi", type=_multi, default=DEFAULTS.multi, metavar="N",
-                        help="frames shown in the time of one (default %(default)s)")
-    parser.add_argument("--fps", type=_rate, help="reach this rate instead of --multi: a number or a fraction such as 60000/1001")
-    parser.add_argument("--source_fps", type=_rate, help=f"rate of a folder of frames (default {DEFAULTS.folder_fps}); a video has its own")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE",
-                        help=f"weights, a .safetensors file that lift wrote (default: the bundled {DEFAULTS.preset} ones)")
-    parser.add_argument("--context", type=_context, default=DEFAULTS.context, metavar="N",
-                        help="input frames that a made frame looks at, 2 to 15; fewer is faster (default %(default)s)")
-    parser.add_argument("--no_scenes", action="store_true", help="do not look for scene cuts; frames are then blended across them")
-    parser.add_argument("--reverse_average", action="store_true",
-                        help="make each frame forwards and backwards in time and take the mean; twice the work")
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"),
-                        default=DEFAULTS.dtype,
-                        help="precision of the model; auto: bfloat16 on a GPU that has it, float16 "
-                             "on others, float32 on a CPU, some of which are faster in bfloat16 "
-                             "(default %(default)s)")
-    parser.add_argument("--batch", type=_positive, default=DEFAULTS.batch, metavar="N",
-                        help="frames between one pair made in one call (default %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
-    parser.add_argument("--kernels", choices=("auto", "fused", "reference"), default="auto",
-                        help="which kernels serve (default %(default)s)")
-    parser.add_argument("--compile", action="store_true",
-                        help="run the model through torch.compile: minutes at the start, for long videos")
-    parser.add_argument("--cuda_graph", action="store_true",
-                        help="record the model as CUDA graphs, so that a GPU need not wait for Python; seconds at the start, some memory")
+    parser.add_argument(
+        "--multi",
+        type=_multi,
+        default=DEFAULTS.multi,
+        metavar="N",
+        help="frames shown in the time of one (default %(default)s)",
+    )
+    parser.add_argument(
+        "--fps",
+        type=_rate,
+        help="reach this rate instead of --multi: a number or a fraction such as 60000/1001",
+    )
+    parser.add_argument(
+        "--source_fps",
+        type=_rate,
+        help=f"rate of a folder of frames (default {DEFAULTS.folder_fps}); a video has its own",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help=f"weights, a .safetensors file that lift wrote (default: the bundled {DEFAULTS.preset} ones)",
+    )
+    parser.add_argument(
+        "--context",
+        type=_context,
+        default=DEFAULTS.context,
+        metavar="N",
+        help="input frames that a made frame looks at, 2 to 15; fewer is faster (default %(default)s)",
+    )
+    parser.add_argument(
+        "--no_scenes",
+        action="store_true",
+        help="do not look for scene cuts; frames are then blended across them",
+    )
+    parser.add_argument(
+        "--reverse_average",
+        action="store_true",
+        help="make each frame forwards and backwards in time and take the mean; twice the work",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default=DEFAULTS.dtype,
+        help="precision of the model; auto: bfloat16 on a GPU that has it, float16 "
+        "on others, float32 on a CPU, some of which are faster in bfloat16 "
+        "(default %(default)s)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=_positive,
+        default=DEFAULTS.batch,
+        metavar="N",
+        help="frames between one pair made in one call (default %(default)s)",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)"
+    )
+    parser.add_argument(
+        "--kernels",
+        choices=("auto", "fused", "reference"),
+        default="auto",
+        help="which kernels serve (default %(default)s)",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="run the model through torch.compile: minutes at the start, for long videos",
+    )
+    parser.add_argument(
+        "--cuda_graph",
+        action="store_true",
+        help="record the model as CUDA graphs, so that a GPU need not wait for Python; seconds at the start, some memory",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -68,7 +141,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def check_paths(source: Path, target: Path) -> None:
     """Tell of a wrong path before a model is loaded."""
     if not source.exists():
-        raise LiftError(f"{source}: no such file or folder; give a video or a folder of numbered frames")
+        raise LiftError(
+            f"{source}: no such file or folder; give a video or a folder of numbered frames"
+        )
     if source.resolve() == target.resolve():
         raise LiftError(f"{target}: input and output are the same; give the output another name")
 
@@ -76,14 +151,26 @@ def check_paths(source: Path, target: Path) -> None:
 def open_interpolator(args: argparse.Namespace) -> Interpolator:
     """The interpolator that the flags describe."""
     from lift.model.weights import load_weights, pretrained_path
+
     device = choose_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
-    model, _ = load_weights(args.checkpoint if args.checkpoint is not None else pretrained_path(DEFAULTS.preset), kernels=args.kernels)
+    model, _ = load_weights(
+        args.checkpoint if args.checkpoint is not None else pretrained_path(DEFAULTS.preset),
+        kernels=args.kernels,
+    )
     dtype = args.dtype if args.dtype == "auto" else getattr(torch, args.dtype)
-    return Interpolator(model, args.context, device, dtype=dtype, batch=args.batch,
-                        reverse_average=args.reverse_average, detect_scenes=not args.no_scenes, compiled=args.compile,
-                        cuda_graph=args.cuda_graph)
+    return Interpolator(
+        model,
+        args.context,
+        device,
+        dtype=dtype,
+        batch=args.batch,
+        reverse_average=args.reverse_average,
+        detect_scenes=not args.no_scenes,
+        compiled=args.compile,
+        cuda_graph=args.cuda_graph,
+    )
 
 
 def choose_device(name: str) -> torch.device:
@@ -94,18 +181,26 @@ def choose_device(name: str) -> torch.device:
         raise LiftError(f"--device: {name} is no device; auto, cpu, cuda or cuda:N are accepted")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise LiftError(f"--device: {name} is not there ({torch.cuda.device_count()} CUDA devices are seen); choose cpu or auto")
+        raise LiftError(
+            f"--device: {name} is not there ({torch.cuda.device_count()} CUDA devices are seen); choose cpu or auto"
+        )
     return device
 
 
 def told(summary: Summary) -> str:
     """What was written, in a line, and a line for each thing that was left out."""
-    cuts = f", {summary.cuts} scene cut{'s' * (summary.cuts != 1)} left unblended" if summary.cuts else ""
+    cuts = (
+        f", {summary.cuts} scene cut{'s' * (summary.cuts != 1)} left unblended"
+        if summary.cuts
+        else ""
+    )
     precision = ""
     if summary.dtype != torch.float32:
         precision = f", computed in {str(summary.dtype).removeprefix('torch.')}"
-    line = (f"{summary.path}: {summary.frames} frames, {summary.made} of them made, {summary.width}x{summary.height} "
-            f"at {_shown(summary.rate)} frames/s{cuts}{precision}")
+    line = (
+        f"{summary.path}: {summary.frames} frames, {summary.made} of them made, {summary.width}x{summary.height} "
+        f"at {_shown(summary.rate)} frames/s{cuts}{precision}"
+    )
     return "\n".join([line, *(f"note: {note}" for note in summary.notes)])
 
 
@@ -127,7 +222,9 @@ def _positive(text: str) -> int:
 
 def _integer(text: str, least: int, most: int) -> int:
     if not re.fullmatch(r"-?\d+", text) or not least <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, got {text}")
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from {least} to {most}, got {text}"
+        )
     return int(text)
 
 
@@ -137,7 +234,9 @@ def _rate(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(f"must be frames per second up to 1000, such as 60, 59.94 or 60000/1001, got {text}")
+        raise argparse.ArgumentTypeError(
+            f"must be frames per second up to 1000, such as 60, 59.94 or 60000/1001, got {text}"
+        )
     return rate
 
 

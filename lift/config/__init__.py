@@ -1,4 +1,5 @@
 """The configuration: its fields and defaults, TOML files, command-line flags."""
+
 from lift.config.schema import (
     PRESETS,
     READY,

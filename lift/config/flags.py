@@ -1,4 +1,7 @@
-"""Command-line flags: a parser that answers a mistake in one sentence, and a flag for each field of a dataclass."""
+"""Command-line flags: a parser that answers a mistake in one sentence, and a flag for each field of
+a dataclass.
+"""
+
 import argparse
 import shlex
 from dataclasses import fields, replace
@@ -8,10 +11,19 @@ from lift.config.values import did_you_mean, kinds
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with one sentence instead of the whole usage on a mistake (exit code 2), and no abbreviated flags."""
+    """argparse with one sentence instead of the whole usage on a mistake (exit code 2), and no
+    abbreviated flags.
+    """
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
+        super().__init__(
+            *args,
+            **{
+                "allow_abbrev": False,
+                "formatter_class": argparse.RawDescriptionHelpFormatter,
+                **kwargs,
+            },
+        )
 
     def parse_args(self, args=None, namespace=None):
         namespace, unknown = self.parse_known_args(args, namespace)
@@ -28,42 +40,69 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_fields(parser: argparse.ArgumentParser, cls: type, section: str = "") -> None:
-    """Add a flag for each field of a dataclass: `--batch_size 4`, `--strides 2 2 4`, `--preload` and `--no_preload`.
+    """Add a flag for each field of a dataclass: `--batch_size 4`, `--strides 2 2 4`, `--preload`
+    and `--no_preload`.
 
-    Hyphens serve as well as underscores. Only flags that were given appear in the namespace, as `section.field`, so they
-    cannot be mistaken for a command's own arguments; `given` collects them.
+    Hyphens serve as well as underscores. Only flags that were given appear in the namespace, as
+    `section.field`, so they cannot be mistaken for a command's own arguments; `given` collects
+    them.
     """
     group = parser.add_argument_group(section) if section else parser
     for field, kind in zip(fields(cls), kinds(cls).values(), strict=True):
         if kind not in (int, float, str, bool, tuple[int, ...]):
             continue
-        options: dict[str, Any] = {"dest": f"{section}.{field.name}" if section else field.name, "default": argparse.SUPPRESS}
+        options: dict[str, Any] = {
+            "dest": f"{section}.{field.name}" if section else field.name,
+            "default": argparse.SUPPRESS,
+        }
         default = field.default
         if kind is bool:
-            forms = [(field.name, {"action": "store_true"}), (f"no_{field.name}", {"action": "store_false"})]
+            forms = [
+                (field.name, {"action": "store_true"}),
+                (f"no_{field.name}", {"action": "store_false"}),
+            ]
             text = f"{field.metadata['help']} (--no_{field.name} turns it off; default {'on' if default else 'off'})"
         else:
             shape = {"type": int, "nargs": "+"} if kind == tuple[int, ...] else {"type": kind}
-            forms = [(field.name, {**shape, "metavar": {int: "N", float: "X", str: "TEXT"}.get(kind, "N")})]
+            forms = [
+                (
+                    field.name,
+                    {**shape, "metavar": {int: "N", float: "X", str: "TEXT"}.get(kind, "N")},
+                )
+            ]
             shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-            text = f"{field.metadata['help']} (default {shown})" if shown != "" else field.metadata["help"]
+            text = (
+                f"{field.metadata['help']} (default {shown})"
+                if shown != ""
+                else field.metadata["help"]
+            )
         text = text.replace("%", "%%")
         for name, how in forms:
             group.add_argument(f"--{name}", **options, **how, help=text)
             if "_" in name:
-                group.add_argument(f"--{name.replace('_', '-')}", **options, **how, help=argparse.SUPPRESS)
+                group.add_argument(
+                    f"--{name.replace('_', '-')}", **options, **how, help=argparse.SUPPRESS
+                )
             text = argparse.SUPPRESS
 
 
 def given(base: Any, namespace: argparse.Namespace, section: str = "") -> Any:
     """A copy of the dataclass `base` with the fields whose flags were given."""
     prefix = f"{section}." if section else ""
-    values = {f.name: getattr(namespace, prefix + f.name) for f in fields(base) if hasattr(namespace, prefix + f.name)}
-    return replace(base, **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    values = {
+        f.name: getattr(namespace, prefix + f.name)
+        for f in fields(base)
+        if hasattr(namespace, prefix + f.name)
+    }
+    return replace(
+        base, **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    )
 
 
 def spelled(value: Any, base: Any) -> dict[str, str]:
-    """The flags that make the dataclass `value` out of `base`, by field: {"lr": "--lr 0.001", "preload": "--preload"}."""
+    """The flags that make the dataclass `value` out of `base`, by field: {"lr": "--lr 0.001",
+    "preload": "--preload"}.
+    """
     found = {}
     for field in fields(base):
         new = getattr(value, field.name)
@@ -73,7 +112,9 @@ def spelled(value: Any, base: Any) -> dict[str, str]:
             found[field.name] = f"--{field.name}" if new else f"--no_{field.name}"
         else:
             words = new if isinstance(new, tuple) else (new,)
-            found[field.name] = " ".join([f"--{field.name}", *(shlex.quote(_word(word)) for word in words)])
+            found[field.name] = " ".join(
+                [f"--{field.name}", *(shlex.quote(_word(word)) for word in words)]
+            )
     return found
 
 

@@ -1,4 +1,5 @@
 """What a training step consumes."""
+
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +15,13 @@ class Batch:
         clip: the input frames of B targets.
         t: (B,), the target's time in (0, 1).
         target: (B, 3, H, W), RGB in [0, 1].
-        flow: (B, 4, H, W) in full-resolution pixels: dx, dy from target to left reference, then to right; 0 where unknown.
-        visible: (B, 2, H, W), 1 where the target's point is seen in the left / right reference and `flow` is known, 0 elsewhere.
+        flow: (B, 4, H, W) in full-resolution pixels: dx, dy from target to left reference, then to
+            right; 0 where unknown.
+        visible: (B, 2, H, W), 1 where the target's point is seen in the left / right reference and
+            `flow` is known, 0 elsewhere.
         flow_known: (B,), bool, true for clips whose true flow is known (synthetic ones).
     """
+
     clip: Clip | SharedClips
     t: torch.Tensor
     target: torch.Tensor

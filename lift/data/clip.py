@@ -1,4 +1,5 @@
 """A clip: the input frames of one interpolation with their real times."""
+
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 
@@ -21,10 +22,12 @@ class Clip:
 
     Attributes:
         frames: (B, T, 3, H, W), RGB in [0, 1]; anything at masked places.
-        times: (B, T), float; `left` at 0, `left + 1` at 1, the others wherever they lie. The target's t is in (0, 1).
+        times: (B, T), float; `left` at 0, `left + 1` at 1, the others wherever they lie. The
+            target's t is in (0, 1).
         mask: (B, T), bool, true where the frame is real. The two references always are.
         left: index of the left reference; the right one follows it.
     """
+
     frames: torch.Tensor
     times: torch.Tensor
     mask: torch.Tensor
@@ -41,7 +44,9 @@ class Clip:
         if self.mask.dtype != torch.bool:
             raise ValueError(f"Clip: mask must be bool, got {self.mask.dtype}")
         if not 0 <= self.left < f.shape[1] - 1:
-            raise ValueError(f"Clip: left must be in 0..{f.shape[1] - 2} (two references among {f.shape[1]} frames), got {self.left}")
+            raise ValueError(
+                f"Clip: left must be in 0..{f.shape[1] - 2} (two references among {f.shape[1]} frames), got {self.left}"
+            )
 
     @property
     def at(self) -> torch.Tensor:
@@ -56,23 +61,36 @@ class Clip:
     def to(self, *args, **kwargs) -> "Clip":
         """Move like `torch.Tensor.to`; a dtype changes the frames only (times stay float32)."""
         frames = self.frames.to(*args, **kwargs)
-        return replace(self, frames=frames, times=self.times.to(frames.device), mask=self.mask.to(frames.device))
+        return replace(
+            self,
+            frames=frames,
+            times=self.times.to(frames.device),
+            mask=self.mask.to(frames.device),
+        )
 
     def reversed(self) -> "Clip":
         """The same clip played backwards: time s becomes 1 - s, and so must the target's t."""
-        return Clip(self.frames.flip(1), 1 - self.times.flip(1), self.mask.flip(1), self.frames.shape[1] - 2 - self.left)
+        return Clip(
+            self.frames.flip(1),
+            1 - self.times.flip(1),
+            self.mask.flip(1),
+            self.frames.shape[1] - 2 - self.left,
+        )
 
 
 @dataclass(frozen=True)
 class SharedClips:
-    """Several clips out of the same frames, which are encoded once: C clips in all, those of one row of frames side by side.
+    """Several clips out of the same frames, which are encoded once: C clips in all, those of one
+    row of frames side by side.
 
     Attributes:
         frames: (B, N, 3, H, W), RGB in [0, 1].
-        at: (C, T), int64, which of the B * N frames each clip has at each place; any of them at masked places.
+        at: (C, T), int64, which of the B * N frames each clip has at each place; any of them at
+            masked places.
         times, mask: (C, T), as in `Clip`, every clip on a time axis of its own.
         left: the place of the left reference in every clip; the right one follows it.
     """
+
     frames: torch.Tensor
     at: torch.Tensor
     times: torch.Tensor
@@ -81,10 +99,14 @@ class SharedClips:
 
     def __post_init__(self):
         if self.frames.ndim != 5 or self.frames.shape[2] != 3:
-            raise ValueError(f"SharedClips: frames must be (B, N, 3, H, W), got {tuple(self.frames.shape)}")
+            raise ValueError(
+                f"SharedClips: frames must be (B, N, 3, H, W), got {tuple(self.frames.shape)}"
+            )
         shapes = {tuple(x.shape) for x in (self.at, self.times, self.mask)}
         if len(shapes) > 1 or self.at.ndim != 2 or len(self.at) % len(self.frames):
-            raise ValueError(f"SharedClips: at, times and mask must have one shape (C, T), C a multiple of B, got {sorted(shapes)}")
+            raise ValueError(
+                f"SharedClips: at, times and mask must have one shape (C, T), C a multiple of B, got {sorted(shapes)}"
+            )
 
     @property
     def references(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,7 +121,11 @@ class SharedClips:
     def to(self, *args, **kwargs) -> "SharedClips":
         """As `Clip.to`."""
         frames = self.frames.to(*args, **kwargs)
-        return replace(self, frames=frames, **{name: getattr(self, name).to(frames.device) for name in ("at", "times", "mask")})
+        return replace(
+            self,
+            frames=frames,
+            **{name: getattr(self, name).to(frames.device) for name in ("at", "times", "mask")},
+        )
 
 
 def pair(frame0: torch.Tensor, frame1: torch.Tensor) -> Clip:

@@ -1,15 +1,19 @@
-"""Cutting clips from long sequences: which frames are inputs, which is the target, and at what times they lie.
+"""Cutting clips from long sequences: which frames are inputs, which is the target, and at what
+times they lie.
 
-Two ways. `skip`: every s-th frame is an input and the target any frame between the references, as at inference, where the frame to be
-made does not exist. `dense`: sixteen in a row, 0 to 15, target 8, references 7 and 9, the other thirteen as context.
+Two ways. `skip`: every s-th frame is an input and the target any frame between the references, as
+at inference, where the frame to be
+made does not exist. `dense`: sixteen in a row, 0 to 15, target 8, references 7 and 9, the other
+thirteen as context.
 """
+
 from collections.abc import Sequence as Numbers
 from dataclasses import dataclass
 
 import numpy as np
 
-BEFORE, AFTER = 7, 6                                     # context frames around the references of a clip of fifteen
-DENSE = 16                                               # frames a dense window spans
+BEFORE, AFTER = 7, 6  # context frames around the references of a clip of fifteen
+DENSE = 16  # frames a dense window spans
 
 
 @dataclass(frozen=True)
@@ -17,12 +21,14 @@ class Window:
     """A clip as frame numbers of a sequence.
 
     Attributes:
-        indices: numbers of the input frames, in the order of time; frames that do not exist are left out.
+        indices: numbers of the input frames, in the order of time; frames that do not exist are
+            left out.
         times: their times; the references lie at 0 and 1.
         left: position of the left reference in `indices`; the right one follows it.
         target: number of the target frame; never among `indices`.
         t: the target's time, in (0, 1).
     """
+
     indices: tuple[int, ...]
     times: tuple[float, ...]
     left: int
@@ -31,21 +37,33 @@ class Window:
 
     def __post_init__(self):
         if len(self.indices) != len(self.times):
-            raise ValueError(f"Window: indices and times must be of one length, got {len(self.indices)} and {len(self.times)}")
+            raise ValueError(
+                f"Window: indices and times must be of one length, got {len(self.indices)} and {len(self.times)}"
+            )
         if not 0 <= self.left < len(self.indices) - 1:
             raise ValueError(f"Window: left must be in 0..{len(self.indices) - 2}, got {self.left}")
 
 
 def around(frames: int) -> tuple[int, int]:
-    """How many context frames lie before the left and after the right reference in a clip of `frames` input frames."""
+    """How many context frames lie before the left and after the right reference in a clip of
+    `frames` input frames.
+    """
     if frames < 2:
         raise ValueError(f"a clip has two references, so at least 2 input frames; got {frames}")
     after = (frames - 2) // 2
     return frames - 2 - after, after
 
 
-def skip(left: int, stride: int, step: int, shot: tuple[int, int], frames: int = 15, timestamps: Numbers[float] | None = None) -> Window:
-    """The window whose inputs are frames left, left + stride, ... and, before them, left - stride, ...; the target lies `step` after left.
+def skip(
+    left: int,
+    stride: int,
+    step: int,
+    shot: tuple[int, int],
+    frames: int = 15,
+    timestamps: Numbers[float] | None = None,
+) -> Window:
+    """The window whose inputs are frames left, left + stride, ... and, before them, left - stride,
+    ...; the target lies `step` after left.
 
     Args:
         left: number of the left reference; the right one is left + stride.
@@ -53,7 +71,8 @@ def skip(left: int, stride: int, step: int, shot: tuple[int, int], frames: int =
         step: 1 .. stride - 1.
         shot: first frame of the shot and of the next one; no input lies outside.
         frames: the largest number of inputs, references included.
-        timestamps: seconds of every frame of the sequence, for a variable frame rate; evenly spaced when None.
+        timestamps: seconds of every frame of the sequence, for a variable frame rate; evenly spaced
+            when None.
 
     Raises:
         ValueError: the references do not lie in the shot, or a number is out of range.
@@ -61,26 +80,44 @@ def skip(left: int, stride: int, step: int, shot: tuple[int, int], frames: int =
     if not 1 <= step < stride:
         raise ValueError(f"skip: step must be in 1..stride - 1 = {stride - 1}, got {step}")
     if not shot[0] <= left <= left + stride < shot[1]:
-        raise ValueError(f"skip: references {left} and {left + stride} must lie in the shot {shot[0]}..{shot[1] - 1}")
+        raise ValueError(
+            f"skip: references {left} and {left + stride} must lie in the shot {shot[0]}..{shot[1] - 1}"
+        )
     before, after = around(frames)
-    inputs = [(left + k * stride) for k in range(-before, after + 2) if shot[0] <= left + k * stride < shot[1]]
+    inputs = [
+        (left + k * stride)
+        for k in range(-before, after + 2)
+        if shot[0] <= left + k * stride < shot[1]
+    ]
     return _window(inputs, left, left + stride, left + step, timestamps)
 
 
-def dense(first: int, shot: tuple[int, int], frames: int = 15, timestamps: Numbers[float] | None = None) -> Window:
-    """The window of sixteen frames from `first` on: target first + 8, references first + 7 and first + 9, times (i - 7) / 2.
+def dense(
+    first: int, shot: tuple[int, int], frames: int = 15, timestamps: Numbers[float] | None = None
+) -> Window:
+    """The window of sixteen frames from `first` on: target first + 8, references first + 7 and
+    first + 9, times (i - 7) / 2.
 
-    Frames of the sixteen that lie outside the shot are left out; target and references must not. Arguments as for `skip`.
+    Frames of the sixteen that lie outside the shot are left out; target and references must not.
+    Arguments as for `skip`.
     """
     target = first + BEFORE + 1
     if not shot[0] <= target - 1 <= target + 1 < shot[1]:
-        raise ValueError(f"dense: frames {target - 1} to {target + 1} must lie in the shot {shot[0]}..{shot[1] - 1}")
+        raise ValueError(
+            f"dense: frames {target - 1} to {target + 1} must lie in the shot {shot[0]}..{shot[1] - 1}"
+        )
     before, after = around(frames)
-    inputs = [i for i in range(target - 1 - before, target + 2 + after) if i != target and shot[0] <= i < shot[1]]
+    inputs = [
+        i
+        for i in range(target - 1 - before, target + 2 + after)
+        if i != target and shot[0] <= i < shot[1]
+    ]
     return _window(inputs, target - 1, target + 1, target, timestamps)
 
 
-def _window(inputs: list[int], left: int, right: int, target: int, timestamps: Numbers[float] | None) -> Window:
+def _window(
+    inputs: list[int], left: int, right: int, target: int, timestamps: Numbers[float] | None
+) -> Window:
     def clock(i):
         return float(i if timestamps is None else timestamps[i])
 
@@ -90,27 +127,38 @@ def _window(inputs: list[int], left: int, right: int, target: int, timestamps: N
 
 
 def drop_context(window: Window, frames: int, rng: np.random.Generator) -> Window:
-    """The same window with at most `frames` inputs: the references, and frames - 2 of the others at random."""
+    """The same window with at most `frames` inputs: the references, and frames - 2 of the others at
+    random.
+    """
     if frames < 2:
         raise ValueError(f"drop_context: frames must be at least 2 (the references), got {frames}")
     context = [i for i in range(len(window.indices)) if i not in (window.left, window.left + 1)]
     if len(context) <= frames - 2:
         return window
-    kept = sorted([window.left, window.left + 1, *rng.choice(context, frames - 2, replace=False).tolist()])
+    kept = sorted(
+        [window.left, window.left + 1, *rng.choice(context, frames - 2, replace=False).tolist()]
+    )
     indices, times = (tuple(values[i] for i in kept) for values in (window.indices, window.times))
     return Window(indices, times, kept.index(window.left), window.target, window.t)
 
 
-# -- where windows may lie ---------------------------------------------------------------------------------------------------
+# -- where windows may lie -------------------------------------------------------------------------
+
 
 def shots(length: int, cuts: Numbers[int]) -> list[tuple[int, int]]:
-    """The shots of a sequence, (first frame, first frame of the next), from the first frames of new shots."""
+    """The shots of a sequence, (first frame, first frame of the next), from the first frames of new
+    shots.
+    """
     edges = sorted({0, length, *(c for c in cuts if 0 < c < length)})
     return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
 
 
-def skip_lefts(length: int, stride: int, cuts: Numbers[int] = (), duplicates: Numbers[int] = ()) -> np.ndarray:
-    """Left references whose gap of `stride` frames crosses no cut and holds no frame that repeats the one before it; sorted, int64."""
+def skip_lefts(
+    length: int, stride: int, cuts: Numbers[int] = (), duplicates: Numbers[int] = ()
+) -> np.ndarray:
+    """Left references whose gap of `stride` frames crosses no cut and holds no frame that repeats
+    the one before it; sorted, int64.
+    """
     if length <= stride:
         return np.empty(0, np.int64)
     bad = np.zeros(length, np.int64)
@@ -120,5 +168,7 @@ def skip_lefts(length: int, stride: int, cuts: Numbers[int] = (), duplicates: Nu
 
 
 def dense_firsts(length: int, cuts: Numbers[int] = (), duplicates: Numbers[int] = ()) -> np.ndarray:
-    """First frames of the dense windows whose references and target lie in one shot and are no repeats; negative near the start."""
+    """First frames of the dense windows whose references and target lie in one shot and are no
+    repeats; negative near the start.
+    """
     return skip_lefts(length, 2, cuts, duplicates) - BEFORE

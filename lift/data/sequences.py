@@ -1,4 +1,7 @@
-"""Sequences of frames behind one protocol, whatever lies on the disk: folders of numbered frames, published layouts, video files."""
+"""Sequences of frames behind one protocol, whatever lies on the disk: folders of numbered frames,
+published layouts, video files.
+"""
+
 import json
 import re
 import struct
@@ -13,12 +16,18 @@ from lift.data.video_sequence import VIDEO_SUFFIXES, VideoSequence
 from lift.errors import LiftError
 
 IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp".split())
-END = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}     # what a whole file of this kind ends with
+END = {
+    ".png": b"IEND",
+    ".jpg": b"\xff\xd9",
+    ".jpeg": b"\xff\xd9",
+}  # what a whole file of this kind ends with
 SPLITS = frozenset(("train", "val", "test"))
-HELD_BACK = 8                                            # without a split, every eighth sequence is for validation
+HELD_BACK = 8  # without a split, every eighth sequence is for validation
 
-ACCEPTED = ("a folder of numbered frames, a folder of such folders, video files, sequences/<split>/<name>/im00.png, "
-            "<split>/<a>/<b>/0000.png, or a manifest.json that lists video files")
+ACCEPTED = (
+    "a folder of numbered frames, a folder of such folders, video files, sequences/<split>/<name>/im00.png, "
+    "<split>/<a>/<b>/0000.png, or a manifest.json that lists video files"
+)
 
 
 class Sequence(Protocol):
@@ -31,6 +40,7 @@ class Sequence(Protocol):
         duplicates: frames that repeat the one before them.
         timestamps: seconds of every frame where the rate varies, else None.
     """
+
     name: str
     size: tuple[int, int]
     cuts: tuple[int, ...]
@@ -43,7 +53,8 @@ class Sequence(Protocol):
         """These frames, (n, H, W, 3) uint8 RGB."""
 
 
-# -- a folder of numbered frames -------------------------------------------------------------------------------------------
+# -- a folder of numbered frames -------------------------------------------------------------------
+
 
 class FrameFolder:
     """Image files whose names end in a number, in the order of their numbers.
@@ -51,11 +62,14 @@ class FrameFolder:
     Args:
         path: the folder.
         name: for messages; the folder's own when None.
-        check: read every file's header, to find frames of two sizes before any is used; else that is found when a frame is read.
+        check: read every file's header, to find frames of two sizes before any is used; else that
+            is found when a frame is read.
 
     Raises:
-        LiftError: a number is missing or there twice, a file is no image, or two files are of two sizes.
+        LiftError: a number is missing or there twice, a file is no image, or two files are of two
+            sizes.
     """
+
     cuts: tuple[int, ...] = ()
     duplicates: tuple[int, ...] = ()
     timestamps = None
@@ -84,8 +98,10 @@ class FrameFolder:
 
     def _check_size(self, file: Path, size: tuple[int, int]) -> None:
         if size != self.size:
-            raise LiftError(f"frames of two sizes in one sequence: {self.files[0]} is {self.size[1]}x{self.size[0]} and {file} is "
-                            f"{size[1]}x{size[0]} (width x height); make them one size or put them in two folders")
+            raise LiftError(
+                f"frames of two sizes in one sequence: {self.files[0]} is {self.size[1]}x{self.size[0]} and {file} is "
+                f"{size[1]}x{size[0]} (width x height); make them one size or put them in two folders"
+            )
 
 
 def is_frame_folder(path: Path) -> bool:
@@ -107,15 +123,21 @@ def _numbered(folder: Path) -> list[Path]:
         if number is None:
             continue
         if number in files:
-            raise LiftError(f"{folder}: {files[number].name} and {path.name} have one number; keep one of them or put them in two folders")
+            raise LiftError(
+                f"{folder}: {files[number].name} and {path.name} have one number; keep one of them or put them in two folders"
+            )
         files[number] = path
     if not files:
-        raise LiftError(f"{folder} holds no numbered frames such as 0000.png; accepted are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise LiftError(
+            f"{folder} holds no numbered frames such as 0000.png; accepted are {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
     numbers = sorted(files)
     for a, b in zip(numbers, numbers[1:], strict=False):
         if b != a + 1:
-            raise LiftError(f"{folder}: frame number {a + 1} is missing between {files[a].name} and {files[b].name}; "
-                            "add it, or split the folder there")
+            raise LiftError(
+                f"{folder}: frame number {a + 1} is missing between {files[a].name} and {files[b].name}; "
+                "add it, or split the folder there"
+            )
     return [files[n] for n in numbers]
 
 
@@ -128,7 +150,11 @@ def image_size(path: Path) -> tuple[int, int]:
         if head[:2] == b"\xff\xd8":
             file.seek(2)
             while len(segment := file.read(9)) == 9 and segment[0] == 0xFF:
-                if 0xC0 <= segment[1] <= 0xCF and segment[1] not in (0xC4, 0xC8, 0xCC):    # start of frame
+                if 0xC0 <= segment[1] <= 0xCF and segment[1] not in (
+                    0xC4,
+                    0xC8,
+                    0xCC,
+                ):  # start of frame
                     return struct.unpack(">HH", segment[5:])
                 file.seek(int.from_bytes(segment[2:4], "big") - 7, 1)
     return _read_image(path).shape[:2]
@@ -140,17 +166,30 @@ def _read_image(path: Path) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise LiftError(f"{path} cannot be read ({error.strerror})") from None
-    whole = END.get(path.suffix.lower(), b"") in data    # OpenCV fills the rest of a truncated file with grey
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if whole and data else None
+    whole = (
+        END.get(path.suffix.lower(), b"") in data
+    )  # OpenCV fills the rest of a truncated file with grey
+    image = (
+        cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        )
+        if whole and data
+        else None
+    )
     if image is None:
-        raise LiftError(f"{path} is truncated or is not an image; write it again, or leave its sequence out")
+        raise LiftError(
+            f"{path} is truncated or is not an image; write it again, or leave its sequence out"
+        )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-# -- sequences made from sequences -----------------------------------------------------------------------------------------
+# -- sequences made from sequences -----------------------------------------------------------------
+
 
 class Resized:
-    """A sequence whose frames are area-resized so that their short side is at most `cover` pixels; never enlarged."""
+    """A sequence whose frames are area-resized so that their short side is at most `cover` pixels;
+    never enlarged.
+    """
 
     def __init__(self, sequence: Sequence, cover: int):
         self.sequence = sequence
@@ -164,8 +203,15 @@ class Resized:
 
     def read(self, indices: list[int]) -> np.ndarray:
         frames = np.empty((len(indices), *self.size, 3), np.uint8)
-        for k in np.argsort(indices, kind="stable"):     # forwards, one by one: full-size frames are never held together
-            cv2.resize(self.sequence.read([indices[k]])[0], self.size[::-1], frames[k], interpolation=cv2.INTER_AREA)
+        for k in np.argsort(
+            indices, kind="stable"
+        ):  # forwards, one by one: full-size frames are never held together
+            cv2.resize(
+                self.sequence.read([indices[k]])[0],
+                self.size[::-1],
+                frames[k],
+                interpolation=cv2.INTER_AREA,
+            )
         return frames
 
 
@@ -188,13 +234,22 @@ class Part:
 
 
 class Preloaded:
-    """A sequence whose frames are all in memory, (n, H, W, 3) uint8; forked workers share the pages."""
+    """A sequence whose frames are all in memory, (n, H, W, 3) uint8; forked workers share the
+    pages.
+    """
 
     def __init__(self, sequence: Sequence, chunk: int = 32):
-        self.name, self.size, self.cuts, self.duplicates = sequence.name, sequence.size, sequence.cuts, sequence.duplicates
+        self.name, self.size, self.cuts, self.duplicates = (
+            sequence.name,
+            sequence.size,
+            sequence.cuts,
+            sequence.duplicates,
+        )
         self.timestamps = sequence.timestamps
         self.frames = np.empty((len(sequence), *sequence.size, 3), np.uint8)
-        for start in range(0, len(sequence), chunk):     # in chunks: full-size frames never lie in memory all at once
+        for start in range(
+            0, len(sequence), chunk
+        ):  # in chunks: full-size frames never lie in memory all at once
             stop = min(start + chunk, len(sequence))
             self.frames[start:stop] = sequence.read(list(range(start, stop)))
 
@@ -205,23 +260,30 @@ class Preloaded:
         return self.frames[indices]
 
 
-# -- what lies under a root ------------------------------------------------------------------------------------------------
+# -- what lies under a root ------------------------------------------------------------------------
 
-def open_sequences(root: str | Path, split: str | None = None, cover: int = 0, held_back: str = "val") -> list[Sequence]:
+
+def open_sequences(
+    root: str | Path, split: str | None = None, cover: int = 0, held_back: str = "val"
+) -> list[Sequence]:
     """All sequences under `root`, in a fixed order.
 
-    Accepted: sequences/<split>/<name>/im00.png .., <split>/<a>/<b>/0000.png .. (X-TRAIN), a folder of numbered frames, folders of such
-    folders, video files, and a manifest.json {"clips": [{"file", "split", "cuts", "duplicate_frames"}]} beside its files.
+    Accepted: sequences/<split>/<name>/im00.png .., <split>/<a>/<b>/0000.png .. (X-TRAIN), a folder
+    of numbered frames, folders of such folders, video files, and a manifest.json {"clips":
+    [{"file", "split", "cuts", "duplicate_frames"}]} beside its files.
 
     Args:
         root: a folder, or one video file.
-        split: which part; all of it when None. Where `root` has no split of the name `held_back`, every eighth sequence belongs to that
-            split (at least one of two; of a single one its last eighth) and the others to every other split.
-        cover: area-resize frames so that their short side is at most this many pixels; 0 keeps their size.
+        split: which part; all of it when None. Where `root` has no split of the name `held_back`,
+            every eighth sequence belongs to that split (at least one of two; of a single one its
+            last eighth) and the others to every other split.
+        cover: area-resize frames so that their short side is at most this many pixels; 0 keeps
+            their size.
         held_back: the name of the split for validation.
 
     Raises:
-        LiftError: nothing that can be read lies there, the split does not exist, or a sequence is damaged.
+        LiftError: nothing that can be read lies there, the split does not exist, or a sequence is
+            damaged.
     """
     root = Path(root)
     if not root.exists():
@@ -233,7 +295,11 @@ def open_sequences(root: str | Path, split: str | None = None, cover: int = 0, h
     else:
         sequences = _from_folders(root, split, held_back)
     if not sequences:
-        raise LiftError(f"{root} holds no sequences" + (f" for the split {split!r}" if split else "") + f"; accepted is {ACCEPTED}")
+        raise LiftError(
+            f"{root} holds no sequences"
+            + (f" for the split {split!r}" if split else "")
+            + f"; accepted is {ACCEPTED}"
+        )
     return [Resized(s, cover) if 0 < cover < min(s.size) else s for s in sequences]
 
 
@@ -241,10 +307,20 @@ def _from_manifest(root: Path, split: str | None, held_back: str) -> list[Sequen
     path = root / "manifest.json"
     try:
         clips = json.loads(path.read_text(encoding="utf-8"))["clips"]
-        rows = [(c["file"], c.get("split"), tuple(c.get("cuts", ())), tuple(c.get("duplicate_frames", ()))) for c in clips]
+        rows = [
+            (
+                c["file"],
+                c.get("split"),
+                tuple(c.get("cuts", ())),
+                tuple(c.get("duplicate_frames", ())),
+            )
+            for c in clips
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise LiftError(f'{path} is not a manifest; it must read {{"clips": [{{"file": ..., "split": ..., "cuts": [...], '
-                        '"duplicate_frames": [...]}, ...]}') from None
+        raise LiftError(
+            f'{path} is not a manifest; it must read {{"clips": [{{"file": ..., "split": ..., "cuts": [...], '
+            '"duplicate_frames": [...]}, ...]}'
+        ) from None
     splits = {row[1] for row in rows} - {None}
 
     def opened(chosen):
@@ -261,7 +337,9 @@ def _from_manifest(root: Path, split: str | None, held_back: str) -> list[Sequen
 
 def _from_folders(root: Path, split: str | None, held_back: str) -> list[Sequence]:
     base = root / "sequences" if (root / "sequences").is_dir() else root
-    splits = {p.name for p in base.iterdir() if p.is_dir() and p.name in SPLITS | {split, held_back}}
+    splits = {
+        p.name for p in base.iterdir() if p.is_dir() and p.name in SPLITS | {split, held_back}
+    }
     if split is not None and held_back in splits:
         _check_split(base, split, splits)
         return _collect(base / split, base, check=False)
@@ -269,7 +347,9 @@ def _from_folders(root: Path, split: str | None, held_back: str) -> list[Sequenc
         return _collect(base / split, base, check=False)
     if split is None:
         return _collect(base, base)
-    pool = _collect(base / "train", base, check=False) if "train" in splits else _collect(base, base)
+    pool = (
+        _collect(base / "train", base, check=False) if "train" in splits else _collect(base, base)
+    )
     return _hold_back(pool, split, held_back)
 
 
@@ -279,7 +359,9 @@ def _check_split(place: Path, split: str, splits: Iterable[str]) -> None:
 
 
 def _collect(folder: Path, base: Path, check: bool = True) -> list[Sequence]:
-    """Every frame folder and video file at or below `folder`, sorted by path; headers go unchecked in large published sets."""
+    """Every frame folder and video file at or below `folder`, sorted by path; headers go unchecked
+    in large published sets.
+    """
     if is_frame_folder(folder):
         return [FrameFolder(folder, _relative(folder, base), check)]
     sequences: list[Sequence] = []
@@ -298,9 +380,13 @@ def _relative(path: Path, base: Path) -> str:
     return path.name if name == "." else name
 
 
-def _open(path: Path, name: str, cuts: tuple[int, ...] = (), duplicates: tuple[int, ...] = ()) -> Sequence:
+def _open(
+    path: Path, name: str, cuts: tuple[int, ...] = (), duplicates: tuple[int, ...] = ()
+) -> Sequence:
     if not path.exists():
-        raise LiftError(f"{path} is listed in the manifest beside it and does not exist; add the file or take it off the list")
+        raise LiftError(
+            f"{path} is listed in the manifest beside it and does not exist; add the file or take it off the list"
+        )
     if path.is_dir():
         sequence = FrameFolder(path, name)
         sequence.cuts, sequence.duplicates = cuts, duplicates
@@ -311,15 +397,19 @@ def _open(path: Path, name: str, cuts: tuple[int, ...] = (), duplicates: tuple[i
 
 
 def _hold_back(sequences: list[Sequence], split: str | None, held_back: str) -> list[Sequence]:
-    """The part of `sequences` that belongs to `split` when the layout has no split of its own for validation."""
+    """The part of `sequences` that belongs to `split` when the layout has no split of its own for
+    validation.
+    """
     if split is None or not sequences:
         return sequences
     if len(sequences) == 1:
         only = sequences[0]
         edge = len(only) - max(3, len(only) // HELD_BACK)
         if edge < 3:
-            raise LiftError(f"{only.name} is the only sequence and its {len(only)} frames are too few to hold some back for validation; "
-                            "add sequences")
+            raise LiftError(
+                f"{only.name} is the only sequence and its {len(only)} frames are too few to hold some back for validation; "
+                "add sequences"
+            )
         return [Part(only, edge, len(only)) if split == held_back else Part(only, 0, edge)]
     chosen = set(range(HELD_BACK - 1, len(sequences), HELD_BACK)) or {len(sequences) - 1}
     return [s for i, s in enumerate(sequences) if (i in chosen) == (split == held_back)]

@@ -1,7 +1,10 @@
-"""Surfaces and outlines for synthetic scenes: what a layer is painted with, and what shape it is cut to.
+"""Surfaces and outlines for synthetic scenes: what a layer is painted with, and what shape it is
+cut to.
 
-Textures are uint8 RGB arrays (h, w, 3); masks are uint8 (h, w), 255 inside, with an antialiased edge and zeros along the border.
+Textures are uint8 RGB arrays (h, w, 3); masks are uint8 (h, w), 255 inside, with an antialiased
+edge and zeros along the border.
 """
+
 from collections.abc import Callable
 
 import cv2
@@ -10,23 +13,30 @@ import numpy as np
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
-# -- textures --------------------------------------------------------------------------------------------------------------
+# -- textures --------------------------------------------------------------------------------------
+
 
 def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A random procedural surface of widely varying contrast: noise, stripes, a grid, marks and more; (height, width, 3) uint8."""
+    """A random procedural surface of widely varying contrast: noise, stripes, a grid, marks and
+    more; (height, width, 3) uint8.
+    """
     kind = rng.choice(len(TEXTURES), p=TEXTURE_ODDS)
     return TEXTURES[kind](rng, height, width)
 
 
 def _colours(rng: np.random.Generator, n: int) -> np.ndarray:
-    """n colours around one base, (n, 3) in [0, 255]: from almost equal to opposite, so that contrast varies as in real pictures."""
+    """n colours around one base, (n, 3) in [0, 255]: from almost equal to opposite, so that
+    contrast varies as in real pictures.
+    """
     contrast = np.exp(rng.uniform(np.log(12), np.log(200)))
     spread = rng.uniform(-1, 1, (n, 3)) * rng.uniform(0.2, 1) + np.linspace(-1, 1, n)[:, None]
     return np.clip(rng.uniform(40, 215) + rng.normal(0, 35, 3) + contrast * spread / 2, 0, 255)
 
 
 def _noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Noise of several octaves between two colours; the coarse octaves strongest, as in natural images."""
+    """Noise of several octaves between two colours; the coarse octaves strongest, as in natural
+    images.
+    """
     return _lookup(_octaves(rng, height, width), _ramp(*_colours(rng, 2)))
 
 
@@ -42,7 +52,11 @@ def _octaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     total = np.full((height, width), 128, np.float32)
     for _ in range(4):
         shape = (int(height / cell) + 3, int(width / cell) + 3)
-        octave = cv2.resize(rng.random(shape, np.float32) - np.float32(0.5), (width, height), interpolation=cv2.INTER_LINEAR)
+        octave = cv2.resize(
+            rng.random(shape, np.float32) - np.float32(0.5),
+            (width, height),
+            interpolation=cv2.INTER_LINEAR,
+        )
         cv2.scaleAdd(octave, weight, total, total)
         weight *= fall
         cell = max(cell / 2.6, 1.5)
@@ -68,7 +82,9 @@ def _axis(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _wave(distance: np.ndarray, period: float, phase: float, sharp: float) -> np.ndarray:
-    """A wave as uint8, from a sine (sharp 1) to bars with antialiased edges (sharp towards the period)."""
+    """A wave as uint8, from a sine (sharp 1) to bars with antialiased edges (sharp towards the
+    period).
+    """
     wave = np.sin(distance * np.float32(2 * np.pi / period) + np.float32(phase))
     return np.clip(wave * np.float32(127 * sharp) + 128, 0, 255).astype(np.uint8)
 
@@ -85,13 +101,20 @@ def _checkers(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     along, across = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     step = np.float32(2 * np.pi / period)
     wave = np.sin(across * step)[:, None] * np.sin(along * step * np.float32(rng.uniform(0.5, 2)))
-    grey = np.clip(wave * np.float32(127 * rng.uniform(1, max(1.0, period / 3))) + 128, 0, 255).astype(np.uint8)
+    grey = np.clip(
+        wave * np.float32(127 * rng.uniform(1, max(1.0, period / 3))) + 128, 0, 255
+    ).astype(np.uint8)
     return _lookup(grey, _ramp(*_colours(rng, 2)))
 
 
 def _grid(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Thin lines at even distances, along one or two directions: mats, tiles, fences. Matching finds many places that fit."""
-    period, angle = float(np.exp(rng.uniform(np.log(5), np.log(32)))), rng.uniform(0, np.pi / 2) * rng.integers(2)
+    """Thin lines at even distances, along one or two directions: mats, tiles, fences. Matching
+    finds many places that fit.
+    """
+    period, angle = (
+        float(np.exp(rng.uniform(np.log(5), np.log(32)))),
+        rng.uniform(0, np.pi / 2) * rng.integers(2),
+    )
     thick = rng.uniform(0.8, max(1.0, period / 4))
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -111,13 +134,19 @@ def _gradient(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 def _marks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Letters, lines and dots on a soft ground."""
     image = _gradient(rng, height, width)
-    area = height * width / 128 ** 2
+    area = height * width / 128**2
     for ink in _colours(rng, 4).tolist():
         kind = rng.integers(3)
-        for x, y in rng.integers(0, (width, height), (int(1 + area * rng.uniform(2, 10)), 2)).tolist():
+        for x, y in rng.integers(
+            0, (width, height), (int(1 + area * rng.uniform(2, 10)), 2)
+        ).tolist():
             if kind == 0:
                 text = "".join(chr(c) for c in rng.integers(48, 91, 4))
-                font, scale, thick = int(rng.integers(8)), rng.uniform(0.4, 1.2), int(rng.integers(1, 3))
+                font, scale, thick = (
+                    int(rng.integers(8)),
+                    rng.uniform(0.4, 1.2),
+                    int(rng.integers(1, 3)),
+                )
                 cv2.putText(image, text, (x - 20, y), font, scale, ink, thick, cv2.LINE_AA)
             elif kind == 1:
                 dx, dy = rng.integers(-40, 41, 2).tolist()
@@ -131,20 +160,23 @@ TEXTURES: tuple[Draw, ...] = (_noise, _rough, _stripes, _checkers, _grid, _gradi
 TEXTURE_ODDS = (0.3, 0.2, 0.09, 0.07, 0.14, 0.06, 0.14)
 
 
-# -- outlines --------------------------------------------------------------------------------------------------------------
+# -- outlines --------------------------------------------------------------------------------------
+
 
 def outline(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A random opaque shape: blob, ellipse, polygon, bar or ring; (h, w) uint8 mask with h, w about `size`."""
+    """A random opaque shape: blob, ellipse, polygon, bar or ring; (h, w) uint8 mask with h, w about
+    `size`.
+    """
     kind = rng.choice(len(OUTLINES), p=OUTLINE_ODDS)
     return OUTLINES[kind](rng, size)
 
 
-_SHIFT = 4                                               # OpenCV's drawing takes fixed-point coordinates with this many bits
+_SHIFT = 4  # OpenCV's drawing takes fixed-point coordinates with this many bits
 
 
 def _fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
     mask = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(mask, [np.round(points * 2 ** _SHIFT).astype(np.int32)], 255, cv2.LINE_AA, _SHIFT)
+    cv2.fillPoly(mask, [np.round(points * 2**_SHIFT).astype(np.int32)], 255, cv2.LINE_AA, _SHIFT)
     return _clear_border(mask)
 
 
@@ -155,7 +187,9 @@ def _clear_border(mask: np.ndarray) -> np.ndarray:
 
 
 def _around(radius: np.ndarray, angle: np.ndarray, size: int) -> np.ndarray:
-    """Points at `radius` (1: just inside the border) and `angle` about the middle of a size x size square, (n, 2)."""
+    """Points at `radius` (1: just inside the border) and `angle` about the middle of a size x size
+    square, (n, 2).
+    """
     half = (size - 1) / 2
     return half + (half - 3) * radius[:, None] * np.stack((np.cos(angle), np.sin(angle)), 1)
 
@@ -193,20 +227,33 @@ def _ring(rng: np.random.Generator, size: int) -> np.ndarray:
     """Something to look through."""
     mask = np.zeros((size, size), np.uint8)
     thick = int(rng.integers(2, max(3, size // 8)))
-    centre = (int((size - 1) / 2 * 2 ** _SHIFT),) * 2
-    cv2.circle(mask, centre, int((size / 2 - 4 - thick / 2) * 2 ** _SHIFT), 255, thick, cv2.LINE_AA, _SHIFT)
+    centre = (int((size - 1) / 2 * 2**_SHIFT),) * 2
+    cv2.circle(
+        mask, centre, int((size / 2 - 4 - thick / 2) * 2**_SHIFT), 255, thick, cv2.LINE_AA, _SHIFT
+    )
     return _clear_border(mask)
 
 
-OUTLINES: tuple[Callable[[np.random.Generator, int], np.ndarray], ...] = (_blob, _ellipse, _polygon, _bar, _ring)
+OUTLINES: tuple[Callable[[np.random.Generator, int], np.ndarray], ...] = (
+    _blob,
+    _ellipse,
+    _polygon,
+    _bar,
+    _ring,
+)
 OUTLINE_ODDS = (0.4, 0.2, 0.2, 0.12, 0.08)
 
 
 def caption(rng: np.random.Generator, width: int) -> np.ndarray:
     """A line of letters as a mask: subtitles, scores and logos; (h, width) uint8."""
     scale = rng.uniform(0.35, 0.9)
-    text = "".join(chr(c) for c in rng.integers(48, 91, int(max(2, width * rng.uniform(0.3, 1) / (20 * scale)))))
+    text = "".join(
+        chr(c)
+        for c in rng.integers(48, 91, int(max(2, width * rng.uniform(0.3, 1) / (20 * scale))))
+    )
     mask = np.zeros((int(40 * scale) + 8, width), np.uint8)
     foot = (4, mask.shape[0] - int(12 * scale) - 4)
-    cv2.putText(mask, text, foot, int(rng.integers(5)), scale, 255, int(rng.integers(1, 3)), cv2.LINE_AA)
+    cv2.putText(
+        mask, text, foot, int(rng.integers(5)), scale, 255, int(rng.integers(1, 3)), cv2.LINE_AA
+    )
     return _clear_border(mask)

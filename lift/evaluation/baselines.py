@@ -1,10 +1,13 @@
-"""What a model must beat: copying a frame, averaging two, and classical optical flow of two frames or of four.
+"""What a model must beat: copying a frame, averaging two, and classical optical flow of two frames
+or of four.
 
-A method is a function (frame0, frame1, t) -> frame: both references (H, W, 3) uint8 RGB, the target's time in (0, 1) between
-them, and the made frame, (H, W, 3) uint8.
+A method is a function (frame0, frame1, t) -> frame: both references (H, W, 3) uint8 RGB, the
+target's time in (0, 1) between them, and the made frame, (H, W, 3) uint8.
 
-DIS source: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, as OpenCV implements it.
+DIS source: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, as OpenCV
+implements it.
 """
+
 from collections.abc import Callable
 
 import numpy as np
@@ -20,15 +23,19 @@ def copy(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
 
 
 def average(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
-    """The references mixed by time, (1 - t) frame0 + t frame1, rounded half up. Whatever moves appears twice."""
+    """The references mixed by time, (1 - t) frame0 + t frame1, rounded half up. Whatever moves
+    appears twice.
+    """
     return _round((1 - t) * frame0.astype(np.float32) + t * frame1.astype(np.float32))
 
 
 def dis(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
-    """Both references warped backward along DIS flow (medium preset, finest scale 0, on luma) and mixed by time.
+    """Both references warped backward along DIS flow (medium preset, finest scale 0, on luma) and
+    mixed by time.
 
-    The flow is estimated in both directions; half the difference of the two is one motion field, scaled to the target's time
-    from either side, without a projection to the target's own grid. No visibility is reasoned about.
+    The flow is estimated in both directions; half the difference of the two is one motion field,
+    scaled to the target's time from either side, without a projection to the target's own grid. No
+    visibility is reasoned about.
 
     Raises:
         LiftError: OpenCV is not installed.
@@ -40,10 +47,12 @@ METHODS: dict[str, Method] = {"copy": copy, "average": average, "dis": dis}
 
 
 def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
-    """As `dis` at t = 0.5, but along the cubic path through four frames: the references and the nearest frame on either side.
+    """As `dis` at t = 0.5, but along the cubic path through four frames: the references and the
+    nearest frame on either side.
 
-    The fair mark for a model that sees more than two frames. Motion beside the references is looked up where a point that moves on as
-    between them would be, and changes of velocity are smoothed; where a frame is missing the path is a parabola, without both a line.
+    The fair mark for a model that sees more than two frames. Motion beside the references is looked
+    up where a point that moves on as between them would be, and changes of velocity are smoothed;
+    where a frame is missing the path is a parabola, without both a line.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, in the order of time.
@@ -54,7 +63,7 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
         LiftError: OpenCV is not installed.
     """
     cv2, t = opencv("the dis baseline"), 0.5
-    frame0, frame1 = frames[left:left + 2]
+    frame0, frame1 = frames[left : left + 2]
     motion = dis_flow(frame0, frame1)
     changes, weights = [], []
     if left > 0:
@@ -64,7 +73,9 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
         weights.append(times[left + 2] - t if left + 2 < len(frames) else 1)
     if left + 2 < len(frames):
         time = times[left + 2]
-        after = _warp(dis_flow(frame1, frames[left + 2]), ((time + 1) / 2 - t) * motion) / (time - 1)
+        after = _warp(dis_flow(frame1, frames[left + 2]), ((time + 1) / 2 - t) * motion) / (
+            time - 1
+        )
         changes.append((after - motion) / time)
         weights.append(t - times[left - 1] if left > 0 else 1)
     if not changes:
@@ -73,7 +84,7 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
     return _between(frame0, frame1, motion, t, t * (t - 1) * cv2.GaussianBlur(mean, (0, 0), SMOOTH))
 
 
-SMOOTH = 4.0                                            # pixels: of the Gaussian over changes of velocity
+SMOOTH = 4.0  # pixels: of the Gaussian over changes of velocity
 
 
 def dis_flow(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:
@@ -92,16 +103,32 @@ def dis_flow(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:
     return 0.5 * (estimator.calc(luma0, luma1, None) - estimator.calc(luma1, luma0, None))
 
 
-def _between(frame0: np.ndarray, frame1: np.ndarray, motion: np.ndarray, t: float, off: np.ndarray | float = 0.0) -> np.ndarray:
-    """The references warped to t along straight paths, or `off` beside them, (H, W, 2), and mixed by time."""
-    return _round((1 - t) * _warp(frame0, -t * motion - off) + t * _warp(frame1, (1 - t) * motion - off))
+def _between(
+    frame0: np.ndarray,
+    frame1: np.ndarray,
+    motion: np.ndarray,
+    t: float,
+    off: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """The references warped to t along straight paths, or `off` beside them, (H, W, 2), and mixed
+    by time.
+    """
+    return _round(
+        (1 - t) * _warp(frame0, -t * motion - off) + t * _warp(frame1, (1 - t) * motion - off)
+    )
 
 
 def _warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Sample `image` (H, W, 3) at (x + dx, y + dy), bilinear, clamped to the border."""
     cv2 = opencv("the dis baseline")
-    y, x = np.mgrid[:image.shape[0], :image.shape[1]].astype(np.float32)
-    return cv2.remap(image.astype(np.float32), x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    return cv2.remap(
+        image.astype(np.float32),
+        x + flow[..., 0],
+        y + flow[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 def _round(frame: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
 """The weights under test: loading them, and saying exactly what made the numbers."""
+
 import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -29,14 +30,24 @@ def load(checkpoint: str | Path, kernels: str = "auto", device: str = "auto") ->
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return model.to(device)
-    except (RuntimeError, AssertionError) as error:     # torch raises either for a device it was not built for
-        raise LiftError(f"--device {device} cannot be used ({str(error).splitlines()[0]}); try --device cpu") from None
+    except (
+        RuntimeError,
+        AssertionError,
+    ) as error:  # torch raises either for a device it was not built for
+        raise LiftError(
+            f"--device {device} cannot be used ({str(error).splitlines()[0]}); try --device cpu"
+        ) from None
 
 
 def provenance(checkpoint: str | Path | None) -> dict:
     """JSON-able: versions, machine, threads, and the weights with their SHA-256."""
-    made_by = {"lift": __version__, "python": platform.python_version(), "machine": platform.machine(), "threads": torch.get_num_threads(),
-               **{name: _version(name) for name in PACKAGES}}
+    made_by = {
+        "lift": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        **{name: _version(name) for name in PACKAGES},
+    }
     if torch.cuda.is_available():
         made_by["gpu"] = torch.cuda.get_device_name()
     if checkpoint is None:

@@ -1,4 +1,7 @@
-"""Pictures people look at: flow as colour, errors on a fixed scale, attention as bars, and panels of them."""
+"""Pictures people look at: flow as colour, errors on a fixed scale, attention as bars, and panels
+of them.
+"""
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -6,19 +9,22 @@ import numpy as np
 
 from lift.files import atomic
 
-ERROR_LIMIT = 32                                        # 8-bit levels; one scale for all pictures, so that two can be compared
+ERROR_LIMIT = 32  # 8-bit levels; one scale for all pictures, so that two can be compared
 
 
-# -- images ----------------------------------------------------------------------------------------------------------------
+# -- images ----------------------------------------------------------------------------------------
+
 
 def flow_to_color(flow: np.ndarray, limit: float | None = None) -> np.ndarray:
     """Flow as colour: hue is the direction, saturation the length, white is stillness.
 
-    Right is red, and hues follow the colour circle clockwise as seen on the screen (down is yellow-green, left cyan, up violet).
+    Right is red, and hues follow the colour circle clockwise as seen on the screen (down is
+    yellow-green, left cyan, up violet).
 
     Args:
         flow: (H, W, 2), dx then dy, pixels.
-        limit: the length that is fully saturated, pixels; the longest vector when None (at least 1, so that noise stays pale).
+        limit: the length that is fully saturated, pixels; the longest vector when None (at least 1,
+            so that noise stays pale).
 
     Returns:
         (H, W, 3) uint8.
@@ -39,7 +45,9 @@ def flow_to_color(flow: np.ndarray, limit: float | None = None) -> np.ndarray:
 
 
 def color_wheel(size: int = 96) -> np.ndarray:
-    """The legend of `flow_to_color`: each pixel is coloured as the vector from the centre to it; (size, size, 3) uint8."""
+    """The legend of `flow_to_color`: each pixel is coloured as the vector from the centre to it;
+    (size, size, 3) uint8.
+    """
     place = np.linspace(-1, 1, size)
     flow = np.stack(np.meshgrid(place, place), -1)
     wheel = flow_to_color(flow, limit=1.0)
@@ -48,7 +56,8 @@ def color_wheel(size: int = 96) -> np.ndarray:
 
 
 def error_map(frame: np.ndarray, truth: np.ndarray, limit: float = ERROR_LIMIT) -> np.ndarray:
-    """Absolute difference, mean of the channels: black is none, the brightest colour `limit` 8-bit levels or more.
+    """Absolute difference, mean of the channels: black is none, the brightest colour `limit` 8-bit
+    levels or more.
 
     Args:
         frame, truth: (H, W, 3) uint8.
@@ -57,7 +66,9 @@ def error_map(frame: np.ndarray, truth: np.ndarray, limit: float = ERROR_LIMIT) 
         (H, W, 3) uint8.
     """
     if frame.shape != truth.shape:
-        raise ValueError(f"error_map: frame and truth must have one shape, got {frame.shape} and {truth.shape}")
+        raise ValueError(
+            f"error_map: frame and truth must have one shape, got {frame.shape} and {truth.shape}"
+        )
     difference = np.abs(frame.astype(np.float32) - truth).mean(-1)
     return colored(difference / limit, "inferno")
 
@@ -75,27 +86,44 @@ def caption(image: np.ndarray, text: str, height: int = 22) -> np.ndarray:
 
     cv2 = opencv("a caption")
     strip = np.full((height, image.shape[1], 3), 24, np.uint8)
-    cv2.putText(strip, text, (6, height - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (240, 240, 240), 1, cv2.LINE_AA)
+    cv2.putText(
+        strip,
+        text,
+        (6, height - 7),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.45,
+        (240, 240, 240),
+        1,
+        cv2.LINE_AA,
+    )
     return np.concatenate((strip, image))
 
 
-# -- panels ----------------------------------------------------------------------------------------------------------------
+# -- panels ----------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Tile:
     """A picture with its title; `wheel` draws the legend of flow colours into its corner."""
+
     title: str
     image: np.ndarray
     wheel: bool = False
 
 
-def panel(path: str | Path, rows: list[list[Tile]], attention: tuple[list[float], list[float]] | None = None, title: str = "") -> None:
+def panel(
+    path: str | Path,
+    rows: list[list[Tile]],
+    attention: tuple[list[float], list[float]] | None = None,
+    title: str = "",
+) -> None:
     """Write a panel of pictures, and below them the attention each context frame received.
 
     Args:
         path: the picture; its suffix chooses the format.
         rows: tiles, row by row; shorter rows are left open.
-        attention: times of the context frames (the references at 0 and 1) and the share of attention each received.
+        attention: times of the context frames (the references at 0 and 1) and the share of
+            attention each received.
         title: a line above all.
 
     Raises:
@@ -122,22 +150,32 @@ def panel(path: str | Path, rows: list[list[Tile]], attention: tuple[list[float]
 
 
 def _draw_tile(axes, tile: Tile) -> None:
-    axes.imshow(tile.image, interpolation="nearest" if min(tile.image.shape[:2]) < 128 else "antialiased")
+    axes.imshow(
+        tile.image, interpolation="nearest" if min(tile.image.shape[:2]) < 128 else "antialiased"
+    )
     axes.set_title(tile.title, fontsize=8)
     axes.set_axis_off()
     if tile.wheel:
-        corner = axes.inset_axes([0.86, 0.03, 0.12, 0.12 * tile.image.shape[1] / tile.image.shape[0]])
+        corner = axes.inset_axes(
+            [0.86, 0.03, 0.12, 0.12 * tile.image.shape[1] / tile.image.shape[0]]
+        )
         corner.imshow(color_wheel())
         corner.set_axis_off()
 
 
 def draw_attention(axes, times: list[float], shares: list[float]) -> None:
-    """Bars of the share of attention by the frames' times, the references in another colour, on a matplotlib axes."""
+    """Bars of the share of attention by the frames' times, the references in another colour, on a
+    matplotlib axes.
+    """
     is_reference = [t in (0, 1) for t in times]
-    axes.bar(times, shares, width=0.8, color=["tab:orange" if r else "tab:blue" for r in is_reference])
+    axes.bar(
+        times, shares, width=0.8, color=["tab:orange" if r else "tab:blue" for r in is_reference]
+    )
     axes.axvline(0.5, color="0.6", linestyle=":")
     axes.set_xticks(times)
     axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=7)
-    axes.set_xlabel("time of the context frame (orange: references at 0 and 1; dotted: the target)", fontsize=8)
+    axes.set_xlabel(
+        "time of the context frame (orange: references at 0 and 1; dotted: the target)", fontsize=8
+    )
     axes.set_ylabel("share of attention", fontsize=8)

@@ -1,17 +1,19 @@
 """PSNR and SSIM of 8-bit frames, as protocol `small` reports them.
 
-SSIM source: Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE TIP 2004. Papers
-differ in both metrics (rounding before PSNR; the window, its border and the colour treatment of SSIM), so a number means
-something only beside its protocol's name.
+SSIM source: Wang et al., "Image quality assessment: from error visibility to structural
+similarity", IEEE TIP 2004. Papers differ in both metrics (rounding before PSNR; the window, its
+border and the colour treatment of SSIM), so a number means something only beside its protocol's
+name.
 """
+
 import numpy as np
 import torch
 
 from lift.evaluation.opencv import opencv
 
-MSE_FLOOR = 0.01                                        # of 255²: a perfect frame scores 68.13 dB, not infinity
+MSE_FLOOR = 0.01  # of 255²: a perfect frame scores 68.13 dB, not infinity
 SSIM_SIGMA = 1.5
-SSIM_BORDER = 5                                         # radius of the Gaussian window, cut at 3.5 sigma
+SSIM_BORDER = 5  # radius of the Gaussian window, cut at 3.5 sigma
 
 
 def to_uint8(frame: torch.Tensor) -> np.ndarray:
@@ -49,10 +51,12 @@ def psnr(frame: np.ndarray, truth: np.ndarray) -> float:
 
 
 def ssim(frame: np.ndarray, truth: np.ndarray) -> float:
-    """Mean structural similarity: Gaussian window (sigma 1.5, 11 × 11), population variance, mean of the three channels.
+    """Mean structural similarity: Gaussian window (sigma 1.5, 11 × 11), population variance, mean
+    of the three channels.
 
-    Equals scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2,
-    data_range=255)`, which leaves out the border where the window does not fit.
+    Equals scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False, channel_axis=2, data_range=255)`, which leaves out the border where
+    the window does not fit.
 
     Args:
         frame, truth: (H, W, 3) uint8, both sides longer than 10 pixels.
@@ -63,27 +67,39 @@ def ssim(frame: np.ndarray, truth: np.ndarray) -> float:
     """
     _check(frame, truth)
     if min(frame.shape[:2]) <= 2 * SSIM_BORDER:
-        raise ValueError(f"ssim: both sides must be longer than {2 * SSIM_BORDER} pixels, got {frame.shape[:2]}")
+        raise ValueError(
+            f"ssim: both sides must be longer than {2 * SSIM_BORDER} pixels, got {frame.shape[:2]}"
+        )
     x, y = frame.astype(np.float64), truth.astype(np.float64)
     mean_x, mean_y = _local_mean(x), _local_mean(y)
     variance_x, variance_y = _local_mean(x * x) - mean_x**2, _local_mean(y * y) - mean_y**2
     covariance = _local_mean(x * y) - mean_x * mean_y
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2       # the constants of the definition
-    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2) / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # the constants of the definition
+    similarity = (
+        (2 * mean_x * mean_y + c1)
+        * (2 * covariance + c2)
+        / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
+    )
     return float(similarity.mean())
 
 
 def _local_mean(image: np.ndarray) -> np.ndarray:
-    """Gaussian-weighted mean around each pixel of (H, W, 3) float64, where the window fits: (H - 10, W - 10, 3)."""
+    """Gaussian-weighted mean around each pixel of (H, W, 3) float64, where the window fits: (H -
+    10, W - 10, 3).
+    """
     cv2 = opencv("SSIM")
     offsets = np.arange(-SSIM_BORDER, SSIM_BORDER + 1)
-    window = np.exp(-offsets**2 / (2 * SSIM_SIGMA**2))
+    window = np.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
     window /= window.sum()
-    return cv2.sepFilter2D(image, cv2.CV_64F, window, window)[SSIM_BORDER:-SSIM_BORDER, SSIM_BORDER:-SSIM_BORDER]
+    return cv2.sepFilter2D(image, cv2.CV_64F, window, window)[
+        SSIM_BORDER:-SSIM_BORDER, SSIM_BORDER:-SSIM_BORDER
+    ]
 
 
 def _check(frame: np.ndarray, truth: np.ndarray) -> None:
     if frame.shape != truth.shape or frame.ndim != 3 or frame.shape[2] != 3:
-        raise ValueError(f"frame and truth must both be (H, W, 3), got {frame.shape} and {truth.shape}")
+        raise ValueError(
+            f"frame and truth must both be (H, W, 3), got {frame.shape} and {truth.shape}"
+        )
     if frame.dtype != np.uint8 or truth.dtype != np.uint8:
         raise ValueError(f"frame and truth must be uint8, got {frame.dtype} and {truth.dtype}")

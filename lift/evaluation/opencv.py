@@ -1,4 +1,5 @@
 """OpenCV, imported where it is used: the rest of the package runs without it."""
+
 from types import ModuleType
 
 from lift.errors import LiftError

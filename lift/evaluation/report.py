@@ -1,6 +1,11 @@
-"""The scores of a protocol as a table a person reads; every number stands beside the protocol's name."""
+"""The scores of a protocol as a table a person reads; every number stands beside the protocol's
+name.
+"""
 
-REFERENCES = (("average", "avg"), ("dis", "dis"))       # what a model is compared with; the names that recorded baselines use
+REFERENCES = (
+    ("average", "avg"),
+    ("dis", "dis"),
+)  # what a model is compared with; the names that recorded baselines use
 
 
 def with_recorded(result: dict, recorded: dict | None) -> dict:
@@ -11,7 +16,8 @@ def with_recorded(result: dict, recorded: dict | None) -> dict:
         recorded: content of the baselines.json that lies beside the clips, or None.
 
     Returns:
-        {clip: {method: (psnr, ssim)}}; a method that is neither scored nor recorded for every clip is left out.
+        {clip: {method: (psnr, ssim)}}; a method that is neither scored nor recorded for every clip
+        is left out.
     """
     known = (recorded or {}).get("clips", {})
     rows = {}
@@ -21,27 +27,50 @@ def with_recorded(result: dict, recorded: dict | None) -> dict:
             if method not in rows[name] and column in known.get(name, {}).get("psnr_ssim", {}):
                 rows[name][method] = tuple(known[name]["psnr_ssim"][column])
     everywhere = set.intersection(*(set(row) for row in rows.values()))
-    return {name: {method: value for method, value in row.items() if method in everywhere} for name, row in rows.items()}
+    return {
+        name: {method: value for method, value in row.items() if method in everywhere}
+        for name, row in rows.items()
+    }
 
 
 def differences(rows: dict[str, dict], method: str) -> dict[str, dict[str, float]]:
     """{clip: {reference: dB that `method` gains over it}} for the references among the rows."""
-    return {name: {ref: row[method][0] - row[ref][0] for ref, _ in REFERENCES if ref in row} for name, row in rows.items()}
+    return {
+        name: {ref: row[method][0] - row[ref][0] for ref, _ in REFERENCES if ref in row}
+        for name, row in rows.items()
+    }
 
 
 def table(result: dict, recorded: dict | None = None) -> str:
-    """PSNR / SSIM of each method on each clip, the models' gain over averaging and DIS, and the mean of each split."""
+    """PSNR / SSIM of each method on each clip, the models' gain over averaging and DIS, and the
+    mean of each split.
+    """
     rows = with_recorded(result, recorded)
     methods = list(next(iter(rows.values())))
     scored = next(iter(result["clips"].values()))["scores"]
-    gains = [(model, ref) for model in methods if model.startswith("lift") for ref, _ in REFERENCES if ref in methods]
-    head = [f"protocol {result['protocol']}", "split", *(m if m in scored else f"{m} (recorded)" for m in methods),
-            *(f"{model} - {ref}" for model, ref in gains)]
+    gains = [
+        (model, ref)
+        for model in methods
+        if model.startswith("lift")
+        for ref, _ in REFERENCES
+        if ref in methods
+    ]
+    head = [
+        f"protocol {result['protocol']}",
+        "split",
+        *(m if m in scored else f"{m} (recorded)" for m in methods),
+        *(f"{model} - {ref}" for model, ref in gains),
+    ]
     lines = [_cells(name, result["clips"][name]["split"], row, gains) for name, row in rows.items()]
     for group in ("train", "val", "all"):
-        members = [row for name, row in rows.items() if group in ("all", result["clips"][name]["split"])]
+        members = [
+            row for name, row in rows.items() if group in ("all", result["clips"][name]["split"])
+        ]
         if members and (group == "all" or len(members) < len(rows)):
-            mean = {m: tuple(sum(row[m][i] for row in members) / len(members) for i in (0, 1)) for m in methods}
+            mean = {
+                m: tuple(sum(row[m][i] for row in members) / len(members) for i in (0, 1))
+                for m in methods
+            }
             lines.append(_cells(f"mean of {len(members)}", group, mean, gains))
     return _aligned([head, *lines]) + "\nPSNR dB / SSIM; gains in dB of PSNR"
 
@@ -53,5 +82,10 @@ def _cells(name: str, split: str, row: dict, gains: list[tuple[str, str]]) -> li
 
 def _aligned(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
-                     for line in lines)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i < 2 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )

@@ -1,7 +1,10 @@
-"""How far a model is from treating both directions of time alike: t of a clip against 1 - t of the clip played backwards.
+"""How far a model is from treating both directions of time alike: t of a clip against 1 - t of the
+clip played backwards.
 
-Nothing in the model makes the two equal; `Interpolator(reverse_average=True)` does, by averaging them.
+Nothing in the model makes the two equal; `Interpolator(reverse_average=True)` does, by averaging
+them.
 """
+
 import numpy as np
 import torch
 
@@ -10,8 +13,11 @@ from lift.evaluation.small import RealClip, choose_targets, clip_of, context_of,
 
 
 @torch.inference_mode()
-def reversal(clip: RealClip, model: torch.nn.Module, context: int = 15, t: float = 0.25) -> dict[str, float]:
-    """Compare a frame at t with the same frame made from the reversed clip at 1 - t, at the targets of protocol small.
+def reversal(
+    clip: RealClip, model: torch.nn.Module, context: int = 15, t: float = 0.25
+) -> dict[str, float]:
+    """Compare a frame at t with the same frame made from the reversed clip at 1 - t, at the targets
+    of protocol small.
 
     Args:
         clip: a clip of the manifest.
@@ -20,7 +26,8 @@ def reversal(clip: RealClip, model: torch.nn.Module, context: int = 15, t: float
         t: the time, in (0, 1).
 
     Returns:
-        {"psnr": of the one against the other, dB, mean over the targets, "largest": the largest difference of a value, of 255}
+        {"psnr": of the one against the other, dB, mean over the targets, "largest": the largest
+        difference of a value, of 255}
 
     Raises:
         LiftError: the clip cannot be read, or ends before its last frame.
@@ -33,8 +40,10 @@ def reversal(clip: RealClip, model: torch.nn.Module, context: int = 15, t: float
     for target in targets:
         indices, times, left = context_of(target, clip.frames, clip.cuts, context)
         forwards = clip_of(np.stack([frames[i] for i in indices]), times, left, device)
-        a, b = (to_uint8(model(way, torch.tensor([at], device=device)).frame[0])
-                for way, at in ((forwards, t), (forwards.reversed(), 1 - t)))
+        a, b = (
+            to_uint8(model(way, torch.tensor([at], device=device)).frame[0])
+            for way, at in ((forwards, t), (forwards.reversed(), 1 - t))
+        )
         decibels.append(psnr(a, b))
         largest = max(largest, int(np.abs(a.astype(int) - b).max()))
     return {"psnr": float(np.mean(decibels)), "largest": largest}

@@ -1,4 +1,5 @@
 """`python -m lift.model`: the whole model on random data."""
+
 import torch
 
 from lift.config import PRESETS
@@ -9,7 +10,10 @@ from lift.model.lift import create_lift_model
 
 
 def main() -> None:
-    parser = Parser(prog="python -m lift.model", description="Run LIFT on random data; print shapes, parameters, memory.")
+    parser = Parser(
+        prog="python -m lift.model",
+        description="Run LIFT on random data; print shapes, parameters, memory.",
+    )
     parser.add_argument("--preset", choices=PRESETS, default="base")
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--frames", type=int, default=15)
@@ -17,7 +21,12 @@ def main() -> None:
     args = parser.parse_args()
     left = (args.frames - 1) // 2
     times = (torch.arange(args.frames) - left).float().expand(args.batch_size, -1)
-    clip = Clip(torch.rand(args.batch_size, args.frames, 3, *args.size), times, torch.ones_like(times, dtype=torch.bool), left)
+    clip = Clip(
+        torch.rand(args.batch_size, args.frames, 3, *args.size),
+        times,
+        torch.ones_like(times, dtype=torch.bool),
+        left,
+    )
     describe(create_lift_model(args.preset), clip, torch.full((args.batch_size,), 0.5))
 
 

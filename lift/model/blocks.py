@@ -1,4 +1,5 @@
 """The convolutions all stages are made of."""
+
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -7,7 +8,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-SLOPE = 0.1                                             # of every leaky ReLU
+SLOPE = 0.1  # of every leaky ReLU
 
 
 def conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -27,7 +28,9 @@ def zero_conv(c_in: int, c_out: int, kernel: int = 3) -> nn.Conv2d:
 
 
 def activate(x: torch.Tensor) -> torch.Tensor:
-    """Leaky ReLU in the place of x, which nothing else may need: backward keeps the result, as the convolution behind it does anyway."""
+    """Leaky ReLU in the place of x, which nothing else may need: backward keeps the result, as the
+    convolution behind it does anyway.
+    """
     return F.leaky_relu(x, SLOPE, inplace=True)
 
 
@@ -39,7 +42,7 @@ def resize(x: torch.Tensor, scale: int) -> torch.Tensor:
 def without_autocast(device: torch.device) -> AbstractContextManager:
     """Operations inside compute in the dtype that they are given: for coordinates and times, whose
     values half precision rounds by tenths of a pixel."""
-    if device.type == "meta":                           # has no autocast, and raises
+    if device.type == "meta":  # has no autocast, and raises
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
@@ -63,13 +66,16 @@ def groups(channels: int) -> int:
 
 
 def recomputed(function: Callable, *inputs: torch.Tensor):
-    """function(*inputs), keeping only the inputs for backward, which computes the rest once more. (Chen et al., "Training Deep Nets with
-    Sublinear Memory Cost", 2016.) For functions without randomness."""
+    """function(*inputs), keeping only the inputs for backward, which computes the rest once more.
+    (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.) For functions without
+    randomness."""
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a skip, (B, C, H, W) -> (B, C, H, W); with GroupNorm where `norm` is set."""
+    """Two 3x3 convolutions and a skip, (B, C, H, W) -> (B, C, H, W); with GroupNorm where `norm` is
+    set.
+    """
 
     def __init__(self, channels: int, norm: bool = False):
         super().__init__()
@@ -78,7 +84,9 @@ class ResidualBlock(nn.Module):
         self.norm1 = nn.GroupNorm(groups(channels), channels) if norm else nn.Identity()
         self.norm2 = nn.GroupNorm(groups(channels), channels) if norm else nn.Identity()
         with torch.no_grad():
-            self.conv2.weight.mul_(0.5)                 # residuals start small: the variance of deep stacks stays bounded
+            self.conv2.weight.mul_(
+                0.5
+            )  # residuals start small: the variance of deep stacks stays bounded
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = activate(self.norm1(self.conv1(x)))

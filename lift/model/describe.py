@@ -1,4 +1,7 @@
-"""Run a stage on random data and print its shapes, parameters and memory: what `python -m lift.model.<stage>` does."""
+"""Run a stage on random data and print its shapes, parameters and memory: what `python -m
+lift.model.<stage>` does.
+"""
+
 import time
 from dataclasses import fields, is_dataclass
 
@@ -12,7 +15,9 @@ from lift.model.prediction import FlowEstimate
 
 
 def preset_from_command_line() -> ModelConfig:
-    parser = Parser(description="Run this stage on random data and print shapes, parameters and memory.")
+    parser = Parser(
+        description="Run this stage on random data and print shapes, parameters and memory."
+    )
     parser.add_argument("--preset", choices=PRESETS, default="base")
     return PRESETS[parser.parse_args().preset]()
 
@@ -20,7 +25,10 @@ def preset_from_command_line() -> ModelConfig:
 def random_features(config: ModelConfig, n: int = 2, size: int = 256) -> FrameFeatures:
     h = size // 16
     kv = torch.rand(n, config.layers, h, h, config.heads, config.context // config.heads)
-    s4, s8, s16 = (torch.rand(n, c, size // s, size // s) for c, s in ((config.c4, 4), (config.c8, 8), (config.c16, 16)))
+    s4, s8, s16 = (
+        torch.rand(n, c, size // s, size // s)
+        for c, s in ((config.c4, 4), (config.c8, 8), (config.c16, 16))
+    )
     return FrameFeatures(s4, s8, s16, kv, kv)
 
 
@@ -45,9 +53,15 @@ def saved_bytes(run) -> tuple[object, int]:
 def shapes(value, name: str = "") -> list[str]:
     """One line a tensor, nested values spelled out."""
     if isinstance(value, torch.Tensor):
-        return [f"  {name:<22} {str(tuple(value.shape)):<24} {str(value.dtype).removeprefix('torch.')}"]
+        return [
+            f"  {name:<22} {str(tuple(value.shape)):<24} {str(value.dtype).removeprefix('torch.')}"
+        ]
     if is_dataclass(value):
-        return [line for f in fields(value) for line in shapes(getattr(value, f.name), f"{name}.{f.name}".lstrip("."))]
+        return [
+            line
+            for f in fields(value)
+            for line in shapes(getattr(value, f.name), f"{name}.{f.name}".lstrip("."))
+        ]
     if isinstance(value, (list, tuple)):
         return [line for i, item in enumerate(value) for line in shapes(item, f"{name}[{i}]")]
     return []

@@ -1,11 +1,12 @@
 """What one frame and what a pair of references contribute, computed once and kept."""
+
 from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 
 from lift.model.prediction import FlowEstimate
 
-REPEATED = 0.1                                          # of the difference between the references: compression changes a repetition too
+REPEATED = 0.1  # of the difference between the references: compression changes a repetition too
 
 
 @dataclass(frozen=True)
@@ -13,11 +14,14 @@ class FrameFeatures:
     """Features of N frames, each depending on its own frame alone.
 
     Attributes:
-        s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16), needed of references only; None in `context_only()`.
-        keys, values: (N, layers, H/16, W/16, heads, d), what the temporal transformer reads; None in `reference_only()`.
+        s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16), needed of
+            references only; None in `context_only()`.
+        keys, values: (N, layers, H/16, W/16, heads, d), what the temporal transformer reads; None
+            in `reference_only()`.
 
     H and W are the frame's size padded to the model's multiple.
     """
+
     s4: torch.Tensor | None
     s8: torch.Tensor | None
     s16: torch.Tensor | None
@@ -50,6 +54,7 @@ class Matches:
         correlation: (B, M, H/16, W/16), for M motions from the left to the right reference.
         still8, still4: (B, 1, H/8, W/8) and (B, 1, H/4, W/4), for no motion.
     """
+
     correlation: torch.Tensor
     still8: torch.Tensor
     still4: torch.Tensor
@@ -57,7 +62,8 @@ class Matches:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two references with all that does not depend on the target's time, shared by every target between them; B pairs.
+    """Two references with all that does not depend on the target's time, shared by every target
+    between them; B pairs.
 
     Attributes:
         size: H and W of the frames as they came; the tensors are of the padded size.
@@ -67,6 +73,7 @@ class Pair:
         left, right: features, for references only.
         matches: how the two match.
     """
+
     size: tuple[int, int]
     image0: torch.Tensor
     image1: torch.Tensor
@@ -90,12 +97,14 @@ def difference(small0: torch.Tensor, small1: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Motion:
-    """Where points that a target shows lie in its two references, for all that the references alone tell: on straight paths.
+    """Where points that a target shows lie in its two references, for all that the references alone
+    tell: on straight paths.
 
     Attributes:
         cascade: the estimates of all scales, coarsest first, the last at 1/4.
         hidden: (B, hidden4, H/4, W/4), features of the last.
     """
+
     cascade: tuple[FlowEstimate, ...]
     hidden: torch.Tensor
 
@@ -110,11 +119,14 @@ class Neighbours:
     """The motion in the gaps beside two references, B pairs.
 
     Attributes:
-        before, after: (B, 2, H/4, W/4), from the frame before to the left reference and from the right one to the frame after, as seen half
-            way, pixels of 1/4; finite where unknown.
-        times: (B, 2), of the frame before, below 0, and of the frame after, above 1, in the unit of the gap between the references.
-        known: (B, 2), bool, whether there is such a frame, and it is no repetition of the reference beside it.
+        before, after: (B, 2, H/4, W/4), from the frame before to the left reference and from the
+            right one to the frame after, as seen half way, pixels of 1/4; finite where unknown.
+        times: (B, 2), of the frame before, below 0, and of the frame after, above 1, in the unit of
+            the gap between the references.
+        known: (B, 2), bool, whether there is such a frame, and it is no repetition of the reference
+            beside it.
     """
+
     before: torch.Tensor
     after: torch.Tensor
     times: torch.Tensor
@@ -122,15 +134,18 @@ class Neighbours:
 
     @staticmethod
     def moved(beside: torch.Tensor, between: torch.Tensor) -> torch.Tensor:
-        """Whether a gap holds motion, from how much its frames and those of the gap between the references differ: a repeated frame says
-        nothing about velocity, however still it is, and would make what moves on seem to start or to stop."""
+        """Whether a gap holds motion, from how much its frames and those of the gap between the
+        references differ: a repeated frame says nothing about velocity, however still it is, and
+        would make what moves on seem to start or to stop."""
         return beside >= REPEATED * between
 
     @staticmethod
     def none(motion: Motion) -> "Neighbours":
         """Those of references with no frame beside them."""
         still = torch.zeros_like(motion.across)
-        times = torch.stack((still.new_full((len(still),), -1.0), still.new_full((len(still),), 2.0)), 1)
+        times = torch.stack(
+            (still.new_full((len(still),), -1.0), still.new_full((len(still),), 2.0)), 1
+        )
         return Neighbours(still, still, times, torch.zeros_like(times, dtype=torch.bool))
 
 
@@ -145,8 +160,12 @@ def map_tensors(change, value):
         return change(value)
     if isinstance(value, tuple):
         return tuple([map_tensors(change, x) for x in value])
-    if value is None or isinstance(value, (int, float)):    # before what the compiler of torch 2.11 cannot ask of them
+    if value is None or isinstance(
+        value, (int, float)
+    ):  # before what the compiler of torch 2.11 cannot ask of them
         return value
     if is_dataclass(value):
-        return type(value)(**{f.name: map_tensors(change, getattr(value, f.name)) for f in fields(value)})
+        return type(value)(
+            **{f.name: map_tensors(change, getattr(value, f.name)) for f in fields(value)}
+        )
     return value

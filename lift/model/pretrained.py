@@ -1,4 +1,7 @@
-"""Starting the encoder from weights that were trained elsewhere: what fits is loaded, and what does not is told."""
+"""Starting the encoder from weights that were trained elsewhere: what fits is loaded, and what does
+not is told.
+"""
+
 import pickle
 from pathlib import Path
 
@@ -16,30 +19,44 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> str:
 
     Args:
         encoder: given what fits; the rest stays as it was.
-        path: .safetensors, or a .pth, .pt or .ckpt that holds nothing but tensors and plain containers. Names may begin with
-            prefixes such as "module." or "encoder."; of a whole LIFT only the encoder is taken.
+        path: .safetensors, or a .pth, .pt or .ckpt that holds nothing but tensors and plain
+            containers. Names may begin with prefixes such as "module." or "encoder."; of a whole
+            LIFT only the encoder is taken.
 
     Returns:
         A few lines: how many tensors were loaded, and the names of those that were not.
 
     Raises:
-        LiftError: the file is missing, corrupt, holds code, or nothing in it fits; the encoder is then as it was.
+        LiftError: the file is missing, corrupt, holds code, or nothing in it fits; the encoder is
+            then as it was.
     """
     own = encoder.state_dict()
     given = {_bare(name): tensor for name, tensor in _tensors(path).items()}
-    fitting = {name: tensor for name, tensor in given.items() if name in own and tensor.shape == own[name].shape}
+    fitting = {
+        name: tensor
+        for name, tensor in given.items()
+        if name in own and tensor.shape == own[name].shape
+    }
     if not fitting:
         shown = ", ".join(sorted(given)[:3])
-        raise LiftError(f"nothing in {path} fits the encoder: it holds {len(given)} tensors ({shown}, ...) and the encoder's are named "
-                        f"{', '.join(list(own)[:2])}, ...; give weights of a LIFT encoder of the same preset")
+        raise LiftError(
+            f"nothing in {path} fits the encoder: it holds {len(given)} tensors ({shown}, ...) and the encoder's are named "
+            f"{', '.join(list(own)[:2])}, ...; give weights of a LIFT encoder of the same preset"
+        )
     encoder.load_state_dict(fitting, strict=False)
     lines = [f"encoder: {len(fitting)} of {len(own)} tensors loaded from {path}"]
     lines += [f"  not loaded, absent from the file: {name}" for name in own if name not in given]
-    lines += [f"  not loaded, {tuple(given[name].shape)} in the file and {tuple(own[name].shape)} here: {name}"
-              for name in own if name in given and name not in fitting]
+    lines += [
+        f"  not loaded, {tuple(given[name].shape)} in the file and {tuple(own[name].shape)} here: {name}"
+        for name in own
+        if name in given and name not in fitting
+    ]
     unused = sorted(given.keys() - own.keys())
     if unused:
-        lines.append(f"  not used: {', '.join(unused[:5])}" + (f" and {len(unused) - 5} more" if len(unused) > 5 else ""))
+        lines.append(
+            f"  not used: {', '.join(unused[:5])}"
+            + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
+        )
     return "\n".join(lines)
 
 
@@ -52,14 +69,22 @@ def _tensors(path: str | Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise LiftError(f"{path} holds more than tensors and is not loaded, because it could run code; save its state_dict alone") from None
+        raise LiftError(
+            f"{path} holds more than tensors and is not loaded, because it could run code; save its state_dict alone"
+        ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise LiftError(f"{path} is corrupt or not a PyTorch file ({str(error).splitlines()[0]}); copy or download it again") from None
+        raise LiftError(
+            f"{path} is corrupt or not a PyTorch file ({str(error).splitlines()[0]}); copy or download it again"
+        ) from None
     for key in ("state_dict", "model", "model_state_dict", "params"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
-    return {name: value for name, value in content.items() if torch.is_tensor(value)} if isinstance(content, dict) else {}
+    return (
+        {name: value for name, value in content.items() if torch.is_tensor(value)}
+        if isinstance(content, dict)
+        else {}
+    )
 
 
 def _bare(name: str) -> str:

@@ -1,4 +1,7 @@
-"""Stage 4, coarse synthesis: both references warped and blended at 1/4, with a light correction from the context."""
+"""Stage 4, coarse synthesis: both references warped and blended at 1/4, with a light correction
+from the context.
+"""
+
 import torch
 import torch.nn as nn
 
@@ -9,7 +12,9 @@ from lift.model.prediction import FlowEstimate
 
 
 class CoarseSynthesis(nn.Module):
-    """Two convolutions see the blend, the flow's hidden features and the context; their correction starts at zero."""
+    """Two convolutions see the blend, the flow's hidden features and the context; their correction
+    starts at zero.
+    """
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
@@ -18,8 +23,14 @@ class CoarseSynthesis(nn.Module):
         self.gather = conv(config.hidden4 + 3, config.refine)
         self.head = zero_conv(config.refine, 3)
 
-    def forward(self, small0: torch.Tensor, small1: torch.Tensor, estimate: FlowEstimate, hidden: torch.Tensor,
-                context: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        small0: torch.Tensor,
+        small1: torch.Tensor,
+        estimate: FlowEstimate,
+        hidden: torch.Tensor,
+        context: torch.Tensor,
+    ) -> torch.Tensor:
         """Coarse frame (B, 3, H/4, W/4).
 
         Args:
@@ -28,14 +39,28 @@ class CoarseSynthesis(nn.Module):
             hidden: (B, hidden4, H/4, W/4).
             context: (B, C, H/16, W/16).
         """
-        blend = kernels.warp_blend(small0, small1, estimate.flow_t0, estimate.flow_t1, estimate.occ_t0, estimate.occ_t1,
-                                   backend=self.backend)
+        blend = kernels.warp_blend(
+            small0,
+            small1,
+            estimate.flow_t0,
+            estimate.flow_t1,
+            estimate.occ_t0,
+            estimate.occ_t1,
+            backend=self.backend,
+        )
         x = self.gather(torch.cat((hidden, blend), 1)) + resize(self.context(context), 4)
         return blend + self.head(activate(x))
 
 
 if __name__ == "__main__":
     from lift.model.describe import describe, preset_from_command_line, random_estimate
+
     config = preset_from_command_line()
-    describe(CoarseSynthesis(config), torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64), random_estimate(),
-             torch.rand(2, config.hidden4, 64, 64), torch.rand(2, config.context, 16, 16))
+    describe(
+        CoarseSynthesis(config),
+        torch.rand(2, 3, 64, 64),
+        torch.rand(2, 3, 64, 64),
+        random_estimate(),
+        torch.rand(2, config.hidden4, 64, 64),
+        torch.rand(2, config.context, 16, 16),
+    )

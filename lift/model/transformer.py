@@ -1,8 +1,10 @@
 """Stage 2, temporal transformer: the target's own query gathers context from all frames.
 
-Keys and values depend on one frame only, so a sliding window over a video computes each frame once; the query carries
-all that depends on the target, and real time differences enter as a bias on the scores.
+Keys and values depend on one frame only, so a sliding window over a video computes each frame once;
+the query carries all that depends on the target, and real time differences enter as a bias on the
+scores.
 """
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -15,7 +17,9 @@ from lift.model.blocks import PreciseLinear, zero_conv
 def time_features(delta: torch.Tensor) -> torch.Tensor:
     """(...,) time differences in reference gaps -> (..., 6): sign, size, nearness."""
     size = delta.abs()
-    return torch.stack((delta, size, torch.log1p(size), delta.sign(), torch.exp(-size), 1 / (1 + size * size)), -1)
+    return torch.stack(
+        (delta, size, torch.log1p(size), delta.sign(), torch.exp(-size), 1 / (1 + size * size)), -1
+    )
 
 
 class TimeBias(nn.Module):
@@ -37,7 +41,11 @@ class FeedForward(nn.Module):
     def __init__(self, channels: int, factor: int = 2):
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.net = nn.Sequential(nn.Linear(channels, factor * channels), nn.GELU(), nn.Linear(factor * channels, channels))
+        self.net = nn.Sequential(
+            nn.Linear(channels, factor * channels),
+            nn.GELU(),
+            nn.Linear(factor * channels, channels),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.net(self.norm(x))
@@ -59,9 +67,17 @@ class AttentionLayer(nn.Module):
     def forward(self, x, keys, values, q_times, k_times, mask):
         """x (B, Tq, h, w, C); keys, values (B, Tk, h, w, heads, d) -> x, share (B, Tq, Tk)."""
         q = self.query(self.norm(x)).unflatten(-1, (self.heads, -1))
-        out, share = kernels.temporal_attention(q, keys, values, window=self.window, shift=self.shift,
-                                                time_bias=self.time_bias(q_times, k_times), window_bias=self.window_bias,
-                                                mask=mask, backend=self.backend)
+        out, share = kernels.temporal_attention(
+            q,
+            keys,
+            values,
+            window=self.window,
+            shift=self.shift,
+            time_bias=self.time_bias(q_times, k_times),
+            window_bias=self.window_bias,
+            mask=mask,
+            backend=self.backend,
+        )
         x = x + self.out(out.flatten(-2))
         return self.feed_forward(x), share
 
@@ -78,17 +94,25 @@ class TemporalTransformer(nn.Module):
         self.blend = nn.Linear(config.c16, c)
         self.time = PreciseLinear(6, c)
         shifts = [0 if i % 2 == 0 else config.window // 2 for i in range(config.layers)]
-        self.attention = nn.ModuleList(AttentionLayer(c, config.heads, config.window, s, backend) for s in shifts)
-        self.frame_attention = AttentionLayer(c, config.heads, config.window, 0, backend) if config.self_attention else None
+        self.attention = nn.ModuleList(
+            AttentionLayer(c, config.heads, config.window, s, backend) for s in shifts
+        )
+        self.frame_attention = (
+            AttentionLayer(c, config.heads, config.window, 0, backend)
+            if config.self_attention
+            else None
+        )
         if self.frame_attention is not None:
             self.frame_key_value = nn.Linear(c, 2 * c)
         self.norm = nn.LayerNorm(c)
         self.project = zero_conv(c, config.context, 1)
 
     def key_values(self, s16: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, c16, h, w) -> keys and values, each (N, layers, h, w, heads, d); a frame alone decides its own.
+        """(N, c16, h, w) -> keys and values, each (N, layers, h, w, heads, d); a frame alone
+        decides its own.
 
-        With self-attention among frames (an ablation) keys hold the frames' tokens instead, since they can no longer be cached.
+        With self-attention among frames (an ablation) keys hold the frames' tokens instead, since
+        they can no longer be cached.
         """
         tokens = self.token_norm(self.tokens(s16.movedim(1, -1)))
         if self.frame_attention is not None:
@@ -97,29 +121,41 @@ class TemporalTransformer(nn.Module):
         return self._split(self.key_value(tokens))
 
     def _split(self, kv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        kv = kv.unflatten(-1, (self.layers, 2, self.heads, -1)).movedim(-4, 1)          # (N, layers, h, w, 2, heads, d)
+        kv = kv.unflatten(-1, (self.layers, 2, self.heads, -1)).movedim(
+            -4, 1
+        )  # (N, layers, h, w, 2, heads, d)
         return kv.unbind(-3)
 
     def _mix_frames(self, tokens, times, mask):
         """Self-attention among frames, then their keys and values."""
-        x = tokens.flatten(-2).squeeze(2)                                               # (B, T, h, w, C)
+        x = tokens.flatten(-2).squeeze(2)  # (B, T, h, w, C)
         k, v = self.frame_key_value(x).unflatten(-1, (2, self.heads, -1)).unbind(-3)
         x, _ = self.frame_attention(x, k, v, times, times, mask)
         kv = self._split(self.key_value(self.token_norm(x)).flatten(0, 1))
         return tuple(part.unflatten(0, times.shape) for part in kv)
 
-    def forward(self, left: torch.Tensor, right: torch.Tensor, keys: torch.Tensor, values: torch.Tensor,
-                times: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self,
+        left: torch.Tensor,
+        right: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        times: torch.Tensor,
+        mask: torch.Tensor,
+        t: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Context of the target.
 
         Args:
             left, right: (B, c16, h, w), features of the references.
-            keys, values: (B, T, layers, h, w, heads, d), in any order of frames and with any strides.
+            keys, values: (B, T, layers, h, w, heads, d), in any order of frames and with any
+                strides.
             times, mask: (B, T), of the frames.
             t: (B,), the target's time.
 
         Returns:
-            context (B, C, h, w) and attention (B, T), the share each frame received, summing to 1, 0 where masked.
+            context (B, C, h, w) and attention (B, T), the share each frame received, summing to 1,
+            0 where masked.
         """
         if self.frame_attention is not None:
             keys, values = self._mix_frames(keys, times, mask)
@@ -137,10 +173,23 @@ class TemporalTransformer(nn.Module):
 
 if __name__ == "__main__":
     from lift.model.describe import describe, preset_from_command_line
+
     config = preset_from_command_line()
     b, frames, h = 2, 15, 16
     left, right = torch.rand(2, b, config.c16, h, h)
     stage = TemporalTransformer(config)
-    keys, values = (x.unflatten(0, (b, frames)) for x in stage.key_values(torch.rand(b * frames, config.c16, h, h)))
+    keys, values = (
+        x.unflatten(0, (b, frames))
+        for x in stage.key_values(torch.rand(b * frames, config.c16, h, h))
+    )
     times = torch.arange(-7.0, 8).expand(b, frames)
-    describe(stage, left, right, keys, values, times, torch.ones(b, frames, dtype=torch.bool), torch.full((b,), 0.5))
+    describe(
+        stage,
+        left,
+        right,
+        keys,
+        values,
+        times,
+        torch.ones(b, frames, dtype=torch.bool),
+        torch.full((b,), 0.5),
+    )

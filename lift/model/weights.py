@@ -1,4 +1,7 @@
-"""Weights of a whole model in one safetensors file, with the configuration that made them in its metadata."""
+"""Weights of a whole model in one safetensors file, with the configuration that made them in its
+metadata.
+"""
+
 import hashlib
 import json
 from dataclasses import asdict
@@ -13,10 +16,12 @@ from lift.config import Config, from_dict, to_dict
 from lift.errors import LiftError
 from lift.files import atomic
 
-# -- write -----------------------------------------------------------------------------------------------------------------
+# -- write -----------------------------------------------------------------------------------------
+
 
 def save_weights(path: str | Path, model: nn.Module, config: Config, **metadata: str) -> None:
-    """Write the model's parameters and buffers with their configuration; `path` never holds half a file.
+    """Write the model's parameters and buffers with their configuration; `path` never holds half a
+    file.
 
     Args:
         path: the file, by custom ending in .safetensors; its folder is made.
@@ -27,13 +32,19 @@ def save_weights(path: str | Path, model: nn.Module, config: Config, **metadata:
     Raises:
         OSError: the file cannot be written; what stood at `path` is then as it was.
     """
-    _write(path, _state(model), {"format": "lift", "config": json.dumps(to_dict(config)), **metadata})
+    _write(
+        path, _state(model), {"format": "lift", "config": json.dumps(to_dict(config)), **metadata}
+    )
 
 
-def save_small(path: str | Path, model: nn.Module, config: Config, limit: int, **metadata: str) -> list[Path]:
-    """As `save_weights`, in files of at most `limit` bytes: in float16 where float32 would be more, and in parts where that is more too.
+def save_small(
+    path: str | Path, model: nn.Module, config: Config, limit: int, **metadata: str
+) -> list[Path]:
+    """As `save_weights`, in files of at most `limit` bytes: in float16 where float32 would be more,
+    and in parts where that is more too.
 
-    The parts beside `path` are named after it, as `base.2.safetensors`; `path` holds their SHA-256, and `read_weights` puts all together.
+    The parts beside `path` are named after it, as `base.2.safetensors`; `path` holds their SHA-256,
+    and `read_weights` puts all together.
 
     Returns:
         The files, `path` first.
@@ -43,23 +54,37 @@ def save_small(path: str | Path, model: nn.Module, config: Config, limit: int, *
     """
     tensors, room = _state(model), limit - HEADER
     if _bytes(tensors) > room:
-        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        tensors = {
+            name: tensor.half() if tensor.is_floating_point() else tensor
+            for name, tensor in tensors.items()
+        }
     parts: list[dict[str, torch.Tensor]] = [{}]
     for name, tensor in tensors.items():
         if parts[-1] and _bytes(parts[-1]) + tensor.nbytes > room:
             parts.append({})
         parts[-1][name] = tensor
     path = Path(path)
-    paths = [path, *(path.with_suffix(f".{number}{path.suffix}") for number in range(2, len(parts) + 1))]
+    paths = [
+        path,
+        *(path.with_suffix(f".{number}{path.suffix}") for number in range(2, len(parts) + 1)),
+    ]
     for other, part in zip(paths[1:], parts[1:], strict=True):
         _write(other, part, {"format": "lift part"})
     others = {other.name: sha256(other) for other in paths[1:]}
-    _write(path, parts[0], {"format": "lift", "config": json.dumps(to_dict(config)), **({"parts": json.dumps(others)} if others else {}),
-                            **metadata})
+    _write(
+        path,
+        parts[0],
+        {
+            "format": "lift",
+            "config": json.dumps(to_dict(config)),
+            **({"parts": json.dumps(others)} if others else {}),
+            **metadata,
+        },
+    )
     return paths
 
 
-HEADER = 200_000                                        # bytes that names, shapes and the configuration may take, by far
+HEADER = 200_000  # bytes that names, shapes and the configuration may take, by far
 
 
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -76,7 +101,9 @@ def sha256(path: Path) -> str:
 
 
 def _write(path: str | Path, tensors: dict[str, torch.Tensor], header: dict[str, str]) -> None:
-    content = safetensors.torch.save(tensors, header)   # bytes, written by Python: a full disk is then an OSError
+    content = safetensors.torch.save(
+        tensors, header
+    )  # bytes, written by Python: a full disk is then an OSError
     try:
         with atomic(path) as part:
             part.write_bytes(content)
@@ -84,7 +111,8 @@ def _write(path: str | Path, tensors: dict[str, torch.Tensor], header: dict[str,
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-# -- read ------------------------------------------------------------------------------------------------------------------
+# -- read ------------------------------------------------------------------------------------------
+
 
 def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], Config, dict[str, str]]:
     """Tensors by name, configuration and the other metadata of a file that `save_weights` wrote.
@@ -94,11 +122,15 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], Config, dic
     """
     tensors, header = read_safetensors(path)
     if header.get("format") != "lift" or "config" not in header:
-        raise LiftError(f"{path} holds no LIFT weights (its metadata has no configuration); give a .safetensors file that lift wrote")
+        raise LiftError(
+            f"{path} holds no LIFT weights (its metadata has no configuration); give a .safetensors file that lift wrote"
+        )
     try:
         config = from_dict(json.loads(header.pop("config")))
     except (ValueError, TypeError, LiftError) as error:
-        raise LiftError(f"{path} has a configuration that this version cannot read ({error}); use the lift that wrote it") from None
+        raise LiftError(
+            f"{path} has a configuration that this version cannot read ({error}); use the lift that wrote it"
+        ) from None
     for name, digest in json.loads(header.pop("parts", "{}")).items():
         other = Path(path).with_name(name)
         if other.is_file() and sha256(other) != digest:
@@ -118,9 +150,13 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
         raise LiftError(f"{path} is not a file; give the path of a .safetensors file")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(
+                file.metadata() or {}
+            )
     except safetensors.SafetensorError as error:
-        raise LiftError(f"{path} is corrupt or not a safetensors file ({error}); copy or download it again") from None
+        raise LiftError(
+            f"{path} is corrupt or not a safetensors file ({error}); copy or download it again"
+        ) from None
 
 
 def load_weights(path: str | Path, kernels: str = "auto") -> tuple[nn.Module, Config]:
@@ -134,7 +170,8 @@ def load_weights(path: str | Path, kernels: str = "auto") -> tuple[nn.Module, Co
         The LIFT, in evaluation mode on the CPU, and the configuration stored with it.
 
     Raises:
-        LiftError: the file is missing, corrupt, no LIFT weights, or does not fit its own configuration.
+        LiftError: the file is missing, corrupt, no LIFT weights, or does not fit its own
+            configuration.
     """
     from lift.model.lift import LIFT  # the model itself loads weights through this file
 
@@ -148,18 +185,23 @@ def load_into(model: nn.Module, path: str | Path) -> Config:
     """Give the weights of a file to a model that exists; the file's configuration is returned.
 
     Raises:
-        LiftError: the file is missing, corrupt, no LIFT weights, or of a model of other sizes; the model is then as it was.
+        LiftError: the file is missing, corrupt, no LIFT weights, or of a model of other sizes; the
+            model is then as it was.
     """
     tensors, config, _ = read_weights(path)
     difference = differing_fields(asdict(config.model), asdict(model.config))
     if difference:
-        raise LiftError(f"{path} holds weights of another model: {difference}; choose the same preset and sizes, or other weights")
+        raise LiftError(
+            f"{path} holds weights of another model: {difference}; choose the same preset and sizes, or other weights"
+        )
     _fill(model, tensors, path)
     return config
 
 
 def differing_fields(stored: dict, wanted: dict) -> str:
-    """Fields of two flat dictionaries that differ, as `name is A there and B here`, or an empty string. The preset leads."""
+    """Fields of two flat dictionaries that differ, as `name is A there and B here`, or an empty
+    string. The preset leads.
+    """
     names = [name for name in wanted if stored.get(name) != wanted[name]]
     shown = [f"{name} is {stored.get(name)} there and {wanted[name]} here" for name in names[:4]]
     return ", ".join(shown) + (f" and {len(names) - 4} more fields" if len(names) > 4 else "")
@@ -173,10 +215,21 @@ def pretrained_path(preset: str) -> Path:
 def _fill(model: nn.Module, tensors: dict[str, torch.Tensor], path: str | Path) -> None:
     own = model.state_dict()
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    misfits = [f"{name} is {tuple(tensors[name].shape)} and not {tuple(own[name].shape)}"
-               for name in sorted(own.keys() & tensors.keys()) if tensors[name].shape != own[name].shape]
+    misfits = [
+        f"{name} is {tuple(tensors[name].shape)} and not {tuple(own[name].shape)}"
+        for name in sorted(own.keys() & tensors.keys())
+        if tensors[name].shape != own[name].shape
+    ]
     if missing or unknown or misfits:
-        cause = misfits[0] if misfits else f"{missing[0]} is missing" if missing else f"{unknown[0]} is not known"
+        cause = (
+            misfits[0]
+            if misfits
+            else f"{missing[0]} is missing"
+            if missing
+            else f"{unknown[0]} is not known"
+        )
         count = len(missing) + len(unknown) + len(misfits)
-        raise LiftError(f"{path} does not fit this model in {count} tensors ({cause}); use weights of the same preset and version of lift")
+        raise LiftError(
+            f"{path} does not fit this model in {count} tensors ({cause}); use weights of the same preset and version of lift"
+        )
     model.load_state_dict(tensors)

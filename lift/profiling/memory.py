@@ -1,9 +1,12 @@
-"""What a training step keeps for backward, stage by stage, and where its time goes: `lift train --memory_report`.
+"""What a training step keeps for backward, stage by stage, and where its time goes: `lift train
+--memory_report`.
 
-Memory is counted on tensors without data (FakeTensorMode), so the figures of any size, on a GPU too, come from any machine within seconds:
-every storage that autograd holds between forward and backward, once, the weights excepted. What kernels need for themselves while they run
-is not counted. Time is that of one real step on the device of the run.
+Memory is counted on tensors without data (FakeTensorMode), so the figures of any size, on a GPU
+too, come from any machine within seconds: every storage that autograd holds between forward and
+backward, once, the weights excepted. What kernels need for themselves while they run is not
+counted. Time is that of one real step on the device of the run.
 """
+
 import time
 import weakref
 from collections.abc import Iterator
@@ -32,7 +35,8 @@ from lift.training.setup import autocast_dtype, build
 PARTS = (*STAGES, "loss")
 
 
-# -- memory ------------------------------------------------------------------------------------------------------------------
+# -- memory ----------------------------------------------------------------------------------------
+
 
 @dataclass
 class Kept:
@@ -40,9 +44,11 @@ class Kept:
 
     Attributes:
         stages: kept for backward by each stage, in the order of `PARTS`.
-        peak: most that all tensors take at any moment of forward and backward: weights, gradients and the batch included, the optimiser's
-            state and kernels' own workspaces not; None where it was not asked for.
+        peak: most that all tensors take at any moment of forward and backward: weights, gradients
+            and the batch included, the optimiser's state and kernels' own workspaces not; None
+            where it was not asked for.
     """
+
     stages: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
     peak: int | None = None
 
@@ -51,30 +57,48 @@ class Kept:
         return sum(self.stages.values())
 
 
-def count(config: Config, model: LIFT, batch: Batch, autocast: torch.dtype | None, *, peak: bool = False) -> Kept:
-    """Count what a step of `model` on `batch` keeps; the tensors may be real or without data. The peak costs a backward."""
+def count(
+    config: Config, model: LIFT, batch: Batch, autocast: torch.dtype | None, *, peak: bool = False
+) -> Kept:
+    """Count what a step of `model` on `batch` keeps; the tensors may be real or without data. The
+    peak costs a backward.
+    """
     kept, tracer, held = Kept(), Tracer(), {}
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in weights and storage._cdata not in held:
-            held[storage._cdata] = storage              # held on to, so that no later one has its address
+            held[storage._cdata] = storage  # held on to, so that no later one has its address
             kept.stages[tracer.stage] += storage.nbytes()
         return tensor
 
     with _Peak(model, batch) if peak else nullcontext() as sizes:
-        with tracer.watch(model), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with (
+            tracer.watch(model),
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        ):
             loss = _forward(config, model, batch, autocast)
         held.clear()
-        if sizes is not None:                           # what loss.backward() does, during which modes for functions would not hold
-            torch.autograd.Variable._execution_engine.run_backward((loss,), (torch.ones_like(loss),), False, False, (),
-                                                                   allow_unreachable=True, accumulate_grad=True)
+        if (
+            sizes is not None
+        ):  # what loss.backward() does, during which modes for functions would not hold
+            torch.autograd.Variable._execution_engine.run_backward(
+                (loss,),
+                (torch.ones_like(loss),),
+                False,
+                False,
+                (),
+                allow_unreachable=True,
+                accumulate_grad=True,
+            )
             kept.peak = sizes.highest
     return kept
 
 
-def _forward(config: Config, model: nn.Module, batch: Batch, autocast: torch.dtype | None) -> torch.Tensor:
+def _forward(
+    config: Config, model: nn.Module, batch: Batch, autocast: torch.dtype | None
+) -> torch.Tensor:
     with torch.autocast(batch.t.device.type, dtype=autocast, enabled=autocast is not None):
         prediction = model(batch.clip, batch.t)
     return total_loss(prediction, batch, config.train)[0]
@@ -109,25 +133,49 @@ def empty_batch(config: Config) -> Batch:
     else:
         N = T + K - (data.sampling == "skip")
         row, k, i = torch.meshgrid(torch.arange(B), torch.arange(K), torch.arange(T), indexing="ij")
-        clip = SharedClips(torch.rand(B, N, 3, H, W), (row * N + k + i).flatten(0, 1), times, mask, left)
-    return Batch(clip, torch.full((B * K,), 0.5), torch.rand(B * K, 3, H, W), torch.zeros(B * K, 4, H, W), torch.ones(B * K, 2, H, W),
-                 torch.ones(B * K, dtype=torch.bool))
+        clip = SharedClips(
+            torch.rand(B, N, 3, H, W), (row * N + k + i).flatten(0, 1), times, mask, left
+        )
+    return Batch(
+        clip,
+        torch.full((B * K,), 0.5),
+        torch.rand(B * K, 3, H, W),
+        torch.zeros(B * K, 4, H, W),
+        torch.ones(B * K, 2, H, W),
+        torch.ones(B * K, dtype=torch.bool),
+    )
 
 
 class _Dataless(TorchFunctionMode):
-    """What tensors without data on the CPU need to behave like a GPU's: autocast there computes more operations in float32."""
-    PRECISE = {F.group_norm, F.layer_norm, F.normalize, F.softmax, torch.softmax, torch.Tensor.softmax, torch.Tensor.norm,
-               torch.Tensor.log, torch.Tensor.exp, torch.Tensor.sum}
+    """What tensors without data on the CPU need to behave like a GPU's: autocast there computes
+    more operations in float32.
+    """
+
+    PRECISE = {
+        F.group_norm,
+        F.layer_norm,
+        F.normalize,
+        F.softmax,
+        torch.softmax,
+        torch.Tensor.softmax,
+        torch.Tensor.norm,
+        torch.Tensor.log,
+        torch.Tensor.exp,
+        torch.Tensor.sum,
+    }
 
     def __init__(self, as_on_a_gpu: bool):
         super().__init__()
         self.as_on_a_gpu = as_on_a_gpu
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
-        if function is torch.Tensor.__bool__:           # the model asks whether t lies in (0, 1)
+        if function is torch.Tensor.__bool__:  # the model asks whether t lies in (0, 1)
             return True
         if self.as_on_a_gpu and function in self.PRECISE and torch.is_autocast_enabled("cpu"):
-            arguments = [x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in arguments]
+            arguments = [
+                x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+                for x in arguments
+            ]
         return function(*arguments, **(keywords or {}))
 
 
@@ -138,7 +186,14 @@ class _Peak(TorchDispatchMode):
         super().__init__()
         self.now = self.highest = 0
         self.known: set[int] = set()
-        for tensor in (*model.parameters(), *model.buffers(), batch.clip.frames, batch.target, batch.flow, batch.visible):
+        for tensor in (
+            *model.parameters(),
+            *model.buffers(),
+            batch.clip.frames,
+            batch.target,
+            batch.flow,
+            batch.visible,
+        ):
             self._add(tensor)
 
     def _add(self, tensor: torch.Tensor) -> None:
@@ -162,11 +217,15 @@ class _Peak(TorchDispatchMode):
         return out
 
 
-# -- time --------------------------------------------------------------------------------------------------------------------
+# -- time ------------------------------------------------------------------------------------------
+
 
 @dataclass
 class Times:
-    """Seconds of a training step by stage, forward and backward; what is computed once more counts as backward."""
+    """Seconds of a training step by stage, forward and backward; what is computed once more counts
+    as backward.
+    """
+
     forward: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     backward: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
 
@@ -211,7 +270,9 @@ def times(config: Config, model: LIFT, batch: Batch, autocast: torch.dtype | Non
     clock.stop()
     clock = _Clock(batch.t.device, found.backward, "loss")
     for node in _nodes(loss.grad_fn):
-        stage = next((stage for number, stage in reversed(marks) if number < node._sequence_nr()), "loss")
+        stage = next(
+            (stage for number, stage in reversed(marks) if number < node._sequence_nr()), "loss"
+        )
         node.register_prehook(lambda gradients, stage=stage, clock=clock: clock(stage))
     loss.backward()
     clock.stop()
@@ -236,10 +297,12 @@ def _nodes(root) -> Iterator:
                 waiting.append(following)
 
 
-# -- the report --------------------------------------------------------------------------------------------------------------
+# -- the report ------------------------------------------------------------------------------------
+
 
 def report(config: Config) -> Iterator[str]:
-    """Lines for a person: bytes by stage, of the plain reference path and of the run as configured, then seconds by stage.
+    """Lines for a person: bytes by stage, of the plain reference path and of the run as configured,
+    then seconds by stage.
 
     Bytes are those on a GPU, whether there is one or not, unless the configuration names the CPU.
 
@@ -250,13 +313,19 @@ def report(config: Config) -> Iterator[str]:
         device = processes.device
     settings, data = config.train, config.data
     place = "cpu" if settings.device == "cpu" else "cuda"
-    planned = place != device.type and settings.amp == "auto"               # for a GPU that is not there
+    planned = place != device.type and settings.amp == "auto"  # for a GPU that is not there
     autocast = torch.bfloat16 if planned else autocast_dtype(settings.amp, device)
-    plain = replace(config, kernels="reference", train=replace(settings, recompute_encoder=False, recompute_refine=False))
+    plain = replace(
+        config,
+        kernels="reference",
+        train=replace(settings, recompute_encoder=False, recompute_refine=False),
+    )
     precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
     targets = f", {data.targets} targets of each" if data.targets > 1 else ""
-    yield (f"kept for backward by a step of {config.model.preset}: batch {settings.batch_size}{targets}, {data.context_frames} frames of "
-           f"{data.crop_height} x {data.crop_width}, {precision}, on a {'CPU' if place == 'cpu' else 'GPU'}; MB")
+    yield (
+        f"kept for backward by a step of {config.model.preset}: batch {settings.batch_size}{targets}, {data.context_frames} frames of "
+        f"{data.crop_height} x {data.crop_width}, {precision}, on a {'CPU' if place == 'cpu' else 'GPU'}; MB"
+    )
     reference, run = (plan(c, place, autocast, peak=True) for c in (plain, config))
     yield f"{'stage':14}{'reference':>12}{'this run':>12}"
     for stage in PARTS:

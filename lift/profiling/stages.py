@@ -1,4 +1,5 @@
 """Which stage of a model computes: told to what counts bytes, measures time or draws a profile."""
+
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -22,6 +23,7 @@ def watched(model: nn.Module, around: Callable[[str], AbstractContextManager]) -
                     return method(*arguments, **keywords)
             finally:
                 inside.pop()
+
         return call
 
     for name in STAGES:
@@ -38,7 +40,8 @@ def watched(model: nn.Module, around: Callable[[str], AbstractContextManager]) -
 
 
 class Tracer:
-    """Knows, while a model computes, which stage it is in: outside of all of them it is in the loss.
+    """Knows, while a model computes, which stage it is in: outside of all of them it is in the
+    loss.
 
     Args:
         entered: told the stage whenever it changes.

@@ -1,4 +1,7 @@
-"""`python -m lift.release.curves RUN [RUN ...] --output curve.png`: the curves of runs, one after the other, as a picture."""
+"""`python -m lift.release.curves RUN [RUN ...] --output curve.png`: the curves of runs, one after
+the other, as a picture.
+"""
+
 import csv
 import sys
 from pathlib import Path
@@ -11,9 +14,20 @@ from lift.files import atomic
 def main(argv: list[str]) -> None:
     """Draw the training loss and the PSNR of training and validation over the steps."""
     parser = Parser(prog="python -m lift.release.curves", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN",
-                        help="folder of a run, or its curve.csv; several are phases of one training")
-    parser.add_argument("--output", type=Path, default=Path("curve.png"), metavar="FILE", help="the picture (default curve.png)")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run, or its curve.csv; several are phases of one training",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("curve.png"),
+        metavar="FILE",
+        help="the picture (default curve.png)",
+    )
     args = parser.parse_args(argv)
     draw([read(path) for path in args.runs], args.output)
     print(f"written: {args.output}")
@@ -28,13 +42,18 @@ def read(path: Path) -> list[dict[str, float]]:
     path = path / "curve.csv" if path.is_dir() else path
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+            rows = [
+                {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
     except FileNotFoundError:
         raise LiftError(f"{path}: no such file; give the output folder of a training run") from None
     except (ValueError, UnicodeDecodeError, TypeError, AttributeError):
         rows = []
     if not rows or not all("step" in row for row in rows):
-        raise LiftError(f"{path}: not the curve.csv of a training run; give the run's output folder")
+        raise LiftError(
+            f"{path}: not the curve.csv of a training run; give the run's output folder"
+        )
     return rows
 
 
@@ -46,12 +65,21 @@ def draw(phases: list[list[dict[str, float]]], output: Path) -> None:
     loss, psnr = figure.subplots(2, sharex=True)
     start = 0.0
     for phase in phases:
-        for axis, name, style, label in ((loss, "loss", "-", "training loss"), (psnr, "psnr", "-", "PSNR of training batches"),
-                                         (psnr, "val_psnr", "o-", "PSNR of validation clips (EMA weights)")):
+        for axis, name, style, label in (
+            (loss, "loss", "-", "training loss"),
+            (psnr, "psnr", "-", "PSNR of training batches"),
+            (psnr, "val_psnr", "o-", "PSNR of validation clips (EMA weights)"),
+        ):
             points = [(start + row["step"], row[name]) for row in phase if name in row]
             if points:
-                axis.plot(*zip(*points, strict=True), style, color="C1" if name == "val_psnr" else "C0", label=label if not start else None,
-                          markersize=3, linewidth=1)
+                axis.plot(
+                    *zip(*points, strict=True),
+                    style,
+                    color="C1" if name == "val_psnr" else "C0",
+                    label=label if not start else None,
+                    markersize=3,
+                    linewidth=1,
+                )
         start += max(row["step"] for row in phase)
         if phase is not phases[-1]:
             loss.axvline(start, linestyle=":", color="grey")

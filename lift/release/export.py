@@ -1,8 +1,11 @@
-"""`python -m lift.release.export RUN [RUN ...] --data_root D`: ship the weights of a training, with their card, curve and scores.
+"""`python -m lift.release.export RUN [RUN ...] --data_root D`: ship the weights of a training, with
+their card, curve and scores.
 
-Writes below lift/weights, for the preset that was trained: `<preset>.safetensors` (at most 16 MB a file), `<preset>_curve.csv` and `.png`,
-`<preset>.json` with everything that is known of them, and the blocks of README.md that are made from it.
+Writes below lift/weights, for the preset that was trained: `<preset>.safetensors` (at most 16 MB a
+file), `<preset>_curve.csv` and `.png`, `<preset>.json` with everything that is known of them, and
+the blocks of README.md that are made from it.
 """
+
 import csv
 import json
 import sys
@@ -29,9 +32,19 @@ from lift.training import checkpoints
 from lift.training.history import of_checkpoint
 from lift.training.phases import folders
 
-LIMIT = 16_000_000                                      # bytes of a file
+LIMIT = 16_000_000  # bytes of a file
 # What a command in the card leaves out: places, and how a run was watched.
-LEFT_OUT = {"data_root", "init", "output", "resume", "max_minutes", "checkpoint_minutes", "log_steps", "preload", "num_workers"}
+LEFT_OUT = {
+    "data_root",
+    "init",
+    "output",
+    "resume",
+    "max_minutes",
+    "checkpoint_minutes",
+    "log_steps",
+    "preload",
+    "num_workers",
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,7 @@ class Past:
         config: the configuration it had.
         facts: of its newest checkpoint.
     """
+
     folder: Path
     config: Config
     facts: dict
@@ -51,32 +65,70 @@ class Past:
 def main(argv: list[str]) -> None:
     """Read the runs, score the weights, and write all files when that has worked."""
     parser = Parser(prog="python -m lift.release.export", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN",
-                        help="folder of a run, or of a training in phases; several are phases, each from the weights of the one before")
-    parser.add_argument("--data_root", required=True, metavar="DIR", help="folder with the clips and their manifest.json")
-    parser.add_argument("--weights", default="last.safetensors", metavar="NAME",
-                        help="which weights of the last run: last.safetensors (default) or best.safetensors")
-    parser.add_argument("--device", default="auto", help="where they are scored: cpu, cuda, cuda:N or auto (default auto)")
-    parser.add_argument("--output", type=Path, default=pretrained_path("any").parent, metavar="DIR",
-                        help="where to write instead of lift/weights")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run, or of a training in phases; several are phases, each from the weights of the one before",
+    )
+    parser.add_argument(
+        "--data_root",
+        required=True,
+        metavar="DIR",
+        help="folder with the clips and their manifest.json",
+    )
+    parser.add_argument(
+        "--weights",
+        default="last.safetensors",
+        metavar="NAME",
+        help="which weights of the last run: last.safetensors (default) or best.safetensors",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="where they are scored: cpu, cuda, cuda:N or auto (default auto)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=pretrained_path("any").parent,
+        metavar="DIR",
+        help="where to write instead of lift/weights",
+    )
     args = parser.parse_args(argv)
 
     runs = [read(folder) for folder in expanded(args.runs)]
     model, config = load_weights(runs[-1].folder / args.weights)
     preset = config.model.preset
     if difference := differing_fields(asdict(config.model), asdict(PRESETS[preset]())):
-        raise LiftError(f"{runs[-1].folder} has other sizes than the preset {preset} ({difference}); bundled are weights of a whole preset")
+        raise LiftError(
+            f"{runs[-1].folder} has other sizes than the preset {preset} ({difference}); bundled are weights of a whole preset"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         made = save_small(Path(scratch) / f"{preset}.safetensors", model, shortened(config), LIMIT)
-        stored = "float16" if sum(path.stat().st_size for path in made) < 4 * model.count_parameters()["total"] else "float32"
-        record = {"preset": preset, "files": {path.name: sha256(path) for path in made}, "stored": stored, "weights": args.weights,
-                  "parameters": model.count_parameters()["total"], "phases": phases(runs), "data": sources(runs, Path(args.data_root)),
-                  "scores": scores(made[0], args.data_root, args.device)}
+        stored = (
+            "float16"
+            if sum(path.stat().st_size for path in made) < 4 * model.count_parameters()["total"]
+            else "float32"
+        )
+        record = {
+            "preset": preset,
+            "files": {path.name: sha256(path) for path in made},
+            "stored": stored,
+            "weights": args.weights,
+            "parameters": model.count_parameters()["total"],
+            "phases": phases(runs),
+            "data": sources(runs, Path(args.data_root)),
+            "scores": scores(made[0], args.data_root, args.device),
+        }
         args.output.mkdir(parents=True, exist_ok=True)
         for path in made:
             with atomic(args.output / path.name) as part:
                 part.write_bytes(path.read_bytes())
-    for path in args.output.glob(f"{preset}.*.safetensors"):                    # parts of larger weights that stood here
+    for path in args.output.glob(
+        f"{preset}.*.safetensors"
+    ):  # parts of larger weights that stood here
         if path.name not in record["files"]:
             path.unlink()
     write_curve([past.folder for past in runs], args.output / f"{preset}_curve.csv")
@@ -85,10 +137,13 @@ def main(argv: list[str]) -> None:
         part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for path in card.renew(args.output):
         print(f"written: {path}")
-    print(f"written: {', '.join([*record['files'], f'{preset}.json', f'{preset}_curve.csv', f'{preset}_curve.png'])} in {args.output}")
+    print(
+        f"written: {', '.join([*record['files'], f'{preset}.json', f'{preset}_curve.csv', f'{preset}_curve.png'])} in {args.output}"
+    )
 
 
-# -- what is known of the runs ---------------------------------------------------------------------------------------------
+# -- what is known of the runs ---------------------------------------------------------------------
+
 
 def expanded(paths: Iterable[Path]) -> list[Path]:
     """Folders of runs; the folder of a training in phases stands for its phases."""
@@ -103,7 +158,9 @@ def read(folder: Path) -> Past:
     """
     found = checkpoints.find(folder, "auto")
     if found is None:
-        raise LiftError(f"{folder} holds no run; give the --output of a lift train, or of one with --phases")
+        raise LiftError(
+            f"{folder} holds no run; give the --output of a lift train, or of one with --phases"
+        )
     return Past(folder, *checkpoints.read_facts(found))
 
 
@@ -112,54 +169,111 @@ def phases(runs: list[Past]) -> list[dict]:
     rows = []
     for number, past in enumerate(runs):
         data, train, known = past.config.data, past.config.train, past.facts
-        flags = {name: flag for name, flag in configuration.spelled(past.config).items() if name not in LEFT_OUT}
+        flags = {
+            name: flag
+            for name, flag in configuration.spelled(past.config).items()
+            if name not in LEFT_OUT
+        }
         if data.data != "synthetic":
             flags = {"data_root": "--data_root D", **flags}
         expected = Path(runs[number - 1].folder.name, "last.safetensors") if number else None
         start = Path(*Path(train.init).parts[-2:]) if train.init else None
         each = train.batch_size * train.accumulate * data.targets * known["world"]
-        rows.append({"name": past.folder.name, "flags": flags, "start": "" if start == expected else str(start or "random weights"),
-                     "steps": known["step"], "total_steps": known.get("total_steps", train.epochs * train.epoch_steps or None),
-                     "samples": each * known["step"], "history": of_checkpoint(known)})
+        rows.append(
+            {
+                "name": past.folder.name,
+                "flags": flags,
+                "start": "" if start == expected else str(start or "random weights"),
+                "steps": known["step"],
+                "total_steps": known.get("total_steps", train.epochs * train.epoch_steps or None),
+                "samples": each * known["step"],
+                "history": of_checkpoint(known),
+            }
+        )
     return rows
 
 
 def shortened(config: Config) -> Config:
     """The configuration without the folders of the machine that it ran on."""
     train = config.train
-    init, encoder = ("/".join(Path(path).parts[-2:]) for path in (train.init, train.pretrained_encoder))
-    return replace(config, data=replace(config.data, data_root="D" if config.data.data_root else ""),
-                   train=replace(train, init=init, pretrained_encoder=encoder, output=Path(train.output).name, resume="auto"))
+    init, encoder = (
+        "/".join(Path(path).parts[-2:]) for path in (train.init, train.pretrained_encoder)
+    )
+    return replace(
+        config,
+        data=replace(config.data, data_root="D" if config.data.data_root else ""),
+        train=replace(
+            train,
+            init=init,
+            pretrained_encoder=encoder,
+            output=Path(train.output).name,
+            resume="auto",
+        ),
+    )
 
 
 def sources(runs: list[Past], root: Path) -> dict:
-    """Where the frames come from: the clips of the manifest that were trained on, and those held back, JSON-able."""
-    entries = {entry["name"]: entry for entry in json.loads((root / "manifest.json").read_text(encoding="utf-8"))["clips"]}
+    """Where the frames come from: the clips of the manifest that were trained on, and those held
+    back, JSON-able.
+    """
+    entries = {
+        entry["name"]: entry
+        for entry in json.loads((root / "manifest.json").read_text(encoding="utf-8"))["clips"]
+    }
 
     def known(split: str) -> list[dict]:
-        return [{"name": clip.name, "repository": entries[clip.name].get("source_repo", ""), "commit": entries[clip.name].get("commit", ""),
-                 "path": entries[clip.name].get("path", ""), "licence": entries[clip.name].get("licence", "not known")}
-                for clip in small.read_manifest(root) if clip.split == split]
+        return [
+            {
+                "name": clip.name,
+                "repository": entries[clip.name].get("source_repo", ""),
+                "commit": entries[clip.name].get("commit", ""),
+                "path": entries[clip.name].get("path", ""),
+                "licence": entries[clip.name].get("licence", "not known"),
+            }
+            for clip in small.read_manifest(root)
+            if clip.split == split
+        ]
 
     real = [past.config.data for past in runs if past.config.data.data != "synthetic"]
-    return {"synthetic": any(past.config.data.data != "folder" for past in runs), "train": known(real[0].train_split) if real else [],
-            "val": known(runs[0].config.data.val_split)}
+    return {
+        "synthetic": any(past.config.data.data != "folder" for past in runs),
+        "train": known(real[0].train_split) if real else [],
+        "val": known(runs[0].config.data.val_split),
+    }
 
 
-# -- scores and files ------------------------------------------------------------------------------------------------------
+# -- scores and files ------------------------------------------------------------------------------
+
 
 def scores(weights: Path, root: str, device: str) -> dict:
-    """Protocol small for fifteen, four and two frames and the baselines, and clips held back against themselves reversed, JSON-able."""
+    """Protocol small for fifteen, four and two frames and the baselines, and clips held back
+    against themselves reversed, JSON-able.
+    """
     bar = partial(tqdm, unit="clip", disable=None, leave=False)
     model = load(weights, device=device)
-    candidates = {f"lift_{context}": small.model_candidate(model, context) for context in (15, 4, 2)}
+    candidates = {
+        f"lift_{context}": small.model_candidate(model, context) for context in (15, 4, 2)
+    }
     candidates |= {name: small.candidate(name) for name in ("average", "dis", "dis_cubic")}
     result = small.score(root, candidates, progress=bar)
-    clips = {name: {"split": entry["split"], "scores": {m: {"psnr": s["psnr"], "ssim": s["ssim"]} for m, s in entry["scores"].items()}}
-             for name, entry in result["clips"].items()}
+    clips = {
+        name: {
+            "split": entry["split"],
+            "scores": {
+                m: {"psnr": s["psnr"], "ssim": s["ssim"]} for m, s in entry["scores"].items()
+            },
+        }
+        for name, entry in result["clips"].items()
+    }
     held = [clip for clip in small.read_manifest(root) if clip.split == "val"]
-    return {"protocol": result["protocol"], "description": result["description"], "clips": clips, "mean": result["mean"],
-            "reversal": {clip.name: reversal(clip, model) for clip in bar(held)}, "made_by": provenance(None)["made_by"]}
+    return {
+        "protocol": result["protocol"],
+        "description": result["description"],
+        "clips": clips,
+        "mean": result["mean"],
+        "reversal": {clip.name: reversal(clip, model) for clip in bar(held)},
+        "made_by": provenance(None)["made_by"],
+    }
 
 
 def write_curve(runs: list[Path], path: Path) -> None:
@@ -169,7 +283,9 @@ def write_curve(runs: list[Path], path: Path) -> None:
         with open(folder / "curve.csv", newline="", encoding="utf-8") as file:
             rows += [{"phase": folder.name, **row} for row in csv.DictReader(file)]
     with atomic(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), restval="")
+        table = csv.DictWriter(
+            file, list(dict.fromkeys(name for row in rows for name in row)), restval=""
+        )
         table.writeheader()
         table.writerows(rows)
 

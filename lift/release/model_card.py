@@ -1,4 +1,5 @@
-"""`python -m lift.release.model_card`: what stands between a model card's markers is made from what each preset's JSON file records.
+"""`python -m lift.release.model_card`: what stands between a model card's markers is made from what
+each preset's JSON file records.
 
     <!-- weights: tiny facts -->      file, hardware, duration, and the command of each phase
     <!-- weights: tiny data -->       the clips it was trained on, and those that judge it
@@ -8,6 +9,7 @@
 
 Everything else in a document is left as it is.
 """
+
 import json
 import re
 import sys
@@ -21,19 +23,33 @@ from lift.files import atomic
 from lift.model.weights import pretrained_path
 
 MARKED = re.compile(r"(<!-- weights: (\w+) (\w+) -->\n).*?(<!-- weights: end -->)", re.DOTALL)
-README = Path(__file__).resolve().parents[2] / "README.md"              # the project's; a checkout has it, an installed LIFT does not
+README = (
+    Path(__file__).resolve().parents[2] / "README.md"
+)  # the project's; a checkout has it, an installed LIFT does not
 HEAD = """# Model card: bundled weights
 
 One file a preset: `<preset>.safetensors`, the averaged (EMA) weights with the whole configuration of their run in the file's metadata.
 `create_lift_model("<preset>", pretrained=True)` loads them.
 """
-METHODS = (("lift_15", "LIFT, 15 frames"), ("lift_4", "LIFT, 4 frames"), ("lift_2", "LIFT, 2 frames"), ("average", "averaging"),
-           ("dis", "DIS"), ("dis_cubic", "DIS, 4 frames"))
-GAINS = (("lift_2", "15 frames − 2"), ("average", "LIFT − averaging"), ("dis", "LIFT − DIS"), ("dis_cubic", "LIFT − DIS, 4 frames"))
+METHODS = (
+    ("lift_15", "LIFT, 15 frames"),
+    ("lift_4", "LIFT, 4 frames"),
+    ("lift_2", "LIFT, 2 frames"),
+    ("average", "averaging"),
+    ("dis", "DIS"),
+    ("dis_cubic", "DIS, 4 frames"),
+)
+GAINS = (
+    ("lift_2", "15 frames − 2"),
+    ("average", "LIFT − averaging"),
+    ("dis", "LIFT − DIS"),
+    ("dis_cubic", "LIFT − DIS, 4 frames"),
+)
 
 
 def filled(text: str, records: dict[str, dict]) -> str:
     """A document with its blocks of the presets in `records` made anew."""
+
     def block(match: re.Match) -> str:
         opening, preset, part, closing = match.groups()
         if preset not in records or part not in BLOCKS:
@@ -44,7 +60,9 @@ def filled(text: str, records: dict[str, dict]) -> str:
 
 
 def with_section(text: str, preset: str) -> str:
-    """A model card that has a section of a preset: where there is none, an empty one is added at its end."""
+    """A model card that has a section of a preset: where there is none, an empty one is added at
+    its end.
+    """
     if any(name == preset for _, name, _, _ in MARKED.findall(text)):
         return text
     empty = {part: f"<!-- weights: {preset} {part} -->\n<!-- weights: end -->\n" for part in BLOCKS}
@@ -52,37 +70,78 @@ def with_section(text: str, preset: str) -> str:
     return (text or HEAD).rstrip("\n") + "\n" + section
 
 
-# -- facts -----------------------------------------------------------------------------------------------------------------
+# -- facts -----------------------------------------------------------------------------------------
+
 
 def facts(record: dict) -> str:
     """A table of the weights, then the command of each phase."""
-    phases, entries = record["phases"], [entry for phase in record["phases"] for entry in phase["history"]]
+    phases, entries = (
+        record["phases"],
+        [entry for phase in record["phases"] for entry in phase["history"]],
+    )
     several = len(phases) > 1
-    hardware = _once(f"{e['hardware']}, {e['precision']}, torch {e['torch']}" for e in entries if e["hardware"])
-    table = [["", ""],
-             ["file, SHA-256", ", ".join(f"`{name}`: `{digest}`" for name, digest in record["files"].items())],
-             ["parameters", f"{record['parameters']:,}, stored in {record['stored']}"],
-             ["hardware", "; ".join(hardware) or "not noted"],
-             ["duration, samples", f"{_duration(sum(e['seconds'] for e in entries))}; {sum(p['samples'] for p in phases):,} samples"],
-             ["curve", "`{0}_curve.csv`, `{0}_curve.png`".format(record["preset"])]]
-    common = [flag for name, flag in phases[0]["flags"].items() if all(phase["flags"].get(name) == flag for phase in phases)]
-    sentence = f"{_number(len(phases))} phases, each from the averaged weights of the one before" if several else "One run"
-    sentence += f" (shipped: `{record['weights']}`)" if record["weights"] != "last.safetensors" else ""
-    sentence += ". `D` is the folder of clips." + (" The command of every phase is" if several else "")
+    hardware = _once(
+        f"{e['hardware']}, {e['precision']}, torch {e['torch']}" for e in entries if e["hardware"]
+    )
+    table = [
+        ["", ""],
+        [
+            "file, SHA-256",
+            ", ".join(f"`{name}`: `{digest}`" for name, digest in record["files"].items()),
+        ],
+        ["parameters", f"{record['parameters']:,}, stored in {record['stored']}"],
+        ["hardware", "; ".join(hardware) or "not noted"],
+        [
+            "duration, samples",
+            f"{_duration(sum(e['seconds'] for e in entries))}; {sum(p['samples'] for p in phases):,} samples",
+        ],
+        ["curve", "`{0}_curve.csv`, `{0}_curve.png`".format(record["preset"])],
+    ]
+    common = [
+        flag
+        for name, flag in phases[0]["flags"].items()
+        if all(phase["flags"].get(name) == flag for phase in phases)
+    ]
+    sentence = (
+        f"{_number(len(phases))} phases, each from the averaged weights of the one before"
+        if several
+        else "One run"
+    )
+    sentence += (
+        f" (shipped: `{record['weights']}`)" if record["weights"] != "last.safetensors" else ""
+    )
+    sentence += ". `D` is the folder of clips." + (
+        " The command of every phase is" if several else ""
+    )
     command = _wrapped(["lift train", *common, *([" # and the flags below"] if several else [])])
-    steps = [["phase", "commit", "flags", "steps", "seconds"], *(_phase(phase, common) for phase in phases)]
-    plus = ["A + behind a commit: files differed from it."] if any(e["commit"].endswith("+") for e in entries) else []
+    steps = [
+        ["phase", "commit", "flags", "steps", "seconds"],
+        *(_phase(phase, common) for phase in phases),
+    ]
+    plus = (
+        ["A + behind a commit: files differed from it."]
+        if any(e["commit"].endswith("+") for e in entries)
+        else []
+    )
     return "\n\n".join([_table(table), sentence, f"```bash\n{command}\n```", _table(steps), *plus])
 
 
 def _phase(phase: dict, common: list[str]) -> list[str]:
     """A row of the table of phases."""
     history, total = phase["history"], phase["total_steps"]
-    commits = [f"`{c[:7]}{'+' * c.endswith('+')}`" for c in _once(entry["commit"] for entry in history if entry["commit"])]
+    commits = [
+        f"`{c[:7]}{'+' * c.endswith('+')}`"
+        for c in _once(entry["commit"] for entry in history if entry["commit"])
+    ]
     own = " ".join(flag for flag in phase["flags"].values() if flag not in common)
     wanted = f" of {total:,}" if total not in (None, phase["steps"]) else ""
-    return [phase["name"] + (f", from `{phase['start']}`" if phase["start"] else ""), ", ".join(commits) or "not noted",
-            f"`{own}`" if own else "none of its own", f"{phase['steps']:,}{wanted}", f"{sum(entry['seconds'] for entry in history):,.0f}"]
+    return [
+        phase["name"] + (f", from `{phase['start']}`" if phase["start"] else ""),
+        ", ".join(commits) or "not noted",
+        f"`{own}`" if own else "none of its own",
+        f"{phase['steps']:,}{wanted}",
+        f"{sum(entry['seconds'] for entry in history):,.0f}",
+    ]
 
 
 def _once(words: Iterable[str]) -> list[str]:
@@ -90,12 +149,23 @@ def _once(words: Iterable[str]) -> list[str]:
 
 
 def _number(n: int) -> str:
-    return {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six", 7: "Seven", 8: "Eight", 9: "Nine"}.get(n, str(n))
+    return {
+        2: "Two",
+        3: "Three",
+        4: "Four",
+        5: "Five",
+        6: "Six",
+        7: "Seven",
+        8: "Eight",
+        9: "Nine",
+    }.get(n, str(n))
 
 
 def _duration(seconds: float) -> str:
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+    return (
+        f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+    )
 
 
 def _wrapped(words: list[str], width: int = 130) -> str:
@@ -109,25 +179,48 @@ def _wrapped(words: list[str], width: int = 130) -> str:
     return "\n".join(lines)
 
 
-# -- data ------------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
+
 
 def data(record: dict) -> str:
-    """A table of the clips that were trained on, with what is known of their licence, and a sentence on those held back."""
+    """A table of the clips that were trained on, with what is known of their licence, and a
+    sentence on those held back.
+    """
     found, parts = record["data"], []
     if found["synthetic"]:
-        parts.append("Synthetic motion (`lift/data/synthetic.py`: textured layers, no outside material)"
-                     + (", and the frames of these clips:" if found["train"] else "."))
+        parts.append(
+            "Synthetic motion (`lift/data/synthetic.py`: textured layers, no outside material)"
+            + (", and the frames of these clips:" if found["train"] else ".")
+        )
     if found["train"]:
-        parts.append(_table([["clip", "repository", "commit", "path", "licence"],
-                             *([c["name"], c["repository"], f"`{c['commit'][:12]}`" if c["commit"] else "",
-                                f"`{c['path']}`" if c["path"] else "", c["licence"]] for c in found["train"])]))
+        parts.append(
+            _table(
+                [
+                    ["clip", "repository", "commit", "path", "licence"],
+                    *(
+                        [
+                            c["name"],
+                            c["repository"],
+                            f"`{c['commit'][:12]}`" if c["commit"] else "",
+                            f"`{c['path']}`" if c["path"] else "",
+                            c["licence"],
+                        ]
+                        for c in found["train"]
+                    ),
+                ]
+            )
+        )
     if found["val"]:
-        names = ", ".join(f"`{c['name']}`" + (f" ({c['repository']}, `{c['path']}`)" if c["path"] else "") for c in found["val"])
+        names = ", ".join(
+            f"`{c['name']}`" + (f" ({c['repository']}, `{c['path']}`)" if c["path"] else "")
+            for c in found["val"]
+        )
         parts.append(_filled(f"Held back, and not trained on: {names}."))
     return "\n\n".join(parts)
 
 
-# -- scores ----------------------------------------------------------------------------------------------------------------
+# -- scores ----------------------------------------------------------------------------------------
+
 
 def scores(record: dict) -> str:
     """Every clip and the means, those held back first."""
@@ -135,32 +228,63 @@ def scores(record: dict) -> str:
     clips = sorted(found["clips"].items(), key=lambda item: item[1]["split"] != "val")
     rows = [[name, entry["split"], *_cells(entry["scores"], METHODS)] for name, entry in clips]
     groups = [group for group in ("val", "train", "all") if group in found["mean"]]
-    groups = groups if len(groups) > 2 else groups[:1]  # of a single split, all is the same once more
-    rows += [[f"**mean of {found['mean'][group]['lift_15']['clips']}**", group, *_cells(found["mean"][group], METHODS)] for group in groups]
-    parts = [_filled(f"PSNR (dB) and SSIM under protocol `{found['protocol']}`: {found['description']}."),
-             _table([["clip", "split", *(title for _, title in METHODS), *(title for _, title in GAINS)], *rows]),
-             f"From `lift evaluate --checkpoint lift/weights/{record['preset']}.safetensors --data_root D --context 2,4,15`."]
+    groups = (
+        groups if len(groups) > 2 else groups[:1]
+    )  # of a single split, all is the same once more
+    rows += [
+        [
+            f"**mean of {found['mean'][group]['lift_15']['clips']}**",
+            group,
+            *_cells(found["mean"][group], METHODS),
+        ]
+        for group in groups
+    ]
+    parts = [
+        _filled(
+            f"PSNR (dB) and SSIM under protocol `{found['protocol']}`: {found['description']}."
+        ),
+        _table(
+            [
+                ["clip", "split", *(title for _, title in METHODS), *(title for _, title in GAINS)],
+                *rows,
+            ]
+        ),
+        f"From `lift evaluate --checkpoint lift/weights/{record['preset']}.safetensors --data_root D --context 2,4,15`.",
+    ]
     if found["reversal"]:
-        each = ", ".join(f"{name} {entry['psnr']:.1f} dB" for name, entry in found["reversal"].items())
+        each = ", ".join(
+            f"{name} {entry['psnr']:.1f} dB" for name, entry in found["reversal"].items()
+        )
         largest = max(entry["largest"] for entry in found["reversal"].values())
-        parts.append(_filled(f"Played backwards (t = 0.25 of a clip against t = 0.75 of the same clip reversed, 15 frames), the one "
-                             f"against the other: {each}; a single value differs by up to {largest} of 255."))
+        parts.append(
+            _filled(
+                f"Played backwards (t = 0.25 of a clip against t = 0.75 of the same clip reversed, 15 frames), the one "
+                f"against the other: {each}; a single value differs by up to {largest} of 255."
+            )
+        )
     return "\n\n".join(parts)
 
 
 def summary(record: dict) -> str:
     """The clips held back, fifteen frames."""
     found, methods = record["scores"], [m for m in METHODS if m[0] not in ("lift_4", "lift_2")]
-    held = {name: entry for name, entry in found["clips"].items() if entry["split"] == "val"} or found["clips"]
+    held = {
+        name: entry for name, entry in found["clips"].items() if entry["split"] == "val"
+    } or found["clips"]
     group = "val" if "val" in found["mean"] else "all"
     rows = [[name, *_cells(entry["scores"], methods)] for name, entry in held.items()]
     rows.append([f"**mean of {len(held)}**", *_cells(found["mean"][group], methods)])
-    return _table([["clip", *(title for _, title in methods), *(title for _, title in GAINS)], *rows])
+    return _table(
+        [["clip", *(title for _, title in methods), *(title for _, title in GAINS)], *rows]
+    )
 
 
 def _cells(found: dict[str, dict], methods: Iterable[tuple[str, str]]) -> list[str]:
     gains = [found["lift_15"]["psnr"] - found[method]["psnr"] for method, _ in GAINS]
-    return [*(f"{found[m]['psnr']:.2f} / {found[m]['ssim']:.4f}" for m, _ in methods), *(f"{gain:+.2f}" for gain in gains)]
+    return [
+        *(f"{found[m]['psnr']:.2f} / {found[m]['ssim']:.4f}" for m, _ in methods),
+        *(f"{gain:+.2f}" for gain in gains),
+    ]
 
 
 def _filled(sentence: str) -> str:
@@ -172,18 +296,28 @@ def _table(rows: list[list[str]]) -> str:
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
 
 
-BLOCKS: dict[str, Callable[[dict], str]] = {"facts": facts, "data": data, "scores": scores, "summary": summary}
+BLOCKS: dict[str, Callable[[dict], str]] = {
+    "facts": facts,
+    "data": data,
+    "scores": scores,
+    "summary": summary,
+}
 
 
-# -- documents ---------------------------------------------------------------------------------------------------------------
+# -- documents -------------------------------------------------------------------------------------
+
 
 def renew(folder: Path) -> list[Path]:
-    """Make all blocks of the card in a folder of weights anew, and those of the project's README where the folder is its own.
+    """Make all blocks of the card in a folder of weights anew, and those of the project's README
+    where the folder is its own.
 
     Returns:
         The documents that changed.
     """
-    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    records = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+    }
     documents = [folder / "README.md"]
     if folder.resolve() == pretrained_path("any").parent and README.is_file():
         documents.append(README)
@@ -203,9 +337,18 @@ def renew(folder: Path) -> list[Path]:
 
 def main(argv: list[str]) -> None:
     """Renew the blocks of the card and tell which documents changed."""
-    parser = Parser(prog="python -m lift.release.model_card", description=__doc__,
-                    epilog="Files that lift.release.export wrote elsewhere count once they lie in the folder.")
-    parser.add_argument("folder", nargs="?", type=Path, default=pretrained_path("any").parent, help="of the weights (default lift/weights)")
+    parser = Parser(
+        prog="python -m lift.release.model_card",
+        description=__doc__,
+        epilog="Files that lift.release.export wrote elsewhere count once they lie in the folder.",
+    )
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=pretrained_path("any").parent,
+        help="of the weights (default lift/weights)",
+    )
     for path in renew(parser.parse_args(argv).folder):
         print(f"written: {path}")
 

@@ -1,4 +1,5 @@
 """Exponential moving average of the weights: what is validated and shipped."""
+
 import copy
 
 import torch
@@ -10,8 +11,8 @@ class WeightAverage:
 
     Args:
         model: the original; the copy starts equal to it.
-        decay: share of the old average that each step keeps, once the run is long enough: the decay grows with the step,
-            so that the random start is soon forgotten.
+        decay: share of the old average that each step keeps, once the run is long enough: the decay
+            grows with the step, so that the random start is soon forgotten.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -22,6 +23,8 @@ class WeightAverage:
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after `step` optimiser steps, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.model.parameters()), [p.detach() for p in model.parameters()], 1 - decay)
+        torch._foreach_lerp_(
+            list(self.model.parameters()), [p.detach() for p in model.parameters()], 1 - decay
+        )
         for own, new in zip(self.model.buffers(), model.buffers(), strict=True):
             own.copy_(new)

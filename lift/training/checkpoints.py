@@ -1,13 +1,16 @@
 """Checkpoints of a run: all files of one step together, complete or not there at all.
 
-    output/checkpoint/latest                      the name of the newest checkpoint, replaced atomically
-    output/checkpoint/checkpoint-00001200/        the newest two are kept
+    output/checkpoint/latest                      the name of the newest checkpoint, replaced
+    atomically output/checkpoint/checkpoint-00001200/        the newest two are kept
         model.safetensors, ema.safetensors        weights with their configuration
-        state.pt                                  optimiser, gradient scaler, random generators, counters
-        manifest.json                             step, configuration, where the steps were made, and a checksum of each file
+        state.pt                                  optimiser, gradient scaler, random generators,
+        counters manifest.json                             step, configuration, where the steps were
+        made, and a checksum of each file
 
-A checkpoint is written under a name ending in .part and renamed when it is complete, so a run killed at any moment resumes.
+A checkpoint is written under a name ending in .part and renamed when it is complete, so a run
+killed at any moment resumes.
 """
+
 import io
 import json
 import shutil
@@ -25,11 +28,32 @@ from lift.files import atomic
 from lift.model.weights import differing_fields, load_into, save_weights
 
 FILES = ("model.safetensors", "ema.safetensors", "state.pt")
-FACTS = ("step", "total_steps", "world", "history")     # of the state: what there is to know of a run without its tensors
+FACTS = (
+    "step",
+    "total_steps",
+    "world",
+    "history",
+)  # of the state: what there is to know of a run without its tensors
 # What may change when a run goes on: where it runs and how it is watched, not what it computes.
-FREE = {"data": {"data_root", "preload", "num_workers"},
-        "train": {"amp", "compile", "recompute_encoder", "recompute_refine", "validate_epochs", "validate_clips", "log_steps",
-                  "checkpoint_minutes", "max_minutes", "pretrained_encoder", "init", "resume", "output", "device"}}
+FREE = {
+    "data": {"data_root", "preload", "num_workers"},
+    "train": {
+        "amp",
+        "compile",
+        "recompute_encoder",
+        "recompute_refine",
+        "validate_epochs",
+        "validate_clips",
+        "log_steps",
+        "checkpoint_minutes",
+        "max_minutes",
+        "pretrained_encoder",
+        "init",
+        "resume",
+        "output",
+        "device",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +65,7 @@ class Checkpoint:
         config: of the run that wrote it.
         state: what `write` was given.
     """
+
     path: Path
     config: Config
     state: dict[str, Any]
@@ -51,9 +76,12 @@ class Checkpoint:
         load_into(ema, self.path / "ema.safetensors")
 
 
-# -- write -----------------------------------------------------------------------------------------------------------------
+# -- write -----------------------------------------------------------------------------------------
 
-def write(folder: Path, model: nn.Module, ema: nn.Module, state: dict[str, Any], config: Config) -> Path:
+
+def write(
+    folder: Path, model: nn.Module, ema: nn.Module, state: dict[str, Any], config: Config
+) -> Path:
     """Write a checkpoint, point `latest` at it, and keep the one before.
 
     Args:
@@ -79,12 +107,17 @@ def write(folder: Path, model: nn.Module, ema: nn.Module, state: dict[str, Any],
         save_weights(part / "model.safetensors", model, config, step=str(step))
         save_weights(part / "ema.safetensors", ema, config, step=str(step))
         content = io.BytesIO()
-        torch.save(state, content)                      # to memory first: torch turns a full disk into an error of its own
+        torch.save(
+            state, content
+        )  # to memory first: torch turns a full disk into an error of its own
         _put(part / "state.pt", content.getvalue())
-        manifest = {**{name: state[name] for name in FACTS if name in state}, "config": to_dict(config),
-                    "crc32": {name: zlib.crc32((part / name).read_bytes()) for name in FILES}}
+        manifest = {
+            **{name: state[name] for name in FACTS if name in state},
+            "config": to_dict(config),
+            "crc32": {name: zlib.crc32((part / name).read_bytes()) for name in FILES},
+        }
         _put(part / "manifest.json", json.dumps(manifest, indent=1).encode())
-        if final.exists():                              # of the same step: given up by a resume from an earlier one
+        if final.exists():  # of the same step: given up by a resume from an earlier one
             final.rename(final.with_name(final.name + ".former.part"))
         part.rename(final)
         _put(folder / "latest", final.name.encode())
@@ -92,8 +125,10 @@ def write(folder: Path, model: nn.Module, ema: nn.Module, state: dict[str, Any],
         shutil.rmtree(part, ignore_errors=True)
         former = newest(folder)
         kept = f"the checkpoint {former} is kept" if former else "no earlier checkpoint exists"
-        raise LiftError(f"cannot write the checkpoint {final} ({error.strerror or error}): {kept}; make room or repair the disk, "
-                        "then start the same command again") from None
+        raise LiftError(
+            f"cannot write the checkpoint {final} ({error.strerror or error}): {kept}; make room or repair the disk, "
+            "then start the same command again"
+        ) from None
     shutil.rmtree(final.with_name(final.name + ".former.part"), ignore_errors=True)
     before = [path for path in complete(folder) if path.name < final.name]
     for path in complete(folder):
@@ -107,15 +142,20 @@ def _put(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
-# -- find ------------------------------------------------------------------------------------------------------------------
+# -- find ------------------------------------------------------------------------------------------
+
 
 def complete(folder: Path) -> list[Path]:
     """Checkpoints in a run's checkpoint folder, oldest first."""
-    return sorted(path for path in folder.glob("checkpoint-*") if path.is_dir() and path.suffix != ".part")
+    return sorted(
+        path for path in folder.glob("checkpoint-*") if path.is_dir() and path.suffix != ".part"
+    )
 
 
 def newest(folder: Path) -> Path | None:
-    """The checkpoint that `latest` names; the one of the highest step where a kill came between its writing and its naming."""
+    """The checkpoint that `latest` names; the one of the highest step where a kill came between its
+    writing and its naming.
+    """
     paths = complete(folder)
     try:
         named = folder / (folder / "latest").read_text(encoding="utf-8").strip()
@@ -129,32 +169,43 @@ def find(output: Path, resume: str) -> Path | None:
 
     Args:
         output: the run's folder.
-        resume: auto, never, or a checkpoint's folder (or a folder of checkpoints, or a run's folder).
+        resume: auto, never, or a checkpoint's folder (or a folder of checkpoints, or a run's
+            folder).
 
     Returns:
         The checkpoint's folder, or None for a new run.
 
     Raises:
-        LiftError: there is none at the folder named, or a run that starts anew would write over another's checkpoints.
+        LiftError: there is none at the folder named, or a run that starts anew would write over
+            another's checkpoints.
     """
     own = newest(output / "checkpoint")
     if resume == "auto":
         return own
     if resume == "never":
         if own:
-            raise LiftError(f"{output} holds a run's checkpoint ({own.name}) and --resume never would write over it; "
-                            "give another --output, or delete the folder")
+            raise LiftError(
+                f"{output} holds a run's checkpoint ({own.name}) and --resume never would write over it; "
+                "give another --output, or delete the folder"
+            )
         return None
     path = Path(resume)
-    found = path if (path / "manifest.json").is_file() else newest(path / "checkpoint") or newest(path)
+    found = (
+        path if (path / "manifest.json").is_file() else newest(path / "checkpoint") or newest(path)
+    )
     if not found:
-        raise LiftError(f"--resume {resume}: no checkpoint there; give auto, never, or a folder like {output}/checkpoint/checkpoint-...")
+        raise LiftError(
+            f"--resume {resume}: no checkpoint there; give auto, never, or a folder like {output}/checkpoint/checkpoint-..."
+        )
     if own and found.resolve().parent != (output / "checkpoint").resolve():
-        raise LiftError(f"{output} holds another run's checkpoint ({own.name}) than --resume {resume}; give another --output")
+        raise LiftError(
+            f"{output} holds another run's checkpoint ({own.name}) than --resume {resume}; give another --output"
+        )
     return found
 
 
-# -- read ------------------------------------------------------------------------------------------------------------------
+# -- read ------------------------------------------------------------------------------------------
+
 
 def read_config(path: Path) -> Config:
     """The configuration of the run that wrote a checkpoint.
@@ -166,7 +217,8 @@ def read_config(path: Path) -> Config:
 
 
 def read_facts(path: Path) -> tuple[Config, dict[str, Any]]:
-    """Configuration and FACTS of a checkpoint; only of one that an earlier version wrote, its state has to be there and read.
+    """Configuration and FACTS of a checkpoint; only of one that an earlier version wrote, its state
+    has to be there and read.
 
     Raises:
         LiftError: a file is missing or corrupt.
@@ -182,7 +234,8 @@ def read(path: Path, config: Config | None = None) -> Checkpoint:
 
     Args:
         path: the checkpoint's folder.
-        config: of the run that goes on; what it computes must be what the checkpoint's run computed. Not compared when None.
+        config: of the run that goes on; what it computes must be what the checkpoint's run
+            computed. Not compared when None.
 
     Raises:
         LiftError: a file is missing or corrupt, or the configurations differ.
@@ -199,7 +252,7 @@ def read(path: Path, config: Config | None = None) -> Checkpoint:
             raise _broken(path, name, "its checksum differs")
     try:
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-    except Exception as error:                          # pickle and zip raise many kinds
+    except Exception as error:  # pickle and zip raise many kinds
         raise _broken(path, "state.pt", str(error).splitlines()[0]) from None
     return Checkpoint(path, stored, state)
 
@@ -210,19 +263,34 @@ def _manifest(path: Path) -> tuple[Config, dict[str, Any]]:
         manifest["crc32"].items()
         return from_dict(manifest["config"]), manifest
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LiftError) as error:
-        raise _broken(path, "manifest.json", getattr(error, "strerror", None) or str(error)) from None
+        raise _broken(
+            path, "manifest.json", getattr(error, "strerror", None) or str(error)
+        ) from None
 
 
 def _broken(path: Path, name: str, cause: str) -> LiftError:
     before = [other for other in complete(path.parent) if other.name < path.name]
-    remedy = f"go on from the one before with --resume {before[-1]}" if before else "no earlier one exists: start with another --output"
-    return LiftError(f"the checkpoint's file {path / name} is corrupt or missing ({cause}); {remedy}")
+    remedy = (
+        f"go on from the one before with --resume {before[-1]}"
+        if before
+        else "no earlier one exists: start with another --output"
+    )
+    return LiftError(
+        f"the checkpoint's file {path / name} is corrupt or missing ({cause}); {remedy}"
+    )
 
 
 def _check_same_run(path: Path, stored: dict, wanted: dict) -> None:
     for section in ("model", "data", "train"):
         free = FREE.get(section, set())
-        difference = differing_fields(*({k: v for k, v in config[section].items() if k not in free} for config in (stored, wanted)))
+        difference = differing_fields(
+            *(
+                {k: v for k, v in config[section].items() if k not in free}
+                for config in (stored, wanted)
+            )
+        )
         if difference:
-            raise LiftError(f"{path} is of a run with another configuration, in [{section}]: {difference}; "
-                            "give the same values, or start a new run with another --output")
+            raise LiftError(
+                f"{path} is of a run with another configuration, in [{section}]: {difference}; "
+                "give the same values, or start a new run with another --output"
+            )

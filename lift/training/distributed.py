@@ -1,4 +1,5 @@
 """One process, or one of many that torchrun started: the same code serves both."""
+
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ class Processes:
         device: where its model lives.
         rank, world: its number and how many there are.
     """
+
     device: torch.device
     rank: int = 0
     world: int = 1
@@ -45,19 +47,24 @@ def join(device: str) -> Iterator[Processes]:
     """Take part in the run that torchrun started, or make up a run of one.
 
     Args:
-        device: auto, cpu, cuda or cuda:N; under torchrun each process takes the GPU of its local rank.
+        device: auto, cpu, cuda or cuda:N; under torchrun each process takes the GPU of its local
+            rank.
 
     Raises:
         LiftError: a GPU is asked for and there is none of that number.
     """
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    place = torch.device("cuda", local) if world > 1 and kind.startswith("cuda") else torch.device(kind)
+    place = (
+        torch.device("cuda", local) if world > 1 and kind.startswith("cuda") else torch.device(kind)
+    )
     if place.type == "cuda":
         count = torch.cuda.device_count()
         if (place.index or 0) >= count:
-            raise LiftError(f"--device {device} asks for GPU {place.index or 0} and this machine shows {count} of them; "
-                            "use --device cpu or another number")
+            raise LiftError(
+                f"--device {device} asks for GPU {place.index or 0} and this machine shows {count} of them; "
+                "use --device cpu or another number"
+            )
         torch.cuda.set_device(place)
     if world == 1:
         yield Processes(place)

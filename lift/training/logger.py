@@ -1,4 +1,5 @@
 """What a run tells while it goes: TensorBoard, a table for plotting, a progress bar."""
+
 import csv
 import sys
 from pathlib import Path
@@ -7,12 +8,30 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-COLUMNS = ("step", "epoch", "lr", "loss", "laplacian", "census", "coarse", "cascade", "flow", "visibility", "psnr", "gradient_norm",
-           "samples_per_second", "elapsed_seconds", "val_psnr", "val_ssim")
+COLUMNS = (
+    "step",
+    "epoch",
+    "lr",
+    "loss",
+    "laplacian",
+    "census",
+    "coarse",
+    "cascade",
+    "flow",
+    "visibility",
+    "psnr",
+    "gradient_norm",
+    "samples_per_second",
+    "elapsed_seconds",
+    "val_psnr",
+    "val_ssim",
+)
 
 
 class Means:
-    """Running means of named scalars between two entries; part of a checkpoint, so that a resumed run writes the same entries."""
+    """Running means of named scalars between two entries; part of a checkpoint, so that a resumed
+    run writes the same entries.
+    """
 
     def __init__(self, sums: dict[str, list[float]] | None = None):
         self.sums = {name: list(pair) for name, pair in (sums or {}).items()}
@@ -30,8 +49,11 @@ class Means:
         return means
 
 
-def attention_by_offset(attention: torch.Tensor, times: torch.Tensor, mask: torch.Tensor) -> dict[str, float]:
-    """Mean share of attention of the frames at each time offset, under names such as attention/-3 and attention/+1.
+def attention_by_offset(
+    attention: torch.Tensor, times: torch.Tensor, mask: torch.Tensor
+) -> dict[str, float]:
+    """Mean share of attention of the frames at each time offset, under names such as attention/-3
+    and attention/+1.
 
     Args:
         attention, times, mask: (B, T), on the host; times are rounded to whole gaps between the
@@ -42,7 +64,10 @@ def attention_by_offset(attention: torch.Tensor, times: torch.Tensor, mask: torc
     for offset, share, real in zip(*lists, strict=True):
         if real:
             shares.setdefault(offset, []).append(share)
-    return {f"attention/{offset:+d}": sum(values) / len(values) for offset, values in sorted(shares.items())}
+    return {
+        f"attention/{offset:+d}": sum(values) / len(values)
+        for offset, values in sorted(shares.items())
+    }
 
 
 class Download:
@@ -54,7 +79,7 @@ class Download:
 
     def __init__(self, numbers: torch.Tensor):
         self._arrived = torch.cuda.Event() if numbers.is_cuda else None
-        self._numbers = numbers.to("cpu", non_blocking=True)        # into page-locked memory
+        self._numbers = numbers.to("cpu", non_blocking=True)  # into page-locked memory
         if self._arrived:
             self._arrived.record()
 
@@ -76,9 +101,14 @@ class StepNumbers:
         norm: (), of the gradient, on the device.
     """
 
-    def __init__(self, step: int, lr: float,
-                 parts: list[tuple[dict[str, torch.Tensor], torch.Tensor]],
-                 clips: list[tuple[torch.Tensor, torch.Tensor]], norm: torch.Tensor):
+    def __init__(
+        self,
+        step: int,
+        lr: float,
+        parts: list[tuple[dict[str, torch.Tensor], torch.Tensor]],
+        clips: list[tuple[torch.Tensor, torch.Tensor]],
+        norm: torch.Tensor,
+    ):
         self.step, self.lr, self._clips = step, lr, clips
         self._names = [tuple(scalars) for scalars, _ in parts]
         pieces = [norm.view(1)]
@@ -121,15 +151,26 @@ class Journal:
         self.table.writerows(rows)
         self.file.flush()
         self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
-        self.bar = tqdm(total=total_steps, initial=step, unit="step", dynamic_ncols=True, smoothing=0.05,
-                        mininterval=0.5 if sys.stderr.isatty() else 30)  # in a log file every refresh is a line
+        self.bar = tqdm(
+            total=total_steps,
+            initial=step,
+            unit="step",
+            dynamic_ncols=True,
+            smoothing=0.05,
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+        )  # in a log file every refresh is a line
 
     def _rows_up_to(self, step: int) -> list[dict]:
         if not self.path.is_file() or step == 0:
             return []
         with open(self.path, newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit() and int(row["step"]) <= step
-                    and set(row) <= set(COLUMNS)]
+            return [
+                row
+                for row in csv.DictReader(file)
+                if (row.get("step") or "").isdigit()
+                and int(row["step"]) <= step
+                and set(row) <= set(COLUMNS)
+            ]
 
     def advance(self, loss: float, psnr: float) -> None:
         """One more step on the progress bar."""

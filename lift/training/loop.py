@@ -1,8 +1,10 @@
 """The training loop, top to bottom: set up, go on from a checkpoint, step, log, validate, keep.
 
-Everything random in the data comes from the number of the sample in the whole run, and the learning rate from the number of
-the step, so a run that goes on from a checkpoint computes what the unbroken one would have.
+Everything random in the data comes from the number of the sample in the whole run, and the learning
+rate from the number of the step, so a run that goes on from a checkpoint computes what the unbroken
+one would have.
 """
+
 import math
 import signal
 import time
@@ -43,6 +45,7 @@ class Ending:
         signal: the signal that stopped it, or None.
         best: best validation PSNR, dB; -inf where there was none.
     """
+
     step: int
     total_steps: int
     cause: str
@@ -51,7 +54,8 @@ class Ending:
 
 
 def train(config: Config) -> Ending:
-    """Train, or go on training, as the configuration says; the run's files lie in `config.train.output`.
+    """Train, or go on training, as the configuration says; the run's files lie in
+    `config.train.output`.
 
     Raises:
         LiftError: a setting, a file, a device or a loss that the user can mend, in one sentence.
@@ -71,7 +75,9 @@ def run(config: Config, processes: Processes, stop: StopRequest) -> Ending:
 
 
 class Run:
-    """A run between two steps: everything that a checkpoint holds, and what can be made again from the configuration."""
+    """A run between two steps: everything that a checkpoint holds, and what can be made again from
+    the configuration.
+    """
 
     def __init__(self, config: Config, processes: Processes, stop: StopRequest):
         settings = config.train
@@ -80,43 +86,71 @@ class Run:
         torch.manual_seed(settings.seed)
 
         per_step = settings.batch_size * processes.world
-        self.data = ClipDataset(config.data, config.data.train_split, batch_size=per_step, seed=settings.seed, train=True)
-        self.held_back = ClipDataset(config.data, config.data.val_split, batch_size=1, seed=settings.seed, train=False,
-                                     clips=settings.validate_clips)
-        self.epoch_steps = settings.epoch_steps or max(1, len(self.data) // (per_step * settings.accumulate))
+        self.data = ClipDataset(
+            config.data,
+            config.data.train_split,
+            batch_size=per_step,
+            seed=settings.seed,
+            train=True,
+        )
+        self.held_back = ClipDataset(
+            config.data,
+            config.data.val_split,
+            batch_size=1,
+            seed=settings.seed,
+            train=False,
+            clips=settings.validate_clips,
+        )
+        self.epoch_steps = settings.epoch_steps or max(
+            1, len(self.data) // (per_step * settings.accumulate)
+        )
         self.total_steps = settings.epochs * self.epoch_steps
 
         found = checkpoints.find(self.output, settings.resume)
         self.model = build(config).to(processes.device)
         if found is None:
             _start_from(self.model, settings)
-        self.network = torch.compile(self.model) if settings.compile else self.model    # the same weights, called through the compiler
+        self.network = (
+            torch.compile(self.model) if settings.compile else self.model
+        )  # the same weights, called through the compiler
         self.average = WeightAverage(self.model, settings.ema)
-        self.optimizer = torch.optim.AdamW(_groups(self.model, settings.weight_decay), lr=settings.lr, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            _groups(self.model, settings.weight_decay), lr=settings.lr, fused=True
+        )
         self.autocast = autocast_dtype(settings.amp, processes.device)
-        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=self.autocast == torch.float16)
+        self.scaler = torch.amp.GradScaler(
+            processes.device.type, enabled=self.autocast == torch.float16
+        )
 
-        self.step = self.validated = 0                  # validated: the step of the last validation
+        self.step = self.validated = 0  # validated: the step of the last validation
         self.best, self.means, past = -math.inf, Means(), []
-        self.unread: StepNumbers | None = None          # of the last step
+        self.unread: StepNumbers | None = None  # of the last step
         if found:
             past = self._restore(checkpoints.read(found, config))
         self.history = History(past, processes, self.autocast, self.step)
-        self.kept = time.monotonic()                    # when the last checkpoint was written
-        self.journal = Journal(self.output, self.step, self.total_steps) if processes.first else Silence()
+        self.kept = time.monotonic()  # when the last checkpoint was written
+        self.journal = (
+            Journal(self.output, self.step, self.total_steps) if processes.first else Silence()
+        )
         if found:
-            self._keep_weights()                        # a kill may have come between the checkpoint and these
+            self._keep_weights()  # a kill may have come between the checkpoint and these
             self.journal.say(f"going on from {found}, step {self.step} of {self.total_steps}")
         elif settings.freeze_epochs and not (settings.init or settings.pretrained_encoder):
-            self.journal.say(f"the encoder starts at random and is frozen for {settings.freeze_epochs} epochs; --freeze_epochs 0 trains it "
-                             "from the start, --pretrained_encoder FILE gives it weights")
+            self.journal.say(
+                f"the encoder starts at random and is frozen for {settings.freeze_epochs} epochs; --freeze_epochs 0 trains it "
+                "from the start, --pretrained_encoder FILE gives it weights"
+            )
 
-    # -- the loop ----------------------------------------------------------------------------------------------------------
+    # -- the loop ----------------------------------------------------------------------------------
 
     def go(self) -> Ending:
-        """Step until the end of the run or until something asks to stop; a checkpoint of the last step stands then."""
+        """Step until the end of the run or until something asks to stop; a checkpoint of the last
+        step stands then.
+        """
         validated = self.validated
-        self._end_epoch(lambda: self.stop.signal is not None)                   # a validation that the last stop broke off: once is enough
+        self._end_epoch(
+            lambda: self.stop.signal is not None
+        )  # a validation that the last stop broke off: once is enough
         if self.validated > validated:
             self._keep()
         batches = self._batches()
@@ -124,27 +158,46 @@ class Run:
         while self.step < self.total_steps and not stopping:
             self.model.set_epoch(self.step // self.epoch_steps)
             if self.processes.world > 1 and self.model.frozen != frozen:
-                parallel, frozen = nn.parallel.DistributedDataParallel(self.network), self.model.frozen
+                parallel, frozen = (
+                    nn.parallel.DistributedDataParallel(self.network),
+                    self.model.frozen,
+                )
             try:
                 parts = [next(batches) for _ in range(self.settings.accumulate)]
             except RuntimeError as error:
                 if "DataLoader worker" not in str(error):
                     raise
                 self._keep()
-                if self.stop.wanted:                    # a signal to the whole process group also ended the loading processes
+                if (
+                    self.stop.wanted
+                ):  # a signal to the whole process group also ended the loading processes
                     break
-                raise LiftError("a loading process was killed, most often for want of memory; with fewer --num_workers the same command "
-                                f"goes on from step {self.step}") from error
+                raise LiftError(
+                    "a loading process was killed, most often for want of memory; with fewer --num_workers the same command "
+                    f"goes on from step {self.step}"
+                ) from error
             launched = self._step(parallel or self.network, parts)
-            self._read()                                # the step before, while this one runs
+            self._read()  # the step before, while this one runs
             self.unread = launched
             if self.step % self.settings.log_steps == 0:
                 self._read()
                 now = time.monotonic()
-                clips = self.settings.batch_size * self.settings.accumulate * self.processes.world * self.config.data.targets
+                clips = (
+                    self.settings.batch_size
+                    * self.settings.accumulate
+                    * self.processes.world
+                    * self.config.data.targets
+                )
                 rate = self.settings.log_steps * clips / (now - since)
-                self.journal.write(self.step, {"epoch": (self.step - 1) // self.epoch_steps, **self.means.take(),
-                                               "samples_per_second": rate, "elapsed_seconds": self.history.seconds})
+                self.journal.write(
+                    self.step,
+                    {
+                        "epoch": (self.step - 1) // self.epoch_steps,
+                        **self.means.take(),
+                        "samples_per_second": rate,
+                        "elapsed_seconds": self.history.seconds,
+                    },
+                )
                 since = now
             self._end_epoch(lambda: self.stop.wanted)
             stopping = self.processes.any(self.stop.wanted)
@@ -152,17 +205,32 @@ class Run:
             if stopping or due or self.step % self.epoch_steps == 0:
                 self._keep()
         done = self.step >= self.total_steps
-        return Ending(self.step, self.total_steps, "" if done else self.stop.cause, None if done else self.stop.signal, self.best)
+        return Ending(
+            self.step,
+            self.total_steps,
+            "" if done else self.stop.cause,
+            None if done else self.stop.signal,
+            self.best,
+        )
 
     def _batches(self) -> Iterator[Batch]:
         each = self.settings.accumulate
-        batches = loader(self.data, self.settings.batch_size, start=self.step * each, stop=self.total_steps * each,
-                         num_workers=self.config.data.num_workers, rank=self.processes.rank, world=self.processes.world,
-                         pin_memory=self.processes.device.type == "cuda")
-        with torch.random.fork_rng(devices=[]):         # the loader starts by drawing a number, which a resumed run draws once more
+        batches = loader(
+            self.data,
+            self.settings.batch_size,
+            start=self.step * each,
+            stop=self.total_steps * each,
+            num_workers=self.config.data.num_workers,
+            rank=self.processes.rank,
+            world=self.processes.world,
+            pin_memory=self.processes.device.type == "cuda",
+        )
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # the loader starts by drawing a number, which a resumed run draws once more
             first = next(batches)
-        # Where a signal goes to the whole process group, loading processes end with it, and PyTorch would raise in the middle of a
-        # step; without its handler the next batch finds out.
+        # Where a signal goes to the whole process group, loading processes end with it, and PyTorch
+        # would raise in the middle of a step; without its handler the next batch finds out.
         former = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             yield first
@@ -177,23 +245,25 @@ class Run:
         optimiser as they were; `_read` of its numbers then raises.
         """
         settings = self.settings
-        lr = learning_rate(self.step, self.total_steps, settings.warmup_steps, settings.lr, settings.lr_min)
+        lr = learning_rate(
+            self.step, self.total_steps, settings.warmup_steps, settings.lr, settings.lr_min
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         model.train()
         self.optimizer.zero_grad(set_to_none=True)
         found = []
         for i, part in enumerate(parts):
-            last = i == len(parts) - 1                  # gradients of all devices are added up once
+            last = i == len(parts) - 1  # gradients of all devices are added up once
             with nullcontext() if last or self.processes.world == 1 else model.no_sync():
                 found.append(self._add_gradients(model, part, 1 / len(parts)))
 
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_grad)
-        if not self.scaler.is_enabled():                # which sets `found_inf` itself
+        if not self.scaler.is_enabled():  # which sets `found_inf` itself
             losses = [scalars["loss"] for scalars, _ in found]
             finite = torch.stack((norm, *losses)).isfinite().all()
-            self.optimizer.found_inf = (~finite).float()            # the fused update asks for it
+            self.optimizer.found_inf = (~finite).float()  # the fused update asks for it
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
@@ -201,15 +271,18 @@ class Run:
         clips = [(part.clip.times, part.clip.mask) for part in parts]
         return StepNumbers(self.step, lr, found, clips, norm)
 
-    def _add_gradients(self, model: nn.Module, batch: Batch,
-                       share: float) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def _add_gradients(
+        self, model: nn.Module, batch: Batch, share: float
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Forward and backward of a part that makes up this share of its step.
 
         Returns:
             Its scalars and its attention (B, T), on the device.
         """
         batch = batch.to(self.processes.device)
-        with torch.autocast(self.processes.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        with torch.autocast(
+            self.processes.device.type, dtype=self.autocast, enabled=self.autocast is not None
+        ):
             prediction = model(batch.clip, batch.t)
         loss, scalars = total_loss(prediction, batch, self.settings)
         self.scaler.scale(loss * share if share < 1 else loss).backward()
@@ -246,28 +319,42 @@ class Run:
             f"the {what} of step {step} is not finite: the learning rate of "
             f"{self.settings.lr:g} is too high{amp} or the data holds broken frames; no checkpoint "
             f"was touched, so start again with {start}--lr {self.settings.lr / 3:.1g} and another "
-            "--output")
+            "--output"
+        )
 
-    # -- what is kept ------------------------------------------------------------------------------------------------------
+    # -- what is kept ------------------------------------------------------------------------------
 
     def _end_epoch(self, stop: Callable[[], bool]) -> None:
         """Validate the average where an epoch has ended and it is due, unless asked to stop."""
         epoch, rest = divmod(self.step, self.epoch_steps)
-        due = epoch and not rest and (epoch % self.settings.validate_epochs == 0 or self.step >= self.total_steps)
+        due = (
+            epoch
+            and not rest
+            and (epoch % self.settings.validate_epochs == 0 or self.step >= self.total_steps)
+        )
         if not due or self.validated == self.step:
             return
         self._read()
         scores = validate(self.average.model, self.held_back, self.processes, stop)
-        if scores is None:                              # asked to stop: the resumed run validates first
+        if scores is None:  # asked to stop: the resumed run validates first
             return
         self.validated = self.step
-        self.journal.write(self.step, {"epoch": epoch - 1, **scores, "elapsed_seconds": self.history.seconds})
-        self.journal.say(f"epoch {epoch}, step {self.step}: validation PSNR {scores['val_psnr']:.3f} dB, SSIM {scores['val_ssim']:.4f}")
+        self.journal.write(
+            self.step, {"epoch": epoch - 1, **scores, "elapsed_seconds": self.history.seconds}
+        )
+        self.journal.say(
+            f"epoch {epoch}, step {self.step}: validation PSNR {scores['val_psnr']:.3f} dB, SSIM {scores['val_ssim']:.4f}"
+        )
         if scores["val_psnr"] > self.best:
             self.best = scores["val_psnr"]
             if self.processes.first:
-                save_weights(self.output / "best.safetensors", self.average.model, self.config, step=str(self.step),
-                             val_psnr=f"{self.best:.4f}")
+                save_weights(
+                    self.output / "best.safetensors",
+                    self.average.model,
+                    self.config,
+                    step=str(self.step),
+                    val_psnr=f"{self.best:.4f}",
+                )
 
     def _keep(self) -> None:
         self._read()
@@ -275,35 +362,56 @@ class Run:
         if not self.processes.first:
             return
         cuda = self.processes.device.type == "cuda"
-        state = {"step": self.step, "total_steps": self.total_steps, "validated": self.validated, "best": self.best,
-                 "means": self.means.sums, "history": self.history.until(self.step), "world": self.processes.world,
-                 "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
-                 "random": torch.get_rng_state(), "cuda_random": torch.cuda.get_rng_state() if cuda else None}
-        checkpoints.write(self.output / "checkpoint", self.model, self.average.model, state, self.config)
+        state = {
+            "step": self.step,
+            "total_steps": self.total_steps,
+            "validated": self.validated,
+            "best": self.best,
+            "means": self.means.sums,
+            "history": self.history.until(self.step),
+            "world": self.processes.world,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if cuda else None,
+        }
+        checkpoints.write(
+            self.output / "checkpoint", self.model, self.average.model, state, self.config
+        )
         self._keep_weights()
 
     def _keep_weights(self) -> None:
         if self.processes.first:
-            save_weights(self.output / "last.safetensors", self.average.model, self.config, step=str(self.step))
+            save_weights(
+                self.output / "last.safetensors",
+                self.average.model,
+                self.config,
+                step=str(self.step),
+            )
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> list[dict]:
         """Become what the checkpoint's run was; where its steps were made is returned."""
         state = checkpoint.state
         if state["world"] != self.processes.world:
-            raise LiftError(f"{checkpoint.path} is of a run of {state['world']} processes, not {self.processes.world}: use as many, or "
-                            f"start a new run with --init {checkpoint.path / 'model.safetensors'} and another --output")
+            raise LiftError(
+                f"{checkpoint.path} is of a run of {state['world']} processes, not {self.processes.world}: use as many, or "
+                f"start a new run with --init {checkpoint.path / 'model.safetensors'} and another --output"
+            )
         checkpoint.restore(self.model, self.average.model)
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
         if state["cuda_random"] is not None and self.processes.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_random"])
-        self.step, self.validated, self.best = (state[name] for name in ("step", "validated", "best"))
+        self.step, self.validated, self.best = (
+            state[name] for name in ("step", "validated", "best")
+        )
         self.means = Means(state["means"])
         return of_checkpoint(state)
 
 
-# -- parts that are made from the configuration ------------------------------------------------------------------------------
+# -- parts that are made from the configuration ----------------------------------------------------
+
 
 def _start_from(model: nn.Module, settings: TrainConfig) -> None:
     """Give a fresh model the weights that the configuration names."""
@@ -316,5 +424,7 @@ def _start_from(model: nn.Module, settings: TrainConfig) -> None:
 def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Matrices and kernels decay; biases, norms and other vectors do not."""
     parameters = list(model.parameters())
-    return [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

@@ -1,8 +1,11 @@
-"""What training minimises: Laplacian pyramid and census of the frame, and supervision of every scale of the cascade.
+"""What training minimises: Laplacian pyramid and census of the frame, and supervision of every
+scale of the cascade.
 
-Sources: Laplacian pyramid loss, Bojanowski et al., "Optimizing the Latent Space of Generative Networks", ICML 2018, as frame
-interpolation uses it since Niklaus and Liu, CVPR 2018; census (ternary) loss, Meister et al., "UnFlow", AAAI 2018.
+Sources: Laplacian pyramid loss, Bojanowski et al., "Optimizing the Latent Space of Generative
+Networks", ICML 2018, as frame interpolation uses it since Niklaus and Liu, CVPR 2018; census
+(ternary) loss, Meister et al., "UnFlow", AAAI 2018.
 """
+
 import torch
 import torch.nn.functional as F
 
@@ -11,14 +14,16 @@ from lift.config import TrainConfig
 from lift.data.batch import Batch
 from lift.model.prediction import FlowEstimate, Prediction
 
-LEVELS, COARSE_LEVELS = 5, 3                            # bands of the Laplacian pyramid at full and at quarter resolution
-VISIBLE = 0.99                                          # share of a coarse pixel that must be visible for its true flow to count
+LEVELS, COARSE_LEVELS = 5, 3  # bands of the Laplacian pyramid at full and at quarter resolution
+VISIBLE = 0.99  # share of a coarse pixel that must be visible for its true flow to count
 
 
-# -- Laplacian pyramid -----------------------------------------------------------------------------------------------------
+# -- Laplacian pyramid -----------------------------------------------------------------------------
+
 
 def laplacian_loss(frame: torch.Tensor, target: torch.Tensor, levels: int = LEVELS) -> torch.Tensor:
-    """Sum over the bands of the Laplacian pyramid, and the low-pass rest, of the mean absolute difference.
+    """Sum over the bands of the Laplacian pyramid, and the low-pass rest, of the mean absolute
+    difference.
 
     The pyramid is linear, so one pyramid of the difference serves for both images.
 
@@ -30,7 +35,9 @@ def laplacian_loss(frame: torch.Tensor, target: torch.Tensor, levels: int = LEVE
         (), float32.
     """
     _check_same("laplacian_loss", frame, target)
-    rest = (frame - target).float().flatten(0, 1).unsqueeze(1)      # (B C, 1, H, W): one kernel serves all channels
+    rest = (
+        (frame - target).float().flatten(0, 1).unsqueeze(1)
+    )  # (B C, 1, H, W): one kernel serves all channels
     kernel, loss = _binomial(rest), 0.0
     for _ in range(levels):
         down = _reduce(rest, kernel)
@@ -59,17 +66,18 @@ def _reduce(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 def _expand(image: torch.Tensor, kernel: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """(N, 1, h, w) -> (N, 1, H, W), the even pixels at the places that `_reduce` took."""
     wide = F.conv_transpose2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 4 * kernel, stride=2)
-    return wide[..., 4:4 + size[0], 4:4 + size[1]]
+    return wide[..., 4 : 4 + size[0], 4 : 4 + size[1]]
 
 
-# -- census ----------------------------------------------------------------------------------------------------------------
+# -- census ----------------------------------------------------------------------------------------
 
 # Half of the 7 x 7 window: the offset (-y, -x) makes the same pairs of pixels as (y, x).
 _OFFSETS = tuple((y, x) for y in range(4) for x in range(-3, 4) if y > 0 or x > 0)
 
 
 def census_loss(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Soft Hamming distance of the ternary 7 x 7 census transforms: blind to brightness, robust to outliers.
+    """Soft Hamming distance of the ternary 7 x 7 census transforms: blind to brightness, robust to
+    outliers.
 
     Args:
         frame, target: (B, 3, H, W), RGB in [0, 1], larger than 3 pixels each way.
@@ -79,7 +87,9 @@ def census_loss(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """
     _check_same("census_loss", frame, target)
     if frame.shape[1] != 3 or min(frame.shape[-2:]) < 4:
-        raise ValueError(f"census_loss: frame must be (B, 3, H, W) with H and W larger than 3, got {tuple(frame.shape)}")
+        raise ValueError(
+            f"census_loss: frame must be (B, 3, H, W) with H and W larger than 3, got {tuple(frame.shape)}"
+        )
     return _Census.apply(_gray(frame), _gray(target))
 
 
@@ -97,9 +107,12 @@ def _census_pair(frame: torch.Tensor, target: torch.Tensor, y: int, x: int):
 
 
 class _Census(torch.autograd.Function):
-    """Loss and gradient in one pass over the 24 offsets, in place: autograd would keep about two hundred images."""
-    SOFT = (0.9 / 255) ** 2                             # softening of the ternary transform, for images in [0, 1]
-    HALF = 0.1                                          # squared difference at which the soft Hamming distance is a half
+    """Loss and gradient in one pass over the 24 offsets, in place: autograd would keep about two
+    hundred images.
+    """
+
+    SOFT = (0.9 / 255) ** 2  # softening of the ternary transform, for images in [0, 1]
+    HALF = 0.1  # squared difference at which the soft Hamming distance is a half
 
     @staticmethod
     def forward(ctx, frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -111,7 +124,7 @@ class _Census(torch.autograd.Function):
             norm = (d * d).add_(_Census.SOFT).rsqrt_()
             true = target[second] - target[first]
             true.mul_((true * true).add_(_Census.SOFT).rsqrt_())
-            s = d.mul_(norm).sub_(true)                 # difference of the two soft ternary digits
+            s = d.mul_(norm).sub_(true)  # difference of the two soft ternary digits
             square = s * s
             inverse = (square + _Census.HALF).reciprocal_()
             loss += square.mul_(inverse).sum()
@@ -130,15 +143,19 @@ class _Census(torch.autograd.Function):
         return grad * ctx.saved_tensors[0], None
 
 
-# -- supervision of the coarser scales -------------------------------------------------------------------------------------
+# -- supervision of the coarser scales -------------------------------------------------------------
 
-def area_down(image: torch.Tensor, scale: int, size: tuple[int, int] | None = None, mode: str = "replicate") -> torch.Tensor:
+
+def area_down(
+    image: torch.Tensor, scale: int, size: tuple[int, int] | None = None, mode: str = "replicate"
+) -> torch.Tensor:
     """Average over squares of `scale` pixels.
 
     Args:
         image: (B, C, H, W).
         scale: full-resolution pixels per pixel of the result.
-        size: (h, w) of the result; H / scale and W / scale rounded up when None. The image is padded at the right and the bottom.
+        size: (h, w) of the result; H / scale and W / scale rounded up when None. The image is
+            padded at the right and the bottom.
         mode: how the padding is filled: replicate, or constant for zeros.
 
     Returns:
@@ -153,8 +170,12 @@ def area_down(image: torch.Tensor, scale: int, size: tuple[int, int] | None = No
 
 
 def coarse_loss(prediction: Prediction, target: torch.Tensor) -> torch.Tensor:
-    """Laplacian loss of the quarter-resolution synthesis (B, 3, h, w) against the target (B, 3, H, W) averaged down."""
-    return laplacian_loss(prediction.coarse, area_down(target, 4, prediction.coarse.shape[-2:]), COARSE_LEVELS)
+    """Laplacian loss of the quarter-resolution synthesis (B, 3, h, w) against the target (B, 3, H,
+    W) averaged down.
+    """
+    return laplacian_loss(
+        prediction.coarse, area_down(target, 4, prediction.coarse.shape[-2:]), COARSE_LEVELS
+    )
 
 
 def estimates(prediction: Prediction) -> tuple[FlowEstimate, ...]:
@@ -164,12 +185,18 @@ def estimates(prediction: Prediction) -> tuple[FlowEstimate, ...]:
 
 
 def cascade_loss(prediction: Prediction, batch: Batch) -> torch.Tensor:
-    """Mean absolute error, summed over the scales, of the references warped and blended by each scale's own estimate."""
+    """Mean absolute error, summed over the scales, of the references warped and blended by each
+    scale's own estimate.
+    """
     loss = 0.0
     for e in estimates(prediction):
         size = e.flow_t0.shape[-2:]
-        image0, image1, target = (area_down(image, e.scale, size) for image in (*batch.clip.references, batch.target))
-        made = kernels.warp_blend(image0, image1, e.flow_t0.float(), e.flow_t1.float(), e.occ_t0.float(), e.occ_t1.float())
+        image0, image1, target = (
+            area_down(image, e.scale, size) for image in (*batch.clip.references, batch.target)
+        )
+        made = kernels.warp_blend(
+            image0, image1, e.flow_t0.float(), e.flow_t1.float(), e.occ_t0.float(), e.occ_t1.float()
+        )
         loss = loss + (made - target).abs().mean()
     return loss
 
@@ -178,9 +205,12 @@ def flow_loss(prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, torch
     """Supervision by the true motion, where a clip has it.
 
     Returns:
-        flow: (), the end-point error in pixels of each scale, the mean over points that are visible, summed over the scales.
-        visibility: (), the cross-entropy of the blend weights over points that only one reference sees, summed over the scales.
-            Points that both see are left to the other losses: there the better weight depends on how good each flow is.
+        flow: (), the end-point error in pixels of each scale, the mean over points that are
+            visible, summed over the scales.
+        visibility: (), the cross-entropy of the blend weights over points that only one reference
+            sees, summed over the scales.
+            Points that both see are left to the other losses: there the better weight depends on
+                how good each flow is.
     """
     flow_total = visibility_total = prediction.flow_t0.new_zeros((), dtype=torch.float32)
     known = batch.flow_known.float().view(-1, 1, 1, 1)
@@ -188,30 +218,37 @@ def flow_loss(prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, torch
         size = e.flow_t0.shape[-2:]
         true = area_down(batch.flow, e.scale, size, "constant") / e.scale
         seen = area_down(batch.visible, e.scale, size, "constant")
-        mask = (seen > VISIBLE).float() * known                                                     # (B, 2, h, w)
-        error = torch.stack((e.flow_t0.float() - true[:, :2], e.flow_t1.float() - true[:, 2:]), 1)   # (B, 2, 2, h, w)
+        mask = (seen > VISIBLE).float() * known  # (B, 2, h, w)
+        error = torch.stack(
+            (e.flow_t0.float() - true[:, :2], e.flow_t1.float() - true[:, 2:]), 1
+        )  # (B, 2, 2, h, w)
         distance = (error.square().sum(2) + 1e-6).sqrt()
         flow_total = flow_total + (distance * mask).sum() / mask.sum().clamp(min=1)
 
-        only = mask * (seen.flip(1) < 1 - VISIBLE).float()                                          # seen here and not there
+        only = mask * (seen.flip(1) < 1 - VISIBLE).float()  # seen here and not there
         log_weights = F.log_softmax(F.logsigmoid(torch.cat((e.occ_t0, e.occ_t1), 1).float()), 1)
         visibility_total = visibility_total - (log_weights * only).sum() / only.sum().clamp(min=1)
     return flow_total, visibility_total
 
 
-# -- all together ----------------------------------------------------------------------------------------------------------
+# -- all together ----------------------------------------------------------------------------------
 
-def total_loss(prediction: Prediction, batch: Batch, config: TrainConfig) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+
+def total_loss(
+    prediction: Prediction, batch: Batch, config: TrainConfig
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The weighted sum that training minimises.
 
     Args:
         prediction: of `batch.clip` at `batch.t`.
         batch: the truth.
-        config: the weights `census`, `coarse`, `cascade` and `flow` (the last also of the visibility); 0 leaves a loss out.
+        config: the weights `census`, `coarse`, `cascade` and `flow` (the last also of the
+            visibility); 0 leaves a loss out.
 
     Returns:
         loss: (), float32.
-        scalars: name -> (), detached: loss, each loss before its weight, and the PSNR of the batch in dB.
+        scalars: name -> (), detached: loss, each loss before its weight, and the PSNR of the batch
+            in dB.
     """
     parts = {"laplacian": (1.0, laplacian_loss(prediction.frame, batch.target))}
     if config.census:
@@ -237,4 +274,6 @@ def psnr(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 def _check_same(name: str, frame: torch.Tensor, target: torch.Tensor) -> None:
     if frame.ndim != 4 or frame.shape != target.shape:
-        raise ValueError(f"{name}: frame and target must have one shape (B, C, H, W), got {tuple(frame.shape)} and {tuple(target.shape)}")
+        raise ValueError(
+            f"{name}: frame and target must have one shape (B, C, H, W), got {tuple(frame.shape)} and {tuple(target.shape)}"
+        )

@@ -1,4 +1,7 @@
-"""`python -m lift.training.overfit`: learn one batch by heart; a model and a loop that work pass 40 dB."""
+"""`python -m lift.training.overfit`: learn one batch by heart; a model and a loop that work pass 40
+dB.
+"""
+
 import sys
 import time
 from dataclasses import replace
@@ -15,16 +18,21 @@ from lift.model.lift import LIFT
 from lift.training.losses import psnr, total_loss
 from lift.training.schedule import learning_rate
 
-PASS = 40.0                                             # dB
+PASS = 40.0  # dB
 # What the flags start from: one small batch, all its context, a rate for a few hundred steps.
-BASE = Config(tiny(), DataConfig(data="synthetic", crop_height=96, crop_width=96, context_full=1.0),
-              TrainConfig(batch_size=2, lr=2e-3, lr_min=1e-4, warmup_steps=20, weight_decay=0.0))
+BASE = Config(
+    tiny(),
+    DataConfig(data="synthetic", crop_height=96, crop_width=96, context_full=1.0),
+    TrainConfig(batch_size=2, lr=2e-3, lr_min=1e-4, warmup_steps=20, weight_decay=0.0),
+)
 
 
 def main(argv: list[str]) -> int:
     """Print the PSNR on the way; 0 when it passes 40 dB, else 1."""
     parser = Parser(prog="python -m lift.training.overfit", description=__doc__)
-    parser.add_argument("--steps", type=int, default=2000, help="steps after which to give up (default 2000)")
+    parser.add_argument(
+        "--steps", type=int, default=2000, help="steps after which to give up (default 2000)"
+    )
     configuration.add_flags(parser)
     namespace = parser.parse_args(argv)
     config = configuration.resolve(namespace, BASE)
@@ -42,21 +50,40 @@ def overfit(config: Config, steps: int) -> float:
         The PSNR of that batch, dB: of the first step above 40 dB, or of the last one.
     """
     settings = config.train
-    device = torch.device(settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(
+        settings.device
+        if settings.device != "auto"
+        else "cuda"
+        if torch.cuda.is_available()
+        else "cpu"
+    )
     torch.manual_seed(settings.seed)
-    data = ClipDataset(config.data, config.data.train_split, batch_size=settings.batch_size, seed=settings.seed, train=True)
+    data = ClipDataset(
+        config.data,
+        config.data.train_split,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        train=True,
+    )
     batch = collate([data[g] for g in range(settings.batch_size)]).to(device)
     model = LIFT(config.model, config.kernels).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+    )
     started = time.monotonic()
     reached = 0.0
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, settings.warmup_steps, settings.lr, settings.lr_min)
+            group["lr"] = learning_rate(
+                step, steps, settings.warmup_steps, settings.lr, settings.lr_min
+            )
         prediction = model(batch.clip, batch.t)
         reached = psnr(prediction.frame.detach(), batch.target).mean().item()
         if step % 50 == 0 or reached > PASS:
-            print(f"step {step:5d}  {reached:6.2f} dB  {time.monotonic() - started:6.1f} s", flush=True)
+            print(
+                f"step {step:5d}  {reached:6.2f} dB  {time.monotonic() - started:6.1f} s",
+                flush=True,
+            )
         if reached > PASS:
             break
         loss, _ = total_loss(prediction, batch, settings)
@@ -64,7 +91,9 @@ def overfit(config: Config, steps: int) -> float:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_grad)
         optimizer.step()
-    print(f"one batch learnt to {reached:.2f} dB: {'passed' if reached > PASS else f'below {PASS:g} dB after {steps} steps'}")
+    print(
+        f"one batch learnt to {reached:.2f} dB: {'passed' if reached > PASS else f'below {PASS:g} dB after {steps} steps'}"
+    )
     return reached
 
 

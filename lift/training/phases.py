@@ -1,10 +1,11 @@
 """A training in phases: runs one after the other, each from the averaged weights of the one before.
 
-    output/1_warmup/    a run like any other: checkpoint/, last.safetensors, best.safetensors, curve.csv
-    output/2_finetune/  the next one
+    output/1_warmup/    a run like any other: checkpoint/, last.safetensors, best.safetensors,
+    curve.csv output/2_finetune/  the next one
 
 Nothing else is kept: how far the training has come is what the runs' own checkpoints say.
 """
+
 import re
 import sys
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,7 @@ class Phase:
         name: of its configuration.
         config: whole, with its own output and the start that the phase before gives.
     """
+
     name: str
     config: Config
 
@@ -38,7 +40,11 @@ class Phase:
     def left(self) -> str:
         """What this phase has before it when it is new."""
         settings = self.config.train
-        return f"{settings.epochs * settings.epoch_steps} steps" if settings.epoch_steps else f"{settings.epochs} epochs"
+        return (
+            f"{settings.epochs * settings.epoch_steps} steps"
+            if settings.epoch_steps
+            else f"{settings.epochs} epochs"
+        )
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Standing:
         current: number of the phase that ran last, from 0.
         ending: of that phase.
     """
+
     phases: list[Phase]
     current: int
     ending: Ending
@@ -63,38 +70,62 @@ def chain(configs: list[tuple[str, Config]]) -> list[Phase]:
     """The phases of a training, each in its folder and from the weights of the one before.
 
     Args:
-        configs: name and configuration of each, in their order; `train.output` of all is the folder of the training, and the
-            first one's `init` and `pretrained_encoder` its start.
+        configs: name and configuration of each, in their order; `train.output` of all is the folder
+            of the training, and the first one's `init` and `pretrained_encoder` its start.
 
     Raises:
-        LiftError: the phases train different models, or the folder holds a run or the phases of another training.
+        LiftError: the phases train different models, or the folder holds a run or the phases of
+            another training.
     """
     root, phases = Path(configs[0][1].train.output), []
     for number, (name, config) in enumerate(configs, 1):
         difference = differing_fields(asdict(configs[0][1].model), asdict(config.model))
         if difference:
-            raise LiftError(f"--phases: {configs[0][0]} and {name} train different models ({difference}); give the sizes as flags, for all")
+            raise LiftError(
+                f"--phases: {configs[0][0]} and {name} train different models ({difference}); give the sizes as flags, for all"
+            )
         if config.train.resume != "auto":
-            raise LiftError(f"--phases go on by themselves where they stopped; leave out --resume {config.train.resume}, or go on with a "
-                            "single phase: --output and the folder of that phase")
-        start = {} if not phases else {"init": f"{phases[-1].output}/last.safetensors", "pretrained_encoder": ""}
-        phases.append(Phase(name, replace(config, train=replace(config.train, output=str(root / f"{number}_{name}"), **start))))
+            raise LiftError(
+                f"--phases go on by themselves where they stopped; leave out --resume {config.train.resume}, or go on with a "
+                "single phase: --output and the folder of that phase"
+            )
+        start = (
+            {}
+            if not phases
+            else {"init": f"{phases[-1].output}/last.safetensors", "pretrained_encoder": ""}
+        )
+        phases.append(
+            Phase(
+                name,
+                replace(
+                    config,
+                    train=replace(config.train, output=str(root / f"{number}_{name}"), **start),
+                ),
+            )
+        )
     if checkpoints.newest(root / "checkpoint"):
         raise LiftError(f"{root} holds a single run; give --phases another --output")
     known = [phase.output.name for phase in phases]
     if others := [folder.name for folder in folders(root) if folder.name not in known]:
-        raise LiftError(f"{root} holds {others[0]}, a phase of another training; give the same --phases as before, or another --output")
+        raise LiftError(
+            f"{root} holds {others[0]}, a phase of another training; give the same --phases as before, or another --output"
+        )
     return phases
 
 
 def folders(root: Path) -> list[Path]:
     """The runs below the folder of a training in phases, in their order."""
-    found = [path for path in root.glob("*_*") if re.match(r"[1-9]\d*_", path.name) and (path / "checkpoint").is_dir()]
+    found = [
+        path
+        for path in root.glob("*_*")
+        if re.match(r"[1-9]\d*_", path.name) and (path / "checkpoint").is_dir()
+    ]
     return sorted(found, key=lambda path: int(path.name.split("_")[0]))
 
 
 def train(phases: list[Phase]) -> Standing:
-    """Train what is left of the phases; what stopped it, or a time limit, holds for all of them together.
+    """Train what is left of the phases; what stopped it, or a time limit, holds for all of them
+    together.
 
     Raises:
         LiftError: as `loop.train`; a phase that has begun has another configuration.
@@ -106,11 +137,19 @@ def train(phases: list[Phase]) -> Standing:
             if ending is not None:
                 continue
             if processes.first:
-                rest = "".join(f", then {later.name} ({later.left})" for later in phases[number + 1:])
-                print(f"phase {number + 1} of {len(phases)}: {phase.name} in {phase.output}{rest}", file=sys.stderr, flush=True)
+                rest = "".join(
+                    f", then {later.name} ({later.left})" for later in phases[number + 1 :]
+                )
+                print(
+                    f"phase {number + 1} of {len(phases)}: {phase.name} in {phase.output}{rest}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             ending = run(phase.config, processes, stop)
             more = number + 1 < len(phases)
-            if more and not ending.cause and processes.any(stop.wanted):        # each waits here until the first has written its weights
+            if (
+                more and not ending.cause and processes.any(stop.wanted)
+            ):  # each waits here until the first has written its weights
                 ending = replace(ending, cause=stop.cause, signal=stop.signal)
             if ending.cause:
                 break
@@ -132,6 +171,6 @@ def finished(phase: Phase) -> Ending | None:
         return None
     try:
         kept = read_weights(phase.output / "last.safetensors")[2].get("step")
-    except LiftError:                                   # missing or half copied: the run writes them once more
+    except LiftError:  # missing or half copied: the run writes them once more
         return None
     return Ending(total, total, "", None, state["best"]) if kept == str(total) else None

@@ -1,8 +1,13 @@
-"""The learning rate as a function of the step alone, so that a resumed run needs no scheduler's state."""
+"""The learning rate as a function of the step alone, so that a resumed run needs no scheduler's
+state.
+"""
+
 import math
 
 
-def learning_rate(step: int, total_steps: int, warmup_steps: int, lr: float, lr_min: float) -> float:
+def learning_rate(
+    step: int, total_steps: int, warmup_steps: int, lr: float, lr_min: float
+) -> float:
     """Linear warm-up to `lr`, then a cosine to `lr_min`.
 
     Args:
@@ -12,7 +17,8 @@ def learning_rate(step: int, total_steps: int, warmup_steps: int, lr: float, lr_
         lr, lr_min: peak and final rate.
 
     Returns:
-        The rate of the next step: above 0 at step 0, `lr` at the end of the warm-up, `lr_min` from the last step on.
+        The rate of the next step: above 0 at step 0, `lr` at the end of the warm-up, `lr_min` from
+            the last step on.
     """
     warmup_steps = min(warmup_steps, total_steps // 2)
     if step < warmup_steps:

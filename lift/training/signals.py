@@ -1,10 +1,12 @@
 """Asking a run to stop between two steps: a signal or a time limit."""
+
 import signal
 import time
 
 
 class StopRequest:
-    """While entered, SIGTERM and SIGINT are noted instead of ending the process; a second one of a kind ends it at once.
+    """While entered, SIGTERM and SIGINT are noted instead of ending the process; a second one of a
+    kind ends it at once.
 
     Args:
         max_minutes: the limit, counted from the making of this object; 0 for none.
@@ -15,7 +17,9 @@ class StopRequest:
         self.signal: int | None = None
 
     def __enter__(self) -> "StopRequest":
-        self._former = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._former = {
+            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         return self
 
     def __exit__(self, *_) -> None:

@@ -1,4 +1,5 @@
 """Scores of a model on the validation clips."""
+
 from collections.abc import Callable
 
 import torch
@@ -11,8 +12,12 @@ from lift.training.losses import psnr
 
 
 @torch.no_grad()
-def validate(model: nn.Module, dataset: ClipDataset, processes: Processes,
-             stop: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+def validate(
+    model: nn.Module,
+    dataset: ClipDataset,
+    processes: Processes,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
     """PSNR in dB and SSIM of the made frames, averaged per clip.
 
     Args:
@@ -36,4 +41,8 @@ def validate(model: nn.Module, dataset: ClipDataset, processes: Processes,
     *sums, count, stops = processes.sum([*sums.tolist(), float(count), float(stopped)])
     if stops:
         return None
-    return {"val_psnr": sums[0] / count, "val_ssim": sums[1] / count} if count else {"val_psnr": float("nan"), "val_ssim": float("nan")}
+    return (
+        {"val_psnr": sums[0] / count, "val_ssim": sums[1] / count}
+        if count
+        else {"val_psnr": float("nan"), "val_ssim": float("nan")}
+    )

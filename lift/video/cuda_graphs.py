@@ -1,4 +1,7 @@
-"""Functions of tensors recorded as CUDA graphs: a GPU then replays hundreds of launches without waiting for Python."""
+"""Functions of tensors recorded as CUDA graphs: a GPU then replays hundreds of launches without
+waiting for Python.
+"""
+
 from collections.abc import Callable
 
 import torch
@@ -6,8 +9,8 @@ import torch
 from lift.errors import LiftError
 from lift.model.features import map_tensors
 
-WARM_UP = 3                                             # calls before the recording, in which kernels are compiled and tuned
-AGREE = 1e-2                                            # relative L2 distance allowed between a replay and a plain call
+WARM_UP = 3  # calls before the recording, in which kernels are compiled and tuned
+AGREE = 1e-2  # relative L2 distance allowed between a replay and a plain call
 
 
 class CudaRecorder:
@@ -42,14 +45,17 @@ class CudaRecorder:
 
 
 class Graphed:
-    """A function of tensors (also in dataclasses and tuples), recorded once for each set of shapes and replayed from then on.
+    """A function of tensors (also in dataclasses and tuples), recorded once for each set of shapes
+    and replayed from then on.
 
-    Arguments are copied to where the recording reads them, except those in the places `fixed`: these it reads where they lie, and it is
-    made again when they come to lie elsewhere. Results are copies and stay; those that are
-    arguments are these themselves. The first replay is compared with a plain call.
+    Arguments are copied to where the recording reads them, except those in the places `fixed`:
+    these it reads where they lie, and it is made again when they come to lie elsewhere. Results are
+    copies and stay; those that are arguments are these themselves. The first replay is compared
+    with a plain call.
 
     Args:
-        function: no random numbers, nothing that waits for the device, nothing that depends on values.
+        function: no random numbers, nothing that waits for the device, nothing that depends on
+            values.
         record: what records, such as a `CudaRecorder`.
         fixed: positions of arguments, tensors, that keep their address from call to call.
 
@@ -67,16 +73,24 @@ class Graphed:
         found = self._recordings.get(key)
         if found is None or found.places != places:
             del found
-            self._recordings.pop(key, None)             # let go of first, so that its memory may serve the next
-            found = self._recordings[key] = _Recording(self._function, arguments, self._fixed, places, self._record)
+            self._recordings.pop(
+                key, None
+            )  # let go of first, so that its memory may serve the next
+            found = self._recordings[key] = _Recording(
+                self._function, arguments, self._fixed, places, self._record
+            )
         return found(arguments)
 
 
 class _Recording:
     def __init__(self, function, arguments, fixed, places, record):
         self.places = places
-        given = tuple([a if i in fixed else map_tensors(torch.clone, a) for i, a in enumerate(arguments)])
-        self._kept = given                              # those that are fixed too: their memory must not be given to anyone else
+        given = tuple(
+            [a if i in fixed else map_tensors(torch.clone, a) for i, a in enumerate(arguments)]
+        )
+        self._kept = (
+            given  # those that are fixed too: their memory must not be given to anyone else
+        )
         self._variable = [i for i in range(len(given)) if i not in fixed]
         self._copied = self._variable_leaves(given)
         plain = map_tensors(torch.clone, function(*given))
@@ -85,8 +99,10 @@ class _Recording:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise LiftError(f"a part of the model cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}); "
-                            "leave --cuda_graph out") from error
+            raise LiftError(
+                f"a part of the model cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}); "
+                "leave --cuda_graph out"
+            ) from error
         places = {id(x): k for k, x in enumerate(self._copied)}
         # Which argument a result is, or None.
         self._passed = [places.get(id(x)) for x in _leaves(self._results)]
@@ -111,9 +127,11 @@ class _Recording:
     def _check(plain, replayed) -> None:
         for a, b in zip(_leaves(plain), _leaves(replayed), strict=True):
             distance = (a.double() - b.double()).norm() / a.double().norm().clamp(min=1e-12)
-            if not distance <= AGREE:                   # NaN is no agreement
-                raise LiftError(f"a part of the model gives something else when replayed as a CUDA graph (relative distance "
-                                f"{distance:.2g}); leave --cuda_graph out")
+            if not distance <= AGREE:  # NaN is no agreement
+                raise LiftError(
+                    f"a part of the model gives something else when replayed as a CUDA graph (relative distance "
+                    f"{distance:.2g}); leave --cuda_graph out"
+                )
 
 
 def _copy(targets: list[torch.Tensor], sources: list[torch.Tensor]) -> None:

@@ -1,4 +1,7 @@
-"""The model in the form in which a stream runs it: its precision and layout, compiled or recorded where asked for."""
+"""The model in the form in which a stream runs it: its precision and layout, compiled or recorded
+where asked for.
+"""
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -11,7 +14,7 @@ from lift.model.blocks import PreciseLinear
 from lift.model.features import FrameFeatures, Motion, Neighbours, Pair
 from lift.video.cuda_graphs import CudaRecorder, Graphed
 
-FIXED = (3, 4)                                          # of what `at` is given: the ring's keys and values are read where they lie
+FIXED = (3, 4)  # of what `at` is given: the ring's keys and values are read where they lie
 
 
 def choose_dtype(dtype: torch.dtype | str, device: torch.device) -> torch.dtype:
@@ -33,13 +36,16 @@ def choose_dtype(dtype: torch.dtype | str, device: torch.device) -> torch.dtype:
 
 
 class Engine:
-    """What a stream asks of a model: to encode a frame, to make ready a pair, to see its motion, to make targets. No gradients.
+    """What a stream asks of a model: to encode a frame, to make ready a pair, to see its motion, to
+    make targets. No gradients.
 
     Args:
         model: a LIFT model; it is moved to `device` and put into evaluation mode.
         device: where it runs.
-        dtype: of autocast; float32 for none. The weights of convolutions and linear layers are then kept in it, in a copy.
-        channels_last: keep convolution weights, and with them what convolutions answer, channels-last.
+        dtype: of autocast; float32 for none. The weights of convolutions and linear layers are then
+            kept in it, in a copy.
+        channels_last: keep convolution weights, and with them what convolutions answer,
+            channels-last.
         compiled: through torch.compile, anew for every size of frame.
         cuda_graph: record each call once as a CUDA graph for every size and replay it.
 
@@ -51,10 +57,19 @@ class Engine:
         LiftError: cuda_graph without a GPU.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32, channels_last: bool = True,
-                 compiled: bool = False, cuda_graph: bool = False):
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+        compiled: bool = False,
+        cuda_graph: bool = False,
+    ):
         if cuda_graph and device.type != "cuda":
-            raise LiftError(f"CUDA graphs need a GPU, and the model runs on {device.type}; leave --cuda_graph out")
+            raise LiftError(
+                f"CUDA graphs need a GPU, and the model runs on {device.type}; leave --cuda_graph out"
+            )
         self.device, self.dtype, self.recorded = device, dtype, False
         model = model.to(device).eval()
         if dtype != torch.float32:
@@ -62,7 +77,12 @@ class Engine:
         if channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.model = model
-        calls = [model.encode, model.pair, model.motion, lambda *arguments: model.at(*arguments).frame]
+        calls = [
+            model.encode,
+            model.pair,
+            model.motion,
+            lambda *arguments: model.at(*arguments).frame,
+        ]
         if compiled:
             calls = [torch.compile(call, dynamic=False, fullgraph=True) for call in calls]
         calls = [_in_precision(call, device.type, dtype) for call in calls]
@@ -82,7 +102,9 @@ class Engine:
         """(1, 3, H, W) float32 in [0, 1] -> its features."""
         return self._run(self._encode, image)
 
-    def pair(self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures) -> Pair:
+    def pair(
+        self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures
+    ) -> Pair:
         """Two references (1, 3, H, W) and their features -> what all targets between them share."""
         return self._run(self._pair, image0, image1, left.reference_only(), right.reference_only())
 
@@ -90,8 +112,17 @@ class Engine:
         """As `LIFT.motion`."""
         return self._run(self._motion, pair, t)
 
-    def at(self, pair: Pair, motion: Motion, neighbours: Neighbours | None, keys: torch.Tensor, values: torch.Tensor,
-           times: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def at(
+        self,
+        pair: Pair,
+        motion: Motion,
+        neighbours: Neighbours | None,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        times: torch.Tensor,
+        mask: torch.Tensor,
+        t: torch.Tensor,
+    ) -> torch.Tensor:
         """As `LIFT.at` -> frames (B, 3, H, W) float32."""
         return self._run(self._at, pair, motion, neighbours, keys, values, times, mask, t).float()
 
@@ -111,6 +142,7 @@ def _in_precision(call: Callable, device_type: str, dtype: torch.dtype) -> Calla
     def inside(*arguments):
         with torch.autocast(device_type, dtype, enabled=lower, cache_enabled=False):
             return call(*arguments)
+
     return inside
 
 
@@ -144,5 +176,7 @@ def _memory(given: torch.Tensor | Pair) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         height, width = given.size if isinstance(given, Pair) else given.shape[-2:]
-        raise LiftError(f"frames of {width}x{height} do not fit into the device's memory; choose a smaller --context, "
-                        "smaller frames, or --device cpu") from error
+        raise LiftError(
+            f"frames of {width}x{height} do not fit into the device's memory; choose a smaller --context, "
+            "smaller frames, or --device cpu"
+        ) from error

@@ -1,4 +1,7 @@
-"""The frames a stream holds, and what lies between one and the next: each gap is looked at once, for its own pair and the two beside it."""
+"""The frames a stream holds, and what lies between one and the next: each gap is looked at once,
+for its own pair and the two beside it.
+"""
+
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -21,6 +24,7 @@ class Held:
     Its keys and values lie at `place` of the ring when it is `encoded`. `gaps` holds the gap to the
     next frame, by whether time runs backwards.
     """
+
     frame: torch.Tensor | np.ndarray | None
     time: Fraction | float
     shot: int
@@ -45,13 +49,18 @@ class Held:
 
 @dataclass
 class Gap:
-    """Two frames, both encoded, made ready as references, and their motion half way once it was asked for."""
+    """Two frames, both encoded, made ready as references, and their motion half way once it was
+    asked for.
+    """
+
     pair: Pair
     halfway: Motion | None = None
 
 
 class Gaps:
-    """What is between frames of a window, computed when it is first asked for and kept with the earlier frame."""
+    """What is between frames of a window, computed when it is first asked for and kept with the
+    earlier frame.
+    """
 
     def __init__(self, engine: Engine, upload: Uploader):
         self.engine, self.upload = engine, upload
@@ -68,15 +77,26 @@ class Gaps:
         return gap.halfway
 
     def neighbours(self, window: list[Held], left: int, backwards: bool) -> Neighbours | None:
-        """The motion beside window[left] and its successor; None where the window holds nothing else."""
+        """The motion beside window[left] and its successor; None where the window holds nothing
+        else.
+        """
         if len(window) == 2:
             return None
-        first, second = window[left:left + 2]
+        first, second = window[left : left + 2]
         unit, between = second.time - first.time, self.pair(first, second, backwards).difference
         found = []
-        for outer, gap in ((left - 1, window[max(left - 1, 0):left + 1]), (left + 2, window[left + 1:left + 3])):
+        for outer, gap in (
+            (left - 1, window[max(left - 1, 0) : left + 1]),
+            (left + 2, window[left + 1 : left + 3]),
+        ):
             beside = 0 <= outer < len(window) and window[outer].shot == first.shot
-            time = float((window[outer].time - first.time) / unit) if beside else -1.0 if outer < left else 2.0
+            time = (
+                float((window[outer].time - first.time) / unit)
+                if beside
+                else -1.0
+                if outer < left
+                else 2.0
+            )
             if beside and -BESIDE <= time <= 1 + BESIDE:
                 known = Neighbours.moved(self.pair(*gap, backwards).difference, between)
                 found.append((self.halfway(*gap, backwards).across, time, known))

@@ -1,13 +1,18 @@
-"""Keys and values of the latest frames, each in a place of its own, where the transformer reads them without a copy."""
+"""Keys and values of the latest frames, each in a place of its own, where the transformer reads
+them without a copy.
+"""
+
 import torch
 
 from lift.model.features import FrameFeatures
 
 
 class Ring:
-    """A fixed number of places at fixed addresses; a new frame takes the place of one that is no longer needed.
+    """A fixed number of places at fixed addresses; a new frame takes the place of one that is no
+    longer needed.
 
-    Attention asks for no order, since every frame carries its time. What lies in places that are not in use is finite and masked.
+    Attention asks for no order, since every frame carries its time. What lies in places that are
+    not in use is finite and masked.
 
     Attributes:
         places: how many frames there is room for.
@@ -22,7 +27,13 @@ class Ring:
     def put(self, place: int, features: FrameFeatures) -> None:
         """Keep the keys and values of one frame; features of another size empty the ring first."""
         new = features.keys
-        if self.keys is None or self.keys.shape[2:] != new.shape[1:] or (self.keys.dtype, self.keys.device) != (new.dtype, new.device):
-            self.keys, self.values = (new.new_zeros(1, self.places, *new.shape[1:]) for _ in range(2))
+        if (
+            self.keys is None
+            or self.keys.shape[2:] != new.shape[1:]
+            or (self.keys.dtype, self.keys.device) != (new.dtype, new.device)
+        ):
+            self.keys, self.values = (
+                new.new_zeros(1, self.places, *new.shape[1:]) for _ in range(2)
+            )
         self.keys[0, place].copy_(features.keys[0])
         self.values[0, place].copy_(features.values[0])

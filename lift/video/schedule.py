@@ -1,15 +1,23 @@
 """Which moments the output shows: originals and what is made between them."""
+
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-SNAP = Fraction(1, 25)                                  # a moment this near an original (share of the gap) is it: containers round times
+SNAP = Fraction(
+    1, 25
+)  # a moment this near an original (share of the gap) is it: containers round times
 
-Moment = tuple[Fraction, Fraction]                      # t in [0, 1) between two frames (0: the left one itself), time in seconds
+Moment = tuple[
+    Fraction, Fraction
+]  # t in [0, 1) between two frames (0: the left one itself), time in seconds
 
 
 @dataclass(frozen=True)
 class Multiple:
-    """Every original, and `multi - 1` made frames evenly between each two: n frames become (n - 1) * multi + 1."""
+    """Every original, and `multi - 1` made frames evenly between each two: n frames become (n - 1)
+    * multi + 1.
+    """
+
     multi: int
 
     def __post_init__(self):
@@ -28,11 +36,16 @@ class Multiple:
 
 @dataclass
 class Rate:
-    """The moments start + k / fps, up to the last frame; `between` must be asked in order, once for each pair."""
+    """The moments start + k / fps, up to the last frame; `between` must be asked in order, once for
+    each pair.
+    """
+
     fps: Fraction
     _start: Fraction | None = field(default=None, init=False)
     _next: int = field(default=0, init=False)
-    _slack: Fraction = field(default=Fraction(0), init=False)       # how far the last frame's stated time may lie before its moment
+    _slack: Fraction = field(
+        default=Fraction(0), init=False
+    )  # how far the last frame's stated time may lie before its moment
 
     def __post_init__(self):
         if self.fps <= 0:
@@ -46,7 +59,7 @@ class Rate:
         while True:
             time = self._start + self._next / self.fps
             t = (time - time0) / (time1 - time0)
-            if t > 1 - SNAP:                            # the next pair's left frame
+            if t > 1 - SNAP:  # the next pair's left frame
                 return moments
             moments.append((Fraction(0) if t < SNAP else t, time))
             self._next += 1

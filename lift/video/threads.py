@@ -3,12 +3,13 @@
 Both queues are bounded, so that memory does not grow, and both keep the order. An error in a thread
 is raised in the program's own thread, and no thread outlives the block or the loop that uses it.
 """
+
 from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
-POLL = 0.05                                             # seconds between looks for the end
+POLL = 0.05  # seconds between looks for the end
 
 Item = TypeVar("Item")
 
@@ -54,7 +55,7 @@ def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
                     break
             else:
                 queue.put((None, StopIteration()))
-        except BaseException as error:                  # whatever it is, it belongs to the reader
+        except BaseException as error:  # whatever it is, it belongs to the reader
             queue.put((None, error))
         finally:
             if hasattr(source, "close"):
@@ -102,7 +103,7 @@ class WriteBehind:
                 return
             try:
                 self._function(*arguments)
-            except BaseException as error:              # whatever it is, it belongs to the caller
+            except BaseException as error:  # whatever it is, it belongs to the caller
                 self._error = error
                 self._queue.ended.set()
                 return

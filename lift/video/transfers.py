@@ -1,4 +1,5 @@
 """Frames and numbers on their way to a GPU and back, without the host waiting for the GPU."""
+
 from collections.abc import Sequence
 
 import numpy as np

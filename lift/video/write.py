@@ -1,8 +1,10 @@
-"""Frames out: a video file (H.264) or a folder of PNG pictures. Nothing half-written stands under the final name.
+"""Frames out: a video file (H.264) or a folder of PNG pictures. Nothing half-written stands under
+the final name.
 
-A frame side that is odd is kept as it is: H.264 with halved colour (yuv420p) has no odd sides, so such a video is written
-with full colour (yuv444p), which some hardware players do not show.
+A frame side that is odd is kept as it is: H.264 with halved colour (yuv420p) has no odd sides, so
+such a video is written with full colour (yuv444p), which some hardware players do not show.
 """
+
 import os
 import shutil
 import uuid
@@ -20,7 +22,7 @@ from lift.video.read import PICTURES, VideoSource, import_av
 from lift.video.streams import StreamCopy
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
-BT709 = 1                                               # number of its primaries, transfer and matrix alike
+BT709 = 1  # number of its primaries, transfer and matrix alike
 UNSPECIFIED = 2
 LIMITED_RANGE = 1
 DIGITS = 6
@@ -35,10 +37,14 @@ def is_video_name(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         if path.is_dir():
-            raise LiftError(f"{path}: is a folder; give a file name, or a folder name without {suffix}")
+            raise LiftError(
+                f"{path}: is a folder; give a file name, or a folder name without {suffix}"
+            )
         return True
     if suffix and not path.is_dir():
-        raise LiftError(f"{path}: videos are written as {', '.join(VIDEO_SUFFIXES)}; a name without a suffix gives a folder of frames")
+        raise LiftError(
+            f"{path}: videos are written as {', '.join(VIDEO_SUFFIXES)}; a name without a suffix gives a folder of frames"
+        )
     return False
 
 
@@ -48,26 +54,36 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         entries = [p for p in path.iterdir() if not p.name.startswith(".")]
         others = [p for p in entries if p.suffix.lower() not in PICTURES or p.is_dir()]
         if others:
-            raise LiftError(f"{path}: this folder holds more than frames ({others[0].name}); choose a new folder")
+            raise LiftError(
+                f"{path}: this folder holds more than frames ({others[0].name}); choose a new folder"
+            )
         if entries and not overwrite:
-            raise LiftError(f"{path}: this folder is not empty; choose a new one, or pass --overwrite to replace it")
+            raise LiftError(
+                f"{path}: this folder is not empty; choose a new one, or pass --overwrite to replace it"
+            )
     elif path.exists() and not overwrite:
-        raise LiftError(f"{path}: this file exists; choose another name, or pass --overwrite to replace it")
+        raise LiftError(
+            f"{path}: this file exists; choose another name, or pass --overwrite to replace it"
+        )
 
 
 def _unwritten(path: Path, error: Exception) -> LiftError:
     cause = getattr(error, "strerror", None) or str(error)
-    return LiftError(f"{path}: could not be written ({cause}); nothing was left under this name, free some space or choose another disk")
+    return LiftError(
+        f"{path}: could not be written ({cause}); nothing was left under this name, free some space or choose another disk"
+    )
 
 
 class VideoWriter:
-    """An H.264 file in MP4, MOV or Matroska; a context manager, and the file appears when the block ends well.
+    """An H.264 file in MP4, MOV or Matroska; a context manager, and the file appears when the block
+    ends well.
 
     Args:
         path: the file; its suffix chooses the container.
         width, height: of every frame, pixels.
         rate: nominal frames per second.
-        time_base: seconds of one tick; every time must be a multiple of it (the nearest tick is taken). Matroska rounds to milliseconds.
+        time_base: seconds of one tick; every time must be a multiple of it (the nearest tick is
+            taken). Matroska rounds to milliseconds.
         crf: x264's constant rate factor, 0 (lossless) to 51.
         source: video whose sound, subtitles, pixel aspect and colour tags are kept.
         overwrite: replace an existing file.
@@ -79,13 +95,30 @@ class VideoWriter:
         LiftError: the file exists, no encoder, a full disk.
     """
 
-    def __init__(self, path: str | Path, width: int, height: int, rate: Fraction, time_base: Fraction, *, crf: int = InferenceConfig.crf,
-                 source: VideoSource | None = None, overwrite: bool = False):
+    def __init__(
+        self,
+        path: str | Path,
+        width: int,
+        height: int,
+        rate: Fraction,
+        time_base: Fraction,
+        *,
+        crf: int = InferenceConfig.crf,
+        source: VideoSource | None = None,
+        overwrite: bool = False,
+    ):
         self.path = Path(path)
         if not 0 <= crf <= 51:
             raise LiftError(f"crf must be 0 (lossless) to 51 (worst), got {crf}")
         refuse_existing(self.path, overwrite)
-        self.width, self.height, self.rate, self.time_base, self.crf, self.source = width, height, rate, time_base, crf, source
+        self.width, self.height, self.rate, self.time_base, self.crf, self.source = (
+            width,
+            height,
+            rate,
+            time_base,
+            crf,
+            source,
+        )
         self.notes: list[str] = []
         self.written = 0
 
@@ -108,17 +141,31 @@ class VideoWriter:
 
     def _add_stream(self):
         try:
-            stream = self._container.add_stream("libx264", rate=self.rate, options={"crf": str(self.crf)})
+            stream = self._container.add_stream(
+                "libx264", rate=self.rate, options={"crf": str(self.crf)}
+            )
         except (ValueError, LookupError, self._av.error.FFmpegError) as error:
-            raise LiftError(f"{self.path}: this PyAV has no encoder libx264 ({error}); install PyAV's own wheel (pip install av), "
-                            "or write a folder of frames") from error
+            raise LiftError(
+                f"{self.path}: this PyAV has no encoder libx264 ({error}); install PyAV's own wheel (pip install av), "
+                "or write a folder of frames"
+            ) from error
         odd = self.width % 2 or self.height % 2
-        stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv444p" if odd else "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = (
+            self.width,
+            self.height,
+            "yuv444p" if odd else "yuv420p",
+        )
         codec = stream.codec_context
         codec.time_base = self.time_base
         codec.colorspace, codec.color_range = BT709, LIMITED_RANGE
-        tags = (self.source.primaries, self.source.transfer) if self.source is not None else (BT709, BT709)
-        codec.color_primaries, codec.color_trc = (BT709 if tag in (0, UNSPECIFIED) else tag for tag in tags)
+        tags = (
+            (self.source.primaries, self.source.transfer)
+            if self.source is not None
+            else (BT709, BT709)
+        )
+        codec.color_primaries, codec.color_trc = (
+            BT709 if tag in (0, UNSPECIFIED) else tag for tag in tags
+        )
         if self.source is not None and self.source.aspect != 1:
             codec.sample_aspect_ratio = self.source.aspect
         return stream
@@ -126,10 +173,17 @@ class VideoWriter:
     def write(self, frame: np.ndarray, time: Fraction) -> None:
         """Append `frame`, (H, W, 3) uint8 RGB, shown from `time` (seconds) on; times must rise."""
         if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
-            raise ValueError(f"VideoWriter.write: frame must be ({self.height}, {self.width}, 3) uint8, got {frame.shape} {frame.dtype}")
+            raise ValueError(
+                f"VideoWriter.write: frame must be ({self.height}, {self.width}, 3) uint8, got {frame.shape} {frame.dtype}"
+            )
         from av.video.reformatter import ColorRange, Colorspace
+
         picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = picture.reformat(format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        picture = picture.reformat(
+            format=self._stream.pix_fmt,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
         picture.pts, picture.time_base = round(time / self.time_base), self.time_base
         try:
             self._container.mux(self._stream.encode(picture))
@@ -141,7 +195,9 @@ class VideoWriter:
 
     def __exit__(self, kind, error, trace) -> None:
         try:
-            with self._stack:                           # closes the container, then moves the file to its name, or deletes it
+            with (
+                self._stack
+            ):  # closes the container, then moves the file to its name, or deletes it
                 if error is not None:
                     raise error
                 self._finish()
@@ -161,7 +217,8 @@ class VideoWriter:
 
     def _close_quietly(self) -> None:
         try:
-            self._container.close()                     # a second close does nothing; after a failure it may fail again
+            # a second close does nothing; after a failure it may fail again
+            self._container.close()
         except (self._av.error.FFmpegError, OSError):
             pass
 
@@ -197,7 +254,9 @@ class FolderWriter:
         """Append `frame`, (H, W, 3) uint8 RGB, under the next number; pictures carry no time."""
         data = cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))[1]
         try:
-            (self._part / f"{self.written:0{DIGITS}d}.png").write_bytes(data.tobytes())     # imwrite would not tell of a full disk
+            (self._part / f"{self.written:0{DIGITS}d}.png").write_bytes(
+                data.tobytes()
+            )  # imwrite would not tell of a full disk
         except OSError as error:
             raise _unwritten(self.path, error) from error
         self.written += 1

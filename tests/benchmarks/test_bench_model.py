@@ -1,6 +1,5 @@
 """The benchmark of a training step compares like with like, and each variant stands by itself."""
 
-
 import pytest
 import torch
 
@@ -33,6 +32,7 @@ def graphs(monkeypatch):
     def capture(step, warm_up=3):
         result = tuple(x.clone() for x in step())
         return Replayed(step, result), result
+
     monkeypatch.setattr(bench, "capture", capture)
 
 
@@ -73,6 +73,7 @@ def test_a_variant_is_built_when_its_own_turn_comes(monkeypatch):
 def test_after_a_recording_that_failed_nothing_more_is_measured(monkeypatch):
     def capture(step, warm_up=3):
         raise RuntimeError("operation not permitted when stream is capturing")
+
     monkeypatch.setattr(bench, "capture", capture)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert "not permitted" in bench.measured(TOY, "fused+graph", 1).found.failure
@@ -90,7 +91,7 @@ def test_what_compiles_comes_last_and_can_be_left_out():
     found = bench.in_order(cases, ",".join(measure.FORMS))
     assert [name for case, name in found if case == cases[0]] == plain + rest
     assert [case.batch for case, _ in found[:3]] == [4, 4, 4]
-    assert [case.batch for case, _ in found[-3:]] == [0, 0, 0]        # out of memory on purpose
+    assert [case.batch for case, _ in found[-3:]] == [0, 0, 0]  # out of memory on purpose
     assert {case.batch for case, _ in found[:-3]} == {4, 2}
     assert [name for _, name in bench.in_order(cases[:1], "plain")] == plain
     assert [name for _, name in bench.in_order(cases, "graph,compiled")] == rest

@@ -1,4 +1,7 @@
-"""The benchmark of streaming: what it measures, that made frames are compared first, and where the time goes."""
+"""The benchmark of streaming: what it measures, that made frames are compared first, and where the
+time goes.
+"""
+
 from itertools import islice
 
 import pytest
@@ -16,12 +19,20 @@ def fresh(monkeypatch):
 
 def test_the_cases_that_were_promised():
     gpu, cpu = (bench.cases(device, quick=False, toy=False) for device in ("cuda", "cpu"))
-    assert {case.size for case in gpu} == {"256", "720p", "1080p", "4K"} and {"bfloat16", "float16"} <= {case.dtype for case in gpu}
+    assert {case.size for case in gpu} == {"256", "720p", "1080p", "4K"} and {
+        "bfloat16",
+        "float16",
+    } <= {case.dtype for case in gpu}
     assert {case.shape for case in cpu} == {(256, 448), (720, 1280)}
     assert all(case.contexts == (15, 2) for case in (*gpu, *cpu))
     assert set(bench.cases("cuda", quick=True, toy=False)) < set(gpu)
     assert {name.split()[0] for name in bench.names(gpu[0])} == {
-        "reference", "fused", "fused+compile", "fused+graph", "fused+compile+graph"}
+        "reference",
+        "fused",
+        "fused+compile",
+        "fused+graph",
+        "fused+compile+graph",
+    }
     assert (gpu[0].preset, gpu[0].size, gpu[0].dtype) == ("base", "1080p", "bfloat16")
 
 
@@ -39,7 +50,10 @@ def test_right_variants_have_times_and_stages():
             None if name.startswith("reference") else "reference"
         )
         stages = facts["seconds_by_stage"]
-        assert set(stages) == {"encoder", "transformer", "flow", "synthesis", "refine", "rest"} and min(stages.values()) > 0
+        assert (
+            set(stages) == {"encoder", "transformer", "flow", "synthesis", "refine", "rest"}
+            and min(stages.values()) > 0
+        )
         assert facts["energy_per_frame"] is None
 
 
@@ -61,7 +75,11 @@ def test_a_variant_is_built_when_its_own_turn_comes(monkeypatch):
 
 def test_a_wrong_variant_has_no_time(monkeypatch):
     right = bench.Stream.__call__
-    monkeypatch.setattr(bench.Stream, "__call__", lambda self: right(self) * (1.01 if "fused" in self.variant else 1.0))
+    monkeypatch.setattr(
+        bench.Stream,
+        "__call__",
+        lambda self: right(self) * (1.01 if "fused" in self.variant else 1.0),
+    )
     one, _ = bench.measured(TOY, "fused 2", 1)
     assert one.failure.startswith("wrong: relative error 0.") and one.times == []
     one, _ = bench.measured(TOY, "reference 2", 1)

@@ -1,4 +1,7 @@
-"""What benchmarks tell of whole training steps: where the time goes, and whether the kernels change what is learned."""
+"""What benchmarks tell of whole training steps: where the time goes, and whether the kernels change
+what is learned.
+"""
+
 from dataclasses import replace
 
 import pytest
@@ -13,12 +16,19 @@ from lift.kernels.ops.warp_blend.reference import warp_reference
 SIZE = (1, 3, 32, 32)
 
 
-# -- made-up clips -----------------------------------------------------------------------------------------------------------
+# -- made-up clips ---------------------------------------------------------------------------------
+
 
 def test_the_true_flow_leads_from_the_target_to_the_references():
     clips = batch(2, 5, 48, 64, seed=0)
-    assert clips.clip.frames.shape == (2, 5, 3, 48, 64) and clips.clip.times[0].tolist() == [-2, -1, 0, 1, 2] and clips.clip.left == 2
-    for image, flow, seen in zip(clips.clip.references, clips.flow.split(2, 1), clips.visible.split(1, 1), strict=True):
+    assert (
+        clips.clip.frames.shape == (2, 5, 3, 48, 64)
+        and clips.clip.times[0].tolist() == [-2, -1, 0, 1, 2]
+        and clips.clip.left == 2
+    )
+    for image, flow, seen in zip(
+        clips.clip.references, clips.flow.split(2, 1), clips.visible.split(1, 1), strict=True
+    ):
         off = ((warp_reference(image, flow) - clips.target).abs() * seen).sum() / (3 * seen.sum())
         unmoved = ((image - clips.target).abs() * seen).sum() / (3 * seen.sum())
         assert off < 0.2 * unmoved and 0.5 < seen.mean() <= 1
@@ -27,6 +37,7 @@ def test_the_true_flow_leads_from_the_target_to_the_references():
 
 
 # -- a step as a CUDA graph ------------------------------------------------------------------------
+
 
 @pytest.mark.gpu
 def test_a_captured_step_trains_as_launched_ones_do():
@@ -39,11 +50,12 @@ def test_a_captured_step_trains_as_launched_ones_do():
     for _ in range(3):
         graph.replay()
         found.append(loss.clone())
-    assert expected[0] != expected[2]                   # a replay updates, too
+    assert expected[0] != expected[2]  # a replay updates, too
     torch.testing.assert_close(torch.stack(found), expected, rtol=1e-2, atol=0)
 
 
-# -- the profile -------------------------------------------------------------------------------------------------------------
+# -- the profile -----------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def training():
@@ -53,10 +65,19 @@ def training():
 def test_every_stage_has_its_share_of_forward_and_backward(training):
     report, profiler = profile_step.profiled(training, batch(*SIZE, seed=0), warm_up=1)
     assert set(report["stages"]) == {*profile_step.STAGES, "loss and rest", "update"}
-    assert all(times["forward"] > 0 and times["backward"] > 0 for stage, times in report["stages"].items() if stage != "update")
+    assert all(
+        times["forward"] > 0 and times["backward"] > 0
+        for stage, times in report["stages"].items()
+        if stage != "update"
+    )
     for direction in ("forward", "backward"):
-        whole = next(event.cpu_time_total for event in profiler.events() if event.name == direction) / 1e6
-        parts = sum(times[direction] for stage, times in report["stages"].items() if stage != "update")
+        whole = (
+            next(event.cpu_time_total for event in profiler.events() if event.name == direction)
+            / 1e6
+        )
+        parts = sum(
+            times[direction] for stage, times in report["stages"].items() if stage != "update"
+        )
         assert parts == pytest.approx(whole, rel=0.02)
     assert sum(row["share"] for row in report["operators"]) == pytest.approx(1)
     assert {"aten::convolution_backward"} < {row["name"] for row in report["operators"]}
@@ -70,10 +91,13 @@ def test_a_frozen_stage_has_no_backward(training):
     finally:
         training.model.encoder.requires_grad_(True)
     assert report["stages"]["encoder"]["backward"] == 0 and report["stages"]["flow"]["backward"] > 0
-    assert not any("forward" in vars(stage) for stage in training.model.children())         # the marks are gone
+    assert not any(
+        "forward" in vars(stage) for stage in training.model.children()
+    )  # the marks are gone
 
 
-# -- convergence -------------------------------------------------------------------------------------------------------------
+# -- convergence -----------------------------------------------------------------------------------
+
 
 def test_what_leaves_the_spread_is_outside():
     reference, others = [1.0, 1.0, 1.0], [[1.0, 1.01, 1.0], [1.0, 1.0, 1.02]]
@@ -85,17 +109,29 @@ def test_what_leaves_the_spread_is_outside():
 @pytest.mark.native
 @pytest.mark.parametrize(("factor", "code"), [(1.0, 0), (0.5, 1)])
 def test_a_wrong_gradient_shows_in_the_losses(factor, code, monkeypatch, capsys, tmp_path):
-    """A `warp` whose result is right and whose gradient of the flow is scaled; the rest as the reference computes it."""
+    """A `warp` whose result is right and whose gradient of the flow is scaled; the rest as the
+    reference computes it.
+    """
     served = backend.operations()
 
     def call(image, flow):
         return reference.call(image, flow * factor + (flow * (1 - factor)).detach())
+
     for name, implementations in served.items():
         reference = implementations[-1]
         stand_in = replace(reference, name="stand-in", fused=True)
         monkeypatch.setitem(backend._operations, name, (stand_in, *implementations))
     reference = served["warp"][-1]
-    monkeypatch.setitem(backend._operations, "warp", (replace(reference, name="stand-in", fused=True, call=call), *served["warp"]))
+    monkeypatch.setitem(
+        backend._operations,
+        "warp",
+        (replace(reference, name="stand-in", fused=True, call=call), *served["warp"]),
+    )
     file = tmp_path / "curves.json"
-    assert convergence.main(["--device", "cpu", "--size", *map(str, SIZE), "--steps", "3", "--json", str(file)]) == code
+    assert (
+        convergence.main(
+            ["--device", "cpu", "--size", *map(str, SIZE), "--steps", "3", "--json", str(file)]
+        )
+        == code
+    )
     assert file.exists() and ("stay within" in capsys.readouterr().out) == (code == 0)

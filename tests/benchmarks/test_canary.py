@@ -1,4 +1,5 @@
 """The canary: each of its checks catches a fault, and none of them stops the others."""
+
 import json
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +22,7 @@ TRITON = ("warp", "warp_blend", "correlation", "temporal_attention")
 @dataclass(frozen=True)
 class Pretended(canary.Setting):
     """A GPU for the checks, a CPU for torch."""
+
     is_cuda = True
     flag = "reference"
 
@@ -34,6 +36,7 @@ GPU = Pretended(**vars(TOY))
 @pytest.fixture
 def served(monkeypatch):
     """Have an operation served by its reference with changed results, under every name."""
+
     def change(name: str, factor: float) -> None:
         *others, reference = backend.operations()[name]
 
@@ -54,6 +57,7 @@ def outcome(name: str, setting: canary.Setting = TOY) -> tuple[str, str]:
 
 
 # -- each check -----------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("name", TRITON)
 def test_a_wrong_triton_operation_fails(served, name):
@@ -83,8 +87,9 @@ def test_gradients_that_differ_from_run_to_run_fail_as_deterministic_ones(served
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize(("check", "operation"), [("frame", "warp_blend"),
-                                                  ("training step", "correlation")])
+@pytest.mark.parametrize(
+    ("check", "operation"), [("frame", "warp_blend"), ("training step", "correlation")]
+)
 def test_a_model_with_a_wrong_operation_fails(served, check, operation):
     served(operation, 1.0)
     assert outcome(check)[0] == "passed"
@@ -126,8 +131,9 @@ class Small:
         return self.model(batch).square().mean()
 
 
-@pytest.mark.parametrize(("factor", "expected"), [(1.0, "passed"), (0.9, "FAILED"),
-                                                  (float("nan"), "FAILED")])
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(1.0, "passed"), (0.9, "FAILED"), (float("nan"), "FAILED")]
+)
 def test_a_captured_step_with_other_gradients_fails(monkeypatch, factor, expected):
     def capture(step, warm_up):
         assert warm_up == 3
@@ -164,9 +170,11 @@ def test_frames_in_graphs_are_asked_for(monkeypatch):
 
 # -- all of them ----------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def three_checks(monkeypatch):
     """One that passes, one that raises, one that passes."""
+
     def raises(setting):
         samples("no such operation")
 

@@ -1,4 +1,7 @@
-"""Hardware counters: which kernels are counted, what is read from `ncu`, and what is said where nothing can be counted."""
+"""Hardware counters: which kernels are counted, what is read from `ncu`, and what is said where
+nothing can be counted.
+"""
+
 import json
 import sys
 from pathlib import Path
@@ -13,9 +16,29 @@ from benchmarks.report.results import measurements
 from tests.benchmarks.test_report import OTHER, ROW, TRAINING, machine
 
 ROOT = Path(__file__).resolve().parents[2]
-HEADS = ["ID", "Process ID", "Process Name", "Host Name", "Kernel Name", "Context", "Stream", "Block Size", "Grid Size", "Device", "CC",
-         "Section Name", "Metric Name", "Metric Unit", "Metric Value"]
-ATTENTION = ROW | {"operation": "temporal_attention", "shape": [1, 1, 15, 68, 120, 8, 32, 8], "dtype": "bfloat16", "flow": "biases"}
+HEADS = [
+    "ID",
+    "Process ID",
+    "Process Name",
+    "Host Name",
+    "Kernel Name",
+    "Context",
+    "Stream",
+    "Block Size",
+    "Grid Size",
+    "Device",
+    "CC",
+    "Section Name",
+    "Metric Name",
+    "Metric Unit",
+    "Metric Value",
+]
+ATTENTION = ROW | {
+    "operation": "temporal_attention",
+    "shape": [1, 1, 15, 68, 120, 8, 32, 8],
+    "dtype": "bfloat16",
+    "flow": "biases",
+}
 VALUES = {
     "seconds": "12,500",
     "read": "1000000",
@@ -45,7 +68,13 @@ def printed(*kernels: str, values: dict = VALUES) -> str:
     lines = ["==PROF== Connected to process 1", ",".join(f'"{head}"' for head in HEADS)]
     for i, kernel in enumerate(kernels):
         for key, value in values.items():
-            cells = {"ID": i, "Process ID": 1, "Kernel Name": kernel, "Metric Name": counters.METRICS[key], "Metric Value": value}
+            cells = {
+                "ID": i,
+                "Process ID": 1,
+                "Kernel Name": kernel,
+                "Metric Name": counters.METRICS[key],
+                "Metric Value": value,
+            }
             lines.append(",".join(f'"{cells.get(head, "")}"' for head in HEADS))
     return "\n".join([*lines, "==PROF== Disconnected from process 1"]) + "\n"
 
@@ -53,26 +82,39 @@ def printed(*kernels: str, values: dict = VALUES) -> str:
 @pytest.fixture
 def ncu(tmp_path, monkeypatch):
     """Put a program in the place of ncu, which notes what it is asked and writes a log."""
+
     def place(log: str, code: int = 0) -> Path:
         (tmp_path / "log").write_text(log)
-        (tmp_path / "ncu").write_text(f"#!{sys.executable}\nimport sys\nfrom pathlib import Path\n"
-                                      f"with open({str(tmp_path / 'asked')!r}, 'a') as asked:\n    print(*sys.argv[1:], file=asked)\n"
-                                      "log = Path(sys.argv[sys.argv.index('--log-file') + 1])\n"
-                                      f"log.write_text(Path({str(tmp_path / 'log')!r}).read_text())\nsys.exit({code})\n")
+        (tmp_path / "ncu").write_text(
+            f"#!{sys.executable}\nimport sys\nfrom pathlib import Path\n"
+            f"with open({str(tmp_path / 'asked')!r}, 'a') as asked:\n    print(*sys.argv[1:], file=asked)\n"
+            "log = Path(sys.argv[sys.argv.index('--log-file') + 1])\n"
+            f"log.write_text(Path({str(tmp_path / 'log')!r}).read_text())\nsys.exit({code})\n"
+        )
         (tmp_path / "ncu").chmod(0o755)
         monkeypatch.setenv("NCU", str(tmp_path / "ncu"))
         return tmp_path / "asked"
+
     return place
 
 
 def test_the_case_furthest_from_its_limit_stands_for_its_operation(tmp_path):
     slow = {"flow": "random", "median": 3e-4}
-    rows = [ROW, OTHER | {"median": 9e-3}, ROW | slow, ROW | TRAINING | {"median": 2e-4}, ROW | {"flow": "collapse", "median": 1e-2},
-            ROW | {"shape": [1, 3, 64, 64], "median": 1e-3}, ROW | {"variant": "triton_deterministic", "median": 1e-2}, ATTENTION]
+    rows = [
+        ROW,
+        OTHER | {"median": 9e-3},
+        ROW | slow,
+        ROW | TRAINING | {"median": 2e-4},
+        ROW | {"flow": "collapse", "median": 1e-2},
+        ROW | {"shape": [1, 3, 64, 64], "median": 1e-3},
+        ROW | {"variant": "triton_deterministic", "median": 1e-2},
+        ATTENTION,
+    ]
     found = counters.furthest(recorded(tmp_path / "h200", rows), most=2)
     assert [(one.case.operation, one.test, one.variant, one.flow) for one in found] == [
         ("warp_blend", "benchmarks/bench.py::test[2]", "triton", "random"),
-        ("temporal_attention", "benchmarks/bench.py::test[7]", "triton", "biases")]
+        ("temporal_attention", "benchmarks/bench.py::test[7]", "triton", "biases"),
+    ]
     assert found[0].share == pytest.approx(124416000 / 4.8e12 / 3e-4, rel=0.02)
     assert counters.furthest(tmp_path / "h200", most=1) == found[:1]
 
@@ -80,36 +122,61 @@ def test_the_case_furthest_from_its_limit_stands_for_its_operation(tmp_path):
 def test_counters_are_read_as_ncu_writes_them():
     first, second = counters.parsed(printed("_forward", "_backward"))
     assert first["kernel"] == "_forward" and second["kernel"] == "_backward"
-    assert first["seconds"] == pytest.approx(12.5e-6) and first["read"] == 1e6 and "L2 hits" not in first
+    assert (
+        first["seconds"] == pytest.approx(12.5e-6)
+        and first["read"] == 1e6
+        and "L2 hits" not in first
+    )
     assert counters.waits(first) == "global memory" and counters.waits({"kernel": "x"}) == ""
     assert counters.parsed("==ERROR== nothing\n") == []
 
 
 def test_they_are_written_and_shown_on_every_page(tmp_path, ncu, capsys):
-    asked, folder = ncu(printed("_warp_blend")), recorded(tmp_path / "h200", [ROW, OTHER, OTHER | {"variant": "compiled", "median": 1e-4}])
+    asked, folder = (
+        ncu(printed("_warp_blend")),
+        recorded(tmp_path / "h200", [ROW, OTHER, OTHER | {"variant": "compiled", "median": 1e-4}]),
+    )
     assert counters.main([str(folder), "--json", str(folder / "counters.json")]) == 0
     line = "| `_warp_blend` | 12.5 | 1.5 | 42% |  | 1234.5 | 77.6 |  | 50% | 64 | global memory |"
     assert line in capsys.readouterr().out
-    assert "benchmarks/bench.py::test[0] --counted triton" in asked.read_text() and "--profile-from-start off" in asked.read_text()
+    assert (
+        "benchmarks/bench.py::test[0] --counted triton" in asked.read_text()
+        and "--profile-from-start off" in asked.read_text()
+    )
     page = report.report(measurements(folder))
     assert "## Hardware counters" in page and line in page
-    assert "| missed in 1 of 1 | at 26% of its limit, which memory sets; in `_warp_blend` warps wait for global memory, " \
-           "memory is at 42% of its peak |" in page
+    assert (
+        "| missed in 1 of 1 | at 26% of its limit, which memory sets; in `_warp_blend` warps wait for global memory, "
+        "memory is at 42% of its peak |" in page
+    )
     (folder / "steps.tsv").write_text("counters\tpassed\t9\n")
     assert line in summary.page(folder, dry=False)[0]
 
 
 def test_where_nothing_can_be_counted_it_is_left_out(tmp_path, ncu, monkeypatch, capsys):
     folder = recorded(tmp_path / "h200", [ROW])
-    ncu("==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters\n", code=1)
+    ncu(
+        "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters\n",
+        code=1,
+    )
     assert counters.main([str(folder)]) == counters.LEFT_OUT
     assert "the driver lets only administrators count (ERR_NVGPUCTRPERM)" in capsys.readouterr().out
     monkeypatch.delenv("NCU")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert counters.main([str(folder)]) == counters.LEFT_OUT and "ncu was not found" in capsys.readouterr().out
+    assert (
+        counters.main([str(folder)]) == counters.LEFT_OUT
+        and "ncu was not found" in capsys.readouterr().out
+    )
 
 
-@pytest.mark.parametrize("log, code", [("==ERROR== Failed to find metric\n", 1), (printed("_forward"), 3), ("==WARNING== No kernels\n", 0)])
+@pytest.mark.parametrize(
+    "log, code",
+    [
+        ("==ERROR== Failed to find metric\n", 1),
+        (printed("_forward"), 3),
+        ("==WARNING== No kernels\n", 0),
+    ],
+)
 def test_a_failure_is_no_absence(tmp_path, ncu, capsys, log, code):
     ncu(log, code)
     assert counters.main([str(recorded(tmp_path / "h200", [ROW]))]) == 1
@@ -120,8 +187,10 @@ def test_what_a_card_does_not_have_is_counted_no_more(tmp_path, ncu):
     """ncu counts nothing at all where it does not know one of the metrics."""
     asked = ncu("==ERROR== Failed to find metric lts__t_sectors_op_red.sum\n", code=1)
     assert counters.main([str(recorded(tmp_path / "h200", [ROW]))]) == 1
-    first, second = (set(line.split("--metrics ")[1].split()[0].split(","))
-                     for line in asked.read_text().splitlines())
+    first, second = (
+        set(line.split("--metrics ")[1].split()[0].split(","))
+        for line in asked.read_text().splitlines()
+    )
     assert first == set(counters.METRICS.values()) == second | {"lts__t_sectors_op_red.sum"}
     assert len(second) == len(first) - 1
 
@@ -132,7 +201,10 @@ def test_only_the_counted_variant_runs_between_the_marks(monkeypatch):
         monkeypatch.setattr(torch.cuda.profiler, name, lambda name=name: ran.append(name))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
     monkeypatch.setattr(measure, "counted", "one")
-    variants = [measure.Variant(name, lambda x, name=name: ran.append(name) or x + 1) for name in ("one", "other")]
+    variants = [
+        measure.Variant(name, lambda x, name=name: ran.append(name) or x + 1)
+        for name in ("one", "other")
+    ]
     found = measure.compare(variants, lambda x: x + 1, (torch.ones(2),), backward=False, rounds=1)
     assert list(found) == ["one"] and ran == ["one", "start", "one", "stop", "one"]
 
@@ -142,5 +214,8 @@ def test_a_recorded_name_is_a_test_that_can_be_run_again():
     for path in (ROOT / "benchmarks" / "results" / "cpu").glob("bench_*.json"):
         for benchmark in json.loads(path.read_text())["benchmarks"]:
             file, test = benchmark["fullname"].split("::", 1)
-            assert file == f"benchmarks/{path.stem}.py" and f"def {test.split('[')[0]}(" in (ROOT / file).read_text()
+            assert (
+                file == f"benchmarks/{path.stem}.py"
+                and f"def {test.split('[')[0]}(" in (ROOT / file).read_text()
+            )
             assert test.endswith("]")

@@ -1,4 +1,5 @@
 """`benchmarks/gpu.sh`: every step whatever fails, in its time, with what a GPU machine has."""
+
 import json
 import os
 import re
@@ -15,17 +16,20 @@ import pytest
 from benchmarks.gpu import summary
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = {"1": "build canary doctor tests tests_large bench_grid_sample bench_model",
-         "2": "build bench_streaming profile convergence convergence_bf16 bench_warp_blend "
-              "bench_correlation memcheck racecheck initcheck synccheck",
-         "3": "build bench_attention tune bench_attention_tuned counters roofline "
-              "bench_streaming_compiled bench_model_compiled report"}
+PARTS = {
+    "1": "build canary doctor tests tests_large bench_grid_sample bench_model",
+    "2": "build bench_streaming profile convergence convergence_bf16 bench_warp_blend "
+    "bench_correlation memcheck racecheck initcheck synccheck",
+    "3": "build bench_attention tune bench_attention_tuned counters roofline "
+    "bench_streaming_compiled bench_model_compiled report",
+}
 SECONDS_OF_A_PART = 540
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command, cwd=ROOT, env=_environment(environment), capture_output=True,
-                          text=True)
+    return subprocess.run(
+        command, cwd=ROOT, env=_environment(environment), capture_output=True, text=True
+    )
 
 
 def _environment(changes: dict[str, str]) -> dict[str, str]:
@@ -77,10 +81,24 @@ def script(tmp_path):
         program.chmod(0o755)
 
     def begin(*arguments: str, **environment: str) -> subprocess.Popen:
-        changes = {"PYTHON": str(stub), "PYTHONPATH": str(ROOT), "REFRESH": "1", "OUT": "",
-                   "FAIL": "", "HANG": "", "SUMMARY": "", **environment}
-        return subprocess.Popen([str(command), *arguments], cwd=tree, env=_environment(changes),
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        changes = {
+            "PYTHON": str(stub),
+            "PYTHONPATH": str(ROOT),
+            "REFRESH": "1",
+            "OUT": "",
+            "FAIL": "",
+            "HANG": "",
+            "SUMMARY": "",
+            **environment,
+        }
+        return subprocess.Popen(
+            [str(command), *arguments],
+            cwd=tree,
+            env=_environment(changes),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         process = begin(*arguments, **environment)
@@ -134,12 +152,14 @@ def test_a_part_runs_every_step_whatever_fails(script, tmp_path):
     ended = steps(folder)
     assert list(ended) == PARTS["1"].split() and ran.returncode == 1
     assert {name: how for name, how in ended.items() if how != "passed"} == {
-        "tests": "FAILED (exit code 3)", "tests_large": "FAILED (exit code 3)"}
+        "tests": "FAILED (exit code 3)",
+        "tests_large": "FAILED (exit code 3)",
+    }
     asked = said(folder, "tests")
     assert all(name in asked for name in marked()) and "-n 3" in asked
     assert "-m (gpu or native) and not large" in asked
     assert "-m (gpu or native) and large" in said(folder, "tests_large")
-    assert "-n " not in said(folder, "tests_large")             # one at a time
+    assert "-n " not in said(folder, "tests_large")  # one at a time
     assert "--cuda required" in said(folder, "build")
     assert f"--json {folder}/canary.json" in said(folder, "canary")
     assert "--quick --forms plain,graph" in said(folder, "bench_model")
@@ -148,10 +168,10 @@ def test_a_part_runs_every_step_whatever_fails(script, tmp_path):
 def test_time_that_a_step_leaves_goes_to_those_that_may_take_more(script, tmp_path):
     folder = tmp_path / "results"
     script("1", str(folder))
-    assert 0.8 * 240 < budget(folder, "tests") <= 0.8 * 330     # and what others left
+    assert 0.8 * 240 < budget(folder, "tests") <= 0.8 * 330  # and what others left
     assert 0.8 * 450 < budget(folder, "bench_model") <= 0.8 * 540
     script("3", str(folder))
-    assert budget(folder, "bench_attention") == 80                  # and no more than it has
+    assert budget(folder, "bench_attention") == 80  # and no more than it has
     assert budget(folder, "bench_streaming_compiled") > 0.8 * 300
 
 
@@ -172,7 +192,8 @@ def test_a_whole_run_tunes_counts_and_reports(script, tmp_path):
     ended = steps(folder)
     assert set(ended) == {name for part in PARTS.values() for name in part.split()}
     assert {name: how for name, how in ended.items() if how != "passed"} == {
-        "counters": "left out, no counters here"}
+        "counters": "left out, no counters here"
+    }
     assert (folder / "untuned" / "bench_attention.json").exists()
     assert (folder / "bench_attention.json").exists() and (folder / "tuned.json").exists()
     assert "--quick" not in said(folder, "bench_attention")
@@ -192,8 +213,11 @@ def test_some_steps_keep_what_others_found(script, tmp_path):
 
 # -- what is wrong stops figures, not the run ------------------------------------------------------
 
-@pytest.mark.parametrize(("broken", "named"), [("*lift.kernels.extension*", "the build"),
-                                               ("*benchmarks.gpu.canary*", "the canary")])
+
+@pytest.mark.parametrize(
+    ("broken", "named"),
+    [("*lift.kernels.extension*", "the build"), ("*benchmarks.gpu.canary*", "the canary")],
+)
 def test_no_speed_is_measured_where_the_build_or_the_canary_fails(script, tmp_path, broken, named):
     folder = tmp_path / "results"
     ran = script("1", str(folder), FAIL=broken, SUMMARY="1")
@@ -215,15 +239,23 @@ def steps_with(script, folder: Path, *arguments: str, **environment: str) -> dic
 
 # -- a run that is stopped leaves what it has ------------------------------------------------------
 
+
 @pytest.fixture
 def hanging(script, tmp_path):
     """A part whose second step never ends, with the folder that results are fetched from."""
     out = tmp_path / "out"
-    process = script.begin("1", "--steps", "build doctor bench_model", SUMMARY="1", OUT=str(out),
-                           HANG="*lift doctor*")
+    process = script.begin(
+        "1", "--steps", "build doctor bench_model", SUMMARY="1", OUT=str(out), HANG="*lift doctor*"
+    )
     page, log = out / "summary.md", script.tree / "build" / "gpu" / "doctor.log"
-    wait_for(lambda: page.exists() and "`doctor` was running" in page.read_text()
-             and log.exists() and "begun" in log.read_text())
+    wait_for(
+        lambda: (
+            page.exists()
+            and "`doctor` was running" in page.read_text()
+            and log.exists()
+            and "begun" in log.read_text()
+        )
+    )
     yield process, out
     if process.poll() is None:
         process.kill()
@@ -242,7 +274,7 @@ def packed(out: Path) -> list[str]:
 
 def test_a_killed_run_names_the_step_that_it_was_in(hanging):
     process, out = hanging
-    wait_for(lambda: "doctor.log" in packed(out))       # while it runs, too
+    wait_for(lambda: "doctor.log" in packed(out))  # while it runs, too
     process.kill()
     process.communicate()
     page = (out / "summary.md").read_text()
@@ -274,17 +306,32 @@ def test_where_results_are_fetched_from_there_are_two_files(script, tmp_path):
 
 # -- other ways to call it -------------------------------------------------------------------------
 
+
 def test_a_dry_run_walks_through_the_steps_of_all_parts(script, tmp_path):
     folder = tmp_path / "results"
     assert script("--dry-run", str(folder)).returncode == 0
     ended = steps(folder)
     assert set(ended) == {name for part in PARTS.values() for name in part.split()}
     left = {name for name, how in ended.items() if how != "passed"}
-    assert left == {"racecheck", "initcheck", "synccheck", "tune", "bench_attention_tuned",
-                    "counters", "roofline", "report", "bench_streaming_compiled",
-                    "bench_model_compiled"}
-    asked = {"bench_warp_blend": "--toy", "canary": "--toy", "memcheck": "--dry-run",
-             "profile": "--preset tiny", "build": "--cuda off"}
+    assert left == {
+        "racecheck",
+        "initcheck",
+        "synccheck",
+        "tune",
+        "bench_attention_tuned",
+        "counters",
+        "roofline",
+        "report",
+        "bench_streaming_compiled",
+        "bench_model_compiled",
+    }
+    asked = {
+        "bench_warp_blend": "--toy",
+        "canary": "--toy",
+        "memcheck": "--dry-run",
+        "profile": "--preset tiny",
+        "build": "--cuda off",
+    }
     for step, flag in asked.items():
         assert flag in said(folder, step), step
 
@@ -295,7 +342,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path):
     assert "gpu.sh: error: torch finds no GPU here; --dry-run walks through" in ran.stderr
     for arguments, sentence in {
         ("--fast",): "unknown flag '--fast' (there are --steps, --minutes, --anyway, --dry-run and "
-                     "--list)",
+        "--list)",
         ("--minutes", "soon"): "--minutes takes a whole number, got 'soon'",
         ("2", "--steps", "doctor"): f"no step 'doctor' here (there are {PARTS['2']})",
     }.items():
@@ -306,94 +353,256 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path):
 def marked(without: str = "no such marker") -> list[str]:
     """Files of tests that compute on a GPU, as the script finds them."""
     texts = {path: path.read_text() for path in ROOT.glob("tests/*/test_*.py")}
-    return [str(path.relative_to(ROOT)) for path, text in texts.items()
-            if re.search(r"mark\.(gpu|native)\b", text) and f"mark.{without}" not in text]
+    return [
+        str(path.relative_to(ROOT))
+        for path, text in texts.items()
+        if re.search(r"mark\.(gpu|native)\b", text) and f"mark.{without}" not in text
+    ]
 
 
 def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path):
-    """Or it ends with an error, on any machine without a GPU: so what the script runs is all that a GPU changes."""
-    (tmp_path / "test_asking.py").write_text("import pytest\nfrom lift.training.distributed import join\n\n"
-                                             "def test_plain():\n    join('auto').__enter__()\n\n"
-                                             "@pytest.mark.native\ndef test_marked():\n    join('auto').__enter__()\n")
-    ran = run(sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", str(tmp_path),
-              PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+    """Or it ends with an error, on any machine without a GPU: so what the script runs is all that a
+    GPU changes.
+    """
+    (tmp_path / "test_asking.py").write_text(
+        "import pytest\nfrom lift.training.distributed import join\n\n"
+        "def test_plain():\n    join('auto').__enter__()\n\n"
+        "@pytest.mark.native\ndef test_marked():\n    join('auto').__enter__()\n"
+    )
+    ran = run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "conftest",
+        "-p",
+        "no:cacheprovider",
+        str(tmp_path),
+        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    )
     assert "2 passed" in ran.stdout and "1 error" in ran.stdout, ran.stdout
-    assert "test_plain" in ran.stdout and "asked whether there is a GPU (lift/training/distributed.py join)" in ran.stdout
-    assert {"tests/model/test_model_gpu.py", "tests/kernels/test_correlation_gpu.py", "tests/kernels/test_temporal_attention_gpu.py", "tests/kernels/test_warp_blend_gpu.py",
-            "tests/kernels/test_grid_sample_native.py", "tests/video/test_cuda_graphs.py", "tests/kernels/test_warp_blend_parity.py"} <= set(marked())
+    assert (
+        "test_plain" in ran.stdout
+        and "asked whether there is a GPU (lift/training/distributed.py join)" in ran.stdout
+    )
+    assert {
+        "tests/model/test_model_gpu.py",
+        "tests/kernels/test_correlation_gpu.py",
+        "tests/kernels/test_temporal_attention_gpu.py",
+        "tests/kernels/test_warp_blend_gpu.py",
+        "tests/kernels/test_grid_sample_native.py",
+        "tests/video/test_cuda_graphs.py",
+        "tests/kernels/test_warp_blend_parity.py",
+    } <= set(marked())
 
 
 def test_nothing_on_its_way_needs_what_decodes_videos_or_trains(tmp_path):
     """Neither the tests nor the benchmarks."""
-    absent = ["av", "cv2", "scenedetect", "safetensors", "torchmetrics", "tensorboard", "tqdm", "matplotlib", "skimage", "pybind11"]
-    (tmp_path / "absent.py").write_text(f"import sys\nfor name in {absent}:\n    sys.modules[name] = None\n")
-    modules = ["benchmarks.gpu.canary", "benchmarks.gpu.convergence", "benchmarks.gpu.profile_step",
-               "benchmarks.gpu.summary", "benchmarks.gpu.tune_attention", "lift.commands.doctor"]
-    ran = run(sys.executable, "-c", "import absent; " + "; ".join(f"import {name}" for name in modules),
-              PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    absent = [
+        "av",
+        "cv2",
+        "scenedetect",
+        "safetensors",
+        "torchmetrics",
+        "tensorboard",
+        "tqdm",
+        "matplotlib",
+        "skimage",
+        "pybind11",
+    ]
+    (tmp_path / "absent.py").write_text(
+        f"import sys\nfor name in {absent}:\n    sys.modules[name] = None\n"
+    )
+    modules = [
+        "benchmarks.gpu.canary",
+        "benchmarks.gpu.convergence",
+        "benchmarks.gpu.profile_step",
+        "benchmarks.gpu.summary",
+        "benchmarks.gpu.tune_attention",
+        "lift.commands.doctor",
+    ]
+    ran = run(
+        sys.executable,
+        "-c",
+        "import absent; " + "; ".join(f"import {name}" for name in modules),
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
+    )
     assert ran.returncode == 0, ran.stderr
     suites = [str(path) for path in ROOT.glob("benchmarks/suites/bench_*.py")]
-    ran = run(sys.executable, "-m", "pytest", "-p", "absent", "-p", "no:cacheprovider", "-o", "addopts=", "-q", "--collect-only", "--toy",
-              *marked(without="videos"), *suites, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    ran = run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "absent",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "addopts=",
+        "-q",
+        "--collect-only",
+        "--toy",
+        *marked(without="videos"),
+        *suites,
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
+    )
     assert ran.returncode == 0, ran.stdout[-2000:]
 
 
 # -- its helpers -----------------------------------------------------------------------------------
 
+
 def test_what_no_time_is_left_for_is_skipped_and_told(tmp_path):
-    (tmp_path / "test_slow.py").write_text("import time, pytest\n"
-                                           "@pytest.mark.parametrize('i', range(4))\ndef test_one(i):\n    time.sleep(0.5 * (i == 1))\n")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "benchmarks.harness.budget", str(tmp_path / "test_slow.py")]
+    (tmp_path / "test_slow.py").write_text(
+        "import time, pytest\n"
+        "@pytest.mark.parametrize('i', range(4))\ndef test_one(i):\n    time.sleep(0.5 * (i == 1))\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "benchmarks.harness.budget",
+        str(tmp_path / "test_slow.py"),
+    ]
     ran = run(*command, "--budget", "0.4")
-    assert ran.returncode == 0 and "2 passed, 2 skipped" in ran.stdout and "left out, no time was left: 2 of 4" in ran.stdout
+    assert (
+        ran.returncode == 0
+        and "2 passed, 2 skipped" in ran.stdout
+        and "left out, no time was left: 2 of 4" in ran.stdout
+    )
     assert "4 passed" in run(*command).stdout
 
 
 def test_every_test_has_its_first_case_before_any_has_its_second(tmp_path):
-    (tmp_path / "test_cases.py").write_text("import pytest\nevery = pytest.mark.parametrize('i', range(2))\n"
-                                            "@every\ndef test_one(i): ...\n@every\ndef test_other(i): ...\ndef test_alone(): ...\n")
-    ran = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "benchmarks.harness.budget", "--in-turn", "-v", str(tmp_path))
-    assert re.findall(r"::test_(\S+)", ran.stdout) == ["one[0]", "other[0]", "alone", "one[1]", "other[1]"]
+    (tmp_path / "test_cases.py").write_text(
+        "import pytest\nevery = pytest.mark.parametrize('i', range(2))\n"
+        "@every\ndef test_one(i): ...\n@every\ndef test_other(i): ...\ndef test_alone(): ...\n"
+    )
+    ran = run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "benchmarks.harness.budget",
+        "--in-turn",
+        "-v",
+        str(tmp_path),
+    )
+    assert re.findall(r"::test_(\S+)", ran.stdout) == [
+        "one[0]",
+        "other[0]",
+        "alone",
+        "one[1]",
+        "other[1]",
+    ]
 
 
 def test_the_summary_holds_steps_machine_and_figures(tmp_path):
-    (tmp_path / "steps.tsv").write_text("build\tpassed\t3\ntests\tFAILED (exit code 1)\t9\nmemcheck\tleft out, no time was left\t0\n")
-    (tmp_path / "tests.log").write_text("left out, no time was left: 7 of 9\n2 failed | 7 skipped\n\n")
+    (tmp_path / "steps.tsv").write_text(
+        "build\tpassed\t3\ntests\tFAILED (exit code 1)\t9\nmemcheck\tleft out, no time was left\t0\n"
+    )
+    (tmp_path / "tests.log").write_text(
+        "left out, no time was left: 7 of 9\n2 failed | 7 skipped\n\n"
+    )
     (tmp_path / "convergence.log").write_text("the losses stay within\n")
-    row = {"operation": "warp_blend", "device": "cuda", "direction": "forward", "dtype": "float32", "layout": "contiguous",
-           "shape": [1, 3, 8, 12], "flow": "smooth", "variant": "triton", "fused": True, "median": 2e-3,
-           "spread": 0.01, "gigabytes_per_second": 900.0,
-           "share_of_copy_bandwidth": 0.9, "peak_memory": 2_000_000, "saved_for_backward": None, "compile_time": 1.5, "error": 1e-7}
+    row = {
+        "operation": "warp_blend",
+        "device": "cuda",
+        "direction": "forward",
+        "dtype": "float32",
+        "layout": "contiguous",
+        "shape": [1, 3, 8, 12],
+        "flow": "smooth",
+        "variant": "triton",
+        "fused": True,
+        "median": 2e-3,
+        "spread": 0.01,
+        "gigabytes_per_second": 900.0,
+        "share_of_copy_bandwidth": 0.9,
+        "peak_memory": 2_000_000,
+        "saved_for_backward": None,
+        "compile_time": 1.5,
+        "error": 1e-7,
+    }
     gpu = {"name": "One GPU", "clock": 1980}
-    (tmp_path / "bench_warp_blend.json").write_text(json.dumps(
-        {"machine_info": {"lift": {"facts": {"torch": "2.11"}, "commit": "abc", "sources": "def", "gpus": [gpu]}}, "gpus_after": [gpu],
-         "benchmarks": [{"extra_info": row}, {"extra_info": row | {"variant": "eager", "fused": False, "median": 4e-3}}]}))
-    (tmp_path / "bench_attention.json").write_text("")               # stopped while it wrote
+    (tmp_path / "bench_warp_blend.json").write_text(
+        json.dumps(
+            {
+                "machine_info": {
+                    "lift": {
+                        "facts": {"torch": "2.11"},
+                        "commit": "abc",
+                        "sources": "def",
+                        "gpus": [gpu],
+                    }
+                },
+                "gpus_after": [gpu],
+                "benchmarks": [
+                    {"extra_info": row},
+                    {"extra_info": row | {"variant": "eager", "fused": False, "median": 4e-3}},
+                ],
+            }
+        )
+    )
+    (tmp_path / "bench_attention.json").write_text("")  # stopped while it wrote
     assert summary.main([str(tmp_path)]) == 0
-    page, data = (tmp_path / "summary.md").read_text(), json.loads((tmp_path / "summary.json").read_text())
-    for part in ("failed: tests.", "| tests | FAILED (exit code 1) | 9 | 2 failed \\| 7 skipped |",
-                 "- tests: left out, no time was left: 7 of 9", "- memcheck: left out, no time was left",
-                 "- commit: abc, sources def", "- GPU before: name One GPU, clock 1980",
-                 "| triton | 2.000 | 1% | 900.0 | 90% | 2 | - | 1.5 | 1.0e-07 | eager x2.00 |", "the losses stay within"):
+    page, data = (
+        (tmp_path / "summary.md").read_text(),
+        json.loads((tmp_path / "summary.json").read_text()),
+    )
+    for part in (
+        "failed: tests.",
+        "| tests | FAILED (exit code 1) | 9 | 2 failed \\| 7 skipped |",
+        "- tests: left out, no time was left: 7 of 9",
+        "- memcheck: left out, no time was left",
+        "- commit: abc, sources def",
+        "- GPU before: name One GPU, clock 1980",
+        "| triton | 2.000 | 1% | 900.0 | 90% | 2 | - | 1.5 | 1.0e-07 | eager x2.00 |",
+        "the losses stay within",
+    ):
         assert part in page, part
-    assert "dry run" not in page and data["failed"] == ["tests"] and data["rows"]["bench_warp_blend"][0]["variant"] == "triton"
+    assert (
+        "dry run" not in page
+        and data["failed"] == ["tests"]
+        and data["rows"]["bench_warp_blend"][0]["variant"] == "triton"
+    )
 
 
 def test_the_summary_of_a_run_that_goes_on_says_where_it_is(tmp_path):
     (tmp_path / "steps-1.tsv").write_text("build\tpassed\t3\ntests\tFAILED (exit code 1)\t9\n")
     running = "running since 12:00:05 UTC, for 60 s at most"
-    (tmp_path / "steps-2.tsv").write_text(f"build\tpassed\t1\nbench_warp_blend\t{running}\t0\n"
-                                          "profile\tnot begun\t0\n")
+    (tmp_path / "steps-2.tsv").write_text(
+        f"build\tpassed\t1\nbench_warp_blend\t{running}\t0\nprofile\tnot begun\t0\n"
+    )
     failures = [f"FAILED tests/test_it.py::test_{i} - wrong" for i in range(60)]
     (tmp_path / "tests.log").write_text("\n".join([*failures, *["the end"] * 12]))
-    row = {"operation": "warp_blend", "device": "cuda", "direction": "forward", "dtype": "float32",
-           "layout": "contiguous", "shape": [1, 3, 8, 12], "flow": "smooth", "variant": "triton",
-           "fused": True, "median": 2e-3, "spread": 0.01, "gigabytes_per_second": 900.0,
-           "share_of_copy_bandwidth": 0.9, "peak_memory": 2_000_000, "saved_for_backward": None,
-           "compile_time": 1.5, "error": 1e-7}
+    row = {
+        "operation": "warp_blend",
+        "device": "cuda",
+        "direction": "forward",
+        "dtype": "float32",
+        "layout": "contiguous",
+        "shape": [1, 3, 8, 12],
+        "flow": "smooth",
+        "variant": "triton",
+        "fused": True,
+        "median": 2e-3,
+        "spread": 0.01,
+        "gigabytes_per_second": 900.0,
+        "share_of_copy_bandwidth": 0.9,
+        "peak_memory": 2_000_000,
+        "saved_for_backward": None,
+        "compile_time": 1.5,
+        "error": 1e-7,
+    }
     written = json.dumps(row) + '\n{"operation": "wa'
     (tmp_path / "bench_warp_blend.json.rows.jsonl").write_text(written)
-    (tmp_path / "counters.json").write_text('{"cases": [')          # killed while it wrote
+    (tmp_path / "counters.json").write_text('{"cases": [')  # killed while it wrote
     assert summary.main([str(tmp_path)]) == 0
     page = (tmp_path / "summary.md").read_text()
     data = json.loads((tmp_path / "summary.json").read_text())
@@ -406,6 +615,9 @@ def test_the_summary_of_a_run_that_goes_on_says_where_it_is(tmp_path):
 
 def test_the_summary_does_not_wait_for_torch():
     """It is made at every step, in seconds that the card is held for."""
-    ran = run(sys.executable, "-c",
-              "import sys; sys.modules['torch'] = None; import benchmarks.gpu.summary")
+    ran = run(
+        sys.executable,
+        "-c",
+        "import sys; sys.modules['torch'] = None; import benchmarks.gpu.summary",
+    )
     assert ran.returncode == 0, ran.stderr

@@ -1,4 +1,7 @@
-"""What an operation must move and compute is as counted by hand; projections follow from measured shares, and say so."""
+"""What an operation must move and compute is as counted by hand; projections follow from measured
+shares, and say so.
+"""
+
 import json
 import math
 
@@ -25,27 +28,43 @@ from lift.kernels import temporal_attention as attend
 SLOW = Card("slow", "Slow", 1e3, 1e6, 4e6, 1e6, "a test", special=0.5)
 
 
-# -- what must be done -------------------------------------------------------------------------------------------------------
+# -- what must be done -----------------------------------------------------------------------------
 
-@pytest.mark.parametrize("case, work", [
-    # 4 pixels: two images 96 bytes, flows 64, visibilities 32, result 48; 38 + 15 x 3 operations a pixel
-    (Case("warp_blend", "forward", "float32", (1, 3, 2, 2)), Work(192, 48, 332, 24)),
-    (Case("warp_blend", "backward", "float32", (1, 3, 2, 2)), Work(240, 192, 656, 32)),
-    # half the bytes of images, the same of what is float32
-    (Case("warp_blend", "forward", "bfloat16", (1, 3, 2, 2)), Work(48 + 96, 24, 332, 24)),
-    # an image of 2 x 2 pixels in two channels: 32 bytes, a grid 32, a result 32; 16 + 7 x 2 operations a pixel
-    (Case("grid_sample", "forward", "float32", (1, 2, 2, 2)), Work(64, 32, 120)),
-    (Case("grid_sample", "backward", "float32", (1, 2, 2, 2)), Work(96, 64, 232)),
-    # one pixel of a grid reads four of an image of 100; the gradient is written whole
-    (Case("grid_sample", "backward", "float32", (1, 1, 10, 10, 1, 1)), Work(4 * 4 + 8 + 4, 400 + 8, 42)),
-    # two places of a window, two frames of keys, one head of four channels: 8 pairs; queries 32 bytes, keys and values 128,
-    # time_bias 8, window_bias 36, result 32, share 8
-    (Case("temporal_attention", "forward", "float32", (1, 1, 2, 1, 2, 1, 4, 2)), Work(204, 40, 40, 8, 128)),
-    (Case("temporal_attention", "backward", "float32", (1, 1, 2, 1, 2, 1, 4, 2)), Work(236, 204, 48, 8, 320)),
-    # two locations of two maps in three channels of half precision: 24 bytes, nine displacements: 72; 2 x 3 x 9 + 4 x 3 + 18 each
-    (Case("correlation", "forward", "bfloat16", (1, 3, 1, 2, 1)), Work(24, 72, 168, 4)),
-    (Case("correlation", "backward", "bfloat16", (1, 3, 1, 2, 1)), Work(96, 24, 300, 4)),
-])
+
+@pytest.mark.parametrize(
+    "case, work",
+    [
+        # 4 pixels: two images 96 bytes, flows 64, visibilities 32, result 48; 38 + 15 x 3
+        # operations a pixel
+        (Case("warp_blend", "forward", "float32", (1, 3, 2, 2)), Work(192, 48, 332, 24)),
+        (Case("warp_blend", "backward", "float32", (1, 3, 2, 2)), Work(240, 192, 656, 32)),
+        # half the bytes of images, the same of what is float32
+        (Case("warp_blend", "forward", "bfloat16", (1, 3, 2, 2)), Work(48 + 96, 24, 332, 24)),
+        # an image of 2 x 2 pixels in two channels: 32 bytes, a grid 32, a result 32; 16 + 7 x 2
+        # operations a pixel
+        (Case("grid_sample", "forward", "float32", (1, 2, 2, 2)), Work(64, 32, 120)),
+        (Case("grid_sample", "backward", "float32", (1, 2, 2, 2)), Work(96, 64, 232)),
+        # one pixel of a grid reads four of an image of 100; the gradient is written whole
+        (
+            Case("grid_sample", "backward", "float32", (1, 1, 10, 10, 1, 1)),
+            Work(4 * 4 + 8 + 4, 400 + 8, 42),
+        ),
+        # two places of a window, two frames of keys, one head of four channels: 8 pairs; queries 32
+        # bytes, keys and values 128, time_bias 8, window_bias 36, result 32, share 8
+        (
+            Case("temporal_attention", "forward", "float32", (1, 1, 2, 1, 2, 1, 4, 2)),
+            Work(204, 40, 40, 8, 128),
+        ),
+        (
+            Case("temporal_attention", "backward", "float32", (1, 1, 2, 1, 2, 1, 4, 2)),
+            Work(236, 204, 48, 8, 320),
+        ),
+        # two locations of two maps in three channels of half precision: 24 bytes, nine
+        # displacements: 72; 2 x 3 x 9 + 4 x 3 + 18 each
+        (Case("correlation", "forward", "bfloat16", (1, 3, 1, 2, 1)), Work(24, 72, 168, 4)),
+        (Case("correlation", "backward", "bfloat16", (1, 3, 1, 2, 1)), Work(96, 24, 300, 4)),
+    ],
+)
 def test_work_is_as_counted_by_hand(case, work):
     assert case.passes == [work]
 
@@ -59,43 +78,82 @@ def test_pairs_of_attention_are_those_of_its_windows(size, window):
 def test_bytes_of_attention_are_those_of_its_tensors():
     q, k = torch.rand(2, 3, 5, 6, 2, 4), torch.rand(2, 7, 5, 6, 2, 4)
     time_bias, window_bias = torch.rand(2, 2, 3, 7), torch.rand(2, 5, 5)
-    out, share = attend(q, k, k, window=3, time_bias=time_bias, window_bias=window_bias, backend="reference")
+    out, share = attend(
+        q, k, k, window=3, time_bias=time_bias, window_bias=window_bias, backend="reference"
+    )
     [work] = Case("temporal_attention", "forward", "float32", (2, 3, 7, 5, 6, 2, 4, 3)).passes
-    assert work.read == sum(x.nbytes for x in (q, k, k, time_bias, window_bias)) and work.written == out.nbytes + share.nbytes
+    assert (
+        work.read == sum(x.nbytes for x in (q, k, k, time_bias, window_bias))
+        and work.written == out.nbytes + share.nbytes
+    )
 
 
-# -- limits ------------------------------------------------------------------------------------------------------------------
+# -- limits ----------------------------------------------------------------------------------------
+
 
 def test_the_longest_time_is_the_limit():
-    case = Case("temporal_attention", "forward", "float32", (1, 1, 2, 1, 2, 1, 4, 2))        # Work(204, 40, 40, 8, 128)
+    case = Case(
+        "temporal_attention", "forward", "float32", (1, 1, 2, 1, 2, 1, 4, 2)
+    )  # Work(204, 40, 40, 8, 128)
     bfloat16 = Case("temporal_attention", "forward", "bfloat16", (1, 1, 2, 1, 2, 1, 4, 2))
 
     def card(**limits) -> Card:
-        return Card(**{"name": "", "reported": "", "bandwidth": math.inf, "fp32": math.inf, "tensor": math.inf, "tf32": 0.0,
-                       "source": "", "special": math.inf} | limits)
+        return Card(
+            **{
+                "name": "",
+                "reported": "",
+                "bandwidth": math.inf,
+                "fp32": math.inf,
+                "tensor": math.inf,
+                "tf32": 0.0,
+                "source": "",
+                "special": math.inf,
+            }
+            | limits
+        )
+
     assert limit(case, card(bandwidth=1e3)) == roofline.Limit(0.244, "memory")
     assert limit(case, card(fp32=1e3)) == roofline.Limit(0.128, "products")
-    assert limit(case, card(fp32=1e3, tf32=6e3)) == roofline.Limit(0.064, "products")        # three TF32 products for a float32 one
+    assert limit(case, card(fp32=1e3, tf32=6e3)) == roofline.Limit(
+        0.064, "products"
+    )  # three TF32 products for a float32 one
     assert limit(case, card(fp32=1e3, tf32=math.inf)) == roofline.Limit(0.04, "float32")
-    assert limit(case, card(fp32=1e3, tf32=math.inf, special=0.1)) == roofline.Limit(0.08, "special")
+    assert limit(case, card(fp32=1e3, tf32=math.inf, special=0.1)) == roofline.Limit(
+        0.08, "special"
+    )
     assert limit(bfloat16, card(tensor=4e3)) == roofline.Limit(0.032, "products")
 
 
 def test_passes_follow_one_another():
-    forward, backward, both = (Case("warp_blend", d, "float32", (1, 3, 2, 2)) for d in ("forward", "backward", "forward+backward"))
+    forward, backward, both = (
+        Case("warp_blend", d, "float32", (1, 3, 2, 2))
+        for d in ("forward", "backward", "forward+backward")
+    )
     assert limit(both, SLOW).seconds == limit(forward, SLOW).seconds + limit(backward, SLOW).seconds
     assert both.bytes == forward.bytes + backward.bytes == 240 + 432
 
 
 def test_a_known_limit_of_a_known_card():
-    case = Case("warp_blend", "forward", "float32", (1, 3, 1080, 1920))                      # 60 bytes a pixel, 1008 GB/s
-    assert limit(case, named("RTX 4090")) == roofline.Limit(pytest.approx(1080 * 1920 * 60 / 1008e9), "memory")
+    case = Case(
+        "warp_blend", "forward", "float32", (1, 3, 1080, 1920)
+    )  # 60 bytes a pixel, 1008 GB/s
+    assert limit(case, named("RTX 4090")) == roofline.Limit(
+        pytest.approx(1080 * 1920 * 60 / 1008e9), "memory"
+    )
 
 
-# -- cards -------------------------------------------------------------------------------------------------------------------
+# -- cards -----------------------------------------------------------------------------------------
 
-BUSES = {"RTX 3080": (320, 19.0), "RTX 3090": (384, 19.5), "RTX 4070": (192, 21.0), "RTX 4080": (256, 22.4), "RTX 4090": (384, 21.0),
-         "RTX 5080": (256, 30.0), "RTX 5090": (512, 28.0), "H100 PCIe": (5120, 3.186)}       # bits, and gigabits a second of each
+BUSES = {
+    "RTX 3080": (320, 19.0),
+    "RTX 3090": (384, 19.5),
+    "RTX 4070": (192, 21.0),
+    "RTX 4080": (256, 22.4),
+    "RTX 4090": (384, 21.0),
+    "RTX 5080": (256, 30.0),
+    "RTX 5090": (512, 28.0),
+    "H100 PCIe": (5120, 3.186),
+}  # bits, and gigabits a second of each
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
@@ -107,7 +165,9 @@ def test_figures_of_a_card_agree_with_its_parts(card):
         bits, rate = BUSES[card.name]
         assert card.bandwidth == pytest.approx(bits / 8 * rate * 1e9, rel=0.002)
     if "GeForce" in card.reported:
-        assert card.tensor == pytest.approx(2 * card.fp32, rel=0.01)                         # summed in float32, at half rate
+        assert card.tensor == pytest.approx(
+            2 * card.fp32, rel=0.01
+        )  # summed in float32, at half rate
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
@@ -123,7 +183,10 @@ def test_the_cards_that_were_promised():
 
 def test_a_card_is_known_by_its_exact_name():
     assert named("NVIDIA GeForce RTX 4070") is named("RTX 4070")
-    assert named("NVIDIA GeForce RTX 4070 Ti") is None and named("NVIDIA GeForce RTX 4090 Laptop GPU") is None
+    assert (
+        named("NVIDIA GeForce RTX 4070 Ti") is None
+        and named("NVIDIA GeForce RTX 4090 Laptop GPU") is None
+    )
 
 
 @pytest.mark.native
@@ -135,7 +198,7 @@ def test_the_machine_at_hand_is_measured():
     assert torch.get_float32_matmul_precision() == before
 
 
-# -- results and projections -------------------------------------------------------------------------------------------------
+# -- results and projections -----------------------------------------------------------------------
 
 CASE = Case("warp_blend", "forward", "float32", (1, 3, 1080, 1920))
 
@@ -143,48 +206,102 @@ CASE = Case("warp_blend", "forward", "float32", (1, 3, 1080, 1920))
 def result(card: str, share: float, **changes) -> Result:
     """One that took its card's limit over `share`."""
     seconds = limit(CASE, named(card)).seconds / share
-    return Result(**{"case": CASE, "variant": "triton", "layout": "contiguous", "flow": "smooth", "device": card, "seconds": seconds,
-                     "copy": named(card).bandwidth * 0.9, "of_copy": share / 0.9, "fused": True} | changes)
+    return Result(
+        **{
+            "case": CASE,
+            "variant": "triton",
+            "layout": "contiguous",
+            "flow": "smooth",
+            "device": card,
+            "seconds": seconds,
+            "copy": named(card).bandwidth * 0.9,
+            "of_copy": share / 0.9,
+            "fused": True,
+        }
+        | changes
+    )
 
 
 def test_a_projection_is_the_limit_over_the_measured_share():
     found = projected([result("NVIDIA H200", 0.8)], [named("RTX 4090"), named("H200")])
-    assert [(row.kind, row.card, row.basis) for row in found] == [("projected", "RTX 4090", "H200")]         # the H200 was measured
+    assert [(row.kind, row.card, row.basis) for row in found] == [
+        ("projected", "RTX 4090", "H200")
+    ]  # the H200 was measured
     assert found[0].share == pytest.approx(0.8)
     assert found[0].seconds == pytest.approx(1080 * 1920 * 60 / 1008e9 / 0.8)
 
 
 def test_the_smallest_share_that_was_measured_counts():
-    found = projected([result("NVIDIA H200", 0.8), result("NVIDIA GeForce RTX 3090", 0.6), result("NVIDIA H200", 0.7)], [named("RTX 4090")])
+    found = projected(
+        [
+            result("NVIDIA H200", 0.8),
+            result("NVIDIA GeForce RTX 3090", 0.6),
+            result("NVIDIA H200", 0.7),
+        ],
+        [named("RTX 4090")],
+    )
     assert (found[0].basis, found[0].share) == ("RTX 3090", pytest.approx(0.6))
-    assert projected([result("NVIDIA H200", 1.3)], [named("RTX 4090")])[0].share == 1.0      # a cache's doing
+    assert (
+        projected([result("NVIDIA H200", 1.3)], [named("RTX 4090")])[0].share == 1.0
+    )  # a cache's doing
 
 
 def test_nothing_is_projected_from_what_says_nothing_of_a_card():
     unknown = result("NVIDIA H200", 0.8, device="NVIDIA RTX A6000")
-    assert projected([result("NVIDIA H200", 0.8, fused=False), result("NVIDIA H200", 0.8, device="cpu"), unknown], list(CARDS)) == []
+    assert (
+        projected(
+            [
+                result("NVIDIA H200", 0.8, fused=False),
+                result("NVIDIA H200", 0.8, device="cpu"),
+                unknown,
+            ],
+            list(CARDS),
+        )
+        == []
+    )
     assert [row.card for row in measured([unknown])] == ["NVIDIA RTX A6000"]
 
 
 def test_a_device_without_a_datasheet_is_held_against_its_own_copy():
-    row, = measured([result("NVIDIA H200", 0.8, device="cpu", seconds=0.02, copy=10e9)])
+    (row,) = measured([result("NVIDIA H200", 0.8, device="cpu", seconds=0.02, copy=10e9)])
     assert row.share == pytest.approx(1080 * 1920 * 60 / 10e9 / 0.02)
 
 
 def written(folder, rows: list[dict], **more):
     """A file as pytest-benchmark writes it with the harness."""
     (folder / "gpu").mkdir(exist_ok=True)
-    (folder / "gpu" / "results.json").write_text(json.dumps({
-        "machine_info": {"lift": {"gpus": [{"name": "NVIDIA H200"}]}}, "benchmarks": [{"extra_info": row} for row in rows]} | more))
+    (folder / "gpu" / "results.json").write_text(
+        json.dumps(
+            {
+                "machine_info": {"lift": {"gpus": [{"name": "NVIDIA H200"}]}},
+                "benchmarks": [{"extra_info": row} for row in rows],
+            }
+            | more
+        )
+    )
 
 
-ROW = {"operation": "warp_blend", "variant": "triton", "fused": True, "device": "cuda", "direction": "forward", "dtype": "float32",
-       "layout": "contiguous", "shape": [1, 3, 1080, 1920], "flow": "smooth", "median": 1e-4, "copy_bandwidth": 4000.0,
-       "share_of_copy_bandwidth": 0.311}
+ROW = {
+    "operation": "warp_blend",
+    "variant": "triton",
+    "fused": True,
+    "device": "cuda",
+    "direction": "forward",
+    "dtype": "float32",
+    "layout": "contiguous",
+    "shape": [1, 3, 1080, 1920],
+    "flow": "smooth",
+    "median": 1e-4,
+    "copy_bandwidth": 4000.0,
+    "share_of_copy_bandwidth": 0.311,
+}
 
 
 def test_recorded_results_are_read(tmp_path):
-    written(tmp_path, [ROW, ROW | {"device": "cpu"}, ROW | {"operation": "model"}, ROW | {"dtype": "float64"}])
+    written(
+        tmp_path,
+        [ROW, ROW | {"device": "cpu"}, ROW | {"operation": "model"}, ROW | {"dtype": "float64"}],
+    )
     (tmp_path / "other.json").write_text("[]")
     gpu = Result(CASE, "triton", "contiguous", "smooth", "NVIDIA H200", 1e-4, 4e12, 0.311, True)
     assert recorded(tmp_path) == [gpu, Result(**vars(gpu) | {"device": "cpu"})]
@@ -194,11 +311,25 @@ def test_recorded_results_are_read(tmp_path):
 
 def test_tables_mark_what_is_projected(tmp_path, capsys):
     written(tmp_path, [ROW])
-    arguments = ["warp_blend", "--card", "RTX 4090", "--card", "H200", "--results", str(tmp_path), "--json", str(tmp_path / "rows.json")]
+    arguments = [
+        "warp_blend",
+        "--card",
+        "RTX 4090",
+        "--card",
+        "H200",
+        "--results",
+        str(tmp_path),
+        "--json",
+        str(tmp_path / "rows.json"),
+    ]
     assert roofline.main(arguments) == 0
     said = capsys.readouterr().out
     before, projections = said.split("Projected, not measured")
-    assert "| triton contiguous smooth | H200 | memory | 25.9 | 100 | 26% | 31% |" in before.split("Measured:")[1] and "~" not in before
+    assert (
+        "| triton contiguous smooth | H200 | memory | 25.9 | 100 | 26% | 31% |"
+        in before.split("Measured:")[1]
+        and "~" not in before
+    )
     assert "| triton contiguous smooth | H200, 26% | ~476 |" in projections
     kinds = {row["kind"] for row in json.loads((tmp_path / "rows.json").read_text())}
     assert kinds == {"limit", "measured", "projected"}
@@ -212,11 +343,23 @@ def test_without_results_nothing_is_projected(tmp_path, capsys):
 
 def test_tables_have_a_column_a_card():
     lines = across(limits([CASE], [named("RTX 4090"), SLOW])).splitlines()
-    assert lines[0] == "| case | MB | RTX 4090 | slow |" and lines[2].endswith("| 124 | 123 | 124416000000 |")
-    assert table(measured([result("NVIDIA H200", 0.5)])).splitlines()[2].endswith("| 25.9 | 51.8 | 50% | 56% |")
+    assert lines[0] == "| case | MB | RTX 4090 | slow |" and lines[2].endswith(
+        "| 124 | 123 | 124416000000 |"
+    )
+    assert (
+        table(measured([result("NVIDIA H200", 0.5)]))
+        .splitlines()[2]
+        .endswith("| 25.9 | 51.8 | 50% | 56% |")
+    )
 
 
-@pytest.mark.parametrize("wrong, said", [(["warp"], "no operation 'warp'; there are warp_blend"), (["--card", "RTX 1"], "no card 'RTX 1'")])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (["warp"], "no operation 'warp'; there are warp_blend"),
+        (["--card", "RTX 1"], "no card 'RTX 1'"),
+    ],
+)
 def test_wrong_calls_are_told(wrong, said, capsys):
     with pytest.raises(SystemExit):
         roofline.main(wrong)

@@ -1,4 +1,5 @@
 """The sanitizer's run without a GPU: what it runs, and what it says where something is missing."""
+
 import re
 import shutil
 
@@ -15,10 +16,12 @@ def toolkit(tmp_path, monkeypatch):
     if shutil.which("g++") is None:
         pytest.skip("needs a C++ compiler")
     program = tmp_path / "compute-sanitizer"
-    program.write_text("#!/bin/sh\n"
-                       f"echo \"$@\" >> {tmp_path}/arguments\n"
-                       "while [ \"${1#--}\" != \"$1\" ]; do shift 2; done\n"
-                       f"\"$@\" || exit; exit $(cat {tmp_path}/code)\n")
+    program.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {tmp_path}/arguments\n'
+        'while [ "${1#--}" != "$1" ]; do shift 2; done\n'
+        f'"$@" || exit; exit $(cat {tmp_path}/code)\n'
+    )
     program.chmod(0o755)
     (tmp_path / "code").write_text("0")
     monkeypatch.setenv("COMPUTE_SANITIZER", str(program))
@@ -32,7 +35,7 @@ _built = {}
 
 
 def built(folder, gpu):
-    assert gpu == 90                                    # code for the oldest runs on all
+    assert gpu == 90  # code for the oldest runs on all
     if "program" not in _built:
         _built["program"] = sanitize.emulated(folder)
     return _built["program"]
@@ -73,13 +76,17 @@ def test_a_wrong_gradient_is_a_failure(toolkit, monkeypatch, capsys):
     assert "wrong gradients: (2, 3, 21, 37) torch.float32 in planes" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("missing", "sentence"), [
-    ("sanitizer", "compute-sanitizer was not found; "),
-    ("nvcc", "no nvcc here"),
-    ("gpu", "no GPU was found, "),
-])
-def test_what_is_missing_is_the_last_line_and_the_exit_code_is_6(toolkit, monkeypatch, capsys,
-                                                                  missing, sentence):
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ("sanitizer", "compute-sanitizer was not found; "),
+        ("nvcc", "no nvcc here"),
+        ("gpu", "no GPU was found, "),
+    ],
+)
+def test_what_is_missing_is_the_last_line_and_the_exit_code_is_6(
+    toolkit, monkeypatch, capsys, missing, sentence
+):
     def none():
         raise sanitize.Missing("no nvcc here")
 

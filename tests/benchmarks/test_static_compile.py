@@ -1,4 +1,5 @@
 """Every Triton kernel compiles for every architecture, without a GPU, and keeps to its registers."""
+
 import inspect
 import os
 import re
@@ -19,9 +20,13 @@ OPERATIONS = list(ahead_of_time._modules())
 
 def compiling(*command: str, **variables: str) -> subprocess.CompletedProcess:
     """Run Python where Triton compiles: this process may interpret."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | variables
+    environment = {
+        name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"
+    } | variables
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -30,18 +35,34 @@ def test_every_kernel_compiles_everywhere_and_spills_nowhere(operation):
     print(answer.stdout)
     assert answer.returncode == 0, answer.stdout + answer.stderr[-3000:]
     kernels = len(list(ahead_of_time.specialisations(operation)))
-    assert f"{kernels * len(ahead_of_time.ARCHITECTURES)} compiled" in answer.stdout and "; 0 spill" in answer.stdout
-    assert len(re.findall(r"\d+ / \d+ / 0\b", answer.stdout)) == kernels * len(ahead_of_time.ARCHITECTURES)
+    assert (
+        f"{kernels * len(ahead_of_time.ARCHITECTURES)} compiled" in answer.stdout
+        and "; 0 spill" in answer.stdout
+    )
+    assert len(re.findall(r"\d+ / \d+ / 0\b", answer.stdout)) == kernels * len(
+        ahead_of_time.ARCHITECTURES
+    )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_kernel_is_left_out(operation):
-    functions = {name: inspect.getsource(f.fn) for name, f in vars(ahead_of_time._modules()[operation]).items()
-                 if type(f).__name__ in ("JITFunction", "InterpretedFunction")}
-    reached, new = set(), {kernel.fn.__name__ for _, _, kernel, _, _ in ahead_of_time.specialisations(operation)}
+    functions = {
+        name: inspect.getsource(f.fn)
+        for name, f in vars(ahead_of_time._modules()[operation]).items()
+        if type(f).__name__ in ("JITFunction", "InterpretedFunction")
+    }
+    reached, new = (
+        set(),
+        {kernel.fn.__name__ for _, _, kernel, _, _ in ahead_of_time.specialisations(operation)},
+    )
     while new:
         reached |= new
-        new = {name for name in functions for source in reached & functions.keys() if f"{name}(" in functions[source]} - reached
+        new = {
+            name
+            for name in functions
+            for source in reached & functions.keys()
+            if f"{name}(" in functions[source]
+        } - reached
     assert functions.keys() <= reached
 
 
@@ -68,21 +89,28 @@ for _, label, kernel, arguments, keywords in list(ahead_of_time.specialisations(
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_what_a_launch_compiles_is_compiled(operation, tmp_path):
-    answer = compiling("-c", LAUNCHES, operation, TRITON_CACHE_DIR=str(tmp_path))      # what is kept elsewhere names other folders' files
+    answer = compiling(
+        "-c", LAUNCHES, operation, TRITON_CACHE_DIR=str(tmp_path)
+    )  # what is kept elsewhere names other folders' files
     assert answer.returncode == 0, answer.stderr[-3000:]
 
 
 def test_a_spill_is_seen():
-    answer = compiling("-c", """
+    answer = compiling(
+        "-c",
+        """
 from benchmarks.static.compile import compile_for, specialisations
 _, _, kernel, arguments, keywords = list(specialisations("warp_blend"))[1]
 print(compile_for(86, kernel, arguments, keywords | {"maxnreg": 24}).local)
-""")
+""",
+    )
     assert int(answer.stdout or 0) > 0, answer.stderr[-3000:]
 
 
 def test_wrong_calls_are_told(monkeypatch, capsys):
-    with pytest.raises(ValueError, match="no Triton kernels for 'warp'; there are some for .*warp_blend"):
+    with pytest.raises(
+        ValueError, match="no Triton kernels for 'warp'; there are some for .*warp_blend"
+    ):
         list(ahead_of_time.specialisations("warp"))
     monkeypatch.setattr(triton.knobs.runtime, "interpret", True)
     with pytest.raises(SystemExit):
@@ -90,29 +118,48 @@ def test_wrong_calls_are_told(monkeypatch, capsys):
     assert "TRITON_INTERPRET is set" in capsys.readouterr().err
 
 
-# -- the oldest Triton ---------------------------------------------------------------------------------
+# -- the oldest Triton -----------------------------------------------------------------------------
+
 
 def test_ci_compiles_every_kernel_with_the_oldest_triton_that_is_allowed():
     if shutil.which("make") is None:
         pytest.skip("there is no make here")
     floor = re.search(r'"triton>=([\d.]+)', (ROOT / "pyproject.toml").read_text())[1]
-    said = subprocess.run(["make", "-n", "-W", "pyproject.toml", "compile-oldest"], cwd=ROOT,
-                          capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "-n", "-W", "pyproject.toml", "compile-oldest"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert f'"triton=={floor}"' in said
     compiled = re.search(r"PYTHONPATH=(\S+) \S+ -m benchmarks.static.compile (.*)", said)
     assert compiled[1].endswith(f"build/triton-{floor}")
-    assert compiled[2] == f"--triton {floor}"            # all operations, all architectures
+    assert compiled[2] == f"--triton {floor}"  # all operations, all architectures
     assert "make compile-oldest" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize(("version", "taken"), [("3.6", True), ("3.6.0", True), ("3", True),
-                                                ("3.60", False), ("3.5", False), ("3.6.0.1", False)])
+@pytest.mark.parametrize(
+    ("version", "taken"),
+    [
+        ("3.6", True),
+        ("3.6.0", True),
+        ("3", True),
+        ("3.60", False),
+        ("3.5", False),
+        ("3.6.0.1", False),
+    ],
+)
 def test_another_triton_than_the_one_asked_for_is_refused(version, taken, monkeypatch, capsys):
     monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
     monkeypatch.setattr(triton, "__version__", "3.6.0")
     sound = ahead_of_time.Figures(32, 0, 0, 1024)
-    monkeypatch.setattr(ahead_of_time, "specialisations", lambda *_, **__: iter([("op", "none", None, (), {})]))
-    monkeypatch.setattr(ahead_of_time, "_all_figures", lambda todo: iter([[sound] * len(todo[0][1])]))
+    monkeypatch.setattr(
+        ahead_of_time, "specialisations", lambda *_, **__: iter([("op", "none", None, (), {})])
+    )
+    monkeypatch.setattr(
+        ahead_of_time, "_all_figures", lambda todo: iter([[sound] * len(todo[0][1])])
+    )
     if taken:
         assert ahead_of_time.main(["--triton", version]) == 0
         return

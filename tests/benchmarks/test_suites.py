@@ -1,4 +1,7 @@
-"""The harness of the benchmarks: what is wrong has no time, rows say what they are of, one command walks through every step."""
+"""The harness of the benchmarks: what is wrong has no time, rows say what they are of, one command
+walks through every step.
+"""
+
 import json
 import os
 import signal
@@ -30,7 +33,8 @@ def arguments():
     return torch.rand(1, 3, 6, 8), (2 * torch.randn(1, 2, 6, 8)).round() + 0.25
 
 
-# -- measuring ---------------------------------------------------------------------------------------------------------------
+# -- measuring -------------------------------------------------------------------------------------
+
 
 def test_right_variants_are_timed_in_turn(arguments):
     turns = []
@@ -38,17 +42,31 @@ def test_right_variants_are_timed_in_turn(arguments):
     def traced(name):
         return measure.Variant(name, lambda *inputs: turns.append(name) or warp_eager(*inputs))
 
-    found = measure.compare([traced("one"), traced("other")], warp_reference, arguments, backward=False, rounds=2)
-    assert turns == ["one", "other"] + 3 * ["one", "other"]           # checked, then a round to warm up and two that count
+    found = measure.compare(
+        [traced("one"), traced("other")], warp_reference, arguments, backward=False, rounds=2
+    )
+    assert turns == ["one", "other"] + 3 * [
+        "one",
+        "other",
+    ]  # checked, then a round to warm up and two that count
     assert all(len(x.times) == 2 and min(x.times) > 0 and x.error < 1e-6 for x in found.values())
 
 
-@pytest.mark.parametrize(("wrong", "failure"), [
-    (lambda image, flow: warp_eager(image, flow) * 1.01, "wrong: relative error"),
-    (lambda image, flow: warp_eager(image, flow) + image.new_tensor(float("nan")), "wrong: relative error inf"),
-    (lambda image, flow: warp_eager(image, flow.detach()) + 0 * flow.sum(), "wrong: relative error"),       # only flow's gradient
-    (lambda image, flow: warp_eager(image, flow[0]), "RuntimeError|IndexError|ValueError"),
-])
+@pytest.mark.parametrize(
+    ("wrong", "failure"),
+    [
+        (lambda image, flow: warp_eager(image, flow) * 1.01, "wrong: relative error"),
+        (
+            lambda image, flow: warp_eager(image, flow) + image.new_tensor(float("nan")),
+            "wrong: relative error inf",
+        ),
+        (
+            lambda image, flow: warp_eager(image, flow.detach()) + 0 * flow.sum(),
+            "wrong: relative error",
+        ),  # only flow's gradient
+        (lambda image, flow: warp_eager(image, flow[0]), "RuntimeError|IndexError|ValueError"),
+    ],
+)
 def test_a_wrong_variant_has_no_time(arguments, wrong, failure):
     variants = [measure.Variant("wrong", wrong), measure.Variant("right", warp_eager)]
     found = measure.compare(variants, warp_reference, arguments, backward=True, rounds=1)
@@ -58,10 +76,14 @@ def test_a_wrong_variant_has_no_time(arguments, wrong, failure):
 
 
 def test_each_of_several_results_must_be_right(arguments):
-    variants = [measure.Variant("right", lambda image, flow: (image + 1, flow * 2)),
-                measure.Variant("wrong", lambda image, flow: (image + 1, flow * 2.01))]
+    variants = [
+        measure.Variant("right", lambda image, flow: (image + 1, flow * 2)),
+        measure.Variant("wrong", lambda image, flow: (image + 1, flow * 2.01)),
+    ]
     found = measure.compare(variants, variants[0].call, arguments, backward=False, rounds=1)
-    assert found["right"].failure is None and "wrong: relative error 0.005" in found["wrong"].failure
+    assert (
+        found["right"].failure is None and "wrong: relative error 0.005" in found["wrong"].failure
+    )
 
 
 def summed(x: torch.Tensor) -> torch.Tensor:
@@ -114,12 +136,14 @@ class Operations(TorchDispatchMode):
 
 def test_the_cache_is_emptied_by_reading(monkeypatch):
     """Written lines would be written back while the task is timed."""
+
     class Event:
         def __init__(self, enable_timing):
             pass
 
         def record(self):
             order.append("event")
+
     order = []
     monkeypatch.setattr(measure, "COLD", 1 << 20)
     monkeypatch.setattr(torch.cuda, "Event", Event)
@@ -155,7 +179,10 @@ def test_compilations_of_many_shapes_do_not_push_each_other_out(monkeypatch):
 
 def test_what_is_saved_is_counted_once(arguments):
     image, flow = (x.clone().requires_grad_() for x in arguments)
-    assert measure.saved(lambda a, b: (a * b[:, :1]) * a, (image, flow)) == 2 * image.nbytes + flow.nbytes    # a, b, and a * b
+    assert (
+        measure.saved(lambda a, b: (a * b[:, :1]) * a, (image, flow))
+        == 2 * image.nbytes + flow.nbytes
+    )  # a, b, and a * b
 
 
 def test_median_and_spread():
@@ -167,7 +194,8 @@ def test_a_copy_has_a_bandwidth():
     assert measure.copy_bandwidth("cpu", 1 << 16, rounds=1) > 0
 
 
-# -- cases -------------------------------------------------------------------------------------------------------------------
+# -- cases -----------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("profile", bench.FLOWS)
 def test_coordinates_keep_clear_of_whole_pixels(profile):
@@ -185,14 +213,26 @@ def test_bytes_that_must_move():
     case = bench.Case("cpu", (1, 3, 2, 2), "float32", "contiguous", "zero", "forward")
     assert bench.moved(case) == 4 * 4 * (2 * 3 + 6 + 3)
     both = bench.Case("cpu", (1, 3, 2, 2), "bfloat16", "contiguous", "zero", "forward+backward")
-    assert bench.moved(both) == 4 * (2 * 2 * 3 + 24 + 2 * 3 + 2 * 2 * 3 + 24 + 2 * 3 + 2 * 2 * 3 + 24)
+    assert bench.moved(both) == 4 * (
+        2 * 2 * 3 + 24 + 2 * 3 + 2 * 2 * 3 + 24 + 2 * 3 + 2 * 2 * 3 + 24
+    )
 
 
 def test_the_shapes_that_were_promised():
     shapes = {case.shape for case in bench.cases("cuda", quick=False, toy=False)}
-    assert {(4, 3, 256, 256), (1, 3, 2160, 3840)} <= shapes and {32, 64, 128} <= {C for _, C, _, _ in shapes}
-    assert {case.flow for case in bench.cases("cuda", quick=False, toy=False)} == {"zero", "smooth", "random", "collapse"}
-    assert {case.shape for case in bench.cases("cpu", quick=False, toy=False)} == {(2, 32, 256, 448), (1, 3, 1080, 1920)}
+    assert {(4, 3, 256, 256), (1, 3, 2160, 3840)} <= shapes and {32, 64, 128} <= {
+        C for _, C, _, _ in shapes
+    }
+    assert {case.flow for case in bench.cases("cuda", quick=False, toy=False)} == {
+        "zero",
+        "smooth",
+        "random",
+        "collapse",
+    }
+    assert {case.shape for case in bench.cases("cpu", quick=False, toy=False)} == {
+        (2, 32, 256, 448),
+        (1, 3, 1080, 1920),
+    }
 
 
 @pytest.mark.parametrize("suite", [bench, bench_grid_sample])
@@ -267,6 +307,7 @@ def test_windows_share_a_bias_in_place(shape, monkeypatch):
     def results(way):
         out = way(case, arguments)
         return [out, *torch.autograd.grad(out.square().sum(), arguments)]
+
     expected = results(bench_attention._partitioned)
     monkeypatch.setattr(
         torch.nn.functional,
@@ -284,20 +325,36 @@ def test_windows_share_a_bias_in_place(shape, monkeypatch):
 def test_a_grid_reads_where_its_flow_points():
     case = bench_grid_sample.Case("cpu", (1, 2, 6, 9), "float32", "channels_last", "collapse")
     grad, input, grid = bench_grid_sample.make(case)
-    assert grad.is_contiguous(memory_format=torch.channels_last) and input.is_contiguous(memory_format=torch.channels_last)
+    assert grad.is_contiguous(memory_format=torch.channels_last) and input.is_contiguous(
+        memory_format=torch.channels_last
+    )
     torch.testing.assert_close((grid + 1) * torch.tensor([8, 5]) / 2, torch.full_like(grid, 3.25))
 
 
 def test_the_grids_that_were_promised():
-    cpu, gpu, quick = (bench_grid_sample.cases(device, quick, False) for device, quick in (("cpu", False), ("cuda", False), ("cuda", True)))
-    assert {1, 3, 32, 64, 128, 256} == {case.shape[1] for case in gpu} and (2, 32, 256, 448) in {case.shape for case in cpu}
-    assert all({case.flow for case in found} == set(bench.FLOWS) for found in (cpu, gpu)) and set(quick) < set(gpu)
-    assert all({case.layout for case in found} == {"contiguous", "channels_last"} for found in (cpu, gpu, quick))
+    cpu, gpu, quick = (
+        bench_grid_sample.cases(device, quick, False)
+        for device, quick in (("cpu", False), ("cuda", False), ("cuda", True))
+    )
+    assert {1, 3, 32, 64, 128, 256} == {case.shape[1] for case in gpu} and (2, 32, 256, 448) in {
+        case.shape for case in cpu
+    }
+    assert all({case.flow for case in found} == set(bench.FLOWS) for found in (cpu, gpu)) and set(
+        quick
+    ) < set(gpu)
+    assert all(
+        {case.layout for case in found} == {"contiguous", "channels_last"}
+        for found in (cpu, gpu, quick)
+    )
     for case in {*gpu, *cpu}:
-        assert bench_grid_sample.moved(case) == roofline.Case("grid_sample", case.direction, case.dtype, case.shape).bytes
+        assert (
+            bench_grid_sample.moved(case)
+            == roofline.Case("grid_sample", case.direction, case.dtype, case.shape).bytes
+        )
 
 
-# -- the commands ------------------------------------------------------------------------------------------------------------
+# -- the commands ----------------------------------------------------------------------------------
+
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **environment}
@@ -307,17 +364,39 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
 
 def test_rows_say_what_they_are_of(tmp_path):
     file = tmp_path / "rows.json"
-    suite = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", "benchmarks/suites/bench_warp_blend.py", "--toy", "--threads", "1"]
-    ran = run(*suite, "-k", "channels_last and random and not triton", "--benchmark-json", str(file))
+    suite = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-n0",
+        "benchmarks/suites/bench_warp_blend.py",
+        "--toy",
+        "--threads",
+        "1",
+    ]
+    ran = run(
+        *suite, "-k", "channels_last and random and not triton", "--benchmark-json", str(file)
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "figures of a toy" in ran.stdout
     result = json.loads(file.read_text())
-    assert result["toy"] and result["machine_info"]["lift"]["threads"] == 1 and "torch" in result["machine_info"]["lift"]["facts"]
+    assert (
+        result["toy"]
+        and result["machine_info"]["lift"]["threads"] == 1
+        and "torch" in result["machine_info"]["lift"]["facts"]
+    )
     rows = [row["extra_info"] | {"stored": row["stats"]["median"]} for row in result["benchmarks"]]
-    assert {row["variant"] for row in rows} >= {"eager"} and {row["direction"] for row in rows} == {"forward", "forward+backward"}
+    assert {row["variant"] for row in rows} >= {"eager"} and {row["direction"] for row in rows} == {
+        "forward",
+        "forward+backward",
+    }
     for row in rows:
         assert row["stored"] == pytest.approx(row["median"]) and row["median"] > 0
-        assert row["share_of_copy_bandwidth"] == pytest.approx(row["gigabytes_per_second"] / row["copy_bandwidth"])
+        assert row["share_of_copy_bandwidth"] == pytest.approx(
+            row["gigabytes_per_second"] / row["copy_bandwidth"]
+        )
         assert row["error"] <= row["tolerance"]
         assert (row["saved_for_backward"] is None) == (row["direction"] == "forward")
 
@@ -381,15 +460,32 @@ def test_an_unknown_form_is_one_sentence():
 
 def test_rows_of_grid_sample_are_read_by_the_roofline(tmp_path):
     file = tmp_path / "rows.json"
-    suite = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", "benchmarks/suites/bench_grid_sample.py", "--toy", "--threads", "1"]
+    suite = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-n0",
+        "benchmarks/suites/bench_grid_sample.py",
+        "--toy",
+        "--threads",
+        "1",
+    ]
     ran = run(*suite, "-k", "random and 2x9x6x8", "--benchmark-json", str(file))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     result = json.loads(file.read_text())
     rows = [row["extra_info"] for row in result["benchmarks"]]
     pixels = 2 * 6 * 8
-    assert {row["variant"] for row in rows} >= {"aten"} and {row["saved_for_backward"] for row in rows} == {pixels * 4 * (9 + 2)}
-    file.write_text(json.dumps(result | {"toy": False}))             # a toy's rows are not read
+    assert {row["variant"] for row in rows} >= {"aten"} and {
+        row["saved_for_backward"] for row in rows
+    } == {pixels * 4 * (9 + 2)}
+    file.write_text(json.dumps(result | {"toy": False}))  # a toy's rows are not read
     found = roofline.recorded(tmp_path)
-    assert [(one.variant, one.layout, one.flow) for one in found] == [(row["variant"], row["layout"], row["flow"]) for row in rows]
-    assert {one.case for one in found} == {roofline.Case("grid_sample", direction, "float32", (2, 9, 6, 8))
-                                           for direction in ("backward", "forward+backward")}
+    assert [(one.variant, one.layout, one.flow) for one in found] == [
+        (row["variant"], row["layout"], row["flow"]) for row in rows
+    ]
+    assert {one.case for one in found} == {
+        roofline.Case("grid_sample", direction, "float32", (2, 9, 6, 8))
+        for direction in ("backward", "forward+backward")
+    }

@@ -1,4 +1,5 @@
 """A training step of the benchmarks waits for nothing, and PyTorch can make it deterministic."""
+
 import os
 import subprocess
 import sys
@@ -15,9 +16,12 @@ from lift.model.lift import LIFT
 from lift.profiling import memory
 from tests.support.device_traffic import GPU, dataless, device_traffic
 
-CONFIG = replace(Config(), model=tiny(), train=TrainConfig(batch_size=2),
-                 data=DataConfig(data="synthetic", crop_height=60, crop_width=76,
-                                 context_frames=5))
+CONFIG = replace(
+    Config(),
+    model=tiny(),
+    train=TrainConfig(batch_size=2),
+    data=DataConfig(data="synthetic", crop_height=60, crop_width=76, context_frames=5),
+)
 DTYPES = [None, torch.bfloat16]
 
 
@@ -26,7 +30,7 @@ DTYPES = [None, torch.bfloat16]
 def test_only_reading_the_loss_waits_for_the_gpu(autocast):
     clips = training_step.batch(2, 5, 60, 76, seed=0, device="cuda")
     training = training_step.Training(CONFIG, "cuda", autocast)
-    for _ in range(2):                                  # kernels and the optimiser's state are made
+    for _ in range(2):  # kernels and the optimiser's state are made
         training.step(clips)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
@@ -38,7 +42,7 @@ def test_only_reading_the_loss_waits_for_the_gpu(autocast):
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert before == []
-    assert len(waits(found)) == 1                       # so waits are seen
+    assert len(waits(found)) == 1  # so waits are seen
 
 
 def waits(found: list[warnings.WarningMessage]) -> list[str]:
@@ -48,11 +52,30 @@ def waits(found: list[warnings.WarningMessage]) -> list[str]:
 # -- determinism -----------------------------------------------------------------------------------
 
 # Gradients that `torch.use_deterministic_algorithms` documents as errors on a GPU.
-RAISING = ("AvgPool3D", "AdaptiveAvgPool", "MaxPool", "AdaptiveMaxPool", "FractionalMaxPool",
-           "MaxUnpool", "UpsampleLinear", "UpsampleBilinear", "UpsampleBicubic",
-           "UpsampleTrilinear", "ReflectionPad", "ReplicationPad", "NllLoss", "CtcLoss",
-           "EmbeddingBag", "Put", "Median", "Kthvalue", "GridSampler", "Cumsum", "Cumprod",
-           "ScatterReduce")
+RAISING = (
+    "AvgPool3D",
+    "AdaptiveAvgPool",
+    "MaxPool",
+    "AdaptiveMaxPool",
+    "FractionalMaxPool",
+    "MaxUnpool",
+    "UpsampleLinear",
+    "UpsampleBilinear",
+    "UpsampleBicubic",
+    "UpsampleTrilinear",
+    "ReflectionPad",
+    "ReplicationPad",
+    "NllLoss",
+    "CtcLoss",
+    "EmbeddingBag",
+    "Put",
+    "Median",
+    "Kthvalue",
+    "GridSampler",
+    "Cumsum",
+    "Cumprod",
+    "ScatterReduce",
+)
 
 
 def raising(training: training_step.Training, deterministic: bool) -> set[str]:
@@ -114,8 +137,13 @@ def test_deterministic_steps_have_the_same_bits_in_two_runs():
     root = Path(__file__).resolve().parents[2]
     environment = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONPATH": str(root)}
     where = ("cuda", "124", "140") if torch.cuda.is_available() else ("cpu", "28", "28")
-    answer = subprocess.run([sys.executable, "-c", STEPS, *where], env=environment, cwd=root,
-                            capture_output=True, text=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", STEPS, *where],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
     assert answer.returncode == 0, answer.stderr
     lines = answer.stdout.splitlines()
     assert len(lines) == 2 and all(line.endswith(" 0 differ []") for line in lines), answer.stdout

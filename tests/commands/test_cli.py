@@ -1,4 +1,5 @@
 """The `lift` command finds the commands, starts fast, and answers a wrong name in one sentence."""
+
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -38,7 +39,13 @@ def test_an_unknown_command_is_one_sentence_with_the_close_one(capsys):
     assert said.count("\n") == 1 and "'trian'" in said and "did you mean 'train'" in said
 
 
-ENDS = [(None, 0), (0, 0), (3, 3), (LiftError("no such clip; name a file"), 1), (KeyboardInterrupt(), 130)]
+ENDS = [
+    (None, 0),
+    (0, 0),
+    (3, 3),
+    (LiftError("no such clip; name a file"), 1),
+    (KeyboardInterrupt(), 130),
+]
 
 
 @pytest.mark.parametrize("answer, code", ENDS)

@@ -1,4 +1,5 @@
 """The demo drops frames, makes them again, and says the truth about the result."""
+
 import json
 from fractions import Fraction
 
@@ -20,7 +21,11 @@ pytest.importorskip("av", reason="PyAV is not installed")
 
 def _scene(k: int) -> np.ndarray:
     y, x = np.mgrid[:64, :96]
-    return np.stack([127 + 100 * np.sin((x - 2 * k) / 7 + c) * np.cos(y / 9) for c in range(3)], -1).round().astype(np.uint8)
+    return (
+        np.stack([127 + 100 * np.sin((x - 2 * k) / 7 + c) * np.cos(y / 9) for c in range(3)], -1)
+        .round()
+        .astype(np.uint8)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +50,20 @@ def test_the_bundled_clip_is_small_has_an_odd_length_and_moves():
     k = demo.PICTURE_TARGET
     assert k % 2 == 1
     ghost = ((frames[k - 1].astype(int) + frames[k + 1] + 1) // 2).astype(np.uint8)
-    assert psnr(ghost, frames[k]) < 30                  # averaging fails there, so the picture has something to show
+    assert (
+        psnr(ghost, frames[k]) < 30
+    )  # averaging fails there, so the picture has something to show
 
 
 def test_the_bundled_clip_has_its_attribution():
     text = (demo.CLIP.parent / "ATTRIBUTION.md").read_text()
-    for part in (demo.CLIP.name, "Blender Foundation", "https://creativecommons.org/licenses/by/3.0/", "Changes:", "training data"):
+    for part in (
+        demo.CLIP.name,
+        "Blender Foundation",
+        "https://creativecommons.org/licenses/by/3.0/",
+        "Changes:",
+        "training data",
+    ):
         assert part in text
 
 
@@ -58,20 +71,42 @@ def test_the_demo_writes_everything_it_names(short_clip, weights, tmp_path, caps
     folder = tmp_path / "out"
     demo.main(["--output", str(folder), "--checkpoint", str(weights), "--threads", "1"])
     shown = capsys.readouterr().out
-    assert sorted(p.name for p in folder.iterdir()) == ["demo.mp4", "demo.png", "scores.json", "side_by_side.mp4"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "demo.mp4",
+        "demo.png",
+        "scores.json",
+        "side_by_side.mp4",
+    ]
     assert all(str(p) in shown for p in folder.iterdir())
     scores = json.loads((folder / "scores.json").read_text())
     assert scores["protocol"].startswith("demo") and "trained on" in scores["seen_in_training"]
-    assert set(scores["mean"]) == {"lift", "average", "dis"} and [row["index"] for row in scores["frames"]] == [1, 3, 5]
+    assert set(scores["mean"]) == {"lift", "average", "dis"} and [
+        row["index"] for row in scores["frames"]
+    ] == [1, 3, 5]
     assert scores["weights"]["file"] == weights.name and len(scores["weights"]["sha256"]) == 64
     from lift.video.read import open_frames
+
     videos = [open_frames(folder / name) for name in ("demo.mp4", "side_by_side.mp4")]
-    assert [(v.width, v.height, v.fps, v.count) for v in videos] == [(96, 64, 24, 7), (288, 86, 12, 7)]
+    assert [(v.width, v.height, v.fps, v.count) for v in videos] == [
+        (96, 64, 24, 7),
+        (288, 86, 12, 7),
+    ]
 
 
 def test_a_second_run_replaces_the_first(short_clip, weights, tmp_path):
     for _ in range(2):
-        demo.main(["--output", str(tmp_path / "out"), "--checkpoint", str(weights), "--context", "2", "--threads", "1"])
+        demo.main(
+            [
+                "--output",
+                str(tmp_path / "out"),
+                "--checkpoint",
+                str(weights),
+                "--context",
+                "2",
+                "--threads",
+                "1",
+            ]
+        )
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
@@ -88,21 +123,35 @@ def test_dropped_frames_are_never_inputs(short_clip, weights):
 def test_scores_are_those_of_the_dropped_frames(short_clip):
     truth = {"lift": short_clip[1::2], "average": short_clip[:-1:2]}
     scores = demo.score(short_clip, truth)
-    assert scores["mean"]["lift"]["psnr"] == pytest.approx(68.13, abs=0.01) and scores["mean"]["average"]["psnr"] < 40
+    assert (
+        scores["mean"]["lift"]["psnr"] == pytest.approx(68.13, abs=0.01)
+        and scores["mean"]["average"]["psnr"] < 40
+    )
 
 
 def test_the_picture_shows_the_frame_the_videos_show(short_clip, weights):
     model = demo.load(weights, device="cpu")
     prediction, times = demo.look_inside(short_clip, 3, model)
-    assert times == [-1, 0, 1, 2] and prediction.attention.sum().item() == pytest.approx(1, abs=1e-4)
+    assert times == [-1, 0, 1, 2] and prediction.attention.sum().item() == pytest.approx(
+        1, abs=1e-4
+    )
     streamed = demo.remake(short_clip, model)["lift"][1]
     assert np.abs(demo.to_uint8(prediction.frame[0]).astype(int) - streamed).max() <= 1
 
 
 def test_missing_weights_are_told_in_one_sentence(monkeypatch, tmp_path):
-    monkeypatch.setattr("lift.model.weights.pretrained_path", lambda preset: tmp_path / f"{preset}.safetensors")
+    monkeypatch.setattr(
+        "lift.model.weights.pretrained_path", lambda preset: tmp_path / f"{preset}.safetensors"
+    )
     with pytest.raises(LiftError, match="give --checkpoint FILE"):
         demo.main(["--output", str(tmp_path / "out")])
     with pytest.raises(LiftError, match="nothing.safetensors"):
-        demo.main(["--output", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "nothing.safetensors")])
+        demo.main(
+            [
+                "--output",
+                str(tmp_path / "out"),
+                "--checkpoint",
+                str(tmp_path / "nothing.safetensors"),
+            ]
+        )
     assert not (tmp_path / "out").exists()

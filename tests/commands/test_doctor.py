@@ -1,4 +1,5 @@
 """`lift doctor` tells what serves, and fails where an answer is wrong."""
+
 import json
 
 import pytest
@@ -27,19 +28,40 @@ def add(monkeypatch, call, reason=backend.always):
 def test_a_sound_machine_passes(capsys):
     assert doctor.main([]) == 0
     out = capsys.readouterr().out
-    assert "All checks passed." in out and "Kernel flag: auto (from the default)" in out and torch.__version__ in out
-    assert any(line.split() == ["warp", "cpu", backend.serving("warp", *selfcheck.samples("warp"))] for line in out.splitlines())
+    assert (
+        "All checks passed." in out
+        and "Kernel flag: auto (from the default)" in out
+        and torch.__version__ in out
+    )
+    assert any(
+        line.split() == ["warp", "cpu", backend.serving("warp", *selfcheck.samples("warp"))]
+        for line in out.splitlines()
+    )
 
 
-@pytest.mark.parametrize(("record", "failure", "said"), [
-    (None, "torch here is built for the CPU alone", "none: torch here is built for the CPU alone"),
-    ({"cuda": "13.0", "nvcc": "/opt/nvcc", "architectures": [75, 90]}, None, "nvcc 13.0 (/opt/nvcc), for sm_75, sm_90"),
-])
+@pytest.mark.parametrize(
+    ("record", "failure", "said"),
+    [
+        (
+            None,
+            "torch here is built for the CPU alone",
+            "none: torch here is built for the CPU alone",
+        ),
+        (
+            {"cuda": "13.0", "nvcc": "/opt/nvcc", "architectures": [75, 90]},
+            None,
+            "nvcc 13.0 (/opt/nvcc), for sm_75, sm_90",
+        ),
+    ],
+)
 def test_the_build_of_the_cuda_kernels_is_told(monkeypatch, capsys, record, failure, said):
     monkeypatch.setattr(cuda, "_build", record)
     monkeypatch.setattr(cuda, "_failure", failure)
     assert doctor.main([]) == 0
-    assert any(line.split(maxsplit=2) == ["CUDA", "kernels", said] for line in capsys.readouterr().out.splitlines())
+    assert any(
+        line.split(maxsplit=2) == ["CUDA", "kernels", said]
+        for line in capsys.readouterr().out.splitlines()
+    )
 
 
 def test_a_wrong_kernel_fails(monkeypatch, capsys):
@@ -50,12 +72,18 @@ def test_a_wrong_kernel_fails(monkeypatch, capsys):
 
 
 def test_a_wrong_gradient_fails(monkeypatch):
-    add(monkeypatch, lambda image, flow: backend._operations["warp"][-1].call(image, flow.detach() + 0 * flow))
+    add(
+        monkeypatch,
+        lambda image, flow: backend._operations["warp"][-1].call(image, flow.detach() + 0 * flow),
+    )
     assert doctor.main([]) == 1
 
 
 def test_a_nan_and_a_crash_are_findings(monkeypatch, capsys):
-    add(monkeypatch, lambda image, flow: backend._operations["warp"][-1].call(image, flow) * float("nan"))
+    add(
+        monkeypatch,
+        lambda image, flow: backend._operations["warp"][-1].call(image, flow) * float("nan"),
+    )
     assert doctor.main([]) == 1
     assert "NaN in the result" in capsys.readouterr().out
 
@@ -95,7 +123,11 @@ def test_json_holds_the_same(tmp_path, capsys):
     report = json.loads(path.read_text())
     warp = report["operations"]["warp"]["cpu"]
     assert report["passed"] and report["flag"]["value"] == "auto"
-    assert warp["serves"] == next(i["name"] for i in warp["implementations"] if i["automatic"] and i["reason"] is None)
-    assert {c["dtype"] for c in warp["implementations"][-1]["checks"]} == {str(d).removeprefix("torch.") for d in selfcheck.TOLERANCES}
+    assert warp["serves"] == next(
+        i["name"] for i in warp["implementations"] if i["automatic"] and i["reason"] is None
+    )
+    assert {c["dtype"] for c in warp["implementations"][-1]["checks"]} == {
+        str(d).removeprefix("torch.") for d in selfcheck.TOLERANCES
+    }
     assert doctor.main(["--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["passed"]

@@ -1,4 +1,5 @@
 """`python -m lift.inference`: one folder of frames, or folders of folders."""
+
 import subprocess
 import sys
 
@@ -26,22 +27,46 @@ def checkpoint(tmp_path_factory):
 
 
 def infer(checkpoint, source, target, *flags):
-    given = ("--checkpoint", checkpoint, "--input", source, "--output", target, "--no_scenes", "--quiet", *flags)
+    given = (
+        "--checkpoint",
+        checkpoint,
+        "--input",
+        source,
+        "--output",
+        target,
+        "--no_scenes",
+        "--quiet",
+        *flags,
+    )
     return run(main, [str(a) for a in given])
 
 
 def test_a_folder_of_frames_becomes_one_smoother_sequence(tmp_path, checkpoint):
     frames = moving_frames(4)
-    assert infer(checkpoint, write_folder(tmp_path / "in", frames, first=0, pattern="im{:02d}.png"), tmp_path / "out", "--multi", 3) == 0
+    assert (
+        infer(
+            checkpoint,
+            write_folder(tmp_path / "in", frames, first=0, pattern="im{:02d}.png"),
+            tmp_path / "out",
+            "--multi",
+            3,
+        )
+        == 0
+    )
     result = list(open_frames(tmp_path / "out").frames())
-    assert len(result) == 10 and all(np.array_equal(a, b) for a, b in zip(result[::3], frames, strict=True))
+    assert len(result) == 10 and all(
+        np.array_equal(a, b) for a, b in zip(result[::3], frames, strict=True)
+    )
 
 
 def test_a_folder_of_folders_is_worked_through_at_any_depth(tmp_path, checkpoint, capsys):
     for name, count in (("test/seq001", 3), ("test/seq002", 2), ("single", 1)):
         write_folder(tmp_path / "in" / name, moving_frames(count, 32, 32))
     assert infer(checkpoint, tmp_path / "in", tmp_path / "out") == 0
-    counts = {name: open_frames(tmp_path / "out" / name).count for name in ("test/seq001", "test/seq002", "single")}
+    counts = {
+        name: open_frames(tmp_path / "out" / name).count
+        for name in ("test/seq001", "test/seq002", "single")
+    }
     assert counts == {"test/seq001": 5, "test/seq002": 3, "single": 1}
     assert len(capsys.readouterr().out.splitlines()) == 3
 
@@ -65,11 +90,21 @@ def bad(folder):
     write_folder(folder / "taken", moving_frames(2, 32, 32))
 
 
-@pytest.mark.parametrize("source, target, message", (
-    ("mixed", "out", "holds frames and also folders of frames"), ("gap", "out", "frame 3 is missing"),
-    ("void", "out", "no frames in this folder or below"), ("clip.mp4", "out", "lift interpolate IN OUT"),
-    ("nowhere", "out", "no such file or folder"), ("good", "good", "the same"), ("good", "taken", "not empty")))
-def test_bad_input_is_told_before_anything_is_made(tmp_path, checkpoint, capsys, source, target, message):
+@pytest.mark.parametrize(
+    "source, target, message",
+    (
+        ("mixed", "out", "holds frames and also folders of frames"),
+        ("gap", "out", "frame 3 is missing"),
+        ("void", "out", "no frames in this folder or below"),
+        ("clip.mp4", "out", "lift interpolate IN OUT"),
+        ("nowhere", "out", "no such file or folder"),
+        ("good", "good", "the same"),
+        ("good", "taken", "not empty"),
+    ),
+)
+def test_bad_input_is_told_before_anything_is_made(
+    tmp_path, checkpoint, capsys, source, target, message
+):
     bad(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     assert infer(checkpoint, tmp_path / source, tmp_path / target) == 1
@@ -85,6 +120,18 @@ def test_help_says_what_is_made(capsys):
 
 
 def test_it_runs_as_a_module_and_tells_of_an_unknown_flag():
-    command = [sys.executable, "-m", "lift.inference", "--input", "a", "--output", "b", "--chekpoint", "c"]
+    command = [
+        sys.executable,
+        "-m",
+        "lift.inference",
+        "--input",
+        "a",
+        "--output",
+        "b",
+        "--chekpoint",
+        "c",
+    ]
     wrong = subprocess.run(command, capture_output=True, text=True)
-    assert wrong.returncode == 2 and "--chekpoint" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert (
+        wrong.returncode == 2 and "--chekpoint" in wrong.stderr and "Traceback" not in wrong.stderr
+    )

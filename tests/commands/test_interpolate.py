@@ -1,4 +1,5 @@
 """`lift interpolate` as a person runs it: exit codes, one sentence on stderr, nothing half-written."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -32,14 +33,21 @@ def test_a_video_comes_out_smoother_and_is_told(tmp_path, checkpoint, capsys):
     pytest.importorskip("av")
     pytest.importorskip("scenedetect")
     src = write_video(tmp_path / "in.mp4", moving_frames(4), sound=True)
-    assert interpolate(src, tmp_path / "out.mp4", "--checkpoint", checkpoint, "--multi", 2, "--device", "cpu") == 0
+    assert (
+        interpolate(
+            src, tmp_path / "out.mp4", "--checkpoint", checkpoint, "--multi", 2, "--device", "cpu"
+        )
+        == 0
+    )
     out, err = capsys.readouterr()
     assert f"{tmp_path / 'out.mp4'}: 7 frames, 3 of them made, 64x48 at 50 frames/s" in out
-    assert "7/7" in err                                 # the progress bar
+    assert "7/7" in err  # the progress bar
     assert open_frames(tmp_path / "out.mp4").count == 7
 
 
-@pytest.mark.parametrize("rate, count", (("60", 13), ("60000/1001", 13), ("59.94", 13), ("12.5", 3)))
+@pytest.mark.parametrize(
+    "rate, count", (("60", 13), ("60000/1001", 13), ("59.94", 13), ("12.5", 3))
+)
 def test_a_rate_may_be_given_in_any_form(tmp_path, checkpoint, rate, count):
     src = write_folder(tmp_path / "in", moving_frames(6))
     flags = ("--checkpoint", checkpoint, "--no_scenes", "--quiet", "--source_fps", 25)
@@ -50,8 +58,28 @@ def test_a_rate_may_be_given_in_any_form(tmp_path, checkpoint, rate, count):
 def test_every_flag_is_taken(tmp_path, checkpoint):
     src = write_folder(tmp_path / "in", moving_frames(3))
     write_folder(tmp_path / "out", moving_frames(9))
-    flags = ("--checkpoint", checkpoint, "--no_scenes", "--quiet", "--context", 3, "--multi", 4, "--batch", 2, "--reverse_average",
-             "--kernels", "reference", "--device", "cpu", "--dtype", "bfloat16", "--crf", 20, "--overwrite")
+    flags = (
+        "--checkpoint",
+        checkpoint,
+        "--no_scenes",
+        "--quiet",
+        "--context",
+        3,
+        "--multi",
+        4,
+        "--batch",
+        2,
+        "--reverse_average",
+        "--kernels",
+        "reference",
+        "--device",
+        "cpu",
+        "--dtype",
+        "bfloat16",
+        "--crf",
+        20,
+        "--overwrite",
+    )
     assert interpolate(src, tmp_path / "out", *flags) == 0
     assert open_frames(tmp_path / "out").count == 9
 
@@ -81,14 +109,18 @@ def prepare(folder, checkpoint):
     (folder / "text.mp4").write_text("no video")
     (folder / "zero.mp4").write_bytes(b"")
     content = checkpoint.read_bytes()
-    (folder / "cut.safetensors").write_bytes(content[:len(content) // 2])
+    (folder / "cut.safetensors").write_bytes(content[: len(content) // 2])
     (folder / "junk.safetensors").write_bytes(b"junk" * 100)
-    save_weights(folder / "other.safetensors", create_lift_model("tiny"), Config(model=replace(PRESETS["tiny"](), c4=40)))
+    save_weights(
+        folder / "other.safetensors",
+        create_lift_model("tiny"),
+        Config(model=replace(PRESETS["tiny"](), c4=40)),
+    )
     (folder / "taken.mp4").write_text("precious")
     write_folder(folder / "taken", moving_frames(2))
 
 
-BAD = [                                                 # input, output, further flags, what the sentence says
+BAD = [  # input, output, further flags, what the sentence says
     ("sizes", "out", (), "frames of two sizes"),
     ("gap", "out", (), "frame 2 is missing"),
     ("void", "out", (), "no frames in this folder"),
@@ -110,8 +142,12 @@ BAD = [                                                 # input, output, further
 ]
 
 
-@pytest.mark.parametrize("source, target, flags, message", BAD, ids=lambda v: v if isinstance(v, str) else None)
-def test_bad_input_is_one_sentence_and_changes_nothing(tmp_path, checkpoint, capsys, monkeypatch, source, target, flags, message):
+@pytest.mark.parametrize(
+    "source, target, flags, message", BAD, ids=lambda v: v if isinstance(v, str) else None
+)
+def test_bad_input_is_one_sentence_and_changes_nothing(
+    tmp_path, checkpoint, capsys, monkeypatch, source, target, flags, message
+):
     if ".mp4" in source + target:
         pytest.importorskip("av")
     prepare(tmp_path, checkpoint)
@@ -121,11 +157,25 @@ def test_bad_input_is_one_sentence_and_changes_nothing(tmp_path, checkpoint, cap
     assert interpolate(source, target, "--no_scenes", "--quiet", *default, *flags) == 1
     out, err = capsys.readouterr()
     assert err.startswith("lift: error: ") and message in err and err.count("\n") == 1 and out == ""
-    assert {p: p.read_bytes() if p.is_file() else None for p in sorted(tmp_path.rglob("*"))} == before
+    assert {
+        p: p.read_bytes() if p.is_file() else None for p in sorted(tmp_path.rglob("*"))
+    } == before
 
 
-@pytest.mark.parametrize("flags", (("--mutli", "2"), ("--multi", "1"), ("--multi", "x"), ("--context", "16"), ("--fps", "0"),
-                                   ("--fps", "fast"), ("--batch", "0"), ("--dtype", "int8"), ("--kernels", "best")))
+@pytest.mark.parametrize(
+    "flags",
+    (
+        ("--mutli", "2"),
+        ("--multi", "1"),
+        ("--multi", "x"),
+        ("--context", "16"),
+        ("--fps", "0"),
+        ("--fps", "fast"),
+        ("--batch", "0"),
+        ("--dtype", "int8"),
+        ("--kernels", "best"),
+    ),
+)
 def test_an_unknown_flag_or_value_exits_with_2(tmp_path, capsys, flags):
     write_folder(tmp_path / "in", moving_frames(2))
     with pytest.raises(SystemExit) as stop:
@@ -137,11 +187,24 @@ def test_an_unknown_flag_or_value_exits_with_2(tmp_path, capsys, flags):
 def test_a_full_disk_while_interpolating(tmp_path, checkpoint, capsys):
     pytest.importorskip("av")
     from tests.io.test_video_write import largest_file
+
     noise = list(np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), dtype=np.uint8))
     src = write_folder(tmp_path / "in", noise)
     for target in ("out.mp4", "out"):
         with largest_file(5_000):
-            assert interpolate(src, tmp_path / target, "--checkpoint", checkpoint, "--no_scenes", "--quiet", "--context", 2) == 1
+            assert (
+                interpolate(
+                    src,
+                    tmp_path / target,
+                    "--checkpoint",
+                    checkpoint,
+                    "--no_scenes",
+                    "--quiet",
+                    "--context",
+                    2,
+                )
+                == 1
+            )
         err = capsys.readouterr().err
         assert f"{target}: could not be written" in err and err.count("\n") == 1
         assert [p.name for p in tmp_path.iterdir()] == ["in"]

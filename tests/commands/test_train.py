@@ -1,4 +1,5 @@
 """`python -m lift.train` as a person runs it: killed, gone on with, and given what it cannot use."""
+
 import os
 import subprocess
 import sys
@@ -41,18 +42,26 @@ def last_line(capsys) -> str:
 
 def test_a_killed_run_goes_on_and_ends_like_the_unbroken_one(tmp_path, capsys):
     killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
-    process = subprocess.Popen([sys.executable, "-m", "lift.train", *FLAGS, "--output", str(killed)], cwd=ROOT, stderr=subprocess.DEVNULL,
-                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lift.train", *FLAGS, "--output", str(killed)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     while process.poll() is None and not (killed / "checkpoint" / "latest").exists():
         time.sleep(0.002)
     process.kill()
     assert process.wait() == -9, "the run ended before it could be killed"
     assert 0 < checkpoints.read(checkpoints.find(killed, "auto")).state["step"] < 20
 
-    assert go("--output", killed, "--device", "cpu") == 0                  # the checkpoint knows the rest
+    assert go("--output", killed, "--device", "cpu") == 0  # the checkpoint knows the rest
     assert "step 20 of 20" in capsys.readouterr().out
     assert go(*FLAGS, "--output", unbroken) == 0
-    for name in ("last.safetensors", "best.safetensors", "checkpoint/checkpoint-00000020/model.safetensors"):
+    for name in (
+        "last.safetensors",
+        "best.safetensors",
+        "checkpoint/checkpoint-00000020/model.safetensors",
+    ):
         one, other = load_file(killed / name), load_file(unbroken / name)
         assert all(torch.equal(one[key], other[key]) for key in one), name
 
@@ -64,11 +73,15 @@ def finished(tmp_path_factory):
     return output
 
 
-@pytest.mark.parametrize("flags, words", [
-    (["--preset", "small"], ["another configuration", "preset is tiny there and small here"]),
-    (["--batch_size", "3"], ["another configuration", "batch_size is 1 there and 3 here"]),
-    (["--resume", "never"], ["--output"]),
-    (["--resume", "/nowhere"], ["/nowhere", "no checkpoint"])])
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--preset", "small"], ["another configuration", "preset is tiny there and small here"]),
+        (["--batch_size", "3"], ["another configuration", "batch_size is 1 there and 3 here"]),
+        (["--resume", "never"], ["--output"]),
+        (["--resume", "/nowhere"], ["/nowhere", "no checkpoint"]),
+    ],
+)
 def test_a_run_is_not_mixed_with_another(finished, capsys, flags, words):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
     assert go("--output", finished, "--device", "cpu", *flags) == 1
@@ -85,7 +98,7 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_goes_on(tmp_path, caps
     line = last_line(capsys)
     assert str(broken) in line
     remedy = line.partition("--resume ")[2].split()[0]
-    assert go("--resume", remedy, "--device", "cpu") == 0                  # the output is that of the checkpoint
+    assert go("--resume", remedy, "--device", "cpu") == 0  # the output is that of the checkpoint
     assert checkpoints.read(checkpoints.find(tmp_path, "auto")).state["step"] == 2
 
 
@@ -96,12 +109,28 @@ def test_weights_of_another_preset_are_no_start(tmp_path, finished, capsys):
 
 
 def test_the_encoder_starts_from_a_file_and_says_so(tmp_path, finished, capsys):
-    assert go(*FLAGS, "--epochs", 1, "--pretrained_encoder", finished / "last.safetensors", "--output", tmp_path) == 0
+    assert (
+        go(
+            *FLAGS,
+            "--epochs",
+            1,
+            "--pretrained_encoder",
+            finished / "last.safetensors",
+            "--output",
+            tmp_path,
+        )
+        == 0
+    )
     assert "tensors loaded from" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("flags, words", [
-    (["--learning_rate", "1"], "unknown flag '--learning_rate'"), (["--batch_size", "many"], "--batch_size")])
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--learning_rate", "1"], "unknown flag '--learning_rate'"),
+        (["--batch_size", "many"], "--batch_size"),
+    ],
+)
 def test_a_flag_that_is_unknown_or_wrong_is_told_in_one_sentence(capsys, flags, words):
     with pytest.raises(SystemExit) as ending:
         go(*flags)

@@ -1,4 +1,7 @@
-"""Configurations: defaults, then a file, then flags; every mistake is one sentence that names the key."""
+"""Configurations: defaults, then a file, then flags; every mistake is one sentence that names the
+key.
+"""
+
 import json
 import shlex
 from dataclasses import fields
@@ -39,11 +42,17 @@ def written(path, text: str):
     return path
 
 
-# -- plain data ----------------------------------------------------------------------------------------------------------
+# -- plain data ------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_configuration_survives_json(preset):
-    config = Config(model=PRESETS[preset](), data=DataConfig(strides=(3, 5)), train=TrainConfig(lr=1e-3), kernels="reference")
+    config = Config(
+        model=PRESETS[preset](),
+        data=DataConfig(strides=(3, 5)),
+        train=TrainConfig(lr=1e-3),
+        kernels="reference",
+    )
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
@@ -62,36 +71,48 @@ def test_a_whole_number_serves_as_a_number():
     assert lr == 1.0 and type(lr) is float
 
 
-@pytest.mark.parametrize("data, words", [
-    ({"train": {"batchsize": 4}}, ("'train.batchsize'", "did you mean 'batch_size'")),
-    ({"trian": {}}, ("'trian'", "did you mean 'train'")),
-    ({"zzz": 1}, ("'zzz'", "model, data, train, kernels")),
-    ({"train": {"lr": "fast"}}, ("train.lr", "a number", "'fast'")),
-    ({"train": {"epochs": 1.5}}, ("train.epochs", "a whole number", "1.5")),
-    ({"train": {"epochs": True}}, ("train.epochs", "a whole number", "True")),
-    ({"data": {"preload": 1}}, ("data.preload", "true or false")),
-    ({"data": {"strides": 2}}, ("data.strides", "a list of whole numbers")),
-    ({"data": {"strides": [2, 2.5]}}, ("data.strides", "a list of whole numbers")),
-    ({"model": 3}, ("model", "a section", "3")),
-    ([], ("a configuration", "a section", "[]")),
-    ({"model": {"preset": "tinny"}}, ("model.preset", "base, small, tiny", "did you mean 'tiny'")),
-    ({"model": {"window": 3}}, ("model.window", "1, 2, 4, 8", "3")),
-    ({"model": {"layers": 0}}, ("model.layers", "at least 1", "0")),
-    ({"model": {"heads": 7}}, ("model.context", "model.heads (7)")),
-    ({"kernels": "fusd"}, ("kernels", "auto, fused, reference", "did you mean 'fused'")),
-    ({"data": {"sampling": "skipped"}}, ("data.sampling", "skip, dense")),
-    ({"data": {"strides": []}}, ("data.strides", "at least one")),
-    ({"data": {"strides": [2, 0]}}, ("data.strides", "at least 1", "[2, 0]")),
-    ({"data": {"context_min": 9, "context_frames": 8}}, ("data.context_min", "data.context_frames (8)", "9")),
-    ({"data": {"context_min": 1}}, ("data.context_min", "at least 2")),
-    ({"data": {"sampling": "dense", "context_frames": 17}}, ("data.context_frames", "at most 15")),
-    ({"data": {"synthetic_share": 1.5}}, ("data.synthetic_share", "from 0 to 1")),
-    ({"train": {"amp": "fp8"}}, ("train.amp", "bfloat16", "'fp8'")),
-    ({"train": {"lr": float("nan")}}, ("train.lr", "finite")),
-    ({"train": {"lr": 1e-7}}, ("train.lr_min", "train.lr (1e-07)")),
-    ({"train": {"ema": 1.0}}, ("train.ema", "less than 1")),
-    ({"train": {"device": "gpu"}}, ("train.device", "cuda:N", "'gpu'")),
-])
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        ({"train": {"batchsize": 4}}, ("'train.batchsize'", "did you mean 'batch_size'")),
+        ({"trian": {}}, ("'trian'", "did you mean 'train'")),
+        ({"zzz": 1}, ("'zzz'", "model, data, train, kernels")),
+        ({"train": {"lr": "fast"}}, ("train.lr", "a number", "'fast'")),
+        ({"train": {"epochs": 1.5}}, ("train.epochs", "a whole number", "1.5")),
+        ({"train": {"epochs": True}}, ("train.epochs", "a whole number", "True")),
+        ({"data": {"preload": 1}}, ("data.preload", "true or false")),
+        ({"data": {"strides": 2}}, ("data.strides", "a list of whole numbers")),
+        ({"data": {"strides": [2, 2.5]}}, ("data.strides", "a list of whole numbers")),
+        ({"model": 3}, ("model", "a section", "3")),
+        ([], ("a configuration", "a section", "[]")),
+        (
+            {"model": {"preset": "tinny"}},
+            ("model.preset", "base, small, tiny", "did you mean 'tiny'"),
+        ),
+        ({"model": {"window": 3}}, ("model.window", "1, 2, 4, 8", "3")),
+        ({"model": {"layers": 0}}, ("model.layers", "at least 1", "0")),
+        ({"model": {"heads": 7}}, ("model.context", "model.heads (7)")),
+        ({"kernels": "fusd"}, ("kernels", "auto, fused, reference", "did you mean 'fused'")),
+        ({"data": {"sampling": "skipped"}}, ("data.sampling", "skip, dense")),
+        ({"data": {"strides": []}}, ("data.strides", "at least one")),
+        ({"data": {"strides": [2, 0]}}, ("data.strides", "at least 1", "[2, 0]")),
+        (
+            {"data": {"context_min": 9, "context_frames": 8}},
+            ("data.context_min", "data.context_frames (8)", "9"),
+        ),
+        ({"data": {"context_min": 1}}, ("data.context_min", "at least 2")),
+        (
+            {"data": {"sampling": "dense", "context_frames": 17}},
+            ("data.context_frames", "at most 15"),
+        ),
+        ({"data": {"synthetic_share": 1.5}}, ("data.synthetic_share", "from 0 to 1")),
+        ({"train": {"amp": "fp8"}}, ("train.amp", "bfloat16", "'fp8'")),
+        ({"train": {"lr": float("nan")}}, ("train.lr", "finite")),
+        ({"train": {"lr": 1e-7}}, ("train.lr_min", "train.lr (1e-07)")),
+        ({"train": {"ema": 1.0}}, ("train.ema", "less than 1")),
+        ({"train": {"device": "gpu"}}, ("train.device", "cuda:N", "'gpu'")),
+    ],
+)
 def test_a_mistake_is_one_sentence_that_names_the_key(data, words):
     with pytest.raises(LiftError) as caught:
         from_dict(data)
@@ -99,24 +120,32 @@ def test_a_mistake_is_one_sentence_that_names_the_key(data, words):
     assert "\n" not in str(caught.value)
 
 
-# -- files ---------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
+
 
 def test_a_file_changes_what_it_names(tmp_path):
     path = written(tmp_path / "mine.toml", 'kernels = "reference"\n[data]\nstrides = [2, 8]\n')
     assert load_config(path) == Config(data=DataConfig(strides=(2, 8)), kernels="reference")
 
 
-@pytest.mark.parametrize("content, word", [
-    (b"[train\n", "not valid TOML"),
-    (b"\xff\xfe", "not valid TOML"),
-    (b"[train]\nlr = 0\n", "train.lr"),
-])
+@pytest.mark.parametrize(
+    "content, word",
+    [
+        (b"[train\n", "not valid TOML"),
+        (b"\xff\xfe", "not valid TOML"),
+        (b"[train]\nlr = 0\n", "train.lr"),
+    ],
+)
 def test_a_bad_file_is_named(tmp_path, content, word):
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
     with pytest.raises(LiftError) as caught:
         load_config(path)
-    assert str(path) in str(caught.value) and word in str(caught.value) and "\n" not in str(caught.value)
+    assert (
+        str(path) in str(caught.value)
+        and word in str(caught.value)
+        and "\n" not in str(caught.value)
+    )
 
 
 def test_a_missing_file_is_answered_with_the_ready_ones():
@@ -130,11 +159,24 @@ def test_the_phases_are_ready_and_there_are_no_others():
 
 def test_the_phases_follow_each_other():
     warmup, finetune, polish = (load_config(name) for name in PHASES)
-    assert [(c.data.crop_height, c.data.crop_width) for c in (warmup, finetune, polish)] == [(224, 224), (256, 256), (256, 448)]
-    assert warmup.train.freeze_epochs >= warmup.train.epochs == 10, "the encoder stays frozen throughout the warm-up"
+    assert [(c.data.crop_height, c.data.crop_width) for c in (warmup, finetune, polish)] == [
+        (224, 224),
+        (256, 256),
+        (256, 448),
+    ]
+    assert warmup.train.freeze_epochs >= warmup.train.epochs == 10, (
+        "the encoder stays frozen throughout the warm-up"
+    )
     assert finetune.train.freeze_epochs == polish.train.freeze_epochs == 0
     assert polish.train.epochs == 50
-    assert warmup.train.lr == finetune.train.lr == 3e-4 > finetune.train.lr_min == polish.train.lr > polish.train.lr_min
+    assert (
+        warmup.train.lr
+        == finetune.train.lr
+        == 3e-4
+        > finetune.train.lr_min
+        == polish.train.lr
+        > polish.train.lr_min
+    )
 
 
 def test_the_phases_of_bundled_weights_go_from_small_pairs_to_context_with_a_free_encoder():
@@ -142,12 +184,22 @@ def test_the_phases_of_bundled_weights_go_from_small_pairs_to_context_with_a_fre
     assert small.data.crop_width < large.data.crop_width == context.data.crop_width
     assert [c.data.context_frames for c in (small, large, context)] == [2, 2, 15]
     for c in (small, large, context):
-        assert c.train.freeze_epochs == 0 and c.train.epoch_steps and c.data.preload and c.data.data == "mixed"
-        assert c.data.strides == (2, 2, 2, 4) and c.data.cover == 256 and c.train.warmup_steps <= c.train.epochs * c.train.epoch_steps / 10
+        assert (
+            c.train.freeze_epochs == 0
+            and c.train.epoch_steps
+            and c.data.preload
+            and c.data.data == "mixed"
+        )
+        assert (
+            c.data.strides == (2, 2, 2, 4)
+            and c.data.cover == 256
+            and c.train.warmup_steps <= c.train.epochs * c.train.epoch_steps / 10
+        )
     assert small.train.lr > large.train.lr > context.train.lr
 
 
-# -- flags ---------------------------------------------------------------------------------------------------------------
+# -- flags -----------------------------------------------------------------------------------------
+
 
 def test_flags_go_before_the_file_and_the_file_before_the_defaults(tmp_path):
     path = written(tmp_path / "mine.toml", "[train]\nbatch_size = 2\nepochs = 9\n")
@@ -162,12 +214,20 @@ def test_no_flags_leave_the_defaults():
 @pytest.mark.parametrize("section, field", FIELDS, ids=lambda v: getattr(v, "name", v))
 def test_every_field_has_a_flag_in_both_spellings(section, field):
     value = field.default
-    words = [str(v) for v in value] if isinstance(value, tuple) else [] if isinstance(value, bool) else [str(value)]
+    words = (
+        [str(v) for v in value]
+        if isinstance(value, tuple)
+        else []
+        if isinstance(value, bool)
+        else [str(value)]
+    )
     for spelling in (field.name, field.name.replace("_", "-")):
         given = vars(parse(f"--{spelling}", *words))
-        (name, got), = given.items()
+        ((name, got),) = given.items()
         assert name == f"{section}.{field.name}"
-        assert got == (True if isinstance(value, bool) else list(value) if isinstance(value, tuple) else value)
+        assert got == (
+            True if isinstance(value, bool) else list(value) if isinstance(value, tuple) else value
+        )
 
 
 def test_flag_names_are_unique_across_sections():
@@ -175,7 +235,10 @@ def test_flag_names_are_unique_across_sections():
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("argv, preload", [(["--preload"], True), (["--no_preload"], False), (["--no-preload"], False), ([], True)])
+@pytest.mark.parametrize(
+    "argv, preload",
+    [(["--preload"], True), (["--no_preload"], False), (["--no-preload"], False), ([], True)],
+)
 def test_a_switch_turns_on_and_off(argv, preload):
     base = Config(data=DataConfig(preload=True)) if "--preload" not in argv else Config()
     assert apply_flags(base, parse(*argv)).data.preload is preload
@@ -185,7 +248,9 @@ def test_several_values_become_a_tuple():
     assert resolve(parse("--strides", "2", "8")).data.strides == (2, 8)
 
 
-@pytest.mark.parametrize("argv", [["--preset", "tiny", "--layers", "1"], ["--layers", "1", "--preset", "tiny"]])
+@pytest.mark.parametrize(
+    "argv", [["--preset", "tiny", "--layers", "1"], ["--layers", "1", "--preset", "tiny"]]
+)
 def test_the_preset_flag_replaces_the_model_before_the_other_flags(argv, tmp_path):
     path = written(tmp_path / "mine.toml", "[model]\nstem = 8\n")
     model = resolve(parse("--config", str(path), *argv)).model
@@ -195,7 +260,7 @@ def test_the_preset_flag_replaces_the_model_before_the_other_flags(argv, tmp_pat
 def test_a_command_s_own_argument_is_no_field():
     parser = Parser()
     add_flags(parser, sections=())
-    parser.add_argument("--context", type=int)          # frames here, channels in ModelConfig
+    parser.add_argument("--context", type=int)  # frames here, channels in ModelConfig
     assert resolve(parser.parse_args(["--context", "7"])) == Config()
 
 
@@ -204,12 +269,18 @@ def test_a_flag_s_value_is_checked():
         resolve(parse("--context_min", "16"))
 
 
-@pytest.mark.parametrize("argv, words", [
-    (["--batchsize", "4"], ("lift train: error:", "'--batchsize'", "did you mean '--batch_size'")),
-    (["--bat", "4"], ("'--bat'",)),
-    (["--lr=x"], ("--lr", "'x'")),
-    (["clip"], ("unexpected argument 'clip'",)),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (
+            ["--batchsize", "4"],
+            ("lift train: error:", "'--batchsize'", "did you mean '--batch_size'"),
+        ),
+        (["--bat", "4"], ("'--bat'",)),
+        (["--lr=x"], ("--lr", "'x'")),
+        (["clip"], ("unexpected argument 'clip'",)),
+    ],
+)
 def test_a_mistake_in_a_flag_is_one_line_and_exit_code_2(argv, words, capsys):
     with pytest.raises(SystemExit) as caught:
         parse(*argv)
@@ -218,10 +289,21 @@ def test_a_mistake_in_a_flag_is_one_line_and_exit_code_2(argv, words, capsys):
     assert said.count("\n") == 1 and all(word in said for word in words), said
 
 
-@pytest.mark.parametrize("config", [
-    Config(), Config(model=PRESETS["small"](), kernels="reference"),
-    from_dict({"model": {"preset": "tiny", "layers": 1, "self_attention": True}, "kernels": "fused",
-               "data": {"data_root": "a folder/b", "strides": [4], "preload": True},
-               "train": {"lr": 1 / 3, "channels_last": False, "lr_min": 1e-5}})], ids=["defaults", "preset", "much"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(),
+        Config(model=PRESETS["small"](), kernels="reference"),
+        from_dict(
+            {
+                "model": {"preset": "tiny", "layers": 1, "self_attention": True},
+                "kernels": "fused",
+                "data": {"data_root": "a folder/b", "strides": [4], "preload": True},
+                "train": {"lr": 1 / 3, "channels_last": False, "lr_min": 1e-5},
+            }
+        ),
+    ],
+    ids=["defaults", "preset", "much"],
+)
 def test_a_configuration_can_be_spelled_as_flags(config):
     assert resolve(parse(*shlex.split(" ".join(spelled(config).values())))) == config

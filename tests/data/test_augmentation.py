@@ -1,4 +1,5 @@
 """Claims about augmentation: the same for all frames, and the true flow stays true."""
+
 from itertools import product
 
 import cv2
@@ -10,30 +11,51 @@ from lift.data.synthetic import Layer, Path, SyntheticScene
 
 SIZE = (48, 64)
 ALL = [Augmentation(*flags) for flags in product((False, True), repeat=4)]
-NAMES = [" ".join(n for n in ("mirror_x", "mirror_y", "turn", "reverse") if getattr(a, n)) or "nothing" for a in ALL]
+NAMES = [
+    " ".join(n for n in ("mirror_x", "mirror_y", "turn", "reverse") if getattr(a, n)) or "nothing"
+    for a in ALL
+]
 
 
 def scene(size) -> SyntheticScene:
     noise = np.random.default_rng(0).random((140, 150, 3), np.float32)
-    picture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2.5), None, 20, 235, cv2.NORM_MINMAX, cv2.CV_8U)
-    return SyntheticScene.of([Layer(picture, Path((30, 26), velocity=(6.5, -3.2), spin=0.1, growth=0.05))], size)
+    picture = cv2.normalize(
+        cv2.GaussianBlur(noise, (0, 0), 2.5), None, 20, 235, cv2.NORM_MINMAX, cv2.CV_8U
+    )
+    return SyntheticScene.of(
+        [Layer(picture, Path((30, 26), velocity=(6.5, -3.2), spin=0.1, growth=0.05))], size
+    )
 
 
 @pytest.mark.parametrize("enlarge", [1, 2])
 @pytest.mark.parametrize("augmentation", ALL, ids=NAMES)
 def test_flow_stays_true(augmentation, enlarge):
-    a = Augmentation(augmentation.mirror_x, augmentation.mirror_y, augmentation.turn, augmentation.reverse, enlarge=enlarge)
+    a = Augmentation(
+        augmentation.mirror_x,
+        augmentation.mirror_y,
+        augmentation.turn,
+        augmentation.reverse,
+        enlarge=enlarge,
+    )
     t = 0.3
     s = scene(a.source(SIZE))
     frames = a.frames(s.render([0, 1, t]), SIZE).astype(np.float32)
     flow, visible = a.truth(s.flow(t), s.visible(t), SIZE)
-    assert frames.shape == (3, *SIZE, 3) and flow.shape == (4, *SIZE) and visible.shape == (2, *SIZE)
+    assert (
+        frames.shape == (3, *SIZE, 3) and flow.shape == (4, *SIZE) and visible.shape == (2, *SIZE)
+    )
     references = frames[[1, 0]] if a.reverse else frames[:2]
     x, y = np.meshgrid(np.arange(SIZE[1], dtype=np.float32), np.arange(SIZE[0], dtype=np.float32))
     for side in (0, 1):
         seen = visible[side] > 0
         reference = np.ascontiguousarray(references[side])
-        warped = cv2.remap(reference, x + flow[2 * side], y + flow[2 * side + 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.remap(
+            reference,
+            x + flow[2 * side],
+            y + flow[2 * side + 1],
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         assert seen.mean() > 0.6
         assert np.abs(warped - frames[2])[seen].mean() < 1.5
         still = np.abs(references[side] - frames[2])[seen].mean()
@@ -48,18 +70,20 @@ def test_the_eight_positions_of_a_picture_are_all_reached():
 
 def test_turning_right_becomes_up():
     frames = np.zeros((1, 4, 6, 3), np.uint8)
-    frames[0, 0, 5] = 255                                 # top right goes to top left
+    frames[0, 0, 5] = 255  # top right goes to top left
     a = Augmentation(turn=True)
     assert a.frames(frames, (6, 4))[0, 0, 0, 0] == 255
     flow = np.zeros((4, 4, 6), np.float32)
-    flow[0], flow[3] = 1, 1                               # right, and down
+    flow[0], flow[3] = 1, 1  # right, and down
     turned, _ = a.truth(flow, np.ones((2, 4, 6), np.float32), (6, 4))
-    assert turned[:, 0, 0].tolist() == [0, -1, 1, 0]      # up, and right
+    assert turned[:, 0, 0].tolist() == [0, -1, 1, 0]  # up, and right
 
 
 def test_channels_are_reversed_together():
     frames = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
-    assert np.array_equal(Augmentation(channels=(2, 1, 0)).frames(frames, (8, 8)), frames[..., ::-1])
+    assert np.array_equal(
+        Augmentation(channels=(2, 1, 0)).frames(frames, (8, 8)), frames[..., ::-1]
+    )
 
 
 def test_enlarging_takes_half_the_crop():

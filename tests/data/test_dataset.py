@@ -1,4 +1,7 @@
-"""Claims about training samples: each follows from the seed and its number alone, whatever loads it."""
+"""Claims about training samples: each follows from the seed and its number alone, whatever loads
+it.
+"""
+
 from dataclasses import replace
 
 import cv2
@@ -12,12 +15,21 @@ from lift.data.dataset import ClipDataset, Sample, collate, loader
 from lift.errors import LiftError
 
 SIZE = (40, 56)
-CONFIG = DataConfig(crop_height=32, crop_width=32, strides=(2, 4), context_min=2, context_full=0.5, synthetic_size=40)
+CONFIG = DataConfig(
+    crop_height=32,
+    crop_width=32,
+    strides=(2, 4),
+    context_min=2,
+    context_full=0.5,
+    synthetic_size=40,
+)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Two training sequences and one for validation; the red channel of a frame is its number, the rest is texture."""
+    """Two training sequences and one for validation; the red channel of a frame is its number, the
+    rest is texture.
+    """
     folder = tmp_path_factory.mktemp("clips")
     for split, name, count in (("train", "a", 40), ("train", "b", 64), ("val", "c", 40)):
         place = folder / "sequences" / split / name
@@ -31,11 +43,24 @@ def root(tmp_path_factory):
 
 def dataset(root=None, *, train=True, seed=3, batch_size=4, clips=64, **changes) -> ClipDataset:
     config = replace(CONFIG, data_root=str(root or ""), **changes)
-    return ClipDataset(config, "train" if train else "val", batch_size=batch_size, seed=seed, train=train, clips=clips)
+    return ClipDataset(
+        config,
+        "train" if train else "val",
+        batch_size=batch_size,
+        seed=seed,
+        train=train,
+        clips=clips,
+    )
 
 
 def same(a: Sample, b: Sample) -> bool:
-    return all(torch.equal(getattr(a, n), getattr(b, n)) for n in ("frames", "times", "mask", "target", "flow", "visible")) and a.t == b.t
+    return (
+        all(
+            torch.equal(getattr(a, n), getattr(b, n))
+            for n in ("frames", "times", "mask", "target", "flow", "visible")
+        )
+        and a.t == b.t
+    )
 
 
 KINDS = ["folder", "synthetic", "mixed"]
@@ -49,7 +74,12 @@ def test_a_sample_has_the_shapes_and_ranges_of_its_contract(root, data):
         n = len(s.times)
         assert 2 <= n <= 15 and s.frames.shape == (n, 3, 32, 32) and s.target.shape == (3, 32, 32)
         assert s.flow.shape == (4, 32, 32) and s.visible.shape == (2, 32, 32)
-        assert s.frames.dtype == torch.float32 and s.frames.is_contiguous() and 0 <= s.frames.min() and 0.2 < s.frames.max() <= 1
+        assert (
+            s.frames.dtype == torch.float32
+            and s.frames.is_contiguous()
+            and 0 <= s.frames.min()
+            and 0.2 < s.frames.max() <= 1
+        )
         assert s.times[:2].tolist() == [0, 1] and s.mask[:2].all() and 0 < s.t < 1
         assert not s.frames[~s.mask].any()
         if not s.flow_known:
@@ -57,7 +87,9 @@ def test_a_sample_has_the_shapes_and_ranges_of_its_contract(root, data):
 
 
 def test_times_are_those_of_the_frames(root, monkeypatch):
-    monkeypatch.setattr(Augmentation, "draw", classmethod(lambda cls, rng: cls(reverse=bool(rng.random() < 0.5))))
+    monkeypatch.setattr(
+        Augmentation, "draw", classmethod(lambda cls, rng: cls(reverse=bool(rng.random() < 0.5)))
+    )
     d = dataset(root, data="folder")
     reversals = 0
     for g in range(60):
@@ -96,7 +128,10 @@ def test_a_sample_follows_from_seed_and_number_alone(root, data):
         second[g]
     assert all(same(first[g], second[g]) for g in (0, 3, 7, 29, 1000))
     other = dataset(root, data=data, seed=4)
-    assert not any(same(first[g], other[g]) if first[g].frames.shape == other[g].frames.shape else False for g in range(4))
+    assert not any(
+        same(first[g], other[g]) if first[g].frames.shape == other[g].frames.shape else False
+        for g in range(4)
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -106,8 +141,12 @@ def test_batches_are_the_same_whatever_the_workers_and_wherever_a_run_resumes(ro
     assert len(batches) == 4
     for step, batch in zip(range(5, 9), batches, strict=True):
         expected = collate([d[g] for g in range(4 * step, 4 * step + 4)])
-        assert torch.equal(batch.clip.frames, expected.clip.frames) and torch.equal(batch.t, expected.t)
-        assert torch.equal(batch.flow, expected.flow) and torch.equal(batch.flow_known, expected.flow_known)
+        assert torch.equal(batch.clip.frames, expected.clip.frames) and torch.equal(
+            batch.t, expected.t
+        )
+        assert torch.equal(batch.flow, expected.flow) and torch.equal(
+            batch.flow_known, expected.flow_known
+        )
         assert batch.clip.left == 0
 
 
@@ -121,15 +160,22 @@ def test_devices_share_out_the_samples_of_one_step(root):
 
 def test_an_epoch_visits_every_stretch_once_in_a_new_order(root):
     d = dataset(root, data="folder")
-    assert len(d) == 3 - 1 + 4                            # 40 frames: two stretches of 16 and a rest too short to count; 64 frames: four
+    assert (
+        len(d) == 3 - 1 + 4
+    )  # 40 frames: two stretches of 16 and a rest too short to count; 64 frames: four
     orders = [d._order(e).tolist() for e in range(4)]
-    assert all(sorted(o) == list(range(len(d))) for o in orders) and len({tuple(o) for o in orders}) > 1
+    assert (
+        all(sorted(o) == list(range(len(d))) for o in orders)
+        and len({tuple(o) for o in orders}) > 1
+    )
 
 
 def test_mixed_data_holds_the_share_of_synthetic_clips(root):
     d = dataset(root, data="mixed", synthetic_share=0.3)
     assert 0.2 < np.mean([d[g].flow_known for g in range(200)]) < 0.4
-    assert not any(dataset(root, data="mixed", synthetic_share=0.0)[g].flow_known for g in range(10))
+    assert not any(
+        dataset(root, data="mixed", synthetic_share=0.0)[g].flow_known for g in range(10)
+    )
 
 
 def test_preloading_changes_nothing(root):
@@ -161,8 +207,15 @@ def test_validation_uses_the_first_stride_to_the_end_of_a_sequence(root, strides
 
 
 def test_synthetic_validation_needs_no_files_and_differs_from_training():
-    d, t = dataset(data="synthetic", train=False, clips=6), dataset(data="synthetic", context_full=1.0)
-    assert len(d) == 6 and d[0].flow_known and same(d[3], dataset(data="synthetic", train=False, clips=6)[3])
+    d, t = (
+        dataset(data="synthetic", train=False, clips=6),
+        dataset(data="synthetic", context_full=1.0),
+    )
+    assert (
+        len(d) == 6
+        and d[0].flow_known
+        and same(d[3], dataset(data="synthetic", train=False, clips=6)[3])
+    )
     assert not torch.equal(d[0].target, t[0].target)
     assert len(t) == CONFIG.synthetic_size
 
@@ -193,7 +246,11 @@ def test_a_damaged_frame_is_named_in_one_sentence_whatever_loads_it(root, tmp_pa
                 path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(LiftError) as error:
         next(loader(dataset(tmp_path, data="folder"), 2, num_workers=workers))
-    assert "is truncated or is not an image" in str(error.value) and "\n" not in str(error.value) and "Traceback" not in str(error.value)
+    assert (
+        "is truncated or is not an image" in str(error.value)
+        and "\n" not in str(error.value)
+        and "Traceback" not in str(error.value)
+    )
 
 
 WRONG = [

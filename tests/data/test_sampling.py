@@ -1,4 +1,5 @@
 """Claims about windows: where inputs and targets lie, at what times, and what they never do."""
+
 import numpy as np
 import pytest
 
@@ -47,7 +48,11 @@ def test_frames_beyond_the_ends_of_a_shot_are_left_out_not_repeated():
 def test_no_window_crosses_a_cut_and_no_gap_holds_a_repeated_frame(mode):
     length, cuts, duplicates = 60, (17, 18, 40), (25, 50)
     edges = sampling.shots(length, cuts)
-    lefts = sampling.skip_lefts(length, 2, cuts, duplicates) if mode == "skip" else sampling.dense_firsts(length, cuts, duplicates)
+    lefts = (
+        sampling.skip_lefts(length, 2, cuts, duplicates)
+        if mode == "skip"
+        else sampling.dense_firsts(length, cuts, duplicates)
+    )
     assert len(lefts)
     for left in lefts.tolist():
         target = left + 1 if mode == "skip" else left + 8
@@ -61,7 +66,11 @@ def test_no_window_crosses_a_cut_and_no_gap_holds_a_repeated_frame(mode):
 def test_every_valid_left_reference_is_found():
     length, cuts, duplicates = 30, (11,), (20,)
     for stride in (2, 3, 5):
-        valid = [a for a in range(length - stride) if not any(a < x <= a + stride for x in (*cuts, *duplicates))]
+        valid = [
+            a
+            for a in range(length - stride)
+            if not any(a < x <= a + stride for x in (*cuts, *duplicates))
+        ]
         assert sampling.skip_lefts(length, stride, cuts, duplicates).tolist() == valid
     assert sampling.skip_lefts(2, 2).tolist() == []
 
@@ -73,7 +82,7 @@ def test_target_is_never_an_input():
 
 def test_times_follow_the_clock_where_the_rate_varies():
     seconds = np.array([0, 1, 2, 5, 6, 7, 8.0])
-    w = skip(2, 2, 1, (0, 7), timestamps=seconds)          # references at 2 s and 6 s, target at 5 s
+    w = skip(2, 2, 1, (0, 7), timestamps=seconds)  # references at 2 s and 6 s, target at 5 s
     assert w.t == pytest.approx(0.75)
     assert w.times == pytest.approx((-0.5, 0, 1, 1.5))
 
@@ -82,8 +91,14 @@ def test_dropping_context_keeps_the_references_and_draws_among_the_others():
     w, seen = skip(20, 2, 1, (0, 64)), set()
     for seed in range(50):
         d = drop_context(w, 5, np.random.default_rng(seed))
-        assert len(d.indices) == 5 and d.indices[d.left:d.left + 2] == (20, 22) and d.times[d.left:d.left + 2] == (0, 1)
-        assert all(w.times[w.indices.index(i)] == t for i, t in zip(d.indices, d.times, strict=True))
+        assert (
+            len(d.indices) == 5
+            and d.indices[d.left : d.left + 2] == (20, 22)
+            and d.times[d.left : d.left + 2] == (0, 1)
+        )
+        assert all(
+            w.times[w.indices.index(i)] == t for i, t in zip(d.indices, d.times, strict=True)
+        )
         assert list(d.indices) == sorted(d.indices) and (d.target, d.t) == (w.target, w.t)
         seen.update(d.indices)
     assert seen == set(w.indices)

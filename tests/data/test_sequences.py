@@ -1,4 +1,7 @@
-"""Claims about sequences: every layout is read, in order, and what cannot be read is named in one sentence."""
+"""Claims about sequences: every layout is read, in order, and what cannot be read is named in one
+sentence.
+"""
+
 import json
 import pickle
 
@@ -25,7 +28,9 @@ def write_frames(folder, numbers, name="{:04d}.png", size=(24, 32)):
     return folder
 
 
-def write_video(path, frames=30, codec="mpeg4", gop=8, pts=None, b_frames=0, options=None, size=(48, 64)):
+def write_video(
+    path, frames=30, codec="mpeg4", gop=8, pts=None, b_frames=0, options=None, size=(48, 64)
+):
     av = pytest.importorskip("av")
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options or {}) as container:
@@ -55,7 +60,8 @@ def sentence(error) -> str:
     return text
 
 
-# -- layouts ----------------------------------------------------------------------------------------------------------------
+# -- layouts ---------------------------------------------------------------------------------------
+
 
 def test_the_layout_with_splits_is_read_in_order(tmp_path):
     for split, names in (("train", "ba"), ("val", "c")):
@@ -65,19 +71,32 @@ def test_the_layout_with_splits_is_read_in_order(tmp_path):
     assert [s.name for s in train] == ["train/a", "train/b"] and [s.name for s in val] == ["val/c"]
     assert len(train[0]) == 12 and train[0].size == (24, 32) and train[0].cuts == ()
     frames = train[0].read([11, 0, 3])
-    assert frames.shape == (3, 24, 32, 3) and frames.dtype == np.uint8 and numbers(frames) == [11, 0, 3]
-    assert frames[1, 0, 0].tolist() == [0, 0, 15]         # RGB
+    assert (
+        frames.shape == (3, 24, 32, 3)
+        and frames.dtype == np.uint8
+        and numbers(frames) == [11, 0, 3]
+    )
+    assert frames[1, 0, 0].tolist() == [0, 0, 15]  # RGB
     assert len(open_sequences(tmp_path)) == 3
 
 
 def test_two_levels_below_the_split_are_read(tmp_path):
-    for split, a, b in (("train", "002", "occ008.320"), ("train", "003", "occ001.1"), ("val", "Type1", "TEST01")):
+    for split, a, b in (
+        ("train", "002", "occ008.320"),
+        ("train", "003", "occ001.1"),
+        ("val", "Type1", "TEST01"),
+    ):
         write_frames(tmp_path / split / a / b, range(5))
-    assert [s.name for s in open_sequences(tmp_path, "train")] == ["train/002/occ008.320", "train/003/occ001.1"]
+    assert [s.name for s in open_sequences(tmp_path, "train")] == [
+        "train/002/occ008.320",
+        "train/003/occ001.1",
+    ]
     assert [len(s) for s in open_sequences(tmp_path, "val")] == [5]
 
 
-@pytest.mark.parametrize("name", ["{}.png", "{:03d}.jpg", "frame_{:06d}.bmp", "shot2-{:02d}_left.png"])
+@pytest.mark.parametrize(
+    "name", ["{}.png", "{:03d}.jpg", "frame_{:06d}.bmp", "shot2-{:02d}_left.png"]
+)
 def test_a_folder_of_numbered_frames_is_one_sequence_whatever_its_padding(tmp_path, name):
     write_frames(tmp_path, range(7, 13), name)
     (tmp_path / "notes.txt").write_text("not a frame")
@@ -95,7 +114,15 @@ def test_a_manifest_gives_split_cuts_and_repeated_frames(tmp_path):
     clips = []
     for name, split in (("x.mp4", "train"), ("y.mp4", "val"), ("z.mp4", "train")):
         write_video(tmp_path / name, 12)
-        clips.append({"file": name, "split": split, "cuts": [5] if name == "z.mp4" else [], "duplicate_frames": [7], "notes": "more"})
+        clips.append(
+            {
+                "file": name,
+                "split": split,
+                "cuts": [5] if name == "z.mp4" else [],
+                "duplicate_frames": [7],
+                "notes": "more",
+            }
+        )
     (tmp_path / "manifest.json").write_text(json.dumps({"clips": clips}))
     train, val = open_sequences(tmp_path, "train"), open_sequences(tmp_path, "val")
     assert [s.name for s in train] == ["x.mp4", "z.mp4"] and [s.name for s in val] == ["y.mp4"]
@@ -127,7 +154,7 @@ def test_of_a_single_sequence_the_last_frames_are_held_back(tmp_path):
     assert len(train) == 35 and len(val) == 5 and numbers(val.read([0, 4])) == [35, 39]
 
 
-# -- video --------------------------------------------------------------------------------------------------------------------
+# -- video -----------------------------------------------------------------------------------------
 
 VIDEOS = {
     "mp4, groups of 8": dict(name="v.mp4", gop=8),
@@ -164,11 +191,13 @@ def test_times_are_given_only_where_the_rate_varies(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
-@pytest.mark.parametrize("name, options", [("v.mp4", {}), ("v.mp4", {"movflags": "faststart"}), ("v.avi", {})])
+@pytest.mark.parametrize(
+    "name, options", [("v.mp4", {}), ("v.mp4", {"movflags": "faststart"}), ("v.avi", {})]
+)
 def test_a_truncated_video_is_named(tmp_path, name, options, share):
     path = write_video(tmp_path / name, 40, options=options)
     data = path.read_bytes()
-    path.write_bytes(data[:int(len(data) * share)])
+    path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(LiftError) as error:
         (only,) = open_sequences(path)
         only.read(list(range(40)))
@@ -188,7 +217,8 @@ def test_a_frame_beyond_the_end_is_an_error(tmp_path):
         video.read([10])
 
 
-# -- what is wrong is named -----------------------------------------------------------------------------------------------------
+# -- what is wrong is named ------------------------------------------------------------------------
+
 
 def test_a_missing_number_is_named(tmp_path):
     write_frames(tmp_path, [0, 1, 2, 4, 5])
@@ -231,15 +261,22 @@ def test_a_truncated_image_is_named(tmp_path, suffix):
     assert f"1.{suffix} is truncated or is not an image" in sentence(error)
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda root: root / "nowhere", "does not exist"),
-    (lambda root: root, "holds no sequences"),
-    (lambda root: write_frames(root / "one", [0]).parent, "holds no sequences"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda root: root / "nowhere", "does not exist"),
+        (lambda root: root, "holds no sequences"),
+        (lambda root: write_frames(root / "one", [0]).parent, "holds no sequences"),
+    ],
+)
 def test_where_nothing_is_found_the_message_says_what_is_accepted(tmp_path, make, words):
     with pytest.raises(LiftError, match=words) as error:
         open_sequences(make(tmp_path))
-    assert "numbered frames" in sentence(error) and "video files" in sentence(error) and "manifest.json" in sentence(error)
+    assert (
+        "numbered frames" in sentence(error)
+        and "video files" in sentence(error)
+        and "manifest.json" in sentence(error)
+    )
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"clips": [{"split": "train"}]}', '{"clips": 3}'])
@@ -255,13 +292,21 @@ def test_a_file_that_the_manifest_lists_and_is_not_there_is_named(tmp_path):
         open_sequences(tmp_path)
 
 
-# -- sequences made from sequences ------------------------------------------------------------------------------------------------
+# -- sequences made from sequences -----------------------------------------------------------------
 
-@pytest.mark.parametrize("size, cover, result", [((48, 64), 24, (24, 32)), ((64, 48), 24, (32, 24)), ((20, 30), 24, (20, 30))])
+
+@pytest.mark.parametrize(
+    "size, cover, result",
+    [((48, 64), 24, (24, 32)), ((64, 48), 24, (32, 24)), ((20, 30), 24, (20, 30))],
+)
 def test_cover_shrinks_the_short_side_and_never_enlarges(tmp_path, size, cover, result):
     write_frames(tmp_path, range(3), size=size)
     (only,) = open_sequences(tmp_path, cover=cover)
-    assert only.size == result and only.read([2, 1]).shape == (2, *result, 3) and numbers(only.read([2, 1])) == [2, 1]
+    assert (
+        only.size == result
+        and only.read([2, 1]).shape == (2, *result, 3)
+        and numbers(only.read([2, 1])) == [2, 1]
+    )
 
 
 def test_shrinking_averages_areas(tmp_path):
@@ -276,9 +321,18 @@ def test_preloaded_and_partial_sequences_read_the_same_frames(tmp_path):
     folder = FrameFolder(write_frames(tmp_path, range(40)))
     folder.cuts, folder.duplicates = (10, 20), (12, 30)
     part = Part(folder, 8, 20)
-    assert len(part) == 12 and part.cuts == (2,) and part.duplicates == (4,) and numbers(part.read([0, 11])) == [8, 19]
+    assert (
+        len(part) == 12
+        and part.cuts == (2,)
+        and part.duplicates == (4,)
+        and numbers(part.read([0, 11])) == [8, 19]
+    )
     loaded = Preloaded(Resized(folder, 12), chunk=7)
-    assert loaded.size == (12, 16) and loaded.cuts == (10, 20) and numbers(loaded.read([39, 0])) == [39, 0]
+    assert (
+        loaded.size == (12, 16)
+        and loaded.cuts == (10, 20)
+        and numbers(loaded.read([39, 0])) == [39, 0]
+    )
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])

@@ -1,4 +1,7 @@
-"""Several targets out of one window: each is the clip it would be alone, and the model learns from all as from separate passes."""
+"""Several targets out of one window: each is the clip it would be alone, and the model learns from
+all as from separate passes.
+"""
+
 from dataclasses import replace
 
 import cv2
@@ -16,8 +19,25 @@ from lift.kernels import warp
 from lift.model.lift import LIFT
 from lift.training.losses import total_loss
 
-TOY = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=16, heads=1, layers=1, match=8, radius16=1, radius8=1, radius4=1, hidden16=16,
-              hidden8=16, hidden4=16, refine=8, flow_blocks=1)
+TOY = replace(
+    tiny(),
+    stem=8,
+    c4=8,
+    c8=12,
+    c16=16,
+    context=16,
+    heads=1,
+    layers=1,
+    match=8,
+    radius16=1,
+    radius8=1,
+    radius4=1,
+    hidden16=16,
+    hidden8=16,
+    hidden4=16,
+    refine=8,
+    flow_blocks=1,
+)
 CONFIG = DataConfig(crop_height=32, crop_width=32, targets=3, context_full=0.5, synthetic_size=40)
 
 
@@ -29,7 +49,9 @@ def root(tmp_path_factory):
         place = folder / "sequences" / "train" / name
         place.mkdir(parents=True)
         for i in range(count):
-            cv2.imwrite(str(place / f"im{i:02d}.png"), np.full((40, 40, 3), (90, 40, 4 * i), np.uint8))
+            cv2.imwrite(
+                str(place / f"im{i:02d}.png"), np.full((40, 40, 3), (90, 40, 4 * i), np.uint8)
+            )
     return folder
 
 
@@ -38,20 +60,31 @@ def samples(root=None, **changes):
     return ClipDataset(config, "train", batch_size=1, seed=3, train=True)
 
 
-# -- the data ----------------------------------------------------------------------------------------------------------------
+# -- the data --------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("sampling", ["skip", "dense"])
 def test_every_target_has_the_clip_it_would_have_alone(root, monkeypatch, sampling):
-    monkeypatch.setattr(Augmentation, "draw", classmethod(lambda cls, rng: cls(reverse=bool(rng.random() < 0.5))))
+    monkeypatch.setattr(
+        Augmentation, "draw", classmethod(lambda cls, rng: cls(reverse=bool(rng.random() < 0.5)))
+    )
     data, most, full = samples(root, data="folder", sampling=sampling, strides=(2, 3)), set(), 0
     for g in range(24):
         s = data[g]
-        assert s.at.shape == s.times.shape == s.mask.shape and len(s.t) == 3 and s.mask[:, :2].all() and s.times.shape[1] <= 15
+        assert (
+            s.at.shape == s.times.shape == s.mask.shape
+            and len(s.t) == 3
+            and s.mask[:, :2].all()
+            and s.times.shape[1] <= 15
+        )
         numbers = (s.frames[:, 0].mean((1, 2)) * 255 / 4).round()[s.at]
         targets = (s.target[:, 0].mean((1, 2)) * 255 / 4).round()
         start, gap = numbers[:, :1], numbers[:, 1:2] - numbers[:, :1]
         assert torch.allclose(s.times[s.mask], ((numbers - start) / gap)[s.mask], atol=1e-6)
-        assert torch.allclose(s.t[:, None], (targets[:, None] - start) / gap) and ((s.t > 0) & (s.t < 1)).all()
+        assert (
+            torch.allclose(s.t[:, None], (targets[:, None] - start) / gap)
+            and ((s.t > 0) & (s.t < 1)).all()
+        )
         for k in range(3):
             own = numbers[k][s.mask[k]].tolist()
             assert len(set(own)) == len(own) and targets[k].item() not in own
@@ -75,11 +108,14 @@ def test_the_true_flow_of_each_target_leads_to_its_own_references(sampling):
     for g in range(6):
         batch = collate([data[g]])
         for side, image in enumerate(batch.clip.references):
-            seen = batch.visible[:, side:side + 1]
+            seen = batch.visible[:, side : side + 1]
             for k in range(3):
                 for flow, errors in ((batch.flow[k], right), (batch.flow[(k + 1) % 3], wrong)):
-                    made = warp(image[k:k + 1], flow[None, 2 * side:2 * side + 2].contiguous())
-                    errors.append(((made - batch.target[k]).abs() * seen[k]).sum().item() / max(seen[k].sum().item(), 1))
+                    made = warp(image[k : k + 1], flow[None, 2 * side : 2 * side + 2].contiguous())
+                    errors.append(
+                        ((made - batch.target[k]).abs() * seen[k]).sum().item()
+                        / max(seen[k].sum().item(), 1)
+                    )
     assert np.mean(right) < 0.06 and np.mean(right) < 0.8 * np.mean(wrong)
 
 
@@ -93,18 +129,28 @@ def test_a_gap_over_a_cut_is_replaced():
 
 def test_samples_follow_from_their_number(root):
     one, other = (samples(root, data="mixed")[5] for _ in range(2))
-    assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("frames", "at", "times", "mask", "t", "target", "flow"))
+    assert all(
+        torch.equal(getattr(one, name), getattr(other, name))
+        for name in ("frames", "at", "times", "mask", "t", "target", "flow")
+    )
 
 
 def test_clips_know_their_frames():
     with pytest.raises(ValueError, match="multiple of B"):
-        SharedClips(torch.rand(2, 4, 3, 8, 8), torch.zeros(3, 2, dtype=torch.long), torch.zeros(3, 2), torch.ones(3, 2, dtype=torch.bool))
+        SharedClips(
+            torch.rand(2, 4, 3, 8, 8),
+            torch.zeros(3, 2, dtype=torch.long),
+            torch.zeros(3, 2),
+            torch.ones(3, 2, dtype=torch.bool),
+        )
 
 
-# -- the model ---------------------------------------------------------------------------------------------------------------
+# -- the model -------------------------------------------------------------------------------------
 
-def learnt(passes, batch: Batch,
-           nudged: bool = False) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+
+def learnt(
+    passes, batch: Batch, nudged: bool = False
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     """Frames, and gradients of the mean loss; `nudged` moves each weight by its rounding."""
     torch.manual_seed(0)
     model = LIFT(TOY)
@@ -128,8 +174,13 @@ def apart(model: LIFT, batch: Batch) -> list[torch.Tensor]:
     frames, clips = [], batch.clip.separate()
     for i in range(len(batch.t)):
         one = slice(i, i + 1)
-        single = Batch(replace(clips, frames=clips.frames[one], times=clips.times[one], mask=clips.mask[one]),
-                       *(getattr(batch, name)[one] for name in ("t", "target", "flow", "visible", "flow_known")))
+        single = Batch(
+            replace(clips, frames=clips.frames[one], times=clips.times[one], mask=clips.mask[one]),
+            *(
+                getattr(batch, name)[one]
+                for name in ("t", "target", "flow", "visible", "flow_known")
+            ),
+        )
         prediction = model(single.clip, single.t)
         (total_loss(prediction, single, TrainConfig(flow=0.0))[0] / len(batch.t)).backward()
         frames.append(prediction.frame[0].detach())
@@ -138,7 +189,11 @@ def apart(model: LIFT, batch: Batch) -> list[torch.Tensor]:
 
 def test_gradients_are_those_of_separate_passes(root):
     data = samples(root, data="folder", strides=(3,))
-    sample = next(data[g] for g in range(60) if not data[g].mask.all() and len(data[g].frames) < 9 and len(set(data[g].t.tolist())) > 1)
+    sample = next(
+        data[g]
+        for g in range(60)
+        if not data[g].mask.all() and len(data[g].frames) < 9 and len(set(data[g].t.tolist())) > 1
+    )
     batch = collate([sample, sample])
     (frames, gradients), (expected, exact) = learnt(together, batch), learnt(apart, batch)
     _, rounded = learnt(apart, batch, nudged=True)
@@ -147,7 +202,7 @@ def test_gradients_are_those_of_separate_passes(root):
     faint = 1e-6 * max(g.norm() for g in exact.values())
     assert gradients["encoder.stem.weight"].any()
     for name, g in exact.items():
-        rounding = (rounded[name] - g).norm()           # differs from processor to processor
+        rounding = (rounded[name] - g).norm()  # differs from processor to processor
         assert (gradients[name] - g).norm() <= 1e-4 * g.norm() + 2 * rounding + faint, name
 
 
@@ -155,6 +210,8 @@ def test_each_frame_is_encoded_once(root, monkeypatch):
     batch = collate([samples(root, data="folder", context_full=1.0, strides=(2,))[0]])
     model, encoded = LIFT(TOY), []
     original = model.encoder.forward
-    monkeypatch.setattr(model.encoder, "forward", lambda frames: encoded.append(len(frames)) or original(frames))
+    monkeypatch.setattr(
+        model.encoder, "forward", lambda frames: encoded.append(len(frames)) or original(frames)
+    )
     model(batch.clip, batch.t)
     assert encoded == [17] and batch.clip.mask.shape == (3, 15)

@@ -1,4 +1,7 @@
-"""Claims about synthetic scenes: the flow is the truth, what is hidden is marked hidden, and everything follows from the generator."""
+"""Claims about synthetic scenes: the flow is the truth, what is hidden is marked hidden, and
+everything follows from the generator.
+"""
+
 import cv2
 import numpy as np
 import pytest
@@ -10,9 +13,13 @@ SIZE = (72, 88)
 
 
 def smooth(seed: int, h: int, w: int) -> np.ndarray:
-    """A texture fine enough to show an error of a pixel and smooth enough to be resampled: (h, w, 3) uint8."""
+    """A texture fine enough to show an error of a pixel and smooth enough to be resampled: (h, w,
+    3) uint8.
+    """
     noise = np.random.default_rng(seed).random((h, w, 3), np.float32)
-    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2.5), None, 20, 235, cv2.NORM_MINMAX, cv2.CV_8U)
+    return cv2.normalize(
+        cv2.GaussianBlur(noise, (0, 0), 2.5), None, 20, 235, cv2.NORM_MINMAX, cv2.CV_8U
+    )
 
 
 def disc(size: int) -> np.ndarray:
@@ -28,26 +35,49 @@ def layer(path: Path, size: int = 40) -> Layer:
 STILL = Layer(smooth(1, 140, 160), Path((44, 36)))
 MOTIONS = {
     "translation": Path((40, 36), velocity=(9.3, -5.7)),
-    "bent translation": Path((40, 36), velocity=(6, 2), acceleration=(5, -9), sway=(3, 4), rate=1.1, phase=0.6),
+    "bent translation": Path(
+        (40, 36), velocity=(6, 2), acceleration=(5, -9), sway=(3, 4), rate=1.1, phase=0.6
+    ),
     "rotation": Path((44, 36), spin=0.35),
     "scaling": Path((44, 36), growth=0.25),
-    "all of them": Path((42, 34), velocity=(5, 4), sway=(2, -3), spin=0.2, swing=0.1, growth=-0.15, pulse=0.1, size=1.2, angle=0.4),
+    "all of them": Path(
+        (42, 34),
+        velocity=(5, 4),
+        sway=(2, -3),
+        spin=0.2,
+        swing=0.1,
+        growth=-0.15,
+        pulse=0.1,
+        size=1.2,
+        angle=0.4,
+    ),
 }
 
 
 def warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     h, w = flow.shape[1:]
     x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
-    return cv2.remap(image, x + flow[0], y + flow[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    return cv2.remap(
+        image, x + flow[0], y + flow[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    ).astype(np.float32)
 
 
 def errors(scene: SyntheticScene, t: float, inside: np.ndarray | None = None) -> list[float]:
-    """Mean absolute error, of 255, of the reference frames warped to t by the true flow, where visible and `inside`."""
+    """Mean absolute error, of 255, of the reference frames warped to t by the true flow, where
+    visible and `inside`.
+    """
     frames = scene.render([0, 1, t])
     flow = scene.flow(t)
     visible = scene.visible(t, flow) > 0
     inside = True if inside is None else inside
-    return [float(np.abs(warp(frames[side], flow[2 * side:2 * side + 2]) - frames[2])[visible[side] & inside].mean()) for side in (0, 1)]
+    return [
+        float(
+            np.abs(warp(frames[side], flow[2 * side : 2 * side + 2]) - frames[2])[
+                visible[side] & inside
+            ].mean()
+        )
+        for side in (0, 1)
+    ]
 
 
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.8])
@@ -57,7 +87,9 @@ def test_references_warped_by_the_true_flow_make_the_target_where_a_background_m
     wrong = SyntheticScene.of([Layer(smooth(3, 150, 170), MOTIONS[motion])], SIZE)
     wrong.flow = lambda t: scene.flow(t) * 0.8
     assert max(errors(scene, t)) < 1.2
-    assert max(errors(wrong, t)) > 1.5 * max(errors(scene, t)), "the test would not notice a wrong flow"
+    assert max(errors(wrong, t)) > 1.5 * max(errors(scene, t)), (
+        "the test would not notice a wrong flow"
+    )
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
@@ -73,7 +105,9 @@ def test_flow_points_to_where_things_were_and_will_be():
     scene = SyntheticScene.of([Layer(smooth(3, 150, 170), Path((40, 36), velocity=(8, -4)))], SIZE)
     flow = scene.flow(0.25)
     assert flow.shape == (4, *SIZE) and flow.dtype == np.float32
-    assert np.allclose(flow.mean((1, 2)), [-2, 1, 6, -3], atol=1e-3) and np.allclose(flow.std((1, 2)), 0, atol=1e-3)
+    assert np.allclose(flow.mean((1, 2)), [-2, 1, 6, -3], atol=1e-3) and np.allclose(
+        flow.std((1, 2)), 0, atol=1e-3
+    )
 
 
 def test_background_that_a_layer_hides_in_one_reference_is_marked_hidden_there_alone():
@@ -81,7 +115,9 @@ def test_background_that_a_layer_hides_in_one_reference_is_marked_hidden_there_a
     visible = scene.visible(0.5)
     assert visible.shape == (2, *SIZE) and set(np.unique(visible)) <= {0, 1}
     y = 36
-    assert visible[0, y, 14] == 0 and visible[1, y, 14] == 1     # the layer is about x = 29 at time 0, 44 at 0.5 and 59 at time 1
+    assert (
+        visible[0, y, 14] == 0 and visible[1, y, 14] == 1
+    )  # the layer is about x = 29 at time 0, 44 at 0.5 and 59 at time 1
     assert visible[0, y, 74] == 1 and visible[1, y, 74] == 0
     assert visible[:, y, 44].all()
 
@@ -94,7 +130,10 @@ def test_points_that_leave_the_frame_are_not_visible():
 
 
 def test_a_nearer_layer_hides_a_farther_one():
-    far, near = layer(Path((44, 36))), Layer(cut_out(np.full((40, 40, 3), 200, np.uint8), disc(40)), Path((44, 36)))
+    far, near = (
+        layer(Path((44, 36))),
+        Layer(cut_out(np.full((40, 40, 3), 200, np.uint8), disc(40)), Path((44, 36))),
+    )
     image = SyntheticScene.of([STILL, far, near], SIZE).render([0])[0]
     assert (image[36, 44] == 200).all()
 
@@ -113,15 +152,19 @@ def test_random_scenes_agree_with_their_flow():
         scene = SyntheticScene(np.random.default_rng([3, seed]), SIZE)
         scene.gain = scene.grain = 0
         worst.append(max(errors(scene, 0.5)))
-    assert np.mean(worst) < 4                             # hard texture edges and layer borders are what remains
+    assert np.mean(worst) < 4  # hard texture edges and layer borders are what remains
 
 
 def test_a_scene_follows_from_its_generator_and_a_frame_from_its_time():
     first, second = (SyntheticScene(np.random.default_rng(5), SIZE) for _ in range(2))
     frames = first.render([0, 0.5, 1, -7, 7])
     assert frames.shape == (5, *SIZE, 3) and frames.dtype == np.uint8
-    assert np.array_equal(frames[[3, 1]], second.render([-7, 0.5])), "a frame depends on what else was rendered"
-    assert not np.array_equal(frames, SyntheticScene(np.random.default_rng(6), SIZE).render([0, 0.5, 1, -7, 7]))
+    assert np.array_equal(frames[[3, 1]], second.render([-7, 0.5])), (
+        "a frame depends on what else was rendered"
+    )
+    assert not np.array_equal(
+        frames, SyntheticScene(np.random.default_rng(6), SIZE).render([0, 0.5, 1, -7, 7])
+    )
 
 
 def test_real_frames_serve_as_textures():
@@ -132,7 +175,12 @@ def test_real_frames_serve_as_textures():
         def read(self, indices):
             return np.full((len(indices), 100, 120, 3), (10, 200, 30), np.uint8)
 
-    images = np.concatenate([SyntheticScene(np.random.default_rng(seed), SIZE, [Still()]).render([0]) for seed in range(10)])
+    images = np.concatenate(
+        [
+            SyntheticScene(np.random.default_rng(seed), SIZE, [Still()]).render([0])
+            for seed in range(10)
+        ]
+    )
     assert np.all(np.abs(images.astype(int) - (10, 200, 30)) < 12, -1).mean() > 0.4
 
 
@@ -148,7 +196,7 @@ def test_paths_are_smooth_and_not_linear():
     path = draw_path(rng, (30, 30), 20.0)
     points = np.array([path.matrix(t, (0, 0))[:2, 2] for t in np.linspace(-7, 8, 301)])
     second = np.linalg.norm(np.diff(points, 2, axis=0), axis=1)
-    assert second.max() < 0.2 and second.max() > 1e-4     # pixels per (a twentieth of a unit) squared
+    assert second.max() < 0.2 and second.max() > 1e-4  # pixels per (a twentieth of a unit) squared
 
 
 @pytest.mark.parametrize("shape", [(20, 33), (150, 90)])

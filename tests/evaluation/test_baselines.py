@@ -1,4 +1,5 @@
 """The baselines do what their names say."""
+
 import builtins
 
 import numpy as np
@@ -27,9 +28,12 @@ def test_a_still_scene_stays_as_it_is(method):
 def test_average_mixes_by_time_and_rounds_half_up():
     zero, ten = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 10, np.uint8)
     one = np.ones((2, 2, 3), np.uint8)
-    assert (baselines.average(zero, ten, 0.25) == 3).all()        # 2.5
+    assert (baselines.average(zero, ten, 0.25) == 3).all()  # 2.5
     assert (baselines.average(zero, one, 0.5) == 1).all()
-    assert (baselines.average(np.full((2, 2, 3), 254, np.uint8), np.full((2, 2, 3), 255, np.uint8), 0.5) == 255).all()
+    assert (
+        baselines.average(np.full((2, 2, 3), 254, np.uint8), np.full((2, 2, 3), 255, np.uint8), 0.5)
+        == 255
+    ).all()
 
 
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
@@ -37,7 +41,10 @@ def test_dis_follows_motion_to_any_time(t):
     frame0, frame1, truth = _texture(0), _texture(6), _texture(6 * t)
     inside = np.s_[8:-8, 8:-8]
     made = baselines.dis(frame0, frame1, t)
-    assert psnr(made[inside], truth[inside]) > psnr(baselines.average(frame0, frame1, t)[inside], truth[inside]) + 8
+    assert (
+        psnr(made[inside], truth[inside])
+        > psnr(baselines.average(frame0, frame1, t)[inside], truth[inside]) + 8
+    )
 
 
 def test_dis_flow_points_from_the_first_frame_to_the_second():
@@ -51,11 +58,21 @@ def _at(times):
     return np.stack([_texture(4 * time + 2 * time**2) for time in times])
 
 
-@pytest.mark.parametrize("times, left", [([-1.0, 0.0, 1.0, 2.0], 1), ([-1.0, 0.0, 1.0], 1), ([0.0, 1.0, 2.0], 0),
-                                         ([-2.0, -0.5, 0.0, 1.0, 1.5], 2)])
+@pytest.mark.parametrize(
+    "times, left",
+    [
+        ([-1.0, 0.0, 1.0, 2.0], 1),
+        ([-1.0, 0.0, 1.0], 1),
+        ([0.0, 1.0, 2.0], 0),
+        ([-2.0, -0.5, 0.0, 1.0, 1.5], 2),
+    ],
+)
 def test_dis_cubic_follows_a_bent_path(times, left):
     truth, inside, frames = _at([0.5])[0], np.s_[8:-8, 20:-20], _at(times)
-    made, straight = baselines.dis_cubic(frames, times, left), baselines.dis(*frames[left:left + 2], 0.5)
+    made, straight = (
+        baselines.dis_cubic(frames, times, left),
+        baselines.dis(*frames[left : left + 2], 0.5),
+    )
     assert psnr(made[inside], truth[inside]) > psnr(straight[inside], truth[inside]) + 3
 
 

@@ -1,11 +1,16 @@
 """Pictures show what their legends say."""
+
 import numpy as np
 import pytest
 
 from lift.evaluation import figures as pictures
 
-DIRECTIONS = {"right": ((1, 0), (255, 0, 0)), "down": ((0, 1), (128, 255, 0)),
-              "left": ((-1, 0), (0, 255, 255)), "up": ((0, -1), (128, 0, 255))}
+DIRECTIONS = {
+    "right": ((1, 0), (255, 0, 0)),
+    "down": ((0, 1), (128, 255, 0)),
+    "left": ((-1, 0), (0, 255, 255)),
+    "up": ((0, -1), (128, 0, 255)),
+}
 
 
 def _flow(vector, size=(4, 6)):
@@ -26,7 +31,10 @@ def test_stillness_is_white_and_length_is_saturation():
 
 
 def test_flow_beyond_the_limit_saturates():
-    assert (pictures.flow_to_color(_flow((50, 0)), limit=8) == pictures.flow_to_color(_flow((8, 0)), limit=8)).all()
+    assert (
+        pictures.flow_to_color(_flow((50, 0)), limit=8)
+        == pictures.flow_to_color(_flow((8, 0)), limit=8)
+    ).all()
 
 
 def test_noise_stays_pale_without_a_limit():
@@ -48,12 +56,18 @@ def test_the_wheel_shows_each_direction_where_it_points():
 
 def test_error_map_has_one_scale_for_all_pictures():
     truth = np.full((4, 4, 3), 100, np.uint8)
-    none, some, full, beyond = (pictures.error_map(truth + np.uint8(d), truth)[0, 0].astype(int).sum() for d in (0, 8, 32, 90))
+    none, some, full, beyond = (
+        pictures.error_map(truth + np.uint8(d), truth)[0, 0].astype(int).sum()
+        for d in (0, 8, 32, 90)
+    )
     assert none < 20 and none < some < full == beyond
     other = np.zeros((9, 4, 3), np.uint8)
-    other[0, 0] = 8                                     # the rest of the picture does not change what eight levels look like
+    other[0, 0] = 8  # the rest of the picture does not change what eight levels look like
     assert pictures.error_map(other, np.zeros_like(other))[0, 0].astype(int).sum() == some
-    assert (pictures.error_map(truth, truth + np.uint8(8)) == pictures.error_map(truth + np.uint8(8), truth)).all()
+    assert (
+        pictures.error_map(truth, truth + np.uint8(8))
+        == pictures.error_map(truth + np.uint8(8), truth)
+    ).all()
 
 
 def test_caption_adds_a_strip_and_leaves_the_image():
@@ -65,7 +79,10 @@ def test_caption_adds_a_strip_and_leaves_the_image():
 
 def test_panel_is_written_whole(tmp_path):
     flow = pictures.Tile("flow", pictures.flow_to_color(_flow((1, 0))), wheel=True)
-    tiles = [[pictures.Tile("a", np.zeros((32, 48, 3), np.uint8)), flow], [pictures.Tile("b", np.full((32, 48, 3), 255, np.uint8))]]
+    tiles = [
+        [pictures.Tile("a", np.zeros((32, 48, 3), np.uint8)), flow],
+        [pictures.Tile("b", np.full((32, 48, 3), 255, np.uint8))],
+    ]
     path = tmp_path / "new" / "panel.png"
     pictures.panel(path, tiles, ([-1.0, 0.0, 1.0, 2.0], [0.1, 0.4, 0.4, 0.1]), "title")
     assert path.read_bytes().startswith(b"\x89PNG") and list(path.parent.iterdir()) == [path]

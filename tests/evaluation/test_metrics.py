@@ -1,4 +1,5 @@
 """PSNR and SSIM are the ones their names promise."""
+
 import math
 
 import numpy as np
@@ -19,10 +20,19 @@ def _pair(height=40, width=56, noise=20, seed=0):
 @pytest.mark.parametrize("noise", [0, 3, 20, 90])
 @pytest.mark.parametrize("size", [(40, 56), (11, 33)])
 def test_ssim_equals_scikit_image(noise, size):
-    metrics = pytest.importorskip("skimage.metrics", reason="scikit-image, a test dependency, is not installed")
+    metrics = pytest.importorskip(
+        "skimage.metrics", reason="scikit-image, a test dependency, is not installed"
+    )
     frame, truth = _pair(*size, noise)
-    expected = metrics.structural_similarity(frame, truth, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-                                             data_range=255, channel_axis=2)
+    expected = metrics.structural_similarity(
+        frame,
+        truth,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+        channel_axis=2,
+    )
     assert ssim(frame, truth) == pytest.approx(expected, abs=1e-9)
 
 
@@ -34,7 +44,7 @@ def test_ssim_of_a_frame_with_itself_is_one():
 def test_psnr_is_the_definition():
     truth = np.full((4, 5, 3), 100, np.uint8)
     frame = truth.copy()
-    frame[0, 0] = 106                                   # three of sixty values off by six: MSE 1.8
+    frame[0, 0] = 106  # three of sixty values off by six: MSE 1.8
     assert psnr(frame, truth) == pytest.approx(10 * math.log10(255**2 / 1.8))
 
 

@@ -1,4 +1,5 @@
 """The comparison of a model with itself on a clip played backwards."""
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +27,11 @@ class Mixture(torch.nn.Module):
 @pytest.fixture(autouse=True)
 def levels(monkeypatch):
     """Frame k is of grey level 2 k everywhere."""
-    monkeypatch.setattr(small, "decode", lambda path: (np.full((32, 32, 3), 2 * k, np.uint8) for k in range(CLIP.frames)))
+    monkeypatch.setattr(
+        small,
+        "decode",
+        lambda path: (np.full((32, 32, 3), 2 * k, np.uint8) for k in range(CLIP.frames)),
+    )
 
 
 def test_a_symmetric_model_agrees_and_is_asked_backwards():
@@ -39,4 +44,6 @@ def test_a_symmetric_model_agrees_and_is_asked_backwards():
 
 def test_a_model_that_prefers_the_left_is_found_out():
     found = reversal(CLIP, Mixture(lambda t: torch.ones_like(t)), 2)
-    assert found["largest"] == 4 and found["psnr"] == pytest.approx(20 * np.log10(255 / 4))      # neighbours of a target: 4 levels apart
+    assert found["largest"] == 4 and found["psnr"] == pytest.approx(
+        20 * np.log10(255 / 4)
+    )  # neighbours of a target: 4 levels apart

@@ -1,4 +1,5 @@
 """Protocol `small` chooses, prepares and scores as its description says."""
+
 import json
 
 import numpy as np
@@ -15,18 +16,22 @@ pytestmark = [pytest.mark.native, pytest.mark.videos]
 FRAMES = 60
 
 
-# -- preparation -----------------------------------------------------------------------------------------------------------
+# -- preparation -----------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("size", "prepared"), [
-    ((720, 1280), (256, 448)),
-    ((480, 854), (256, 448)),
-    ((480, 368), (448, 256)),                           # tall
-    ((360, 480), (256, 448)),
-    ((240, 432), (224, 416)),                           # smaller than the target: never enlarged
-    ((240, 426), (224, 416)),
-    ((256, 340), (256, 320)),
-    ((32, 32), (32, 32)),
-])
+
+@pytest.mark.parametrize(
+    ("size", "prepared"),
+    [
+        ((720, 1280), (256, 448)),
+        ((480, 854), (256, 448)),
+        ((480, 368), (448, 256)),  # tall
+        ((360, 480), (256, 448)),
+        ((240, 432), (224, 416)),  # smaller than the target: never enlarged
+        ((240, 426), (224, 416)),
+        ((256, 340), (256, 320)),
+        ((32, 32), (32, 32)),
+    ],
+)
 def test_frames_are_covered_and_cropped_to_multiples_of_32(size, prepared):
     assert small.prepare(np.zeros((*size, 3), np.uint8)).shape == (*prepared, 3)
 
@@ -42,14 +47,74 @@ def test_frames_smaller_than_the_multiple_are_refused():
         small.prepare(np.zeros((31, 64, 3), np.uint8))
 
 
-# -- targets and context ---------------------------------------------------------------------------------------------------
+# -- targets and context ---------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("frames", "cuts", "duplicates", "targets"), [        # lists recorded with the protocol's baselines
-    (66, (), (), [5, 8, 11, 14, 17, 19, 22, 25, 28, 31, 34, 37, 40, 43, 46, 48, 51, 54, 57, 60]),
-    (292, (271, 272), (), [15, 29, 42, 56, 69, 83, 96, 109, 123, 136, 150, 163, 177, 190, 203, 217, 230, 244, 257, 276]),
-    (552, (285, 378), (1, 2, 3, 282, 283, 284, 384, 459, 460, 533, 534, 535, *range(544, 552)),
-     [29, 54, 78, 102, 126, 151, 175, 199, 224, 248, 272, 303, 328, 352, 380, 409, 433, 462, 486, 511]),
-])
+
+@pytest.mark.parametrize(
+    ("frames", "cuts", "duplicates", "targets"),
+    [  # lists recorded with the protocol's baselines
+        (
+            66,
+            (),
+            (),
+            [5, 8, 11, 14, 17, 19, 22, 25, 28, 31, 34, 37, 40, 43, 46, 48, 51, 54, 57, 60],
+        ),
+        (
+            292,
+            (271, 272),
+            (),
+            [
+                15,
+                29,
+                42,
+                56,
+                69,
+                83,
+                96,
+                109,
+                123,
+                136,
+                150,
+                163,
+                177,
+                190,
+                203,
+                217,
+                230,
+                244,
+                257,
+                276,
+            ],
+        ),
+        (
+            552,
+            (285, 378),
+            (1, 2, 3, 282, 283, 284, 384, 459, 460, 533, 534, 535, *range(544, 552)),
+            [
+                29,
+                54,
+                78,
+                102,
+                126,
+                151,
+                175,
+                199,
+                224,
+                248,
+                272,
+                303,
+                328,
+                352,
+                380,
+                409,
+                433,
+                462,
+                486,
+                511,
+            ],
+        ),
+    ],
+)
 def test_targets_are_those_recorded(frames, cuts, duplicates, targets):
     assert small.choose_targets(frames, cuts, duplicates) == targets
 
@@ -71,17 +136,20 @@ def test_context_is_every_second_frame_with_eight_on_the_left():
     assert times == list(range(-7, 8)) and left == 7
 
 
-@pytest.mark.parametrize(("target", "cuts", "context", "indices", "left"), [
-    (30, (), 2, [29, 31], 0),
-    (30, (), 3, [27, 29, 31], 1),
-    (1, (), 15, [0, 2, 4, 6, 8, 10, 12, 14], 0),        # the start of the clip: nothing is repeated
-    (58, (), 4, [55, 57, 59], 1),
-    (30, (27, 36), 15, [27, 29, 31, 33, 35], 1),        # the shot is 27 ... 35
-])
+@pytest.mark.parametrize(
+    ("target", "cuts", "context", "indices", "left"),
+    [
+        (30, (), 2, [29, 31], 0),
+        (30, (), 3, [27, 29, 31], 1),
+        (1, (), 15, [0, 2, 4, 6, 8, 10, 12, 14], 0),  # the start of the clip: nothing is repeated
+        (58, (), 4, [55, 57, 59], 1),
+        (30, (27, 36), 15, [27, 29, 31, 33, 35], 1),  # the shot is 27 ... 35
+    ],
+)
 def test_context_ends_where_the_shot_does(target, cuts, context, indices, left):
     got, times, place = small.context_of(target, FRAMES, cuts, context)
     assert (got, place) == (indices, left)
-    assert times[place:place + 2] == [0, 1]
+    assert times[place : place + 2] == [0, 1]
 
 
 @pytest.mark.parametrize("target", [0, FRAMES - 1])
@@ -90,25 +158,43 @@ def test_a_target_without_both_neighbours_is_refused(target):
         small.context_of(target, FRAMES)
 
 
-# -- scoring a folder --------------------------------------------------------------------------------------------------------
+# -- scoring a folder ------------------------------------------------------------------------------
+
 
 def _scene(k: int) -> np.ndarray:
     y, x = np.mgrid[:32, :64]
-    return np.stack([127 + 100 * np.sin((x - 1.5 * k) / 6 + c) * np.cos(y / 9) for c in range(3)], -1).round().astype(np.uint8)
+    return (
+        np.stack([127 + 100 * np.sin((x - 1.5 * k) / 6 + c) * np.cos(y / 9) for c in range(3)], -1)
+        .round()
+        .astype(np.uint8)
+    )
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A manifest of two clips; decoding is replaced, so that no codec stands between the claim and the number."""
-    entries = [{"name": name, "file": f"{name}.mp4", "frames": FRAMES, "split": split, "cuts": [], "duplicate_frames": []}
-               for name, split in (("one", "train"), ("two", "val"))]
+    """A manifest of two clips; decoding is replaced, so that no codec stands between the claim and
+    the number.
+    """
+    entries = [
+        {
+            "name": name,
+            "file": f"{name}.mp4",
+            "frames": FRAMES,
+            "split": split,
+            "cuts": [],
+            "duplicate_frames": [],
+        }
+        for name, split in (("one", "train"), ("two", "val"))
+    ]
     (tmp_path / "manifest.json").write_text(json.dumps({"clips": entries}))
     monkeypatch.setattr(small, "decode", lambda path: (_scene(k) for k in range(FRAMES)))
     return tmp_path
 
 
 class Oracle(torch.nn.Module):
-    """Answers with the true frame, found from the left reference, and notes the clips it was asked about."""
+    """Answers with the true frame, found from the left reference, and notes the clips it was asked
+    about.
+    """
 
     def __init__(self):
         super().__init__()
@@ -131,11 +217,17 @@ def test_an_oracle_scores_perfectly_and_sees_the_context(folder):
     assert result["clips"]["two"]["scores"]["lift_15"]["ssim"] == pytest.approx(1)
     assert max(clip.frames.shape[1] for clip in oracle.clips) == 15
     for clip in oracle.clips:
-        assert clip.mask.all() and clip.times[0, clip.left:clip.left + 2].tolist() == [0, 1]
+        assert clip.mask.all() and clip.times[0, clip.left : clip.left + 2].tolist() == [0, 1]
 
 
 def test_means_are_over_clips_and_by_split(folder):
-    result = small.score(folder, {"average": small.pair_candidate(baselines.average), "copy": small.pair_candidate(baselines.copy)})
+    result = small.score(
+        folder,
+        {
+            "average": small.pair_candidate(baselines.average),
+            "copy": small.pair_candidate(baselines.copy),
+        },
+    )
     clips = [entry["scores"]["average"]["psnr"] for entry in result["clips"].values()]
     assert result["mean"]["all"]["average"]["psnr"] == pytest.approx(np.mean(clips))
     assert result["mean"]["val"]["average"]["clips"] == 1
@@ -149,7 +241,10 @@ def test_a_clip_shorter_than_its_manifest_says_is_refused(folder, monkeypatch):
         small.score(folder, {"copy": small.pair_candidate(baselines.copy)})
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "is missing"), ("{", "not a manifest"), ('{"clips": [{}]}', "not a manifest")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "is missing"), ("{", "not a manifest"), ('{"clips": [{}]}', "not a manifest")],
+)
 def test_a_folder_without_a_manifest_is_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
@@ -169,7 +264,8 @@ def test_an_unreadable_video_is_refused(tmp_path):
         list(small.decode(tmp_path / "broken.mp4"))
 
 
-# -- the command -------------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
+
 
 def test_the_command_prints_the_protocol_and_writes_json(folder, capsys):
     output = folder / "out" / "scores.json"
@@ -177,26 +273,38 @@ def test_the_command_prints_the_protocol_and_writes_json(folder, capsys):
     shown = capsys.readouterr().out
     assert "protocol small" in shown and "mean of 1" in shown
     result = json.loads(output.read_text())
-    assert result["protocol"] == "small" and list(result["clips"]["two"]["scores"]) == ["average", "dis", "dis_cubic"]
+    assert result["protocol"] == "small" and list(result["clips"]["two"]["scores"]) == [
+        "average",
+        "dis",
+        "dis_cubic",
+    ]
 
 
 def test_recorded_baselines_stand_in_for_methods_that_were_not_run(folder):
     result = small.score(folder, {"lift_2": small.model_candidate(Oracle(), 2)})
-    recorded = {"clips": {name: {"psnr_ssim": {"avg": [30.0, 0.9], "dis": [31.0, 0.91]}} for name in ("one", "two")}}
+    recorded = {
+        "clips": {
+            name: {"psnr_ssim": {"avg": [30.0, 0.9], "dis": [31.0, 0.91]}}
+            for name in ("one", "two")
+        }
+    }
     gains = report.differences(report.with_recorded(result, recorded), "lift_2")
     assert gains["one"]["dis"] == pytest.approx(68.13 - 31, abs=0.01)
     assert "average (recorded)" in report.table(result, recorded)
-    assert "dis" not in report.table(result)            # nothing is invented where nothing was recorded
+    assert "dis" not in report.table(result)  # nothing is invented where nothing was recorded
 
 
-@pytest.mark.parametrize(("arguments", "error"), [
-    (["--methods", "lift"], LiftError),
-    (["--methods", "average", "--checkpoint", "weights.safetensors"], LiftError),
-    (["--reversal"], LiftError),
-    (["--methods", "magic"], SystemExit),
-    (["--context", "1"], SystemExit),
-    (["--protocol", "large"], SystemExit),
-])
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--methods", "lift"], LiftError),
+        (["--methods", "average", "--checkpoint", "weights.safetensors"], LiftError),
+        (["--reversal"], LiftError),
+        (["--methods", "magic"], SystemExit),
+        (["--context", "1"], SystemExit),
+        (["--protocol", "large"], SystemExit),
+    ],
+)
 def test_arguments_that_make_no_sense_are_refused(folder, arguments, error):
     with pytest.raises(error):
         command.main(["--data_root", str(folder), *arguments])

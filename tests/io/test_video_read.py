@@ -18,7 +18,8 @@ def read(source):
     return list(source.frames())
 
 
-# -- videos ------------------------------------------------------------------------------------------------------------------
+# -- videos ----------------------------------------------------------------------------------------
+
 
 def test_a_video_gives_its_frames_size_and_rate(tmp_path):
     frames = moving_frames(6)
@@ -44,7 +45,7 @@ def test_a_source_can_be_read_again_and_left_early(tmp_path):
 @pytest.mark.parametrize("degrees", (90, 180, -90))
 def test_rotation_is_applied(tmp_path, degrees):
     frame = np.zeros((48, 64, 3), np.uint8)
-    frame[:16, :16] = 255                               # a white top left corner
+    frame[:16, :16] = 255  # a white top left corner
     source = open_frames(write_video(tmp_path / "a.mp4", [frame] * 3, rotate=degrees))
     got = read(source)[0]
     upright = np.rot90(frame, degrees // 90)
@@ -55,7 +56,9 @@ def test_rotation_is_applied(tmp_path, degrees):
 def test_a_cover_picture_is_not_taken_for_the_video(tmp_path):
     with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as out:
         audio = out.add_stream("aac", rate=44100)
-        chunk = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+        chunk = av.AudioFrame.from_ndarray(
+            np.zeros((2, 1024), np.float32), format="fltp", layout="stereo"
+        )
         chunk.sample_rate = 44100
         out.mux(audio.encode(chunk))
         out.mux(audio.encode(None))
@@ -63,20 +66,36 @@ def test_a_cover_picture_is_not_taken_for_the_video(tmp_path):
         open_frames(tmp_path / "song.m4a")
 
 
-@pytest.mark.parametrize("suffix, options", [(".mp4", {"movflags": "faststart"}), (".mkv", {}), (".avi", {}), (".ts", {}),
-                                             (".mp4", {"movflags": "frag_keyframe+empty_moov"})])
+@pytest.mark.parametrize(
+    "suffix, options",
+    [
+        (".mp4", {"movflags": "faststart"}),
+        (".mkv", {}),
+        (".avi", {}),
+        (".ts", {}),
+        (".mp4", {"movflags": "frag_keyframe+empty_moov"}),
+    ],
+)
 def test_a_truncated_video_is_told_with_the_place(tmp_path, suffix, options):
     noise = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), dtype=np.uint8)
-    path = write_video(tmp_path / f"a{suffix}", list(noise), list(range(40)), Fraction(1, 25), options=options)
+    path = write_video(
+        tmp_path / f"a{suffix}", list(noise), list(range(40)), Fraction(1, 25), options=options
+    )
     assert len(read(open_frames(path))) == 40
-    path.write_bytes(path.read_bytes()[:path.stat().st_size * 6 // 10])
-    with pytest.raises(LiftError, match=rf"a{suffix}: damaged or cut short after frame \d\d \([01]\.\d\d s\)"):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(
+        LiftError, match=rf"a{suffix}: damaged or cut short after frame \d\d \([01]\.\d\d s\)"
+    ):
         read(open_frames(path))
 
 
 def test_what_is_no_video_is_told(tmp_path):
     whole = write_video(tmp_path / "whole.mp4", moving_frames(3)).read_bytes()
-    contents = {"text.mp4": b"not a video, whatever its name says\n" * 50, "empty.mp4": b"", "headless.mp4": whole[:len(whole) // 2]}
+    contents = {
+        "text.mp4": b"not a video, whatever its name says\n" * 50,
+        "empty.mp4": b"",
+        "headless.mp4": whole[: len(whole) // 2],
+    }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(LiftError, match=f"{name}: not a readable video"):
@@ -96,9 +115,9 @@ import sys
 sys.modules["av"] = None
 from lift.errors import LiftError
 from lift.video.read import open_frames
-assert len(list(open_frames({str(tmp_path / 'frames')!r}).frames())) == 2
+assert len(list(open_frames({str(tmp_path / "frames")!r}).frames())) == 2
 try:
-    open_frames({str(tmp_path / 'a.mp4')!r})
+    open_frames({str(tmp_path / "a.mp4")!r})
 except LiftError as error:
     assert "pip install av" in str(error) and "\\n" not in str(error)
 else:
@@ -107,14 +126,19 @@ else:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-# -- folders -----------------------------------------------------------------------------------------------------------------
+# -- folders ---------------------------------------------------------------------------------------
+
 
 def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     frames = moving_frames(12)
-    source = open_frames(write_folder(tmp_path / "f", frames, first=8, pattern="im{}.png"))    # im8, im9, im10: not the alphabet's order
+    source = open_frames(
+        write_folder(tmp_path / "f", frames, first=8, pattern="im{}.png")
+    )  # im8, im9, im10: not the alphabet's order
     assert (source.width, source.height, source.fps, source.count) == (64, 48, 24, 12)
     assert all(np.array_equal(a, b) for a, b in zip(read(source), frames, strict=True))
-    assert [time for _, time in open_frames(tmp_path / "f", Fraction(10)).timed()] == [Fraction(k, 10) for k in range(12)]
+    assert [time for _, time in open_frames(tmp_path / "f", Fraction(10)).timed()] == [
+        Fraction(k, 10) for k in range(12)
+    ]
 
 
 @pytest.mark.parametrize("suffix", ("png", "jpg", "bmp", "tif", "webp"))
@@ -149,21 +173,42 @@ def replaced(name, change, pattern="im{:03d}.png"):
     def make(folder):
         file = numbered(folder, pattern) / name
         file.write_bytes(change(file.read_bytes()))
+
     return make
 
 
-BAD_FOLDERS = {                                         # how it is made, what the sentence says
+BAD_FOLDERS = {  # how it is made, what the sentence says
     "empty": (lambda f: f.mkdir(), "no frames in this folder"),
     "one missing": (without("im003.png"), "frame 3 is missing between im002.png and im004.png"),
-    "doubled": (lambda f: (numbered(f), numbered(f, "im{:03d}.jpg")), "number 1 stands twice, in im001.jpg and im001.png"),
-    "two sequences": (lambda f: (numbered(f), numbered(f, "b{:03d}.png")), r"b\d+.png and im\d+.png are named differently"),
-    "two numbers": (lambda f: (numbered(f, "take1_{:03d}.png"), numbered(f, "take2_{:03d}.png")), "more than one number varies"),
+    "doubled": (
+        lambda f: (numbered(f), numbered(f, "im{:03d}.jpg")),
+        "number 1 stands twice, in im001.jpg and im001.png",
+    ),
+    "two sequences": (
+        lambda f: (numbered(f), numbered(f, "b{:03d}.png")),
+        r"b\d+.png and im\d+.png are named differently",
+    ),
+    "two numbers": (
+        lambda f: (numbered(f, "take1_{:03d}.png"), numbered(f, "take2_{:03d}.png")),
+        "more than one number varies",
+    ),
     "no number": (lambda f: numbered(f, "picture.png"), "picture.png: no number in the name"),
-    "two sizes": (lambda f: (numbered(f), write_folder(f, moving_frames(1, 32, 40), first=4)),
-                  "frames of two sizes, im001.png is 64x48 and im004.png is 40x32"),
-    "no picture": (replaced("im002.png", lambda data: b"\x89PNG and no more"), "im002.png: not a readable picture"),
-    "cut short": (replaced("im002.png", lambda data: data[:-400]), "im002.png: not a readable picture"),
-    "cut short jpg": (replaced("im002.jpg", lambda data: data[:-400], "im{:03d}.jpg"), "im002.jpg: not a readable picture"),
+    "two sizes": (
+        lambda f: (numbered(f), write_folder(f, moving_frames(1, 32, 40), first=4)),
+        "frames of two sizes, im001.png is 64x48 and im004.png is 40x32",
+    ),
+    "no picture": (
+        replaced("im002.png", lambda data: b"\x89PNG and no more"),
+        "im002.png: not a readable picture",
+    ),
+    "cut short": (
+        replaced("im002.png", lambda data: data[:-400]),
+        "im002.png: not a readable picture",
+    ),
+    "cut short jpg": (
+        replaced("im002.jpg", lambda data: data[:-400], "im{:03d}.jpg"),
+        "im002.jpg: not a readable picture",
+    ),
     "zero bytes": (replaced("im002.png", lambda data: b""), "im002.png: not a readable picture"),
 }
 

@@ -23,7 +23,9 @@ def write_all(writer, frames, tick=TICK):
 
 @contextmanager
 def largest_file(size):
-    """No file may grow beyond `size` bytes: writing fails as it does on a full disk, with an OSError."""
+    """No file may grow beyond `size` bytes: writing fails as it does on a full disk, with an
+    OSError.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -38,7 +40,8 @@ def packets(path, kind):
         return [(p.dts * p.time_base, bytes(p)) for p in file.demux(stream) if p.dts is not None]
 
 
-# -- videos ------------------------------------------------------------------------------------------------------------------
+# -- videos ----------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("suffix", (".mp4", ".mkv", ".mov", ".m4v"))
 @pytest.mark.parametrize("height, width", ((48, 64), (47, 63), (48, 63), (47, 64)))
@@ -65,8 +68,13 @@ def test_colours_are_tagged_and_coded_as_bt709(tmp_path):
     write_all(VideoWriter(tmp_path / "a.mp4", 64, 48, RATE, TICK), [green] * 2)
     with av.open(str(tmp_path / "a.mp4")) as file:
         frame = next(file.decode(video=0))
-        assert [int(x) for x in (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range)] == [1, 1, 1, 1]
-        assert abs(int(frame.to_ndarray()[0, 0]) - 173) <= 2           # 16 + 219 * 0.7152; BT.601 would give 145
+        assert [
+            int(x)
+            for x in (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range)
+        ] == [1, 1, 1, 1]
+        assert (
+            abs(int(frame.to_ndarray()[0, 0]) - 173) <= 2
+        )  # 16 + 219 * 0.7152; BT.601 would give 145
     assert np.abs(next(open_frames(tmp_path / "a.mp4").frames()).astype(int) - green).max() <= 4
 
 
@@ -83,7 +91,11 @@ def test_subtitles_are_copied_where_the_container_takes_them_and_noted_where_not
     source = open_frames(write_video(tmp_path / "in.mkv", frames, subtitles=True))
     kept = VideoWriter(tmp_path / "out.mkv", 64, 48, RATE, TICK, source=source)
     write_all(kept, frames)
-    assert packets(tmp_path / "in.mkv", "subtitles")[0][1] == packets(tmp_path / "out.mkv", "subtitles")[0][1] and kept.notes == []
+    assert (
+        packets(tmp_path / "in.mkv", "subtitles")[0][1]
+        == packets(tmp_path / "out.mkv", "subtitles")[0][1]
+        and kept.notes == []
+    )
     lost = VideoWriter(tmp_path / "out.mp4", 64, 48, RATE, TICK, source=source)
     write_all(lost, frames)
     (note,) = lost.notes
@@ -92,8 +104,11 @@ def test_subtitles_are_copied_where_the_container_takes_them_and_noted_where_not
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3), dtype=np.uint8)
-    for size in (2_000, 40_000):                        # at once; after some frames
-        with pytest.raises(LiftError, match="a.mp4: could not be written") as error, largest_file(size):
+    for size in (2_000, 40_000):  # at once; after some frames
+        with (
+            pytest.raises(LiftError, match="a.mp4: could not be written") as error,
+            largest_file(size),
+        ):
             write_all(VideoWriter(tmp_path / "a.mp4", 64, 48, RATE, TICK), noise)
         assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
     with pytest.raises(LiftError, match="frames: could not be written"), largest_file(2_000):
@@ -103,7 +118,11 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("name", ("a.mp4", "frames"))
 def test_a_failure_between_frames_leaves_nothing(tmp_path, name):
-    writer = VideoWriter(tmp_path / name, 64, 48, RATE, TICK) if name == "a.mp4" else FolderWriter(tmp_path / name)
+    writer = (
+        VideoWriter(tmp_path / name, 64, 48, RATE, TICK)
+        if name == "a.mp4"
+        else FolderWriter(tmp_path / name)
+    )
     with pytest.raises(KeyboardInterrupt), writer:
         writer.write(moving_frames(1)[0], Fraction(0))
         assert not (tmp_path / name).exists()
@@ -115,7 +134,10 @@ def test_an_existing_video_is_refused_and_survives_a_failed_replacement(tmp_path
     (tmp_path / "a.mp4").write_text("precious")
     with pytest.raises(LiftError, match="a.mp4: this file exists.*--overwrite"):
         VideoWriter(tmp_path / "a.mp4", 64, 48, RATE, TICK)
-    with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / "a.mp4", 64, 48, RATE, TICK, overwrite=True):
+    with (
+        pytest.raises(ZeroDivisionError),
+        VideoWriter(tmp_path / "a.mp4", 64, 48, RATE, TICK, overwrite=True),
+    ):
         raise ZeroDivisionError
     assert (tmp_path / "a.mp4").read_text() == "precious"
     write_all(VideoWriter(tmp_path / "a.mp4", 64, 48, RATE, TICK, overwrite=True), moving_frames(3))
@@ -133,13 +155,19 @@ def test_a_frame_of_another_size_is_a_value_error(tmp_path):
         write_all(VideoWriter(tmp_path / "a.mp4", 64, 48, RATE, TICK), moving_frames(1, 32, 32))
 
 
-# -- folders -----------------------------------------------------------------------------------------------------------------
+# -- folders ---------------------------------------------------------------------------------------
+
 
 def test_a_folder_holds_one_numbered_sequence_without_loss(tmp_path):
     frames = moving_frames(11)
     write_all(FolderWriter(tmp_path / "deep" / "f"), frames)
-    assert sorted(p.name for p in (tmp_path / "deep" / "f").iterdir()) == [f"{k:06d}.png" for k in range(11)]
-    assert all(np.array_equal(a, b) for a, b in zip(open_frames(tmp_path / "deep" / "f").frames(), frames, strict=True))
+    assert sorted(p.name for p in (tmp_path / "deep" / "f").iterdir()) == [
+        f"{k:06d}.png" for k in range(11)
+    ]
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(open_frames(tmp_path / "deep" / "f").frames(), frames, strict=True)
+    )
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["f"]
 
 

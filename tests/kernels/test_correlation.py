@@ -1,4 +1,5 @@
 """The correlation is what its definition says, in every plain implementation."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,11 @@ def test_displacements_run_over_dx_first():
 
 
 @plain
-@pytest.mark.parametrize(("shape", "radius"), [((1, 3, 4, 5), 2), ((2, 2, 1, 3), 1), ((1, 4, 3, 2), 0), ((1, 1, 2, 2), 4)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "radius"),
+    [((1, 3, 4, 5), 2), ((2, 2, 1, 3), 1), ((1, 4, 3, 2), 0), ((1, 1, 2, 2), 4)],
+    ids=str,
+)
 def test_every_displacement_is_an_inner_product(correlate, shape, radius):
     left, right = torch.randn(2, *shape).unbind(0)
     volume = correlate(left, right, radius)
@@ -25,7 +30,11 @@ def test_every_displacement_is_an_inner_product(correlate, shape, radius):
         for y in range(shape[2]):
             for x in range(shape[3]):
                 inside = 0 <= y + dy < shape[2] and 0 <= x + dx < shape[3]
-                expected = (left[:, :, y, x] * right[:, :, y + dy, x + dx]).sum(1) if inside else torch.zeros(shape[0])
+                expected = (
+                    (left[:, :, y, x] * right[:, :, y + dy, x + dx]).sum(1)
+                    if inside
+                    else torch.zeros(shape[0])
+                )
                 torch.testing.assert_close(volume[:, k, y, x], expected)
 
 
@@ -45,7 +54,7 @@ def test_short_channels_are_not_blown_up(correlate):
     right = torch.tensor([0.5 * SHORTEST, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 2)
     volume = correlate(left, right, 0, True)
     assert (volume == 0).all()
-    gradient, = torch.autograd.grad(volume.sum(), left)
+    (gradient,) = torch.autograd.grad(volume.sum(), left)
     torch.testing.assert_close(gradient[0, :, 0, 0], torch.tensor([0.5 / SHORTEST, 0.0]))
 
 
@@ -55,7 +64,9 @@ def test_gradients_are_right(correlate, unit):
     left, right = torch.randn(2, 2, 3, 4, 3, dtype=torch.float64, requires_grad=True).unbind(0)
     assert torch.autograd.gradcheck(lambda a, b: correlate(a, b, 2, unit), (left, right))
     if correlate is correlation_reference:
-        assert torch.autograd.gradgradcheck(lambda a, b: correlate(a, b, 1, unit), (left[:1, :, :2], right[:1, :, :2]))
+        assert torch.autograd.gradgradcheck(
+            lambda a, b: correlate(a, b, 1, unit), (left[:1, :, :2], right[:1, :, :2])
+        )
 
 
 def test_eager_saves_the_two_maps_alone():
@@ -70,8 +81,13 @@ def test_eager_saves_the_two_maps_alone():
 def test_half_maps_are_multiplied_in_float32(dtype):
     left, right = torch.randn(2, 1, 300, 2, 3).to(dtype).unbind(0)
     volume = kernels.correlation(left, right, 1)
-    assert volume.dtype == (torch.float64 if dtype == torch.float64 else torch.float32) and volume.is_contiguous()
-    torch.testing.assert_close(volume.double(), correlation_reference(left.double(), right.double(), 1), atol=1e-4, rtol=0)
+    assert (
+        volume.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        and volume.is_contiguous()
+    )
+    torch.testing.assert_close(
+        volume.double(), correlation_reference(left.double(), right.double(), 1), atol=1e-4, rtol=0
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0), (2, 0, 4, 5)], ids=str)
@@ -83,15 +99,27 @@ def test_empty_maps_give_empty_results_or_zeros(shape):
 MAP = torch.zeros(2, 3, 4, 5)
 
 
-@pytest.mark.parametrize(("arguments", "error", "words"), [
-    ((MAP[0], MAP, 1), ValueError, r"left must be \(B, C, H, W\), got \(3, 4, 5\)"),
-    ((MAP, MAP[:, :2], 1), ValueError, r"right must be \(2, 3, 4, 5\) to fit left.*got \(2, 2, 4, 5\)"),
-    ((MAP, MAP.half(), 1), TypeError, "right must be torch.float32 to fit left, got torch.float16"),
-    ((MAP.int(), MAP, 1), TypeError, "left must be a floating tensor, got torch.int32"),
-    ((MAP, MAP.to("meta"), 1), ValueError, "right must be on cpu like left, got meta"),
-    ((MAP, MAP, -1), ValueError, "radius must be an integer of at least 0, got -1"),
-    ((MAP, MAP, 1.0), ValueError, "radius must be an integer of at least 0, got 1.0"),
-], ids=lambda value: value[:28] if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ((MAP[0], MAP, 1), ValueError, r"left must be \(B, C, H, W\), got \(3, 4, 5\)"),
+        (
+            (MAP, MAP[:, :2], 1),
+            ValueError,
+            r"right must be \(2, 3, 4, 5\) to fit left.*got \(2, 2, 4, 5\)",
+        ),
+        (
+            (MAP, MAP.half(), 1),
+            TypeError,
+            "right must be torch.float32 to fit left, got torch.float16",
+        ),
+        ((MAP.int(), MAP, 1), TypeError, "left must be a floating tensor, got torch.int32"),
+        ((MAP, MAP.to("meta"), 1), ValueError, "right must be on cpu like left, got meta"),
+        ((MAP, MAP, -1), ValueError, "radius must be an integer of at least 0, got -1"),
+        ((MAP, MAP, 1.0), ValueError, "radius must be an integer of at least 0, got 1.0"),
+    ],
+    ids=lambda value: value[:28] if isinstance(value, str) else "",
+)
 def test_wrong_arguments_are_named(arguments, error, words):
     with pytest.raises(error, match=words):
         kernels.correlation(*arguments)

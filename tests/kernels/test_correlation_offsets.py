@@ -2,6 +2,7 @@
 
 In Triton's interpreter, with memory that is hardly touched; `test_correlation_gpu.py` fills it.
 """
+
 import pytest
 import torch
 

@@ -1,4 +1,7 @@
-"""The fused kernels of `correlation` compute what the reference defines: values and gradients, over the matrix of inputs."""
+"""The fused kernels of `correlation` compute what the reference defines: values and gradients, over
+the matrix of inputs.
+"""
+
 import math
 
 import pytest
@@ -28,14 +31,28 @@ pytestmark = pytest.mark.native
 FUSED = [i.name for i in backend.operations()["correlation"] if i.fused]
 implementations = pytest.mark.parametrize("implementation", FUSED)
 
-MATRIX = sorted({                                       # each axis is varied against a few of the others
-    *((dtype, layout, (2, 3, 2, 5), 1, layout != "expanded") for dtype, layout in forms(DTYPES)),
-    *(("float32", "channels_last", (1, 3, 3, 9), radius, True) for radius in (0, 3)),
-    ("float32", "channels_last", (1, 2, 1, 9), 6, False), ("float32", "contiguous", (1, 3, 3, 7), 2, False),
-    *(("bfloat16", "channels_last", (1, C, 1, 3), 1, True) for C in (24, 130, 256)), ("bfloat16", "contiguous", (1, 24, 1, 3), 1, True),
-    *(("float32", layout, (1, 20, 1, W), 1, True) for layout, W in (("contiguous", 65), ("channels_last", 130))),   # over a block
-    *(("float32", "contiguous", shape, 1, True) for shape in ((1, 2, 1, 1), (1, 4, 5, 1), (0, 3, 4, 5), (2, 3, 0, 5))),
-}, key=str)
+MATRIX = sorted(
+    {  # each axis is varied against a few of the others
+        *(
+            (dtype, layout, (2, 3, 2, 5), 1, layout != "expanded")
+            for dtype, layout in forms(DTYPES)
+        ),
+        *(("float32", "channels_last", (1, 3, 3, 9), radius, True) for radius in (0, 3)),
+        ("float32", "channels_last", (1, 2, 1, 9), 6, False),
+        ("float32", "contiguous", (1, 3, 3, 7), 2, False),
+        *(("bfloat16", "channels_last", (1, C, 1, 3), 1, True) for C in (24, 130, 256)),
+        ("bfloat16", "contiguous", (1, 24, 1, 3), 1, True),
+        *(
+            ("float32", layout, (1, 20, 1, W), 1, True)
+            for layout, W in (("contiguous", 65), ("channels_last", 130))
+        ),  # over a block
+        *(
+            ("float32", "contiguous", shape, 1, True)
+            for shape in ((1, 2, 1, 1), (1, 4, 5, 1), (0, 3, 4, 5), (2, 3, 0, 5))
+        ),
+    },
+    key=str,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +60,8 @@ def no_flag(monkeypatch):
     monkeypatch.setattr(backend, "_environment", "")
 
 
-# -- the matrix --------------------------------------------------------------------------------------------------------------
+# -- the matrix ------------------------------------------------------------------------------------
+
 
 @implementations
 @pytest.mark.parametrize("case", MATRIX, ids=lambda c: "-".join(map(str, c)))
@@ -58,12 +76,16 @@ def test_values_and_gradients(implementation, case, monkeypatch):
 @implementations
 @given(data=st.data())
 def test_any_shape_in_any_layout(implementation, data):
-    sizes = st.tuples(st.integers(0, 2), st.integers(2, 18), st.integers(0, 3), st.integers(0, 20))      # C = 1 scaled has no gradient
+    sizes = st.tuples(
+        st.integers(0, 2), st.integers(2, 18), st.integers(0, 3), st.integers(0, 20)
+    )  # C = 1 scaled has no gradient
     dtype, shape = data.draw(st.sampled_from(["float32", "float16", "bfloat16"])), data.draw(sizes)
     radius, unit = data.draw(st.integers(0, 2)), data.draw(st.booleans())
     torch.manual_seed(data.draw(st.integers(0, 99)))
-    maps = [LAYOUTS[data.draw(st.sampled_from(list(LAYOUTS)))](x)
-            for x in make(implementation, (dtype, "contiguous", shape, radius, unit))]
+    maps = [
+        LAYOUTS[data.draw(st.sampled_from(list(LAYOUTS)))](x)
+        for x in make(implementation, (dtype, "contiguous", shape, radius, unit))
+    ]
     assert_parity(results(fused(implementation, radius, unit), maps), maps, radius, unit)
 
 
@@ -91,13 +113,17 @@ def test_lengths_of_nothing_have_a_gradient(implementation):
     assert_parity(results(fused(implementation, 1, True), (left, right)), (left, right), 1, True)
 
 
-# -- which gradients are asked -------------------------------------------------------------------------------------------------
+# -- which gradients are asked ---------------------------------------------------------------------
+
 
 @implementations
 @pytest.mark.parametrize("asked", ["left", "right"])
 def test_a_gradient_is_the_same_alone(implementation, asked):
     maps = make(implementation)
-    everything, some = (results(fused(implementation, 1, True), maps, asked=names) for names in (("left", "right"), (asked,)))
+    everything, some = (
+        results(fused(implementation, 1, True), maps, asked=names)
+        for names in (("left", "right"), (asked,))
+    )
     assert some.keys() == {"result", f"gradient of {asked}"}
     assert all(torch.equal(some[name], everything[name]) for name in some)
 
@@ -105,8 +131,12 @@ def test_a_gradient_is_the_same_alone(implementation, asked):
 @implementations
 def test_one_map_may_be_both(implementation):
     leaf = make(implementation)[0].requires_grad_()
-    both = [torch.autograd.grad(kernels.correlation(leaf, leaf, 1, True, backend=name).sin().sum(), leaf)[0]
-            for name in (implementation, "reference")]
+    both = [
+        torch.autograd.grad(
+            kernels.correlation(leaf, leaf, 1, True, backend=name).sin().sum(), leaf
+        )[0]
+        for name in (implementation, "reference")
+    ]
     torch.testing.assert_close(*both, atol=2e-5, rtol=0)
 
 
@@ -133,23 +163,31 @@ def test_second_derivatives_are_the_reference_s(implementation):
 
 @implementations
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")       # numpy's, in the interpreter
+@pytest.mark.filterwarnings(
+    "ignore:invalid value encountered:RuntimeWarning"
+)  # numpy's, in the interpreter
 def test_a_gradient_that_is_not_finite_shows(implementation, bad):
     maps = make(implementation)
     grad = torch.ones(2, 9, 2, 6, device=maps[0].device)
     grad[0, 4, 1, 2] = bad
     found = results(fused(implementation, 1, False), maps, grad)
-    assert not found["gradient of left"].isfinite().all() and not found["gradient of right"].isfinite().all()
+    assert (
+        not found["gradient of left"].isfinite().all()
+        and not found["gradient of right"].isfinite().all()
+    )
 
 
-# -- as an operation of PyTorch ----------------------------------------------------------------------------------------------------
+# -- as an operation of PyTorch --------------------------------------------------------------------
+
 
 @implementations
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_opcheck(implementation, layout):
     maps = make(implementation, ("float32", layout, (2, 3, 2, 4), 1, True))
     namespace = getattr(torch.ops, f"lift_{implementation}")
-    torch.library.opcheck(namespace.correlation.default, (*[x.detach().requires_grad_() for x in maps], 1, True))
+    torch.library.opcheck(
+        namespace.correlation.default, (*[x.detach().requires_grad_() for x in maps], 1, True)
+    )
     grad = torch.ones(2, 9, 2, 4, device=maps[0].device)
     for needs in (0b11, 0b10):
         torch.library.opcheck(namespace.correlation_backward.default, (grad, *maps, 1, True, needs))
@@ -161,18 +199,28 @@ def test_compiled_without_a_break_it_is_the_same(implementation, dynamic):
     torch._dynamo.reset()
     ran = []
 
-    def note(graph, examples):                          # the names of the operations that a graph runs
+    def note(graph, examples):  # the names of the operations that a graph runs
         ran.append({str(node.target) for node in graph.graph.nodes if "lift_" in str(node.target)})
         return make_boxed_func(graph)
 
     function = fused(implementation, 1, True)
-    compiled = torch.compile(function, backend=aot_autograd(fw_compiler=note, bw_compiler=note), fullgraph=True, dynamic=dynamic)
+    compiled = torch.compile(
+        function,
+        backend=aot_autograd(fw_compiler=note, bw_compiler=note),
+        fullgraph=True,
+        dynamic=dynamic,
+    )
     for shape in ((2, 3, 2, 4), (2, 3, 3, 5)) if dynamic else ((2, 3, 2, 4),):
         for layout in ("contiguous", "channels_last"):
             maps = make(implementation, ("float32", layout, shape, 1, True))
-            torch.testing.assert_close(results(compiled, maps), results(function, maps), atol=1e-6, rtol=0)
+            torch.testing.assert_close(
+                results(compiled, maps), results(function, maps), atol=1e-6, rtol=0
+            )
     name = f"lift_{implementation}.correlation"
-    assert ran[:2] == [{f"{name}.default"}, {f"{name}_backward.default"}]           # the fused backward, not the reference's
+    assert ran[:2] == [
+        {f"{name}.default"},
+        {f"{name}_backward.default"},
+    ]  # the fused backward, not the reference's
 
 
 @implementations
@@ -182,17 +230,23 @@ def test_under_autocast_maps_are_taken_as_they_come(implementation):
         plain = results(fused(implementation, 1, True), maps)
         with torch.autocast(device_of(implementation), torch.bfloat16):
             found = results(fused(implementation, 1, True), maps)
-        assert found["result"].dtype == torch.float32 and all(torch.equal(found[name], plain[name]) for name in plain)
+        assert found["result"].dtype == torch.float32 and all(
+            torch.equal(found[name], plain[name]) for name in plain
+        )
 
 
-# -- limits and offsets ------------------------------------------------------------------------------------------------------------
+# -- limits and offsets ----------------------------------------------------------------------------
+
 
 def test_what_a_program_cannot_hold_is_told():
     if op.triton is None or kernels.reasons("correlation")["triton"]:
         pytest.skip("Triton does not serve here")
     device = device_of("triton")
     wide, plain = torch.empty(1, 257, 2, 2, device=device), torch.empty(1, 256, 2, 2, device=device)
-    assert "maps of 257 channels: at most 256" in kernels.reasons("correlation", wide, wide, 1)["triton"]
+    assert (
+        "maps of 257 channels: at most 256"
+        in kernels.reasons("correlation", wide, wide, 1)["triton"]
+    )
     assert "a radius of 7: at most 6" in kernels.reasons("correlation", plain, plain, 7)["triton"]
     assert kernels.reasons("correlation", plain, plain, 6)["triton"] is None
 
@@ -209,5 +263,8 @@ def test_64_bit_offsets_equal_32_bit(layout, monkeypatch):
 def test_64_bit_offsets_are_taken_where_an_image_passes_31_bits():
     if op.triton is None:
         pytest.skip("Triton cannot be imported")
-    narrow, wide = torch.empty(9, 3, 20000, 30000, device="meta"), torch.empty(1, 4, 20000, 30000, device="meta")
+    narrow, wide = (
+        torch.empty(9, 3, 20000, 30000, device="meta"),
+        torch.empty(1, 4, 20000, 30000, device="meta"),
+    )
     assert not op.triton._is_wide(narrow) and op.triton._is_wide(narrow, wide)

@@ -1,4 +1,5 @@
 """The flag: what decides, what refuses, and that a compiled graph obeys it."""
+
 import os
 import subprocess
 import sys
@@ -11,14 +12,16 @@ from lift.kernels import dispatch as backend
 from lift.kernels import selfcheck
 from lift.kernels.checks import capability
 
-# Given the tensors of selfcheck.samples; what is not a tensor is written out, as a model would, so that dynamic shapes leave it fixed.
+# Given the tensors of selfcheck.samples; what is not a tensor is written out, as a model would, so
+# that dynamic shapes leave it fixed.
 OPERATIONS = {
     "warp": lambda a, b: kernels.warp(*a, backend=b),
     "warp_blend": lambda a, b: kernels.warp_blend(*a, backend=b),
     "grid_sample": lambda a, b: kernels.grid_sample(*a, "bilinear", "border", True, backend=b),
     "correlation": lambda a, b: kernels.correlation(*a, 1, True, backend=b),
-    "temporal_attention": lambda a, b: kernels.temporal_attention(*a[:3], window=4, shift=1, time_bias=a[3], window_bias=a[4],
-                                                                  mask=a[5], backend=b)[0],
+    "temporal_attention": lambda a, b: kernels.temporal_attention(
+        *a[:3], window=4, shift=1, time_bias=a[3], window_bias=a[4], mask=a[5], backend=b
+    )[0],
 }
 
 
@@ -28,13 +31,19 @@ def tensors(name):
 
 @pytest.fixture
 def plain(monkeypatch):
-    """No flag stated, and an operation `toy`: a fused implementation that never serves, one for small tensors, and the reference."""
+    """No flag stated, and an operation `toy`: a fused implementation that never serves, one for
+    small tensors, and the reference.
+    """
     monkeypatch.setattr(backend, "_environment", "")
     monkeypatch.setattr(backend, "_operations", dict(backend._operations))
     backend.register(
         "toy",
         backend.Implementation("broken", lambda x: x, lambda *x: "it is broken"),
-        backend.Implementation("small", lambda x: x + 1, lambda *x: "the tensor is large" if x and x[0].numel() > 2 else None),
+        backend.Implementation(
+            "small",
+            lambda x: x + 1,
+            lambda *x: "the tensor is large" if x and x[0].numel() > 2 else None,
+        ),
         backend.Implementation("reference", lambda x: x + 2, backend.always, fused=False),
     )
 
@@ -51,8 +60,13 @@ def test_auto_takes_the_first_that_serves(plain):
 def test_what_is_slow_is_taken_when_asked_for_only(plain):
     slow = backend.Implementation("slow", lambda x: x + 1, backend.always, automatic=False)
     backend.register("toy", slow, *backend._operations["toy"])
-    assert kernels.serving("toy", SMALL) == kernels.serving("toy", SMALL, backend="fused") == "small"
-    assert kernels.serving("toy", LARGE) == "reference" and kernels.serving("toy", LARGE, backend="fused") == "slow"
+    assert (
+        kernels.serving("toy", SMALL) == kernels.serving("toy", SMALL, backend="fused") == "small"
+    )
+    assert (
+        kernels.serving("toy", LARGE) == "reference"
+        and kernels.serving("toy", LARGE, backend="fused") == "slow"
+    )
     assert kernels.serving("toy", SMALL, backend="slow") == "slow"
 
 
@@ -76,22 +90,31 @@ def test_an_implementation_can_be_named(plain):
 
 
 def test_reasons_tell_why_not(plain):
-    assert kernels.reasons("toy", LARGE) == {"broken": "it is broken", "small": "the tensor is large", "reference": None}
+    assert kernels.reasons("toy", LARGE) == {
+        "broken": "it is broken",
+        "small": "the tensor is large",
+        "reference": None,
+    }
     assert kernels.reasons("toy") == {"broken": "it is broken", "small": None, "reference": None}
     with pytest.raises(ValueError, match="no operation 'warpp'; there are .*warp_blend"):
         kernels.reasons("warpp")
 
 
-@pytest.mark.parametrize(("environment", "used", "call", "expected", "origin"), [
-    ("", None, None, "auto", "the default"),
-    ("reference", None, None, "reference", "LIFT_KERNELS"),
-    ("reference", "fused", None, "fused", "use"),
-    ("reference", "auto", None, "auto", "use"),
-    ("reference", "fused", "reference", "reference", "the call"),
-    ("", "reference", "auto", "reference", "use"),
-    ("fused", None, "auto", "fused", "LIFT_KERNELS"),
-])
-def test_the_most_specific_statement_decides(monkeypatch, environment, used, call, expected, origin):
+@pytest.mark.parametrize(
+    ("environment", "used", "call", "expected", "origin"),
+    [
+        ("", None, None, "auto", "the default"),
+        ("reference", None, None, "reference", "LIFT_KERNELS"),
+        ("reference", "fused", None, "fused", "use"),
+        ("reference", "auto", None, "auto", "use"),
+        ("reference", "fused", "reference", "reference", "the call"),
+        ("", "reference", "auto", "reference", "use"),
+        ("fused", None, "auto", "fused", "LIFT_KERNELS"),
+    ],
+)
+def test_the_most_specific_statement_decides(
+    monkeypatch, environment, used, call, expected, origin
+):
     monkeypatch.setattr(backend, "_environment", environment)
     monkeypatch.setattr(backend, "_used", used)
     assert (backend.flag(call), backend.origin(call)) == (expected, origin)
@@ -105,20 +128,31 @@ def test_use_ends_with_its_block(plain):
             assert backend.flag() == "reference"
             raise KeyError
     assert backend.flag() == "auto"
-    with pytest.raises(ValueError, match="auto, fused, reference, got 'triton'"), kernels.use("triton"):
+    with (
+        pytest.raises(ValueError, match="auto, fused, reference, got 'triton'"),
+        kernels.use("triton"),
+    ):
         pass
 
 
 def test_a_wrong_environment_is_an_error_when_it_matters(monkeypatch):
     monkeypatch.setattr(backend, "_environment", "fast")
-    with pytest.raises(ValueError, match="LIFT_KERNELS must be one of auto, fused, reference, got 'fast'"):
+    with pytest.raises(
+        ValueError, match="LIFT_KERNELS must be one of auto, fused, reference, got 'fast'"
+    ):
         kernels.warp(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2))
 
 
 def test_the_environment_is_read():
     program = "from lift.kernels import backend; print(backend.flag(), 'by', backend.origin())"
-    environment = os.environ | {"LIFT_KERNELS": "Reference", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    answer = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    environment = os.environ | {
+        "LIFT_KERNELS": "Reference",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    answer = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
     assert answer.stdout.strip() == "reference by LIFT_KERNELS"
 
 
@@ -146,33 +180,47 @@ def test_every_implementation_that_serves_passes_its_self_check(name, dtype):
             assert check.passed, (implementation.name, check)
 
 
-# The plain attention under dynamic=True traces right, but takes minutes: six symbolic sizes, split by a window.
-@pytest.mark.parametrize(("name", "dynamic"), [(name, False) for name in OPERATIONS] + [(name, True) for name in list(OPERATIONS)[:3]])
+# The plain attention under dynamic=True traces right, but takes minutes: six symbolic sizes, split
+# by a window.
+@pytest.mark.parametrize(
+    ("name", "dynamic"),
+    [(name, False) for name in OPERATIONS] + [(name, True) for name in list(OPERATIONS)[:3]],
+)
 def test_operations_compile_without_a_break(name, dynamic):
     torch._dynamo.reset()
     operation, results = OPERATIONS[name], []
-    for function in (torch.compile(operation, backend="aot_eager", fullgraph=True, dynamic=dynamic), operation):
+    for function in (
+        torch.compile(operation, backend="aot_eager", fullgraph=True, dynamic=dynamic),
+        operation,
+    ):
         given = [a.requires_grad_(a.is_floating_point()) for a in tensors(name)]
         out = function(given, None)
-        results.append((out, *torch.autograd.grad(out.sum(), [a for a in given if a.requires_grad])))
+        results.append(
+            (out, *torch.autograd.grad(out.sum(), [a for a in given if a.requires_grad]))
+        )
     torch.testing.assert_close(*results)
 
 
 def test_a_compiled_graph_may_depend_on_the_gpu(monkeypatch):
     """PyTorch's own question breaks a graph."""
+
     def asked(device):
         torch._dynamo.graph_break()
         return 8, 6
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", asked)
     torch._dynamo.reset()
-    compiled = torch.compile(lambda x: x + 1 if capability(x.device) < (9, 0) else x + 2, backend="eager", fullgraph=True)
+    compiled = torch.compile(
+        lambda x: x + 1 if capability(x.device) < (9, 0) else x + 2, backend="eager", fullgraph=True
+    )
     assert torch.equal(compiled(torch.zeros(3)), torch.ones(3))
 
 
 def test_a_compiled_graph_follows_use(plain):
     torch._dynamo.reset()
-    compiled = torch.compile(lambda x: backend.call("toy", None, x), backend="eager", fullgraph=True)
+    compiled = torch.compile(
+        lambda x: backend.call("toy", None, x), backend="eager", fullgraph=True
+    )
     for _ in range(2):
         assert torch.equal(compiled(SMALL), SMALL + 1)
         with kernels.use("reference"):

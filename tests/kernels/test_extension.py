@@ -1,4 +1,5 @@
 """The C++ extension: what it needs, when it is refused, and that everything runs without it."""
+
 import os
 import subprocess
 import sys
@@ -38,7 +39,8 @@ class Built:
         return self.missing
 
 
-# -- loading -----------------------------------------------------------------------------------------------------------------
+# -- loading ---------------------------------------------------------------------------------------
+
 
 @built
 def test_the_module_says_how_it_was_built():
@@ -59,18 +61,26 @@ def test_a_module_of_other_sources_is_refused(sources, changed):
     module = Built(build.fingerprint())
     (sources / changed).write_text("int changed;\n")
     found, failure = extension.judge(module)
-    assert found is None and failure == ("the C++ extension was built from other sources than those in csrc; "
-                                         "build it with `python -m lift.kernels.extension` again")
+    assert found is None and failure == (
+        "the C++ extension was built from other sources than those in csrc; "
+        "build it with `python -m lift.kernels.extension` again"
+    )
 
 
 def test_a_module_for_another_processor_is_refused(sources):
     found, failure = extension.judge(Built(build.fingerprint(), "avx512f avx512vl"))
-    assert found is None and "built for a processor with avx512f avx512vl, which this one lacks" in failure
+    assert (
+        found is None
+        and "built for a processor with avx512f avx512vl, which this one lacks" in failure
+    )
 
 
 def test_what_is_not_built_says_how_to_build_it(monkeypatch, tmp_path):
     monkeypatch.setattr(extension, "MODULE", tmp_path / "_C.so")
-    assert extension.load() == (None, "the C++ extension is not built; build it with `python -m lift.kernels.extension`")
+    assert extension.load() == (
+        None,
+        "the C++ extension is not built; build it with `python -m lift.kernels.extension`",
+    )
 
 
 def test_without_the_extension_pytorch_serves(monkeypatch):
@@ -83,26 +93,37 @@ def test_without_the_extension_pytorch_serves(monkeypatch):
     assert extension.describe() == "none: the C++ extension is not built"
 
 
-# -- what a build needs ------------------------------------------------------------------------------------------------------
+# -- what a build needs ----------------------------------------------------------------------------
+
 
 def test_without_a_compiler_the_remedy_is_told(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(build.BuildError, match=r"^no C\+\+ compiler was found; install one \(.*\)$"):
+    with pytest.raises(
+        build.BuildError, match=r"^no C\+\+ compiler was found; install one \(.*\)$"
+    ):
         build.requirements()
     monkeypatch.setenv("CXX", "no-such-compiler -O1")
-    with pytest.raises(build.BuildError, match="^the C.. compiler that CXX names was not found: no-such-compiler -O1$"):
+    with pytest.raises(
+        build.BuildError,
+        match="^the C.. compiler that CXX names was not found: no-such-compiler -O1$",
+    ):
         build.requirements()
 
 
-@pytest.mark.parametrize(("missing", "sentence"), [
-    ("ninja", "ninja was not found; install it: pip install ninja"),
-    ("torch", "PyTorch is not installed for "),
-    ("pybind11", "pybind11 is not installed for "),
-])
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ("ninja", "ninja was not found; install it: pip install ninja"),
+        ("torch", "PyTorch is not installed for "),
+        ("pybind11", "pybind11 is not installed for "),
+    ],
+)
 def test_without_a_package_the_remedy_is_told(monkeypatch, missing, sentence):
     find = build.importlib.util.find_spec
-    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    monkeypatch.setattr(
+        build.importlib.util, "find_spec", lambda name: None if name == missing else find(name)
+    )
     monkeypatch.setattr(build.shutil, "which", lambda name: None if name == "ninja" else name)
     with pytest.raises(build.BuildError, match="^" + sentence):
         build.requirements()
@@ -113,22 +134,32 @@ def test_what_the_compiler_says_is_passed_on(sources, monkeypatch, tmp_path):
         pytest.skip("no C++ compiler")
     (sources / "kernel.cpp").write_text("int kernel = nonsense;\n")
     monkeypatch.setattr(build, "workplace", lambda: nullcontext(tmp_path))
-    monkeypatch.setattr(build, "_rules", lambda needed, made: f"rule compile\n  command = c++ -c $in -o $out\n"
-                                                              f"build {made}: compile {sources / 'kernel.cpp'}\n")
+    monkeypatch.setattr(
+        build,
+        "_rules",
+        lambda needed, made: (
+            f"rule compile\n  command = c++ -c $in -o $out\n"
+            f"build {made}: compile {sources / 'kernel.cpp'}\n"
+        ),
+    )
     with pytest.raises(build.BuildError, match="could not be compiled with (?s:.*)nonsense"):
         build.build(tmp_path / "module.so")
     assert not (tmp_path / "module.so").exists()
 
 
-# -- the rules ---------------------------------------------------------------------------------------------------------------
+# -- the rules -------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("flags", "level"), [
-    (set(), "x86-64"),
-    (build.LEVELS["x86-64-v2"], "x86-64-v2"),
-    (build.LEVELS["x86-64-v3"], "x86-64"),              # a level without the one below is none
-    (build.LEVELS["x86-64-v2"] | build.LEVELS["x86-64-v3"] | {"avx512f"}, "x86-64-v3"),
-    (set().union(*build.LEVELS.values()), "x86-64-v4"),
-])
+
+@pytest.mark.parametrize(
+    ("flags", "level"),
+    [
+        (set(), "x86-64"),
+        (build.LEVELS["x86-64-v2"], "x86-64-v2"),
+        (build.LEVELS["x86-64-v3"], "x86-64"),  # a level without the one below is none
+        (build.LEVELS["x86-64-v2"] | build.LEVELS["x86-64-v3"] | {"avx512f"}, "x86-64-v3"),
+        (set().union(*build.LEVELS.values()), "x86-64-v4"),
+    ],
+)
 def test_the_newest_level_that_the_processor_has(monkeypatch, flags, level):
     monkeypatch.delenv("LIFT_CPU", raising=False)
     monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
@@ -142,17 +173,29 @@ def test_a_level_may_be_asked_for(monkeypatch):
     monkeypatch.setenv("LIFT_CPU", "x86-64-v2")
     assert build.level() == "x86-64-v2"
     monkeypatch.setenv("LIFT_CPU", "486")
-    with pytest.raises(build.BuildError, match="LIFT_CPU must be one of x86-64, x86-64-v2, x86-64-v3, x86-64-v4, got '486'"):
+    with pytest.raises(
+        build.BuildError,
+        match="LIFT_CPU must be one of x86-64, x86-64-v2, x86-64-v3, x86-64-v4, got '486'",
+    ):
         build.level()
 
 
-def test_what_is_asked_on_any_machine_is_compiled_for_any_and_linked_first(sources, monkeypatch, tmp_path):
+def test_what_is_asked_on_any_machine_is_compiled_for_any_and_linked_first(
+    sources, monkeypatch, tmp_path
+):
     monkeypatch.setenv("LIFT_CPU", "x86-64-v4")
     (sources / "a kernel.cpp").write_text("int more;\n")
     needed = build.Requirements(["c++"], ["ninja"], tmp_path / "torch", tmp_path / "pybind11")
     rules = build._rules(needed, tmp_path / "_C.so").splitlines()
-    after = {line.split(":")[0].removeprefix("build "): rules[i + 1] for i, line in enumerate(rules) if line.startswith("build ")}
-    assert "-march" not in after["bindings.o"].split("-DLIFT_FLAGS")[0] and "-march=x86-64-v4" in after["kernel.o"]
+    after = {
+        line.split(":")[0].removeprefix("build "): rules[i + 1]
+        for i, line in enumerate(rules)
+        if line.startswith("build ")
+    }
+    assert (
+        "-march" not in after["bindings.o"].split("-DLIFT_FLAGS")[0]
+        and "-march=x86-64-v4" in after["kernel.o"]
+    )
     assert f"build {tmp_path / '_C.so'}: link bindings.o a$ kernel.o kernel.o" in rules
 
 
@@ -163,7 +206,11 @@ def test_pybind11s_own_headers_come_before_those_that_torch_carries(monkeypatch,
     rules = build._rules(needed, tmp_path / "_C.so").splitlines()
     flags = next(line for line in rules if line.startswith("flags = "))
     more = next(rules[i + 1] for i, line in enumerate(rules) if line.startswith("build bindings.o"))
-    command = next(line for line in rules if "$flags" in line).replace("$flags", flags).replace("$more", more)
+    command = (
+        next(line for line in rules if "$flags" in line)
+        .replace("$flags", flags)
+        .replace("$more", more)
+    )
     assert command.index(str(tmp_path / "pybind11")) < command.index(str(tmp_path / "torch"))
 
 
@@ -180,12 +227,28 @@ def test_building_again_compiles_nothing(tmp_path):
 
 def test_the_command_fails_in_one_sentence_without_a_compiler():
     environment = {**os.environ, "CXX": "no-such-compiler"}
-    ran = subprocess.run([sys.executable, "-m", "lift.kernels.extension"], env=environment, capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr) == (1, "lift: error: the C++ compiler that CXX names was not found: no-such-compiler\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "lift.kernels.extension"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "lift: error: the C++ compiler that CXX names was not found: no-such-compiler\n",
+    )
 
 
 def test_the_sources_use_no_macro_that_only_later_headers_have():
-    """Such as are defined whatever version is targeted, so that a build with this torch does not tell."""
-    later = ("STABLE_TORCH_ERROR_CODE_CHECK",)          # torch 2.13
-    texts = {path.name: path.read_text() for path in build.SOURCES.rglob("*") if path.suffix in (".h", ".cpp", ".cu")}
-    assert texts and not [(name, macro) for name, text in texts.items() for macro in later if macro in text]
+    """Such as are defined whatever version is targeted, so that a build with this torch does not
+    tell.
+    """
+    later = ("STABLE_TORCH_ERROR_CODE_CHECK",)  # torch 2.13
+    texts = {
+        path.name: path.read_text()
+        for path in build.SOURCES.rglob("*")
+        if path.suffix in (".h", ".cpp", ".cu")
+    }
+    assert texts and not [
+        (name, macro) for name, text in texts.items() for macro in later if macro in text
+    ]

@@ -1,4 +1,7 @@
-"""The CUDA part of the build: which nvcc serves, what a failure says, and that the library needs nothing but a torch with CUDA."""
+"""The CUDA part of the build: which nvcc serves, what a failure says, and that the library needs
+nothing but a torch with CUDA.
+"""
+
 import json
 import os
 import re
@@ -18,17 +21,31 @@ from lift.kernels.ops.grid_sample import cuda as implementation
 
 @pytest.fixture
 def toolkits(tmp_path, monkeypatch):
-    """Make nvccs that only tell their version, at the places where the build looks: "home", "path", "pypi"."""
-    monkeypatch.setattr(cuda, "Path", lambda *parts: tmp_path / "nowhere" if parts == ("/usr/local/cuda/bin/nvcc",) else _Path(*parts))
+    """Make nvccs that only tell their version, at the places where the build looks: "home", "path",
+    "pypi".
+    """
+    monkeypatch.setattr(
+        cuda,
+        "Path",
+        lambda *parts: (
+            tmp_path / "nowhere" if parts == ("/usr/local/cuda/bin/nvcc",) else _Path(*parts)
+        ),
+    )
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(sys, "path", [str(tmp_path / "pypi")])
-    places = {"home": tmp_path / "home" / "bin", "path": tmp_path / "path", "pypi": tmp_path / "pypi" / "nvidia" / "cu13" / "bin"}
+    places = {
+        "home": tmp_path / "home" / "bin",
+        "path": tmp_path / "path",
+        "pypi": tmp_path / "pypi" / "nvidia" / "cu13" / "bin",
+    }
 
     def make(place: str, version: str) -> _Path:
         places[place].mkdir(parents=True)
         nvcc = places[place] / "nvcc"
-        nvcc.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {version}, V{version}.88'\n")
+        nvcc.write_text(
+            f"#!/bin/sh\necho 'Cuda compilation tools, release {version}, V{version}.88'\n"
+        )
         nvcc.chmod(0o755)
         return nvcc
 
@@ -48,19 +65,28 @@ def test_one_of_another_major_version_is_passed_over(toolkits):
     toolkits("path", "12.8")
     fitting = toolkits("pypi", "13.0")
     assert cuda.find_compiler("13.0").nvcc == fitting
-    assert cuda.find_compiler(None).version == "12.8"   # a torch for the CPU: any will do
+    assert cuda.find_compiler(None).version == "12.8"  # a torch for the CPU: any will do
 
 
 def test_none_that_fits_is_told_with_the_remedy(toolkits):
     toolkits("path", "12.8")
-    with pytest.raises(BuildError, match=r"no nvcc of CUDA 13\.0.*is of CUDA 12\.8.*pip install \"cuda-toolkit\[.*\]==13\.0\.\*\""):
+    with pytest.raises(
+        BuildError,
+        match=r"no nvcc of CUDA 13\.0.*is of CUDA 12\.8.*pip install \"cuda-toolkit\[.*\]==13\.0\.\*\"",
+    ):
         cuda.find_compiler("13.0")
 
 
 def test_the_parts_of_a_compiler_are_fetched_in_one_version(monkeypatch):
-    """PyPI's nvcc takes nvvm, which it calls, of any version; that of a newer CUDA writes what it cannot read."""
+    """PyPI's nvcc takes nvvm, which it calls, of any version; that of a newer CUDA writes what it
+    cannot read.
+    """
     asked = []
-    monkeypatch.setattr(cuda.subprocess, "run", lambda command, **how: asked.append(command) or subprocess.CompletedProcess(command, 0))
+    monkeypatch.setattr(
+        cuda.subprocess,
+        "run",
+        lambda command, **how: asked.append(command) or subprocess.CompletedProcess(command, 0),
+    )
     cuda.install_compiler("13.0")
     extras = re.fullmatch(r"cuda-toolkit\[(.*)\]==13\.0\.\*", asked[0][-1])[1].split(",")
     assert {"nvcc", "nvvm", "crt", "cudart", "cccl"} == set(extras)
@@ -69,14 +95,25 @@ def test_the_parts_of_a_compiler_are_fetched_in_one_version(monkeypatch):
 def test_no_network_is_told(monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
-    with pytest.raises(BuildError, match=r"nvcc of CUDA 99\.9 could not be installed from PyPI: ERROR: .*cuda-toolkit"):
+    with pytest.raises(
+        BuildError,
+        match=r"nvcc of CUDA 99\.9 could not be installed from PyPI: ERROR: .*cuda-toolkit",
+    ):
         cuda.install_compiler("99.9")
 
 
-@pytest.mark.parametrize(("line", "version"), [("cuda: Optional[str] = '13.0'", "13.0"), ("cuda = '12.8'", "12.8"),
-                                               ("cuda: Optional[str] = None", None)])
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("cuda: Optional[str] = '13.0'", "13.0"),
+        ("cuda = '12.8'", "12.8"),
+        ("cuda: Optional[str] = None", None),
+    ],
+)
 def test_torchs_cuda_is_read_from_its_files(tmp_path, line, version):
-    (tmp_path / "version.py").write_text(f"__version__ = '2.11.0'\n{line}\nhip: Optional[str] = None\n")
+    (tmp_path / "version.py").write_text(
+        f"__version__ = '2.11.0'\n{line}\nhip: Optional[str] = None\n"
+    )
     assert cuda.torch_cuda(tmp_path) == version
 
 
@@ -88,16 +125,28 @@ def test_cards_older_than_turing_are_refused(monkeypatch):
         cuda.build()
 
 
-@pytest.mark.parametrize(("cards", "architectures"), [([70, 89], [89]), ([], list(cuda.ARCHITECTURES))])
+@pytest.mark.parametrize(
+    ("cards", "architectures"), [([70, 89], [89]), ([], list(cuda.ARCHITECTURES))]
+)
 def test_the_cards_present_are_built_for(monkeypatch, tmp_path, cards, architectures):
     """An old card beside a new one keeps nothing from the new one; no card at all: for every card."""
     monkeypatch.setattr(cuda, "present", lambda: cards)
-    monkeypatch.setattr(cuda, "find_compiler", lambda version: cuda.Compiler(tmp_path / "nvcc", "13.0"))
-    monkeypatch.setattr(cuda, "requirements", lambda: build.Requirements(["c++"], ["ninja"], tmp_path, tmp_path))
+    monkeypatch.setattr(
+        cuda, "find_compiler", lambda version: cuda.Compiler(tmp_path / "nvcc", "13.0")
+    )
+    monkeypatch.setattr(
+        cuda, "requirements", lambda: build.Requirements(["c++"], ["ninja"], tmp_path, tmp_path)
+    )
     monkeypatch.setattr(cuda, "torch_cuda", lambda torch: "13.0")
     monkeypatch.setattr(cuda, "workplace", lambda name: nullcontext(tmp_path))
-    monkeypatch.setattr(cuda, "made_by_ninja", lambda library, folder, needed, rules, *more: (tmp_path / "rules").write_text(rules))
-    assert cuda.build(tmp_path / "_cuda.so") == f"nvcc 13.0 ({tmp_path / 'nvcc'}), for " + ", ".join(f"sm_{a}" for a in architectures)
+    monkeypatch.setattr(
+        cuda,
+        "made_by_ninja",
+        lambda library, folder, needed, rules, *more: (tmp_path / "rules").write_text(rules),
+    )
+    assert cuda.build(
+        tmp_path / "_cuda.so"
+    ) == f"nvcc 13.0 ({tmp_path / 'nvcc'}), for " + ", ".join(f"sm_{a}" for a in architectures)
     rules = (tmp_path / "rules").read_text()
     assert ("--threads 0" in rules) == (len(architectures) > 1) and "-lineinfo" in rules
     compiled = re.findall(r"^build (\S+): (?:device|host) ", rules, re.MULTILINE)
@@ -107,14 +156,19 @@ def test_the_cards_present_are_built_for(monkeypatch, tmp_path, cards, architect
     assert f"code=compute_{architectures[-1]}" in rules, "nothing for the cards of tomorrow"
 
 
-@pytest.mark.parametrize(("smi", "torch", "cards"), [
-    ("8.9\n9.0\n8.9\n", "7.5\n", [89, 90]),
-    ("", "9.0\n8.6\n", [86, 90]),
-    ("NVIDIA-SMI has failed\n", "12.0\n", [120]),
-    (None, "9.0\n", [90]),
-    (None, "", []),
-])
-def test_the_gpus_present_are_those_of_nvidia_smi_else_those_of_torch(monkeypatch, smi, torch, cards):
+@pytest.mark.parametrize(
+    ("smi", "torch", "cards"),
+    [
+        ("8.9\n9.0\n8.9\n", "7.5\n", [89, 90]),
+        ("", "9.0\n8.6\n", [86, 90]),
+        ("NVIDIA-SMI has failed\n", "12.0\n", [120]),
+        (None, "9.0\n", [90]),
+        (None, "", []),
+    ],
+)
+def test_the_gpus_present_are_those_of_nvidia_smi_else_those_of_torch(
+    monkeypatch, smi, torch, cards
+):
     def run(command, **how):
         if command[0] == "nvidia-smi" and smi is None:
             raise FileNotFoundError("nvidia-smi")
@@ -125,8 +179,10 @@ def test_the_gpus_present_are_those_of_nvidia_smi_else_those_of_torch(monkeypatc
 
 
 def test_torch_is_asked_in_code_that_runs(monkeypatch):
-    program = ("import torch; torch.cuda.device_count = lambda: 2\n"
-               "torch.cuda.get_device_capability = lambda i: [(8, 6), (12, 0)][i]\n" + cuda.BY_TORCH)
+    program = (
+        "import torch; torch.cuda.device_count = lambda: 2\n"
+        "torch.cuda.get_device_capability = lambda i: [(8, 6), (12, 0)][i]\n" + cuda.BY_TORCH
+    )
     assert cuda._capabilities([sys.executable, "-c", program]) == [86, 120]
 
 
@@ -150,7 +206,11 @@ def library(tmp_path, monkeypatch):
 
     def write(**changes):
         cuda.LIBRARY.write_text("no library")
-        cuda.RECORD.write_text(json.dumps({"sources": cuda.fingerprint(), "cuda": "13.0", "architectures": [89]} | changes))
+        cuda.RECORD.write_text(
+            json.dumps(
+                {"sources": cuda.fingerprint(), "cuda": "13.0", "architectures": [89]} | changes
+            )
+        )
 
     return write
 
@@ -165,8 +225,16 @@ def test_why_it_is_not_loaded_is_told(library):
     assert "do not load" in cuda.load("13.2")[1]
 
 
-@pytest.mark.parametrize(("built", "card", "serves"), [([75, 89], (8, 9), True), ([80], (8, 6), True), ([75, 89], (8, 6), False),
-                                                       ([75, 89], (12, 0), True), ([90], (8, 9), False)])
+@pytest.mark.parametrize(
+    ("built", "card", "serves"),
+    [
+        ([75, 89], (8, 9), True),
+        ([80], (8, 6), True),
+        ([75, 89], (8, 6), False),
+        ([75, 89], (12, 0), True),
+        ([90], (8, 9), False),
+    ],
+)
 def test_code_for_one_card_serves_those_that_can_run_it(built, card, serves):
     assert cuda.serves({"architectures": built}, card) is serves
 
@@ -179,7 +247,8 @@ def test_grid_sample_says_why_cuda_does_not_serve():
     assert implementation.reason() == expected
 
 
-# -- a build -----------------------------------------------------------------------------------------------------------------
+# -- a build ---------------------------------------------------------------------------------------
+
 
 def _nvcc() -> str | None:
     try:
@@ -192,24 +261,43 @@ def _nvcc() -> str | None:
 def test_the_library_needs_no_more_than_a_torch_with_cuda(tmp_path):
     library = tmp_path / "_cuda.so"
     said = cuda.build(library, [80])
-    assert "for sm_80" in said and json.loads(library.with_suffix(".json").read_text())["architectures"] == [80]
-    symbols = subprocess.run(["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True).stdout.split()
-    assert not [name for name in symbols if name.startswith(("cuda", "cu")) and "aoti" not in name], "CUDA's runtime is not inside"
-    assert {name for name in symbols if "cuda" in name} <= {"aoti_torch_get_current_cuda_stream", "aoti_torch_device_type_cuda"}
+    assert "for sm_80" in said and json.loads(library.with_suffix(".json").read_text())[
+        "architectures"
+    ] == [80]
+    symbols = subprocess.run(
+        ["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not [
+        name for name in symbols if name.startswith(("cuda", "cu")) and "aoti" not in name
+    ], "CUDA's runtime is not inside"
+    assert {name for name in symbols if "cuda" in name} <= {
+        "aoti_torch_get_current_cuda_stream",
+        "aoti_torch_device_type_cuda",
+    }
 
 
 @pytest.mark.parametrize(("cpp", "code"), [("builds", 0), ("fails", 1)])
 def test_each_part_is_built_whatever_happens_to_the_other(cpp, code):
-    program = ("import sys; from lift.kernels.extension import __main__ as command, cuda\n"
-               "from lift.kernels.extension.build import BuildError\n"
-               "def none(version): raise BuildError('no nvcc here')\n"
-               "def build(verbose):\n"
-               f"    if {cpp == 'fails'}: raise BuildError('the C++ kernels fail')\n"
-               "    return 'a file'\n"
-               "command.build = build; cuda.find_compiler = none\n"
-               "sys.argv = ['extension', '--cuda', '89']; sys.exit(command.main())")
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
-    assert ran.returncode == code and "lift: warning: the CUDA kernels are not built: no nvcc here\n" in ran.stderr
+    program = (
+        "import sys; from lift.kernels.extension import __main__ as command, cuda\n"
+        "from lift.kernels.extension.build import BuildError\n"
+        "def none(version): raise BuildError('no nvcc here')\n"
+        "def build(verbose):\n"
+        f"    if {cpp == 'fails'}: raise BuildError('the C++ kernels fail')\n"
+        "    return 'a file'\n"
+        "command.build = build; cuda.find_compiler = none\n"
+        "sys.argv = ['extension', '--cuda', '89']; sys.exit(command.main())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert (
+        ran.returncode == code
+        and "lift: warning: the CUDA kernels are not built: no nvcc here\n" in ran.stderr
+    )
     assert ("lift: error: the C++ kernels fail\n" in ran.stderr) == bool(code)
 
 
@@ -218,25 +306,40 @@ REQUIRED = {
         {"torch_cuda": None},
         "torch here is built for the CPU alone; install one that is built for CUDA",
     ),
-    "no GPU": ({"present": []}, "there is no GPU here, by nvidia-smi or by torch; run this where there is one"),
+    "no GPU": (
+        {"present": []},
+        "there is no GPU here, by nvidia-smi or by torch; run this where there is one",
+    ),
     "no nvcc": ({"find_compiler": BuildError("no nvcc here")}, "no nvcc here"),
     "nvcc fails": ({"build": BuildError("nvcc says no")}, "nvcc says no"),
-    "does not load": ({"fails_to_load": "the CUDA kernels do not load (a symbol)"}, "the CUDA kernels do not load (a symbol)"),
+    "does not load": (
+        {"fails_to_load": "the CUDA kernels do not load (a symbol)"},
+        "the CUDA kernels do not load (a symbol)",
+    ),
     "all is well": ({}, None),
 }
 
 
 @pytest.mark.parametrize("choice", ["required", "auto"])
 @pytest.mark.parametrize("trouble", REQUIRED)
-def test_required_cuda_kernels_that_are_not_there_are_a_failure(monkeypatch, capsys, trouble, choice):
+def test_required_cuda_kernels_that_are_not_there_are_a_failure(
+    monkeypatch, capsys, trouble, choice
+):
     changes, sentence = REQUIRED[trouble]
-    answers = {"torch_cuda": "13.0", "present": [90], "find_compiler": None, "build": "a line", "fails_to_load": None} | changes
+    answers = {
+        "torch_cuda": "13.0",
+        "present": [90],
+        "find_compiler": None,
+        "build": "a line",
+        "fails_to_load": None,
+    } | changes
 
     def answering(answer):
         def call(*arguments, **how):
             if isinstance(answer, BuildError):
                 raise answer
             return answer
+
         return call
 
     for name, answer in answers.items():
@@ -250,12 +353,18 @@ def test_required_cuda_kernels_that_are_not_there_are_a_failure(monkeypatch, cap
         assert (code, said) == (1, f"lift: error: the CUDA kernels are required: {sentence}\n")
 
 
-@pytest.mark.parametrize(("program", "why"), [
-    ("print('')", None),
-    ("print('the CUDA kernels do not load (a symbol)')", "the CUDA kernels do not load (a symbol)"),
-    ("raise ImportError('no module')", "ImportError: no module"),
-    ("import os; os._exit(139)", "Python ended with 139"),
-])
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("print('')", None),
+        (
+            "print('the CUDA kernels do not load (a symbol)')",
+            "the CUDA kernels do not load (a symbol)",
+        ),
+        ("raise ImportError('no module')", "ImportError: no module"),
+        ("import os; os._exit(139)", "Python ended with 139"),
+    ],
+)
 def test_the_library_is_loaded_in_a_process_of_its_own(monkeypatch, program, why):
     monkeypatch.setattr(cuda, "LOAD", program)
     assert cuda.fails_to_load() == why

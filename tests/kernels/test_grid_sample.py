@@ -1,4 +1,5 @@
 """`grid_sample` is F.grid_sample, with half inputs sampled at float32 places."""
+
 import itertools
 
 import pytest
@@ -9,7 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lift.kernels import grid_sample
 from lift.kernels.ops.grid_sample import reference
 
-MODES = list(itertools.product(("bilinear", "nearest"), ("zeros", "border", "reflection"), (True, False)))
+MODES = list(
+    itertools.product(("bilinear", "nearest"), ("zeros", "border", "reflection"), (True, False))
+)
 
 
 @pytest.mark.parametrize(("mode", "padding_mode", "align_corners"), MODES)
@@ -17,12 +20,15 @@ def test_it_is_pytorchs(mode, padding_mode, align_corners):
     results = []
     for sample in (grid_sample, F.grid_sample):
         torch.manual_seed(1)
-        leaves = [torch.randn(2, 3, 5, 6).requires_grad_(), (torch.rand(2, 4, 7, 2) * 3 - 1.5).requires_grad_()]
+        leaves = [
+            torch.randn(2, 3, 5, 6).requires_grad_(),
+            (torch.rand(2, 4, 7, 2) * 3 - 1.5).requires_grad_(),
+        ]
         out = sample(*leaves, mode, padding_mode, align_corners)
         results.append((out, *torch.autograd.grad(out.sin().sum(), leaves)))
     (out, *gradients), (expected, *exact) = results
     assert torch.equal(out, expected)
-    torch.testing.assert_close(gradients, exact)        # the order of sums is the implementation's own
+    torch.testing.assert_close(gradients, exact)  # the order of sums is the implementation's own
 
 
 def test_defaults_are_pytorchs():
@@ -51,7 +57,9 @@ def test_numbers_that_are_not_finite_stay_inside_the_input(padding_mode, align_c
     assert out.isfinite().all() and input.grad.isfinite().all() and grid.grad.isfinite().all()
     assert out.abs().max() <= input.abs().max()
     if value != value:
-        corner = grid_sample(input, torch.tensor([[[[-1.0, 0.0]]]]), "bilinear", padding_mode, align_corners)
+        corner = grid_sample(
+            input, torch.tensor([[[[-1.0, 0.0]]]]), "bilinear", padding_mode, align_corners
+        )
         assert torch.equal(out[0, :, 1, 0], corner[0, :, 0, 0])
 
 
@@ -60,11 +68,18 @@ def test_numbers_that_are_not_finite_stay_inside_the_input(padding_mode, align_c
 def test_on_a_gpu_the_value_is_pytorchs_in_one_pass(monkeypatch, padding_mode, deterministic):
     """With deterministic sums too: PyTorch lacks but the gradient."""
     given = []
-    monkeypatch.setattr(reference.F, "grid_sample", lambda input, grid, *how: given.append(grid) or input.new_empty((1, 2, 4, 7)))
+    monkeypatch.setattr(
+        reference.F,
+        "grid_sample",
+        lambda input, grid, *how: given.append(grid) or input.new_empty((1, 2, 4, 7)),
+    )
     torch.use_deterministic_algorithms(deterministic)
     try:
         with FakeTensorMode():
-            input, grid = torch.empty(1, 2, 5, 6, device="cuda"), torch.empty(1, 4, 7, 2, device="cuda")
+            input, grid = (
+                torch.empty(1, 2, 5, 6, device="cuda"),
+                torch.empty(1, 4, 7, 2, device="cuda"),
+            )
             reference.grid_sample_value(input, grid, "bilinear", padding_mode, True)
     finally:
         torch.use_deterministic_algorithms(False)
@@ -72,13 +87,33 @@ def test_on_a_gpu_the_value_is_pytorchs_in_one_pass(monkeypatch, padding_mode, d
 
 
 WRONG = [
-    ({"grid": torch.zeros(2, 4, 7, 3)}, ValueError, r"grid must be \(2, 4, 7, 2\).*got \(2, 4, 7, 3\)"),
-    ({"grid": torch.zeros(1, 4, 7, 2)}, ValueError, r"grid must be \(2, 4, 7, 2\).*got \(1, 4, 7, 2\)"),
-    ({"grid": torch.zeros(2, 4, 7, 2, dtype=torch.float64)}, TypeError, "grid must be torch.float32.*got torch.float64"),
+    (
+        {"grid": torch.zeros(2, 4, 7, 3)},
+        ValueError,
+        r"grid must be \(2, 4, 7, 2\).*got \(2, 4, 7, 3\)",
+    ),
+    (
+        {"grid": torch.zeros(1, 4, 7, 2)},
+        ValueError,
+        r"grid must be \(2, 4, 7, 2\).*got \(1, 4, 7, 2\)",
+    ),
+    (
+        {"grid": torch.zeros(2, 4, 7, 2, dtype=torch.float64)},
+        TypeError,
+        "grid must be torch.float32.*got torch.float64",
+    ),
     ({"grid": None}, ValueError, r"grid must be \(B, h, w, 2\), got NoneType"),
-    ({"input": torch.zeros(2, 3, 5, 6, 7)}, ValueError, r"input must be \(B, C, H, W\), got \(2, 3, 5, 6, 7\)"),
+    (
+        {"input": torch.zeros(2, 3, 5, 6, 7)},
+        ValueError,
+        r"input must be \(B, C, H, W\), got \(2, 3, 5, 6, 7\)",
+    ),
     ({"mode": "bicubic"}, ValueError, "mode must be one of bilinear, nearest, got 'bicubic'"),
-    ({"padding_mode": "wrap"}, ValueError, "padding_mode must be one of zeros, border, reflection, got 'wrap'"),
+    (
+        {"padding_mode": "wrap"},
+        ValueError,
+        "padding_mode must be one of zeros, border, reflection, got 'wrap'",
+    ),
 ]
 
 

@@ -1,4 +1,7 @@
-"""The CUDA gradients of grid_sample on a GPU: PyTorch's own, deterministic when asked, captured in a graph."""
+"""The CUDA gradients of grid_sample on a GPU: PyTorch's own, deterministic when asked, captured in
+a graph.
+"""
+
 import itertools
 
 import pytest
@@ -10,7 +13,10 @@ from lift.kernels.ops.grid_sample import cuda
 from lift.kernels.ops.grid_sample.registration import MODES, PADDING_MODES
 from tests.support.parity import assert_close, assert_same_sums
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(cuda.reason() is not None, reason=str(cuda.reason()))]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(cuda.reason() is not None, reason=str(cuda.reason())),
+]
 
 HOW = list(itertools.product(MODES, PADDING_MODES, (True, False)))
 
@@ -22,10 +28,15 @@ def deterministic(request):
     torch.use_deterministic_algorithms(False)
 
 
-def make(C: int, dtype: torch.dtype, last: bool, reach: float = 1.5) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def make(
+    C: int, dtype: torch.dtype, last: bool, reach: float = 1.5
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """input, grid and the gradient of the result."""
     layout = torch.channels_last if last else torch.contiguous_format
-    input, grad = (torch.randn(2, C, *size).to("cuda", dtype).contiguous(memory_format=layout) for size in ((37, 70), (45, 90)))
+    input, grad = (
+        torch.randn(2, C, *size).to("cuda", dtype).contiguous(memory_format=layout)
+        for size in ((37, 70), (45, 90))
+    )
     return input, (torch.rand(2, 45, 90, 2) * 2 - 1).mul(reach).cuda(), grad
 
 
@@ -42,7 +53,7 @@ def test_gradients_are_pytorchs(how, dtype, last, deterministic):
         input, grid, grad = make(C, dtype, last)
         found = gradients(input, grid, grad, how)
         leaves = [input.detach().requires_grad_(), grid.detach().requires_grad_()]
-        torch.use_deterministic_algorithms(False)       # PyTorch's own gradient raises there
+        torch.use_deterministic_algorithms(False)  # PyTorch's own gradient raises there
         out = F.grid_sample(leaves[0].float(), leaves[1], *how)
         expected = torch.autograd.grad(out, leaves, grad.float())
         torch.use_deterministic_algorithms(deterministic)
@@ -56,7 +67,9 @@ def test_deterministic_gradients_are_the_same_over_20_runs(C, reach):
     torch.use_deterministic_algorithms(True)
     try:
         input, grid, grad = make(C, torch.float32, C == 64, reach)
-        first, *others = (gradients(input, grid, grad, ("bilinear", "border", True)) for _ in range(20))
+        first, *others = (
+            gradients(input, grid, grad, ("bilinear", "border", True)) for _ in range(20)
+        )
         assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
     finally:
         torch.use_deterministic_algorithms(False)
@@ -68,9 +81,15 @@ def test_a_nan_reads_the_first_pixel(padding, deterministic):
     grid[:, ::3, :, 0] = float("nan")
     as_first = grid.nan_to_num(nan=-1.0)
     for align in (True, False):
-        out, expected = (kernels.grid_sample(input, places, "bilinear", padding, align, backend="cuda") for places in (grid, as_first))
+        out, expected = (
+            kernels.grid_sample(input, places, "bilinear", padding, align, backend="cuda")
+            for places in (grid, as_first)
+        )
         torch.testing.assert_close(out, expected)
-        found, wanted = (gradients(input, places, grad, ("bilinear", padding, align)) for places in (grid, as_first))
+        found, wanted = (
+            gradients(input, places, grad, ("bilinear", padding, align))
+            for places in (grid, as_first)
+        )
         torch.testing.assert_close(found[0], wanted[0], atol=1e-4, rtol=1e-4)
         assert (found[1][:, ::3, :, 0] == 0).all() and found[1].isfinite().all()
 
@@ -81,11 +100,15 @@ def test_tensors_on_another_device_than_the_current(deterministic):
     expected = gradients(input, grid, grad, ("bilinear", "border", True))
     found = gradients(*(x.to("cuda:1") for x in (input, grid, grad)), ("bilinear", "border", True))
     assert torch.cuda.current_device() == 0
-    torch.testing.assert_close([x.cpu() for x in found], [x.cpu() for x in expected], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        [x.cpu() for x in found], [x.cpu() for x in expected], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_they_run_on_the_stream_in_force(deterministic):
-    """Behind long work on another stream; on the default one they would read what is not written yet."""
+    """Behind long work on another stream; on the default one they would read what is not written
+    yet.
+    """
     input, grid, grad = make(16, torch.float32, True)
     expected = gradients(input, grid, grad, ("bilinear", "border", True))
     late = torch.zeros_like(grad)
@@ -93,7 +116,9 @@ def test_they_run_on_the_stream_in_force(deterministic):
     with torch.cuda.stream(torch.cuda.Stream()):
         torch.cuda._sleep(50_000_000)
         late.copy_(grad)
-        found = torch.ops.lift_cuda.grid_sample_backward(late, input, grid, 0, 1, True, 3, deterministic)
+        found = torch.ops.lift_cuda.grid_sample_backward(
+            late, input, grid, 0, 1, True, 3, deterministic
+        )
     torch.cuda.synchronize()
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
@@ -107,7 +132,7 @@ def test_a_graph_captures_them(deterministic):
         found = torch.ops.lift_cuda.grid_sample_backward(*arguments)
     graph.replay()
     torch.cuda.synchronize()
-    assert torch.equal(found[1], expected[1])           # each location sums its channels in order
+    assert torch.equal(found[1], expected[1])  # each location sums its channels in order
     sizes = torch.ops.lift_cuda.grid_sample_backward(grad.abs(), *arguments[1:])[0]
     addends = 1 if deterministic else most_addends(input, grid)
     assert_same_sums("dinput", found[0], expected[0], sizes, addends)
@@ -118,4 +143,4 @@ def most_addends(input, grid) -> int:
     (B, _, H, W), size = input.shape, torch.tensor([input.shape[3] - 1, input.shape[2] - 1])
     x, y = ((grid.cpu() + 1) / 2 * size).clamp(min=0).minimum(size).long().unbind(-1)
     places = (torch.arange(B).view(B, 1, 1) * H + y) * W + x
-    return 4 * int(places.flatten().bincount().max())   # as one of four corners
+    return 4 * int(places.flatten().bincount().max())  # as one of four corners

@@ -1,4 +1,5 @@
 """The C++ gradients of grid_sample are PyTorch's, over the matrix of inputs."""
+
 import itertools
 import math
 import sys
@@ -22,7 +23,12 @@ from tests.support.parity import LAYOUTS, assert_close, assert_right_as_a_whole
 pytestmark = pytest.mark.skipif(cpp.reason() is not None, reason=str(cpp.reason()))
 
 HOW = list(itertools.product(MODES, PADDING_MODES, (True, False)))
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -30,17 +36,22 @@ def no_flag(monkeypatch):
     monkeypatch.setattr(backend, "_environment", "")
 
 
-# -- cases -------------------------------------------------------------------------------------------------------------------
+# -- cases -----------------------------------------------------------------------------------------
+
 
 def _edges(shape: tuple) -> torch.Tensor:
     """Numbers at the borders, half a pixel beyond them, and a little to either side."""
-    values = [sign * (1 + shift) for sign in (-1, 1) for shift in (0, 2.0**-12, -(2.0**-12), 0.125)] + [0.0]
+    values = [
+        sign * (1 + shift) for sign in (-1, 1) for shift in (0, 2.0**-12, -(2.0**-12), 0.125)
+    ] + [0.0]
     return torch.tensor(values)[torch.randint(len(values), shape)]
 
 
 def _smooth(shape: tuple) -> torch.Tensor:
     """The image a little turned and magnified: read along runs of pixels."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, shape[1]), torch.linspace(-1, 1, shape[2]), indexing="ij")
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, shape[1]), torch.linspace(-1, 1, shape[2]), indexing="ij"
+    )
     return torch.stack((0.9 * x + 0.05 * y, 0.95 * y - 0.03 * x), -1).expand(shape).contiguous()
 
 
@@ -52,20 +63,39 @@ GRIDS = {
     "point": lambda shape: torch.full(shape, 0.123),
     "nan": lambda shape: torch.where(torch.rand(shape) < 0.4, math.nan, 0.3),
     "infinite": lambda shape: torch.tensor([math.inf, -math.inf, 0.3])[torch.randint(3, shape)],
-    "beyond integers": lambda shape: torch.tensor([2.0**31, -(2.0**31), 2.0**40, -3e38, 0.3])[torch.randint(5, shape)],
+    "beyond integers": lambda shape: torch.tensor([2.0**31, -(2.0**31), 2.0**40, -3e38, 0.3])[
+        torch.randint(5, shape)
+    ],
 }
 WILD = ("nan", "infinite", "beyond integers")
 
 #         B, C, H, W, h, w
-SHAPES = [(1, 1, 1, 1, 1, 1), (2, 3, 5, 7, 4, 9), (1, 2, 1, 9, 3, 5), (1, 4, 6, 1, 7, 1), (2, 1, 9, 70, 3, 150), (1, 33, 4, 5, 6, 3),
-          (1, 40, 12, 80, 10, 90), (2, 9, 3, 4, 70, 1), (0, 3, 4, 5, 2, 2), (2, 0, 4, 5, 2, 2), (2, 3, 4, 5, 0, 3), (2, 3, 4, 5, 3, 0)]
+SHAPES = [
+    (1, 1, 1, 1, 1, 1),
+    (2, 3, 5, 7, 4, 9),
+    (1, 2, 1, 9, 3, 5),
+    (1, 4, 6, 1, 7, 1),
+    (2, 1, 9, 70, 3, 150),
+    (1, 33, 4, 5, 6, 3),
+    (1, 40, 12, 80, 10, 90),
+    (2, 9, 3, 4, 70, 1),
+    (0, 3, 4, 5, 2, 2),
+    (2, 0, 4, 5, 2, 2),
+    (2, 3, 4, 5, 0, 3),
+    (2, 3, 4, 5, 3, 0),
+]
 
 
-def make(shape: tuple, dtype: str = "float32", profile: str = "inside") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def make(
+    shape: tuple, dtype: str = "float32", profile: str = "inside"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """input, grid and the gradient of the result."""
     B, C, H, W, h, w = shape
     grid = GRIDS[profile]((B, h, w, 2))
-    input, grad = torch.randn(B, C, H, W).to(DTYPES[dtype]), torch.randn(B, C, h, w).to(DTYPES[dtype])
+    input, grad = (
+        torch.randn(B, C, H, W).to(DTYPES[dtype]),
+        torch.randn(B, C, h, w).to(DTYPES[dtype]),
+    )
     return input, grid.double() if dtype == "float64" else grid, grad
 
 
@@ -73,7 +103,10 @@ def results(function, input, grid, grad, how, asked=(True, True)) -> list[torch.
     """The value, and the gradients asked for."""
     leaves = [x.detach().requires_grad_(want) for x, want in zip((input, grid), asked, strict=True)]
     out = function(*leaves, *how)
-    return [out.detach(), *torch.autograd.grad(out, [leaf for leaf in leaves if leaf.requires_grad], grad)]
+    return [
+        out.detach(),
+        *torch.autograd.grad(out, [leaf for leaf in leaves if leaf.requires_grad], grad),
+    ]
 
 
 def fused(input, grid, *how):
@@ -83,16 +116,27 @@ def fused(input, grid, *how):
 def assert_parity(input, grid, grad, how, profile="inside", found=None) -> None:
     found = results(fused, input, grid, grad, how) if found is None else found
     low = results(grid_sample_reference, input, grid, grad, how)
-    exact = low if profile in WILD else results(grid_sample_reference, input.double(), grid.double(), grad.double(), how)
-    for name, ours, theirs, truth in zip(("out", "dinput", "dgrid"), found, low, exact, strict=True):
+    exact = (
+        low
+        if profile in WILD
+        else results(grid_sample_reference, input.double(), grid.double(), grad.double(), how)
+    )
+    for name, ours, theirs, truth in zip(
+        ("out", "dinput", "dgrid"), found, low, exact, strict=True
+    ):
         assert torch.equal(ours.isnan(), theirs.isnan()), name
-        ours, theirs, truth = ours.nan_to_num(), theirs.nan_to_num(), truth.nan_to_num().to(torch.float64)
+        ours, theirs, truth = (
+            ours.nan_to_num(),
+            theirs.nan_to_num(),
+            truth.nan_to_num().to(torch.float64),
+        )
         assert_close(name, ours, theirs, truth, grid.dtype)
         if truth.numel() > 100 and profile not in WILD:
             assert_right_as_a_whole(name, ours, theirs, truth, grid.dtype)
 
 
-# -- the matrix --------------------------------------------------------------------------------------------------------------
+# -- the matrix ------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("how", HOW, ids=lambda how: "-".join(map(str, how)))
 @pytest.mark.parametrize("profile", GRIDS)
@@ -101,9 +145,16 @@ def test_every_mode_on_every_grid(how, profile):
         for layout in ("contiguous", "channels_last"):
             input, grid, grad = make(shape, profile=profile)
             input = LAYOUTS[layout](input)
-            if how[1] == "reflection" and profile in ("infinite", "beyond integers"):      # where it lands is rounding's to say
+            if how[1] == "reflection" and profile in (
+                "infinite",
+                "beyond integers",
+            ):  # where it lands is rounding's to say
                 out, dinput, dgrid = results(fused, input, grid, grad, how)
-                assert dinput.isfinite().all() and dgrid.isfinite().all() and out.abs().max() <= input.abs().max()
+                assert (
+                    dinput.isfinite().all()
+                    and dgrid.isfinite().all()
+                    and out.abs().max() <= input.abs().max()
+                )
             else:
                 assert_parity(input, grid, grad, how, profile)
 
@@ -111,10 +162,16 @@ def test_every_mode_on_every_grid(how, profile):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_dtype_in_every_layout(dtype, layout):
-    for how in (("bilinear", "zeros", False), ("bilinear", "border", True), ("nearest", "reflection", False)):
+    for how in (
+        ("bilinear", "zeros", False),
+        ("bilinear", "border", True),
+        ("nearest", "reflection", False),
+    ):
         for C in (3, 20):
             input, grid, grad = make((2, C, 5, 7, 4, 6), dtype)
-            assert_parity(LAYOUTS[layout](input), grid.mT.contiguous().mT, LAYOUTS[layout](grad), how)
+            assert_parity(
+                LAYOUTS[layout](input), grid.mT.contiguous().mT, LAYOUTS[layout](grad), how
+            )
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -129,27 +186,47 @@ def test_every_shape(shape):
 def test_only_what_is_asked_for(asked, C):
     input, grid, grad = make((2, C, 5, 7, 4, 6))
     how = ("bilinear", "border", True)
-    whole, part = results(fused, input, grid, grad, how), results(fused, input, grid, grad, how, asked)
+    whole, part = (
+        results(fused, input, grid, grad, how),
+        results(fused, input, grid, grad, how, asked),
+    )
     assert torch.equal(part[1], whole[1 if asked[0] else 2])
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(shape=st.tuples(st.integers(1, 3), st.integers(1, 35), *[st.integers(1, 12)] * 2, st.integers(0, 9), st.integers(0, 140)),
-       how=st.sampled_from(HOW), layout=st.sampled_from(sorted(LAYOUTS)), profile=st.sampled_from(["inside", "smooth", "point", "outside"]))
+@given(
+    shape=st.tuples(
+        st.integers(1, 3),
+        st.integers(1, 35),
+        *[st.integers(1, 12)] * 2,
+        st.integers(0, 9),
+        st.integers(0, 140),
+    ),
+    how=st.sampled_from(HOW),
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    profile=st.sampled_from(["inside", "smooth", "point", "outside"]),
+)
 def test_any_shape(shape, how, layout, profile):
     input, grid, grad = make(shape, profile=profile)
     assert_parity(LAYOUTS[layout](input), grid, grad, how, profile)
 
 
 def test_pytorchs_own_samples(monkeypatch):
-    asserting = types.ModuleType("expecttest")          # PyTorch's test module imports it, for tests of its own
+    asserting = types.ModuleType(
+        "expecttest"
+    )  # PyTorch's test module imports it, for tests of its own
     asserting.TestCase = unittest.TestCase
     monkeypatch.setitem(sys.modules, "expecttest", sys.modules.get("expecttest", asserting))
     from torch.testing._internal.common_methods_invocations import op_db
+
     info = next(info for info in op_db if info.name == "nn.functional.grid_sample")
     tried = 0
     for sample in info.sample_inputs("cpu", torch.float32, requires_grad=False):
-        how = [sample.kwargs.get("mode", "bilinear"), sample.kwargs.get("padding_mode", "zeros"), bool(sample.kwargs.get("align_corners"))]
+        how = [
+            sample.kwargs.get("mode", "bilinear"),
+            sample.kwargs.get("padding_mode", "zeros"),
+            bool(sample.kwargs.get("align_corners")),
+        ]
         if sample.input.ndim == 4 and how[0] in MODES:
             out = grid_sample_reference(sample.input, sample.args[0], *how)
             assert_parity(sample.input, sample.args[0], torch.randn_like(out), how)
@@ -158,18 +235,26 @@ def test_pytorchs_own_samples(monkeypatch):
 
 
 def test_what_is_not_written_shows():
-    torch.use_deterministic_algorithms(True)            # PyTorch then fills new memory with NaN, that of C++ too
+    torch.use_deterministic_algorithms(
+        True
+    )  # PyTorch then fills new memory with NaN, that of C++ too
     try:
         for C, how in itertools.product((3, 20), HOW):
-            assert all(x.isfinite().all() for x in results(fused, *make((2, C, 5, 7, 4, 70), profile="point"), how))
+            assert all(
+                x.isfinite().all()
+                for x in results(fused, *make((2, C, 5, 7, 4, 70), profile="point"), how)
+            )
     finally:
         torch.use_deterministic_algorithms(False)
 
 
-# -- determinism -------------------------------------------------------------------------------------------------------------
+# -- determinism -----------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("profile", ["smooth", "outside", "point"])
-@pytest.mark.parametrize(("C", "layout"), [(3, "contiguous"), (24, "contiguous"), (24, "channels_last")])
+@pytest.mark.parametrize(
+    ("C", "layout"), [(3, "contiguous"), (24, "contiguous"), (24, "channels_last")]
+)
 def test_bits_do_not_depend_on_the_number_of_threads(profile, C, layout):
     input, grid, grad = make((1, C, 40, 80, 50, 90), profile=profile)
     how, threads = ("bilinear", "border", True), torch.get_num_threads()
@@ -180,16 +265,22 @@ def test_bits_do_not_depend_on_the_number_of_threads(profile, C, layout):
             found += [results(fused, LAYOUTS[layout](input), grid, grad, how) for _ in range(5)]
     finally:
         torch.set_num_threads(threads)
-    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+    assert all(
+        torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True)
+    )
 
 
-# -- as an operation of PyTorch ------------------------------------------------------------------------------------------------
+# -- as an operation of PyTorch --------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("how", HOW, ids=lambda how: "-".join(map(str, how)))
 def test_gradients_are_right_once_and_twice(how):
-    input, grid = torch.randn(1, 2, 3, 4, dtype=torch.float64), torch.rand(1, 2, 3, 2, dtype=torch.float64) * 3 - 1.5
+    input, grid = (
+        torch.randn(1, 2, 3, 4, dtype=torch.float64),
+        torch.rand(1, 2, 3, 2, dtype=torch.float64) * 3 - 1.5,
+    )
     leaves = (input.requires_grad_(), grid.requires_grad_(how[0] == "bilinear"))
-    function = lambda *leaves: fused(*leaves, *how)                                 # noqa: E731
+    function = lambda *leaves: fused(*leaves, *how)  # noqa: E731
     assert torch.autograd.gradcheck(function, leaves)
     assert torch.autograd.gradgradcheck(function, leaves)
 
@@ -197,27 +288,45 @@ def test_gradients_are_right_once_and_twice(how):
 @pytest.mark.parametrize("how", HOW, ids=lambda how: "-".join(map(str, how)))
 def test_the_definition_by_hand_is_pytorchs(how):
     input, grid, grad = make((2, 3, 5, 7, 4, 9), "float64", "outside")
-    by_hand = lambda input, grid, *how: grid_sample_by_hand(input, grid, *how) + 0 * grid.sum()      # noqa: E731  nearest takes no part
-    found, expected = (results(function, input, grid, grad, how) for function in (by_hand, grid_sample_reference))
+    by_hand = lambda input, grid, *how: grid_sample_by_hand(input, grid, *how) + 0 * grid.sum()  # noqa: E731  nearest takes no part
+    found, expected = (
+        results(function, input, grid, grad, how) for function in (by_hand, grid_sample_reference)
+    )
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("C", [3, 20])
 def test_opcheck(C):
     input, grid, grad = make((1, C, 4, 5, 3, 4))
-    torch.library.opcheck(torch.ops.lift_cpp.grid_sample, (input.requires_grad_(), grid.requires_grad_(), 0, 1, True))
-    for needs, layout in ((0, "contiguous"), (1, "channels_last"), (2, "channels_last"), (3, "contiguous")):
+    torch.library.opcheck(
+        torch.ops.lift_cpp.grid_sample, (input.requires_grad_(), grid.requires_grad_(), 0, 1, True)
+    )
+    for needs, layout in (
+        (0, "contiguous"),
+        (1, "channels_last"),
+        (2, "channels_last"),
+        (3, "contiguous"),
+    ):
         arguments = (grad, LAYOUTS[layout](input.detach()), grid.detach(), 0, 1, True, needs, False)
-        torch.library.opcheck(torch.ops.lift_cpp.grid_sample_backward, arguments, test_utils=("test_schema", "test_faketensor"))
+        torch.library.opcheck(
+            torch.ops.lift_cpp.grid_sample_backward,
+            arguments,
+            test_utils=("test_schema", "test_faketensor"),
+        )
 
 
 def test_it_compiles_without_a_break():
     torch._dynamo.reset()
     compiler = aot_autograd(fw_compiler=lambda graph, _: make_boxed_func(graph.forward))
-    compiled = torch.compile(lambda *a: fused(*a, "bilinear", "border", True), backend=compiler, fullgraph=True)
+    compiled = torch.compile(
+        lambda *a: fused(*a, "bilinear", "border", True), backend=compiler, fullgraph=True
+    )
     input, grid, grad = make((1, 3, 4, 5, 3, 4))
-    for ours, theirs in zip(results(lambda i, g: compiled(i, g), input, grid, grad, ()),
-                            results(fused, input, grid, grad, ("bilinear", "border", True)), strict=True):
+    for ours, theirs in zip(
+        results(lambda i, g: compiled(i, g), input, grid, grad, ()),
+        results(fused, input, grid, grad, ("bilinear", "border", True)),
+        strict=True,
+    ):
         assert torch.equal(ours, theirs)
 
 

@@ -1,4 +1,5 @@
 """Gradients where 32 bits hold each stride and not the offsets, or not the number of elements."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,8 @@ from tests.support.warp_cases import results as of_warp
 pytestmark = [pytest.mark.gpu, pytest.mark.large]
 
 DEVICE = "cuda"
-PAST = 2**31                                            # elements
-MARGIN = 64 << 20                                       # bytes beside the large tensors
+PAST = 2**31  # elements
+MARGIN = 64 << 20  # bytes beside the large tensors
 
 
 @pytest.fixture
@@ -42,16 +43,26 @@ def assert_same(found: dict, expected: dict) -> None:
 
 # -- strides ---------------------------------------------------------------------------------------
 
-OF_CORRELATION = [("left", 1), ("left", 2), ("right", 1), ("right", 2), ("right", 3),
-                  ("grad", 1), ("grad", 2)]
+OF_CORRELATION = [
+    ("left", 1),
+    ("left", 2),
+    ("right", 1),
+    ("right", 2),
+    ("right", 3),
+    ("grad", 1),
+    ("grad", 2),
+]
 OF_WARP_BLEND = [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), ("grad", 1)]
 
 
 @pytest.mark.parametrize("unit", [False, True])
 @pytest.mark.parametrize(("which", "dimension"), OF_CORRELATION)
 def test_correlation_follows_offsets_past_2_31(which, dimension, unit):
-    tensors = {"left": torch.randn(1, 3, 3, 3), "right": torch.randn(1, 3, 3, 3),
-               "grad": torch.randn(1, 9, 3, 3)}
+    tensors = {
+        "left": torch.randn(1, 3, 3, 3),
+        "right": torch.randn(1, 3, 3, 3),
+        "grad": torch.randn(1, 9, 3, 3),
+    }
     tensors = {name: x.to(DEVICE) for name, x in tensors.items()}
     function = correlation("triton", 1, unit)
     expected = of_correlation(function, [tensors["left"], tensors["right"]], tensors["grad"])
@@ -86,7 +97,7 @@ def image_gradient(shape: tuple, layout: str) -> None:
     """The gradient of an image that is warped by nothing is the gradient of the result."""
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     image = torch.zeros(shape, dtype=torch.float16, device=DEVICE).contiguous(memory_format=memory)
-    grad = torch.randn(1, shape[1], 1, 1).to(DEVICE, torch.float16).expand(shape)   # of no size
+    grad = torch.randn(1, shape[1], 1, 1).to(DEVICE, torch.float16).expand(shape)  # of no size
     flow = torch.zeros(1, 2, *shape[2:], device=DEVICE)
     backward = torch.ops.lift_triton.warp_backward
     dimage, _ = backward(grad, image, flow, 0b01)
@@ -116,7 +127,7 @@ SAMPLED = [((1, 3, 26800, 26800), "contiguous"), ((1, 64, 5800, 5800), "channels
 def test_grid_sample_sums_in_fixed_point_past_2_31_elements(shape, layout):
     elements = shape[1] * shape[2] * shape[3]
     assert elements > PAST
-    needs_gpu_memory(elements * 16 + 2 * MARGIN)        # as much as PyTorch takes
+    needs_gpu_memory(elements * 16 + 2 * MARGIN)  # as much as PyTorch takes
     grid_sample_gradient(shape, layout, "cuda")
 
 
@@ -125,7 +136,7 @@ def grid_sample_gradient(shape: tuple, layout: str, backend: str) -> None:
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     input = torch.zeros(shape, dtype=torch.float16, device=DEVICE).contiguous(memory_format=memory)
     grid = (torch.rand(1, 9, 40, 2) * 2 - 1).to(DEVICE)
-    grid[:, :4, :20] = 1                                # the last pixel, again and again
+    grid[:, :4, :20] = 1  # the last pixel, again and again
     grad = torch.randn(1, shape[1], 9, 40).to(DEVICE, torch.float16)
     leaf = input.requires_grad_()
 
@@ -139,5 +150,5 @@ def grid_sample_gradient(shape: tuple, layout: str, backend: str) -> None:
     how = ("bilinear", "border", True)
     found = gradient(lambda x, grid: kernels.grid_sample(x, grid, *how, backend=backend), True)
     expected = gradient(lambda x, grid: F.grid_sample(x.float(), grid, *how), False)
-    assert furthest(found, expected) <= 2**-5           # the last pixel's sums are below 64
+    assert furthest(found, expected) <= 2**-5  # the last pixel's sums are below 64
     assert found[0, :, -1, -1].abs().max() > 1

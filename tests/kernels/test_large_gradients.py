@@ -1,6 +1,7 @@
 """Gradients of about 10^4 come in as float16, as a gradient scaler makes them: what they give does
 not overflow where float16 holds it, since the sums are float32.
 """
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,8 +11,10 @@ from lift.kernels.ops.grid_sample import cpp, cuda
 from tests.support import correlation_cases, warp_cases
 from tests.support.parity import assert_close, assert_right_as_a_whole
 
-pytestmark = [pytest.mark.native,                       # what does not fit becomes infinite
-              pytest.mark.filterwarnings("ignore:overflow encountered in cast")]
+pytestmark = [
+    pytest.mark.native,  # what does not fit becomes infinite
+    pytest.mark.filterwarnings("ignore:overflow encountered in cast"),
+]
 
 LARGEST = torch.finfo(torch.float16).max
 SCALE = 1e4
@@ -33,8 +36,9 @@ def assert_gradients(found: dict, single: dict, exact: dict) -> None:
     for name in found.keys() - {"result"}:
         fits = exact[name].abs().cpu() < LARGEST if found[name].dtype == torch.float16 else True
         ours, low, true = (x[name].detach().cpu() for x in (found, single, exact))
-        ours, low, true = (torch.where(torch.as_tensor(fits), x, 0)
-                           for x in (ours, low.to(ours.dtype), true))
+        ours, low, true = (
+            torch.where(torch.as_tensor(fits), x, 0) for x in (ours, low.to(ours.dtype), true)
+        )
         assert_close(name, ours, low, true, torch.float32)
         assert_right_as_a_whole(name, ours, low, true, torch.float32)
         if ours.dtype == torch.float16:
@@ -58,9 +62,14 @@ def test_warp_blend(implementation, layout, flow, deterministic):
     inputs = warp_cases.make("warp_blend", implementation, case)
     grad = scaled(inputs[0].shape, inputs[0].device)
     found = warp_cases.results(warp_cases.fused("warp_blend", implementation), inputs, grad)
-    single, exact = (warp_cases.results(warp_cases.REFERENCES["warp_blend"],
-                                        [x.cpu().to(dtype) for x in inputs], grad.cpu().to(dtype))
-                     for dtype in (torch.float32, torch.float64))
+    single, exact = (
+        warp_cases.results(
+            warp_cases.REFERENCES["warp_blend"],
+            [x.cpu().to(dtype) for x in inputs],
+            grad.cpu().to(dtype),
+        )
+        for dtype in (torch.float32, torch.float64)
+    )
     assert_gradients(found, single, exact)
 
 
@@ -73,15 +82,18 @@ def test_correlation(implementation, layout, radius, unit):
     grad = scaled(function(*maps).shape, maps[0].device)
     found = correlation_cases.results(function, maps, grad)
     reference = correlation_cases.fused("reference", radius, unit)
-    single, exact = (correlation_cases.results(reference, [x.cpu().to(dtype) for x in maps],
-                                               grad.cpu().to(dtype))
-                     for dtype in (torch.float32, torch.float64))
+    single, exact = (
+        correlation_cases.results(
+            reference, [x.cpu().to(dtype) for x in maps], grad.cpu().to(dtype)
+        )
+        for dtype in (torch.float32, torch.float64)
+    )
     assert_gradients(found, single, exact)
 
 
 @both_forms
 @pytest.mark.parametrize("backend", [cuda, cpp], ids=["cuda", "cpp"])
-@pytest.mark.parametrize("reach", [0.1, 1.0])           # of the image: many locations read a pixel
+@pytest.mark.parametrize("reach", [0.1, 1.0])  # of the image: many locations read a pixel
 def test_grid_sample(backend, layout, reach, deterministic):
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     name = "cuda" if backend is cuda else "cpp"
@@ -94,11 +106,14 @@ def test_grid_sample(backend, layout, reach, deterministic):
 
     def gradients(function, *tensors):
         leaves = [x.detach().requires_grad_() for x in tensors[:2]]
-        found = torch.autograd.grad(function(*leaves, "bilinear", "border", True), leaves,
-                                    tensors[2])
+        found = torch.autograd.grad(
+            function(*leaves, "bilinear", "border", True), leaves, tensors[2]
+        )
         return dict(zip(("gradient of input", "gradient of grid"), found, strict=True))
 
     found = gradients(lambda *x: kernels.grid_sample(*x, backend=name), input, grid, grad)
-    single, exact = (gradients(F.grid_sample, *(x.cpu().to(dtype) for x in (input, grid, grad)))
-                     for dtype in (torch.float32, torch.float64))
+    single, exact = (
+        gradients(F.grid_sample, *(x.cpu().to(dtype) for x in (input, grid, grad)))
+        for dtype in (torch.float32, torch.float64)
+    )
     assert_gradients(found, single, exact)

@@ -1,4 +1,5 @@
 """The rules of comparison themselves: what they let pass, and which cases they choose."""
+
 import itertools
 
 import pytest

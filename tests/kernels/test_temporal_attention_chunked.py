@@ -1,4 +1,7 @@
-"""Attention in plain PyTorch, piece by piece, on a CPU: what the definition says, with gradients, in no more memory."""
+"""Attention in plain PyTorch, piece by piece, on a CPU: what the definition says, with gradients,
+in no more memory.
+"""
+
 from functools import partial
 
 import pytest
@@ -13,11 +16,26 @@ from tests.support.parity import assert_close, assert_right_as_a_whole, poison
 from tests.support.temporal_attention_cases import LAYOUTS
 
 #        B  Tq Tk H  W heads d window shift
-CASES = [(2, 1, 3, 8, 8, 2, 8, 8, 0), (2, 1, 5, 9, 14, 2, 8, 8, 3), (1, 3, 3, 5, 6, 2, 4, 3, 1), (2, 2, 1, 4, 4, 1, 4, 4, 0),
-         (1, 1, 15, 3, 4, 2, 8, 1, 0), (3, 1, 4, 11, 7, 2, 12, 4, 2), (1, 1, 2, 1, 1, 1, 4, 8, 7), (2, 1, 32, 5, 5, 1, 4, 2, 1)]
-LARGE = [(1, 1, 15, 16, 16, 4, 32, 8, 0), (2, 1, 15, 18, 20, 2, 32, 8, 4), (1, 1, 15, 16, 28, 2, 32, 4, 2), (1, 1, 2, 16, 16, 4, 32, 4, 0),
-         (2, 1, 15, 16, 16, 2, 32, 2, 0), (1, 1, 15, 16, 28, 4, 32, 1, 0), (1, 6, 6, 12, 12, 2, 16, 4, 0)]
-FLOATING = (0, 1, 2, 5, 6)                              # where q, k, v, time_bias and window_bias stand
+CASES = [
+    (2, 1, 3, 8, 8, 2, 8, 8, 0),
+    (2, 1, 5, 9, 14, 2, 8, 8, 3),
+    (1, 3, 3, 5, 6, 2, 4, 3, 1),
+    (2, 2, 1, 4, 4, 1, 4, 4, 0),
+    (1, 1, 15, 3, 4, 2, 8, 1, 0),
+    (3, 1, 4, 11, 7, 2, 12, 4, 2),
+    (1, 1, 2, 1, 1, 1, 4, 8, 7),
+    (2, 1, 32, 5, 5, 1, 4, 2, 1),
+]
+LARGE = [
+    (1, 1, 15, 16, 16, 4, 32, 8, 0),
+    (2, 1, 15, 18, 20, 2, 32, 8, 4),
+    (1, 1, 15, 16, 28, 2, 32, 4, 2),
+    (1, 1, 2, 16, 16, 4, 32, 4, 0),
+    (2, 1, 15, 16, 16, 2, 32, 2, 0),
+    (1, 1, 15, 16, 28, 4, 32, 1, 0),
+    (1, 6, 6, 12, 12, 2, 16, 4, 0),
+]
+FLOATING = (0, 1, 2, 5, 6)  # where q, k, v, time_bias and window_bias stand
 
 
 @pytest.fixture(autouse=True)
@@ -26,20 +44,31 @@ def no_flag(monkeypatch):
 
 
 def make(case, dtype=torch.float64, bias_batch=True, whole=False):
-    """Arguments in the order of the reference; without `whole`, the first of two clips is masked altogether, the others in part."""
+    """Arguments in the order of the reference; without `whole`, the first of two clips is masked
+    altogether, the others in part.
+    """
     B, Tq, Tk, H, W, heads, d, window, shift = case
     mask = torch.rand(B, Tk) < 0.7
     mask[-1, 0] = True
     mask[0] = mask[0] & (B == 1)
     mask[-1, -1] = True
     tables = torch.float64 if dtype == torch.float64 else torch.float32
-    return [*(torch.randn(B, T, H, W, heads, d).to(dtype) for T in (Tq, Tk, Tk)), window, shift,
-            torch.randn(B if bias_batch else 1, heads, Tq, Tk, dtype=tables),
-            torch.randn(heads, 2 * window - 1, 2 * window - 1, dtype=tables), mask | whole, 0.3]
+    return [
+        *(torch.randn(B, T, H, W, heads, d).to(dtype) for T in (Tq, Tk, Tk)),
+        window,
+        shift,
+        torch.randn(B if bias_batch else 1, heads, Tq, Tk, dtype=tables),
+        torch.randn(heads, 2 * window - 1, 2 * window - 1, dtype=tables),
+        mask | whole,
+        0.3,
+    ]
 
 
 def results(function, given, asked=FLOATING) -> dict[str, torch.Tensor]:
-    given = [x.detach().requires_grad_() if i in asked and x is not None else x for i, x in enumerate(given)]
+    given = [
+        x.detach().requires_grad_() if i in asked and x is not None else x
+        for i, x in enumerate(given)
+    ]
     leaves = {f"gradient {i}": given[i] for i in asked if given[i] is not None}
     out, share = function(*given)
     towards = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.dtype)
@@ -48,10 +77,13 @@ def results(function, given, asked=FLOATING) -> dict[str, torch.Tensor]:
 
 
 def doubled(given) -> list:
-    return [x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in given]
+    return [
+        x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in given
+    ]
 
 
-# -- the definition ----------------------------------------------------------------------------------------------------------
+# -- the definition --------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("absent", [(), (5,), (6, 8), (7,), (5, 6, 7)], ids=str)
@@ -70,10 +102,16 @@ def test_it_is_the_definition(case, absent, piece, monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_low_precision_is_no_worse_than_the_references(case, dtype):
     given = make(case, dtype)
-    found, low, exact = (results(*x) for x in ((temporal_attention_eager, given), (temporal_attention_reference, given),
-                                               (temporal_attention_reference, doubled(given))))
+    found, low, exact = (
+        results(*x)
+        for x in (
+            (temporal_attention_eager, given),
+            (temporal_attention_reference, given),
+            (temporal_attention_reference, doubled(given)),
+        )
+    )
     for name in found:
-        if exact[name].abs().max() < 1e-9:              # window_bias of a window of 1 cancels in the softmax
+        if exact[name].abs().max() < 1e-9:  # window_bias of a window of 1 cancels in the softmax
             assert found[name].abs().max() < 1e-5
             continue
         assert_close(name, found[name], low[name], exact[name], torch.float32)
@@ -109,29 +147,45 @@ def test_masked_frames_change_nothing(content):
         given[i] = torch.where(given[7][:, :, None, None, None, None], given[i], content)
     found = results(temporal_attention_eager, given)
     assert all(torch.equal(found[name], x) for name, x in expected.items())
-    assert (found["gradient 1"][~given[7]] == 0).all() and (found["share"][0] == 0).all() and (found["out"][0] == 0).all()
+    assert (
+        (found["gradient 1"][~given[7]] == 0).all()
+        and (found["share"][0] == 0).all()
+        and (found["out"][0] == 0).all()
+    )
 
 
 def test_nothing_comes_out_of_nothing():
     for empty in ({0: 0}, {1: 0}, {3: 0}, {5: 0}):
         case = tuple(empty.get(i, n) for i, n in enumerate((2, 1, 2, 3, 4, 2, 4, 2, 0)))
-        given = make(case) if case[0] else [x[:0] if i in (0, 1, 2, 5, 7) else x for i, x in enumerate(make(CASES[0]))]
+        given = (
+            make(case)
+            if case[0]
+            else [x[:0] if i in (0, 1, 2, 5, 7) else x for i, x in enumerate(make(CASES[0]))]
+        )
         found = results(temporal_attention_eager, given)
-        assert found["out"].shape == given[0].shape and found["share"].shape == (*given[0].shape[:2], given[1].shape[1])
+        assert found["out"].shape == given[0].shape and found["share"].shape == (
+            *given[0].shape[:2],
+            given[1].shape[1],
+        )
         assert all((x == 0).all() for name, x in found.items() if name.startswith("gradient"))
 
 
-# -- as a PyTorch operation --------------------------------------------------------------------------------------------------
+# -- as a PyTorch operation ------------------------------------------------------------------------
+
 
 def test_opcheck():
     q, k, v, window, shift, time_bias, window_bias, mask, scale = make(CASES[5], torch.float32)
     leaves = [x.requires_grad_() for x in (q, k, v, time_bias, window_bias)]
-    torch.library.opcheck(torch.ops.lift_eager.temporal_attention.default, (*leaves, mask, window, shift, scale))
+    torch.library.opcheck(
+        torch.ops.lift_eager.temporal_attention.default, (*leaves, mask, window, shift, scale)
+    )
     grad = torch.ones_like(leaves[0])
     q, k, v, *tables = (x.detach() for x in leaves)
     for needs in (31, 18):
-        torch.library.opcheck(torch.ops.lift_eager.temporal_attention_backward.default,
-                              (grad, q, k, v, None, None, *tables, mask, window, shift, scale, needs))
+        torch.library.opcheck(
+            torch.ops.lift_eager.temporal_attention_backward.default,
+            (grad, q, k, v, None, None, *tables, mask, window, shift, scale, needs),
+        )
 
 
 def test_it_compiles_without_a_break():
@@ -161,7 +215,8 @@ def test_autocast_keeps_its_arithmetic():
     assert all(torch.equal(x, expected[name]) for name, x in found.items())
 
 
-# -- what serves, and what it takes --------------------------------------------------------------------------------------------
+# -- what serves, and what it takes ----------------------------------------------------------------
+
 
 def test_it_serves_the_cpu_with_gradients_and_without():
     for window in (1, 2, 4, 8):
@@ -175,10 +230,15 @@ def test_it_serves_the_cpu_with_gradients_and_without():
 
 def peak(function) -> int:
     """Largest number of bytes that PyTorch holds at once during the call."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
         function()
     now = largest = 0
-    for event in sorted((e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+    for event in sorted(
+        (e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"),
+        key=lambda e: e.start_ns(),
+    ):
         now += event.nbytes()
         largest = max(largest, now)
     return largest
@@ -190,7 +250,8 @@ def peak(function) -> int:
 def test_it_takes_no_more_memory_than_the_reference(shape, dtype, asked):
     for given in (make(shape, dtype), make(shape, dtype, whole=True)):
         assert peak(partial(results, temporal_attention_eager, given, asked)) <= peak(
-            partial(results, temporal_attention_reference, given, asked))
+            partial(results, temporal_attention_reference, given, asked)
+        )
 
 
 @pytest.mark.parametrize("shape", LARGE, ids=str)

@@ -1,4 +1,7 @@
-"""The table of tuned settings: what is in it is right, compiles without a spill, and says where it is from."""
+"""The table of tuned settings: what is in it is right, compiles without a spill, and says where it
+is from.
+"""
+
 import json
 import os
 import subprocess
@@ -20,7 +23,11 @@ from benchmarks.harness import measure
 from benchmarks.report.gpus import CARDS
 
 TABLE = json.loads(tuning.TABLE.read_text())
-ENTRIES = {(entry["class"], json.dumps(entry["settings"])): entry["settings"] for card in TABLE.values() for entry in card["entries"]}
+ENTRIES = {
+    (entry["class"], json.dumps(entry["settings"])): entry["settings"]
+    for card in TABLE.values()
+    for entry in card["entries"]
+}
 CLASSES = {str(shape): shape for shape in tune_attention.CLASSES}
 
 
@@ -29,14 +36,25 @@ def test_every_rtx_card_has_every_class_and_says_that_nobody_measured_it():
     assert rtx and set(rtx) <= set(TABLE)
     for name, card in TABLE.items():
         assert {entry["class"] for entry in card["entries"]} >= set(CLASSES), name
-        assert all(entry["source"].startswith(("static model, not measured", "measured ")) for entry in card["entries"]), name
+        assert all(
+            entry["source"].startswith(("static model, not measured", "measured "))
+            for entry in card["entries"]
+        ), name
 
 
 def test_an_unknown_card_gets_the_default_and_a_known_one_its_own():
     for shape in tune_attention.CLASSES:
-        assert tuning.settings(shape, "a card of tomorrow") == tuning.settings(shape) == tuning.default(shape)
+        assert (
+            tuning.settings(shape, "a card of tomorrow")
+            == tuning.settings(shape)
+            == tuning.default(shape)
+        )
     shape = CLASSES["window_forward places=64 frames=one d=32 bits=16"]
-    known = next(e["settings"] for e in TABLE["NVIDIA GeForce RTX 4090"]["entries"] if e["class"] == str(shape))
+    known = next(
+        e["settings"]
+        for e in TABLE["NVIDIA GeForce RTX 4090"]["entries"]
+        if e["class"] == str(shape)
+    )
     assert tuning.settings(shape, "NVIDIA GeForce RTX 4090") == known != tuning.default(shape)
 
 
@@ -82,7 +100,9 @@ print(len(done))
 def test_every_entry_compiles_for_its_card_without_a_spill():
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    answer = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True
+    )
     assert answer.returncode == 0, answer.stderr[-3000:]
     assert int(answer.stdout) > 0
 
@@ -96,23 +116,35 @@ def test_the_table_is_extended_card_by_card(monkeypatch, tmp_path):
         assert tuning.settings(first, "A") == {"BN": 16}
         tune_attention.write(table, "A", "measured again", {first: {"BN": 64}})
         tune_attention.write(table, "B", "static model", {first: {"BN": 32}})
-        assert tuning.settings(first, "A") == {"BN": 64} and tuning.settings(second, "A") == {"BN": 32}
-        assert tuning.settings(first, "B") == {"BN": 32} and tuning.settings(second, "B") == tuning.default(second)
-        assert list(tmp_path.iterdir()) == [table]       # nothing half-written stays
+        assert tuning.settings(first, "A") == {"BN": 64} and tuning.settings(second, "A") == {
+            "BN": 32
+        }
+        assert tuning.settings(first, "B") == {"BN": 32} and tuning.settings(
+            second, "B"
+        ) == tuning.default(second)
+        assert list(tmp_path.iterdir()) == [table]  # nothing half-written stays
     finally:
         tuning._table.cache_clear()
 
 
 class Card:
     """As much of a GPU as `measured` asks for."""
+
     name, architecture = "a card of tomorrow", (9, 0)
 
     @classmethod
-    def take_the_place(cls, monkeypatch, times: dict[str, float], wrong: set[str], spilling: set[str]) -> None:
+    def take_the_place(
+        cls, monkeypatch, times: dict[str, float], wrong: set[str], spilling: set[str]
+    ) -> None:
         """Candidates take these seconds (1 where none are given), are wrong or spill."""
+
         def compare(variants, reference, arguments, *, backward, rounds, until=None):
-            return {v.name: measure.Measured(failure="wrong: relative error 1") if v.name in wrong else
-                    measure.Measured(times=[times.get(v.name, 1.0)]) for v in variants}
+            return {
+                v.name: measure.Measured(failure="wrong: relative error 1")
+                if v.name in wrong
+                else measure.Measured(times=[times.get(v.name, 1.0)])
+                for v in variants
+            }
 
         def compiled(architecture, kernel, arguments, keywords):
             assert architecture == 90
@@ -120,7 +152,11 @@ class Card:
             return ahead_of_time.Figures(100, 0, 8 if json.dumps(change) in spilling else 0, 0)
 
         randn = torch.randn
-        monkeypatch.setattr(torch, "randn", lambda *shape, device=None, **options: randn(*shape, device="meta", **options))
+        monkeypatch.setattr(
+            torch,
+            "randn",
+            lambda *shape, device=None, **options: randn(*shape, device="meta", **options),
+        )
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: cls.architecture)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: cls.name)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -131,7 +167,9 @@ class Card:
 def test_the_fastest_that_is_right_and_does_not_spill_is_taken(monkeypatch, tmp_path, capsys):
     table, shape = tmp_path / "tuned.json", tune_attention.CLASSES[0]
     one, two, three, four = map(json.dumps, list(tune_attention.candidates(shape))[:4])
-    Card.take_the_place(monkeypatch, {one: 0.4, two: 0.1, three: 0.2, four: 0.3}, wrong={two}, spilling={three})
+    Card.take_the_place(
+        monkeypatch, {one: 0.4, two: 0.1, three: 0.2, four: 0.3}, wrong={two}, spilling={three}
+    )
     assert tune_attention.main(["--measure", "--quick", "--table", str(table)]) == 0
     entries = json.loads(table.read_text())[Card.name]["entries"]
     assert {entry["class"] for entry in entries} == set(map(str, tune_attention.CLASSES[:2]))
@@ -143,10 +181,17 @@ def test_the_fastest_that_is_right_and_does_not_spill_is_taken(monkeypatch, tmp_
 
 def test_a_class_that_nothing_can_serve_is_left_alone(monkeypatch, tmp_path, capsys):
     table = tmp_path / "tuned.json"
-    every = {json.dumps(change) for shape in tune_attention.CLASSES for change in tune_attention.candidates(shape)}
+    every = {
+        json.dumps(change)
+        for shape in tune_attention.CLASSES
+        for change in tune_attention.candidates(shape)
+    }
     Card.take_the_place(monkeypatch, {}, wrong=every, spilling=set())
     assert tune_attention.main(["--measure", "--quick", "--table", str(table)]) == 1
-    assert not table.exists() and "no candidate can be taken; it keeps what it has" in capsys.readouterr().out
+    assert (
+        not table.exists()
+        and "no candidate can be taken; it keeps what it has" in capsys.readouterr().out
+    )
 
 
 class Watch:
@@ -162,6 +207,7 @@ class Watch:
         def taking(*arguments, **keywords):
             self.now += seconds
             return call(*arguments, **keywords)
+
         return taking
 
 
@@ -176,6 +222,7 @@ def test_tuning_ends_in_time_with_every_class_saved(monkeypatch, tmp_path, capsy
         )  # what was found before is saved
         watch.now += seconds + 0.5  # of a candidate that was begun
         return tuning.default(shape), {json.dumps(tuning.default(shape)): 1e-3}, {}
+
     monkeypatch.setattr(tune_attention, "measured", measured)
     assert tune_attention.main(["--measure", "--seconds", "60", "--table", str(table)]) == 0
     assert {entry["class"] for entry in json.loads(table.read_text())[Card.name]["entries"]} == set(
@@ -215,7 +262,9 @@ def test_measuring_needs_a_gpu(capsys, monkeypatch):
 @pytest.mark.parametrize("shape", tune_attention.CLASSES, ids=str)
 def test_candidates_differ_and_start_with_the_default(shape):
     found = list(tune_attention.candidates(shape))
-    assert found[0] == tuning.default(shape) and len({json.dumps(c) for c in found}) == len(found) >= 3
+    assert (
+        found[0] == tuning.default(shape) and len({json.dumps(c) for c in found}) == len(found) >= 3
+    )
 
 
 SAMPLE = """
@@ -233,8 +282,12 @@ assert not spilled, spilled
 
 
 def test_a_sample_of_every_class_compiles_without_a_spill():
-    """One in nine, each for another architecture; `python -m benchmarks.static.compile --everything` compiles them all."""
+    """One in nine, each for another architecture; `python -m benchmarks.static.compile
+    --everything` compiles them all.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    answer = subprocess.run([sys.executable, "-c", SAMPLE, "4", "9"], env=environment, capture_output=True, text=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", SAMPLE, "4", "9"], env=environment, capture_output=True, text=True
+    )
     assert answer.returncode == 0, answer.stderr[-3000:]

@@ -1,4 +1,7 @@
-"""The Triton kernels of `temporal_attention` as a GPU runs them: a wide product of inputs, many windows, graphs, determinism, training."""
+"""The Triton kernels of `temporal_attention` as a GPU runs them: a wide product of inputs, many
+windows, graphs, determinism, training.
+"""
+
 from dataclasses import replace
 
 import pytest
@@ -26,13 +29,22 @@ from tests.support.temporal_attention_cases import (
 pytestmark = pytest.mark.gpu
 
 WINDOWS = [(1, 0), (2, 1), (3, 1), (4, 0), (4, 2), (6, 5), (8, 0), (8, 4)]
-FRAMES = [(1, 15), (15, 15), (1, 1), (1, 32), (3, 5)]   # Tq, Tk
-SIDES = [(1, 0), (2, 1), (4, 0), (8, 0)]                # each kernel and size of blocks
+FRAMES = [(1, 15), (15, 15), (1, 1), (1, 32), (3, 5)]  # Tq, Tk
+SIDES = [(1, 0), (2, 1), (4, 0), (8, 0)]  # each kernel and size of blocks
 MODEL = [(side, dtype, 32, (1, 15)) for side in ((1, 0), (4, 0), (8, 4)) for dtype in DTYPES]
 #    window shift dtype d Tq Tk
-MATRIX = [(*side, dtype, d, *frames) for side, dtype, d, frames in dict.fromkeys([
-    *pairwise(SIDES, list(DTYPES), [16, 32, 64], FRAMES, among=MODEL),
-    *((side, dtype, 32, (1, 15)) for side, dtype in zip(WINDOWS, 3 * list(DTYPES), strict=False))])]
+MATRIX = [
+    (*side, dtype, d, *frames)
+    for side, dtype, d, frames in dict.fromkeys(
+        [
+            *pairwise(SIDES, list(DTYPES), [16, 32, 64], FRAMES, among=MODEL),
+            *(
+                (side, dtype, 32, (1, 15))
+                for side, dtype in zip(WINDOWS, 3 * list(DTYPES), strict=False)
+            ),
+        ]
+    )
+]
 
 
 @pytest.mark.parametrize(("window", "shift", "dtype", "d", "Tq", "Tk"), MATRIX)
@@ -49,13 +61,19 @@ def test_every_layout(layout, window):
     assert_parity(results(fused, arguments), arguments)
 
 
-@pytest.mark.parametrize("case", [(1, 1, 2, 300, 300, 16, 16, 4, 0), (1, 1, 2, 800, 800, 8, 16, 1, 0)], ids=str)
+@pytest.mark.parametrize(
+    "case", [(1, 1, 2, 300, 300, 16, 16, 4, 0), (1, 1, 2, 800, 800, 8, 16, 1, 0)], ids=str
+)
 def test_more_than_65535_programs(case):
     arguments = make(case, "float16")
     assert_parity(results(fused, arguments), arguments)
 
 
-SAME = [(2, 1, 15, 40, 44, 8, 32, 8, 4), (1, 15, 15, 16, 20, 4, 32, 4, 0), (2, 1, 15, 40, 44, 8, 32, 1, 0)]
+SAME = [
+    (2, 1, 15, 40, 44, 8, 32, 8, 4),
+    (1, 15, 15, 16, 20, 4, 32, 4, 0),
+    (2, 1, 15, 40, 44, 8, 32, 1, 0),
+]
 
 
 @pytest.mark.parametrize("case", SAME, ids=str)
@@ -83,7 +101,10 @@ def test_a_graph_replays_forward_and_backward(window):
 def test_inductor_compiles_without_a_break(window):
     torch._dynamo.reset()
     arguments = make((1, 1, 5, 16, 20, 4, 32, window, 0), "bfloat16")
-    found, expected = results(torch.compile(fused, fullgraph=True), arguments), results(fused, arguments)
+    found, expected = (
+        results(torch.compile(fused, fullgraph=True), arguments),
+        results(fused, arguments),
+    )
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
@@ -91,7 +112,11 @@ def test_inductor_compiles_without_a_break(window):
 def test_every_candidate_of_tuning_is_right(shape, monkeypatch):
     plain = tuning.settings
     for change in tune_attention.candidates(shape):
-        monkeypatch.setattr(tuning, "settings", lambda s, card=None, change=change: change if s == shape else plain(s, card))
+        monkeypatch.setattr(
+            tuning,
+            "settings",
+            lambda s, card=None, change=change: change if s == shape else plain(s, card),
+        )
         arguments = make((1, 1, 5, 17, 19, 2, 32, tune_attention.window(shape), 0), "float16")
         assert_parity(results(fused, arguments), arguments)
 
@@ -102,11 +127,20 @@ def train(flag: str, dtype: torch.dtype, jitter: float = 0.0) -> torch.Tensor:
     model = LIFT(replace(tiny(), window=8), flag).cuda()
     optimiser = torch.optim.AdamW(model.parameters(), 3e-4)
     frames = torch.rand(2, 6, 3, 64, 96, device="cuda")
-    clip = Clip(frames[:, :5] + jitter, torch.arange(-1.0, 4).cuda().expand(2, -1), torch.ones(2, 5, dtype=torch.bool, device="cuda"), 1)
+    clip = Clip(
+        frames[:, :5] + jitter,
+        torch.arange(-1.0, 4).cuda().expand(2, -1),
+        torch.ones(2, 5, dtype=torch.bool, device="cuda"),
+        1,
+    )
     losses = []
     for _ in range(16):
         with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-            loss = (model(clip, torch.full((2,), 0.5, device="cuda")).frame.float() - frames[:, 5]).abs().mean()
+            loss = (
+                (model(clip, torch.full((2,), 0.5, device="cuda")).frame.float() - frames[:, 5])
+                .abs()
+                .mean()
+            )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

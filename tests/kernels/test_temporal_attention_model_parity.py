@@ -1,4 +1,7 @@
-"""The whole model with the fused attention is the model with the reference: outputs and the gradient of every parameter."""
+"""The whole model with the fused attention is the model with the reference: outputs and the
+gradient of every parameter.
+"""
+
 from dataclasses import fields, replace
 
 import pytest
@@ -18,13 +21,33 @@ if op.triton is None or op.triton.reason():
 
 pytestmark = pytest.mark.native
 
-TOY = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=32, heads=2, layers=2, match=8, radius16=2, radius8=1, radius4=1, hidden16=16,
-              hidden8=16, hidden4=16, refine=8, flow_blocks=1)
+TOY = replace(
+    tiny(),
+    stem=8,
+    c4=8,
+    c8=12,
+    c16=16,
+    context=32,
+    heads=2,
+    layers=2,
+    match=8,
+    radius16=2,
+    radius8=1,
+    radius4=1,
+    hidden16=16,
+    hidden8=16,
+    hidden4=16,
+    refine=8,
+    flow_blocks=1,
+)
 
 
 def exactly(*arguments):
     """The reference, computed in float64."""
-    doubled = [x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in arguments]
+    doubled = [
+        x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+        for x in arguments
+    ]
     out, share = temporal_attention_reference(*doubled)
     return out.float(), share.float()
 
@@ -46,11 +69,20 @@ def run(config, monkeypatch, attention, clip: Clip) -> dict[str, torch.Tensor]:
     (prediction.frame.square().sum() + prediction.attention.square().sum()).backward()
     monkeypatch.undo()
     assert served
-    found = {f.name: getattr(prediction, f.name) for f in fields(prediction) if isinstance(getattr(prediction, f.name), torch.Tensor)}
+    found = {
+        f.name: getattr(prediction, f.name)
+        for f in fields(prediction)
+        if isinstance(getattr(prediction, f.name), torch.Tensor)
+    }
     return found | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-CHANGES = [{"window": 4}, {"window": 8, "layers": 1}, {"window": 1, "layers": 1}, {"window": 4, "layers": 1, "self_attention": True}]
+CHANGES = [
+    {"window": 4},
+    {"window": 8, "layers": 1},
+    {"window": 1, "layers": 1},
+    {"window": 4, "layers": 1, "self_attention": True},
+]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)

@@ -1,4 +1,7 @@
-"""The fused kernels of `temporal_attention` compute what the reference defines: values, shares and gradients, over the matrix of inputs."""
+"""The fused kernels of `temporal_attention` compute what the reference defines: values, shares and
+gradients, over the matrix of inputs.
+"""
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,29 +33,33 @@ pytestmark = pytest.mark.native
 
 #    B  Tq Tk H  W heads d window shift
 MATRIX = [
-    ((1, 1, 3, 8, 8, 2, 32, 8, 0), "float32"),           # one window of 8, whole
-    ((1, 1, 2, 9, 5, 1, 16, 8, 3), "float32"),           # shifted; windows at the edges have fewer places
+    ((1, 1, 3, 8, 8, 2, 32, 8, 0), "float32"),  # one window of 8, whole
+    ((1, 1, 2, 9, 5, 1, 16, 8, 3), "float32"),  # shifted; windows at the edges have fewer places
     ((1, 1, 2, 9, 8, 1, 32, 8, 0), "float16"),
     ((1, 1, 2, 9, 8, 1, 32, 8, 0), "bfloat16"),
-    ((1, 1, 2, 8, 6, 1, 64, 8, 1), "float16"),           # keys have a kernel of their own
-    ((1, 2, 2, 8, 5, 1, 16, 8, 0), "float32"),           # self-attention among frames
-    ((1, 1, 2, 6, 5, 1, 16, 6, 2), "float32"),           # padded to 8
+    ((1, 1, 2, 8, 6, 1, 64, 8, 1), "float16"),  # keys have a kernel of their own
+    ((1, 2, 2, 8, 5, 1, 16, 8, 0), "float32"),  # self-attention among frames
+    ((1, 1, 2, 6, 5, 1, 16, 6, 2), "float32"),  # padded to 8
     ((2, 1, 3, 5, 4, 2, 16, 4, 0), "float32"),
     ((1, 1, 3, 4, 4, 2, 64, 4, 0), "bfloat16"),
-    ((1, 5, 5, 4, 3, 1, 16, 4, 1), "float16"),           # five query frames: two blocks
+    ((1, 5, 5, 4, 3, 1, 16, 4, 1), "float16"),  # five query frames: two blocks
     ((1, 3, 3, 3, 4, 1, 32, 3, 1), "float32"),
-    ((1, 1, 1, 4, 4, 1, 16, 4, 0), "float32"),           # one frame
-    ((1, 1, 32, 3, 2, 1, 16, 4, 0), "float32"),          # thirty-two frames
+    ((1, 1, 1, 4, 4, 1, 16, 4, 0), "float32"),  # one frame
+    ((1, 1, 32, 3, 2, 1, 16, 4, 0), "float32"),  # thirty-two frames
     ((1, 1, 32, 2, 2, 1, 16, 1, 0), "bfloat16"),
-    ((2, 1, 5, 3, 5, 2, 16, 1, 0), "float32"),           # purely temporal
-    ((1, 1, 2, 9, 8, 2, 32, 1, 0), "float16"),           # more locations than a program holds
-    ((1, 1, 2, 1, 3, 9, 64, 1, 0), "float32"),           # more heads than a program holds
+    ((2, 1, 5, 3, 5, 2, 16, 1, 0), "float32"),  # purely temporal
+    ((1, 1, 2, 9, 8, 2, 32, 1, 0), "float16"),  # more locations than a program holds
+    ((1, 1, 2, 1, 3, 9, 64, 1, 0), "float32"),  # more heads than a program holds
     ((1, 2, 3, 2, 3, 3, 16, 1, 0), "float32"),
     ((1, 1, 3, 3, 5, 2, 16, 2, 1), "float32"),
     ((1, 2, 2, 3, 2, 1, 64, 2, 0), "bfloat16"),
-    ((1, 1, 1, 1, 1, 1, 16, 8, 7), "float32"),           # one pixel
+    ((1, 1, 1, 1, 1, 1, 16, 8, 7), "float32"),  # one pixel
 ]
-SMALL = {"window": (2, 1, 2, 3, 4, 1, 16, 4, 0), "keys": (2, 2, 2, 3, 4, 1, 16, 4, 0), "location": (2, 1, 3, 2, 3, 2, 16, 1, 0)}
+SMALL = {
+    "window": (2, 1, 2, 3, 4, 1, 16, 4, 0),
+    "keys": (2, 2, 2, 3, 4, 1, 16, 4, 0),
+    "location": (2, 1, 3, 2, 3, 2, 16, 1, 0),
+}
 
 families = pytest.mark.parametrize("family", SMALL)
 
@@ -68,7 +75,8 @@ def poisoned_results(monkeypatch, arguments, asked=NAMES) -> dict:
         return results(fused, arguments, asked)
 
 
-# -- the matrix --------------------------------------------------------------------------------------------------------------
+# -- the matrix ------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize(("case", "dtype"), MATRIX, ids=str)
 def test_values_shares_and_gradients(case, dtype, monkeypatch):
@@ -77,14 +85,20 @@ def test_values_shares_and_gradients(case, dtype, monkeypatch):
 
 
 @families
-@pytest.mark.parametrize("asked", [(), *((name,) for name in NAMES), ("q", "v"), ("k", "window_bias")], ids=str)
+@pytest.mark.parametrize(
+    "asked", [(), *((name,) for name in NAMES), ("q", "v"), ("k", "window_bias")], ids=str
+)
 def test_only_gradients_asked_for_are_made(family, asked, monkeypatch):
     arguments = make(SMALL[family])
     assert_parity(poisoned_results(monkeypatch, arguments, asked), arguments)
 
 
 @families
-@pytest.mark.parametrize("without", [("time_bias",), ("window_bias",), ("mask",), ("time_bias", "window_bias", "mask", "scale")], ids=str)
+@pytest.mark.parametrize(
+    "without",
+    [("time_bias",), ("window_bias",), ("mask",), ("time_bias", "window_bias", "mask", "scale")],
+    ids=str,
+)
 def test_every_table_may_be_absent(family, without, monkeypatch):
     arguments = make(SMALL[family]) | dict.fromkeys(without)
     assert_parity(poisoned_results(monkeypatch, arguments), arguments)
@@ -97,7 +111,10 @@ def test_one_time_bias_serves_the_whole_batch(family):
     assert_parity(results(fused, arguments), arguments)
 
 
-@pytest.mark.parametrize(("family", "layout"), [(list(SMALL)[i % 3], name) for i, name in enumerate(LAYOUTS)] + [("window", "heads_first")])
+@pytest.mark.parametrize(
+    ("family", "layout"),
+    [(list(SMALL)[i % 3], name) for i, name in enumerate(LAYOUTS)] + [("window", "heads_first")],
+)
 def test_every_layout_is_read_in_place(family, layout):
     arguments = make(SMALL[family])
     arguments |= {n: LAYOUTS[layout](arguments[n]) for n in ("q", "k", "v")}
@@ -108,7 +125,10 @@ def test_every_layout_is_read_in_place(family, layout):
 def test_an_expanded_gradient_is_taken(family):
     arguments = make(SMALL[family])
     ones = torch.ones((), device=device()).expand(arguments["q"].shape)
-    found, expected = results(fused, arguments, grad=ones), results(fused, arguments, grad=ones.contiguous())
+    found, expected = (
+        results(fused, arguments, grad=ones),
+        results(fused, arguments, grad=ones.contiguous()),
+    )
     assert all(torch.equal(found[n], expected[n]) for n in found)
 
 
@@ -121,7 +141,9 @@ def test_masked_frames_change_nothing(family, content):
         k[0, -1], v[0, -1] = filling, filling
         found.append(results(fused, arguments | {"k": k, "v": v}))
     assert all(torch.equal(found[0][n], found[1][n]) for n in found[0])
-    assert (found[1]["gradient of k"][0, -1] == 0).all() and (found[1]["share"][0, :, -1] == 0).all()
+    assert (found[1]["gradient of k"][0, -1] == 0).all() and (
+        found[1]["share"][0, :, -1] == 0
+    ).all()
 
 
 @families
@@ -130,7 +152,11 @@ def test_a_clip_with_every_frame_masked_gives_zeros(family):
     arguments["mask"][0] = False
     found = results(fused, arguments)
     assert_parity(found, arguments)
-    assert (found["out"][0] == 0).all() and (found["share"][0] == 0).all() and all((found[f"gradient of {n}"][0] == 0).all() for n in "qkv")
+    assert (
+        (found["out"][0] == 0).all()
+        and (found["share"][0] == 0).all()
+        and all((found[f"gradient of {n}"][0] == 0).all() for n in "qkv")
+    )
 
 
 @families
@@ -148,7 +174,11 @@ def test_nothing_comes_out_of_nothing(family):
         arguments = make(case)
         found = results(fused, arguments)
         assert found["out"].shape == arguments["q"].shape and found["share"].shape == case[:3]
-        assert all(found[f"gradient of {n}"].shape == arguments[n].shape and (found[f"gradient of {n}"] == 0).all() for n in NAMES)
+        assert all(
+            found[f"gradient of {n}"].shape == arguments[n].shape
+            and (found[f"gradient of {n}"] == 0).all()
+            for n in NAMES
+        )
 
 
 @settings(max_examples=settings.default.max_examples if torch.cuda.is_available() else 4)
@@ -156,12 +186,18 @@ def test_nothing_comes_out_of_nothing(family):
 def test_any_shape(data):
     window = data.draw(st.integers(1, 8), "window")
     sizes = [data.draw(st.integers(1, largest)) for largest in (2, 3, 3, 6, 6, 1)]
-    case = (*sizes, data.draw(st.sampled_from([16, 32])), window, data.draw(st.integers(0, window - 1)))
+    case = (
+        *sizes,
+        data.draw(st.sampled_from([16, 32])),
+        window,
+        data.draw(st.integers(0, window - 1)),
+    )
     arguments = make(case, data.draw(st.sampled_from(list(DTYPES))))
     assert_parity(results(fused, arguments), arguments)
 
 
-# -- offsets past 2^31 -------------------------------------------------------------------------------------------------------
+# -- offsets past 2^31 -----------------------------------------------------------------------------
+
 
 @families
 def test_offsets_of_64_bits_give_the_same(family, monkeypatch):
@@ -173,11 +209,22 @@ def test_offsets_of_64_bits_give_the_same(family, monkeypatch):
 
 
 @pytest.mark.large
-@pytest.mark.parametrize(("family", "dimension"), [("window", "B"), ("keys", "Tk"), ("location", "Tk"), ("window", "H"), ("keys", "W"),
-                                                   ("location", "W"), ("location", "heads"), ("window", "heads")])
+@pytest.mark.parametrize(
+    ("family", "dimension"),
+    [
+        ("window", "B"),
+        ("keys", "Tk"),
+        ("location", "Tk"),
+        ("window", "H"),
+        ("keys", "W"),
+        ("location", "W"),
+        ("location", "heads"),
+        ("window", "heads"),
+    ],
+)
 def test_offsets_past_2_31_are_followed(family, dimension):
     """Each stride fits 32 bits, the offset of the third of three does not."""
-    needs_gpu_memory(3 * 2 * (2**31 + 2**20))           # not used: a CPU does not even provide it
+    needs_gpu_memory(3 * 2 * (2**31 + 2**20))  # not used: a CPU does not even provide it
     names = ("B", "Tq", "Tk", "H", "W", "heads")
     sizes = [3 if name == dimension else n for name, n in zip(names, SMALL[family], strict=False)]
     arguments = make((*sizes, *SMALL[family][6:]), "float16")
@@ -185,13 +232,16 @@ def test_offsets_past_2_31_are_followed(family, dimension):
     for name in ("q", "k", "v"):
         x, i = arguments[name], {"B": 0, "Tk": 1, "H": 2, "W": 3, "heads": 4}[dimension]
         strides = [2**30 + 16 if j == i else stride for j, stride in enumerate(x.stride())]
-        room = torch.empty((x.shape[i] - 1) * strides[i] + x.numel(), dtype=x.dtype, device=device())
+        room = torch.empty(
+            (x.shape[i] - 1) * strides[i] + x.numel(), dtype=x.dtype, device=device()
+        )
         far[name] = room.as_strided(x.shape, strides).copy_(x)
     found = results(fused, arguments | far)
     assert all(torch.equal(found[n], expected[n]) for n in expected)
 
 
-# -- as a PyTorch operation --------------------------------------------------------------------------------------------------
+# -- as a PyTorch operation ------------------------------------------------------------------------
+
 
 @families
 def test_opcheck(family):
@@ -202,8 +252,18 @@ def test_opcheck(family):
     out, _, statistic = torch.ops.lift_triton.temporal_attention(*given)
     detached = [x.detach() for x in leaves]
     for needs in (31, 18):
-        torch.library.opcheck(torch.ops.lift_triton.temporal_attention_backward.default,
-                              (torch.ones_like(out), *detached[:3], out.detach(), statistic, *detached[3:], *given[5:], needs))
+        torch.library.opcheck(
+            torch.ops.lift_triton.temporal_attention_backward.default,
+            (
+                torch.ones_like(out),
+                *detached[:3],
+                out.detach(),
+                statistic,
+                *detached[3:],
+                *given[5:],
+                needs,
+            ),
+        )
 
 
 @families
@@ -237,10 +297,17 @@ def test_second_derivatives_are_the_references(family):
     for function in (fused, reference):
         arguments = make(SMALL[family])
         torch.manual_seed(0)
-        leaves = {n: torch.randn_like(x).requires_grad_() if n in NAMES else x for n, x in arguments.items()}
+        leaves = {
+            n: torch.randn_like(x).requires_grad_() if n in NAMES else x
+            for n, x in arguments.items()
+        }
         out, _ = function(**leaves)
-        first = torch.autograd.grad(out, [leaves[n] for n in NAMES], towards(out), create_graph=True)
-        second.append(torch.autograd.grad(sum(g.square().sum() for g in first), [leaves[n] for n in NAMES]))
+        first = torch.autograd.grad(
+            out, [leaves[n] for n in NAMES], towards(out), create_graph=True
+        )
+        second.append(
+            torch.autograd.grad(sum(g.square().sum() for g in first), [leaves[n] for n in NAMES])
+        )
     for a, b in zip(*second, strict=True):
         torch.testing.assert_close(a, b, atol=1e-3 * b.abs().max().item() + 1e-6, rtol=0)
 
@@ -250,9 +317,11 @@ def test_shares_are_not_differentiable_and_one_tensor_may_serve_twice():
     x = arguments["q"].detach().requires_grad_()
     out, share = fused(**arguments | {"q": x, "k": x, "v": x})
     assert out.requires_grad and not share.requires_grad
-    found, = torch.autograd.grad(out, x, towards(out))
+    (found,) = torch.autograd.grad(out, x, towards(out))
     y = x.detach().requires_grad_()
-    expected, = torch.autograd.grad(reference(**arguments | {"q": y, "k": y, "v": y})[0], y, towards(out))
+    (expected,) = torch.autograd.grad(
+        reference(**arguments | {"q": y, "k": y, "v": y})[0], y, towards(out)
+    )
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -261,30 +330,44 @@ def test_autocast_lowers_queries_and_keeps_tables():
     with torch.autocast(device(), torch.bfloat16):
         out, share = fused(**arguments)
     expected = fused(**arguments | {n: arguments[n].bfloat16() for n in ("q", "k", "v")})
-    assert out.dtype == torch.bfloat16 and torch.equal(out, expected[0]) and torch.equal(share, expected[1])
+    assert (
+        out.dtype == torch.bfloat16
+        and torch.equal(out, expected[0])
+        and torch.equal(share, expected[1])
+    )
 
 
-# -- choosing ----------------------------------------------------------------------------------------------------------------
+# -- choosing --------------------------------------------------------------------------------------
 
-REFUSED = [((1, 1, 2, 2, 2, 1, 24, 2, 0), {}, "24 channels a head: 16, 32, 64 only"),
-           ((1, 1, 2, 2, 2, 1, 16, 9, 0), {}, "a window of 9: at most 8"),
-           ((1, 1, 65, 1, 1, 1, 16, 1, 0), {}, "65 frames of keys: at most 64"),
-           ((1, 1, 2, 2, 2, 1, 16, 2, 0), {"q": torch.float64, "k": torch.float64, "v": torch.float64}, "queries of float64")]
+REFUSED = [
+    ((1, 1, 2, 2, 2, 1, 24, 2, 0), {}, "24 channels a head: 16, 32, 64 only"),
+    ((1, 1, 2, 2, 2, 1, 16, 9, 0), {}, "a window of 9: at most 8"),
+    ((1, 1, 65, 1, 1, 1, 16, 1, 0), {}, "65 frames of keys: at most 64"),
+    (
+        (1, 1, 2, 2, 2, 1, 16, 2, 0),
+        {"q": torch.float64, "k": torch.float64, "v": torch.float64},
+        "queries of float64",
+    ),
+]
 
 
-@pytest.mark.parametrize(("case", "dtypes", "words"), REFUSED, ids=[words for _, _, words in REFUSED])
+@pytest.mark.parametrize(
+    ("case", "dtypes", "words"), REFUSED, ids=[words for _, _, words in REFUSED]
+)
 def test_what_cannot_be_served_is_refused_with_the_reason(case, dtypes, words):
     arguments = make(case)
     arguments |= {n: arguments[n].to(dtype) for n, dtype in dtypes.items()}
     with pytest.raises(RuntimeError, match=words):
         fused(**arguments)
-    kernels.temporal_attention(**arguments)              # auto serves it all the same
+    kernels.temporal_attention(**arguments)  # auto serves it all the same
 
 
 def test_auto_does_not_take_the_interpreter():
     arguments = make(SMALL["window"])
     q, k, v = (arguments[n] for n in "qkv")
-    assert (kernels.serving("temporal_attention", q, k, v, 4) == "triton") == (not op.triton.INTERPRETED)
+    assert (kernels.serving("temporal_attention", q, k, v, 4) == "triton") == (
+        not op.triton.INTERPRETED
+    )
 
 
 @pytest.mark.parametrize("name", ["window_forward", "window_backward", "window_backward_keys"])
@@ -292,7 +375,11 @@ def test_auto_does_not_take_the_interpreter():
 def test_block_sizes_change_nothing_but_rounding(name, change, monkeypatch):
     arguments = make((1, 2 if "keys" in name else 1, 2, 8, 7, 1, 16, 8, 0))
     plain = tuning.settings
-    monkeypatch.setattr(tuning, "settings", lambda shape, card=None: plain(shape, card) | (change if shape.kernel == name else {}))
+    monkeypatch.setattr(
+        tuning,
+        "settings",
+        lambda shape, card=None: plain(shape, card) | (change if shape.kernel == name else {}),
+    )
     assert_parity(results(fused, arguments), arguments)
 
 
@@ -303,6 +390,7 @@ def test_loops_are_counted_by_numbers_that_any_interpreter_takes(family, monkeyp
     if not op.triton.INTERPRETED:
         pytest.skip("the kernels are compiled here")
     from triton.runtime import interpreter
+
     patch_tensor = interpreter._patch_lang_tensor
 
     def refuse(x):

@@ -1,5 +1,6 @@
-"""The backward of the fused attention where gradients are large, or not finite: nothing overflows on
-the way, and what is not finite stays where the definition has it."""
+"""The backward of the fused attention where gradients are large, or not finite: nothing overflows
+on the way, and what is not finite stays where the definition has it."""
+
 import math
 
 import pytest
@@ -40,12 +41,13 @@ def no_flag(monkeypatch):
     monkeypatch.setattr(backend, "_environment", "")
 
 
-# -- large gradients in float16 ------------------------------------------------------------------------
+# -- large gradients in float16 --------------------------------------------------------------------
+
 
 def large(case) -> tuple[dict, torch.Tensor]:
     """Arguments and the output's gradient; float16 holds these and every gradient of an argument."""
     arguments = make(CASES[case], "float16")
-    if arguments["window"] == 1:                        # its one number cancels in the softmax
+    if arguments["window"] == 1:  # its one number cancels in the softmax
         arguments["window_bias"] = None
     for name, factor in (("q", 1 / 64), ("k", 1 / 64), ("v", 32)):
         arguments[name] *= factor
@@ -86,7 +88,8 @@ def test_a_query_with_a_large_gradient_costs_the_others_no_precision(case):
         assert (a - b).norm() <= 16 * torch.finfo(torch.float16).eps * b.norm()
 
 
-# -- gradients that are not finite -----------------------------------------------------------------------
+# -- gradients that are not finite -----------------------------------------------------------------
+
 
 @cases
 @pytest.mark.parametrize(("dtype", "value"), [("float32", math.nan), ("float16", math.inf)])
@@ -101,8 +104,8 @@ def test_a_gradient_that_is_not_finite_reaches_what_it_touches_and_nothing_else(
     for name in (f"gradient of {n}" for n in NAMES):
         finite = expected[name].isfinite()
         assert not found[name][~finite].isfinite().any(), name
-        if name != "gradient of window_bias":            # a sum over all places, those over the edge too
+        if name != "gradient of window_bias":  # a sum over all places, those over the edge too
             assert torch.equal(found[name].isfinite(), finite), name
             assert torch.equal(found[name][finite], plain[name][finite]), name
     assert not expected["gradient of q"].isfinite().all()
-    assert expected["gradient of k"][:, -1].isfinite().all()      # its frame is masked
+    assert expected["gradient of k"][:, -1].isfinite().all()  # its frame is masked

@@ -1,7 +1,9 @@
-"""What is special to the C++ kernels of `warp` and `warp_blend`: threads, vectors over channels, memory, derivatives in float64.
+"""What is special to the C++ kernels of `warp` and `warp_blend`: threads, vectors over channels,
+memory, derivatives in float64.
 
 tests/kernels/test_warp_blend_parity.py compares them with the reference over the matrix of inputs.
 """
+
 import math
 
 import pytest
@@ -23,7 +25,8 @@ def no_flag(monkeypatch):
     monkeypatch.setattr(backend, "_environment", "")
 
 
-# -- what serves -------------------------------------------------------------------------------------------------------------
+# -- what serves -----------------------------------------------------------------------------------
+
 
 @operations
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -39,9 +42,14 @@ def test_serves_the_cpu_by_default(operation, deterministic):
 def test_says_what_it_cannot_serve(operation):
     inputs = make(operation, "cpp")
     assert cpp.reason(*[x.to("meta") for x in inputs]) == "the tensors are on meta, not on the CPU"
-    assert cpp.reason(inputs[0].to(torch.float8_e4m3fn), *inputs[1:]).startswith("images of float8_e4m3fn")
+    assert cpp.reason(inputs[0].to(torch.float8_e4m3fn), *inputs[1:]).startswith(
+        "images of float8_e4m3fn"
+    )
     long = torch.empty(()).expand(1, 1, 1, 2**24 + 1)
-    assert cpp.reason(long, *inputs[1:]) == f"images of 1 x {2**24 + 1} pixels: sides from 0 to {2**24} only"
+    assert (
+        cpp.reason(long, *inputs[1:])
+        == f"images of 1 x {2**24 + 1} pixels: sides from 0 to {2**24} only"
+    )
 
 
 @operations
@@ -59,14 +67,17 @@ def test_the_operation_itself_refuses_what_does_not_fit(operation):
         backward(inputs[0][1:], *inputs, 1)
 
 
-# -- threads -----------------------------------------------------------------------------------------------------------------
+# -- threads ---------------------------------------------------------------------------------------
+
 
 @operations
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("flow", ["random", "collapse", "far"])
 @pytest.mark.parametrize("B", [1, 3])
 def test_bits_do_not_depend_on_the_number_of_threads(operation, layout, flow, B):
-    inputs = make(operation, "cpp", ("float32", layout, (B, 5, 37, 300), flow))     # enough values for every thread to have some
+    inputs = make(
+        operation, "cpp", ("float32", layout, (B, 5, 37, 300), flow)
+    )  # enough values for every thread to have some
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3, 7, 1):
@@ -78,13 +89,13 @@ def test_bits_do_not_depend_on_the_number_of_threads(operation, layout, flow, B)
         assert all(torch.equal(found[0][name], other[name]) for name in found[0])
 
 
-VERTICAL = {                                            # dy at each row, for images of 200 rows
+VERTICAL = {  # dy at each row, for images of 200 rows
     "still": lambda y: 0 * y + 0.3,
     "down": lambda y: 0 * y + 40.3,
     "up": lambda y: 0 * y - 40.3,
     "squeezed": lambda y: -0.7 * y + 11.1,
     "stretched": lambda y: 1.6 * y - 120.2,
-    "jump": lambda y: torch.where(y < 60, 0.2, 90.4),   # rows in between are never read
+    "jump": lambda y: torch.where(y < 60, 0.2, 90.4),  # rows in between are never read
     "turned over": lambda y: 199 - 2 * y + 0.1,
     "shaken": lambda y: 6 * torch.sin(40 * y) + 0.1,
 }
@@ -102,7 +113,10 @@ def test_windows_of_rows_have_the_bits_of_whole_images(operation, vertical, thre
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        found = [results(CALLS[operation], [LAYOUTS[layout](x) for x in planes]) for layout in ("contiguous", "channels_last")]
+        found = [
+            results(CALLS[operation], [LAYOUTS[layout](x) for x in planes])
+            for layout in ("contiguous", "channels_last")
+        ]
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
@@ -110,7 +124,8 @@ def test_windows_of_rows_have_the_bits_of_whole_images(operation, vertical, thre
     torch.testing.assert_close(found[0]["result"], expected["result"], atol=1e-4, rtol=0)
 
 
-# -- channels as vectors, and the memory beside them -------------------------------------------------------------------------
+# -- channels as vectors, and the memory beside them -----------------------------------------------
+
 
 @operations
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
@@ -145,15 +160,21 @@ def test_nothing_beside_an_image_is_read_or_written(operation, channels_last, fl
 
 
 def test_a_gradient_as_large_as_float32_allows_is_summed_in_float32():
-    image, flow = torch.zeros(1, 1, 1, 2048, dtype=torch.bfloat16, requires_grad=True), torch.full((1, 2, 1, 2048), -1e9)
+    image, flow = (
+        torch.zeros(1, 1, 1, 2048, dtype=torch.bfloat16, requires_grad=True),
+        torch.full((1, 2, 1, 2048), -1e9),
+    )
     cpp.warp(image, flow).backward(torch.ones_like(image))
-    assert image.grad[0, 0, 0, 0] == 2048               # bfloat16 sums would stop at 256
+    assert image.grad[0, 0, 0, 0] == 2048  # bfloat16 sums would stop at 256
 
 
-# -- derivatives -------------------------------------------------------------------------------------------------------------
+# -- derivatives -----------------------------------------------------------------------------------
+
 
 def smooth(operation: str, layout: str, shape: tuple) -> list[torch.Tensor]:
-    """float64 inputs whose coordinates keep a quarter pixel away from whole ones, where a sample has a kink."""
+    """float64 inputs whose coordinates keep a quarter pixel away from whole ones, where a sample
+    has a kink.
+    """
     inputs = make(operation, "cpp", ("float64", layout, shape, "integer"))
     for name, x in zip(NAMES[operation], inputs, strict=True):
         if "flow" in name:
@@ -169,13 +190,20 @@ def test_gradcheck(operation, layout):
 
 @operations
 def test_gradgradcheck(operation):
-    assert torch.autograd.gradgradcheck(CALLS[operation], smooth(operation, "contiguous", (1, 2, 3, 3)))
+    assert torch.autograd.gradgradcheck(
+        CALLS[operation], smooth(operation, "contiguous", (1, 2, 3, 3))
+    )
 
 
-@pytest.mark.parametrize("shape", [(1, 32, 330, 400), (1, 24, 440, 400), (2, 36, 240, 250)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1, 32, 330, 400), (1, 24, 440, 400), (2, 36, 240, 250)], ids=str
+)
 def test_a_result_beyond_the_caches_is_written_whole(shape):
     generator = torch.Generator().manual_seed(0)
-    image, flow = torch.rand(shape, generator=generator), 8 * torch.randn(shape[0], 2, *shape[2:], generator=generator)
+    image, flow = (
+        torch.rand(shape, generator=generator),
+        8 * torch.randn(shape[0], 2, *shape[2:], generator=generator),
+    )
     last = cpp.warp(image.contiguous(memory_format=torch.channels_last), flow)
     assert last.nbytes >= 16 << 20 and torch.equal(last, cpp.warp(image, flow))
 
@@ -187,7 +215,9 @@ def test_logits_of_any_size_are_weighed_as_the_reference_weighs_them(logit):
     ones, zeros, still = torch.ones(1, 1, 2, 70), torch.zeros(1, 1, 2, 70), torch.zeros(1, 2, 2, 70)
     for pair in ((occ0, occ1), (occ1, occ0)):
         inputs = [ones, zeros, still, still, *pair]
-        found, expected = (results(f, inputs, ones)["result"] for f in (cpp.warp_blend, REFERENCES["warp_blend"]))
+        found, expected = (
+            results(f, inputs, ones)["result"] for f in (cpp.warp_blend, REFERENCES["warp_blend"])
+        )
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 

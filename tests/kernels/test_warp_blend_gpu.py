@@ -1,4 +1,7 @@
-"""The Triton kernels of `warp` and `warp_blend` as a GPU runs them: the whole product of inputs, large sizes, graphs, determinism."""
+"""The Triton kernels of `warp` and `warp_blend` as a GPU runs them: the whole product of inputs,
+large sizes, graphs, determinism.
+"""
+
 import pytest
 import torch
 
@@ -21,8 +24,13 @@ operations = pytest.mark.parametrize("operation", PUBLIC)
 
 
 SHAPES = [(2, 3, 37, 131), (1, 32, 48, 64), (2, 64, 17, 33), (1, 130, 13, 19)]
-MATRIX = pairwise(list(LAYOUTS), ["float32", "float16", "bfloat16"], SHAPES, list(PUBLIC),
-                  among=[("channels_last", "float32", SHAPES[3], "warp_blend")])
+MATRIX = pairwise(
+    list(LAYOUTS),
+    ["float32", "float16", "bfloat16"],
+    SHAPES,
+    list(PUBLIC),
+    among=[("channels_last", "float32", SHAPES[3], "warp_blend")],
+)
 
 
 @pytest.mark.parametrize(("layout", "dtype", "shape", "operation"), MATRIX, ids=str)
@@ -32,18 +40,25 @@ def test_every_flow_in_every_layout(layout, dtype, shape, operation):
         assert_parity(operation, results(fused(operation, "triton"), inputs), inputs)
 
 
-LARGE = [("float32", "contiguous", (1, 3, 2160, 3840), "random"), ("bfloat16", "channels_last", (1, 3, 2160, 3840), "far"),
-         ("float16", "channels_last", (1, 64, 540, 960), "random")]
+LARGE = [
+    ("float32", "contiguous", (1, 3, 2160, 3840), "random"),
+    ("bfloat16", "channels_last", (1, 3, 2160, 3840), "far"),
+    ("float16", "channels_last", (1, 64, 540, 960), "random"),
+]
 
 
 @operations
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_large_images(operation, case):
-    """Gradients are compared as a whole: some of millions of coordinates cross a whole pixel by rounding."""
+    """Gradients are compared as a whole: some of millions of coordinates cross a whole pixel by
+    rounding.
+    """
     inputs = make(operation, "triton", case)
     found = results(fused(operation, "triton"), inputs)
     low = results(REFERENCES[operation], inputs, towards(found["result"]))
-    exact = results(REFERENCES[operation], [x.double() for x in inputs], towards(found["result"]).double())
+    exact = results(
+        REFERENCES[operation], [x.double() for x in inputs], towards(found["result"]).double()
+    )
     assert_close("result", found["result"], low["result"], exact["result"], torch.float32)
     for name in found:
         distance = (found[name].double() - exact[name]).norm() / exact[name].norm()
@@ -58,12 +73,16 @@ def test_more_than_31_bits_of_elements(layout):
     needs_gpu_memory(3 * B * C * H * W * 2)
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     image = torch.empty(B, C, H, W, dtype=torch.float16, device="cuda", memory_format=memory)
-    image.copy_(torch.rand(B, 1, H, W, device="cuda") + torch.arange(C, device="cuda").view(C, 1, 1))
+    image.copy_(
+        torch.rand(B, 1, H, W, device="cuda") + torch.arange(C, device="cuda").view(C, 1, 1)
+    )
     flow = FLOWS["far"](B, H, W).cuda()
     out = kernels.warp(image, flow, backend="triton")
     for channel in (0, C - 1):
-        part = image[:, channel:channel + 1].contiguous()
-        assert torch.equal(out[:, channel:channel + 1], kernels.warp(part, flow, backend="triton"))
+        part = image[:, channel : channel + 1].contiguous()
+        assert torch.equal(
+            out[:, channel : channel + 1], kernels.warp(part, flow, backend="triton")
+        )
 
 
 @operations
@@ -116,12 +135,16 @@ def test_inductor_compiles_it_between_convolutions(operation, dynamic):
 
     def model(*inputs):
         count = 1 if operation == "warp" else 2
-        return convolution(fused(operation, "triton")(*[convolution(x) for x in inputs[:count]], *inputs[count:]))
+        return convolution(
+            fused(operation, "triton")(*[convolution(x) for x in inputs[:count]], *inputs[count:])
+        )
 
     compiled = torch.compile(model, fullgraph=True, dynamic=dynamic)
     for shape in ((2, 4, 24, 40), (2, 4, 33, 57)) if dynamic else ((2, 4, 24, 40),):
         inputs = make(operation, "triton", ("float32", "channels_last", shape, "half"))
-        torch.testing.assert_close(results(compiled, inputs), results(model, inputs), atol=1e-2, rtol=1e-2)    # convolutions may take TF32
+        torch.testing.assert_close(
+            results(compiled, inputs), results(model, inputs), atol=1e-2, rtol=1e-2
+        )  # convolutions may take TF32
 
 
 @operations
@@ -141,9 +164,12 @@ def test_the_host_never_waits_for_the_device(operation, deterministic):
 
 @operations
 def test_memory_holds_the_result_and_the_gradients_only(operation):
-    inputs = [x.requires_grad_() for x in make(operation, "triton", ("float32", "contiguous", (1, 32, 256, 448), "random"))]
-    grad, slack = towards(inputs[0]), 1 << 20           # torch may give a block so much larger
-    torch.cuda.empty_cache()                            # or one from an earlier test, larger still
+    inputs = [
+        x.requires_grad_()
+        for x in make(operation, "triton", ("float32", "contiguous", (1, 32, 256, 448), "random"))
+    ]
+    grad, slack = towards(inputs[0]), 1 << 20  # torch may give a block so much larger
+    torch.cuda.empty_cache()  # or one from an earlier test, larger still
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     out = fused(operation, "triton")(*inputs)

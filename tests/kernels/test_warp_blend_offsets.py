@@ -2,6 +2,7 @@
 
 In Triton's interpreter, with memory that is hardly touched; `test_warp_blend_gpu.py` fills it.
 """
+
 import pytest
 import torch
 
@@ -14,16 +15,29 @@ pytestmark = pytest.mark.skipif(not INTERPRETED, reason="needs Triton's interpre
 
 operations = pytest.mark.parametrize("operation", PUBLIC)
 DIMENSIONS = {"channels": (1,), "rows": (2,), "columns": (3,), "pixels": (2, 3)}
-IMAGES = [("contiguous", "channels"), ("contiguous", "rows"), ("contiguous", "columns"),
-          ("channels_last", "rows"), ("channels_last", "columns"), ("channels_last", "pixels")]
-READ = [(operation, name, *where) for operation in PUBLIC for name in NAMES[operation]
-        for where in (IMAGES if "image" in name else [("contiguous", "pixels")])]
+IMAGES = [
+    ("contiguous", "channels"),
+    ("contiguous", "rows"),
+    ("contiguous", "columns"),
+    ("channels_last", "rows"),
+    ("channels_last", "columns"),
+    ("channels_last", "pixels"),
+]
+READ = [
+    (operation, name, *where)
+    for operation in PUBLIC
+    for name in NAMES[operation]
+    for where in (IMAGES if "image" in name else [("contiguous", "pixels")])
+]
 
 
 def some(operation: str, layout: str = "contiguous") -> list[torch.Tensor]:
     """Inputs of an operation with three channels, rows and columns."""
-    makers = {"image": lambda: torch.randn(1, 3, 3, 3), "flow": lambda: FLOWS["random"](1, 3, 3),
-              "occ": lambda: torch.randn(1, 1, 3, 3)}
+    makers = {
+        "image": lambda: torch.randn(1, 3, 3, 3),
+        "flow": lambda: FLOWS["random"](1, 3, 3),
+        "occ": lambda: torch.randn(1, 1, 3, 3),
+    }
     return [LAYOUTS[layout](makers[name.rstrip("01")]()) for name in NAMES[operation]]
 
 
@@ -38,6 +52,7 @@ def paired(operation: str, *tensors) -> tuple:
 
 
 # -- what is read ----------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize(("operation", "name", "layout", "dimension"), READ)
 def test_inputs(operation, name, layout, dimension):
@@ -61,9 +76,12 @@ def test_the_gradient_of_the_result(operation, dimension):
 
 # -- what is written -------------------------------------------------------------------------------
 
+
 @operations
-@pytest.mark.parametrize(("layout", "dimension"), [
-    ("contiguous", "channels"), ("contiguous", "pixels"), ("channels_last", "pixels")])
+@pytest.mark.parametrize(
+    ("layout", "dimension"),
+    [("contiguous", "channels"), ("contiguous", "pixels"), ("channels_last", "pixels")],
+)
 def test_the_result(operation, layout, dimension):
     inputs = some(operation, layout)
     out = far(torch.zeros_like(inputs[0]), *DIMENSIONS[dimension])
@@ -80,11 +98,20 @@ def test_sums_of_the_gradients_of_images(operation, fixed, layout, dimension):
     scale = op.triton._fixed_point(grad)[0] if fixed else None
     found = []
     for place in (lambda x: x, lambda x: far(x, *DIMENSIONS[dimension])):
-        asked = [place(torch.zeros_like(x, dtype=torch.int64 if fixed else torch.float32))
-                 if "image" in name else None
-                 for name, x in zip(NAMES[operation], inputs, strict=True)]
-        launch(operation, "backward", grad, *paired(operation, *inputs), *paired(operation, *asked),
-               scale)
+        asked = [
+            place(torch.zeros_like(x, dtype=torch.int64 if fixed else torch.float32))
+            if "image" in name
+            else None
+            for name, x in zip(NAMES[operation], inputs, strict=True)
+        ]
+        launch(
+            operation,
+            "backward",
+            grad,
+            *paired(operation, *inputs),
+            *paired(operation, *asked),
+            scale,
+        )
         found.append([x for x in asked if x is not None])
     assert all(x.any() for x in found[0]) and all(map(torch.equal, *found))
 
@@ -95,8 +122,11 @@ def test_gradients_of_one_pixel_that_is_repeated_2_32_times(name):
     operation = "warp" if name == "flow" else "warp_blend"
     channels = [3 if "image" in n else 2 if "flow" in n else 1 for n in NAMES[operation]]
     inputs = [torch.empty(1, n, 1, 1, device="meta").expand(1, n, 2**16, 2**16) for n in channels]
-    asked = [torch.empty(x.shape, device="meta") if n == name else None
-             for n, x in zip(NAMES[operation], inputs, strict=True)]
+    asked = [
+        torch.empty(x.shape, device="meta") if n == name else None
+        for n, x in zip(NAMES[operation], inputs, strict=True)
+    ]
     _, options = op.triton._backward_arguments(
-        inputs[0], *paired(operation, *inputs), *paired(operation, *asked), None)
+        inputs[0], *paired(operation, *inputs), *paired(operation, *asked), None
+    )
     assert options["WIDE"]

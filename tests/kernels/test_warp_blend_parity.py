@@ -1,4 +1,7 @@
-"""The fused kernels of `warp` and `warp_blend` compute what the reference defines: values and gradients, over the matrix of inputs."""
+"""The fused kernels of `warp` and `warp_blend` compute what the reference defines: values and
+gradients, over the matrix of inputs.
+"""
+
 import math
 
 import pytest
@@ -29,15 +32,38 @@ from tests.support.warp_cases import (
 
 pytestmark = pytest.mark.native
 
-SHAPES = [(1, 1, 1, 1), (2, 3, 1, 9), (1, 4, 6, 1), (1, 3, 7, 131), (0, 3, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)]
-MATRIX = sorted({                                       # each axis is varied against a few of the others
-    *((dtype, layout, (2, 5, 5, 7), "random") for dtype, layout in forms(DTYPES)),
-    *(("float32", layout, shape, "random") for layout in ("contiguous", "channels_last") for shape in SHAPES),
-    *(("float32", layout, (1, C, 2, 3), "random") for layout, C in (("contiguous", 64), ("channels_last", 64), ("channels_last", 130))),
-    *((dtype, layout, (2, 4, 6, 9), flow) for flow in FLOWS
-      for dtype, layout in (("float32", "contiguous"), ("bfloat16", "channels_last"))),
-    *((dtype, "contiguous", (1, 1, 2, 300), "far") for dtype in DTYPES),             # flow beyond any block of pixels
-}, key=str)
+SHAPES = [
+    (1, 1, 1, 1),
+    (2, 3, 1, 9),
+    (1, 4, 6, 1),
+    (1, 3, 7, 131),
+    (0, 3, 4, 5),
+    (2, 3, 0, 5),
+    (2, 3, 4, 0),
+]
+MATRIX = sorted(
+    {  # each axis is varied against a few of the others
+        *((dtype, layout, (2, 5, 5, 7), "random") for dtype, layout in forms(DTYPES)),
+        *(
+            ("float32", layout, shape, "random")
+            for layout in ("contiguous", "channels_last")
+            for shape in SHAPES
+        ),
+        *(
+            ("float32", layout, (1, C, 2, 3), "random")
+            for layout, C in (("contiguous", 64), ("channels_last", 64), ("channels_last", 130))
+        ),
+        *(
+            (dtype, layout, (2, 4, 6, 9), flow)
+            for flow in FLOWS
+            for dtype, layout in (("float32", "contiguous"), ("bfloat16", "channels_last"))
+        ),
+        *(
+            (dtype, "contiguous", (1, 1, 2, 300), "far") for dtype in DTYPES
+        ),  # flow beyond any block of pixels
+    },
+    key=str,
+)
 
 operations = pytest.mark.parametrize("operation", PUBLIC)
 implementations = pytest.mark.parametrize("implementation", ["triton", "cpp"])
@@ -55,7 +81,8 @@ def deterministic():
     torch.use_deterministic_algorithms(False)
 
 
-# -- the matrix --------------------------------------------------------------------------------------------------------------
+# -- the matrix ------------------------------------------------------------------------------------
+
 
 @operations
 @implementations
@@ -93,19 +120,31 @@ def test_any_shape_in_any_layout(operation, implementation, data):
     sizes = st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(0, 9), st.integers(0, 9))
     dtype, shape = data.draw(st.sampled_from(["float32", "float16", "bfloat16"])), data.draw(sizes)
     torch.manual_seed(data.draw(st.integers(0, 99)))
-    inputs = make(operation, implementation, (dtype, "contiguous", shape, data.draw(st.sampled_from(list(FLOWS)))))
+    inputs = make(
+        operation,
+        implementation,
+        (dtype, "contiguous", shape, data.draw(st.sampled_from(list(FLOWS)))),
+    )
     inputs = [LAYOUTS[data.draw(st.sampled_from(list(LAYOUTS)))](x) for x in inputs]
     assert_parity(operation, results(fused(operation, implementation), inputs), inputs)
 
 
-# -- which gradients are asked -------------------------------------------------------------------------------------------------
+# -- which gradients are asked ---------------------------------------------------------------------
 
-ASKED = [("warp", {"image"}), ("warp", {"flow"}), *(("warp_blend", {name}) for name in NAMES["warp_blend"]),
-         ("warp_blend", {"image0", "image1"}), ("warp_blend", {"flow0", "flow1", "occ0", "occ1"}), ("warp_blend", {"image1", "flow0"})]
+ASKED = [
+    ("warp", {"image"}),
+    ("warp", {"flow"}),
+    *(("warp_blend", {name}) for name in NAMES["warp_blend"]),
+    ("warp_blend", {"image0", "image1"}),
+    ("warp_blend", {"flow0", "flow1", "occ0", "occ1"}),
+    ("warp_blend", {"image1", "flow0"}),
+]
 
 
 @implementations
-@pytest.mark.parametrize(("operation", "asked"), ASKED, ids=lambda a: a if isinstance(a, str) else "+".join(sorted(a)))
+@pytest.mark.parametrize(
+    ("operation", "asked"), ASKED, ids=lambda a: a if isinstance(a, str) else "+".join(sorted(a))
+)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_a_gradient_is_the_same_whatever_else_is_asked(operation, implementation, asked, layout):
     inputs = make(operation, implementation, ("float32", layout, (1, 4, 4, 5), "random"))
@@ -120,7 +159,14 @@ def test_what_is_not_asked_is_not_computed(implementation):
     inputs = make("warp_blend", implementation)
     backward = getattr(torch.ops, f"lift_{implementation}").warp_blend_backward
     gradients = backward(torch.ones_like(inputs[0]), *inputs, 0b100110)
-    assert [tuple(g.shape) for g in gradients] == [(0,), tuple(inputs[1].shape), tuple(inputs[2].shape), (0,), (0,), tuple(inputs[5].shape)]
+    assert [tuple(g.shape) for g in gradients] == [
+        (0,),
+        tuple(inputs[1].shape),
+        tuple(inputs[2].shape),
+        (0,),
+        (0,),
+        tuple(inputs[5].shape),
+    ]
 
 
 @implementations
@@ -139,7 +185,10 @@ def test_one_tensor_may_be_two_arguments(implementation):
 @implementations
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_exactly_the_inputs_are_saved(operation, implementation, dtype):
-    inputs = [x.detach().requires_grad_() for x in make(operation, implementation, (dtype, "contiguous", (2, 5, 5, 7), "random"))]
+    inputs = [
+        x.detach().requires_grad_()
+        for x in make(operation, implementation, (dtype, "contiguous", (2, 5, 5, 7), "random"))
+    ]
     saved = {}
 
     def keep(x):
@@ -165,16 +214,24 @@ def test_second_derivatives_are_the_reference_s(operation, implementation):
     torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
 
 
-# -- as an operation of PyTorch ----------------------------------------------------------------------------------------------------
+# -- as an operation of PyTorch --------------------------------------------------------------------
+
 
 @implementations
-@pytest.mark.parametrize(("operation", "layout"), [("warp", "channels_last"), ("warp_blend", "contiguous")])
+@pytest.mark.parametrize(
+    ("operation", "layout"), [("warp", "channels_last"), ("warp_blend", "contiguous")]
+)
 def test_opcheck(operation, implementation, layout):
     inputs = make(operation, implementation, ("float32", layout, (2, 3, 4, 5), "half"))
     namespace = getattr(torch.ops, f"lift_{implementation}")
-    torch.library.opcheck(getattr(namespace, operation).default, [x.detach().requires_grad_() for x in inputs])
+    torch.library.opcheck(
+        getattr(namespace, operation).default, [x.detach().requires_grad_() for x in inputs]
+    )
     needs = 0b11 if operation == "warp" else 0b101101
-    torch.library.opcheck(getattr(namespace, f"{operation}_backward").default, (torch.ones_like(inputs[0]), *inputs, needs))
+    torch.library.opcheck(
+        getattr(namespace, f"{operation}_backward").default,
+        (torch.ones_like(inputs[0]), *inputs, needs),
+    )
 
 
 @operations
@@ -184,18 +241,28 @@ def test_compiled_without_a_break_it_is_the_same(operation, implementation, dyna
     torch._dynamo.reset()
     ran = []
 
-    def note(graph, examples):                          # the names of the operations that a graph runs
+    def note(graph, examples):  # the names of the operations that a graph runs
         ran.append({str(node.target) for node in graph.graph.nodes if "lift_" in str(node.target)})
         return make_boxed_func(graph)
 
     function = fused(operation, implementation)
-    compiled = torch.compile(function, backend=aot_autograd(fw_compiler=note, bw_compiler=note), fullgraph=True, dynamic=dynamic)
+    compiled = torch.compile(
+        function,
+        backend=aot_autograd(fw_compiler=note, bw_compiler=note),
+        fullgraph=True,
+        dynamic=dynamic,
+    )
     for shape in ((2, 3, 4, 5), (2, 3, 6, 7)) if dynamic else ((2, 3, 4, 5),):
         for layout in ("contiguous", "channels_last"):
             inputs = make(operation, implementation, ("float32", layout, shape, "half"))
-            torch.testing.assert_close(results(compiled, inputs), results(function, inputs), atol=1e-6, rtol=0)
+            torch.testing.assert_close(
+                results(compiled, inputs), results(function, inputs), atol=1e-6, rtol=0
+            )
     name = f"lift_{implementation}.{operation}"
-    assert ran[:2] == [{f"{name}.default"}, {f"{name}_backward.default"}]           # the fused backward, not the reference's
+    assert ran[:2] == [
+        {f"{name}.default"},
+        {f"{name}_backward.default"},
+    ]  # the fused backward, not the reference's
 
 
 @operations
@@ -203,7 +270,7 @@ def test_compiled_without_a_break_it_is_the_same(operation, implementation, dyna
 def test_under_autocast_coordinates_stay_float32(operation, implementation):
     inputs = make(operation, implementation, ("bfloat16", "contiguous", (1, 3, 4, 5), "half"))
     device = device_of(implementation)
-    low = [x.bfloat16().requires_grad_() for x in inputs]                            # half steps: bfloat16 holds them exactly
+    low = [x.bfloat16().requires_grad_() for x in inputs]  # half steps: bfloat16 holds them exactly
     with torch.autocast(device, torch.bfloat16):
         out = fused(operation, implementation)(*low)
         full = fused(operation, implementation)(*[x.float() for x in inputs])
@@ -211,10 +278,13 @@ def test_under_autocast_coordinates_stay_float32(operation, implementation):
     assert torch.equal(out, fused(operation, implementation)(*inputs))
     gradients = torch.autograd.grad(out, low, towards(out))
     expected = list(results(fused(operation, implementation), inputs).values())[1:]
-    torch.testing.assert_close(gradients, tuple(g.bfloat16() for g in expected), atol=1e-6, rtol=1e-2)
+    torch.testing.assert_close(
+        gradients, tuple(g.bfloat16() for g in expected), atol=1e-6, rtol=1e-2
+    )
 
 
-# -- sums ----------------------------------------------------------------------------------------------------------------------
+# -- sums ------------------------------------------------------------------------------------------
+
 
 @implementations
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -224,13 +294,19 @@ def test_a_thousand_gradients_meet_in_one_pixel(implementation, dtype, determini
     image, flow = make("warp", implementation, (dtype, "contiguous", (1, 1, 32, 40), "zero"))
     flow = flow + FLOWS["collapse"](1, 32, 40).round().to(flow.device)
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: deterministic)
-    gradient = results(fused("warp", implementation), (image, flow), torch.ones_like(image))["gradient of image"]
+    gradient = results(fused("warp", implementation), (image, flow), torch.ones_like(image))[
+        "gradient of image"
+    ]
     assert gradient.max() == gradient.sum() == 32 * 40
 
 
 @operations
 @implementations
-@pytest.mark.parametrize("case", [PLAIN, ("bfloat16", "channels_last", (2, 4, 6, 9), "collapse")], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "case",
+    [PLAIN, ("bfloat16", "channels_last", (2, 4, 6, 9), "collapse")],
+    ids=["float32", "bfloat16"],
+)
 def test_deterministic_gradients_are_right(operation, implementation, case, deterministic):
     inputs = make(operation, implementation, case)
     assert_parity(operation, results(fused(operation, implementation), inputs), inputs)
@@ -243,11 +319,20 @@ def test_deterministic_sums_depend_on_no_order(implementation, size, determinist
     flow = flow + FLOWS["collapse"](1, 12, 20).round().to(flow.device)
     grad = size * torch.randn(1, 2, 240).exp().to(image.device)
     sums = []
-    for order in (torch.arange(240), torch.arange(239, -1, -1), torch.randperm(240), grad.cpu()[0, 0].argsort()):
+    for order in (
+        torch.arange(240),
+        torch.arange(239, -1, -1),
+        torch.randperm(240),
+        grad.cpu()[0, 0].argsort(),
+    ):
         given = grad[:, :, order.to(grad.device)].view(image.shape)
-        sums.append(results(fused("warp", implementation), (image, flow), given)["gradient of image"])
+        sums.append(
+            results(fused("warp", implementation), (image, flow), given)["gradient of image"]
+        )
     torch.testing.assert_close(sums[0].sum((2, 3)), grad.double().sum(2).float())
-    if implementation == "triton":                      # elsewhere the order of the pixels may decide, but it is always the same
+    if (
+        implementation == "triton"
+    ):  # elsewhere the order of the pixels may decide, but it is always the same
         assert all(torch.equal(x, sums[0]) for x in sums)
 
 
@@ -256,16 +341,23 @@ class Made(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
         made = operation(*arguments, **(keywords or {}))
-        self.tensors = [*getattr(self, "tensors", []), *(x for x in tree_leaves(made) if isinstance(x, torch.Tensor))]
+        self.tensors = [
+            *getattr(self, "tensors", []),
+            *(x for x in tree_leaves(made) if isinstance(x, torch.Tensor)),
+        ]
         return made
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_deterministic_sums_take_but_one_more_tensor(dtype, deterministic, monkeypatch):
-    """Eight bytes an element, read once and written once: no product of doubles on the way to the gradient."""
+    """Eight bytes an element, read once and written once: no product of doubles on the way to the
+    gradient.
+    """
     image, flow = make("warp", "triton", (dtype, "contiguous", (1, 8, 12, 20), "zero"))
     grad = torch.ones_like(image)
-    monkeypatch.setattr(op.triton, "_launch", lambda *how: None)        # the interpreter makes tensors of its own
+    monkeypatch.setattr(
+        op.triton, "_launch", lambda *how: None
+    )  # the interpreter makes tensors of its own
     with Made() as made:
         op.triton._run_backward(grad, 1, (image, flow), 1)
     large = {x.data_ptr(): x.dtype for x in made.tensors if x.numel() == image.numel()}
@@ -274,20 +366,32 @@ def test_deterministic_sums_take_but_one_more_tensor(dtype, deterministic, monke
 
 @implementations
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")       # numpy's, in the interpreter
+@pytest.mark.filterwarnings(
+    "ignore:invalid value encountered:RuntimeWarning"
+)  # numpy's, in the interpreter
 def test_a_gradient_that_is_not_finite_shows(implementation, bad, deterministic):
     inputs = make("warp", implementation)
     grad = torch.ones_like(inputs[0])
     grad[0, 0, 2, 2] = bad
-    assert not results(fused("warp", implementation), inputs, grad)["gradient of image"].isfinite().all()
+    assert (
+        not results(fused("warp", implementation), inputs, grad)["gradient of image"]
+        .isfinite()
+        .all()
+    )
 
 
 def test_no_gradient_at_all_is_no_gradient(deterministic):
     inputs = make("warp", "triton")
-    assert all((g == 0).all() for g in list(results(fused("warp", "triton"), inputs, torch.zeros_like(inputs[0])).values())[1:])
+    assert all(
+        (g == 0).all()
+        for g in list(
+            results(fused("warp", "triton"), inputs, torch.zeros_like(inputs[0])).values()
+        )[1:]
+    )
 
 
-# -- offsets ---------------------------------------------------------------------------------------------------------------------
+# -- offsets ---------------------------------------------------------------------------------------
+
 
 @operations
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
@@ -303,7 +407,10 @@ def test_64_bit_offsets_equal_32_bit(operation, layout, monkeypatch):
 def test_64_bit_offsets_are_taken_where_an_image_passes_31_bits():
     if op.triton is None:
         pytest.skip("Triton cannot be imported")
-    narrow, wide = torch.empty(9, 3, 20000, 30000, device="meta"), torch.empty(1, 4, 20000, 30000, device="meta")
+    narrow, wide = (
+        torch.empty(9, 3, 20000, 30000, device="meta"),
+        torch.empty(1, 4, 20000, 30000, device="meta"),
+    )
     assert not op.triton._is_wide(None, narrow) and op.triton._is_wide(narrow, wide)
     assert op.triton._is_wide(torch.empty_strided((1, 2, 4, 6), (0, 2**31, 6, 1), device="meta"))
 

@@ -1,4 +1,5 @@
 """The weights by which the Triton kernels of `warp_blend` mix: how exact, at what cost."""
+
 import os
 import subprocess
 import sys
@@ -17,8 +18,10 @@ def blended(function, occ0: torch.Tensor, occ1: torch.Tensor, dtype: torch.dtype
     occ0, occ1 = (x.view(1, 1, 1, -1).to(dtype, copy=True).requires_grad_() for x in (occ0, occ1))
     one, zero = torch.ones_like(occ0), torch.zeros_like(occ0)
     flow = torch.zeros(1, 2, *occ0.shape[2:], dtype=dtype)
-    weight0, weight1 = (function(*images, flow, flow, occ0, occ1)
-                        for images in ((one.detach(), zero), (zero, one.detach())))
+    weight0, weight1 = (
+        function(*images, flow, flow, occ0, occ1)
+        for images in ((one.detach(), zero), (zero, one.detach()))
+    )
     slopes = torch.autograd.grad(weight0.sum(), (occ0, occ1))
     return torch.cat((weight0.detach(), weight1.detach(), *slopes)).flatten(1).double()
 
@@ -63,8 +66,9 @@ def test_they_take_three_exponentials_and_no_logarithm():
     """A pixel a thread and no loop: the instructions of the code are those of a pixel."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    answer = subprocess.run([sys.executable, "-c", COSTS], env=environment, capture_output=True,
-                            text=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", COSTS], env=environment, capture_output=True, text=True
+    )
     assert answer.returncode == 0, answer.stderr[-3000:]
     instructions, logarithms, exponentials = map(int, answer.stdout.split())
     assert (logarithms, exponentials) == (0, 3) and instructions <= 360

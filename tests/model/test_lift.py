@@ -1,4 +1,5 @@
 """The whole model: what it promises whatever its weights."""
+
 from dataclasses import fields, replace
 
 import pytest
@@ -13,8 +14,23 @@ from lift.model.transformer import time_features
 from lift.video.engine import lowered
 from tests.support.parity import wake
 
-SMALL = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=16, match=8, radius16=2, radius8=1, radius4=1, hidden16=16, hidden8=16,
-                hidden4=16, refine=8, flow_blocks=1)
+SMALL = replace(
+    tiny(),
+    stem=8,
+    c4=8,
+    c8=12,
+    c16=16,
+    context=16,
+    match=8,
+    radius16=2,
+    radius8=1,
+    radius4=1,
+    hidden16=16,
+    hidden8=16,
+    hidden4=16,
+    refine=8,
+    flow_blocks=1,
+)
 LIMITS = {"base": (15e6, 20e6), "small": (3e6, 6e6), "tiny": (0.3e6, 1.5e6)}
 
 
@@ -25,7 +41,12 @@ def model():
 
 def clip(frames=5, left=1, size=(32, 48), batch=2):
     times = (torch.arange(frames) - left).float().expand(batch, -1).clone()
-    return Clip(torch.rand(batch, frames, 3, *size), times, torch.ones(batch, frames, dtype=torch.bool), left)
+    return Clip(
+        torch.rand(batch, frames, 3, *size),
+        times,
+        torch.ones(batch, frames, dtype=torch.bool),
+        left,
+    )
 
 
 def tensors(prediction):
@@ -33,7 +54,11 @@ def tensors(prediction):
         value = getattr(prediction, f.name)
         if f.name == "cascade":
             for estimate in value:
-                yield from ((f"{f.name}.{g.name}", getattr(estimate, g.name)) for g in fields(FlowEstimate) if g.name != "scale")
+                yield from (
+                    (f"{f.name}.{g.name}", getattr(estimate, g.name))
+                    for g in fields(FlowEstimate)
+                    if g.name != "scale"
+                )
         else:
             yield f.name, value
 
@@ -47,7 +72,9 @@ def test_presets_have_the_promised_size(preset):
     low, high = LIMITS[preset]
     count = create_lift_model(preset).count_parameters()
     assert low <= count["total"] <= high
-    assert count["total"] == sum(n for name, n in count.items() if name not in ("total", "trainable"))
+    assert count["total"] == sum(
+        n for name, n in count.items() if name not in ("total", "trainable")
+    )
 
 
 @pytest.mark.parametrize("size", [(32, 48), (37, 50), (16, 16), (1, 70)])
@@ -82,7 +109,7 @@ def test_a_masked_frame_is_an_absent_one(model):
 @torch.no_grad()
 def test_context_order_carries_no_meaning(model):
     a = clip()
-    order = [4, 1, 2, 0, 3]                              # the references stay adjacent
+    order = [4, 1, 2, 0, 3]  # the references stay adjacent
     b = Clip(a.frames[:, order], a.times[:, order], a.mask[:, order], 1)
     x, y = model(a, half()), model(b, half())
     torch.testing.assert_close(x.frame, y.frame)
@@ -95,7 +122,9 @@ def test_context_matters_once_trained_and_not_before(model):
     alone = Clip(a.frames[:, 1:3], a.times[:, 1:3], a.mask[:, 1:3], 0)
     assert not torch.allclose(model(a, t).frame, model(alone, t).frame, atol=1e-6)
     fresh = LIFT(SMALL)
-    near = Clip(a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left)                  # with the motion beside the references
+    near = Clip(
+        a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left
+    )  # with the motion beside the references
     assert torch.equal(fresh(a, t).frame, fresh(near, t).frame)
     assert not torch.equal(fresh(near, t).frame, fresh(alone, t).frame)
 
@@ -114,7 +143,9 @@ def test_the_motion_beside_is_that_of_the_nearest_frames_not_too_far_away():
 
     assert torch.equal(made, without(0)) and torch.equal(made, without(5))
     assert not torch.equal(made, without(1)) and not torch.equal(without(1), without(0, 1))
-    repeated = replace(a, frames=a.frames[:, [0, 2, 2, 3, 3, 5]] + 0.02 * torch.rand_like(a.frames))      # as compression leaves it
+    repeated = replace(
+        a, frames=a.frames[:, [0, 2, 2, 3, 3, 5]] + 0.02 * torch.rand_like(a.frames)
+    )  # as compression leaves it
     alone = replace(repeated, mask=torch.tensor([[False, False, True, True, False, False]] * 2))
     assert torch.equal(fresh(repeated, t).frame, fresh(alone, t).frame)
     far = replace(a, times=a.times * torch.tensor([9.0, 2.1, 1, 1, 1, 9]))
@@ -142,18 +173,37 @@ def test_clips_of_a_batch_do_not_touch(model):
     a, t = clip(), torch.tensor([0.25, 0.75])
     whole = model(a, t).frame
     for i in range(2):
-        one = Clip(a.frames[i:i + 1], a.times[i:i + 1], a.mask[i:i + 1], a.left)
-        torch.testing.assert_close(whole[i:i + 1], model(one, t[i:i + 1]).frame, atol=1e-5, rtol=1e-5)
+        one = Clip(a.frames[i : i + 1], a.times[i : i + 1], a.mask[i : i + 1], a.left)
+        torch.testing.assert_close(
+            whole[i : i + 1], model(one, t[i : i + 1]).frame, atol=1e-5, rtol=1e-5
+        )
 
 
 @torch.no_grad()
 def test_cached_features_equal_the_forward(model):
     a, t = clip(), half()
     each = [model.encode(a.frames[:, i]) for i in range(5)]
-    motions = [model.motion(model.pair(a.frames[:, i], a.frames[:, i + 1], each[i], each[i + 1]), t) for i in range(3)]
-    neighbours = Neighbours(motions[0].across, motions[2].across, torch.tensor([[-1.0, 2.0]]), torch.ones(1, 2, dtype=torch.bool))
+    motions = [
+        model.motion(model.pair(a.frames[:, i], a.frames[:, i + 1], each[i], each[i + 1]), t)
+        for i in range(3)
+    ]
+    neighbours = Neighbours(
+        motions[0].across,
+        motions[2].across,
+        torch.tensor([[-1.0, 2.0]]),
+        torch.ones(1, 2, dtype=torch.bool),
+    )
     keys, values = (torch.stack([getattr(x, name) for x in each], 1) for name in ("keys", "values"))
-    made = model.at(model.pair(*a.references, each[1], each[2]), motions[1], neighbours, keys, values, a.times, a.mask, t)
+    made = model.at(
+        model.pair(*a.references, each[1], each[2]),
+        motions[1],
+        neighbours,
+        keys,
+        values,
+        a.times,
+        a.mask,
+        t,
+    )
     torch.testing.assert_close(made.frame, model(a, t).frame, atol=1e-5, rtol=1e-5)
 
 
@@ -163,14 +213,34 @@ def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
     features = model.encode(a.frames[0])
     pair = model.pair(*a.references, features[1], features[2])
     keys, values = features.keys[None], features.values[None]
-    order = [3, 0, 4, 1, 2]                              # context may lie anywhere, and need not be in order
-    beside = [model.motion(model.pair(a.frames[:, i], a.frames[:, i + 1], features[i], features[i + 1]), half(1)) for i in (0, 2)]
-    neighbours = Neighbours(*(motion.across for motion in beside), torch.tensor([[-1.0, 2.0]]), torch.ones(1, 2, dtype=torch.bool))
-    together = model.at(pair, model.motion(pair, t), neighbours, keys[:, order], values[:, order], a.times[:, order], a.mask[:, order], t)
+    order = [3, 0, 4, 1, 2]  # context may lie anywhere, and need not be in order
+    beside = [
+        model.motion(
+            model.pair(a.frames[:, i], a.frames[:, i + 1], features[i], features[i + 1]), half(1)
+        )
+        for i in (0, 2)
+    ]
+    neighbours = Neighbours(
+        *(motion.across for motion in beside),
+        torch.tensor([[-1.0, 2.0]]),
+        torch.ones(1, 2, dtype=torch.bool),
+    )
+    together = model.at(
+        pair,
+        model.motion(pair, t),
+        neighbours,
+        keys[:, order],
+        values[:, order],
+        a.times[:, order],
+        a.mask[:, order],
+        t,
+    )
     for i in range(3):
-        for (name, x), (_, y) in zip(tensors(together), tensors(model(a, t[i:i + 1])), strict=True):
+        for (name, x), (_, y) in zip(
+            tensors(together), tensors(model(a, t[i : i + 1])), strict=True
+        ):
             if name != "attention":
-                torch.testing.assert_close(x[i:i + 1], y, atol=1e-5, rtol=1e-5, msg=name)
+                torch.testing.assert_close(x[i : i + 1], y, atol=1e-5, rtol=1e-5, msg=name)
 
 
 def test_every_parameter_learns(model):
@@ -208,7 +278,9 @@ def test_compiles_without_a_break(model):
     torch.testing.assert_close(compiled(a, t), model(a, t).frame, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("t", [torch.tensor([0.5]), torch.tensor([0.0, 0.5]), torch.tensor([0.5, 1.5])])
+@pytest.mark.parametrize(
+    "t", [torch.tensor([0.5]), torch.tensor([0.0, 0.5]), torch.tensor([0.5, 1.5])]
+)
 def test_a_wrong_time_is_refused(model, t):
     with pytest.raises(ValueError, match="t must"):
         model(clip(), t)
@@ -235,8 +307,11 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
         left, right = features[:2].reference_only(), features[2:].reference_only()
         matches = flow.compare(left, right)
         times = torch.tensor([[-7 / 3, 0.0, 1.0, 7.7]] * 2)
-        neighbours = Neighbours(*torch.randn(2, 2, 2, 16, 24), torch.tensor([[-1.3, 2.1]] * 2),
-                                torch.ones(2, 2, dtype=torch.bool))
+        neighbours = Neighbours(
+            *torch.randn(2, 2, 2, 16, 24),
+            torch.tensor([[-1.3, 2.1]] * 2),
+            torch.ones(2, 2, dtype=torch.bool),
+        )
 
         def results(model, autocast):
             with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
@@ -249,5 +324,6 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
 
         exact = results(model, None)
         assert all(flow.abs().max() > 0.1 for pair in exact["flows"] for flow in pair)
-        torch.testing.assert_close(results(lowered(model, dtype) if lower else model, dtype), exact,
-                                   rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            results(lowered(model, dtype) if lower else model, dtype), exact, rtol=1e-6, atol=1e-6
+        )

@@ -1,4 +1,7 @@
-"""The model on a GPU: streams with the fused kernels, recorded as CUDA graphs, and training that is broken off and goes on."""
+"""The model on a GPU: streams with the fused kernels, recorded as CUDA graphs, and training that is
+broken off and goes on.
+"""
+
 import pytest
 import torch
 
@@ -23,8 +26,10 @@ def made(kernels: str, **options) -> list[torch.Tensor]:
     interpolator = pytest.importorskip("lift.video.interpolator").Interpolator
     torch.manual_seed(0)
     model = wake(LIFT(tiny(), kernels)).cuda().eval()
-    scene = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 15), (76, 120), mode="bicubic")[0].clamp(0, 1)
-    frames = [scene[:, 2:66, 3 * i:3 * i + 100] for i in range(6)]
+    scene = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 15), (76, 120), mode="bicubic")[
+        0
+    ].clamp(0, 1)
+    frames = [scene[:, 2:66, 3 * i : 3 * i + 100] for i in range(6)]
     shown = interpolator(model, context=5, detect_scenes=False, **options).frames(frames, 3)
     return [frame for k, frame in enumerate(shown) if k % 3]
 
@@ -33,7 +38,9 @@ def made(kernels: str, **options) -> list[torch.Tensor]:
 @pytest.mark.parametrize("kernels", ["auto", "reference"])
 def test_recorded_streams_are_the_plain_ones(kernels, dtype):
     tolerance = 1e-4 if dtype == torch.float32 else 2e-2
-    for found, plain in zip(made(kernels, dtype=dtype, cuda_graph=True), made(kernels, dtype=dtype), strict=True):
+    for found, plain in zip(
+        made(kernels, dtype=dtype, cuda_graph=True), made(kernels, dtype=dtype), strict=True
+    ):
         torch.testing.assert_close(found, plain, atol=tolerance, rtol=0)
 
 
@@ -57,5 +64,8 @@ def test_training_that_was_broken_off_ends_like_the_unbroken_one(amp, tmp_path, 
         training.stop_after(patch, 3)
         assert run("broken").step == 3
     assert run("broken").step == 6
-    losses = [[float(row["loss"]) for row in training.rows(tmp_path / name) if row.get("loss")] for name in ("unbroken", "broken")]
+    losses = [
+        [float(row["loss"]) for row in training.rows(tmp_path / name) if row.get("loss")]
+        for name in ("unbroken", "broken")
+    ]
     assert losses[0] and losses[1] == pytest.approx(losses[0], rel=1e-3 if amp == "off" else 5e-2)

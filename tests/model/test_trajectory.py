@@ -1,4 +1,7 @@
-"""The bend of the paths: exact where the motion is the same everywhere, harmless where nothing is known."""
+"""The bend of the paths: exact where the motion is the same everywhere, harmless where nothing is
+known.
+"""
+
 from dataclasses import replace
 
 import pytest
@@ -15,7 +18,9 @@ CONFIG = replace(tiny(), hidden4=8, context=8, bend=8)
 
 def place(time):
     """A point of a path with changing velocity and acceleration, quarter pixels."""
-    return torch.tensor([1.5 * time + 0.8 * time**2 - 0.3 * time**3, -0.5 * time - 0.4 * time**2 + 0.2 * time**3])
+    return torch.tensor(
+        [1.5 * time + 0.8 * time**2 - 0.3 * time**3, -0.5 * time - 0.4 * time**2 + 0.2 * time**3]
+    )
 
 
 def field(vector, b=1):
@@ -23,7 +28,9 @@ def field(vector, b=1):
 
 
 def straight(t):
-    """What two frames tell of the path: a point half way along the line between its places at 0 and 1."""
+    """What two frames tell of the path: a point half way along the line between its places at 0 and
+    1.
+    """
     motion, seen = place(1.0) - place(0.0), torch.zeros(1, 1, 8, 12)
     return FlowEstimate(field(-t * motion), field((1 - t) * motion), seen, seen, 4)
 
@@ -34,7 +41,9 @@ def beside(left=-1.0, right=2.0, known=(True, True)):
 
 
 def bent(stage, t, neighbours):
-    return stage(straight(t), torch.rand(1, 8, 8, 12), neighbours, torch.rand(1, 8, 2, 3), torch.tensor([t]))
+    return stage(
+        straight(t), torch.rand(1, 8, 8, 12), neighbours, torch.rand(1, 8, 2, 3), torch.tensor([t])
+    )
 
 
 @pytest.fixture
@@ -60,7 +69,9 @@ def test_three_frames_make_a_parabola(stage, known):
     places = torch.stack([place(time) for time in times]).double()
     through = torch.linalg.solve(torch.stack([times**0, times, times**2], 1), places)
     want = places[1] - torch.tensor([1, 0.25, 0.0625], dtype=torch.float64) @ through
-    torch.testing.assert_close(bent(stage, 0.25, beside(known=known)).flow_t0, field(want.float()), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        bent(stage, 0.25, beside(known=known)).flow_t0, field(want.float()), atol=1e-5, rtol=1e-5
+    )
 
 
 @torch.no_grad()
@@ -68,19 +79,32 @@ def test_without_neighbours_nothing_is_bent_whatever_was_learned():
     stage, t = wake(Trajectory(CONFIG)), 0.3
     assert not torch.equal(bent(stage, t, beside()).flow_t0, straight(t).flow_t0)
     unknown = beside(known=(False, False))
-    for neighbours in (unknown, replace(unknown, before=1e3 * unknown.before), Neighbours.none(Motion((straight(t),), torch.rand(1)))):
+    for neighbours in (
+        unknown,
+        replace(unknown, before=1e3 * unknown.before),
+        Neighbours.none(Motion((straight(t),), torch.rand(1))),
+    ):
         estimate = bent(stage, t, neighbours)
-        assert torch.equal(estimate.flow_t0, straight(t).flow_t0) and torch.equal(estimate.flow_t1, straight(t).flow_t1)
+        assert torch.equal(estimate.flow_t0, straight(t).flow_t0) and torch.equal(
+            estimate.flow_t1, straight(t).flow_t1
+        )
 
 
 @torch.no_grad()
 def test_the_gap_beside_is_looked_at_where_the_point_was_then(stage):
-    """What lay left of x = 16 half a gap before the left reference already moved as it does now, what lay right of it did not."""
-    motion, seen = torch.tensor([8.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 40), torch.zeros(1, 1, 8, 40)
+    """What lay left of x = 16 half a gap before the left reference already moved as it does now,
+    what lay right of it did not.
+    """
+    motion, seen = (
+        torch.tensor([8.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 40),
+        torch.zeros(1, 1, 8, 40),
+    )
     estimate = FlowEstimate(-motion / 2, motion / 2, seen, seen, 4)
     before = motion.clone()
-    before[..., 16:] = 0                                # at x = 24 now, at 20 in the left reference, at 16 half a gap before
-    neighbours = Neighbours(before, before, torch.tensor([[-1.0, 2.0]]), torch.tensor([[True, False]]))
+    before[..., 16:] = 0  # at x = 24 now, at 20 in the left reference, at 16 half a gap before
+    neighbours = Neighbours(
+        before, before, torch.tensor([[-1.0, 2.0]]), torch.tensor([[True, False]])
+    )
     change, _ = stage.changes(estimate, neighbours)
     assert not change[..., :24].any() and change[:, 0, :, 24:].all()
 
@@ -88,10 +112,21 @@ def test_the_gap_beside_is_looked_at_where_the_point_was_then(stage):
 @torch.no_grad()
 def test_clips_of_a_batch_have_their_own_neighbours(stage):
     t = torch.tensor([0.5, 0.5])
-    both = Neighbours(*(field(getattr(beside(), name)[0, :, 0, 0], 2) for name in ("before", "after")),
-                      torch.tensor([[-1.0, 2.0]] * 2), torch.tensor([[True, True], [False, False]]))
+    both = Neighbours(
+        *(field(getattr(beside(), name)[0, :, 0, 0], 2) for name in ("before", "after")),
+        torch.tensor([[-1.0, 2.0]] * 2),
+        torch.tensor([[True, True], [False, False]]),
+    )
     line = straight(0.5)
-    two = FlowEstimate(*(getattr(line, n).expand(2, -1, -1, -1) for n in ("flow_t0", "flow_t1", "occ_t0", "occ_t1")), 4)
+    two = FlowEstimate(
+        *(
+            getattr(line, n).expand(2, -1, -1, -1)
+            for n in ("flow_t0", "flow_t1", "occ_t0", "occ_t1")
+        ),
+        4,
+    )
     estimate = stage(two, torch.rand(2, 8, 8, 12), both, torch.rand(2, 8, 2, 3), t)
-    torch.testing.assert_close(estimate.flow_t0[:1], field(place(0.0) - place(0.5)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        estimate.flow_t0[:1], field(place(0.0) - place(0.5)), atol=1e-5, rtol=1e-5
+    )
     assert torch.equal(estimate.flow_t0[1:], line.flow_t0)

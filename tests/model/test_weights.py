@@ -1,4 +1,5 @@
 """Weights: what is written comes back; every other file is refused in one sentence that names it."""
+
 import errno
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,25 @@ from lift.model.weights import (
 )
 from lift.training.losses import psnr
 
-SIZES = replace(tiny(), stem=4, c4=8, c8=8, c16=16, context=16, layers=1, heads=1, match=8, radius16=1, radius8=1, radius4=1,
-                hidden16=8, hidden8=8, hidden4=8, flow_blocks=1, refine=8)
+SIZES = replace(
+    tiny(),
+    stem=4,
+    c4=8,
+    c8=8,
+    c16=16,
+    context=16,
+    layers=1,
+    heads=1,
+    match=8,
+    radius16=1,
+    radius8=1,
+    radius4=1,
+    hidden16=8,
+    hidden8=8,
+    hidden4=8,
+    flow_blocks=1,
+    refine=8,
+)
 
 
 @pytest.fixture
@@ -49,7 +67,8 @@ def one_sentence(error) -> str:
     return text
 
 
-# -- there and back --------------------------------------------------------------------------------------------------------
+# -- there and back --------------------------------------------------------------------------------
+
 
 def test_a_model_comes_back_with_its_configuration(model, file):
     loaded, config = load_weights(file)
@@ -83,7 +102,8 @@ def test_bundled_weights_are_named_after_their_preset():
     assert pretrained_path("tiny").parts[-3:] == ("lift", "weights", "tiny.safetensors")
 
 
-# -- in little room --------------------------------------------------------------------------------------------------------
+# -- in little room --------------------------------------------------------------------------------
+
 
 def test_float32_is_kept_where_it_fits(model, tmp_path):
     [path] = save_small(tmp_path / "a.safetensors", model, Config(SIZES), limit=10**9)
@@ -91,13 +111,25 @@ def test_float32_is_kept_where_it_fits(model, tmp_path):
 
 
 def test_weights_of_half_the_bytes_answer_within_60_decibels(tmp_path):
-    """The shipped weights stored in float16, on noise, where motion is hardest to tell; on clips their scores agree to 0.001 dB."""
+    """The shipped weights stored in float16, on noise, where motion is hardest to tell; on clips
+    their scores agree to 0.001 dB.
+    """
     model, config = load_weights(pretrained_path("tiny"))
-    [path] = save_small(tmp_path / "a.safetensors", model, config, limit=2 * model.count_parameters()["total"] + HEADER)
+    [path] = save_small(
+        tmp_path / "a.safetensors",
+        model,
+        config,
+        limit=2 * model.count_parameters()["total"] + HEADER,
+    )
     assert path.stat().st_size < 0.6 * pretrained_path("tiny").stat().st_size
     half, _ = load_weights(path)
     assert all(p.dtype == torch.float32 for p in half.parameters()) and not same(half, model)
-    clip = Clip(torch.rand(1, 4, 3, 64, 64), torch.tensor([[-1.0, 0, 1, 2]]), torch.ones(1, 4, dtype=torch.bool), 1)
+    clip = Clip(
+        torch.rand(1, 4, 3, 64, 64),
+        torch.tensor([[-1.0, 0, 1, 2]]),
+        torch.ones(1, 4, dtype=torch.bool),
+        1,
+    )
     with torch.inference_mode():
         one, other = (m(clip, torch.tensor([0.5])).frame for m in (model, half))
     assert psnr(one, other).item() > 60
@@ -105,25 +137,38 @@ def test_weights_of_half_the_bytes_answer_within_60_decibels(tmp_path):
 
 def test_weights_in_parts_come_back_whole(model, tmp_path):
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
-    paths = save_small(tmp_path / "a.safetensors", model, Config(SIZES), limit=size // 5 + HEADER, step="3")
+    paths = save_small(
+        tmp_path / "a.safetensors", model, Config(SIZES), limit=size // 5 + HEADER, step="3"
+    )
     assert [path.name for path in paths] == ["a.safetensors", "a.2.safetensors", "a.3.safetensors"]
     loaded, config = load_weights(paths[0])
     assert config == Config(SIZES) and read_weights(paths[0])[2]["step"] == "3"
-    assert all(torch.equal(tensor, model.state_dict()[name].half().float()) for name, tensor in loaded.state_dict().items())
+    assert all(
+        torch.equal(tensor, model.state_dict()[name].half().float())
+        for name, tensor in loaded.state_dict().items()
+    )
 
 
-@pytest.mark.parametrize("spoil, reason", [
-    (lambda part, other: part.unlink(), "not a file"), (lambda part, other: part.write_bytes(other.read_bytes()), "not the part")])
+@pytest.mark.parametrize(
+    "spoil, reason",
+    [
+        (lambda part, other: part.unlink(), "not a file"),
+        (lambda part, other: part.write_bytes(other.read_bytes()), "not the part"),
+    ],
+)
 def test_a_part_that_is_missing_or_another_is_refused_by_name(model, tmp_path, spoil, reason):
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
-    path, part, other = save_small(tmp_path / "a.safetensors", model, Config(SIZES), limit=size // 5 + HEADER)
+    path, part, other = save_small(
+        tmp_path / "a.safetensors", model, Config(SIZES), limit=size // 5 + HEADER
+    )
     spoil(part, other)
     with pytest.raises(LiftError, match=reason) as error:
         load_weights(path)
     assert str(part) in one_sentence(error)
 
 
-# -- files that are refused ------------------------------------------------------------------------------------------------
+# -- files that are refused ------------------------------------------------------------------------
+
 
 def _truncated(file):
     file.write_bytes(file.read_bytes()[:-100])
@@ -138,13 +183,22 @@ def _foreign(file):
 
 
 def _newer(file):
-    safetensors.torch.save_file({"a": torch.zeros(2)}, file, {"format": "lift", "config": '{"model": {"unheard_of": 1}}'})
+    safetensors.torch.save_file(
+        {"a": torch.zeros(2)}, file, {"format": "lift", "config": '{"model": {"unheard_of": 1}}'}
+    )
 
 
-@pytest.mark.parametrize("spoil, reason", [
-    (_truncated, "corrupt"), (_header, "corrupt"), (lambda file: file.write_bytes(b""), "corrupt"),
-    (lambda file: file.unlink(), "not a file"),
-    (_foreign, "holds no LIFT weights"), (_newer, "unheard_of")])
+@pytest.mark.parametrize(
+    "spoil, reason",
+    [
+        (_truncated, "corrupt"),
+        (_header, "corrupt"),
+        (lambda file: file.write_bytes(b""), "corrupt"),
+        (lambda file: file.unlink(), "not a file"),
+        (_foreign, "holds no LIFT weights"),
+        (_newer, "unheard_of"),
+    ],
+)
 @pytest.mark.parametrize("load", [load_weights, lambda file: load_into(LIFT(SIZES), file)])
 def test_a_file_that_is_no_weights_is_refused(file, spoil, reason, load):
     spoil(file)
@@ -174,7 +228,8 @@ def test_a_tensor_of_another_shape_is_refused_and_the_model_left_as_it_was(model
     assert all(torch.equal(t, before[n]) for n, t in other.state_dict().items())
 
 
-# -- a pretrained encoder --------------------------------------------------------------------------------------------------
+# -- a pretrained encoder --------------------------------------------------------------------------
+
 
 def test_an_encoder_takes_what_fits_and_tells_what_does_not(model, tmp_path):
     torch.manual_seed(5)
@@ -191,7 +246,9 @@ def test_an_encoder_takes_what_fits_and_tells_what_does_not(model, tmp_path):
     assert all(name in report for name in (first, second, "head"))
     own = model.encoder.state_dict()
     assert torch.equal(own[first], before)
-    assert all(torch.equal(own[name], source[name]) for name in source if name not in (first, second))
+    assert all(
+        torch.equal(own[name], source[name]) for name in source if name not in (first, second)
+    )
 
 
 def test_an_encoder_is_taken_from_a_whole_lift(model, file):
@@ -213,7 +270,10 @@ class Code:
         return print, ("run",)
 
 
-@pytest.mark.parametrize("content, reason", [(Code(), "could run code"), (b"nonsense", "corrupt|could run code"), (None, "not a file")])
+@pytest.mark.parametrize(
+    "content, reason",
+    [(Code(), "could run code"), (b"nonsense", "corrupt|could run code"), (None, "not a file")],
+)
 def test_an_encoder_file_that_cannot_be_read_is_refused(model, tmp_path, content, reason, capsys):
     path = tmp_path / "encoder.pth"
     if isinstance(content, bytes):

@@ -1,4 +1,5 @@
 """Each stage by itself, and the command that describes it."""
+
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,19 +33,25 @@ def test_encoder_treats_each_frame_alone():
 def test_keys_of_a_frame_do_not_depend_on_others():
     stage, s16 = TemporalTransformer(tiny()), torch.rand(3, tiny().c16, 2, 3)
     keys, values = stage.key_values(s16)
-    assert keys.shape == values.shape == (3, tiny().layers, 2, 3, tiny().heads, tiny().context // tiny().heads)
+    assert (
+        keys.shape
+        == values.shape
+        == (3, tiny().layers, 2, 3, tiny().heads, tiny().context // tiny().heads)
+    )
     torch.testing.assert_close(stage.key_values(s16[1:2])[0], keys[1:2])
 
 
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
 @torch.no_grad()
 def test_global_motion_reads_a_shift_out_of_the_correlation(t):
-    """Features moved by whole pixels: the untrained read-out finds the motion, and splits it at the target's time."""
+    """Features moved by whole pixels: the untrained read-out finds the motion, and splits it at the
+    target's time.
+    """
     config = replace(tiny(), radius16=3)
     stage = GlobalMotion(config)
     stage.sharpness.fill_(60.0)
     features = torch.randn(1, config.c16, 16, 16)
-    moved = features.roll((1, 2), (2, 3))                # down 1, right 2
+    moved = features.roll((1, 2), (2, 3))  # down 1, right 2
     at = torch.tensor([t])
     estimate, _ = stage(features, moved, stage.correlation(features, moved), at)
     inner = (..., slice(5, -5), slice(5, -5))
@@ -53,18 +60,26 @@ def test_global_motion_reads_a_shift_out_of_the_correlation(t):
     torch.testing.assert_close(estimate.flow_t1[inner], (1 - t) * want, atol=0.3, rtol=0)
 
 
-@pytest.mark.parametrize("preset", [tiny(), replace(tiny(), refine_stride=1), replace(tiny(), refine_stride=4)])
+@pytest.mark.parametrize(
+    "preset", [tiny(), replace(tiny(), refine_stride=1), replace(tiny(), refine_stride=4)]
+)
 @torch.no_grad()
 def test_untrained_synthesis_and_refinement_are_the_plain_blend(preset):
     a, b = torch.rand(2, 1, 3, 32, 32).unbind(0)
     flow = torch.zeros(1, 2, 8, 8)
     seen, hidden = torch.full((1, 1, 8, 8), 9.0), torch.rand(1, preset.hidden4, 8, 8)
     both = FlowEstimate(flow, flow, seen, seen, 4)
-    coarse = CoarseSynthesis(preset)(area(a, 4), area(b, 4), both, hidden, torch.rand(1, preset.context, 2, 2))
+    coarse = CoarseSynthesis(preset)(
+        area(a, 4), area(b, 4), both, hidden, torch.rand(1, preset.context, 2, 2)
+    )
     torch.testing.assert_close(coarse, torch.nn.functional.avg_pool2d((a + b) / 2, 4))
-    torch.testing.assert_close(Refinement(preset)(a, b, change_between(a, b), both, hidden, coarse), (a + b) / 2)
+    torch.testing.assert_close(
+        Refinement(preset)(a, b, change_between(a, b), both, hidden, coarse), (a + b) / 2
+    )
     left_only = FlowEstimate(flow, flow, seen * 9, -seen * 9, 4)
-    torch.testing.assert_close(Refinement(preset)(a, b, change_between(a, b), left_only, hidden, coarse), a)
+    torch.testing.assert_close(
+        Refinement(preset)(a, b, change_between(a, b), left_only, hidden, coarse), a
+    )
 
 
 @torch.no_grad()
@@ -88,8 +103,14 @@ def test_refinement_takes_motion_back_where_the_references_agree():
 def _refined(image0, image1, flow):
     """What untrained refinement makes of a flow to both sides, everything visible."""
     occ = torch.zeros(1, 1, 8, 8)
-    return Refinement(tiny())(image0, image1, change_between(image0, image1), FlowEstimate(flow, flow, occ, occ, 4),
-                              torch.rand(1, tiny().hidden4, 8, 8), torch.rand(1, 3, 8, 8))
+    return Refinement(tiny())(
+        image0,
+        image1,
+        change_between(image0, image1),
+        FlowEstimate(flow, flow, occ, occ, 4),
+        torch.rand(1, tiny().hidden4, 8, 8),
+        torch.rand(1, 3, 8, 8),
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 7), (9, 5)])
@@ -103,5 +124,10 @@ def test_change_is_the_largest_difference_over_the_contrast_within_two_pixels(si
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_describes_itself(stage):
-    done = subprocess.run([sys.executable, "-m", f"lift.model.{stage}", "--preset", "tiny"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", f"lift.model.{stage}", "--preset", "tiny"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "parameters" in done.stdout and "kept for backward" in done.stdout and not done.stderr

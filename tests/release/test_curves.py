@@ -1,4 +1,5 @@
 """The picture of a run's curve."""
+
 import cv2
 import pytest
 
@@ -11,7 +12,9 @@ HEADER = "step,loss,psnr,val_psnr\n"
 def test_phases_follow_one_another(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "curve.csv").write_text(HEADER + "100,0.5,30,\n200,0.4,31,\n200,,,30.5\n")
+        (tmp_path / name / "curve.csv").write_text(
+            HEADER + "100,0.5,30,\n200,0.4,31,\n200,,,30.5\n"
+        )
     main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "curve.png")])
     assert cv2.imread(str(tmp_path / "curve.png")).std() > 0
     assert read(tmp_path / "a")[2] == {"step": 200, "val_psnr": 30.5}

@@ -1,4 +1,7 @@
-"""Shipping weights: what is written is what was trained and recorded, and a card keeps what a person wrote."""
+"""Shipping weights: what is written is what was trained and recorded, and a card keeps what a
+person wrote.
+"""
+
 import csv
 import json
 import re
@@ -19,8 +22,12 @@ from tests.support.video_samples import moving_frames, write_video
 from tests.training.test_training import DATA, MODEL, TRAIN
 
 CLIPS = {"one": "train", "two": "val"}
-SIZES = from_dict({"model": MODEL}).model               # take the place of tiny's, since only a whole preset's weights are bundled
-CARD = "# Card\n\n## tiny\n\nBefore.\n<!-- weights: tiny facts -->\n{}<!-- weights: end -->\nAfter.\n"
+SIZES = from_dict(
+    {"model": MODEL}
+).model  # take the place of tiny's, since only a whole preset's weights are bundled
+CARD = (
+    "# Card\n\n## tiny\n\nBefore.\n<!-- weights: tiny facts -->\n{}<!-- weights: end -->\nAfter.\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +35,21 @@ def clips(tmp_path_factory):
     """Two short videos of frames that slide, and their manifest."""
     pytest.importorskip("av", reason="PyAV is not installed")
     root = tmp_path_factory.mktemp("clips")
-    entries = [{"name": name, "file": f"{name}.mp4", "frames": 30, "split": split, "cuts": [], "duplicate_frames": [],
-                "source_repo": f"example.org/{name}", "commit": "0123456789abcdef", "path": f"a/{name}.mp4", "licence": "CC0"}
-               for name, split in CLIPS.items()]
+    entries = [
+        {
+            "name": name,
+            "file": f"{name}.mp4",
+            "frames": 30,
+            "split": split,
+            "cuts": [],
+            "duplicate_frames": [],
+            "source_repo": f"example.org/{name}",
+            "commit": "0123456789abcdef",
+            "path": f"a/{name}.mp4",
+            "licence": "CC0",
+        }
+        for name, split in CLIPS.items()
+    ]
     for entry in entries:
         write_video(root / entry["file"], moving_frames(30, 64, 96))
     (root / "manifest.json").write_text(json.dumps({"clips": entries}))
@@ -43,8 +62,17 @@ def runs(tmp_path_factory, clips):
     root, init = tmp_path_factory.mktemp("runs"), ""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lift.training.history.commit", lambda: "0123456789+")
-        for name, settings in {"first": {"seed": 1}, "second": {"lr": 2e-4, "accumulate": 2}}.items():
-            data = {**DATA, "data": "mixed", "data_root": str(clips), "crop_height": 32, "crop_width": 32}
+        for name, settings in {
+            "first": {"seed": 1},
+            "second": {"lr": 2e-4, "accumulate": 2},
+        }.items():
+            data = {
+                **DATA,
+                "data": "mixed",
+                "data_root": str(clips),
+                "crop_height": 32,
+                "crop_width": 32,
+            }
             settings = {**TRAIN, "epochs": 1, **settings, "init": init, "output": str(root / name)}
             train(from_dict({"model": MODEL, "data": data, "train": settings}))
             init = str(root / name / "last.safetensors")
@@ -70,40 +98,88 @@ def go(*argv) -> int:
     return run(bundle.main, [str(word) for word in argv])
 
 
-# -- what is shipped -------------------------------------------------------------------------------------------------------
+# -- what is shipped -------------------------------------------------------------------------------
 
-def test_the_weights_are_those_of_the_last_phase_and_name_no_folder_of_this_machine(shipped, runs, clips):
+
+def test_the_weights_are_those_of_the_last_phase_and_name_no_folder_of_this_machine(
+    shipped, runs, clips
+):
     shipped_tensors, config, _ = read_weights(shipped / "tiny.safetensors")
     trained, _, _ = read_weights(runs[1] / "last.safetensors")
-    assert all(torch.equal(tensor, trained[name]) for name, tensor in shipped_tensors.items()) and shipped_tensors.keys() == trained.keys()
-    assert config.train.lr == 2e-4 and config.train.init == "first/last.safetensors" and config.data.data_root == "D"
+    assert (
+        all(torch.equal(tensor, trained[name]) for name, tensor in shipped_tensors.items())
+        and shipped_tensors.keys() == trained.keys()
+    )
+    assert (
+        config.train.lr == 2e-4
+        and config.train.init == "first/last.safetensors"
+        and config.data.data_root == "D"
+    )
     everything = b"".join(path.read_bytes() for path in shipped.iterdir() if path.suffix != ".png")
     assert str(clips).encode() not in everything and str(runs[0].parent).encode() not in everything
 
 
 def test_the_record_counts_what_was_done(shipped):
     record = json.loads((shipped / "tiny.json").read_text())
-    assert record["files"] == {"tiny.safetensors": sha256(shipped / "tiny.safetensors")} and record["stored"] == "float32"
+    assert (
+        record["files"] == {"tiny.safetensors": sha256(shipped / "tiny.safetensors")}
+        and record["stored"] == "float32"
+    )
     first, second = record["phases"]
-    assert (first["steps"], first["samples"], second["samples"]) == (2, 4, 8) and first["start"] == second["start"] == ""
+    assert (first["steps"], first["samples"], second["samples"]) == (2, 4, 8) and first[
+        "start"
+    ] == second["start"] == ""
     assert first["flags"]["seed"] == "--seed 1" and second["flags"]["lr"] == "--lr 0.0002"
-    assert record["parameters"] == load_weights(shipped / "tiny.safetensors")[0].count_parameters()["total"]
-    assert [clip["name"] for clip in record["data"]["train"]] == ["one"] and record["data"]["synthetic"]
+    assert (
+        record["parameters"]
+        == load_weights(shipped / "tiny.safetensors")[0].count_parameters()["total"]
+    )
+    assert [clip["name"] for clip in record["data"]["train"]] == ["one"] and record["data"][
+        "synthetic"
+    ]
 
 
 def test_its_scores_are_those_of_lift_evaluate(shipped, clips, tmp_path):
-    evaluate(["--checkpoint", str(shipped / "tiny.safetensors"), "--data_root", str(clips), "--context", "2,4,15", "--device", "cpu",
-              "--output", str(tmp_path / "scores.json")])
-    expected, found = json.loads((tmp_path / "scores.json").read_text()), json.loads((shipped / "tiny.json").read_text())["scores"]
+    evaluate(
+        [
+            "--checkpoint",
+            str(shipped / "tiny.safetensors"),
+            "--data_root",
+            str(clips),
+            "--context",
+            "2,4,15",
+            "--device",
+            "cpu",
+            "--output",
+            str(tmp_path / "scores.json"),
+        ]
+    )
+    expected, found = (
+        json.loads((tmp_path / "scores.json").read_text()),
+        json.loads((shipped / "tiny.json").read_text())["scores"],
+    )
     assert found["mean"] == expected["mean"] and found["clips"]["two"]["scores"].keys() == {
-        "lift_15", "lift_4", "lift_2", "average", "dis", "dis_cubic"}
+        "lift_15",
+        "lift_4",
+        "lift_2",
+        "average",
+        "dis",
+        "dis_cubic",
+    }
 
 
 def test_the_card_has_facts_data_and_scores_and_keeps_the_prose(shipped):
     text = (shipped / "README.md").read_text()
     before, after = CARD.split("{}")
     assert text.startswith(before) and text.endswith(after) and "outdated" not in text
-    for words in (sha256(shipped / "tiny.safetensors"), "Two phases", "`0123456+`", "12 samples", "--lr 0.0002", "--data_root D"):
+    for words in (
+        sha256(shipped / "tiny.safetensors"),
+        "Two phases",
+        "`0123456+`",
+        "12 samples",
+        "--lr 0.0002",
+        "--data_root D",
+    ):
         assert words in text, words
 
 
@@ -112,23 +188,34 @@ def test_a_card_without_a_section_gets_one_with_all_blocks(shipped):
     text = card.filled(card.with_section("", "tiny"), {"tiny": record})
     assert card.with_section(text, "tiny") == text and card.filled(text, {"tiny": record}) == text
     val, mean = record["scores"]["clips"]["two"]["scores"], record["scores"]["mean"]["all"]
-    for words in ("| one | example.org/one | `0123456789ab` | `a/one.mp4` | CC0 |", "Held back, and not trained on: `two`", "**mean of 2**",
-                  f"| two | val | {val['lift_15']['psnr']:.2f} / {val['lift_15']['ssim']:.4f} |",
-                  f"{mean['lift_15']['psnr'] - mean['dis']['psnr']:+.2f} |"):
+    for words in (
+        "| one | example.org/one | `0123456789ab` | `a/one.mp4` | CC0 |",
+        "Held back, and not trained on: `two`",
+        "**mean of 2**",
+        f"| two | val | {val['lift_15']['psnr']:.2f} / {val['lift_15']['ssim']:.4f} |",
+        f"{mean['lift_15']['psnr'] - mean['dis']['psnr']:+.2f} |",
+    ):
         assert words in text, words
 
 
 def test_files_that_came_from_another_machine_get_their_card(shipped, tmp_path, capsys):
     shutil.copytree(shipped, tmp_path / "weights", ignore=shutil.ignore_patterns("README.md"))
     card.main([str(tmp_path / "weights")])
-    assert "README.md" in capsys.readouterr().out and "12 samples" in (tmp_path / "weights" / "README.md").read_text()
+    assert (
+        "README.md" in capsys.readouterr().out
+        and "12 samples" in (tmp_path / "weights" / "README.md").read_text()
+    )
     card.main([str(tmp_path / "weights")])
     assert not capsys.readouterr().out
 
 
 def test_runs_are_bundled_without_their_tensors(runs, shipped, tmp_path):
     for folder in runs:
-        shutil.copytree(folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("state.pt", "model.safetensors", "ema.safetensors"))
+        shutil.copytree(
+            folder,
+            tmp_path / folder.name,
+            ignore=shutil.ignore_patterns("state.pt", "model.safetensors", "ema.safetensors"),
+        )
     moved = [bundle.read(tmp_path / folder.name) for folder in runs]
     assert bundle.phases(moved) == json.loads((shipped / "tiny.json").read_text())["phases"]
 
@@ -136,7 +223,9 @@ def test_runs_are_bundled_without_their_tensors(runs, shipped, tmp_path):
 def test_the_curve_holds_all_phases(shipped, runs):
     with open(shipped / "tiny_curve.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(dict.fromkeys(row["phase"] for row in rows)) == ["first", "second"] and all(row["step"] for row in rows)
+    assert list(dict.fromkeys(row["phase"] for row in rows)) == ["first", "second"] and all(
+        row["step"] for row in rows
+    )
     assert (shipped / "tiny_curve.png").stat().st_size > 0
 
 
@@ -145,38 +234,56 @@ def test_parts_of_larger_weights_before_are_removed(tmp_path, runs, clips, monke
     monkeypatch.setattr(bundle, "scores", lambda *arguments: scores)
     (tmp_path / "tiny.2.safetensors").write_bytes(b"")
     assert go(runs[1], "--data_root", clips, "--output", tmp_path) == 0
-    assert not (tmp_path / "tiny.2.safetensors").exists() and "from `first/last.safetensors`" in (tmp_path / "README.md").read_text()
+    assert (
+        not (tmp_path / "tiny.2.safetensors").exists()
+        and "from `first/last.safetensors`" in (tmp_path / "README.md").read_text()
+    )
 
 
-# -- what is refused -------------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------
 
-def test_weights_that_are_not_a_whole_preset_are_refused(runs, clips, tmp_path, monkeypatch, capsys):
+
+def test_weights_that_are_not_a_whole_preset_are_refused(
+    runs, clips, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setitem(PRESETS, "tiny", lambda: replace(SIZES, layers=2))
     assert go(*runs, "--data_root", clips, "--output", tmp_path) == 1
-    assert "layers is 1 there and 2 here" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert "layers is 1 there and 2 here" in capsys.readouterr().err and not list(
+        tmp_path.iterdir()
+    )
 
 
 @pytest.mark.parametrize("what", ["run", "clips"])
 def test_what_is_missing_is_told_and_nothing_is_written(runs, clips, tmp_path, capsys, what):
     folder, root = (tmp_path / "none", clips) if what == "run" else (runs[0], tmp_path)
     assert go(folder, "--data_root", root, "--output", tmp_path / "out") == 1
-    assert ("holds no run" if what == "run" else "manifest.json") in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert (
+        "holds no run" if what == "run" else "manifest.json"
+    ) in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-# -- what has been shipped ---------------------------------------------------------------------------------------------------
+# -- what has been shipped -------------------------------------------------------------------------
+
 
 def test_the_bundled_card_is_what_the_records_say():
     folder = pretrained_path("any").parent
     records = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     for record in records.values():
         for name, digest in record["files"].items():
-            assert sha256(folder / name) == digest and (folder / name).stat().st_size <= bundle.LIMIT, name
+            assert (
+                sha256(folder / name) == digest and (folder / name).stat().st_size <= bundle.LIMIT
+            ), name
     for path in (folder / "README.md", card.README):
-        assert card.filled(path.read_text(), records) == path.read_text(), f"{path}: run python -m lift.release.model_card"
+        assert card.filled(path.read_text(), records) == path.read_text(), (
+            f"{path}: run python -m lift.release.model_card"
+        )
 
 
 def test_every_block_in_the_documents_is_known():
     for path in (pretrained_path("any").parent / "README.md", card.README):
         marks = re.findall(r"<!-- weights: (.+?) -->", path.read_text())
-        assert all(mark == "end" or mark.split()[0] in PRESETS and mark.split()[1] in card.BLOCKS for mark in marks)
+        assert all(
+            mark == "end" or mark.split()[0] in PRESETS and mark.split()[1] in card.BLOCKS
+            for mark in marks
+        )
         assert len(marks) == 2 * marks.count("end")

@@ -11,6 +11,7 @@ that caused it:
 
 A value that a program asks for (`item`, `tolist`, `bool`) is 1, since there is none.
 """
+
 import ctypes
 import sys
 from collections.abc import Iterator
@@ -30,12 +31,12 @@ from torch.utils._pytree import tree_leaves
 from lift import kernels
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("lift/", "kernels/")                        # where a place is looked for
+PACKAGES = ("lift/", "kernels/")  # where a place is looked for
 COPIES = ("_to_copy", "copy_", "_foreach_copy_", "_foreach_copy")
-VALUES = ("_local_scalar_dense", "is_nonzero", "equal", "allclose")     # answer with a Python value
-SIZES = ("nonzero", "masked_select", "_unique2", "unique_dim")          # as large as values say
+VALUES = ("_local_scalar_dense", "is_nonzero", "equal", "allclose")  # answer with a Python value
+SIZES = ("nonzero", "masked_select", "_unique2", "unique_dim")  # as large as values say
 GPU = torch.device("cuda", 0)
-CUDA, META = 1, 14                                      # numbers of these kinds of device in torch
+CUDA, META = 1, 14  # numbers of these kinds of device in torch
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Record:
         pinned: whether the host's side is known to be page-locked memory.
         blocking: whether the host waits for the copy, or a wait for the device.
     """
+
     op: str
     place: str
     size: int = 0
@@ -65,6 +67,7 @@ class Traffic:
         waits: values, or sizes that depend on values, that the host asked of the device.
         synchronizations: waits for the device, a stream or an event by their own methods.
     """
+
     uploads: list[Record] = field(default_factory=list)
     downloads: list[Record] = field(default_factory=list)
     waits: list[Record] = field(default_factory=list)
@@ -111,11 +114,12 @@ def _empty_like(x: torch.Tensor, device: torch.device | str) -> torch.Tensor:
 
 # -- what is recorded ----------------------------------------------------------------------------
 
+
 class _Watch(TorchDispatchMode):
     def __init__(self, found: Traffic):
         super().__init__()
         self.found = found
-        self.pinned: dict[int, object] = {}             # storages by their address, which live on
+        self.pinned: dict[int, object] = {}  # storages by their address, which live on
 
     def pin(self, x: torch.Tensor) -> torch.Tensor:
         storage = x.untyped_storage()
@@ -129,8 +133,11 @@ class _Watch(TorchDispatchMode):
         keywords = keywords or {}
         name = function._schema.name.split("::")[1]
         given = _tensors((arguments, keywords))
-        masks = name.startswith(("index", "_index")) and len(arguments) > 1 and [
-            x for x in _tensors(arguments[1]) if x.dtype in (torch.bool, torch.uint8)]
+        masks = (
+            name.startswith(("index", "_index"))
+            and len(arguments) > 1
+            and [x for x in _tensors(arguments[1]) if x.dtype in (torch.bool, torch.uint8)]
+        )
         if name in VALUES and any(_on_gpu(x) for x in given):
             self.found.waits.append(Record(name, place()))
         if name == "_local_scalar_dense" and isinstance(arguments[0], FakeTensor):
@@ -144,7 +151,7 @@ class _Watch(TorchDispatchMode):
                 return _largest(name, *arguments)
         if masks and _on_gpu(arguments[0]):
             filled = name.startswith(("index_put", "_index_put")) and arguments[2].numel() == 1
-            if not filled:                              # one number is put there without a wait
+            if not filled:  # one number is put there without a wait
                 self.found.waits.append(Record(name, place()))
             if name == "index":
                 return _all_of(*arguments)
@@ -155,7 +162,7 @@ class _Watch(TorchDispatchMode):
         elif name == "_pin_memory" or keywords.get("pin_memory"):
             self.pin(out)
         elif name.startswith(("index", "_index")) and any(_on_gpu(x) for x in given):
-            for x in given:                             # indices or values from the host
+            for x in given:  # indices or values from the host
                 if not _on_gpu(x) and x.ndim:
                     self._record(name, x, True, False)
         return out
@@ -167,7 +174,7 @@ class _Watch(TorchDispatchMode):
         if name == "_to_copy":
             pairs = [(arguments[0], out)]
             if not_waiting and _on_gpu(arguments[0]) and not _on_gpu(out):
-                self.pin(out)                           # torch chooses such memory here
+                self.pin(out)  # torch chooses such memory here
         else:
             into, new = arguments[0], arguments[1]
             pairs = [(new, into)] if isinstance(into, torch.Tensor) else zip(new, into, strict=True)
@@ -217,10 +224,11 @@ def _largest(name: str, x: torch.Tensor, *others) -> torch.Tensor:
 def _all_of(x: torch.Tensor, indices) -> torch.Tensor:
     """x[mask] as if the mask were True everywhere; the mask is the first index."""
     (mask,) = [i for i in indices if i is not None]
-    return torch.empty(mask.numel(), *x.shape[mask.ndim:], dtype=x.dtype, device=x.device)
+    return torch.empty(mask.numel(), *x.shape[mask.ndim :], dtype=x.dtype, device=x.device)
 
 
 # -- what data-less tensors on "cuda" need where there is no GPU --------------------------------
+
 
 @contextmanager
 def _guard() -> Iterator[None]:
@@ -244,8 +252,9 @@ def _guard() -> Iterator[None]:
 
 def _replace_methods(patch: pytest.MonkeyPatch, watch: _Watch) -> None:
     """Methods that need a GPU, memory that is not there, or page-locked memory."""
-    plain = {name: getattr(torch.Tensor, name)
-             for name in ("to", "item", "tolist", "numpy", "backward")}
+    plain = {
+        name: getattr(torch.Tensor, name) for name in ("to", "item", "tolist", "numpy", "backward")
+    }
 
     def to(self, *arguments, **keywords):
         arguments = [_numbered(a) for a in arguments]
@@ -262,6 +271,7 @@ def _replace_methods(patch: pytest.MonkeyPatch, watch: _Watch) -> None:
             if _on_gpu(self):
                 watch.found.waits.append(Record(name, place()))
             return np.full(tuple(self.shape), _one(self)).tolist()
+
         return method
 
     def numpy(self, **keywords):
@@ -282,9 +292,17 @@ def _replace_methods(patch: pytest.MonkeyPatch, watch: _Watch) -> None:
     def is_pinned(self, *arguments):
         return isinstance(self, FakeTensor) and watch.is_pinned(self)
 
-    replaced = {"to": to, "cuda": cuda, "item": asked("item"), "tolist": asked("tolist"),
-                "numpy": numpy, "backward": backward, "pin_memory": pin_memory,
-                "is_pinned": is_pinned, "record_stream": lambda self, stream: None}
+    replaced = {
+        "to": to,
+        "cuda": cuda,
+        "item": asked("item"),
+        "tolist": asked("tolist"),
+        "numpy": numpy,
+        "backward": backward,
+        "pin_memory": pin_memory,
+        "is_pinned": is_pinned,
+        "record_stream": lambda self, stream: None,
+    }
     for name, method in replaced.items():
         patch.setattr(torch.Tensor, name, method)
         if name in vars(FakeTensor):
@@ -307,7 +325,7 @@ def _apply(module: nn.Module, change, recurse: bool = True) -> nn.Module:
 
 
 def _numbered(value):
-    """"cuda" with a number, which torch would otherwise ask CUDA for."""
+    """ "cuda" with a number, which torch would otherwise ask CUDA for."""
     if isinstance(value, str) and value == "cuda" or value == torch.device("cuda"):
         return GPU
     return value
@@ -330,6 +348,7 @@ def _give_gradients(loss: torch.Tensor) -> None:
 
 def _replace_streams(patch: pytest.MonkeyPatch, found: Traffic) -> None:
     """Streams and events that only record who waits for them."""
+
     def waiting(name):
         return lambda *arguments, **keywords: found.synchronizations.append(Record(name, place()))
 
@@ -344,7 +363,7 @@ def _replace_streams(patch: pytest.MonkeyPatch, found: Traffic) -> None:
             pass
 
         def query(self):
-            return False                                # the device may be behind
+            return False  # the device may be behind
 
         def synchronize(self):
             waiting("Event.synchronize")()

@@ -1,11 +1,12 @@
 """Tensors with few elements, some of them 2^31 elements away, in memory that is hardly touched."""
+
 import math
 import mmap
 
 import pytest
 import torch
 
-NO_RESERVE = 0x4000                                     # mmap.MAP_NORESERVE from Python 3.11 on
+NO_RESERVE = 0x4000  # mmap.MAP_NORESERVE from Python 3.11 on
 
 
 def far(x: torch.Tensor, *dimensions: int) -> torch.Tensor:

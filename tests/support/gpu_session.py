@@ -4,6 +4,7 @@ An illegal access kills the CUDA context of its process: every later call fails 
 The process then ends before its next test. pytest-xdist starts another worker, which runs what is
 left; without pytest-xdist the session stops.
 """
+
 import gc
 import os
 import sys
@@ -18,28 +19,30 @@ from hypothesis import settings
 
 # -- time ------------------------------------------------------------------------------------------
 
+
 def bound_examples(budget: float | None) -> None:
     """Let hypothesis draw 100 examples on a GPU, 8 elsewhere and in a run of `budget` seconds.
 
     Most examples make Triton compile kernels.
     """
     number = 100 if torch.cuda.is_available() and budget is None else 8
-    settings.register_profile("lift", max_examples=number, deadline=None, database=None,
-                              derandomize=True)
+    settings.register_profile(
+        "lift", max_examples=number, deadline=None, database=None, derandomize=True
+    )
     settings.load_profile("lift")
 
 
 # -- memory ----------------------------------------------------------------------------------------
 
-RESERVED = 2 << 30              # bytes that a test may leave in the allocator
+RESERVED = 2 << 30  # bytes that a test may leave in the allocator
 
 
 def give_memory_back(limit: int = RESERVED) -> None:
     """Return unused memory to the GPU where PyTorch's allocator holds more than `limit` bytes."""
-    if torch.cuda.memory_reserved() <= limit:           # 0 where CUDA is not in use
+    if torch.cuda.memory_reserved() <= limit:  # 0 where CUDA is not in use
         return
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
-        if hasattr(sys, name):          # a failed test's frames refer to its tensors
+        if hasattr(sys, name):  # a failed test's frames refer to its tensors
             delattr(sys, name)
     gc.collect()
     torch.cuda.empty_cache()
@@ -55,8 +58,9 @@ def needs_gpu_memory(size: int) -> None:
     give_memory_back(limit=0)
     free = torch.cuda.mem_get_info()[0]
     if free < size:
-        pytest.skip(f"needs {size / 2**30:.1f} GiB of free GPU memory, "
-                    f"{free / 2**30:.1f} GiB are free")
+        pytest.skip(
+            f"needs {size / 2**30:.1f} GiB of free GPU memory, {free / 2**30:.1f} GiB are free"
+        )
 
 
 @contextmanager
@@ -69,7 +73,7 @@ def alone() -> Iterator[None]:
 
     path = Path(tempfile.gettempdir()) / f"lift-large-tests-{os.getuid()}.lock"
     with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)        # ends with the file, also where a process dies
+        fcntl.flock(file, fcntl.LOCK_EX)  # ends with the file, also where a process dies
         yield
 
 
@@ -93,8 +97,8 @@ class DeadContext:
     """A pytest plugin: no test runs in a process after the one that killed its CUDA context."""
 
     def __init__(self):
-        self.killer: str | None = None          # of this process: the test, and the error
-        self.ended: set[str] = set()            # of xdist's controller: workers that died so
+        self.killer: str | None = None  # of this process: the test, and the error
+        self.ended: set[str] = set()  # of xdist's controller: workers that died so
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item):
@@ -111,8 +115,11 @@ class DeadContext:
             return
         if hasattr(item.config, "workerinput"):
             os._exit(1)
-        pytest.exit(f"{DEAD} since {self.killer}; what follows did not run "
-                    "(with pytest-xdist's -n another worker runs it)", 1)
+        pytest.exit(
+            f"{DEAD} since {self.killer}; what follows did not run "
+            "(with pytest-xdist's -n another worker runs it)",
+            1,
+        )
 
     # -- in the controller of pytest-xdist
 
@@ -138,5 +145,5 @@ class DeadContext:
         report.longrepr = (crashitem.split("::")[0], 0, f"left to another worker: {DEAD}")
         try:
             sched.mark_test_pending(crashitem)
-        except NotImplementedError:                     # schedulers of scopes do so themselves
+        except NotImplementedError:  # schedulers of scopes do so themselves
             pass

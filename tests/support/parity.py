@@ -1,29 +1,44 @@
-"""How a kernel is compared with its definition: what counts as equal, and the inputs that break kernels.
+"""How a kernel is compared with its definition: what counts as equal, and the inputs that break
+kernels.
 
-A kernel may err twice as much as the reference does when it computes in the same precision, both measured against the reference in
-float64: no tolerance is chosen by hand. Gradients must also be right as a whole, since a small bias passes any test of single elements.
+A kernel may err twice as much as the reference does when it computes in the same precision, both
+measured against the reference in
+float64: no tolerance is chosen by hand. Gradients must also be right as a whole, since a small bias
+passes any test of single elements.
 """
+
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-# -- what counts as equal ----------------------------------------------------------------------------------------------------
+# -- what counts as equal --------------------------------------------------------------------------
 
 
-def assert_close(name: str, found: torch.Tensor, low: torch.Tensor, exact: torch.Tensor, arithmetic: torch.dtype, *,
-                 cut: bool = False) -> None:
+def assert_close(
+    name: str,
+    found: torch.Tensor,
+    low: torch.Tensor,
+    exact: torch.Tensor,
+    arithmetic: torch.dtype,
+    *,
+    cut: bool = False,
+) -> None:
     """Raise where `found` is further from `exact` than the rule allows.
 
     Args:
         found: the kernel's.
         low: the reference's, computed in the same dtypes.
         exact: the reference's, computed in float64.
-        arithmetic: what the kernel computes in; a few of its roundings are allowed where the reference happens to have none.
-        cut: `found` was cut off to its dtype, not rounded, which costs up to one of its units: Triton's interpreter does so with bfloat16.
+        arithmetic: what the kernel computes in; a few of its roundings are allowed where the
+            reference happens to have none.
+        cut: `found` was cut off to its dtype, not rounded, which costs up to one of its units:
+            Triton's interpreter does so with bfloat16.
     """
-    assert (found.shape, found.dtype) == (low.shape, low.dtype), f"{name}: {found.shape} {found.dtype}, not {low.shape} {low.dtype}"
+    assert (found.shape, found.dtype) == (low.shape, low.dtype), (
+        f"{name}: {found.shape} {found.dtype}, not {low.shape} {low.dtype}"
+    )
     assert found.isfinite().all(), f"{name}: not finite"
     if exact.numel() == 0:
         return
@@ -34,8 +49,12 @@ def assert_close(name: str, found: torch.Tensor, low: torch.Tensor, exact: torch
     assert error <= allowed, f"{name}: off by {error:.3g}, allowed {allowed:.3g}"
 
 
-def assert_right_as_a_whole(name: str, found: torch.Tensor, low: torch.Tensor, exact: torch.Tensor, arithmetic: torch.dtype) -> None:
-    """Raise where a gradient's relative L2 error, direction or signed bias is worse than the reference's own precision explains."""
+def assert_right_as_a_whole(
+    name: str, found: torch.Tensor, low: torch.Tensor, exact: torch.Tensor, arithmetic: torch.dtype
+) -> None:
+    """Raise where a gradient's relative L2 error, direction or signed bias is worse than the
+    reference's own precision explains.
+    """
     found, low, exact = (x.detach().cpu().double().flatten() for x in (found, low, exact))
     size = exact.norm()
     if size == 0:
@@ -47,12 +66,15 @@ def assert_right_as_a_whole(name: str, found: torch.Tensor, low: torch.Tensor, e
     assert distance <= allowed, f"{name}: relative L2 error {distance:.3g}, allowed {allowed:.3g}"
     cosine = found @ exact / (found.norm() * size)
     assert 1 - cosine <= allowed**2 + 1e-12, f"{name}: cosine {cosine:.9f}"
-    bias = (found - exact).sum().abs()                  # errors of either sign grow as the root of their number
-    assert bias <= 4 * allowed * size + unit * exact.abs().sum(), f"{name}: errors lean to one side by {bias:.3g}"
+    bias = (found - exact).sum().abs()  # errors of either sign grow as the root of their number
+    assert bias <= 4 * allowed * size + unit * exact.abs().sum(), (
+        f"{name}: errors lean to one side by {bias:.3g}"
+    )
 
 
-def assert_same_sums(name: str, found: torch.Tensor, expected: torch.Tensor, sizes: torch.Tensor,
-                     addends: int) -> None:
+def assert_same_sums(
+    name: str, found: torch.Tensor, expected: torch.Tensor, sizes: torch.Tensor, addends: int
+) -> None:
     """Raise where two float32 sums of the same addends differ by more than their order explains.
 
     Args:
@@ -65,19 +87,32 @@ def assert_same_sums(name: str, found: torch.Tensor, expected: torch.Tensor, siz
 
 
 def poison(monkeypatch) -> None:
-    """Fill what Python allocates without a value with NaN (integers: with a large value), so that what is never written shows."""
+    """Fill what Python allocates without a value with NaN (integers: with a large value), so that
+    what is never written shows.
+    """
+
     def poisoned(make: Callable) -> Callable:
         def empty(*arguments, **keywords):
             fresh = make(*arguments, **keywords)
-            return fresh.fill_(math.nan if fresh.is_floating_point() else torch.iinfo(fresh.dtype).max)
+            return fresh.fill_(
+                math.nan if fresh.is_floating_point() else torch.iinfo(fresh.dtype).max
+            )
+
         return empty
 
-    for place, name in ((torch, "empty"), (torch, "empty_like"), (torch, "empty_strided"), (torch.Tensor, "new_empty")):
+    for place, name in (
+        (torch, "empty"),
+        (torch, "empty_like"),
+        (torch, "empty_strided"),
+        (torch.Tensor, "new_empty"),
+    ):
         monkeypatch.setattr(place, name, poisoned(getattr(place, name)))
 
 
 def captured(step: Callable) -> tuple:
-    """A CUDA graph of a call, and what it gave inside, which replays write anew. It first runs outside, which compiles and warms up."""
+    """A CUDA graph of a call, and what it gave inside, which replays write anew. It first runs
+    outside, which compiles and warms up.
+    """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -90,6 +125,7 @@ def captured(step: Callable) -> tuple:
 
 
 # -- few cases of many -----------------------------------------------------------------------------
+
 
 def pairwise(*axes: Sequence, among: Iterable[tuple] = ()) -> list[tuple]:
     """Cases of the product of the axes such that any values of any two axes meet in one of them.
@@ -111,7 +147,8 @@ def _pairs(case: tuple) -> set:
     return set(itertools.combinations(enumerate(case), 2))
 
 
-# -- layouts: the values of x (those of its first rows for `expanded`) laid out in another way ------------------------------------
+# -- layouts: the values of x (those of its first rows for `expanded`) laid out in another way -----
+
 
 def contiguous(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous()
@@ -142,7 +179,9 @@ def misaligned(x: torch.Tensor) -> torch.Tensor:
     return torch.cat((x.new_zeros(1), x.flatten()))[1:].view(x.shape)
 
 
-LAYOUTS = {f.__name__: f for f in (contiguous, channels_last, sliced, expanded, transposed, misaligned)}
+LAYOUTS = {
+    f.__name__: f for f in (contiguous, channels_last, sliced, expanded, transposed, misaligned)
+}
 
 
 def forms(dtypes: Iterable[str]) -> list[tuple[str, str]]:
@@ -153,7 +192,8 @@ def forms(dtypes: Iterable[str]) -> list[tuple[str, str]]:
     return list(itertools.product(dtypes, LAYOUTS))
 
 
-# -- flows (B, 2, H, W) in pixels, float32 -----------------------------------------------------------------------------------------
+# -- flows (B, 2, H, W) in pixels, float32 ---------------------------------------------------------
+
 
 def _towards(x: torch.Tensor, y: torch.Tensor, B: int, H: int, W: int) -> torch.Tensor:
     """The flow by which every pixel reads at (x, y), each (B, H, W) or less."""
@@ -176,11 +216,20 @@ FLOWS = {
     "zero": lambda B, H, W: torch.zeros(B, 2, H, W),
     "integer": lambda B, H, W: torch.randint(-3, 4, (B, 2, H, W)).float(),
     "half": lambda B, H, W: torch.randint(-3, 4, (B, 2, H, W)) + 0.5,
-    "border": lambda B, H, W: _towards(_some(_border(W), B, H, W), _some(_border(H), B, H, W), B, H, W),
-    "outside": lambda B, H, W: torch.stack((_some([-1e30, -1e4, 1e4, 3e38], B, H, W), _some([-1e30, -1e4, 1e4, 3e38], B, H, W)), 1),
+    "border": lambda B, H, W: _towards(
+        _some(_border(W), B, H, W), _some(_border(H), B, H, W), B, H, W
+    ),
+    "outside": lambda B, H, W: torch.stack(
+        (_some([-1e30, -1e4, 1e4, 3e38], B, H, W), _some([-1e30, -1e4, 1e4, 3e38], B, H, W)), 1
+    ),
     "nan": lambda B, H, W: torch.where(torch.rand(B, 2, H, W) < 0.5, math.nan, 1.25),
-    "infinite": lambda B, H, W: torch.stack((_some([-math.inf, 0.25, math.inf], B, H, W), _some([-math.inf, 0.75, math.inf], B, H, W)), 1),
-    "far": lambda B, H, W: _towards(torch.rand(B, H, W) * (W - 1), torch.rand(B, H, W) * (H - 1), B, H, W),
+    "infinite": lambda B, H, W: torch.stack(
+        (_some([-math.inf, 0.25, math.inf], B, H, W), _some([-math.inf, 0.75, math.inf], B, H, W)),
+        1,
+    ),
+    "far": lambda B, H, W: _towards(
+        torch.rand(B, H, W) * (W - 1), torch.rand(B, H, W) * (H - 1), B, H, W
+    ),
     "collapse": lambda B, H, W: _towards(0.3 * (W - 1), 0.6 * (H - 1), B, H, W),
 }
 

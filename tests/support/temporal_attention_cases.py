@@ -1,4 +1,7 @@
-"""Inputs and comparisons for the tests of `temporal_attention`: cases, results with gradients, parity with the reference."""
+"""Inputs and comparisons for the tests of `temporal_attention`: cases, results with gradients,
+parity with the reference.
+"""
+
 import math
 
 import torch
@@ -18,15 +21,26 @@ def device() -> str:
 
 
 def make(case, dtype: str = "float32", masked: bool = True) -> dict:
-    """Arguments of a case (B, Tq, Tk, H, W, heads, d, window, shift), with every table; masked: the first clip's last frame is not real."""
+    """Arguments of a case (B, Tq, Tk, H, W, heads, d, window, shift), with every table; masked: the
+    first clip's last frame is not real.
+    """
     B, Tq, Tk, H, W, heads, d, window, shift = case
     mask = torch.ones(B, Tk, dtype=torch.bool)
     if masked and Tk > 1:
         mask[:1, -1] = False
-    tensors = {"q": torch.randn(B, Tq, H, W, heads, d).to(DTYPES[dtype]), "k": torch.randn(B, Tk, H, W, heads, d).to(DTYPES[dtype]),
-               "v": torch.randn(B, Tk, H, W, heads, d).to(DTYPES[dtype]), "time_bias": torch.randn(B, heads, Tq, Tk),
-               "window_bias": torch.randn(heads, 2 * window - 1, 2 * window - 1), "mask": mask}
-    return {name: x.to(device()) for name, x in tensors.items()} | {"window": window, "shift": shift, "scale": d ** -0.5}
+    tensors = {
+        "q": torch.randn(B, Tq, H, W, heads, d).to(DTYPES[dtype]),
+        "k": torch.randn(B, Tk, H, W, heads, d).to(DTYPES[dtype]),
+        "v": torch.randn(B, Tk, H, W, heads, d).to(DTYPES[dtype]),
+        "time_bias": torch.randn(B, heads, Tq, Tk),
+        "window_bias": torch.randn(heads, 2 * window - 1, 2 * window - 1),
+        "mask": mask,
+    }
+    return {name: x.to(device()) for name, x in tensors.items()} | {
+        "window": window,
+        "shift": shift,
+        "scale": d**-0.5,
+    }
 
 
 def fused(**arguments):
@@ -38,29 +52,45 @@ def reference(**arguments):
 
 
 def results(function, arguments: dict, asked=NAMES, grad=None) -> dict[str, torch.Tensor]:
-    """The output, the shares and the gradients asked for, given the output's gradient (None: a random one, always the same)."""
-    leaves = {n: x.detach().requires_grad_(n in asked) if n in NAMES and x is not None else x for n, x in arguments.items()}
+    """The output, the shares and the gradients asked for, given the output's gradient (None: a
+    random one, always the same).
+    """
+    leaves = {
+        n: x.detach().requires_grad_(n in asked) if n in NAMES and x is not None else x
+        for n, x in arguments.items()
+    }
     out, share = function(**leaves)
     wanted = [n for n in asked if leaves.get(n) is not None]
     grad = towards(out) if grad is None else grad
     found = torch.autograd.grad(out, [leaves[n] for n in wanted], grad) if wanted else ()
-    return {"out": out.detach(), "share": share} | dict(zip((f"gradient of {n}" for n in wanted), found, strict=True))
+    return {"out": out.detach(), "share": share} | dict(
+        zip((f"gradient of {n}" for n in wanted), found, strict=True)
+    )
 
 
 def towards(out: torch.Tensor) -> torch.Tensor:
-    return torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.device, out.dtype)
+    return torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(
+        out.device, out.dtype
+    )
 
 
 def assert_parity(found: dict, arguments: dict, grad=None) -> None:
-    """`found` is what the reference has for these arguments, by the rule of `parity`; weights multiply
-    in the dtype of queries. `grad` is the output's gradient, as `results` takes it."""
+    """`found` is what the reference has for these arguments, by the rule of `parity`; weights
+    multiply in the dtype of queries. `grad` is the output's gradient, as `results` takes it."""
     asked = tuple(n.removeprefix("gradient of ") for n in found if n.startswith("gradient"))
     low = results(reference, arguments, asked, grad)
-    doubled = {n: x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for n, x in arguments.items()}
-    exact = results(reference, doubled, asked, (towards(low["out"]) if grad is None else grad).double())
+    doubled = {
+        n: x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+        for n, x in arguments.items()
+    }
+    exact = results(
+        reference, doubled, asked, (towards(low["out"]) if grad is None else grad).double()
+    )
     for name in found:
         arithmetic = torch.float32 if name == "share" else arguments["q"].dtype
-        if exact[name].abs().max() < 1e-9:              # such as window_bias of a window of 1, which cancels in the softmax
+        if (
+            exact[name].abs().max() < 1e-9
+        ):  # such as window_bias of a window of 1, which cancels in the softmax
             assert found[name].abs().max() < 64 * torch.finfo(arithmetic).eps, name
             continue
         assert_close(name, found[name], low[name], exact[name], arithmetic)
@@ -68,11 +98,16 @@ def assert_parity(found: dict, arguments: dict, grad=None) -> None:
             assert_right_as_a_whole(name, found[name], low[name], exact[name], arithmetic)
 
 
-# -- layouts of q, k and v -----------------------------------------------------------------------------------------------------
+# -- layouts of q, k and v -------------------------------------------------------------------------
+
 
 def of_layers(x: torch.Tensor) -> torch.Tensor:
-    """As the model has keys: a slice of what one projection gives for all layers, keys and values; the rest is NaN."""
-    room = torch.full((*x.shape[:2], 2, *x.shape[2:4], 2, *x.shape[4:]), math.nan, dtype=x.dtype, device=x.device)
+    """As the model has keys: a slice of what one projection gives for all layers, keys and values;
+    the rest is NaN.
+    """
+    room = torch.full(
+        (*x.shape[:2], 2, *x.shape[2:4], 2, *x.shape[4:]), math.nan, dtype=x.dtype, device=x.device
+    )
     return room[:, :, 1, :, :, 0].copy_(x)
 
 

@@ -1,4 +1,5 @@
 """The trace finds each kind of copy and wait, once, where it is caused, and nothing else."""
+
 import numpy as np
 import pytest
 import torch
@@ -22,20 +23,29 @@ UPLOADS = {
     "foreach": lambda x: torch._foreach_copy_([x], [torch.zeros(2, 3)]),
     "index": lambda x: x[torch.zeros(4, dtype=torch.int64)],
 }
-DOWNLOADS = {"cpu": lambda x: x.cpu(), "to": lambda x: x.to(H), "numpy": lambda x: x.cpu().numpy(),
-             "copy_": lambda x: torch.zeros(2, 3).copy_(x)}
+DOWNLOADS = {
+    "cpu": lambda x: x.cpu(),
+    "to": lambda x: x.to(H),
+    "numpy": lambda x: x.cpu().numpy(),
+    "copy_": lambda x: torch.zeros(2, 3).copy_(x),
+}
 WAITS = {
-    "item": lambda x: x[0, 0].item(), "float": lambda x: float(x[0, 0]),
-    "bool": lambda x: bool((x > 0).any()), "int": lambda x: int(x.sum()),
-    "tolist": lambda x: x.tolist(), "nonzero": lambda x: x.nonzero(),
-    "mask": lambda x: x[x > 0], "select": lambda x: torch.masked_select(x, x > 0),
+    "item": lambda x: x[0, 0].item(),
+    "float": lambda x: float(x[0, 0]),
+    "bool": lambda x: bool((x > 0).any()),
+    "int": lambda x: int(x.sum()),
+    "tolist": lambda x: x.tolist(),
+    "nonzero": lambda x: x.nonzero(),
+    "mask": lambda x: x[x > 0],
+    "select": lambda x: torch.masked_select(x, x > 0),
     "equal": lambda x: torch.equal(x, x),
     "put": lambda x: x.__setitem__(x > 0, torch.ones(6, device=D)),
 }
 NOTHING = {
     "full": lambda x: torch.full((3,), 0.5, device=D),
     "arange": lambda x: torch.arange(5, device=D) / 4,
-    "where": lambda x: torch.where(x > 0, x, 0.0), "number": lambda x: x * 2.5 + 1,
+    "where": lambda x: torch.where(x > 0, x, 0.0),
+    "number": lambda x: x * 2.5 + 1,
     "masked": lambda x: x.__setitem__(x > 0, 0.0),
     "slices": lambda x: x[None, ..., :2][:, 1:, -1],
     "index": lambda x: x[torch.zeros(4, dtype=torch.int64, device=D)],
@@ -60,8 +70,16 @@ def test_what_stays_on_its_device_is_no_traffic():
 
 def test_shapes_are_those_of_real_tensors():
     real, mask = torch.rand(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)
-    for index in (0, (0, 1), (..., 2), (slice(1), None, 1), mask, (slice(None), [0, 2]),
-                  (None, ..., slice(0, 4, 2)), (1, slice(None), torch.tensor([3]))):
+    for index in (
+        0,
+        (0, 1),
+        (..., 2),
+        (slice(1), None, 1),
+        mask,
+        (slice(None), [0, 2]),
+        (None, ..., slice(0, 4, 2)),
+        (1, slice(None), torch.tensor([3])),
+    ):
         with device_traffic():
             got = torch.empty(2, 3, 4, device=D)[index].shape
         assert got == real[index].shape, index
@@ -70,8 +88,13 @@ def test_shapes_are_those_of_real_tensors():
 def test_only_page_locked_memory_is_copied_without_a_wait():
     with device_traffic() as found:
         x = torch.zeros(3)
-        for source, flag in ((x, False), (x, True), (x.pin_memory(), False), (x.pin_memory(), True),
-                             (torch.empty(3, pin_memory=True)[:2], True)):
+        for source, flag in (
+            (x, False),
+            (x, True),
+            (x.pin_memory(), False),
+            (x.pin_memory(), True),
+            (torch.empty(3, pin_memory=True)[:2], True),
+        ):
             source.to(D, non_blocking=flag)
         on = torch.empty(3, device=D)
         on.to(H, non_blocking=True)
@@ -79,9 +102,18 @@ def test_only_page_locked_memory_is_copied_without_a_wait():
         x.copy_(on, non_blocking=True)
         torch.empty(3, pin_memory=True).copy_(on, non_blocking=True)
     assert [(r.pinned, r.blocking) for r in found.uploads] == [
-        (False, True), (False, True), (True, True), (True, False), (True, False)]
+        (False, True),
+        (False, True),
+        (True, True),
+        (True, False),
+        (True, False),
+    ]
     assert [(r.pinned, r.blocking) for r in found.downloads] == [
-        (True, False), (False, True), (False, True), (True, False)]
+        (True, False),
+        (False, True),
+        (False, True),
+        (True, False),
+    ]
     assert [r.size for r in found.uploads] == [12, 12, 12, 12, 8]
 
 
@@ -96,11 +128,15 @@ def test_waits_for_streams_and_events_are_a_kind_of_their_own():
         stream.synchronize()
         torch.cuda.synchronize()
     assert [r.op for r in found.synchronizations] == [
-        "Event.synchronize", "Stream.synchronize", "synchronize"]
+        "Event.synchronize",
+        "Stream.synchronize",
+        "synchronize",
+    ]
 
 
 def test_the_place_is_the_innermost_line_of_the_package():
     from lift.model.features import difference, map_tensors
+
     with device_traffic() as found:
         difference(torch.empty(1, 3, 4, 4, device=D), torch.empty(1, 3, 4, 4, device=D)).item()
         map_tensors(lambda x: x.cpu(), torch.empty(3, device=D))

@@ -1,4 +1,5 @@
 """Tests on a GPU: memory goes back, large tests run last and alone, dead CUDA ends one process."""
+
 import ast
 import fcntl
 import os
@@ -24,10 +25,19 @@ def run(folder: Path, *arguments: str, stub: bool = False) -> subprocess.Complet
     environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
     environment.pop("PYTEST_XDIST_WORKER", None)
     plugins = ["no:cacheprovider", "no:benchmark", "plugin" if stub else "conftest"]
-    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"),
-               *[word for plugin in plugins for word in ("-p", plugin)], *arguments, str(folder)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True,
-                          timeout=120)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        *[word for plugin in plugins for word in ("-p", plugin)],
+        *arguments,
+        str(folder),
+    ]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 # -- time ------------------------------------------------------------------------------------------
@@ -38,8 +48,10 @@ EXAMPLES = [(True, None, 100), (True, 60.0, 8), (False, None, 8)]
 @pytest.mark.parametrize(("gpu", "budget", "examples"), EXAMPLES)
 def test_a_budget_bounds_the_examples_of_hypothesis(monkeypatch, gpu, budget, examples):
     profiles, loaded = {}, []
-    settings = SimpleNamespace(register_profile=lambda name, **how: profiles.update({name: how}),
-                               load_profile=loaded.append)
+    settings = SimpleNamespace(
+        register_profile=lambda name, **how: profiles.update({name: how}),
+        load_profile=loaded.append,
+    )
     monkeypatch.setattr(gpu_session, "settings", settings)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     gpu_session.bound_examples(budget)
@@ -51,14 +63,16 @@ def test_no_test_on_a_gpu_sets_its_own_number_of_examples():
     number = re.compile(r"^@settings\(max_examples=\d", re.M)
     paths = (ROOT / "tests").glob("test_*.py")
     own = [path.name for path in paths if number.search(path.read_text())]
-    assert own == ["test_grid_sample_parity.py"]        # computes on the CPU everywhere
+    assert own == ["test_grid_sample_parity.py"]  # computes on the CPU everywhere
 
 
 # -- memory ----------------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def card(monkeypatch):
     """A GPU of which PyTorch's allocator holds `reserved` bytes, unused, and `free` are free."""
+
     class Card:
         reserved, free, emptied = 0, 10 << 30, 0
 
@@ -85,12 +99,12 @@ def test_tensors_of_a_failed_test_are_let_go_of(card, monkeypatch):
     monkeypatch.setattr(sys, "last_value", ValueError("with a traceback"), raising=False)
     gpu_session.give_memory_back()
     assert not hasattr(sys, "last_value")
-    sys.last_value = None                               # for monkeypatch to undo
+    sys.last_value = None  # for monkeypatch to undo
 
 
 def test_large_tests_are_skipped_where_memory_is_short(card, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    card.reserved = 2 << 30             # what the allocator holds unused counts as free
+    card.reserved = 2 << 30  # what the allocator holds unused counts as free
     gpu_session.needs_gpu_memory(12 << 30)
     reason = r"^needs 12\.5 GiB of free GPU memory, 12\.0 GiB are free$"
     with pytest.raises(pytest.skip.Exception, match=reason):
@@ -113,8 +127,10 @@ def test_alone(): ...
 
 
 IN_TURN = ("-p", "benchmarks.harness.budget", "--in-turn")
-ORDERS = [((), ["plain[0]", "plain[1]", "alone", "large[0]", "large[1]"]),
-          (IN_TURN, ["plain[0]", "alone", "plain[1]", "large[0]", "large[1]"])]
+ORDERS = [
+    ((), ["plain[0]", "plain[1]", "alone", "large[0]", "large[1]"]),
+    (IN_TURN, ["plain[0]", "alone", "plain[1]", "large[0]", "large[1]"]),
+]
 
 
 @pytest.mark.parametrize(("arguments", "order"), ORDERS, ids=["plain", "in turn"])
@@ -179,12 +195,15 @@ def test_another_worker_runs_what_follows_a_dead_context(fatal, distribution):
 def test_without_workers_the_session_stops_and_names_the_test(fatal):
     ran = run(fatal, stub=True)
     assert ran.returncode == 1 and "2 failed, 3 passed" in ran.stdout, ran.stdout
-    sentence = ("Exit: the CUDA context of this process is dead since test_fatal.py::test_one[3] "
-                "(CUDA error: an illegal memory access was encountered); what follows did not run")
+    sentence = (
+        "Exit: the CUDA context of this process is dead since test_fatal.py::test_one[3] "
+        "(CUDA error: an illegal memory access was encountered); what follows did not run"
+    )
     assert sentence in ran.stdout, ran.stdout
 
 
 # -- settings of torch -----------------------------------------------------------------------------
+
 
 def test_settings_of_cudnn_say_whether_it_is_on():
     """`cudnn.flags` turns cuDNN off where it is not passed enabled=True (in PyTorch 2.11)."""

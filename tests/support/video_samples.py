@@ -1,4 +1,5 @@
 """Small frames and videos for the tests of reading, writing and interpolating."""
+
 import io
 from fractions import Fraction
 
@@ -6,7 +7,9 @@ import cv2
 import numpy as np
 
 
-def moving_frames(n: int, height: int = 48, width: int = 64, tint: tuple[int, int, int] = (120, 90, 60)) -> list[np.ndarray]:
+def moving_frames(
+    n: int, height: int = 48, width: int = 64, tint: tuple[int, int, int] = (120, 90, 60)
+) -> list[np.ndarray]:
     """n frames (H, W, 3) uint8 RGB: a smooth texture around `tint` that slides a pixel a frame."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     frames = []
@@ -23,10 +26,20 @@ def write_folder(folder, frames, first: int = 1, pattern: str = "im{:03d}.png"):
     return folder
 
 
-def write_video(path, frames, ticks=None, tick=Fraction(1, 1000), *, rotate: int = 0, sound: bool = False, subtitles: bool = False,
-                options=None):
+def write_video(
+    path,
+    frames,
+    ticks=None,
+    tick=Fraction(1, 1000),
+    *,
+    rotate: int = 0,
+    sound: bool = False,
+    subtitles: bool = False,
+    options=None,
+):
     """An H.264 video whose k-th frame is shown at ticks[k] * tick seconds (40 ms apart where None)."""
     import av
+
     ticks = [40 * k for k in range(len(frames))] if ticks is None else ticks
     with av.open(str(path), "w", options=options or {}) as out:
         video = out.add_stream("libx264", rate=25, options={"crf": "8", "preset": "ultrafast"})
@@ -36,7 +49,11 @@ def write_video(path, frames, ticks=None, tick=Fraction(1, 1000), *, rotate: int
         if rotate:
             video.set_display_rotation(rotate)
         audio = out.add_stream("aac", rate=44100) if sound else None
-        script = av.open(io.BytesIO(b"1\n00:00:00,040 --> 00:00:00,240\nHello\n"), format="srt") if subtitles else None
+        script = (
+            av.open(io.BytesIO(b"1\n00:00:00,040 --> 00:00:00,240\nHello\n"), format="srt")
+            if subtitles
+            else None
+        )
         text = out.add_stream_from_template(script.streams[0]) if subtitles else None
         for frame, at in zip(frames, ticks, strict=True):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
@@ -46,7 +63,9 @@ def write_video(path, frames, ticks=None, tick=Fraction(1, 1000), *, rotate: int
         if audio is not None:
             wave = (0.1 * np.sin(np.arange(1024) / 20)).astype(np.float32)
             for k in range(int(44100 * ticks[-1] * tick) // 1024):
-                chunk = av.AudioFrame.from_ndarray(np.stack([wave, wave]), format="fltp", layout="stereo")
+                chunk = av.AudioFrame.from_ndarray(
+                    np.stack([wave, wave]), format="fltp", layout="stereo"
+                )
                 chunk.sample_rate, chunk.pts = 44100, 1024 * k
                 out.mux(audio.encode(chunk))
             out.mux(audio.encode(None))

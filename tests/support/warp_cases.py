@@ -1,4 +1,7 @@
-"""Inputs and comparisons for the tests of `warp` and `warp_blend`: cases by name, results with gradients, parity with the reference."""
+"""Inputs and comparisons for the tests of `warp` and `warp_blend`: cases by name, results with
+gradients, parity with the reference.
+"""
+
 import pytest
 import torch
 
@@ -9,9 +12,15 @@ from tests.support.parity import FLOWS, LAYOUTS, assert_close, assert_right_as_a
 
 REFERENCES = {"warp": warp_reference, "warp_blend": warp_blend_reference}
 PUBLIC = {"warp": kernels.warp, "warp_blend": kernels.warp_blend}
-NAMES = {"warp": ("image", "flow"), "warp_blend": ("image0", "image1", "flow0", "flow1", "occ0", "occ1")}
-DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.float64)}
-PLAIN = ("float32", "contiguous", (2, 5, 5, 7), "random")                            # dtype, layout, shape, flow
+NAMES = {
+    "warp": ("image", "flow"),
+    "warp_blend": ("image0", "image1", "flow0", "flow1", "occ0", "occ1"),
+}
+DTYPES = {
+    str(d).removeprefix("torch."): d
+    for d in (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+}
+PLAIN = ("float32", "contiguous", (2, 5, 5, 7), "random")  # dtype, layout, shape, flow
 INTERPRETED = op.triton is not None and op.triton.INTERPRETED
 
 
@@ -25,7 +34,10 @@ def make(operation: str, implementation: str, case: tuple = PLAIN) -> list[torch
     dtype = DTYPES[dtype]
     count = 1 if operation == "warp" else 2
     images = [torch.randn(B, C, H, W).to(dtype) for _ in range(count)]
-    flows = [FLOWS[flow](B, H, W).to(torch.float64 if dtype == torch.float64 else torch.float32) for _ in range(count)]
+    flows = [
+        FLOWS[flow](B, H, W).to(torch.float64 if dtype == torch.float64 else torch.float32)
+        for _ in range(count)
+    ]
     occs = [3 * torch.randn(B, 1, H, W).to(dtype) for _ in range(count if count == 2 else 0)]
     inputs = [LAYOUTS[layout](x.to(device_of(implementation))) for x in (*images, *flows, *occs)]
     reason = kernels.reasons(operation, *inputs)[implementation]
@@ -35,13 +47,26 @@ def make(operation: str, implementation: str, case: tuple = PLAIN) -> list[torch
 
 
 def results(function, inputs, grad=None, asked=None) -> dict[str, torch.Tensor]:
-    """The result and the gradients asked for (by name; None: all), given the result's gradient (None: a random one)."""
+    """The result and the gradients asked for (by name; None: all), given the result's gradient
+    (None: a random one).
+    """
     operation = "warp" if len(inputs) == 2 else "warp_blend"
-    leaves = [x.detach().requires_grad_(asked is None or name in asked) for name, x in zip(NAMES[operation], inputs, strict=True)]
+    leaves = [
+        x.detach().requires_grad_(asked is None or name in asked)
+        for name, x in zip(NAMES[operation], inputs, strict=True)
+    ]
     out = function(*leaves)
     wanted = [name for name, x in zip(NAMES[operation], leaves, strict=True) if x.requires_grad]
-    found = torch.autograd.grad(out, [x for x in leaves if x.requires_grad], towards(out) if grad is None else grad) if wanted else ()
-    return {"result": out.detach()} | dict(zip((f"gradient of {name}" for name in wanted), found, strict=True))
+    found = (
+        torch.autograd.grad(
+            out, [x for x in leaves if x.requires_grad], towards(out) if grad is None else grad
+        )
+        if wanted
+        else ()
+    )
+    return {"result": out.detach()} | dict(
+        zip((f"gradient of {name}" for name in wanted), found, strict=True)
+    )
 
 
 def towards(out: torch.Tensor) -> torch.Tensor:
@@ -55,13 +80,21 @@ def fused(operation: str, implementation: str):
 
 
 def flips(flow: torch.Tensor) -> torch.Tensor:
-    """(B, 2, H, W): where rounding x + dx to flow's dtype moves it over a whole pixel or the border, so that its gradient jumps."""
+    """(B, 2, H, W): where rounding x + dx to flow's dtype moves it over a whole pixel or the
+    border, so that its gradient jumps.
+    """
     H, W = flow.shape[2:]
     last = torch.tensor([W - 1, H - 1]).view(2, 1, 1)
     states = []
     for dtype in (flow.dtype, torch.float64):
-        place = torch.stack(torch.meshgrid(torch.arange(W), torch.arange(H), indexing="xy")).to(dtype) + flow.to(dtype)
-        states.append(torch.stack((place.floor().double(), (place > 0).double(), (place < last).double())).nan_to_num(nan=-1))
+        place = torch.stack(torch.meshgrid(torch.arange(W), torch.arange(H), indexing="xy")).to(
+            dtype
+        ) + flow.to(dtype)
+        states.append(
+            torch.stack(
+                (place.floor().double(), (place > 0).double(), (place < last).double())
+            ).nan_to_num(nan=-1)
+        )
     return (states[0] != states[1]).any(0)
 
 
@@ -75,7 +108,7 @@ def assert_parity(operation: str, found: dict, inputs, grad=None) -> None:
     arithmetic = torch.float64 if inputs[0].dtype == torch.float64 else torch.float32
     assert found.keys() == low.keys()
     for name in found:
-        if "flow" in name:                              # there, the side on which float32 falls decides
+        if "flow" in name:  # there, the side on which float32 falls decides
             flow = inputs[NAMES[operation].index(name.removeprefix("gradient of "))]
             exact[name] = torch.where(flips(flow), low[name].double(), exact[name])
         cut = name == "result" and found[name].dtype == torch.bfloat16 and INTERPRETED

@@ -1,4 +1,7 @@
-"""Checkpoints: complete or not there, the newest two kept, and every broken one refused in a sentence that says how to go on."""
+"""Checkpoints: complete or not there, the newest two kept, and every broken one refused in a
+sentence that says how to go on.
+"""
+
 import errno
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,7 @@ CONFIG = Config(tiny())
 
 class Model(nn.Linear):
     """As little of a model as a checkpoint needs."""
+
     config = CONFIG.model
 
     def __init__(self, value: float = 0.0):
@@ -24,7 +28,12 @@ class Model(nn.Linear):
 
 
 def state(step: int) -> dict:
-    return {"step": step, "best": float("-inf"), "random": torch.arange(5), "means": {"loss": [1.5, 2.0]}}
+    return {
+        "step": step,
+        "best": float("-inf"),
+        "random": torch.arange(5),
+        "means": {"loss": [1.5, 2.0]},
+    }
 
 
 def write(folder: Path, step: int) -> Path:
@@ -41,7 +50,8 @@ class Killed(BaseException):
     """What no handler catches."""
 
 
-# -- write and read --------------------------------------------------------------------------------------------------------
+# -- write and read --------------------------------------------------------------------------------
+
 
 def test_what_was_written_comes_back(tmp_path):
     path = write(tmp_path, 12)
@@ -49,8 +59,14 @@ def test_what_was_written_comes_back(tmp_path):
     checkpoint = checkpoints.read(path, CONFIG)
     model, ema = Model(), Model()
     checkpoint.restore(model, ema)
-    assert torch.equal(model.weight, Model(12).weight) and torch.equal(ema.weight, Model(-12).weight)
-    assert checkpoint.config == CONFIG and checkpoint.state["step"] == 12 and checkpoint.state["means"] == {"loss": [1.5, 2.0]}
+    assert torch.equal(model.weight, Model(12).weight) and torch.equal(
+        ema.weight, Model(-12).weight
+    )
+    assert (
+        checkpoint.config == CONFIG
+        and checkpoint.state["step"] == 12
+        and checkpoint.state["means"] == {"loss": [1.5, 2.0]}
+    )
     assert torch.equal(checkpoint.state["random"], state(12)["random"])
 
 
@@ -65,7 +81,10 @@ def test_going_on_from_an_older_one_gives_up_the_newer(tmp_path):
     for step in (10, 20):
         write(tmp_path, step)
     write(tmp_path, 15)
-    assert [p.name for p in checkpoints.complete(tmp_path / "checkpoint")] == ["checkpoint-00000010", "checkpoint-00000015"]
+    assert [p.name for p in checkpoints.complete(tmp_path / "checkpoint")] == [
+        "checkpoint-00000010",
+        "checkpoint-00000015",
+    ]
     assert checkpoints.find(tmp_path, "auto").name == "checkpoint-00000015"
 
 
@@ -74,15 +93,18 @@ def test_the_same_step_may_be_written_again(tmp_path):
     assert checkpoints.read(write(tmp_path, 10), CONFIG).state["step"] == 10
 
 
-# -- killed and full -------------------------------------------------------------------------------------------------------
+# -- killed and full -------------------------------------------------------------------------------
+
 
 def _writes(monkeypatch, fail_at: int, error: BaseException) -> list[str]:
-    """Let the write number `fail_at` leave half its bytes and fail; returns the list of the files written so far."""
+    """Let the write number `fail_at` leave half its bytes and fail; returns the list of the files
+    written so far.
+    """
     done, real = [], Path.write_bytes
 
     def write_bytes(self, data):
         if len(done) == fail_at:
-            real(self, data[:len(data) // 2])
+            real(self, data[: len(data) // 2])
             raise error
         done.append(self.name)
         return real(self, data)
@@ -104,17 +126,23 @@ def _moves(monkeypatch, fail_at: int, error: BaseException) -> None:
     monkeypatch.setattr(Path, "rename", rename)
 
 
-@pytest.mark.parametrize("fail_at", range(5))           # model, average, state, manifest, latest
+@pytest.mark.parametrize("fail_at", range(5))  # model, average, state, manifest, latest
 def test_a_kill_during_any_write_leaves_a_checkpoint_to_go_on_from(tmp_path, monkeypatch, fail_at):
     write(tmp_path, 10)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _writes(patch, fail_at, Killed())
         write(tmp_path, 20)
     found = checkpoints.find(tmp_path, "auto")
-    assert found.name == "checkpoint-00000010"          # also where 20 is complete: `latest` does not name it yet
+    assert (
+        found.name == "checkpoint-00000010"
+    )  # also where 20 is complete: `latest` does not name it yet
     assert checkpoints.read(found, CONFIG).state["step"] == 10
     write(tmp_path, 20)
-    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir()) == ["checkpoint-00000010", "checkpoint-00000020", "latest"]
+    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir()) == [
+        "checkpoint-00000010",
+        "checkpoint-00000020",
+        "latest",
+    ]
 
 
 def test_a_kill_before_the_renaming_leaves_the_former(tmp_path, monkeypatch):
@@ -137,17 +165,24 @@ def test_a_kill_before_the_first_naming_leaves_the_first_checkpoint(tmp_path, mo
 def test_a_full_disk_leaves_the_former_checkpoint_and_nothing_else(tmp_path, monkeypatch, fail_at):
     former = write(tmp_path, 10)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    with monkeypatch.context() as patch, pytest.raises(LiftError, match="No space left on device") as error:
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(LiftError, match="No space left on device") as error,
+    ):
         _writes(patch, fail_at, OSError(errno.ENOSPC, "No space left on device"))
         write(tmp_path, 20)
     assert "checkpoint-00000020" in sentence(error) and str(former) in sentence(error)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
-# -- which one -------------------------------------------------------------------------------------------------------------
+# -- which one -------------------------------------------------------------------------------------
+
 
 def test_a_new_run_has_none(tmp_path):
-    assert checkpoints.find(tmp_path / "absent", "auto") is None and checkpoints.find(tmp_path, "never") is None
+    assert (
+        checkpoints.find(tmp_path / "absent", "auto") is None
+        and checkpoints.find(tmp_path, "never") is None
+    )
 
 
 def test_never_does_not_write_over_a_run(tmp_path):
@@ -176,7 +211,8 @@ def test_another_runs_checkpoint_does_not_mix_with_this_ones(tmp_path):
         checkpoints.find(tmp_path / "a", str(tmp_path / "b"))
 
 
-# -- broken and different --------------------------------------------------------------------------------------------------
+# -- broken and different --------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("name", [*checkpoints.FILES, "manifest.json"])
 @pytest.mark.parametrize("spoil", ["cut", "flip", "delete"])
@@ -201,11 +237,23 @@ def test_a_lone_broken_checkpoint_says_that_there_is_no_other(tmp_path):
         checkpoints.read(path, CONFIG)
 
 
-@pytest.mark.parametrize("other, named", [
-    (replace(CONFIG, model=replace(tiny(), preset="small", layers=3)), ["[model]", "preset is tiny there and small here", "layers is 2"]),
-    (replace(CONFIG, train=replace(CONFIG.train, lr=1.0, batch_size=9)), ["[train]", "batch_size is 4 there and 9 here", "lr is"]),
-    (replace(CONFIG, data=replace(CONFIG.data, strides=(4,))), ["[data]", "strides"])])
-def test_a_run_with_another_configuration_is_refused_by_the_fields_that_differ(tmp_path, other, named):
+@pytest.mark.parametrize(
+    "other, named",
+    [
+        (
+            replace(CONFIG, model=replace(tiny(), preset="small", layers=3)),
+            ["[model]", "preset is tiny there and small here", "layers is 2"],
+        ),
+        (
+            replace(CONFIG, train=replace(CONFIG.train, lr=1.0, batch_size=9)),
+            ["[train]", "batch_size is 4 there and 9 here", "lr is"],
+        ),
+        (replace(CONFIG, data=replace(CONFIG.data, strides=(4,))), ["[data]", "strides"]),
+    ],
+)
+def test_a_run_with_another_configuration_is_refused_by_the_fields_that_differ(
+    tmp_path, other, named
+):
     path = write(tmp_path, 10)
     with pytest.raises(LiftError) as error:
         checkpoints.read(path, other)
@@ -214,6 +262,10 @@ def test_a_run_with_another_configuration_is_refused_by_the_fields_that_differ(t
 
 def test_where_and_how_long_a_run_goes_on_may_change(tmp_path):
     path = write(tmp_path, 10)
-    other = replace(CONFIG, data=replace(CONFIG.data, num_workers=0, data_root="elsewhere"), kernels="reference",
-                    train=replace(CONFIG.train, max_minutes=3.0, device="cpu", output="moved"))
+    other = replace(
+        CONFIG,
+        data=replace(CONFIG.data, num_workers=0, data_root="elsewhere"),
+        kernels="reference",
+        train=replace(CONFIG.train, max_minutes=3.0, device="cpu", output="moved"),
+    )
     assert checkpoints.read(path, other).state["step"] == 10

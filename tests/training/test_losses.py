@@ -1,4 +1,5 @@
 """Losses: values known by hand, gradients, and what each of them is blind to."""
+
 import pytest
 import torch
 
@@ -23,31 +24,47 @@ from lift.training.losses import (
 
 TAPS = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0])
 KERNEL = (TAPS[:, None] * TAPS / 256).view(1, 1, 5, 5)
-SIZES = [(32, 32), (48, 32), (37, 53)]                  # the last one is no multiple of anything
+SIZES = [(32, 32), (48, 32), (37, 53)]  # the last one is no multiple of anything
 
 
 def estimate(B, h, w, scale, flow=(0.0, 0.0), occ=0.0):
     constant = torch.tensor(flow).view(1, 2, 1, 1).expand(B, 2, h, w)
-    leaves = (constant.clone(), -constant.clone(), torch.full((B, 1, h, w), occ), torch.zeros(B, 1, h, w))
+    leaves = (
+        constant.clone(),
+        -constant.clone(),
+        torch.full((B, 1, h, w), occ),
+        torch.zeros(B, 1, h, w),
+    )
     return FlowEstimate(*(leaf.requires_grad_() for leaf in leaves), scale)
 
 
 def prediction(B, H, W, **motion):
-    """What the model answers for (H, W): its coarser scales live on the size padded to a multiple of 16."""
+    """What the model answers for (H, W): its coarser scales live on the size padded to a multiple
+    of 16.
+    """
     padded = -(-H // 16) * 16, -(-W // 16) * 16
     cascade = tuple(estimate(B, padded[0] // s, padded[1] // s, s, **motion) for s in (16, 8))
     h, w = -(-H // 4), -(-W // 4)
     e = estimate(B, h, w, 4, **motion)
     frame, coarse = torch.rand(B, 3, H, W).requires_grad_(), torch.rand(B, 3, h, w).requires_grad_()
-    return Prediction(frame, coarse, e.flow_t0, e.flow_t1, e.occ_t0, e.occ_t1, torch.full((B, 2), 0.5), cascade)
+    return Prediction(
+        frame, coarse, e.flow_t0, e.flow_t1, e.occ_t0, e.occ_t1, torch.full((B, 2), 0.5), cascade
+    )
 
 
 def batch(B, H, W, flow=0.0, visible=1.0, known=True):
-    return Batch(pair(torch.rand(B, 3, H, W), torch.rand(B, 3, H, W)), torch.full((B,), 0.5), torch.rand(B, 3, H, W),
-                 torch.full((B, 4, H, W), flow), torch.full((B, 2, H, W), visible), torch.full((B,), known))
+    return Batch(
+        pair(torch.rand(B, 3, H, W), torch.rand(B, 3, H, W)),
+        torch.full((B,), 0.5),
+        torch.rand(B, 3, H, W),
+        torch.full((B, 4, H, W), flow),
+        torch.full((B, 2, H, W), visible),
+        torch.full((B,), known),
+    )
 
 
-# -- Laplacian pyramid -----------------------------------------------------------------------------------------------------
+# -- Laplacian pyramid -----------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("loss", [laplacian_loss, census_loss])
 def test_equal_images_cost_nothing(loss):
@@ -86,7 +103,8 @@ def test_a_band_of_a_linear_ramp_is_empty_inside():
     assert band[..., 4:-4].abs().max() < 1e-6
 
 
-# -- census ----------------------------------------------------------------------------------------------------------------
+# -- census ----------------------------------------------------------------------------------------
+
 
 def test_census_is_the_definition_pixel_by_pixel():
     frame, target = torch.rand(2, 3, 9, 8).double(), torch.rand(2, 3, 9, 8).double()
@@ -105,7 +123,9 @@ def test_census_is_the_definition_pixel_by_pixel():
                         digits.append(d / (d * d + (0.9 / 255) ** 2).sqrt())
                     s = (digits[0] - digits[1]) ** 2
                     distances.append(s / (s + 0.1))
-    torch.testing.assert_close(census_loss(frame, target).double(), torch.stack(distances).mean(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        census_loss(frame, target).double(), torch.stack(distances).mean(), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_census_does_not_see_brightness():
@@ -119,7 +139,8 @@ def test_census_gradient_is_right():
     assert torch.autograd.gradcheck(lambda x: _Census.apply(x, target), frame)
 
 
-# -- coarser scales --------------------------------------------------------------------------------------------------------
+# -- coarser scales --------------------------------------------------------------------------------
+
 
 def test_area_down_averages_squares_and_repeats_the_edge():
     image = torch.arange(12.0).view(1, 1, 3, 4)
@@ -131,7 +152,7 @@ def test_area_down_averages_squares_and_repeats_the_edge():
 def test_the_true_flow_costs_nothing_and_a_pixel_off_costs_a_pixel_at_each_scale():
     p, b = prediction(2, 32, 32, flow=(1.0, 0.0)), batch(2, 32, 32)
     flow, _ = flow_loss(p, b)
-    torch.testing.assert_close(flow.item(), 3.0, atol=1e-4, rtol=0)      # three scales, a pixel of each
+    torch.testing.assert_close(flow.item(), 3.0, atol=1e-4, rtol=0)  # three scales, a pixel of each
     still, _ = flow_loss(prediction(2, 32, 32), b)
     assert still < 0.01
 
@@ -146,25 +167,28 @@ def test_visibility_prefers_the_reference_that_sees_the_point():
     b = batch(1, 32, 32)
     b.visible[:, 1] = 0
     right, wrong = (flow_loss(prediction(1, 32, 32, occ=occ), b)[1] for occ in (5.0, -5.0))
-    assert right < 3 * 0.7 < wrong                      # log 2 is what indifference costs at each of three scales
+    assert right < 3 * 0.7 < wrong  # log 2 is what indifference costs at each of three scales
 
 
 def test_flow_is_not_judged_in_the_padding():
     p, b = prediction(1, 37, 53), batch(1, 37, 53)
-    for e in p.cascade:                                 # a wild flow where no pixel of the target lies
+    for e in p.cascade:  # a wild flow where no pixel of the target lies
         with torch.no_grad():
-            e.flow_t0[..., -(-37 // e.scale):, :] = 1e4
+            e.flow_t0[..., -(-37 // e.scale) :, :] = 1e4
     assert flow_loss(p, b)[0] < 0.01
 
 
 def test_still_cascade_costs_what_the_average_of_the_references_misses():
     p, b = prediction(1, 32, 32), batch(1, 32, 32)
     average = sum(b.clip.references) / 2
-    expected = sum((area_down(average, s) - area_down(b.target, s)).abs().mean() for s in (16, 8, 4))
+    expected = sum(
+        (area_down(average, s) - area_down(b.target, s)).abs().mean() for s in (16, 8, 4)
+    )
     torch.testing.assert_close(cascade_loss(p, b), expected)
 
 
-# -- all together ----------------------------------------------------------------------------------------------------------
+# -- all together ----------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_part_of_the_prediction_gets_a_finite_gradient(size):
@@ -182,7 +206,13 @@ def test_every_part_of_the_prediction_gets_a_finite_gradient(size):
 def test_the_total_is_the_weighted_sum():
     config = TrainConfig(census=0.3, coarse=0.7, cascade=0.2, flow=0.05)
     loss, s = total_loss(prediction(2, 32, 32, flow=(1.0, 1.0)), batch(2, 32, 32), config)
-    expected = s["laplacian"] + 0.3 * s["census"] + 0.7 * s["coarse"] + 0.2 * s["cascade"] + 0.05 * (s["flow"] + s["visibility"])
+    expected = (
+        s["laplacian"]
+        + 0.3 * s["census"]
+        + 0.7 * s["coarse"]
+        + 0.2 * s["cascade"]
+        + 0.05 * (s["flow"] + s["visibility"])
+    )
     torch.testing.assert_close(loss, expected)
 
 

@@ -1,4 +1,7 @@
-"""A training in phases: broken off anywhere it ends like the unbroken one, and it mixes with no other training."""
+"""A training in phases: broken off anywhere it ends like the unbroken one, and it mixes with no
+other training.
+"""
+
 import signal
 
 import pytest
@@ -13,20 +16,31 @@ from lift.training import checkpoints, loop, phases
 from tests.commands.test_train import FLAGS
 from tests.training.test_training import stop_after
 
-SIZE = [*FLAGS[:FLAGS.index("--epochs")], *"--freeze_epochs 0 --validate_epochs 1 --validate_clips 1 --log_steps 1 --device cpu".split()]
-PHASES = {"one": (1, 2, 1e-3), "two": (2, 1, 2e-3), "three": (1, 1, 3e-3)}          # epochs, steps of each, learning rate
+SIZE = [
+    *FLAGS[: FLAGS.index("--epochs")],
+    *"--freeze_epochs 0 --validate_epochs 1 --validate_clips 1 --log_steps 1 --device cpu".split(),
+]
+PHASES = {
+    "one": (1, 2, 1e-3),
+    "two": (2, 1, 2e-3),
+    "three": (1, 1, 3e-3),
+}  # epochs, steps of each, learning rate
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     for name, (epochs, steps, lr) in PHASES.items():
-        (folder / f"{name}.toml").write_text(f"[train]\nepochs = {epochs}\nepoch_steps = {steps}\nlr = {lr}\nwarmup_steps = 1\n")
+        (folder / f"{name}.toml").write_text(
+            f"[train]\nepochs = {epochs}\nepoch_steps = {steps}\nlr = {lr}\nwarmup_steps = 1\n"
+        )
     return [folder / f"{name}.toml" for name in PHASES]
 
 
 def go(files, output, *flags) -> int:
-    return run(train.main, ["--phases", *map(str, files), *SIZE, "--output", str(output), *map(str, flags)])
+    return run(
+        train.main, ["--phases", *map(str, files), *SIZE, "--output", str(output), *map(str, flags)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,40 +62,69 @@ def said(capsys) -> str:
     return told.out + told.err
 
 
-# -- from phase to phase ---------------------------------------------------------------------------------------------------
+# -- from phase to phase ---------------------------------------------------------------------------
+
 
 def test_each_phase_starts_from_the_average_of_the_one_before_with_its_own_settings(unbroken):
-    configs = [read_weights(unbroken / name / "last.safetensors")[1].train for name in ("1_one", "2_two", "3_three")]
+    configs = [
+        read_weights(unbroken / name / "last.safetensors")[1].train
+        for name in ("1_one", "2_two", "3_three")
+    ]
     assert [(c.epochs, c.epoch_steps, c.lr) for c in configs] == list(PHASES.values())
-    assert [c.init for c in configs] == ["", f"{unbroken}/1_one/last.safetensors", f"{unbroken}/2_two/last.safetensors"]
+    assert [c.init for c in configs] == [
+        "",
+        f"{unbroken}/1_one/last.safetensors",
+        f"{unbroken}/2_two/last.safetensors",
+    ]
 
 
 def test_the_start_is_that_of_the_first_phase(files, tmp_path, unbroken, monkeypatch):
     starts = []
-    monkeypatch.setattr(phases, "run", lambda config, *_: starts.append(config.train.init) or loop.Ending(1, 1, "", None, 0.0))
+    monkeypatch.setattr(
+        phases,
+        "run",
+        lambda config, *_: starts.append(config.train.init) or loop.Ending(1, 1, "", None, 0.0),
+    )
     go(files, tmp_path, "--init", unbroken / "3_three" / "last.safetensors")
-    assert starts == [f"{unbroken}/3_three/last.safetensors", f"{tmp_path}/1_one/last.safetensors", f"{tmp_path}/2_two/last.safetensors"]
+    assert starts == [
+        f"{unbroken}/3_three/last.safetensors",
+        f"{tmp_path}/1_one/last.safetensors",
+        f"{tmp_path}/2_two/last.safetensors",
+    ]
 
 
 def test_flags_hold_for_every_phase(files, tmp_path, monkeypatch):
     rates = []
-    monkeypatch.setattr(phases, "run", lambda config, *_: rates.append((config.train.lr, config.train.epochs)) or
-                        loop.Ending(1, 1, "", None, 0.0))
+    monkeypatch.setattr(
+        phases,
+        "run",
+        lambda config, *_: (
+            rates.append((config.train.lr, config.train.epochs)) or loop.Ending(1, 1, "", None, 0.0)
+        ),
+    )
     go(files, tmp_path, "--lr", 0.5)
     assert rates == [(0.5, 1), (0.5, 2), (0.5, 1)]
 
 
-# -- going on --------------------------------------------------------------------------------------------------------------
+# -- going on --------------------------------------------------------------------------------------
 
-def test_a_training_that_is_always_stopped_at_once_ends_like_the_unbroken_one(files, tmp_path, unbroken, capsys):
+
+def test_a_training_that_is_always_stopped_at_once_ends_like_the_unbroken_one(
+    files, tmp_path, unbroken, capsys
+):
     lines = []
     for _ in range(9):
         assert go(files, tmp_path, "--max_minutes", 1e-9) == 0
         lines.append(said(capsys))
         if "all phases are finished" in lines[-1]:
             break
-    assert len(lines) == 7                              # four steps and three validations: each time goes at least one of them further
-    assert "phase 1 of 3 (one): step 1 of 2" in lines[0] and "left: 1 steps of one, two (2 steps), three (1 steps)" in lines[0]
+    assert (
+        len(lines) == 7
+    )  # four steps and three validations: each time goes at least one of them further
+    assert (
+        "phase 1 of 3 (one): step 1 of 2" in lines[0]
+        and "left: 1 steps of one, two (2 steps), three (1 steps)" in lines[0]
+    )
     assert_same(tmp_path, unbroken)
 
 
@@ -95,7 +138,9 @@ def test_a_signal_stops_all_phases(files, tmp_path, unbroken, monkeypatch, capsy
     assert_same(tmp_path, unbroken)
 
 
-def test_a_kill_before_the_weights_of_a_finished_phase_costs_nothing(files, tmp_path, unbroken, monkeypatch):
+def test_a_kill_before_the_weights_of_a_finished_phase_costs_nothing(
+    files, tmp_path, unbroken, monkeypatch
+):
     real = loop.save_weights
 
     def kill(path, *arguments, **metadata):
@@ -112,24 +157,36 @@ def test_a_kill_before_the_weights_of_a_finished_phase_costs_nothing(files, tmp_
     assert_same(tmp_path, unbroken)
 
 
-def test_a_finished_training_has_nothing_left_to_do_and_says_so(files, unbroken, capsys, monkeypatch):
-    monkeypatch.setattr(phases, "run", None)            # would be called for a phase with steps to make
+def test_a_finished_training_has_nothing_left_to_do_and_says_so(
+    files, unbroken, capsys, monkeypatch
+):
+    monkeypatch.setattr(phases, "run", None)  # would be called for a phase with steps to make
     assert go(files, unbroken) == 0
     assert "phase 3 of 3 (three): step 1 of 1" in said(capsys)
 
 
 def test_a_phase_may_be_added(files, unbroken, monkeypatch):
     begun = []
-    monkeypatch.setattr(phases, "run", lambda config, *_: begun.append(config.train.output) or loop.Ending(1, 1, "", None, 0.0))
+    monkeypatch.setattr(
+        phases,
+        "run",
+        lambda config, *_: begun.append(config.train.output) or loop.Ending(1, 1, "", None, 0.0),
+    )
     go([*files, files[0]], unbroken)
     assert begun == [f"{unbroken}/4_one"]
 
 
-# -- what is refused -------------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("flags, words", [
-    (["--lr", 1], "lr is 0.001 there and 1.0 here"), (["--resume", "never"], "leave out --resume never"),
-    (["--preset", "small"], "preset is tiny there and small here")])
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--lr", 1], "lr is 0.001 there and 1.0 here"),
+        (["--resume", "never"], "leave out --resume never"),
+        (["--preset", "small"], "preset is tiny there and small here"),
+    ],
+)
 def test_a_training_is_not_mixed_with_another(files, unbroken, capsys, flags, words):
     before = {p: p.stat().st_mtime_ns for p in unbroken.rglob("*")}
     assert go(files, unbroken, *flags) == 1
@@ -152,8 +209,23 @@ def test_a_single_run_and_a_training_in_phases_do_not_share_a_folder(files, unbr
 def test_phases_of_different_models_are_refused(files, tmp_path, capsys):
     for name, width in {"narrow": 8, "wide": 16}.items():
         (tmp_path / f"{name}.toml").write_text(f"[model]\nhidden4 = {width}\n")
-    assert run(train.main, ["--phases", str(tmp_path / "narrow.toml"), str(tmp_path / "wide.toml"), "--output", str(tmp_path / "new")]) == 1
-    assert "narrow and wide train different models (hidden4 is 8 there and 16 here)" in said(capsys) and not (tmp_path / "new").exists()
+    assert (
+        run(
+            train.main,
+            [
+                "--phases",
+                str(tmp_path / "narrow.toml"),
+                str(tmp_path / "wide.toml"),
+                "--output",
+                str(tmp_path / "new"),
+            ],
+        )
+        == 1
+    )
+    assert (
+        "narrow and wide train different models (hidden4 is 8 there and 16 here)" in said(capsys)
+        and not (tmp_path / "new").exists()
+    )
 
 
 @pytest.mark.parametrize("flags", [["--phases", "warmup", "--memory_report"], ["--phases"]])
@@ -166,4 +238,8 @@ def test_phases_that_say_nothing_are_refused(capsys, flags):
 def test_the_help_names_the_ready_configurations(capsys):
     with pytest.raises(SystemExit):
         run(train.main, ["--help"])
-    assert all(path.stem in said_once for said_once in [" ".join(capsys.readouterr().out.split())] for path in READY.glob("*.toml"))
+    assert all(
+        path.stem in said_once
+        for said_once in [" ".join(capsys.readouterr().out.split())]
+        for path in READY.glob("*.toml")
+    )

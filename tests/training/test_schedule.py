@@ -1,4 +1,5 @@
 """The learning rate: its corners, and that it depends on the step alone."""
+
 import pytest
 
 from lift.training.schedule import learning_rate

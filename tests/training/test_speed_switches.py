@@ -1,4 +1,7 @@
-"""All that makes training lean and fast at once teaches the model what the plain path does: one step in full, and the losses of 32."""
+"""All that makes training lean and fast at once teaches the model what the plain path does: one
+step in full, and the losses of 32.
+"""
+
 from dataclasses import replace
 
 import pytest
@@ -11,13 +14,32 @@ from lift.data.dataset import ClipDataset, collate
 from lift.training import setup
 from lift.training.losses import total_loss
 
-TOY = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=32, heads=2, layers=1, match=8, radius16=1, radius8=1, radius4=1, hidden16=8,
-              hidden8=8, hidden4=8, refine=8, flow_blocks=1)
-DATA = DataConfig(data="synthetic", crop_height=32, crop_width=32, context_frames=4, context_full=1.0, targets=2)
+TOY = replace(
+    tiny(),
+    stem=8,
+    c4=8,
+    c8=12,
+    c16=16,
+    context=32,
+    heads=2,
+    layers=1,
+    match=8,
+    radius16=1,
+    radius8=1,
+    radius4=1,
+    hidden16=8,
+    hidden8=8,
+    hidden4=8,
+    refine=8,
+    flow_blocks=1,
+)
+DATA = DataConfig(
+    data="synthetic", crop_height=32, crop_width=32, context_frames=4, context_full=1.0, targets=2
+)
 PLAIN = TrainConfig(batch_size=1, channels_last=False, lr=2e-4)
 LEAN = replace(PLAIN, channels_last=True, recompute_encoder=True, recompute_refine=True)
-ULP = {None: 2.0 ** -23, torch.bfloat16: 2.0 ** -8}     # by the precision computed in
-LEAST = {None: 1e-5, torch.bfloat16: 2e-3}              # relative, that is always allowed
+ULP = {None: 2.0**-23, torch.bfloat16: 2.0**-8}  # by the precision computed in
+LEAST = {None: 1e-5, torch.bfloat16: 2e-3}  # relative, that is always allowed
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +49,9 @@ def batches() -> list[Batch]:
 
 
 class Learner:
-    """A model that learns, its targets out of shared windows where it is lean and out of windows of their own where it is plain."""
+    """A model that learns, its targets out of shared windows where it is lean and out of windows of
+    their own where it is plain.
+    """
 
     def __init__(self, lean: bool, autocast: torch.dtype | None, nudged: int = 0):
         torch.manual_seed(0)
@@ -38,10 +62,13 @@ class Learner:
         generator = torch.Generator().manual_seed(nudged)
         with torch.no_grad():
             for p in self.model.parameters():
-                if not p.any():                         # corrections that start at zero say something
+                if not p.any():  # corrections that start at zero say something
                     p.copy_(0.02 * torch.randn(p.shape))
                 if nudged:
-                    p.mul_(1 + ULP[autocast] * (2.0 * torch.randint(2, p.shape, generator=generator) - 1))
+                    p.mul_(
+                        1
+                        + ULP[autocast] * (2.0 * torch.randint(2, p.shape, generator=generator) - 1)
+                    )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.config.train.lr)
 
     def gradients(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -53,7 +80,11 @@ class Learner:
                 prediction = self.model(batch.clip, batch.t)
             loss, _ = total_loss(prediction, batch, self.config.train)
             loss.backward()
-        return {"frame": prediction.frame.detach().float(), "loss": loss.detach(), **{n: p.grad for n, p in self.model.named_parameters()}}
+        return {
+            "frame": prediction.frame.detach().float(),
+            "loss": loss.detach(),
+            **{n: p.grad for n, p in self.model.named_parameters()},
+        }
 
     def losses(self, batches: list[Batch]) -> torch.Tensor:
         found = []
@@ -66,21 +97,33 @@ class Learner:
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_outputs_and_gradients_are_those_of_the_plain_path(batches, autocast):
     exact = Learner(False, None).gradients(batches[0])
-    # What the plain path itself is off by: in low precision, or, in full, when its weights are rounded otherwise.
+    # What the plain path itself is off by: in low precision, or, in full, when its weights are
+    # rounded otherwise.
     low = Learner(False, autocast, nudged=0 if autocast else 1).gradients(batches[0])
     found = Learner(True, autocast).gradients(batches[0])
     assert found.keys() == exact.keys()
-    faint = LEAST[autocast] * max(x.norm() for name, x in exact.items() if name not in ("frame", "loss"))
-    for name, x in exact.items():                       # what cancels has a gradient of rounding alone
+    faint = LEAST[autocast] * max(
+        x.norm() for name, x in exact.items() if name not in ("frame", "loss")
+    )
+    for name, x in exact.items():  # what cancels has a gradient of rounding alone
         off, allowed = (found[name] - x).norm(), 4 * (low[name] - x).norm()
-        assert off <= allowed + LEAST[autocast] * x.norm() + faint, f"{name}: off by {off:.3g}, allowed {allowed:.3g}"
+        assert off <= allowed + LEAST[autocast] * x.norm() + faint, (
+            f"{name}: off by {off:.3g}, allowed {allowed:.3g}"
+        )
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_32_steps_have_the_losses_of_the_plain_path(batches, autocast):
     plain = Learner(False, autocast).losses(batches)
-    spread = torch.stack([(Learner(False, autocast, nudged).losses(batches) - plain).abs() / plain for nudged in (1, 2)])
-    bound = (4 * spread.amax(0).cummax(0).values).clamp(min=LEAST[autocast])          # training makes differences grow
+    spread = torch.stack(
+        [
+            (Learner(False, autocast, nudged).losses(batches) - plain).abs() / plain
+            for nudged in (1, 2)
+        ]
+    )
+    bound = (4 * spread.amax(0).cummax(0).values).clamp(
+        min=LEAST[autocast]
+    )  # training makes differences grow
     off = (Learner(True, autocast).losses(batches) - plain).abs() / plain
     assert (off <= bound).all(), f"off by {off.tolist()}, allowed {bound.tolist()}"
     assert bound[0] < 0.1 and len(plain) == 32

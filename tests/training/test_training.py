@@ -1,4 +1,7 @@
-"""The loop: a run that was broken off equals the unbroken one, bad losses end it, and its curves and averages are right."""
+"""The loop: a run that was broken off equals the unbroken one, bad losses end it, and its curves
+and averages are right.
+"""
+
 import copy
 import csv
 import math
@@ -20,21 +23,62 @@ from lift.training.average import WeightAverage
 from lift.training.loop import train
 from lift.training.signals import StopRequest
 
-MODEL = {"preset": "tiny", "stem": 4, "c4": 8, "c8": 8, "c16": 16, "context": 16, "layers": 1, "heads": 1, "match": 8, "radius16": 1,
-         "radius8": 1, "radius4": 1, "hidden16": 8, "hidden8": 8, "hidden4": 8, "flow_blocks": 1, "refine": 8}
-DATA = {"data": "synthetic", "crop_height": 64, "crop_width": 64, "context_frames": 4, "num_workers": 0}
-TRAIN = {"batch_size": 2, "epochs": 3, "epoch_steps": 2, "warmup_steps": 2, "freeze_epochs": 1, "validate_epochs": 1, "validate_clips": 1,
-         "log_steps": 2, "device": "cpu"}
+MODEL = {
+    "preset": "tiny",
+    "stem": 4,
+    "c4": 8,
+    "c8": 8,
+    "c16": 16,
+    "context": 16,
+    "layers": 1,
+    "heads": 1,
+    "match": 8,
+    "radius16": 1,
+    "radius8": 1,
+    "radius4": 1,
+    "hidden16": 8,
+    "hidden8": 8,
+    "hidden4": 8,
+    "flow_blocks": 1,
+    "refine": 8,
+}
+DATA = {
+    "data": "synthetic",
+    "crop_height": 64,
+    "crop_width": 64,
+    "context_frames": 4,
+    "num_workers": 0,
+}
+TRAIN = {
+    "batch_size": 2,
+    "epochs": 3,
+    "epoch_steps": 2,
+    "warmup_steps": 2,
+    "freeze_epochs": 1,
+    "validate_epochs": 1,
+    "validate_clips": 1,
+    "log_steps": 2,
+    "device": "cpu",
+}
 
 
 def config(output: Path, workers: int = 0, **settings) -> Config:
-    return from_dict({"model": MODEL, "data": {**DATA, "num_workers": workers}, "train": {**TRAIN, **settings, "output": str(output)}})
+    return from_dict(
+        {
+            "model": MODEL,
+            "data": {**DATA, "num_workers": workers},
+            "train": {**TRAIN, **settings, "output": str(output)},
+        }
+    )
 
 
 def rows(output: Path) -> list[dict]:
     """The curve, less what depends on the clock."""
     with open(output / "curve.csv", newline="") as file:
-        return [{name: value for name, value in row.items() if "second" not in name} for row in csv.DictReader(file)]
+        return [
+            {name: value for name, value in row.items() if "second" not in name}
+            for row in csv.DictReader(file)
+        ]
 
 
 def stop_after(monkeypatch, step: int, number: int = signal.SIGTERM) -> None:
@@ -52,10 +96,18 @@ def stop_after(monkeypatch, step: int, number: int = signal.SIGTERM) -> None:
 
 def assert_same_run(a: Path, b: Path) -> None:
     assert rows(a) == rows(b)
-    for name in ("last.safetensors", "best.safetensors", "checkpoint/checkpoint-00000006/model.safetensors"):
+    for name in (
+        "last.safetensors",
+        "best.safetensors",
+        "checkpoint/checkpoint-00000006/model.safetensors",
+    ):
         one, other = load_file(a / name), load_file(b / name)
-        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one), name
-    states = [checkpoints.read(output / "checkpoint" / "checkpoint-00000006").state for output in (a, b)]
+        assert one.keys() == other.keys() and all(
+            torch.equal(one[key], other[key]) for key in one
+        ), name
+    states = [
+        checkpoints.read(output / "checkpoint" / "checkpoint-00000006").state for output in (a, b)
+    ]
     assert states[0]["best"] == states[1]["best"] and states[0]["means"] == states[1]["means"]
     for one, other in zip(*(state["optimizer"]["state"].values() for state in states), strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)
@@ -64,16 +116,17 @@ def assert_same_run(a: Path, b: Path) -> None:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     output = tmp_path_factory.mktemp("unbroken")
-    torch.manual_seed(99)                               # what was drawn before a run is nothing to it
+    torch.manual_seed(99)  # what was drawn before a run is nothing to it
     end = train(config(output))
     assert (end.step, end.cause, end.signal) == (6, "", None)
     return output
 
 
-# -- going on --------------------------------------------------------------------------------------------------------------
+# -- going on --------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("step", [3, 4])                # within an epoch, between two
+@pytest.mark.parametrize("step", [3, 4])  # within an epoch, between two
 def test_a_run_that_goes_on_equals_the_unbroken_one(tmp_path, monkeypatch, unbroken, workers, step):
     with monkeypatch.context() as patch:
         stop_after(patch, step)
@@ -85,7 +138,11 @@ def test_a_run_that_goes_on_equals_the_unbroken_one(tmp_path, monkeypatch, unbro
     assert_same_run(tmp_path, unbroken)
 
 
-@pytest.mark.parametrize("settings", [{"accumulate": 2}, {"accumulate": 2, "recompute_encoder": True, "recompute_refine": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{"accumulate": 2}, {"accumulate": 2, "recompute_encoder": True, "recompute_refine": True}],
+    ids=str,
+)
 def test_an_accumulating_run_goes_on_too(tmp_path, monkeypatch, settings):
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
@@ -96,12 +153,28 @@ def test_an_accumulating_run_goes_on_too(tmp_path, monkeypatch, settings):
 
 
 def test_two_batches_added_up_make_the_step_of_one_of_twice_the_size(tmp_path):
-    data = {**DATA, "context_min": 4, "context_full": 1.0}                      # so that batches of any size hold as many frames
+    data = {
+        **DATA,
+        "context_min": 4,
+        "context_full": 1.0,
+    }  # so that batches of any size hold as many frames
     made = []
-    for name, settings in {"one": {"batch_size": 4}, "two": {"batch_size": 2, "accumulate": 2}}.items():
-        chosen = from_dict({"model": MODEL, "data": data, "train": {**TRAIN, **settings, "flow": 0.0, "freeze_epochs": 0}})
-        run = loop.Run(replace(chosen, train=replace(chosen.train, output=str(tmp_path / name))), loop.Processes(torch.device("cpu")),
-                       StopRequest())
+    for name, settings in {
+        "one": {"batch_size": 4},
+        "two": {"batch_size": 2, "accumulate": 2},
+    }.items():
+        chosen = from_dict(
+            {
+                "model": MODEL,
+                "data": data,
+                "train": {**TRAIN, **settings, "flow": 0.0, "freeze_epochs": 0},
+            }
+        )
+        run = loop.Run(
+            replace(chosen, train=replace(chosen.train, output=str(tmp_path / name))),
+            loop.Processes(torch.device("cpu")),
+            StopRequest(),
+        )
         batches = run._batches()
         run._step(run.model, [next(batches) for _ in range(chosen.train.accumulate)])
         run.journal.close()
@@ -116,7 +189,9 @@ def test_the_compiler_is_asked_where_it_is_wanted(tmp_path, monkeypatch):
 
     def compiled(model):
         asked.append(model)
-        return original(model, backend="eager", fullgraph=True)                 # what it traces, without minutes of compiling
+        return original(
+            model, backend="eager", fullgraph=True
+        )  # what it traces, without minutes of compiling
 
     monkeypatch.setattr(torch, "compile", compiled)
     train(config(tmp_path / "plain", epochs=1, validate_epochs=9))
@@ -137,7 +212,9 @@ def test_a_signal_during_validation_puts_the_validation_off(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(loop, "validate", interrupted)
         end = train(config(tmp_path))
-    assert (end.step, end.signal) == (2, signal.SIGINT) and not (tmp_path / "best.safetensors").exists()
+    assert (end.step, end.signal) == (2, signal.SIGINT) and not (
+        tmp_path / "best.safetensors"
+    ).exists()
     train(config(tmp_path))
     assert_same_run(tmp_path, unbroken)
 
@@ -160,29 +237,43 @@ def test_the_time_limit_ends_a_run_with_a_checkpoint(tmp_path):
     assert checkpoints.find(tmp_path, "auto").name == "checkpoint-00000001"
 
 
-# -- what ends a run -------------------------------------------------------------------------------------------------------
+# -- what ends a run -------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_loss_that_is_not_finite_ends_the_run_and_touches_no_checkpoint(tmp_path, monkeypatch, what):
+def test_a_loss_that_is_not_finite_ends_the_run_and_touches_no_checkpoint(
+    tmp_path, monkeypatch, what
+):
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
         train(config(tmp_path))
     before = {p: p.read_bytes() for p in (tmp_path / "checkpoint").rglob("*") if p.is_file()}
 
     def bad(prediction, batch, settings):
-        broken = prediction.frame.sum() * math.nan if what == "loss" else (prediction.frame * 0).sqrt().sum()   # 0, and its slope is not
+        broken = (
+            prediction.frame.sum() * math.nan
+            if what == "loss"
+            else (prediction.frame * 0).sqrt().sum()
+        )  # 0, and its slope is not
         return broken, {"loss": broken.detach(), "psnr": broken.detach()}
 
     monkeypatch.setattr(loop, "total_loss", bad)
     with pytest.raises(LiftError, match=f"the {what} of step 4 is not finite") as error:
         train(config(tmp_path))
-    assert "--lr" in str(error.value) and "checkpoint-00000003" in str(error.value) and "\n" not in str(error.value)
-    assert {p: p.read_bytes() for p in (tmp_path / "checkpoint").rglob("*") if p.is_file()} == before
+    assert (
+        "--lr" in str(error.value)
+        and "checkpoint-00000003" in str(error.value)
+        and "\n" not in str(error.value)
+    )
+    assert {
+        p: p.read_bytes() for p in (tmp_path / "checkpoint").rglob("*") if p.is_file()
+    } == before
 
 
 @pytest.mark.parametrize("amp", ["off", "float16"])
 def test_a_loss_that_is_not_finite_is_noticed_a_step_later_under_its_own_number(
-        tmp_path, monkeypatch, amp):
+    tmp_path, monkeypatch, amp
+):
     original = loop.total_loss
 
     def bad_once(prediction, batch, settings):
@@ -192,8 +283,11 @@ def test_a_loss_that_is_not_finite_is_noticed_a_step_later_under_its_own_number(
         return loss, {**scalars, "loss": loss.detach()}
 
     monkeypatch.setattr(loop, "total_loss", bad_once)
-    run = loop.Run(config(tmp_path, epoch_steps=6, log_steps=4, amp=amp),
-                   loop.Processes(torch.device("cpu")), StopRequest())
+    run = loop.Run(
+        config(tmp_path, epoch_steps=6, log_steps=4, amp=amp),
+        loop.Processes(torch.device("cpu")),
+        StopRequest(),
+    )
     with pytest.raises(LiftError, match="the loss of step 3 is not finite"):
         run.go()
     run.journal.close()
@@ -203,14 +297,16 @@ def test_a_loss_that_is_not_finite_is_noticed_a_step_later_under_its_own_number(
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_a_step_that_is_not_finite_changes_neither_weights_nor_optimiser(
-        tmp_path, monkeypatch, what):
-    def bad(prediction, batch, settings):               # of the loss alone, the gradient is 0
+    tmp_path, monkeypatch, what
+):
+    def bad(prediction, batch, settings):  # of the loss alone, the gradient is 0
         frame = prediction.frame
         loss = (frame * 0).sum() + math.nan if what == "loss" else (frame * 0).sqrt().sum()
         return loss, {"loss": loss.detach(), "psnr": loss.detach()}
 
-    run = loop.Run(config(tmp_path, freeze_epochs=0), loop.Processes(torch.device("cpu")),
-                   StopRequest())
+    run = loop.Run(
+        config(tmp_path, freeze_epochs=0), loop.Processes(torch.device("cpu")), StopRequest()
+    )
     batches = run._batches()
     run._step(run.model, [next(batches)])
     before = copy.deepcopy((run.model.state_dict(), run.optimizer.state_dict()["state"]))
@@ -219,8 +315,9 @@ def test_a_step_that_is_not_finite_changes_neither_weights_nor_optimiser(
         run.unread = run._step(run.model, [next(batches)])
     with pytest.raises(LiftError, match=f"the {what} of step 2 is not finite"):
         run._read()
-    torch.testing.assert_close((run.model.state_dict(), run.optimizer.state_dict()["state"]),
-                               before, rtol=0, atol=0)
+    torch.testing.assert_close(
+        (run.model.state_dict(), run.optimizer.state_dict()["state"]), before, rtol=0, atol=0
+    )
     run._step(run.model, [next(batches)])
     run.journal.close()
     now = run.model.state_dict()
@@ -258,7 +355,9 @@ def test_a_gpu_that_is_not_there_is_told():
 
 
 def test_a_second_signal_ends_the_process_at_once():
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)           # a shell starts background jobs with SIGINT ignored
+    former = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell starts background jobs with SIGINT ignored
     try:
         with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
             signal.raise_signal(signal.SIGINT)
@@ -269,20 +368,36 @@ def test_a_second_signal_ends_the_process_at_once():
         signal.signal(signal.SIGINT, former)
 
 
-# -- what a run tells ------------------------------------------------------------------------------------------------------
+# -- what a run tells ------------------------------------------------------------------------------
+
 
 def test_the_curve_holds_losses_and_validations(unbroken):
-    steps = [(row["step"], row["epoch"], bool(row["loss"]), bool(row["val_psnr"])) for row in rows(unbroken)]
-    assert steps == [(str(s), str(s // 2 - 1), loss, not loss) for s in (2, 4, 6) for loss in (True, False)]
+    steps = [
+        (row["step"], row["epoch"], bool(row["loss"]), bool(row["val_psnr"]))
+        for row in rows(unbroken)
+    ]
+    assert steps == [
+        (str(s), str(s // 2 - 1), loss, not loss) for s in (2, 4, 6) for loss in (True, False)
+    ]
 
 
 def test_tensorboard_gets_losses_rate_attention_and_validation(unbroken):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(unbroken / "tensorboard"))
     events.Reload()
     tags = events.Tags()["scalars"]
-    wanted = {"train/loss", "train/laplacian", "train/psnr", "train/lr", "train/gradient_norm", "attention/+0", "attention/+1",
-              "validation/psnr", "validation/ssim"}
+    wanted = {
+        "train/loss",
+        "train/laplacian",
+        "train/psnr",
+        "train/lr",
+        "train/gradient_norm",
+        "attention/+0",
+        "attention/+1",
+        "validation/psnr",
+        "validation/ssim",
+    }
     assert wanted <= set(tags)
 
 
@@ -291,11 +406,14 @@ def test_attention_is_averaged_by_time_and_masked_frames_do_not_count():
     times = torch.tensor([[0.0, 1.0, -1.0, 9.0], [0.0, 1.0, 2.0, 9.0]])
     mask = torch.tensor([[True, True, True, False]] * 2)
     shares = journal.attention_by_offset(attention, times, mask)
-    assert shares == pytest.approx({"attention/-1": 0.2, "attention/+0": 0.3, "attention/+1": 0.35, "attention/+2": 0.5})
+    assert shares == pytest.approx(
+        {"attention/-1": 0.2, "attention/+0": 0.3, "attention/+1": 0.35, "attention/+2": 0.5}
+    )
 
 
 def test_best_weights_are_those_of_the_best_validation(unbroken):
     from lift.model.weights import read_weights
+
     scores = {row["step"]: float(row["val_psnr"]) for row in rows(unbroken) if row["val_psnr"]}
     step = max(scores, key=scores.get)
     assert read_weights(unbroken / "best.safetensors")[2]["step"] == step
@@ -308,17 +426,23 @@ def test_a_checkpoint_knows_where_its_steps_were_made(tmp_path, monkeypatch):
         train(config(tmp_path))
     train(config(tmp_path, amp="bfloat16"))
     state = checkpoints.read(tmp_path / "checkpoint" / "checkpoint-00000006").state
-    assert [(entry["steps"], entry["commit"] == "abc", entry["precision"]) for entry in state["history"]] == [
-        (4, True, "float32"), (2, False, "bfloat16")]
-    assert all(entry["seconds"] > 0 and "processor" in entry["hardware"] for entry in state["history"]) and state["total_steps"] == 6
+    assert [
+        (entry["steps"], entry["commit"] == "abc", entry["precision"]) for entry in state["history"]
+    ] == [(4, True, "float32"), (2, False, "bfloat16")]
+    assert (
+        all(entry["seconds"] > 0 and "processor" in entry["hardware"] for entry in state["history"])
+        and state["total_steps"] == 6
+    )
 
 
 def test_a_checkpoint_from_before_that_was_noted_counts_its_steps():
     assert history.of_checkpoint({"step": 7, "elapsed": 3.5}) == [
-        {"commit": "", "hardware": "", "torch": "", "precision": "", "steps": 7, "seconds": 3.5}]
+        {"commit": "", "hardware": "", "torch": "", "precision": "", "steps": 7, "seconds": 3.5}
+    ]
 
 
-# -- parts -----------------------------------------------------------------------------------------------------------------
+# -- parts -----------------------------------------------------------------------------------------
+
 
 def test_the_average_forgets_its_start_and_then_follows_the_decay():
     model = nn.Linear(2, 2)
@@ -327,7 +451,7 @@ def test_the_average_forgets_its_start_and_then_follows_the_decay():
     with torch.no_grad():
         model.weight.add_(1)
     average.update(model, 1)
-    torch.testing.assert_close(average.model.weight, start + 9 / 11)    # decay (1 + 1) / (10 + 1)
+    torch.testing.assert_close(average.model.weight, start + 9 / 11)  # decay (1 + 1) / (10 + 1)
     before = average.model.weight.clone()
     average.update(model, 10_000)
     torch.testing.assert_close(average.model.weight, before + 0.1 * (model.weight - before))
@@ -335,14 +459,24 @@ def test_the_average_forgets_its_start_and_then_follows_the_decay():
 
 def test_biases_do_not_decay():
     groups = loop._groups(nn.Sequential(nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2)), 0.1)
-    assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.1, 1), (0.0, 3)]
+    assert [(group["weight_decay"], len(group["params"])) for group in groups] == [
+        (0.1, 1),
+        (0.0, 3),
+    ]
 
 
 def test_a_run_may_start_from_weights(tmp_path, unbroken):
-    run = loop.Run(config(tmp_path, init=str(unbroken / "last.safetensors")), loop.Processes(torch.device("cpu")), StopRequest())
+    run = loop.Run(
+        config(tmp_path, init=str(unbroken / "last.safetensors")),
+        loop.Processes(torch.device("cpu")),
+        StopRequest(),
+    )
     run.journal.close()
     given = load_file(unbroken / "last.safetensors")
-    assert all(torch.equal(tensor, given[name]) for name, tensor in run.model.state_dict().items()) and run.step == 0
+    assert (
+        all(torch.equal(tensor, given[name]) for name, tensor in run.model.state_dict().items())
+        and run.step == 0
+    )
 
 
 def test_the_encoder_is_frozen_for_the_first_epochs(unbroken, tmp_path, monkeypatch):
@@ -363,4 +497,6 @@ def test_the_encoder_is_frozen_for_the_first_epochs(unbroken, tmp_path, monkeypa
 @pytest.mark.parametrize("amp", ["bfloat16", "float16"])
 def test_half_precision_trains_on_a_cpu_too(tmp_path, amp):
     assert train(config(tmp_path, amp=amp, epochs=1, validate_epochs=9)).step == 2
-    assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "last.safetensors").values())
+    assert all(
+        tensor.isfinite().all() for tensor in load_file(tmp_path / "last.safetensors").values()
+    )

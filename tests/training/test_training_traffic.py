@@ -1,6 +1,7 @@
 """A training step on a GPU copies its batch to the device and its numbers back, waits for nothing
 but the step before, and could be captured as a CUDA graph. Tensors without data stand for a GPU's.
 """
+
 from dataclasses import fields, replace
 
 import pytest
@@ -21,18 +22,47 @@ from lift.training.signals import StopRequest
 from tests.support.device_traffic import GPU, Traffic, dataless, device_traffic, place
 
 STEPS, READS = 2, "lift/training/logger.py"
-TOY = replace(tiny(), stem=8, c4=8, c8=12, c16=16, context=32, heads=1, layers=1, match=8,
-              radius16=1, radius8=1, radius4=1, hidden16=16, hidden8=16, hidden4=16, refine=8,
-              flow_blocks=1)
-SMALL = Config(TOY, DataConfig(data="synthetic", crop_height=48, crop_width=64, context_frames=4,
-                               num_workers=0),
-               TrainConfig(batch_size=2, epochs=1, epoch_steps=STEPS, log_steps=100,
-                           freeze_epochs=0, validate_clips=1, amp="bfloat16"))
-CASES = {"plain": SMALL,
-         "float16": replace(SMALL, train=replace(SMALL.train, amp="float16")),
-         "two parts, several targets": replace(
-             SMALL, data=replace(SMALL.data, targets=2),
-             train=replace(SMALL.train, accumulate=2, recompute_encoder=True))}
+TOY = replace(
+    tiny(),
+    stem=8,
+    c4=8,
+    c8=12,
+    c16=16,
+    context=32,
+    heads=1,
+    layers=1,
+    match=8,
+    radius16=1,
+    radius8=1,
+    radius4=1,
+    hidden16=16,
+    hidden8=16,
+    hidden4=16,
+    refine=8,
+    flow_blocks=1,
+)
+SMALL = Config(
+    TOY,
+    DataConfig(data="synthetic", crop_height=48, crop_width=64, context_frames=4, num_workers=0),
+    TrainConfig(
+        batch_size=2,
+        epochs=1,
+        epoch_steps=STEPS,
+        log_steps=100,
+        freeze_epochs=0,
+        validate_clips=1,
+        amp="bfloat16",
+    ),
+)
+CASES = {
+    "plain": SMALL,
+    "float16": replace(SMALL, train=replace(SMALL.train, amp="float16")),
+    "two parts, several targets": replace(
+        SMALL,
+        data=replace(SMALL.data, targets=2),
+        train=replace(SMALL.train, accumulate=2, recompute_encoder=True),
+    ),
+}
 
 
 def move(run: loop.Run) -> None:
@@ -40,6 +70,7 @@ def move(run: loop.Run) -> None:
 
     To be called inside `device_traffic`.
     """
+
     def batches():
         while True:
             yield memory.empty_batch(run.config).pin_memory()
@@ -55,6 +86,7 @@ def move(run: loop.Run) -> None:
 
 # -- the loop ------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES)
 def test_a_step_waits_for_nothing_but_the_step_before(config, tmp_path, monkeypatch):
     read, original = [], journal.StepNumbers.read
@@ -64,8 +96,11 @@ def test_a_step_waits_for_nothing_but_the_step_before(config, tmp_path, monkeypa
         return original(self)
 
     monkeypatch.setattr(journal.StepNumbers, "read", reading)
-    run = loop.Run(replace(config, train=replace(config.train, output=str(tmp_path))),
-                   loop.Processes(torch.device("cpu")), StopRequest())
+    run = loop.Run(
+        replace(config, train=replace(config.train, output=str(tmp_path))),
+        loop.Processes(torch.device("cpu")),
+        StopRequest(),
+    )
     with device_traffic() as found:
         move(run)
         found.clear()
@@ -75,7 +110,7 @@ def test_a_step_waits_for_nothing_but_the_step_before(config, tmp_path, monkeypa
     assert len(found.downloads) == len(found.synchronizations) == STEPS
     assert not any(record.blocking for record in found.downloads)
     assert {record.place.split(":")[0] for record in found.synchronizations} == {READS}
-    assert read == [(1, 2), (2, 2)]                     # step 1 is read when step 2 is launched
+    assert read == [(1, 2), (2, 2)]  # step 1 is read when step 2 is launched
     # A batch is all that is sent, once, from page-locked memory.
     tensors = 9 if config.data.targets > 1 else 8
     assert len(found.uploads) == STEPS * config.train.accumulate * tensors
@@ -87,12 +122,13 @@ def test_the_loader_gives_batches_in_page_locked_memory():
     with device_traffic():
         batch = memory.empty_batch(CASES["two parts, several targets"])
         assert not batch.target.is_pinned()
-        pinned = pin_memory(batch)                      # what DataLoader calls
+        pinned = pin_memory(batch)  # what DataLoader calls
         tensors = [getattr(part, f.name) for part in (pinned, pinned.clip) for f in fields(part)]
         assert all(x.is_pinned() for x in tensors if isinstance(x, torch.Tensor))
 
 
 # -- a CUDA graph --------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("recompute", [False, True], ids=["plain", "recompute"])
 def test_nothing_in_a_step_is_illegal_in_a_cuda_graph(recompute, monkeypatch):
@@ -102,7 +138,7 @@ def test_nothing_in_a_step_is_illegal_in_a_cuda_graph(recompute, monkeypatch):
         training = training_step.Training(replace(SMALL, train=train), GPU, torch.bfloat16)
         batch = memory.empty_batch(SMALL).to(GPU)
         found.clear()
-        for _ in range(2):                              # the first makes the optimiser's state
+        for _ in range(2):  # the first makes the optimiser's state
             training.step(batch)
     assert found == Traffic()
     state = training.optimizer.state.values()
@@ -129,14 +165,23 @@ class Asked(TorchDispatchMode):
 def test_backward_asks_for_nothing_from_the_host(recompute):
     train = replace(SMALL.train, recompute_encoder=recompute, recompute_refine=recompute)
     config = replace(SMALL, train=train)
-    with (backend.planned(), FakeTensorMode(allow_non_fake_inputs=True),
-          memory._Dataless(as_on_a_gpu=True)):
+    with (
+        backend.planned(),
+        FakeTensorMode(allow_non_fake_inputs=True),
+        memory._Dataless(as_on_a_gpu=True),
+    ):
         model, batch = setup.build(config), memory.empty_batch(config)
         loss = memory._forward(config, model, batch, torch.bfloat16)
         with Asked() as asked:
-            torch.tensor(1.0)                           # so that it is seen to notice
+            torch.tensor(1.0)  # so that it is seen to notice
             torch.autograd.Variable._execution_engine.run_backward(
-                (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True,
-                accumulate_grad=True)
+                (loss,),
+                (torch.ones_like(loss),),
+                False,
+                False,
+                (),
+                allow_unreachable=True,
+                accumulate_grad=True,
+            )
     assert len(asked.places) == 1, asked.places
     assert all(p.grad is not None for p in model.parameters())

@@ -1,4 +1,7 @@
-"""Recording functions of tensors: tested with a recorder that replays by calling, which keeps the rules of memory that CUDA graphs have."""
+"""Recording functions of tensors: tested with a recorder that replays by calling, which keeps the
+rules of memory that CUDA graphs have.
+"""
+
 from dataclasses import dataclass
 
 import pytest
@@ -17,7 +20,9 @@ class Both:
 
 
 class Recorder:
-    """As a CUDA graph does, replays read the memory that was recorded and write the same results' memory anew."""
+    """As a CUDA graph does, replays read the memory that was recorded and write the same results'
+    memory anew.
+    """
 
     def __init__(self, spoil=lambda results: None):
         self.recorded = self.replayed = 0
@@ -40,7 +45,10 @@ def test_replays_give_what_calls_give_and_results_stay():
     recorder = Recorder()
     graphed = Graphed(lambda both, x: Both(both.size, both.a * x, both.a + both.size), recorder)
     found = [(k, graphed(Both(3, torch.full((2,), float(k))), torch.tensor(2.0))) for k in range(4)]
-    assert (recorder.recorded, recorder.replayed) == (1, 5)                # the first is also compared with a plain call
+    assert (recorder.recorded, recorder.replayed) == (
+        1,
+        5,
+    )  # the first is also compared with a plain call
     for k, both in found:
         assert both.size == 3 and both.a.tolist() == [2 * k] * 2 and both.b.tolist() == [k + 3] * 2
 
@@ -53,7 +61,9 @@ def test_arguments_are_left_alone():
     assert first.tolist() == [0, 0] and second.tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("other", [torch.zeros(3), torch.zeros(2, dtype=torch.float64), torch.zeros(4)[::2]])
+@pytest.mark.parametrize(
+    "other", [torch.zeros(3), torch.zeros(2, dtype=torch.float64), torch.zeros(4)[::2]]
+)
 def test_each_form_has_its_own_recording(other):
     recorder = Recorder()
     graphed = Graphed(lambda x: x + 1, recorder)
@@ -89,7 +99,10 @@ def test_what_cannot_be_recorded_is_an_error():
     def record(call):
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    with pytest.raises(LiftError, match=r"cannot be recorded as a CUDA graph \(operation not permitted when stream is capturing\)"):
+    with pytest.raises(
+        LiftError,
+        match=r"cannot be recorded as a CUDA graph \(operation not permitted when stream is capturing\)",
+    ):
         Graphed(lambda x: x, record)(torch.ones(2))
 
 
@@ -107,10 +120,13 @@ class Copies(TorchDispatchMode):
         return function(*arguments, **(keywords or {}))
 
 
-@pytest.mark.parametrize("dtypes, calls", (
-    ((torch.float32, torch.float32), 1), ((torch.float32, torch.float16), 2)), ids=str)
+@pytest.mark.parametrize(
+    "dtypes, calls",
+    (((torch.float32, torch.float32), 1), ((torch.float32, torch.float16), 2)),
+    ids=str,
+)
 def test_a_replay_copies_arguments_and_results_of_a_dtype_in_one_call(dtypes, calls):
-    class Still(Recorder):                              # as a GPU: a replay is no copy of ours
+    class Still(Recorder):  # as a GPU: a replay is no copy of ours
         def __call__(self, call):
             return call(), lambda: None
 

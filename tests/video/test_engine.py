@@ -1,4 +1,5 @@
 """The forms in which a stream runs the model give what the plain model gives."""
+
 import gc
 import weakref
 
@@ -23,10 +24,14 @@ def made(smooth, multi=3):
     return [frame for k, frame in enumerate(smooth.frames(tensors(6), multi)) if k % multi]
 
 
-@pytest.mark.parametrize("options", ({"channels_last": False}, {"batch": 2}, {"context": 4}), ids=str)
+@pytest.mark.parametrize(
+    "options", ({"channels_last": False}, {"batch": 2}, {"context": 4}), ids=str
+)
 def test_layout_and_batch_change_nothing_but_rounding(model, options):  # noqa: F811
     reference = {"context": options.get("context", 15), "channels_last": True}
-    for a, b in zip(made(interpolator(model, **options)), made(interpolator(model, **reference)), strict=True):
+    for a, b in zip(
+        made(interpolator(model, **options)), made(interpolator(model, **reference)), strict=True
+    ):
         torch.testing.assert_close(a, b, **EXACT)
 
 
@@ -40,8 +45,10 @@ def test_recorded_streams_are_the_plain_ones(model, options):  # noqa: F811
             torch.testing.assert_close(a, b, **EXACT)
     a, b = tensors(2)
     for t in (0.3, 0.6):
-        torch.testing.assert_close(smooth.between(a, b, t), interpolator(model, **options).between(a, b, t), **EXACT)
-    sizes = 2 if "batch" in options else 1              # of the motion: of several targets, and half way
+        torch.testing.assert_close(
+            smooth.between(a, b, t), interpolator(model, **options).between(a, b, t), **EXACT
+        )
+    sizes = 2 if "batch" in options else 1  # of the motion: of several targets, and half way
     # Of making targets one for every ring: of streams, and of two frames alone.
     assert recorder.recorded == 1 + 1 + sizes + 1 + 1
 
@@ -74,9 +81,13 @@ def test_an_engine_dies_with_its_last_user(model, recorded):  # noqa: F811
 
 def test_compiled_streams_are_the_plain_ones(monkeypatch):
     compile, small = torch.compile, wake(LIFT(SMALL, kernels="reference"))
-    monkeypatch.setattr(torch, "compile", lambda call, **options: compile(call, backend="eager", **options))
+    monkeypatch.setattr(
+        torch, "compile", lambda call, **options: compile(call, backend="eager", **options)
+    )
     torch._dynamo.reset()
-    for a, b in zip(made(interpolator(small, compiled=True), 2), made(interpolator(small), 2), strict=True):
+    for a, b in zip(
+        made(interpolator(small, compiled=True), 2), made(interpolator(small), 2), strict=True
+    ):
         torch.testing.assert_close(a, b, **EXACT)
 
 
@@ -85,7 +96,10 @@ def test_half_precision_is_autocast_of_the_whole_weights(model, dtype):  # noqa:
     before = {name: p.clone() for name, p in model.named_parameters()}
     frames = [frame[None] for frame in tensors(2)]
     halved = made(interpolator(model, dtype=dtype))
-    assert all(torch.equal(p, before[name]) and p.dtype == torch.float32 for name, p in model.named_parameters())
+    assert all(
+        torch.equal(p, before[name]) and p.dtype == torch.float32
+        for name, p in model.named_parameters()
+    )
     with torch.no_grad(), torch.autocast("cpu", dtype):
         whole, cast = model.encode(frames[0]).keys, lowered(model, dtype).encode(frames[0]).keys
     assert torch.equal(whole, cast) and whole.dtype == dtype
@@ -104,7 +118,9 @@ def test_nothing_of_a_call_comes_from_the_host(model):  # noqa: F811
         image, times = torch.empty(1, 3, 32, 48, device="cuda"), torch.empty(1, 4, device="cuda")
         found.clear()
         features = engine.encode(image)
-        keys, values = (x[None].expand(1, 4, *x.shape[1:]) for x in (features.keys, features.values))
+        keys, values = (
+            x[None].expand(1, 4, *x.shape[1:]) for x in (features.keys, features.values)
+        )
         pair = engine.pair(image, image, features, features)
         mask, t = torch.empty(1, 4, dtype=torch.bool, device="cuda"), times[0, :2]
         motion = engine.motion(pair, t)
@@ -117,7 +133,8 @@ def test_nothing_of_a_call_comes_from_the_host(model):  # noqa: F811
 @pytest.mark.parametrize("user", (False, True))
 @pytest.mark.parametrize("deterministic", (False, True))
 def test_convolutions_are_measured_on_a_gpu_and_the_users_choice_comes_back(
-        model, monkeypatch, user, deterministic):  # noqa: F811
+    model, monkeypatch, user, deterministic  # noqa: F811
+):
     cudnn, seen = torch.backends.cudnn, []
     before = cudnn.benchmark, cudnn.deterministic
     cudnn.benchmark, cudnn.deterministic = user, deterministic
@@ -140,10 +157,12 @@ def test_convolutions_on_a_cpu_are_left_alone(model, monkeypatch):  # noqa: F811
     assert seen == [cudnn.benchmark]
 
 
-@pytest.mark.parametrize("capability, dtype", (
-    ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)), ids=str)
-def test_a_gpu_computes_in_what_it_has_natively(
-        model, monkeypatch, capability, dtype):  # noqa: F811
+@pytest.mark.parametrize(
+    "capability, dtype",
+    (((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)),
+    ids=str,
+)
+def test_a_gpu_computes_in_what_it_has_natively(model, monkeypatch, capability, dtype):  # noqa: F811
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     with device_traffic():
         smooth = Interpolator(dataless(model), device="cuda", dtype="auto")

@@ -1,4 +1,5 @@
 """The streaming interpolator against the plain forward, on a small model whose context matters."""
+
 import threading
 from fractions import Fraction
 from itertools import pairwise
@@ -16,7 +17,7 @@ from lift.video.schedule import Rate
 from lift.video.write import FolderWriter
 from tests.support.video_samples import moving_frames, write_folder, write_video
 
-H, W = 22, 34                                           # no multiple of 16, not even of 4
+H, W = 22, 34  # no multiple of 16, not even of 4
 EXACT = {"atol": 2e-5, "rtol": 0}
 
 
@@ -25,13 +26,18 @@ def model():
     torch.manual_seed(0)
     model = create_lift_model("tiny", kernels="reference")
     with torch.no_grad():
-        for parameter in model.parameters():            # the projections that start at zero would hide the context
+        for (
+            parameter
+        ) in model.parameters():  # the projections that start at zero would hide the context
             parameter += 0.03 * torch.randn_like(parameter)
     return model.eval()
 
 
 def tensors(n, height=H, width=W, tint=(120, 90, 60)):
-    return [torch.from_numpy(f).permute(2, 0, 1).float() / 255 for f in moving_frames(n, height, width, tint)]
+    return [
+        torch.from_numpy(f).permute(2, 0, 1).float() / 255
+        for f in moving_frames(n, height, width, tint)
+    ]
 
 
 def interpolator(model, **options):
@@ -39,24 +45,32 @@ def interpolator(model, **options):
 
 
 def forward(model, frames, times, t):
-    """The plain forward on one clip of (3, H, W) frames at `times`, filled up to fifteen with masked NaN; clamped like what is shown."""
+    """The plain forward on one clip of (3, H, W) frames at `times`, filled up to fifteen with
+    masked NaN; clamped like what is shown.
+    """
     spare = 15 - len(frames)
-    clip = Clip(torch.stack([*frames, *[torch.full_like(frames[0], float("nan"))] * spare])[None],
-                torch.tensor([[*map(float, times), *[9.0] * spare]]), torch.tensor([[True] * len(frames) + [False] * spare]),
-                times.index(0))
+    clip = Clip(
+        torch.stack([*frames, *[torch.full_like(frames[0], float("nan"))] * spare])[None],
+        torch.tensor([[*map(float, times), *[9.0] * spare]]),
+        torch.tensor([[True] * len(frames) + [False] * spare]),
+        times.index(0),
+    )
     with torch.no_grad():
         return model(clip, torch.tensor([float(t)])).frame[0].clamp(0, 1)
 
 
 def around(frames, left, times=None):
-    """The context that the frames between left and left + 1 should see: eight at or before, seven at or after."""
+    """The context that the frames between left and left + 1 should see: eight at or before, seven
+    at or after.
+    """
     times = list(range(len(frames))) if times is None else times
     chosen = range(max(0, left - 7), min(len(frames), left + 8))
     gap = times[left + 1] - times[left]
     return [frames[k] for k in chosen], [(times[k] - times[left]) / gap for k in chosen]
 
 
-# -- streaming equals batch ------------------------------------------------------------------------------------------------
+# -- streaming equals batch ------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("count", (2, 3, 8, 20))
 def test_streaming_equals_the_plain_forward(model, count):
@@ -91,7 +105,9 @@ def test_several_frames_of_a_pair_at_the_times_of_the_source(model, batch):
     assert len(shown) == 21
     for k, frame in enumerate(shown):
         if k % 4:
-            torch.testing.assert_close(frame, forward(model, *around(frames, k // 4, times), (k % 4) / 4), **EXACT)
+            torch.testing.assert_close(
+                frame, forward(model, *around(frames, k // 4, times), (k % 4) / 4), **EXACT
+            )
 
 
 @pytest.mark.parametrize("context, before, after", ((2, 1, 1), (3, 2, 1), (4, 2, 2)))
@@ -99,7 +115,9 @@ def test_a_smaller_context_takes_the_nearest_frames(model, context, before, afte
     frames = tensors(8)
     shown = list(interpolator(model, context=context).frames(frames))
     chosen = range(3 - before + 1, 3 + after + 1)
-    torch.testing.assert_close(shown[7], forward(model, [frames[k] for k in chosen], [k - 3 for k in chosen], 0.5), **EXACT)
+    torch.testing.assert_close(
+        shown[7], forward(model, [frames[k] for k in chosen], [k - 3 for k in chosen], 0.5), **EXACT
+    )
 
 
 def test_between_is_the_forward_of_two_frames(model):
@@ -110,17 +128,20 @@ def test_between_is_the_forward_of_two_frames(model):
 
 
 def test_reverse_average_makes_time_symmetric(model):
-    frames = tensors(4)                                 # few enough that every pair sees them all, from either side
+    frames = tensors(4)  # few enough that every pair sees them all, from either side
     symmetric = interpolator(model, reverse_average=True)
     forwards, backwards = list(symmetric.frames(frames, 4)), list(symmetric.frames(frames[::-1], 4))
     for a, b in zip(forwards, reversed(backwards), strict=True):
         torch.testing.assert_close(a, b, **EXACT)
     plain = interpolator(model)
     forwards, backwards = list(plain.frames(frames, 4)), list(plain.frames(frames[::-1], 4))
-    assert max((a - b).abs().max() for a, b in zip(forwards, reversed(backwards), strict=True)) > 1e-3
+    assert (
+        max((a - b).abs().max() for a, b in zip(forwards, reversed(backwards), strict=True)) > 1e-3
+    )
 
 
-# -- each frame once, in constant memory -----------------------------------------------------------------------------------
+# -- each frame once, in constant memory -----------------------------------------------------------
+
 
 class Counting(torch.nn.Module):
     """A model that counts what it encodes and is asked for."""
@@ -156,7 +177,7 @@ def test_each_frame_is_encoded_exactly_once(model, options):
     assert max(counting.contexts) == options.get("context", 15)
     directions, calls = 2 if "reverse_average" in options else 1, 1 if "batch" in options else 2
     assert counting.pairs == 16 * directions
-    assert counting.motions == 16 * directions * (1 + calls)                # half way, and for the targets
+    assert counting.motions == 16 * directions * (1 + calls)  # half way, and for the targets
 
 
 @pytest.mark.parametrize("context", (2, 3, 4, 15))
@@ -167,15 +188,27 @@ def test_half_way_the_motion_in_each_gap_is_computed_once(model, context):
 
 
 def test_frames_that_were_passed_over_are_context_later(model):
-    """Towards a lower rate some pairs have nothing between them; their frames are encoded when a later pair looks at them."""
+    """Towards a lower rate some pairs have nothing between them; their frames are encoded when a
+    later pair looks at them.
+    """
     frames, counting = tensors(9), Counting(model)
     timed = [(frame, Fraction(k, 25)) for k, frame in enumerate(frames)]
     shown = list(interpolator(counting, context=6).stream(timed, Rate(Fraction(20))))
     assert [s.made for s in shown] == [False, True, True, True, False, True, True]
     assert all(torch.equal(a, b) for a, b in zip(counting.encoded, frames, strict=True))
-    for place, (left, t) in {1: (1, 0.25), 2: (2, 0.5), 3: (3, 0.75), 5: (6, 0.25), 6: (7, 0.5)}.items():
+    for place, (left, t) in {
+        1: (1, 0.25),
+        2: (2, 0.5),
+        3: (3, 0.75),
+        5: (6, 0.25),
+        6: (7, 0.5),
+    }.items():
         chosen = range(max(0, left - 2), min(9, left + 4))
-        torch.testing.assert_close(shown[place].frame, forward(model, [frames[k] for k in chosen], [k - left for k in chosen], t), **EXACT)
+        torch.testing.assert_close(
+            shown[place].frame,
+            forward(model, [frames[k] for k in chosen], [k - left for k in chosen], t),
+            **EXACT,
+        )
 
 
 def test_the_ring_never_holds_more_than_the_context(model, monkeypatch):
@@ -185,14 +218,20 @@ def test_the_ring_never_holds_more_than_the_context(model, monkeypatch):
     def watched(self, timed):
         for window, left in windows(self, timed):
             yield window, left
-            windows_seen.append((len(window), sum(h.frame is not None for h in window), sum(h.features is not None for h in window)))
+            windows_seen.append(
+                (
+                    len(window),
+                    sum(h.frame is not None for h in window),
+                    sum(h.features is not None for h in window),
+                )
+            )
             assert all(h.features is None or h.features.keys is None for h in window)
 
     monkeypatch.setattr(Interpolator, "_windows", watched)
     list(interpolator(model).frames(tensors(30, 16, 16)))
     held, pictures, whole = map(max, zip(*windows_seen, strict=True))
     assert held == 15
-    assert pictures == whole == 8                       # behind the left reference only the ring keeps something
+    assert pictures == whole == 8  # behind the left reference only the ring keeps something
 
 
 @pytest.mark.parametrize("detect_scenes, ahead", ((False, 7), (True, 9)))
@@ -211,7 +250,7 @@ def test_the_output_follows_the_input_at_a_constant_distance(model, detect_scene
         assert read <= k // 2 + 1 + ahead
 
 
-# -- cuts ------------------------------------------------------------------------------------------------------------------
+# -- cuts ------------------------------------------------------------------------------------------
 
 RED, BLUE = (200, 60, 50), (40, 70, 160)
 
@@ -236,7 +275,8 @@ def test_context_does_not_cross_a_cut(model):
         torch.testing.assert_close(a, b, **EXACT)
 
 
-# -- edges of the input ----------------------------------------------------------------------------------------------------
+# -- edges of the input ----------------------------------------------------------------------------
+
 
 def test_no_frame_and_one_frame_pass_through(model):
     counting, frames = Counting(model), tensors(1)
@@ -253,16 +293,25 @@ def test_doubled_frames_are_fine(model):
 
 def test_wrong_arguments_are_value_errors(model):
     smooth, (a, b) = interpolator(model), tensors(2)
-    wrong = [lambda: smooth.between(a, b, 0.0), lambda: smooth.between(a, b[:, 1:], 0.5), lambda: smooth.between(a.byte(), b, 0.5),
-             lambda: list(smooth.frames([a, b[:, 1:]])), lambda: list(smooth.frames([a[None]])), lambda: list(smooth.frames([a, b], 1)),
-             lambda: list(smooth.frames([a, b], 2, [0.0])), lambda: list(smooth.frames([a, b], 2, [1.0, 1.0])),
-             lambda: Interpolator(model, context=1), lambda: Interpolator(model, batch=0)]
+    wrong = [
+        lambda: smooth.between(a, b, 0.0),
+        lambda: smooth.between(a, b[:, 1:], 0.5),
+        lambda: smooth.between(a.byte(), b, 0.5),
+        lambda: list(smooth.frames([a, b[:, 1:]])),
+        lambda: list(smooth.frames([a[None]])),
+        lambda: list(smooth.frames([a, b], 1)),
+        lambda: list(smooth.frames([a, b], 2, [0.0])),
+        lambda: list(smooth.frames([a, b], 2, [1.0, 1.0])),
+        lambda: Interpolator(model, context=1),
+        lambda: Interpolator(model, batch=0),
+    ]
     for call in wrong:
         with pytest.raises(ValueError, match="got"):
             call()
 
 
-# -- files -----------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
+
 
 def test_a_video_keeps_its_times_and_its_originals(model, tmp_path):
     pytest.importorskip("av")
@@ -273,7 +322,9 @@ def test_a_video_keeps_its_times_and_its_originals(model, tmp_path):
     result = list(open_frames(tmp_path / "out.mp4").timed())
     times = [time for _, time in result]
     assert times[::3] == [Fraction(k, 1000) for k in ticks]
-    assert all(c - b == b - a for a, b, c in zip(times[:-2:3], times[1:-1:3], times[2::3], strict=True))
+    assert all(
+        c - b == b - a for a, b, c in zip(times[:-2:3], times[1:-1:3], times[2::3], strict=True)
+    )
     for (got, _), want in zip(result[::3], open_frames(src).frames(), strict=True):
         assert np.abs(got.astype(int) - want).mean() < 3
 
@@ -281,7 +332,9 @@ def test_a_video_keeps_its_times_and_its_originals(model, tmp_path):
 def test_a_rate_is_reached_exactly(model, tmp_path):
     pytest.importorskip("av")
     rate = Fraction(60000, 1001)
-    src = write_video(tmp_path / "in.mp4", moving_frames(8), [k * 1001 for k in range(8)], Fraction(1, 24000))
+    src = write_video(
+        tmp_path / "in.mp4", moving_frames(8), [k * 1001 for k in range(8)], Fraction(1, 24000)
+    )
     summary = interpolator(model).video(src, tmp_path / "out.mp4", fps=rate)
     times = [time for _, time in open_frames(tmp_path / "out.mp4").timed()]
     assert times == [k / rate for k in range(len(times))] and summary.frames == len(times) == 18
@@ -291,15 +344,24 @@ def test_a_folder_gives_a_folder_with_the_originals_untouched(model, tmp_path):
     frames = moving_frames(5)
     interpolator(model).video(write_folder(tmp_path / "in", frames), tmp_path / "out", 2)
     result = list(open_frames(tmp_path / "out").frames())
-    assert len(result) == 9 and all(np.array_equal(a, b) for a, b in zip(result[::2], frames, strict=True))
+    assert len(result) == 9 and all(
+        np.array_equal(a, b) for a, b in zip(result[::2], frames, strict=True)
+    )
     assert all(not np.array_equal(a, b) for a, b in pairwise(result))
 
 
 def test_a_folder_gives_a_video_and_back(model, tmp_path):
     pytest.importorskip("av")
-    interpolator(model).video(write_folder(tmp_path / "in", moving_frames(4)), tmp_path / "out.mp4", 2, source_fps=Fraction(10))
+    interpolator(model).video(
+        write_folder(tmp_path / "in", moving_frames(4)),
+        tmp_path / "out.mp4",
+        2,
+        source_fps=Fraction(10),
+    )
     source = open_frames(tmp_path / "out.mp4")
-    assert source.fps == 20 and [time for _, time in source.timed()] == [Fraction(k, 20) for k in range(7)]
+    assert source.fps == 20 and [time for _, time in source.timed()] == [
+        Fraction(k, 20) for k in range(7)
+    ]
 
 
 @pytest.fixture(params=(False, True), ids=("alone", "in threads"))
@@ -320,8 +382,12 @@ def test_threads_change_no_byte_of_a_folder_or_a_video(model, tmp_path, monkeypa
         folder, video = tmp_path / f"out{threads}", tmp_path / f"out{threads}.mkv"
         for out in (folder, video):
             assert interpolator(model, context=3).video(src, out, 3).frames == 16
-        results.append(([p.read_bytes() for p in sorted(folder.iterdir())],
-                        [(time, f.tobytes()) for f, time in open_frames(video).timed()]))
+        results.append(
+            (
+                [p.read_bytes() for p in sorted(folder.iterdir())],
+                [(time, f.tobytes()) for f, time in open_frames(video).timed()],
+            )
+        )
     assert results[0] == results[1]
 
 
@@ -355,8 +421,14 @@ def test_an_interruption_of_the_model_leaves_nothing(model, tmp_path, monkeypatc
 def test_a_truncated_source_leaves_nothing_under_the_final_name(model, tmp_path, name, threads):
     pytest.importorskip("av")
     noise = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)
-    src = write_video(tmp_path / "in.mp4", list(noise), list(range(40)), Fraction(1, 25), options={"movflags": "faststart"})
-    src.write_bytes(src.read_bytes()[:src.stat().st_size // 2])
+    src = write_video(
+        tmp_path / "in.mp4",
+        list(noise),
+        list(range(40)),
+        Fraction(1, 25),
+        options={"movflags": "faststart"},
+    )
+    src.write_bytes(src.read_bytes()[: src.stat().st_size // 2])
     with pytest.raises(LiftError, match=r"in.mp4: damaged or cut short after frame \d+"):
         interpolator(model, context=2).video(src, tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]

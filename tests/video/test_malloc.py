@@ -1,4 +1,5 @@
 """Freed memory is used again instead of being asked of the system anew."""
+
 import subprocess
 import sys
 
@@ -27,6 +28,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
 def test_large_tensors_take_the_pages_of_those_before():
-    faults = {how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
-              for how in ("keep", "leave")}
+    faults = {
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for how in ("keep", "leave")
+    }
     assert faults["keep"] < faults["leave"] / 4, faults

@@ -24,20 +24,28 @@ def test_a_cut_is_found_wherever_it_lies(first):
 
 
 def test_several_cuts_are_found():
-    a, b, c = moving_frames(8, tint=RED), moving_frames(5, tint=BLUE), moving_frames(8, tint=(90, 200, 90))
+    a, b, c = (
+        moving_frames(8, tint=RED),
+        moving_frames(5, tint=BLUE),
+        moving_frames(8, tint=(90, 200, 90)),
+    )
     assert cuts_of(a + b + c) == [8, 13]
 
 
 def test_motion_is_no_cut():
     rng = np.random.default_rng(0)
     wide = np.kron(rng.integers(0, 255, (12, 200, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-    assert cuts_of([wide[:, 12 * k:12 * k + 160] for k in range(30)]) == []          # a pan of 12 pixels a frame
+    assert (
+        cuts_of([wide[:, 12 * k : 12 * k + 160] for k in range(30)]) == []
+    )  # a pan of 12 pixels a frame
 
 
 def test_a_fade_from_black_is_no_cut():
     rng = np.random.default_rng(0)
     picture = np.stack([frame.astype(float) for frame in moving_frames(20)])
-    faded = (picture * np.linspace(0, 0.2, 20)[:, None, None, None] + rng.random(picture.shape)).astype(np.uint8)
+    faded = (
+        picture * np.linspace(0, 0.2, 20)[:, None, None, None] + rng.random(picture.shape)
+    ).astype(np.uint8)
     assert cuts_of(list(faded)) == []
 
 

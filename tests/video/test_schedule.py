@@ -16,15 +16,24 @@ def shown(schedule, times):
 @pytest.mark.parametrize("multi", (2, 3, 8))
 @pytest.mark.parametrize("n", (1, 2, 9))
 def test_a_multiple_keeps_every_original_at_its_time(multi, n):
-    times = [Fraction(k * k, 30) for k in range(n)]     # a rate that varies
+    times = [Fraction(k * k, 30) for k in range(n)]  # a rate that varies
     moments = shown(Multiple(multi), times)
     assert len(moments) == (n - 1) * multi + 1
     assert [time for place, time in moments if place == int(place)] == times
     assert [place for place, _ in moments] == [Fraction(k, multi) for k in range(len(moments))]
 
 
-@pytest.mark.parametrize("source, target", (("24", "60"), ("24000/1001", "60000/1001"), ("30", "24"), ("25", "25"), ("30000/1001", "60"),
-                                            ("60", "7")))
+@pytest.mark.parametrize(
+    "source, target",
+    (
+        ("24", "60"),
+        ("24000/1001", "60000/1001"),
+        ("30", "24"),
+        ("25", "25"),
+        ("30000/1001", "60"),
+        ("60", "7"),
+    ),
+)
 def test_a_rate_is_met_exactly_without_drift(source, target):
     source, target = Fraction(source), Fraction(target)
     start = Fraction(1, 3)

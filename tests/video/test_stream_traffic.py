@@ -1,5 +1,6 @@
 """What a stream on a GPU copies and waits for, counted without one: a frame up, a generated frame
 down, and nothing else."""
+
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from tests.support.device_traffic import dataless, device_traffic
 
-for needed in ("cv2", "safetensors"):                   # a machine with a GPU may have neither
+for needed in ("cv2", "safetensors"):  # a machine with a GPU may have neither
     pytest.importorskip(needed)
 
 from lift.model.lift import create_lift_model  # noqa: E402
@@ -29,8 +30,9 @@ def model():
 def interpolator(model, dtype=torch.float32, scenes=False, **options):
     if scenes:
         pytest.importorskip("scenedetect")
-    return Interpolator(dataless(model), CONTEXT, "cuda", dtype=dtype, detect_scenes=scenes,
-                        **options)
+    return Interpolator(
+        dataless(model), CONTEXT, "cuda", dtype=dtype, detect_scenes=scenes, **options
+    )
 
 
 def steady(found, shown, multi):
@@ -50,15 +52,22 @@ def frames(make, n=1000):
     return ((make(), Fraction(k, 24)) for k in range(n))
 
 
-@pytest.mark.parametrize("dtype, scenes, multi, options", (
-    (torch.float32, False, 2, {}), (torch.bfloat16, True, 2, {}), (torch.float32, True, 3, {}),
-    (torch.bfloat16, False, 4, {"batch": 3, "reverse_average": True})), ids=str)
+@pytest.mark.parametrize(
+    "dtype, scenes, multi, options",
+    (
+        (torch.float32, False, 2, {}),
+        (torch.bfloat16, True, 2, {}),
+        (torch.float32, True, 3, {}),
+        (torch.bfloat16, False, 4, {"batch": 3, "reverse_average": True}),
+    ),
+    ids=str,
+)
 def test_one_frame_up_and_each_generated_frame_down(model, dtype, scenes, multi, options):
     with device_traffic() as found:
         smooth = interpolator(model, dtype, scenes, **options)
         shown = smooth.stream(frames(lambda: np.zeros((H, W, 3), np.uint8)), Multiple(multi))
         seen = steady(found, ((frame, Download(frame.frame)) for frame in shown), multi)
-        assert found.synchronizations == []             # nothing waits but the writer
+        assert found.synchronizations == []  # nothing waits but the writer
         for _, download in seen:
             download.wait()
     generated = sum(frame.made for frame, _ in seen)
@@ -74,7 +83,8 @@ def test_frames_on_the_gpu_stay_there(model, scenes):
     """But for their bytes, where scene cuts are looked for: these are found on the host."""
     with device_traffic() as found:
         shown = interpolator(model, scenes=scenes).stream(
-            frames(lambda: torch.empty(3, H, W, device="cuda")), Multiple(2))
+            frames(lambda: torch.empty(3, H, W, device="cuda")), Multiple(2)
+        )
         steady(found, shown, 2)
     assert found.uploads == [] and found.waits == []
     assert [r.blocking for r in found.downloads] == [False] * (PAIRS if scenes else 0)
@@ -88,8 +98,12 @@ def test_a_folder_takes_a_copy_each_way_a_frame(model, tmp_path):
         with device_traffic() as found:
             summary = interpolator(model).video(source, tmp_path / f"out{n}")
         assert (summary.frames, summary.made) == (2 * n - 1, n - 1)
-        counts.append([len(records) for records in (
-            found.uploads, found.downloads, found.waits, found.synchronizations)])
+        counts.append(
+            [
+                len(records)
+                for records in (found.uploads, found.downloads, found.waits, found.synchronizations)
+            ]
+        )
     assert [b - a for a, b in zip(*counts, strict=True)] == [2, 2, 0, 2]
 
 
@@ -136,7 +150,7 @@ def test_a_stream_never_waits_for_the_gpu(model, dtype):
     smooth = Interpolator(model, CONTEXT, "cuda", dtype=dtype, detect_scenes=False)
     pixels = moving_frames(1, H, W)[0]
     shown = smooth.stream(frames(lambda: pixels), Multiple(3))
-    for _ in range(6 * CONTEXT):                        # page-locked blocks and kernels are made
+    for _ in range(6 * CONTEXT):  # page-locked blocks and kernels are made
         next(shown)
     torch.cuda.set_sync_debug_mode("error")
     try:

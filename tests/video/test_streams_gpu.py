@@ -1,6 +1,7 @@
 """Fused operations on streams of their own: they read what work queued before them has written,
 work queued after them may change what they read, and two threads do not disturb each other.
 """
+
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from tests.support.parity import assert_close
 
 pytestmark = pytest.mark.gpu
 
-BUSY = 50_000_000                                       # cycles: longer than launching a call takes
+BUSY = 50_000_000  # cycles: longer than launching a call takes
 ROUNDS = 20
 SUMMED = {"gradient of image", "gradient of image0", "gradient of image1", "gradient of input"}
 
@@ -33,6 +34,7 @@ def deterministic(request):
 
 # -- operations ------------------------------------------------------------------------------------
 
+
 @dataclass
 class Call:
     """A fused operation with its inputs.
@@ -43,6 +45,7 @@ class Call:
         check: takes what `run` returned and raises where it breaks the rule of `parity`; None where
             the operation sums in one order, so that its bits are always the same.
     """
+
     run: Callable[..., dict[str, torch.Tensor]]
     tensors: list[torch.Tensor]
     check: Callable[[dict], None] | None = None
@@ -53,13 +56,16 @@ def warp_call(operation: str, layout: str = "channels_last") -> Call:
     inputs = warp_cases.make(operation, "triton", case)
     grad = warp_cases.towards(inputs[0])
     fused = warp_cases.fused(operation, "triton")
-    return Call(lambda *x: warp_cases.results(fused, x[:-1], x[-1]), [*inputs, grad],
-                lambda found: warp_cases.assert_parity(operation, found, inputs, grad))
+    return Call(
+        lambda *x: warp_cases.results(fused, x[:-1], x[-1]),
+        [*inputs, grad],
+        lambda found: warp_cases.assert_parity(operation, found, inputs, grad),
+    )
 
 
 def attention_call(window: int) -> Call:
     arguments = attention_cases.make((1, 1, 5, 16, 20, 4, 32, window, 0), "bfloat16")
-    grad = attention_cases.towards(arguments["q"])      # of the result's shape
+    grad = attention_cases.towards(arguments["q"])  # of the result's shape
     names = attention_cases.NAMES
 
     def run(*x):
@@ -88,8 +94,13 @@ def grid_sample_call() -> Call:
         leaves = [input.detach().requires_grad_(), grid.detach().requires_grad_()]
         out = sample(*leaves, *how)
         found = torch.autograd.grad(out, leaves, grad)
-        return dict(zip(("result", "gradient of input", "gradient of grid"),
-                        (out.detach(), *found), strict=True))
+        return dict(
+            zip(
+                ("result", "gradient of input", "gradient of grid"),
+                (out.detach(), *found),
+                strict=True,
+            )
+        )
 
     def check(found):
         low = run(input.cpu(), grid.cpu(), grad.cpu(), F.grid_sample)
@@ -100,14 +111,16 @@ def grid_sample_call() -> Call:
     return Call(run, [input, grid, grad], check)
 
 
-CALLS = {"warp": lambda: warp_call("warp"),
-         "warp_blend": lambda: warp_call("warp_blend"),
-         "warp_blend of planes": lambda: warp_call("warp_blend", "contiguous"),
-         "temporal_attention": lambda: attention_call(8),
-         "temporal_attention of one location": lambda: attention_call(1),
-         "correlation": lambda: correlation_call(3, True),
-         "correlation without unit length": lambda: correlation_call(2, False),
-         "grid_sample": grid_sample_call}
+CALLS = {
+    "warp": lambda: warp_call("warp"),
+    "warp_blend": lambda: warp_call("warp_blend"),
+    "warp_blend of planes": lambda: warp_call("warp_blend", "contiguous"),
+    "temporal_attention": lambda: attention_call(8),
+    "temporal_attention of one location": lambda: attention_call(1),
+    "correlation": lambda: correlation_call(3, True),
+    "correlation without unit length": lambda: correlation_call(2, False),
+    "grid_sample": grid_sample_call,
+}
 
 
 def assert_same(call: Call, found: dict, expected: dict, deterministic: bool) -> None:
@@ -121,6 +134,7 @@ def assert_same(call: Call, found: dict, expected: dict, deterministic: bool) ->
 
 
 # -- one stream ------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_keeps_its_place_among_the_work_of_a_stream(name, deterministic):
@@ -142,20 +156,21 @@ def test_a_call_keeps_its_place_among_the_work_of_a_stream(name, deterministic):
 
 # -- two threads -----------------------------------------------------------------------------------
 
+
 def rounds(calls: list[Call], together: Barrier) -> list[list[dict]]:
     """What the calls give on a stream of this thread, in rounds, while another thread does so."""
     found = []
     with torch.cuda.stream(torch.cuda.Stream()):
         for _ in range(ROUNDS):
             together.wait(timeout=60)
-            torch.cuda._sleep(2_000_000)                # both streams have work waiting
+            torch.cuda._sleep(2_000_000)  # both streams have work waiting
             found.append([call.run(*call.tensors) for call in calls])
     return found
 
 
 def test_two_threads_with_a_stream_each_do_not_disturb_each_other(deterministic):
     names = [name for name in CALLS if name != "grid_sample" or cuda.reason() is None]
-    calls = [[CALLS[name]() for name in names] for _ in range(2)]       # each with its own values
+    calls = [[CALLS[name]() for name in names] for _ in range(2)]  # each with its own values
     expected = [[call.run(*call.tensors) for call in part] for part in calls]
     torch.cuda.synchronize()
     with ThreadPoolExecutor(2) as threads:

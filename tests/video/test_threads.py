@@ -1,4 +1,5 @@
 """Threads that read ahead and write behind: order, bounds, errors, and no thread left over."""
+
 import threading
 import time
 from contextlib import closing
@@ -30,7 +31,7 @@ def test_no_more_is_read_than_there_is_room_for():
     ahead = read_ahead((read.append(k) or k for k in range(50)), 2)
     next(ahead)
     time.sleep(0.3)
-    assert len(read) <= 4                               # given out, waiting, in the maker's hand
+    assert len(read) <= 4  # given out, waiting, in the maker's hand
     ahead.close()
 
 
@@ -65,7 +66,7 @@ def test_calls_are_made_in_order_and_all_before_the_end():
     with WriteBehind(lambda k: (time.sleep(0.002), done.append(k)), 2) as write:
         for k in range(30):
             write(k)
-            assert len(done) >= k - 3                   # waiting, and the one being made
+            assert len(done) >= k - 3  # waiting, and the one being made
     assert done == list(range(30))
 
 

@@ -1,7 +1,9 @@
-"""The gradients of grid sampling in CUDA C++ (csrc/cuda/grid_sample*), for NVIDIA GPUs of compute capability 7.5 and newer.
+"""The gradients of grid sampling in CUDA C++ (csrc/cuda/grid_sample*), for NVIDIA GPUs of compute
+capability 7.5 and newer.
 
 `torch.use_deterministic_algorithms(True)` makes them the same to the bit from run to run.
 """
+
 import torch
 
 from lift.kernels.checks import capability, unsuited
@@ -9,7 +11,7 @@ from lift.kernels.extension import build_cuda as extension
 from lift.kernels.ops.grid_sample.registration import attach, call
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-MOST_PIXELS = 1 << 34                                   # of a grid: what one launch takes
+MOST_PIXELS = 1 << 34  # of a grid: what one launch takes
 
 _build, _failure = extension.load(torch.version.cuda)
 if _build is not None:
@@ -22,7 +24,9 @@ def describe() -> str:
 
 
 def reason(*arguments) -> str | None:
-    """Why CUDA C++ cannot serve; arguments as `grid_sample_reference` has them, none to ask about the machine."""
+    """Why CUDA C++ cannot serve; arguments as `grid_sample_reference` has them, none to ask about
+    the machine.
+    """
     if _build is None:
         return _failure
     if not arguments:
@@ -39,6 +43,8 @@ def reason(*arguments) -> str | None:
     return None
 
 
-def grid_sample(input: torch.Tensor, grid: torch.Tensor, mode: str, padding_mode: str, align_corners: bool) -> torch.Tensor:
+def grid_sample(
+    input: torch.Tensor, grid: torch.Tensor, mode: str, padding_mode: str, align_corners: bool
+) -> torch.Tensor:
     """As `grid_sample_reference`."""
     return call("lift_cuda", input, grid, mode, padding_mode, align_corners)

@@ -1,4 +1,5 @@
 """`grid_sample`: checks, the choice of implementation, the public function."""
+
 import torch
 
 from lift.kernels import dispatch as backends
@@ -7,7 +8,7 @@ from lift.kernels.ops.grid_sample import cpp, cuda
 from lift.kernels.ops.grid_sample.reference import grid_sample_reference
 from lift.kernels.ops.grid_sample.registration import MODES, PADDING_MODES
 
-# -- implementations, the preferred first --------------------------------------------------------------------------------------
+# -- implementations, the preferred first ----------------------------------------------------------
 
 backends.register(
     "grid_sample",
@@ -17,19 +18,28 @@ backends.register(
 )
 
 
-# -- public ------------------------------------------------------------------------------------------------------------------
+# -- public ----------------------------------------------------------------------------------------
 
-def grid_sample(input: torch.Tensor, grid: torch.Tensor, mode: str = "bilinear", padding_mode: str = "zeros",
-                align_corners: bool | None = None, *, backend: str | None = None) -> torch.Tensor:
+
+def grid_sample(
+    input: torch.Tensor,
+    grid: torch.Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+    *,
+    backend: str | None = None,
+) -> torch.Tensor:
     """`torch.nn.functional.grid_sample` in 2-D, with its signature.
 
     Args:
         input: (B, C, H, W), float32, float16, bfloat16 or float64; H and W at least 1.
-        grid: (B, h, w, 2), x then y, -1 and 1 at the borders; float32 (float64 for a float64 input), or input's own half dtype,
-            taken as float32.
+        grid: (B, h, w, 2), x then y, -1 and 1 at the borders; float32 (float64 for a float64
+            input), or input's own half dtype, taken as float32.
         mode: "bilinear" or "nearest".
         padding_mode: "zeros", "border" or "reflection".
-        align_corners: whether -1 and 1 are the centres of the corner pixels (true) or their outer edges (false, as None).
+        align_corners: whether -1 and 1 are the centres of the corner pixels (true) or their outer
+            edges (false, as None).
         backend: "auto", "fused", "reference" or an implementation's name; None: the flag in force.
 
     Returns:
@@ -46,9 +56,21 @@ def grid_sample(input: torch.Tensor, grid: torch.Tensor, mode: str = "bilinear",
     if not isinstance(grid, torch.Tensor) or grid.ndim != 4:
         got = tuple(grid.shape) if isinstance(grid, torch.Tensor) else type(grid).__name__
         raise ValueError(f"grid_sample: grid must be (B, h, w, 2), got {got}")
-    check_same("grid_sample", "grid", grid, "input", input, (input.shape[0], *grid.shape[1:3], 2), coordinate_dtype(input))
+    check_same(
+        "grid_sample",
+        "grid",
+        grid,
+        "input",
+        input,
+        (input.shape[0], *grid.shape[1:3], 2),
+        coordinate_dtype(input),
+    )
     if mode not in MODES:
         raise ValueError(f"grid_sample: mode must be one of {', '.join(MODES)}, got {mode!r}")
     if padding_mode not in PADDING_MODES:
-        raise ValueError(f"grid_sample: padding_mode must be one of {', '.join(PADDING_MODES)}, got {padding_mode!r}")
-    return backends.call("grid_sample", backend, input, grid, mode, padding_mode, bool(align_corners))
+        raise ValueError(
+            f"grid_sample: padding_mode must be one of {', '.join(PADDING_MODES)}, got {padding_mode!r}"
+        )
+    return backends.call(
+        "grid_sample", backend, input, grid, mode, padding_mode, bool(align_corners)
+    )

@@ -1,25 +1,33 @@
 """Triton kernels of windowed temporal attention for windows of 3 to 8 pixels: products of blocks.
 
-A row is a query: a place of the window in one query frame, the window padded to a side of WP = 4 or 8 and BP = WP^2 places. A program of
-the forward holds BM rows of one window and one head and walks the keys, BN places of one frame at a time, with the softmax kept as it
-goes, in float32 and base 2. Places are the outer loop and frames the inner one, so that a block of the window's bias is read once. With
-one query frame no other program reads a window's keys, so the backward writes their gradients from the program that computes the
-queries' (OWN); with more, or where registers are short, a second kernel holds BN keys of one frame and walks the queries.
+A row is a query: a place of the window in one query frame, the window padded to a side of WP = 4 or
+8 and BP = WP^2 places. A program of the forward holds BM rows of one window and one head and walks
+the keys, BN places of one frame at a time, with the softmax kept as it goes, in float32 and base 2.
+Places are the outer loop and frames the inner one, so that a block of the window's bias is read
+once. With one query frame no other program reads a window's keys, so the backward writes their
+gradients from the program that computes the queries' (OWN); with more, or where registers are
+short, a second kernel holds BN keys of one frame and walks the queries.
 
-Nothing is copied into windows: a place is an offset into (B, T, H, W, heads, d), and what lies outside the picture is masked.
+Nothing is copied into windows: a place is an offset into (B, T, H, W, heads, d), and what lies
+outside the picture is masked.
 """
+
 import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
-PRECISION = tl.constexpr("tf32x3")                      # of float32: three products on tensor cores, about 22 bits; plain ones before sm_80
-LARGEST_VALUE = tl.constexpr(256)                       # of v in float16, up to which no gradient of a score overflows
-PLAIN = tl.constexpr("ieee")                            # of float32: no tensor cores, fewer registers
+PRECISION = tl.constexpr(
+    "tf32x3"
+)  # of float32: three products on tensor cores, about 22 bits; plain ones before sm_80
+LARGEST_VALUE = tl.constexpr(256)  # of v in float16, up to which no gradient of a score overflows
+PLAIN = tl.constexpr("ieee")  # of float32: no tensor cores, fewer registers
 
 
 @triton.jit
 def real_frames(mask, i_b, T, BT: tl.constexpr):
-    """Which of a clip's frames are real, as the bits of an int64: reading it in the loop over frames costs no load."""
+    """Which of a clip's frames are real, as the bits of an int64: reading it in the loop over
+    frames costs no load.
+    """
     if mask is None:
         real = tl.full((), -1, tl.int64)
     else:
@@ -30,7 +38,9 @@ def real_frames(mask, i_b, T, BT: tl.constexpr):
 
 
 @triton.jit
-def window_places(i_w, o_p, H, W, columns, shift, WINDOW: tl.constexpr, WP: tl.constexpr, LONG: tl.constexpr):
+def window_places(
+    i_w, o_p, H, W, columns, shift, WINDOW: tl.constexpr, WP: tl.constexpr, LONG: tl.constexpr
+):
     """Row, column (int64 if LONG) and whether it lies in the picture, for each place of window i_w."""
     o_y = (i_w // columns) * WINDOW + o_p // WP - shift
     o_x = (i_w % columns) * WINDOW + o_p % WP - shift
@@ -42,7 +52,9 @@ def window_places(i_w, o_p, H, W, columns, shift, WINDOW: tl.constexpr, WP: tl.c
 
 @triton.jit
 def query_frames(i_m, o_m, BP: tl.constexpr, BM: tl.constexpr):
-    """The query frame of each row of block i_m; a single number where a block has one frame or a part, so that it costs no registers."""
+    """The query frame of each row of block i_m; a single number where a block has one frame or a
+    part, so that it costs no registers.
+    """
     if BM <= BP:
         o_s = i_m
     else:
@@ -52,23 +64,37 @@ def query_frames(i_m, o_m, BP: tl.constexpr, BM: tl.constexpr):
 
 @triton.jit
 def place_bias(window_bias, o_q, o_k, m_k, i_h, WINDOW: tl.constexpr, WP: tl.constexpr):
-    """window_bias (heads, 2 WINDOW - 1, 2 WINDOW - 1) of query places by key places, in base 2, -inf for keys over the edge.
+    """window_bias (heads, 2 WINDOW - 1, 2 WINDOW - 1) of query places by key places, in base 2,
+    -inf for keys over the edge.
 
     (BM, BN); without window_bias (1, BN). Padding reads what the window's last row and column do.
     """
     b_edge = tl.where(m_k, 0.0, float("-inf"))[None, :]
     if window_bias is not None:
-        SIDE: tl.constexpr = 2 * WINDOW - 1             # the offset is a difference of two, so it costs one subtraction an element
+        SIDE: tl.constexpr = (
+            2 * WINDOW - 1
+        )  # the offset is a difference of two, so it costs one subtraction an element
         o_q = tl.minimum(o_q // WP, WINDOW - 1) * SIDE + tl.minimum(o_q % WP, WINDOW - 1)
         o_k = tl.minimum(o_k // WP, WINDOW - 1) * SIDE + tl.minimum(o_k % WP, WINDOW - 1)
-        b_bias = tl.load(window_bias + i_h * SIDE * SIDE + (WINDOW - 1) * (SIDE + 1) + o_k[None, :] - o_q[:, None]) * LOG2E
+        b_bias = (
+            tl.load(
+                window_bias
+                + i_h * SIDE * SIDE
+                + (WINDOW - 1) * (SIDE + 1)
+                + o_k[None, :]
+                - o_q[:, None]
+            )
+            * LOG2E
+        )
         b_edge = b_bias + b_edge
     return b_edge
 
 
 @triton.jit
 def frame_bias(p_time, m_time, real_u):
-    """time_bias of a key frame in base 2, -inf where the frame is masked; p_time, if any, is for all rows or for each."""
+    """time_bias of a key frame in base 2, -inf where the frame is masked; p_time, if any, is for
+    all rows or for each.
+    """
     if p_time is None:
         b_time = tl.where(real_u, 0.0, float("-inf"))
     else:
@@ -84,29 +110,79 @@ def divisor(b_size):
     return tl.exp2(tl.maximum(tl.ceil(tl.log2(b_size)) - 15.0, 0.0))
 
 
-# -- forward -----------------------------------------------------------------------------------------------------------------
+# -- forward ---------------------------------------------------------------------------------------
+
 
 @triton.jit
 def window_forward(
-    # inputs: q (B, Tq, H, W, heads, D); k, v (B, Tk, H, W, heads, D); time_bias (B or 1, heads, Tq, Tk) float32 or None;
-    # window_bias (heads, 2 WINDOW - 1, 2 WINDOW - 1) float32 or None; mask (B, Tk) uint8 or None
-    q, k, v, time_bias, window_bias, mask,
-    # outputs: out (B, Tq, H, W, heads, D); statistic (B, Tq, H, W, heads), log-sum-exp in base 2, 0 without a key;
-    # share (B, windows, heads, blocks * BM / BP, Tk), sums over a window's places
-    out, statistic, share,
-    sq_b, sq_t, sq_y, sq_x, sq_h, sk_b, sk_t, sk_y, sk_x, sk_h, sv_b, sv_t, sv_y, sv_x, sv_h, sb_b,
-    scale, Tq, Tk, H, W, heads, columns, windows, blocks, shift,
-    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr, LONG: tl.constexpr,
+    # inputs: q (B, Tq, H, W, heads, D); k, v (B, Tk, H, W, heads, D); time_bias (B or 1, heads, Tq,
+    # Tk) float32 or None; window_bias (heads, 2 WINDOW - 1, 2 WINDOW - 1) float32 or None; mask (B,
+    # Tk) uint8 or None
+    q,
+    k,
+    v,
+    time_bias,
+    window_bias,
+    mask,
+    # outputs: out (B, Tq, H, W, heads, D); statistic (B, Tq, H, W, heads), log-sum-exp in base 2, 0
+    # without a key; share (B, windows, heads, blocks * BM / BP, Tk), sums over a window's places
+    out,
+    statistic,
+    share,
+    sq_b,
+    sq_t,
+    sq_y,
+    sq_x,
+    sq_h,
+    sk_b,
+    sk_t,
+    sk_y,
+    sk_x,
+    sk_h,
+    sv_b,
+    sv_t,
+    sv_y,
+    sv_x,
+    sv_h,
+    sb_b,
+    scale,
+    Tq,
+    Tk,
+    H,
+    W,
+    heads,
+    columns,
+    windows,
+    blocks,
+    shift,
+    WINDOW: tl.constexpr,
+    WP: tl.constexpr,
+    D: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BT: tl.constexpr,
+    LONG: tl.constexpr,
 ):
     BP: tl.constexpr = WP * WP
     i = tl.program_id(0)
-    i_m, i_h, i_w, i_b = i % blocks, (i // blocks) % heads, (i // blocks // heads) % windows, (i // blocks // heads // windows).to(tl.int64)
+    i_m, i_h, i_w, i_b = (
+        i % blocks,
+        (i // blocks) % heads,
+        (i // blocks // heads) % windows,
+        (i // blocks // heads // windows).to(tl.int64),
+    )
     o_d, o_t, o_m = tl.arange(0, D), tl.arange(0, BT), tl.arange(0, BM)
 
     o_s, o_p = query_frames(i_m, o_m, BP, BM), o_m % BP
     o_y, o_x, m_q = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
     m_q = m_q & (o_s < Tq)
-    p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + (o_y * sq_y + o_x * sq_x)
+    p_q = (
+        q
+        + i_b * sq_b
+        + i_h.to(tl.int64) * sq_h
+        + o_s.to(tl.int64) * sq_t
+        + (o_y * sq_y + o_x * sq_x)
+    )
     b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
     p_k = k + i_b * sk_b + i_h.to(tl.int64) * sk_h
     p_v = v + i_b * sv_b + i_h.to(tl.int64) * sv_h
@@ -114,7 +190,7 @@ def window_forward(
     p_time = None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk
 
     b_max = tl.full((BM,), float("-inf"), tl.float32)
-    b_sum = tl.zeros((BM, BT), tl.float32)              # by frame: the normaliser and the share in one
+    b_sum = tl.zeros((BM, BT), tl.float32)  # by frame: the normaliser and the share in one
     b_out = tl.zeros((BM, D), tl.float32)
     for i_n in range(0, BP, BN):
         o_n = i_n + tl.arange(0, BN)
@@ -130,16 +206,24 @@ def window_forward(
             b_s = tl.dot(b_q, tl.trans(b_k), input_precision=PRECISION) * (scale * LOG2E) + b_place
             b_time = frame_bias(None if time_bias is None else p_time + u, o_s < Tq, real_u)
             b_new = tl.maximum(b_max, tl.max(b_s, 1) + b_time)
-            b_from = tl.where(b_new == float("-inf"), 0.0, b_new)               # -inf - -inf is NaN: no key so far
+            b_from = tl.where(
+                b_new == float("-inf"), 0.0, b_new
+            )  # -inf - -inf is NaN: no key so far
             b_decay = tl.exp2(b_max - b_from)
             b_p = tl.exp2(b_s + (b_time - b_from)[:, None])
-            b_sum = b_sum * b_decay[:, None] + tl.where(o_t[None, :] == u, tl.sum(b_p, 1)[:, None], 0.0)
-            b_out = tl.dot(b_p.to(b_v.dtype), b_v, b_out * b_decay[:, None], input_precision=PRECISION)
+            b_sum = b_sum * b_decay[:, None] + tl.where(
+                o_t[None, :] == u, tl.sum(b_p, 1)[:, None], 0.0
+            )
+            b_out = tl.dot(
+                b_p.to(b_v.dtype), b_v, b_out * b_decay[:, None], input_precision=PRECISION
+            )
             b_max = b_new
 
     b_all = tl.sum(b_sum, 1)
     m_any = b_all > 0
-    b_by = tl.where(m_any, b_all, 1.0)                  # NaN stays: NaN > 0 is false, and the sums are NaN themselves
+    b_by = tl.where(
+        m_any, b_all, 1.0
+    )  # NaN stays: NaN > 0 is false, and the sums are NaN themselves
     b_out = b_out / b_by[:, None]
     o_row = (o_y * W + o_x) * heads
     i_row = (i_b * Tq + o_s) * H * W * heads + i_h
@@ -153,56 +237,130 @@ def window_forward(
     tl.store(share + o_share, b_share, mask=(o_t < Tk)[None, :])
 
 
-# -- backward ----------------------------------------------------------------------------------------------------------------
+# -- backward --------------------------------------------------------------------------------------
+
 
 @triton.jit
 def store_dv(p_dv, b_p, b_g, by, real_u, m_k, PRODUCTS: tl.constexpr):
-    """by P^T dO to p_dv (BN, D) for weights b_p (BM, BN) and gradients b_g (BM, D); 0 in a masked frame."""
+    """by P^T dO to p_dv (BN, D) for weights b_p (BM, BN) and gradients b_g (BM, D); 0 in a masked
+    frame.
+    """
     b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=PRODUCTS) * by
-    b_dv = tl.where(real_u, b_dv, 0.0)                  # 0 * NaN is NaN
+    b_dv = tl.where(real_u, b_dv, 0.0)  # 0 * NaN is NaN
     tl.store(p_dv, b_dv.to(p_dv.dtype.element_ty), mask=m_k[:, None])
 
 
 @triton.jit
 def window_backward(
     # inputs: as forward; grad, out (B, Tq, H, W, heads, D); statistic (B, Tq, H, W, heads)
-    grad, q, k, v, out, statistic, time_bias, window_bias, mask,
-    # outputs: dq (B, Tq, H, W, heads, D); dk, dv (B, Tk, H, W, heads, D) if OWN; delta (B, Tq, H, W, heads), sum of grad * out, if not;
-    # d_time (B, windows, heads, blocks * BM / BP, Tk) if TIME; d_window (B, windows, heads, blocks, BP, BP) if PLACE
-    dq, dk, dv, delta, d_time, d_window,
-    sg_b, sg_t, sg_y, sg_x, sg_h, sq_b, sq_t, sq_y, sq_x, sq_h, sk_b, sk_t, sk_y, sk_x, sk_h, sv_b, sv_t, sv_y, sv_x, sv_h, sb_b,
-    scale, Tq, Tk, H, W, heads, columns, windows, blocks, shift,
-    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr,
-    LONG: tl.constexpr, OWN: tl.constexpr, TIME: tl.constexpr, PLACE: tl.constexpr,
+    grad,
+    q,
+    k,
+    v,
+    out,
+    statistic,
+    time_bias,
+    window_bias,
+    mask,
+    # outputs: dq (B, Tq, H, W, heads, D); dk, dv (B, Tk, H, W, heads, D) if OWN; delta (B, Tq, H,
+    # W, heads), sum of grad * out, if not; d_time (B, windows, heads, blocks * BM / BP, Tk) if
+    # TIME; d_window (B, windows, heads, blocks, BP, BP) if PLACE
+    dq,
+    dk,
+    dv,
+    delta,
+    d_time,
+    d_window,
+    sg_b,
+    sg_t,
+    sg_y,
+    sg_x,
+    sg_h,
+    sq_b,
+    sq_t,
+    sq_y,
+    sq_x,
+    sq_h,
+    sk_b,
+    sk_t,
+    sk_y,
+    sk_x,
+    sk_h,
+    sv_b,
+    sv_t,
+    sv_y,
+    sv_x,
+    sv_h,
+    sb_b,
+    scale,
+    Tq,
+    Tk,
+    H,
+    W,
+    heads,
+    columns,
+    windows,
+    blocks,
+    shift,
+    WINDOW: tl.constexpr,
+    WP: tl.constexpr,
+    D: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BT: tl.constexpr,
+    LONG: tl.constexpr,
+    OWN: tl.constexpr,
+    TIME: tl.constexpr,
+    PLACE: tl.constexpr,
 ):
     BP: tl.constexpr = WP * WP
-    NS: tl.constexpr = BM // BP                         # query frames of a block
+    NS: tl.constexpr = BM // BP  # query frames of a block
     # The parts of so many numbers do not fit.
     PRODUCTS: tl.constexpr = PLAIN if D * BM >= 64 * 64 or BT * BM >= 64 * 64 else PRECISION
-    # Where in the loop dv is made decides whether the registers suffice; no place does for all dtypes.
+    # Where in the loop dv is made decides whether the registers suffice; no place does for all
+    # dtypes.
     EARLY: tl.constexpr = q.dtype.element_ty == tl.float16
     i = tl.program_id(0)
-    i_m, i_h, i_w, i_b = i % blocks, (i // blocks) % heads, (i // blocks // heads) % windows, (i // blocks // heads // windows).to(tl.int64)
+    i_m, i_h, i_w, i_b = (
+        i % blocks,
+        (i // blocks) % heads,
+        (i // blocks // heads) % windows,
+        (i // blocks // heads // windows).to(tl.int64),
+    )
     o_d, o_t, o_m = tl.arange(0, D), tl.arange(0, BT), tl.arange(0, BM)
     o_s, o_p = query_frames(i_m, o_m, BP, BM), o_m % BP
     o_y, o_x, m_q = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
     m_q = m_q & (o_s < Tq)
-    p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + (o_y * sq_y + o_x * sq_x)
-    p_g = grad + i_b * sg_b + i_h.to(tl.int64) * sg_h + o_s.to(tl.int64) * sg_t + (o_y * sg_y + o_x * sg_x)
+    p_q = (
+        q
+        + i_b * sq_b
+        + i_h.to(tl.int64) * sq_h
+        + o_s.to(tl.int64) * sq_t
+        + (o_y * sq_y + o_x * sq_x)
+    )
+    p_g = (
+        grad
+        + i_b * sg_b
+        + i_h.to(tl.int64) * sg_h
+        + o_s.to(tl.int64) * sg_t
+        + (o_y * sg_y + o_x * sg_x)
+    )
     o_row = (o_y * W + o_x) * heads
     i_row = (i_b * Tq + o_s) * H * W * heads + i_h
     p_o = out + i_row * D + o_row * D
     b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
     b_g = tl.load(p_g[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
     b_o = tl.load(p_o[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
-    b_stat = tl.load(statistic + i_row + o_row, mask=m_q, other=float("inf"))    # no weight for rows over the edge
+    b_stat = tl.load(
+        statistic + i_row + o_row, mask=m_q, other=float("inf")
+    )  # no weight for rows over the edge
     b_delta = tl.sum(b_g.to(tl.float32) * b_o.to(tl.float32), 1)
     if not OWN:
         tl.store(delta + i_row + o_row, b_delta, mask=m_q)
     by = 1.0
     if q.dtype.element_ty == tl.float16:
-        # The products take the scores' gradients in float16. None is larger than 2 |v| times the sum
-        # of its row's |grad|: the whole block is divided once, and the results make up for it.
+        # The products take the scores' gradients in float16. None is larger than 2 |v| times the
+        # sum of its row's |grad|: the whole block is divided once, and the results make up for it.
         b_size = tl.sum(tl.abs(b_g.to(tl.float32)), 1) * (2 * LARGEST_VALUE)
         by = tl.max(divisor(b_size), 0)
         b_g, b_delta = (b_g.to(tl.float32) / by).to(tl.float16), b_delta / by
@@ -253,22 +411,72 @@ def window_backward(
             tl.store(d_window + o_dw, tl.sum(tl.reshape(b_dw, (NS, BP, BN)), 0) * by)
     p_dq = dq + i_row * D + o_row * D
     b_dq = tl.where(real != 0, b_dq, 0.0)
-    tl.store(p_dq[:, None] + o_d[None, :], (b_dq * (scale * by)).to(dq.dtype.element_ty), mask=m_q[:, None])
+    tl.store(
+        p_dq[:, None] + o_d[None, :],
+        (b_dq * (scale * by)).to(dq.dtype.element_ty),
+        mask=m_q[:, None],
+    )
     if TIME:
         o_dt = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
         b_dt = tl.where((((real >> o_t) & 1) != 0)[None, :], b_dt, 0.0)
-        tl.store(d_time + o_dt, tl.sum(tl.reshape(b_dt, (NS, BP, BT)), 1) * by, mask=(o_t < Tk)[None, :])
+        tl.store(
+            d_time + o_dt, tl.sum(tl.reshape(b_dt, (NS, BP, BT)), 1) * by, mask=(o_t < Tk)[None, :]
+        )
 
 
 @triton.jit
 def window_backward_keys(
     # inputs: as backward; delta (B, Tq, H, W, heads)
-    grad, q, k, v, delta, statistic, time_bias, window_bias, mask,
+    grad,
+    q,
+    k,
+    v,
+    delta,
+    statistic,
+    time_bias,
+    window_bias,
+    mask,
     # outputs: dk, dv (B, Tk, H, W, heads, D)
-    dk, dv,
-    sg_b, sg_t, sg_y, sg_x, sg_h, sq_b, sq_t, sq_y, sq_x, sq_h, sk_b, sk_t, sk_y, sk_x, sk_h, sv_b, sv_t, sv_y, sv_x, sv_h, sb_b,
-    scale, Tq, Tk, H, W, heads, columns, windows, blocks, shift,
-    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr, LONG: tl.constexpr,
+    dk,
+    dv,
+    sg_b,
+    sg_t,
+    sg_y,
+    sg_x,
+    sg_h,
+    sq_b,
+    sq_t,
+    sq_y,
+    sq_x,
+    sq_h,
+    sk_b,
+    sk_t,
+    sk_y,
+    sk_x,
+    sk_h,
+    sv_b,
+    sv_t,
+    sv_y,
+    sv_x,
+    sv_h,
+    sb_b,
+    scale,
+    Tq,
+    Tk,
+    H,
+    W,
+    heads,
+    columns,
+    windows,
+    blocks,
+    shift,
+    WINDOW: tl.constexpr,
+    WP: tl.constexpr,
+    D: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BT: tl.constexpr,
+    LONG: tl.constexpr,
 ):
     BP: tl.constexpr = WP * WP
     i = tl.program_id(0)
@@ -278,20 +486,34 @@ def window_backward_keys(
     o_yk, o_xk, m_k = window_places(i_w, o_n, H, W, columns, shift, WINDOW, WP, LONG)
     real = real_frames(mask, i_b, Tk, BT)
     m_frame = ((real >> i_u) & 1) != 0
-    p_k = k + i_b * sk_b + i_h.to(tl.int64) * sk_h + i_u.to(tl.int64) * sk_t + (o_yk * sk_y + o_xk * sk_x)
-    p_v = v + i_b * sv_b + i_h.to(tl.int64) * sv_h + i_u.to(tl.int64) * sv_t + (o_yk * sv_y + o_xk * sv_x)
+    p_k = (
+        k
+        + i_b * sk_b
+        + i_h.to(tl.int64) * sk_h
+        + i_u.to(tl.int64) * sk_t
+        + (o_yk * sk_y + o_xk * sk_x)
+    )
+    p_v = (
+        v
+        + i_b * sv_b
+        + i_h.to(tl.int64) * sv_h
+        + i_u.to(tl.int64) * sv_t
+        + (o_yk * sv_y + o_xk * sv_x)
+    )
     b_k = tl.load(p_k[:, None] + o_d[None, :], mask=(m_k & m_frame)[:, None], other=0.0)
     b_v = tl.load(p_v[:, None] + o_d[None, :], mask=(m_k & m_frame)[:, None], other=0.0)
 
     b_dk = tl.zeros((BN, D), tl.float32)
     b_dv = tl.zeros((BN, D), tl.float32)
     b_by = tl.full((BN,), 1.0, tl.float32)
-    for i_p in range(0, BP, BM):                        # once, where a block holds a window's queries or more
+    for i_p in range(0, BP, BM):  # once, where a block holds a window's queries or more
         o_p = (i_p + o_m) % BP
-        b_place = tl.trans(place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP))     # as everything below: keys by queries
+        b_place = tl.trans(
+            place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP)
+        )  # as everything below: keys by queries
         o_y, o_x, m_p = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
         o_q, o_g, o_row = o_y * sq_y + o_x * sq_x, o_y * sg_y + o_x * sg_x, (o_y * W + o_x) * heads
-        for i_m in range(blocks if m_frame else 0):     # a masked frame gets its zeros without work
+        for i_m in range(blocks if m_frame else 0):  # a masked frame gets its zeros without work
             o_s = query_frames(i_m, o_m, BP, BM)
             m_q = m_p & (o_s < Tq)
             p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + o_q
@@ -302,7 +524,9 @@ def window_backward_keys(
             b_stat = tl.load(statistic + i_row + o_row, mask=m_q, other=float("inf"))
             b_delta = tl.load(delta + i_row + o_row, mask=m_q, other=0.0)
             b_s = tl.dot(b_k, tl.trans(b_q), input_precision=PRECISION) * (scale * LOG2E) + b_place
-            p_time = None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk + i_u
+            p_time = (
+                None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk + i_u
+            )
             b_p = tl.exp2(b_s + (frame_bias(p_time, o_s < Tq, m_frame) - b_stat)[None, :])
             b_ds = b_p * (tl.dot(b_v, tl.trans(b_g), input_precision=PRECISION) - b_delta[None, :])
             b_dv = tl.dot(b_p.to(b_g.dtype), b_g, b_dv, input_precision=PRECISION)
@@ -314,5 +538,9 @@ def window_backward_keys(
             b_dk = tl.dot(b_ds.to(b_q.dtype), b_q, b_dk, input_precision=PRECISION)
     i_row = ((i_b * Tk + i_u) * H * W * heads + i_h) * D
     o_row = ((o_yk * W + o_xk) * heads * D)[:, None] + o_d[None, :]
-    tl.store(dk + i_row + o_row, (b_dk * (b_by * scale)[:, None]).to(dk.dtype.element_ty), mask=m_k[:, None])
+    tl.store(
+        dk + i_row + o_row,
+        (b_dk * (b_by * scale)[:, None]).to(dk.dtype.element_ty),
+        mask=m_k[:, None],
+    )
     tl.store(dv + i_row + o_row, b_dv.to(dv.dtype.element_ty), mask=m_k[:, None])

@@ -1,7 +1,10 @@
-"""Backward warp and visibility blend through `F.grid_sample`: what other models do today, and the quicker of the two in plain PyTorch.
+"""Backward warp and visibility blend through `F.grid_sample`: what other models do today, and the
+quicker of the two in plain PyTorch.
 
-Pixel coordinates are normalised and back, which moves a sample by up to about W * 2^-24 pixels (0.0002 at W = 4000) off the definition.
+Pixel coordinates are normalised and back, which moves a sample by up to about W * 2^-24 pixels
+(0.0002 at W = 4000) off the definition.
 """
+
 import torch
 import torch.nn.functional as F
 
@@ -22,8 +25,14 @@ def warp_eager(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     return _sample(image.to(flow.dtype), flow).to(image.dtype)
 
 
-def warp_blend_eager(image0: torch.Tensor, image1: torch.Tensor, flow0: torch.Tensor, flow1: torch.Tensor,
-                     occ0: torch.Tensor, occ1: torch.Tensor) -> torch.Tensor:
+def warp_blend_eager(
+    image0: torch.Tensor,
+    image1: torch.Tensor,
+    flow0: torch.Tensor,
+    flow1: torch.Tensor,
+    occ0: torch.Tensor,
+    occ1: torch.Tensor,
+) -> torch.Tensor:
     """As `warp_blend_reference`."""
     dtype = flow0.dtype
     warped0, warped1 = _sample(image0.to(dtype), flow0), _sample(image1.to(dtype), flow1)
@@ -32,6 +41,10 @@ def warp_blend_eager(image0: torch.Tensor, image1: torch.Tensor, flow0: torch.Te
 
 def _sample(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     H, W = image.shape[2:]
-    x, y = coordinates(flow)                            # clamped here too: grid_sample's own gradient on the CPU crashes on NaN
-    grid = torch.stack((2 * x / max(W - 1, 1) - 1, 2 * y / max(H - 1, 1) - 1), -1)     # a side of 1 has one coordinate, whatever the flow
+    x, y = coordinates(
+        flow
+    )  # clamped here too: grid_sample's own gradient on the CPU crashes on NaN
+    grid = torch.stack(
+        (2 * x / max(W - 1, 1) - 1, 2 * y / max(H - 1, 1) - 1), -1
+    )  # a side of 1 has one coordinate, whatever the flow
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)

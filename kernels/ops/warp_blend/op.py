@@ -1,4 +1,5 @@
 """`warp` and `warp_blend`: checks, the choice of implementation, the public functions."""
+
 import torch
 
 from lift.kernels import dispatch as backends
@@ -6,7 +7,7 @@ from lift.kernels.checks import check_flow, check_image, check_same, promoted
 from lift.kernels.ops.warp_blend import cpp, eager
 from lift.kernels.ops.warp_blend.reference import warp_blend_reference, warp_reference
 
-# -- implementations, the preferred first --------------------------------------------------------------------------------------
+# -- implementations, the preferred first ----------------------------------------------------------
 
 triton, (_warp, _warp_blend) = backends.of_triton(__package__, "warp", "warp_blend")
 backends.register(
@@ -25,15 +26,18 @@ backends.register(
 )
 
 
-# -- public ------------------------------------------------------------------------------------------------------------------
+# -- public ----------------------------------------------------------------------------------------
+
 
 def warp(image: torch.Tensor, flow: torch.Tensor, *, backend: str | None = None) -> torch.Tensor:
-    """Backward warp: the pixel (x, y) of the result is the image at (x + dx, y + dy), bilinear, clamped to the border.
+    """Backward warp: the pixel (x, y) of the result is the image at (x + dx, y + dy), bilinear,
+    clamped to the border.
 
     Args:
         image: (B, C, H, W), float32, float16, bfloat16 or float64.
-        flow: (B, 2, H, W), dx then dy in pixels of the image; float32 (float64 for a float64 image). Coordinates in half precision
-            would be pixels off; under autocast a half flow is taken as float32. NaN reads coordinate 0, infinities read the border.
+        flow: (B, 2, H, W), dx then dy in pixels of the image; float32 (float64 for a float64
+            image). Coordinates in half precision would be pixels off; under autocast a half flow is
+            taken as float32. NaN reads coordinate 0, infinities read the border.
         backend: "auto", "fused", "reference" or an implementation's name; None: the flag in force.
 
     Returns:
@@ -49,18 +53,29 @@ def warp(image: torch.Tensor, flow: torch.Tensor, *, backend: str | None = None)
     return backends.call("warp", backend, image, flow)
 
 
-def warp_blend(image0: torch.Tensor, image1: torch.Tensor, flow0: torch.Tensor, flow1: torch.Tensor, occ0: torch.Tensor, occ1: torch.Tensor,
-               *, backend: str | None = None) -> torch.Tensor:
-    """Warp two images backward and blend them by visibility v = sigmoid(occ): (v0 warp(image0) + v1 warp(image1)) / (v0 + v1).
+def warp_blend(
+    image0: torch.Tensor,
+    image1: torch.Tensor,
+    flow0: torch.Tensor,
+    flow1: torch.Tensor,
+    occ0: torch.Tensor,
+    occ1: torch.Tensor,
+    *,
+    backend: str | None = None,
+) -> torch.Tensor:
+    """Warp two images backward and blend them by visibility v = sigmoid(occ): (v0 warp(image0) + v1
+    warp(image1)) / (v0 + v1).
 
     Args:
         image0, image1: (B, C, H, W), one dtype: float32, float16, bfloat16 or float64.
         flow0, flow1: (B, 2, H, W), from the result to each image, as in `warp`.
-        occ0, occ1: (B, 1, H, W), finite logits of visibility in each image; any floating dtype, used in flow's.
+        occ0, occ1: (B, 1, H, W), finite logits of visibility in each image; any floating dtype,
+            used in flow's.
         backend: "auto", "fused", "reference" or an implementation's name; None: the flag in force.
 
     Returns:
-        (B, C, H, W), dtype of the images. Weights are computed such that logits of any size are safe.
+        (B, C, H, W), dtype of the images. Weights are computed such that logits of any size are
+        safe.
 
     Raises:
         TypeError, ValueError: an argument of another dtype, device or shape.

@@ -1,13 +1,17 @@
 """Backward warp and visibility blend: the definition.
 
-A target's pixel (x, y) reads the image at (x + dx, y + dy), bilinearly, with coordinates clamped to the border (the convention of
-`F.grid_sample` with padding_mode="border" and align_corners=True). Two images so warped are mixed by how visible the pixel is in each:
+A target's pixel (x, y) reads the image at (x + dx, y + dy), bilinearly, with coordinates clamped to
+the border (the convention of `F.grid_sample` with padding_mode="border" and align_corners=True).
+Two images so warped are mixed by how visible the pixel is in each:
 
-    v = sigmoid(occ),   out = (v0 warp(image0) + v1 warp(image1)) / (v0 + v1),   the weights as softmax(logsigmoid(occ0), logsigmoid(occ1))
+    v = sigmoid(occ),   out = (v0 warp(image0) + v1 warp(image1)) / (v0 + v1),   the weights as
+    softmax(logsigmoid(occ0), logsigmoid(occ1))
 
-Plain arithmetic on pixel coordinates, so integer flows are exact, any number of derivatives exists, and on a GPU
-`torch.use_deterministic_algorithms(True)` is obeyed; `eager.py` is quicker and keeps less for backward.
+Plain arithmetic on pixel coordinates, so integer flows are exact, any number of derivatives exists,
+and on a GPU `torch.use_deterministic_algorithms(True)` is obeyed; `eager.py` is quicker and keeps
+less for backward.
 """
+
 import torch
 import torch.nn.functional as F
 
@@ -17,17 +21,24 @@ def warp_reference(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
 
     Args:
         image: (B, C, H, W), any floating dtype.
-        flow: (B, 2, H, W), dx then dy in pixels, float32, or float64 for a float64 image. Infinite ones read the border;
-            a NaN reads coordinate 0.
+        flow: (B, 2, H, W), dx then dy in pixels, float32, or float64 for a float64 image. Infinite
+            ones read the border; a NaN reads coordinate 0.
 
     Returns:
-        (B, C, H, W), dtype of image, computed in flow's. The gradient for flow is zero where a coordinate was clamped or NaN.
+        (B, C, H, W), dtype of image, computed in flow's. The gradient for flow is zero where a
+        coordinate was clamped or NaN.
     """
     return _sample(image.to(flow.dtype), flow).to(image.dtype)
 
 
-def warp_blend_reference(image0: torch.Tensor, image1: torch.Tensor, flow0: torch.Tensor, flow1: torch.Tensor,
-                         occ0: torch.Tensor, occ1: torch.Tensor) -> torch.Tensor:
+def warp_blend_reference(
+    image0: torch.Tensor,
+    image1: torch.Tensor,
+    flow0: torch.Tensor,
+    flow1: torch.Tensor,
+    occ0: torch.Tensor,
+    occ1: torch.Tensor,
+) -> torch.Tensor:
     """Two backward warps, blended by visibility.
 
     Args:
@@ -43,8 +54,12 @@ def warp_blend_reference(image0: torch.Tensor, image1: torch.Tensor, flow0: torc
     return blend(warped0, warped1, occ0.to(dtype), occ1.to(dtype)).to(image0.dtype)
 
 
-def blend(warped0: torch.Tensor, warped1: torch.Tensor, occ0: torch.Tensor, occ1: torch.Tensor) -> torch.Tensor:
-    """Mix two images (B, C, H, W) by visibility logits (B, 1, H, W), in log space: no epsilon, no saturation."""
+def blend(
+    warped0: torch.Tensor, warped1: torch.Tensor, occ0: torch.Tensor, occ1: torch.Tensor
+) -> torch.Tensor:
+    """Mix two images (B, C, H, W) by visibility logits (B, 1, H, W), in log space: no epsilon, no
+    saturation.
+    """
     weight0, weight1 = torch.stack((F.logsigmoid(occ0), F.logsigmoid(occ1))).softmax(0)
     return weight0 * warped0 + weight1 * warped1
 
@@ -63,7 +78,10 @@ def _sample(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     west, north = x.detach().floor(), y.detach().floor()
     fx, fy = (x - west)[:, None], (y - north)[:, None]
     west, north = west.long(), north.long()
-    east, south = (west + 1).clamp(max=W - 1), (north + 1).clamp(max=H - 1)   # past the border only where the weight is 0
+    east, south = (
+        (west + 1).clamp(max=W - 1),
+        (north + 1).clamp(max=H - 1),
+    )  # past the border only where the weight is 0
     pixels = image.flatten(2)
 
     def at(y, x):
@@ -75,6 +93,10 @@ def _sample(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
 
 
 def _clamp(coordinate: torch.Tensor, size: int) -> torch.Tensor:
-    """Into [0, size - 1], NaN to 0; what is clamped, or on the border, has no gradient, as `F.grid_sample` has it."""
+    """Into [0, size - 1], NaN to 0; what is clamped, or on the border, has no gradient, as
+    `F.grid_sample` has it.
+    """
     inside = (coordinate > 0) & (coordinate < size - 1)
-    return torch.where(inside, coordinate, coordinate.detach().nan_to_num(nan=0.0).clamp(0, size - 1))
+    return torch.where(
+        inside, coordinate, coordinate.detach().nan_to_num(nan=0.0).clamp(0, size - 1)
+    )
