@@ -7,6 +7,7 @@ import shlex
 from dataclasses import fields, replace
 from typing import Any, NoReturn
 
+from lift.config import old_names
 from lift.config.values import did_you_mean, kinds
 
 
@@ -24,6 +25,7 @@ class Parser(argparse.ArgumentParser):
                 **kwargs,
             },
         )
+        self.renamed_flags: dict[str, str] = {}  # former flags, and what to use today
 
     def parse_args(self, args=None, namespace=None):
         namespace, unknown = self.parse_known_args(args, namespace)
@@ -32,6 +34,8 @@ class Parser(argparse.ArgumentParser):
             if flag is None:
                 self.error(f"unexpected argument '{unknown[0]}'")
             flag = flag.split("=")[0]
+            if advice := self.renamed_flags.get(flag.replace("-", "_").replace("__", "--", 1)):
+                self.error(f"unknown flag '{flag}'; {advice}")
             self.error(f"unknown flag '{flag}'" + did_you_mean(flag, self._option_string_actions))
         return namespace
 
@@ -48,6 +52,8 @@ def add_fields(parser: argparse.ArgumentParser, cls: type, section: str = "") ->
     them.
     """
     group = parser.add_argument_group(section) if section else parser
+    if isinstance(parser, Parser):
+        parser.renamed_flags |= old_names.renamed_flags(section)
     for field, kind in zip(fields(cls), kinds(cls).values(), strict=True):
         if kind not in (int, float, str, bool, tuple[int, ...]):
             continue

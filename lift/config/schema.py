@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lift.config import flags, values
+from lift.config import flags, old_names, values
 from lift.errors import LiftError
 
 if sys.version_info >= (3, 11):
@@ -31,19 +31,19 @@ class ModelConfig:
     """
 
     preset: str = _field("base", "name of the preset the sizes come from")
-    stem: int = _field(48, "encoder channels at 1/2")
+    stem_channels: int = _field(48, "encoder channels at 1/2")
     c4: int = _field(96, "encoder channels at 1/4")
     c8: int = _field(192, "encoder channels at 1/8")
     c16: int = _field(256, "encoder channels at 1/16")
-    blocks: int = _field(2, "residual blocks per encoder scale")
-    context: int = _field(256, "channels of the temporal transformer and of its context")
+    encoder_blocks: int = _field(2, "residual blocks per encoder scale")
+    attn_channels: int = _field(256, "channels of the temporal transformer and of its output")
     heads: int = _field(8, "attention heads")
     layers: int = _field(4, "temporal transformer layers")
     window: int = _field(8, "spatial attention window in 1/16 pixels: 1, 2, 4 or 8")
     self_attention: bool = _field(
         False, "let frames attend to each other before the target's query reads them (ablation)"
     )
-    match: int = _field(64, "channels compared in a correlation")
+    corr_channels: int = _field(64, "channels of the features that are correlated")
     radius16: int = _field(
         6,
         "search radius of the global motion estimate, 1/16 pixels of motion from reference to reference",
@@ -54,8 +54,8 @@ class ModelConfig:
     hidden8: int = _field(256, "hidden channels of the 1/8 flow block")
     hidden4: int = _field(160, "hidden channels of the 1/4 flow block")
     flow_blocks: int = _field(3, "residual blocks per flow scale")
-    bend: int = _field(64, "channels of the bend of the paths")
-    refine: int = _field(32, "channels of the full-resolution stage, after the reduction")
+    trajectory_channels: int = _field(64, "channels of the trajectory curvature stage")
+    refine_channels: int = _field(32, "channels of the full-resolution stage, after the reduction")
     refine_stride: int = _field(1, "space-to-depth factor of the full-resolution stage: 1, 2 or 4")
 
 
@@ -68,16 +68,16 @@ def small() -> ModelConfig:
     """At most 6 M parameters."""
     return ModelConfig(
         "small",
-        stem=32,
+        stem_channels=32,
         c4=48,
         c8=80,
         c16=128,
-        blocks=2,
-        context=128,
+        encoder_blocks=2,
+        attn_channels=128,
         heads=4,
         layers=3,
         window=8,
-        match=48,
+        corr_channels=48,
         radius16=6,
         radius8=3,
         radius4=3,
@@ -85,8 +85,8 @@ def small() -> ModelConfig:
         hidden8=128,
         hidden4=80,
         flow_blocks=3,
-        bend=32,
-        refine=24,
+        trajectory_channels=32,
+        refine_channels=24,
         refine_stride=1,
     )
 
@@ -95,16 +95,16 @@ def tiny() -> ModelConfig:
     """At most 1.5 M parameters, for CPUs and tests."""
     return ModelConfig(
         "tiny",
-        stem=16,
+        stem_channels=16,
         c4=32,
         c8=48,
         c16=64,
-        blocks=1,
-        context=64,
+        encoder_blocks=1,
+        attn_channels=64,
         heads=2,
         layers=2,
         window=4,
-        match=24,
+        corr_channels=24,
         radius16=5,
         radius8=3,
         radius4=2,
@@ -112,8 +112,8 @@ def tiny() -> ModelConfig:
         hidden8=64,
         hidden4=48,
         flow_blocks=2,
-        bend=24,
-        refine=24,
+        trajectory_channels=24,
+        refine_channels=24,
         refine_stride=2,
     )
 
@@ -266,8 +266,10 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(data: dict[str, Any], base: Config | None = None) -> Config:
-    """A configuration from what `to_dict` gave, or from a part of it; what is missing stays as in
-    `base`, by default the defaults.
+    """A configuration from what `to_dict` gave, or from a part of it.
+
+    What is missing stays as in `base`, by default the defaults. Former names of fields are
+    accepted, as stored configurations have them; see `old_names`.
 
     `model.preset` sets all sizes of the preset first; the other keys of the section then change
     single ones.
@@ -276,7 +278,7 @@ def from_dict(data: dict[str, Any], base: Config | None = None) -> Config:
         LiftError: an unknown key, a value of another type, or one that cannot be used; one sentence
             that names the key.
     """
-    config = base or Config()
+    config, data = base or Config(), old_names.update(data)
     model = data.get("model") if isinstance(data, dict) else None
     if isinstance(model, dict) and "preset" in model:
         config = replace(
@@ -310,7 +312,9 @@ def load_config(path_or_name: str | Path, base: Config | None = None) -> Config:
             + values.did_you_mean(str(path_or_name), ready())
         )
     try:
-        return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), base)
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        old_names.reject(data)
+        return from_dict(data, base)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise LiftError(f"{path} is not valid TOML: {error}") from error
     except LiftError as error:

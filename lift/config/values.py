@@ -180,8 +180,8 @@ def check(config: Any, presets: Iterable[str]) -> None:
             need(all(map(good, v)), key, accepted)
     need(bool(value["data.strides"]), "data.strides", "at least one stride")
     need(
-        value["model.context"] % value["model.heads"] == 0,
-        "model.context",
+        value["model.attn_channels"] % value["model.heads"] == 0,
+        "model.attn_channels",
         f"a multiple of model.heads ({value['model.heads']})",
     )
     need(

@@ -24,7 +24,7 @@ def preset_from_command_line() -> ModelConfig:
 
 def random_features(config: ModelConfig, n: int = 2, size: int = 256) -> FrameFeatures:
     h = size // 16
-    kv = torch.rand(n, config.layers, h, h, config.heads, config.context // config.heads)
+    kv = torch.rand(n, config.layers, h, h, config.heads, config.attn_channels // config.heads)
     s4, s8, s16 = (
         torch.rand(n, c, size // s, size // s)
         for c, s in ((config.c4, 4), (config.c8, 8), (config.c16, 16))

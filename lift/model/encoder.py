@@ -24,10 +24,12 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.stem = conv(3, config.stem, stride=2)
-        widths = (config.stem, config.c4, config.c8, config.c16)
+        self.stem = conv(3, config.stem_channels, stride=2)
+        widths = (config.stem_channels, config.c4, config.c8, config.c16)
         self.scales = nn.ModuleList(
-            nn.ModuleList([conv(a, b, stride=2), *(ResidualBlock(b) for _ in range(config.blocks))])
+            nn.ModuleList(
+                [conv(a, b, stride=2), *(ResidualBlock(b) for _ in range(config.encoder_blocks))]
+            )
             for a, b in zip(widths, widths[1:], strict=False)
         )
 

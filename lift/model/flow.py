@@ -45,7 +45,7 @@ class GlobalMotion(nn.Module):
         super().__init__()
         self.radius, self.backend = config.radius16, backend
         n = (2 * config.radius16 + 1) ** 2
-        self.match = nn.Conv2d(config.c16, config.match, 1)
+        self.match = nn.Conv2d(config.c16, config.corr_channels, 1)
         self.register_buffer("moves", displacements(config.radius16), persistent=False)
         self.sharpness = nn.Parameter(torch.tensor(10.0))
         self.prior = nn.Parameter(
@@ -106,7 +106,7 @@ class FlowBlock(nn.Module):
     ):
         super().__init__()
         self.radius, self.scale, self.backend = radius, scale, backend
-        self.match = nn.Conv2d(c, config.match, 1)
+        self.match = nn.Conv2d(c, config.corr_channels, 1)
         self.carry = nn.Conv2d(c_hidden_in, hidden, 1)
         self.gather = conv(2 * c + (2 * radius + 1) ** 2 + 8, hidden, 1)
         self.net = nn.Sequential(

@@ -7,7 +7,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from lift.config import PRESETS, ModelConfig, TrainConfig
+from lift.config import PRESETS, ModelConfig, TrainConfig, old_names
 from lift.data.clip import Clip, SharedClips
 from lift.model.blocks import area
 from lift.model.encoder import Encoder
@@ -244,6 +244,9 @@ def create_lift_model(
             f"create_lift_model: preset must be one of {', '.join(PRESETS)}, got {preset!r}"
         )
     unknown = set(overrides) - {f.name for f in fields(ModelConfig)}
+    if renamed := unknown & old_names.RENAMED["model"].keys():
+        name = min(renamed)
+        raise ValueError(f"create_lift_model: {name} is now {old_names.RENAMED['model'][name]}")
     if unknown:
         raise ValueError(
             f"create_lift_model: unknown field(s) {', '.join(sorted(unknown))}; ModelConfig has no such size"

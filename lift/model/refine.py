@@ -40,13 +40,14 @@ class Refinement(nn.Module):
         super().__init__()
         self.stride, self.backend = config.refine_stride, backend
         area = config.refine_stride**2
-        self.reduce = conv(config.hidden4 + 3, config.refine, 1)
-        self.gather = conv(9 * area + 6, config.refine)
+        self.reduce = conv(config.hidden4 + 3, config.refine_channels, 1)
+        self.gather = conv(9 * area + 6, config.refine_channels)
         self.blocks = nn.Sequential(
-            ResidualBlock(config.refine, norm=True), ResidualBlock(config.refine, norm=True)
+            ResidualBlock(config.refine_channels, norm=True),
+            ResidualBlock(config.refine_channels, norm=True),
         )
         self.still = nn.Parameter(torch.tensor(STILL).log())
-        self.head = zero_conv(config.refine, 10 * area)
+        self.head = zero_conv(config.refine_channels, 10 * area)
 
     def forward(
         self,

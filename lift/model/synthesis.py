@@ -19,9 +19,9 @@ class CoarseSynthesis(nn.Module):
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
         self.backend = backend
-        self.context = nn.Conv2d(config.context, config.refine, 1)
-        self.gather = conv(config.hidden4 + 3, config.refine)
-        self.head = zero_conv(config.refine, 3)
+        self.context = nn.Conv2d(config.attn_channels, config.refine_channels, 1)
+        self.gather = conv(config.hidden4 + 3, config.refine_channels)
+        self.head = zero_conv(config.refine_channels, 3)
 
     def forward(
         self,
@@ -62,5 +62,5 @@ if __name__ == "__main__":
         torch.rand(2, 3, 64, 64),
         random_estimate(),
         torch.rand(2, config.hidden4, 64, 64),
-        torch.rand(2, config.context, 16, 16),
+        torch.rand(2, config.attn_channels, 16, 16),
     )

@@ -38,10 +38,12 @@ class Trajectory(nn.Module):
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
         self.backend = backend
-        self.context = nn.Conv2d(config.context, config.bend, 1)
-        self.gather = conv(config.hidden4 + 6, config.bend)
-        self.net = nn.Sequential(nn.LeakyReLU(SLOPE, inplace=True), ResidualBlock(config.bend))
-        self.head = zero_conv(config.bend, 4)
+        self.context = nn.Conv2d(config.attn_channels, config.trajectory_channels, 1)
+        self.gather = conv(config.hidden4 + 6, config.trajectory_channels)
+        self.net = nn.Sequential(
+            nn.LeakyReLU(SLOPE, inplace=True), ResidualBlock(config.trajectory_channels)
+        )
+        self.head = zero_conv(config.trajectory_channels, 4)
 
     def forward(
         self,
@@ -123,6 +125,6 @@ if __name__ == "__main__":
         random_estimate(),
         torch.rand(2, config.hidden4, 64, 64),
         neighbours,
-        torch.rand(2, config.context, 16, 16),
+        torch.rand(2, config.attn_channels, 16, 16),
         torch.full((2,), 0.5),
     )

@@ -87,7 +87,7 @@ class TemporalTransformer(nn.Module):
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
-        c, self.heads, self.layers = config.context, config.heads, config.layers
+        c, self.heads, self.layers = config.attn_channels, config.heads, config.layers
         self.tokens = nn.Linear(config.c16, c)
         self.token_norm = nn.LayerNorm(c)
         self.key_value = nn.Linear(c, 2 * config.layers * c)
@@ -105,7 +105,7 @@ class TemporalTransformer(nn.Module):
         if self.frame_attention is not None:
             self.frame_key_value = nn.Linear(c, 2 * c)
         self.norm = nn.LayerNorm(c)
-        self.project = zero_conv(c, config.context, 1)
+        self.project = zero_conv(c, config.attn_channels, 1)
 
     def key_values(self, s16: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, c16, h, w) -> keys and values, each (N, layers, h, w, heads, d); a frame alone

@@ -19,6 +19,7 @@ from lift.config import (
     apply_flags,
     from_dict,
     load_config,
+    old_names,
     resolve,
     spelled,
     to_dict,
@@ -63,7 +64,8 @@ def test_what_is_missing_stays_as_in_the_base():
 
 def test_a_preset_in_a_file_sets_the_sizes_and_its_other_keys_change_single_ones():
     model = from_dict({"model": {"layers": 1, "preset": "tiny"}}).model
-    assert model.layers == 1 and model.stem == PRESETS["tiny"]().stem != PRESETS["base"]().stem
+    tiny, base = (PRESETS[name]().stem_channels for name in ("tiny", "base"))
+    assert model.layers == 1 and model.stem_channels == tiny != base
 
 
 def test_a_whole_number_serves_as_a_number():
@@ -91,7 +93,7 @@ def test_a_whole_number_serves_as_a_number():
         ),
         ({"model": {"window": 3}}, ("model.window", "1, 2, 4, 8", "3")),
         ({"model": {"layers": 0}}, ("model.layers", "at least 1", "0")),
-        ({"model": {"heads": 7}}, ("model.context", "model.heads (7)")),
+        ({"model": {"heads": 7}}, ("model.attn_channels", "model.heads (7)")),
         ({"kernels": "fusd"}, ("kernels", "auto, fused, reference", "did you mean 'fused'")),
         ({"data": {"sampling": "skipped"}}, ("data.sampling", "skip, dense")),
         ({"data": {"strides": []}}, ("data.strides", "at least one")),
@@ -252,15 +254,16 @@ def test_several_values_become_a_tuple():
     "argv", [["--preset", "tiny", "--layers", "1"], ["--layers", "1", "--preset", "tiny"]]
 )
 def test_the_preset_flag_replaces_the_model_before_the_other_flags(argv, tmp_path):
-    path = written(tmp_path / "mine.toml", "[model]\nstem = 8\n")
+    path = written(tmp_path / "mine.toml", "[model]\nstem_channels = 8\n")
     model = resolve(parse("--config", str(path), *argv)).model
-    assert model.layers == 1 and model.stem == PRESETS["tiny"]().stem and model.preset == "tiny"
+    assert model.layers == 1 and model.preset == "tiny"
+    assert model.stem_channels == PRESETS["tiny"]().stem_channels
 
 
 def test_a_command_s_own_argument_is_no_field():
     parser = Parser()
     add_flags(parser, sections=())
-    parser.add_argument("--context", type=int)  # frames here, channels in ModelConfig
+    parser.add_argument("--context", type=int)
     assert resolve(parser.parse_args(["--context", "7"])) == Config()
 
 
@@ -307,3 +310,35 @@ def test_a_mistake_in_a_flag_is_one_line_and_exit_code_2(argv, words, capsys):
 )
 def test_a_configuration_can_be_spelled_as_flags(config):
     assert resolve(parse(*shlex.split(" ".join(spelled(config).values())))) == config
+
+
+# -- former names ----------------------------------------------------------------------------------
+
+OLD = [
+    (section, name, new)
+    for section, names in old_names.RENAMED.items()
+    for name, new in names.items()
+]
+
+
+@pytest.mark.parametrize("section, name, new", OLD)
+def test_a_former_name_loads_from_a_stored_configuration_and_nowhere_else(
+    section, name, new, tmp_path, capsys
+):
+    value = getattr(getattr(Config(), section), new)
+    stored = from_dict({section: {name: value}})
+    assert getattr(getattr(stored, section), new) == value
+    assert from_dict({section: {name: value, new: value}}) == stored
+    path = written(tmp_path / "mine.toml", f"[{section}]\n{name} = {json.dumps(value)}\n")
+    with pytest.raises(LiftError, match=rf"{section}\.{name} is now {section}\.{new}"):
+        load_config(path)
+    with pytest.raises(SystemExit):
+        parse(f"--{name}", "1")
+    assert f"--{new}" in capsys.readouterr().err
+
+
+def test_a_flag_that_meant_two_things_names_both(capsys):
+    with pytest.raises(SystemExit):
+        parse("--context", "8")
+    message = capsys.readouterr().err
+    assert "--context_frames" in message and "--attn_channels" in message

@@ -21,21 +21,21 @@ from lift.training.losses import total_loss
 
 TOY = replace(
     tiny(),
-    stem=8,
+    stem_channels=8,
     c4=8,
     c8=12,
     c16=16,
-    context=16,
+    attn_channels=16,
     heads=1,
     layers=1,
-    match=8,
+    corr_channels=8,
     radius16=1,
     radius8=1,
     radius4=1,
     hidden16=16,
     hidden8=16,
     hidden4=16,
-    refine=8,
+    refine_channels=8,
     flow_blocks=1,
 )
 CONFIG = DataConfig(crop_height=32, crop_width=32, targets=3, context_full=0.5, synthetic_size=40)

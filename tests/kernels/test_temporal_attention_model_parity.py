@@ -23,21 +23,21 @@ pytestmark = pytest.mark.native
 
 TOY = replace(
     tiny(),
-    stem=8,
+    stem_channels=8,
     c4=8,
     c8=12,
     c16=16,
-    context=32,
+    attn_channels=32,
     heads=2,
     layers=2,
-    match=8,
+    corr_channels=8,
     radius16=2,
     radius8=1,
     radius4=1,
     hidden16=16,
     hidden8=16,
     hidden4=16,
-    refine=8,
+    refine_channels=8,
     flow_blocks=1,
 )
 

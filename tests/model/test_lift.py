@@ -16,19 +16,19 @@ from tests.support.parity import wake
 
 SMALL = replace(
     tiny(),
-    stem=8,
+    stem_channels=8,
     c4=8,
     c8=12,
     c16=16,
-    context=16,
-    match=8,
+    attn_channels=16,
+    corr_channels=8,
     radius16=2,
     radius8=1,
     radius4=1,
     hidden16=16,
     hidden8=16,
     hidden4=16,
-    refine=8,
+    refine_channels=8,
     flow_blocks=1,
 )
 LIMITS = {"base": (15e6, 20e6), "small": (3e6, 6e6), "tiny": (0.3e6, 1.5e6)}
@@ -291,6 +291,8 @@ def test_unknown_presets_and_sizes_are_refused():
         create_lift_model("huge")
     with pytest.raises(ValueError, match="no such size"):
         create_lift_model("tiny", windows=3)
+    with pytest.raises(ValueError, match="bend is now trajectory_channels"):
+        create_lift_model("tiny", bend=3)
 
 
 @pytest.mark.parametrize("lower", (False, True))
@@ -316,7 +318,9 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
         def results(model, autocast):
             with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
                 motion = model.flow(left, right, matches, t)
-                bent = model.flow.bend(motion, neighbours, torch.rand(2, SMALL.context, 4, 6), t)
+                bent = model.flow.bend(
+                    motion, neighbours, torch.rand(2, SMALL.attn_channels, 4, 6), t
+                )
                 bias = model.transformer.attention[0].time_bias(t[:, None], times)
                 time = model.transformer.time(time_features(t))
             flows = [(e.flow_t0, e.flow_t1) for e in (*motion.cascade, bent)]

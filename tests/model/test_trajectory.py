@@ -13,7 +13,7 @@ from lift.model.prediction import FlowEstimate
 from lift.model.trajectory import Trajectory
 from tests.support.parity import wake
 
-CONFIG = replace(tiny(), hidden4=8, context=8, bend=8)
+CONFIG = replace(tiny(), hidden4=8, attn_channels=8, trajectory_channels=8)
 
 
 def place(time):

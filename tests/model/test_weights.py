@@ -26,14 +26,14 @@ from lift.training.losses import psnr
 
 SIZES = replace(
     tiny(),
-    stem=4,
+    stem_channels=4,
     c4=8,
     c8=8,
     c16=16,
-    context=16,
+    attn_channels=16,
     layers=1,
     heads=1,
-    match=8,
+    corr_channels=8,
     radius16=1,
     radius8=1,
     radius4=1,
@@ -41,7 +41,7 @@ SIZES = replace(
     hidden8=8,
     hidden4=8,
     flow_blocks=1,
-    refine=8,
+    refine_channels=8,
 )
 
 

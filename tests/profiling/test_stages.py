@@ -36,7 +36,7 @@ def test_keys_of_a_frame_do_not_depend_on_others():
     assert (
         keys.shape
         == values.shape
-        == (3, tiny().layers, 2, 3, tiny().heads, tiny().context // tiny().heads)
+        == (3, tiny().layers, 2, 3, tiny().heads, tiny().attn_channels // tiny().heads)
     )
     torch.testing.assert_close(stage.key_values(s16[1:2])[0], keys[1:2])
 
@@ -70,7 +70,7 @@ def test_untrained_synthesis_and_refinement_are_the_plain_blend(preset):
     seen, hidden = torch.full((1, 1, 8, 8), 9.0), torch.rand(1, preset.hidden4, 8, 8)
     both = FlowEstimate(flow, flow, seen, seen, 4)
     coarse = CoarseSynthesis(preset)(
-        area(a, 4), area(b, 4), both, hidden, torch.rand(1, preset.context, 2, 2)
+        area(a, 4), area(b, 4), both, hidden, torch.rand(1, preset.attn_channels, 2, 2)
     )
     torch.testing.assert_close(coarse, torch.nn.functional.avg_pool2d((a + b) / 2, 4))
     torch.testing.assert_close(

@@ -1,0 +1,62 @@
+"""Former names of configuration fields, in one place.
+
+Stored configurations (checkpoints, shipped weights) load under their former names. In a TOML file
+or on the command line a former name is an error that states the new one.
+"""
+
+from typing import Any
+
+from lift.errors import LiftError
+
+RENAMED: dict[str, dict[str, str]] = {
+    "model": {
+        "stem": "stem_channels",
+        "blocks": "encoder_blocks",
+        "context": "attn_channels",
+        "match": "corr_channels",
+        "bend": "trajectory_channels",
+        "refine": "refine_channels",
+    },
+    "data": {},
+    "train": {},
+}
+
+# Flags whose former name could mean two of today's.
+AMBIGUOUS_FLAGS = {
+    "context": "--context_frames is the number of input frames, "
+    "--attn_channels the width of the transformer",
+}
+
+
+def update(data: Any) -> Any:
+    """A stored configuration, as nested dictionaries, with today's names of its fields.
+
+    A field that is there under both names keeps the value of the new one.
+    """
+    if not isinstance(data, dict):
+        return data
+    return {name: _update(name, value) for name, value in data.items()}
+
+
+def _update(section: str, values: Any) -> Any:
+    names = RENAMED.get(section)
+    if not names or not isinstance(values, dict):
+        return values
+    old = {names[name]: value for name, value in values.items() if name in names}
+    return old | {name: value for name, value in values.items() if name not in names}
+
+
+def reject(data: Any) -> None:
+    """Raise a LiftError that states the new name where `data` uses a former one."""
+    for section, names in RENAMED.items():
+        values = data.get(section)
+        for name in values if isinstance(values, dict) else ():
+            if name in names:
+                raise LiftError(f"{section}.{name} is now {section}.{names[name]}; rename the key")
+
+
+def renamed_flags(section: str) -> dict[str, str]:
+    """What to say of each former flag of a section: {"--match": "it is now --corr_channels"}."""
+    advice = {name: f"it is now --{new}" for name, new in RENAMED.get(section, {}).items()}
+    advice |= {name: text for name, text in AMBIGUOUS_FLAGS.items() if name in advice}
+    return {f"--{name}": text for name, text in advice.items()}
