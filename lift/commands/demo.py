@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int | None:
     model = load(checkpoint, args.kernels, args.device)
     frames, rate = read_clip()
     started = time.perf_counter()
-    made = remake(frames, model, args.context)
+    made = remake(frames, model, args.context_frames)
     seconds = time.perf_counter() - started
     scores = {
         "protocol": PROTOCOL,
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int | None:
     }
     folder = Path(args.output)
     write_videos(folder, frames, made, rate)
-    write_picture(folder / "demo.png", frames, made, model, args.context)
+    write_picture(folder / "demo.png", frames, made, model, args.context_frames)
     with atomic(folder / "scores.json") as part:
         part.write_text(json.dumps(scores, indent=1) + "\n")
     print(table(scores))
@@ -112,7 +112,7 @@ def _lift(inputs: np.ndarray, model: torch.nn.Module, context: int) -> np.ndarra
     from lift.video.interpolator import Interpolator
 
     tensors = (torch.from_numpy(frame).permute(2, 0, 1).float() / 255 for frame in inputs)
-    stream = Interpolator(model, context=context, detect_scenes=False).frames(
+    stream = Interpolator(model, context, detect_scenes=False).frames(
         tensors, multi=2
     )  # the excerpt has no cut
     bar = tqdm(
@@ -304,13 +304,14 @@ def _parser() -> Parser:
         help="weights to use instead of the bundled ones, a .safetensors file",
     )
     parser.add_argument(
-        "--context",
+        "--context_frames",
         type=int,
         choices=range(2, 16),
         default=15,
         metavar="N",
-        help="input frames, 2 to 15 (default 15)",
+        help="input frames per generated frame, 2 to 15 (default 15)",
     )
+    parser.deprecated_flags["--context"] = "--context_frames"
     parser.add_argument(
         "--kernels",
         choices=("auto", "fused", "reference"),

@@ -76,12 +76,13 @@ def _parser() -> Parser:
         help=f"what is scored: lift, {', '.join(small.BASELINES)} (default lift,average,dis,dis_cubic)",
     )
     parser.add_argument(
-        "--context",
+        "--context_frames",
         type=_counts,
         default=[15],
         metavar="N,M",
         help="input frames of lift, 2 or more; several are compared (default 15)",
     )
+    parser.deprecated_flags["--context"] = "--context_frames"
     parser.add_argument(
         "--reversal",
         action="store_true",
@@ -140,7 +141,9 @@ def _candidates(args) -> dict[str, small.Candidate]:
     for method in methods:
         if method == "lift":
             model = load(args.checkpoint, args.kernels, args.device)
-            candidates |= {f"lift_{n}": small.model_candidate(model, n) for n in args.context}
+            candidates |= {
+                f"lift_{n}": small.model_candidate(model, n) for n in args.context_frames
+            }
         else:
             candidates[method] = small.candidate(method)
     return candidates
@@ -151,7 +154,7 @@ def _reversal(args) -> dict[str, dict[str, float]]:
         raise LiftError("--reversal compares lift with itself: give --checkpoint FILE")
     model = load(args.checkpoint, args.kernels, args.device)
     clips = small.select(small.read_manifest(args.data_root), args.split, args.clips)
-    return {clip.name: reversal(clip, model, max(args.context)) for clip in _bar(clips)}
+    return {clip.name: reversal(clip, model, max(args.context_frames)) for clip in _bar(clips)}
 
 
 def _recorded(root: str) -> dict | None:

@@ -10,6 +10,7 @@ import torch
 
 from lift.config import InferenceConfig
 from lift.config.flags import Parser
+from lift.devices import choose_device
 from lift.errors import LiftError, run
 from lift.video.interpolator import Interpolator, Summary
 from lift.video.malloc import keep_freed_memory
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> int:
 # -- shared with lift.inference --------------------------------------------------------------------
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: Parser) -> None:
     """The flags of everything that interpolates files."""
     parser.add_argument(
         "--multi",
@@ -84,12 +85,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help=f"weights, a .safetensors file that lift wrote (default: the bundled {DEFAULTS.preset} ones)",
     )
     parser.add_argument(
-        "--context",
+        "--context_frames",
         type=_context,
-        default=DEFAULTS.context,
+        default=DEFAULTS.context_frames,
         metavar="N",
-        help="input frames that a made frame looks at, 2 to 15; fewer is faster (default %(default)s)",
+        help="input frames per generated frame, 2 to 15; fewer is faster (default %(default)s)",
     )
+    parser.deprecated_flags["--context"] = "--context_frames"
     parser.add_argument(
         "--no_scenes",
         action="store_true",
@@ -162,7 +164,7 @@ def open_interpolator(args: argparse.Namespace) -> Interpolator:
     dtype = args.dtype if args.dtype == "auto" else getattr(torch, args.dtype)
     return Interpolator(
         model,
-        args.context,
+        args.context_frames,
         device,
         dtype=dtype,
         batch=args.batch,
@@ -171,20 +173,6 @@ def open_interpolator(args: argparse.Namespace) -> Interpolator:
         compiled=args.compile,
         cuda_graph=args.cuda_graph,
     )
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; auto: the GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise LiftError(f"--device: {name} is no device; auto, cpu, cuda or cuda:N are accepted")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise LiftError(
-            f"--device: {name} is not there ({torch.cuda.device_count()} CUDA devices are seen); choose cpu or auto"
-        )
-    return device
 
 
 def told(summary: Summary) -> str:

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
         metavar="FILE",
         default=[],
         help="train in phases, each from the averaged weights of the one before: TOML files or ready configurations "
-        f"({', '.join(configuration.ready())}), in their order; flags hold for all of them, and so does --max_minutes",
+        f"({', '.join(configuration.builtin_configs())}), in their order; flags hold for all of them, and so does --max_minutes",
     )
     configuration.add_flags(parser)
     namespace = parser.parse_args(argv)
@@ -121,7 +121,7 @@ def settle(namespace: argparse.Namespace) -> Config:
     stored = checkpoints.read_config(found)
     anew = {
         name: getattr(TrainConfig(), name)
-        for name in ("device", "max_minutes", "resume", "init", "pretrained_encoder")
+        for name in ("device", "max_minutes", "resume", "init_weights", "pretrained_encoder")
     }
     base = replace(stored, train=replace(stored.train, **anew, output=str(found.parent.parent)))
     return configuration.resolve(namespace, base)
@@ -129,7 +129,7 @@ def settle(namespace: argparse.Namespace) -> Config:
 
 EXAMPLES = """examples:
   lift train --data_root D --batch_size 4 --pretrained_encoder F
-  lift train --data synthetic --preset tiny --device cpu --max_minutes 30 --output runs/tiny
+  lift train --data_source synthetic --preset tiny --device cpu --max_minutes 30 --output runs/tiny
   lift train --output runs/tiny                          go on with that run
   lift train --phases warmup finetune polish --data_root D --output runs/base
   torchrun --nproc_per_node 4 -m lift.train --data_root D

@@ -1,8 +1,8 @@
 """The configuration: its fields and defaults, TOML files, command-line flags."""
 
 from lift.config.schema import (
+    BUILTIN_FOLDER,
     PRESETS,
-    READY,
     SECTIONS,
     Config,
     DataConfig,
@@ -12,20 +12,20 @@ from lift.config.schema import (
     add_flags,
     apply_flags,
     base,
-    check,
+    builtin_configs,
+    check_config,
     from_dict,
     load_config,
-    ready,
     resolve,
     small,
-    spelled,
     tiny,
     to_dict,
+    to_flags,
 )
 
 __all__ = [
     "PRESETS",
-    "READY",
+    "BUILTIN_FOLDER",
     "SECTIONS",
     "Config",
     "DataConfig",
@@ -35,13 +35,13 @@ __all__ = [
     "add_flags",
     "apply_flags",
     "base",
-    "check",
+    "check_config",
     "from_dict",
     "load_config",
-    "ready",
+    "builtin_configs",
     "resolve",
     "small",
-    "spelled",
+    "to_flags",
     "tiny",
     "to_dict",
 ]

@@ -1,31 +1,37 @@
-"""Command-line flags: a parser that answers a mistake in one sentence, and a flag for each field of
-a dataclass.
-"""
+"""Command-line flags: a parser with one-sentence errors, and flags for a dataclass's fields."""
 
 import argparse
 import shlex
-from dataclasses import fields, replace
+import sys
+from collections.abc import Sequence
+from dataclasses import Field, fields, replace
 from typing import Any, NoReturn
 
 from lift.config import old_names
-from lift.config.values import did_you_mean, kinds
+from lift.config.values import did_you_mean, field_types
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with one sentence instead of the whole usage on a mistake (exit code 2), and no
-    abbreviated flags.
+    """An ArgumentParser whose flags accept `-` and `_` alike and are never abbreviated.
+
+    A mistake is one sentence on stderr instead of the whole usage, and exit code 2.
+
+    Attributes:
+        renamed_flags: former flag -> what to use now; such a flag is an error that says so.
+        deprecated_flags: former flag -> flag now; such a flag is accepted with a warning.
     """
 
     def __init__(self, *args, **kwargs):
-        super().__init__(
-            *args,
-            **{
-                "allow_abbrev": False,
-                "formatter_class": argparse.RawDescriptionHelpFormatter,
-                **kwargs,
-            },
-        )
-        self.renamed_flags: dict[str, str] = {}  # former flags, and what to use today
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+        self.renamed_flags: dict[str, str] = {}
+        self.deprecated_flags: dict[str, str] = {}
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = list(sys.argv[1:] if args is None else args)
+        end = words.index("--") if "--" in words else len(words)
+        words[:end] = map(self._current, words[:end])
+        return super().parse_known_args(words, namespace)
 
     def parse_args(self, args=None, namespace=None):
         namespace, unknown = self.parse_known_args(args, namespace)
@@ -34,80 +40,92 @@ class Parser(argparse.ArgumentParser):
             if flag is None:
                 self.error(f"unexpected argument '{unknown[0]}'")
             flag = flag.split("=")[0]
-            if advice := self.renamed_flags.get(flag.replace("-", "_").replace("__", "--", 1)):
+            if advice := self.renamed_flags.get(_underscored(flag)):
                 self.error(f"unknown flag '{flag}'; {advice}")
             self.error(f"unknown flag '{flag}'" + did_you_mean(flag, self._option_string_actions))
         return namespace
 
+    def _current(self, word: str) -> str:
+        """The word, with a flag in it spelled as it was added."""
+        name, equals, value = word.partition("=")
+        flag = _underscored(name)
+        if flag in self.deprecated_flags and flag not in self._option_string_actions:
+            now = self.deprecated_flags[flag]
+            print(f"{self.prog}: warning: {name} is now {now}", file=sys.stderr)
+            flag = now
+        return flag + equals + value if flag in self._option_string_actions else word
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists what it takes)\n")
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _underscored(flag: str) -> str:
+    return "--" + flag[2:].replace("-", "_") if flag.startswith("--") else flag
 
 
 def add_fields(parser: argparse.ArgumentParser, cls: type, section: str = "") -> None:
-    """Add a flag for each field of a dataclass: `--batch_size 4`, `--strides 2 2 4`, `--preload`
-    and `--no_preload`.
+    """Add a flag for each field of a dataclass.
 
-    Hyphens serve as well as underscores. Only flags that were given appear in the namespace, as
-    `section.field`, so they cannot be mistaken for a command's own arguments; `given` collects
-    them.
+    Examples are `--batch_size 4`, `--strides 2 2 4`, and the switches `--preload` and
+    `--no_preload`. Only flags that are given appear in the namespace, as `section.field`, so they
+    cannot be mistaken for a command's own arguments; `overrides` collects them.
     """
     group = parser.add_argument_group(section) if section else parser
     if isinstance(parser, Parser):
         parser.renamed_flags |= old_names.renamed_flags(section)
-    for field, kind in zip(fields(cls), kinds(cls).values(), strict=True):
-        if kind not in (int, float, str, bool, tuple[int, ...]):
-            continue
-        options: dict[str, Any] = {
-            "dest": f"{section}.{field.name}" if section else field.name,
-            "default": argparse.SUPPRESS,
-        }
-        default = field.default
+    for field, kind in zip(fields(cls), field_types(cls).values(), strict=True):
+        dest = f"{section}.{field.name}" if section else field.name
         if kind is bool:
-            forms = [
-                (field.name, {"action": "store_true"}),
-                (f"no_{field.name}", {"action": "store_false"}),
-            ]
-            text = f"{field.metadata['help']} (--no_{field.name} turns it off; default {'on' if default else 'off'})"
-        else:
-            shape = {"type": int, "nargs": "+"} if kind == tuple[int, ...] else {"type": kind}
-            forms = [
-                (
-                    field.name,
-                    {**shape, "metavar": {int: "N", float: "X", str: "TEXT"}.get(kind, "N")},
-                )
-            ]
-            shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-            text = (
-                f"{field.metadata['help']} (default {shown})"
-                if shown != ""
-                else field.metadata["help"]
-            )
-        text = text.replace("%", "%%")
-        for name, how in forms:
-            group.add_argument(f"--{name}", **options, **how, help=text)
-            if "_" in name:
-                group.add_argument(
-                    f"--{name.replace('_', '-')}", **options, **how, help=argparse.SUPPRESS
-                )
-            text = argparse.SUPPRESS
+            _add_switch(group, field, dest)
+        elif kind in (int, float, str, tuple[int, ...]):
+            _add_value(group, field, dest, kind)
 
 
-def given(base: Any, namespace: argparse.Namespace, section: str = "") -> Any:
-    """A copy of the dataclass `base` with the fields whose flags were given."""
-    prefix = f"{section}." if section else ""
-    values = {
-        f.name: getattr(namespace, prefix + f.name)
-        for f in fields(base)
-        if hasattr(namespace, prefix + f.name)
-    }
-    return replace(
-        base, **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+def _add_switch(group: Any, field: Field, dest: str) -> None:
+    default = "on" if field.default else "off"
+    text = f"{field.metadata['help']} (--no_{field.name} turns it off; default {default})"
+    options = {"dest": dest, "default": argparse.SUPPRESS}
+    group.add_argument(f"--{field.name}", action="store_true", help=_escaped(text), **options)
+    group.add_argument(
+        f"--no_{field.name}", action="store_false", help=argparse.SUPPRESS, **options
     )
 
 
-def spelled(value: Any, base: Any) -> dict[str, str]:
-    """The flags that make the dataclass `value` out of `base`, by field: {"lr": "--lr 0.001",
-    "preload": "--preload"}.
+def _add_value(group: Any, field: Field, dest: str, kind: Any) -> None:
+    default, text = field.default, field.metadata["help"]
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    if shown != "":
+        text += f" (default {shown})"
+    group.add_argument(
+        f"--{field.name}",
+        dest=dest,
+        default=argparse.SUPPRESS,
+        type=int if kind == tuple[int, ...] else kind,
+        nargs="+" if kind == tuple[int, ...] else None,
+        metavar={float: "X", str: "TEXT"}.get(kind, "N"),
+        help=_escaped(text),
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def overrides(base: Any, namespace: argparse.Namespace, section: str = "") -> Any:
+    """A copy of the dataclass `base` with the fields whose flags were given."""
+    prefix = f"{section}." if section else ""
+    values = {}
+    for field in fields(base):
+        if hasattr(namespace, prefix + field.name):
+            value = getattr(namespace, prefix + field.name)
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+    return replace(base, **values)
+
+
+def to_flags(value: Any, base: Any) -> dict[str, str]:
+    """The flags that turn the dataclass `base` into `value`, by field.
+
+    For example `{"lr": "--lr 0.001", "preload": "--preload"}`.
     """
     found = {}
     for field in fields(base):
@@ -117,13 +135,17 @@ def spelled(value: Any, base: Any) -> dict[str, str]:
         if isinstance(new, bool):
             found[field.name] = f"--{field.name}" if new else f"--no_{field.name}"
         else:
-            words = new if isinstance(new, tuple) else (new,)
-            found[field.name] = " ".join(
-                [f"--{field.name}", *(shlex.quote(_word(word)) for word in words)]
-            )
+            words = _words(new if isinstance(new, tuple) else (new,))
+            found[field.name] = f"--{field.name} {words}"
     return found
 
 
+def _words(values: Sequence[int | float | str]) -> str:
+    return " ".join(shlex.quote(_word(value)) for value in values)
+
+
 def _word(value: int | float | str) -> str:
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return short if not isinstance(value, float) or float(short) == value else repr(value)
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

@@ -17,8 +17,21 @@ RENAMED: dict[str, dict[str, str]] = {
         "bend": "trajectory_channels",
         "refine": "refine_channels",
     },
-    "data": {},
-    "train": {},
+    "data": {
+        "data": "data_source",
+        "context_min": "min_context_frames",
+        "context_full": "full_context_prob",
+        "cover": "resize_short_side",
+        "synthetic_share": "synthetic_fraction",
+    },
+    "train": {
+        "ema": "ema_decay",
+        "init": "init_weights",
+        "census": "census_weight",
+        "coarse": "coarse_weight",
+        "cascade": "cascade_weight",
+        "flow": "flow_weight",
+    },
 }
 
 # Flags whose former name could mean two of today's.

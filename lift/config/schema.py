@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lift.config import flags, old_names, values
+from lift.devices import ACCEPTED, is_device_name
 from lift.errors import LiftError
 
 if sys.version_info >= (3, 11):
@@ -20,43 +21,55 @@ else:
     import tomli as tomllib
 
 
-def _field(default, help: str):
-    return field(default=default, metadata={"help": help})
+BACKENDS = ("auto", "fused", "reference")
+
+
+def _field(default: Any, help: str, **limits: Any) -> Any:
+    """A field with its help text and the arguments of its `values.Limits`."""
+    return field(default=default, metadata={"help": help, "limits": values.Limits(**limits)})
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the five stages. Channels are counts, radii are in pixels of the scale they are
-    named after.
+    """Sizes of the five stages.
+
+    Channels are counts; radii are in pixels of the scale they are named after.
     """
 
     preset: str = _field("base", "name of the preset the sizes come from")
-    stem_channels: int = _field(48, "encoder channels at 1/2")
-    c4: int = _field(96, "encoder channels at 1/4")
-    c8: int = _field(192, "encoder channels at 1/8")
-    c16: int = _field(256, "encoder channels at 1/16")
-    encoder_blocks: int = _field(2, "residual blocks per encoder scale")
-    attn_channels: int = _field(256, "channels of the temporal transformer and of its output")
-    heads: int = _field(8, "attention heads")
-    layers: int = _field(4, "temporal transformer layers")
-    window: int = _field(8, "spatial attention window in 1/16 pixels: 1, 2, 4 or 8")
+    stem_channels: int = _field(48, "encoder channels at 1/2", low=1)
+    c4: int = _field(96, "encoder channels at 1/4", low=1)
+    c8: int = _field(192, "encoder channels at 1/8", low=1)
+    c16: int = _field(256, "encoder channels at 1/16", low=1)
+    encoder_blocks: int = _field(2, "residual blocks per encoder scale", low=1)
+    attn_channels: int = _field(
+        256, "channels of the temporal transformer and of its output", low=1
+    )
+    heads: int = _field(8, "attention heads", low=1)
+    layers: int = _field(4, "temporal transformer layers", low=1)
+    window: int = _field(8, "side of the attention window, 1/16 pixels", choices=(1, 2, 4, 8))
     self_attention: bool = _field(
         False, "let frames attend to each other before the target's query reads them (ablation)"
     )
-    corr_channels: int = _field(64, "channels of the features that are correlated")
+    corr_channels: int = _field(64, "channels of the features that are correlated", low=1)
     radius16: int = _field(
         6,
-        "search radius of the global motion estimate, 1/16 pixels of motion from reference to reference",
+        "search radius of the global motion estimate between the references, 1/16 pixels",
+        low=1,
     )
-    radius8: int = _field(3, "search radius of the correlation at 1/8")
-    radius4: int = _field(3, "search radius of the correlation at 1/4")
-    hidden16: int = _field(256, "hidden channels of the global motion estimate")
-    hidden8: int = _field(256, "hidden channels of the 1/8 flow block")
-    hidden4: int = _field(160, "hidden channels of the 1/4 flow block")
-    flow_blocks: int = _field(3, "residual blocks per flow scale")
-    trajectory_channels: int = _field(64, "channels of the trajectory curvature stage")
-    refine_channels: int = _field(32, "channels of the full-resolution stage, after the reduction")
-    refine_stride: int = _field(1, "space-to-depth factor of the full-resolution stage: 1, 2 or 4")
+    radius8: int = _field(3, "search radius of the correlation at 1/8", low=1)
+    radius4: int = _field(3, "search radius of the correlation at 1/4", low=1)
+    hidden16: int = _field(256, "hidden channels of the global motion estimate", low=1)
+    hidden8: int = _field(256, "hidden channels of the 1/8 flow block", low=1)
+    hidden4: int = _field(160, "hidden channels of the 1/4 flow block", low=1)
+    flow_blocks: int = _field(3, "residual blocks per flow scale", low=1)
+    trajectory_channels: int = _field(64, "channels of the trajectory curvature stage", low=1)
+    refine_channels: int = _field(
+        32, "channels of the full-resolution stage, after the reduction", low=1
+    )
+    refine_stride: int = _field(
+        1, "space-to-depth factor of the full-resolution stage", choices=(1, 2, 4)
+    )
 
 
 def base() -> ModelConfig:
@@ -125,144 +138,159 @@ PRESETS = {"base": base, "small": small, "tiny": tiny}
 class DataConfig:
     """Where clips come from and how they are cut."""
 
-    data: str = _field(
+    data_source: str = _field(
         "folder",
-        "source of clips: folder (real ones in data_root), synthetic (none needed), or mixed",
+        "source of clips: folder (videos or frames in data_root), synthetic, or mixed",
+        choices=("folder", "synthetic", "mixed"),
     )
     data_root: str = _field(
         "",
-        "folder of sequences/<split>/<name>/im00.png, X-TRAIN's train/<a>/<b>/0000.png, numbered frames, or videos",
+        "folder of sequences/<split>/<name>/im00.png, X-TRAIN's train/<a>/<b>/0000.png, "
+        "numbered frames, or videos",
     )
     train_split: str = _field("train", "split to train on, where the layout has splits")
     val_split: str = _field(
-        "val", "split to validate on; where it is missing, every eighth sequence is held back"
+        "val", "split to validate on; without one, every eighth sequence is used"
     )
     sampling: str = _field(
         "skip",
-        "how a clip is cut: skip (every s-th frame is an input) or dense (sixteen in a row, target 8)",
+        "how a clip is cut: skip (every s-th frame is an input) "
+        "or dense (sixteen consecutive frames, the ninth is the target)",
+        choices=("skip", "dense"),
     )
-    strides: tuple[int, ...] = _field((2, 2, 2, 4), "the s of skip sampling, drawn from this list")
-    context_frames: int = _field(15, "largest number of input frames")
-    context_min: int = _field(2, "smallest number of input frames that training draws")
-    context_full: float = _field(
-        0.5, "share of batches that get all context_frames; the others draw fewer at random"
+    strides: tuple[int, ...] = _field(
+        (2, 2, 2, 4), "the s of skip sampling, drawn from this list", low=1
+    )
+    context_frames: int = _field(15, "number of input frames, at most", low=2)
+    min_context_frames: int = _field(2, "smallest number of input frames in training", low=2)
+    full_context_prob: float = _field(
+        0.5,
+        "probability that a batch gets all context_frames; else their number is drawn at random",
+        low=0,
+        high=1,
     )
     targets: int = _field(
-        1, "frames to be made out of each window of frames, which is encoded once for all of them"
+        1, "target frames per window of input frames, which is encoded once for all of them", low=1
     )
-    crop_height: int = _field(224, "height of a training crop, pixels")
-    crop_width: int = _field(224, "width of a training crop, pixels")
-    cover: int = _field(
+    crop_height: int = _field(224, "height of a training crop, pixels", low=1)
+    crop_width: int = _field(224, "width of a training crop, pixels", low=1)
+    resize_short_side: int = _field(
         0,
-        "area-resize frames as they are read so that their short side is at most this; 0 keeps their size",
+        "shrink frames while loading until their short side is at most this, pixels; 0: never",
+        low=0,
     )
-    preload: bool = _field(
-        False, "decode all sequences into memory once (fast; needs room for the frames)"
+    preload: bool = _field(False, "decode all sequences into memory before training")
+    synthetic_fraction: float = _field(
+        0.25, "fraction of synthetic clips with --data_source mixed", low=0, high=1
     )
-    synthetic_share: float = _field(0.25, "share of synthetic clips when data is mixed")
-    synthetic_size: int = _field(2000, "synthetic clips in an epoch when data is synthetic")
-    num_workers: int = _field(2, "processes that load data")
+    synthetic_size: int = _field(
+        2000, "synthetic clips per epoch with --data_source synthetic", low=1
+    )
+    num_workers: int = _field(2, "processes that load data", low=0)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """The optimisation. Learning rates are AdamW's; steps are optimiser steps."""
 
-    batch_size: int = _field(4, "clips per step and device")
-    epochs: int = _field(300, "passes over the data")
-    epoch_steps: int = _field(0, "steps counted as an epoch; 0: as many as the data holds")
-    lr: float = _field(3e-4, "peak learning rate")
-    lr_min: float = _field(3e-6, "learning rate at the end of the cosine")
-    warmup_steps: int = _field(2000, "steps of linear warm-up")
-    weight_decay: float = _field(1e-3, "AdamW weight decay")
-    clip_grad: float = _field(1.0, "largest gradient norm")
+    batch_size: int = _field(4, "clips per step and device", low=1)
+    epochs: int = _field(300, "passes over the data", low=1)
+    epoch_steps: int = _field(0, "steps per epoch; 0: one pass over the data", low=0)
+    lr: float = _field(3e-4, "peak learning rate", above=0)
+    lr_min: float = _field(3e-6, "learning rate at the end of the cosine", low=0)
+    warmup_steps: int = _field(2000, "steps of linear warm-up", low=0)
+    weight_decay: float = _field(1e-3, "AdamW weight decay", low=0)
+    clip_grad: float = _field(1.0, "largest gradient norm", above=0)
     amp: str = _field(
         "auto",
-        "autocast: off, bfloat16, float16, or auto (bfloat16 on a GPU that has it, float16 on others, off on a CPU)",
+        "mixed precision: off, bfloat16, float16, or auto "
+        "(on a GPU bfloat16 if it is supported, else float16; on a CPU off)",
+        choices=("auto", "off", "bfloat16", "float16"),
     )
     channels_last: bool = _field(
-        True, "keep convolution weights and images channels-last, which convolutions are faster on"
+        True, "keep convolution weights and images in channels_last memory format (faster)"
     )
-    accumulate: int = _field(
-        1,
-        "batches whose gradients make up one step; a step sees batch_size * accumulate clips a device",
-    )
+    accumulate: int = _field(1, "batches whose gradients are accumulated per optimiser step", low=1)
     compile: bool = _field(False, "run the model through torch.compile")
     recompute_encoder: bool = _field(
-        False,
-        "keep the frames alone for the encoder's backward, which computes its features once more",
+        False, "activation checkpointing of the encoder: its features are recomputed in backward"
     )
     recompute_refine: bool = _field(
-        False,
-        "keep the inputs alone for the full-resolution stage's backward, which computes it once more",
+        False, "activation checkpointing of the full-resolution stage: recomputed in backward"
     )
-    ema: float = _field(0.999, "decay of the averaged weights")
-    freeze_epochs: int = _field(10, "epochs during which the encoder is frozen")
-    census: float = _field(0.1, "weight of the census loss")
-    coarse: float = _field(0.5, "weight of the coarse frame's Laplacian loss")
-    cascade: float = _field(
-        0.25, "weight of the loss on each intermediate scale of the flow cascade"
+    ema_decay: float = _field(0.999, "decay of the averaged (EMA) weights", low=0, below=1)
+    freeze_epochs: int = _field(10, "epochs during which the encoder is frozen", low=0)
+    census_weight: float = _field(0.1, "weight of the census loss", low=0)
+    coarse_weight: float = _field(
+        0.5, "weight of the Laplacian loss of the quarter-resolution frame", low=0
     )
-    flow: float = _field(
-        0.02, "weight of the flow loss where the true flow is known (synthetic clips)"
+    cascade_weight: float = _field(
+        0.25, "weight of the loss on each intermediate scale of the flow cascade", low=0
     )
-    validate_epochs: int = _field(5, "epochs between validations")
-    validate_clips: int = _field(64, "clips a validation looks at")
-    log_steps: int = _field(50, "steps between TensorBoard entries")
+    flow_weight: float = _field(
+        0.02, "weight of the flow loss where the true flow is known (synthetic clips)", low=0
+    )
+    validate_epochs: int = _field(5, "epochs between validations", low=1)
+    validate_clips: int = _field(64, "clips per validation", low=1)
+    log_steps: int = _field(50, "steps between TensorBoard entries", low=1)
     checkpoint_minutes: float = _field(
-        10.0, "minutes between checkpoints; one is written at the end of every epoch too"
+        10.0, "minutes between checkpoints; the end of an epoch writes one too", low=0
     )
     max_minutes: float = _field(
-        0.0, "stop cleanly, with a checkpoint, after this many minutes; 0: no limit"
+        0.0, "stop cleanly, with a checkpoint, after this many minutes; 0: no limit", low=0
     )
     pretrained_encoder: str = _field(
-        "", "weights to start the encoder from; what fits is loaded and listed"
+        "", "weights for the encoder; tensors that fit are loaded and listed"
     )
-    init: str = _field("", "weights of a whole model to start from (a .safetensors file)")
+    init_weights: str = _field("", "weights of a whole model to start from (.safetensors)")
     resume: str = _field(
         "auto",
-        "auto (go on from output's checkpoint where there is one), never, or a checkpoint folder",
+        "auto (resume from output's checkpoint if there is one), never, or a checkpoint folder",
     )
     output: str = _field("runs/lift", "folder of checkpoints and TensorBoard logs")
-    device: str = _field("auto", "auto, cpu, cuda, or cuda:N")
-    seed: int = _field(0, "seed of weights, data and dropout of context")
+    device: str = _field("auto", ACCEPTED)
+    seed: int = _field(0, "seed of weights, data and random context", low=0)
 
 
 @dataclass(frozen=True)
 class InferenceConfig:
     """How files are interpolated; not part of a checkpoint."""
 
-    preset: str = _field("tiny", "whose bundled weights serve where no checkpoint is named")
-    context: int = _field(15, "input frames that a made frame looks at")
-    multi: int = _field(2, "frames shown in the time of one")
-    batch: int = _field(1, "frames between one pair made in one call")
+    preset: str = _field("tiny", "preset of the bundled weights, used without a checkpoint")
+    context_frames: int = _field(15, "input frames per generated frame")
+    multi: int = _field(2, "interpolation factor (2 doubles the frame rate)")
+    batch: int = _field(1, "frames of one pair that are generated in one call")
     dtype: str = _field("auto", "precision; auto: bfloat16 or float16 on a GPU, float32 on a CPU")
-    channels_last: bool = _field(True, "keep convolutions channels-last, which are faster so")
+    channels_last: bool = _field(True, "keep convolutions in channels_last format (faster)")
     crf: int = _field(
-        17, "x264's constant quality, 0 (lossless) to 51; 17 is visually close to lossless"
+        17, "x264's constant rate factor, 0 (lossless) to 51; 17 is visually near lossless"
     )
-    folder_fps: int = _field(24, "rate of a folder of frames, which states none")
+    folder_fps: int = _field(24, "frame rate assumed for a folder of frames")
 
 
 @dataclass(frozen=True)
 class Config:
+    """A whole configuration: the sections, and the kernels that run the operations."""
+
     model: ModelConfig = field(default_factory=base)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     kernels: str = _field(
-        "auto", "which kernels serve: auto, fused (an error where they cannot), or reference"
+        "auto",
+        "kernels: auto, fused (an error where unsupported), or reference",
+        choices=BACKENDS,
     )
 
 
 # -- plain data and files --------------------------------------------------------------------------
 
 SECTIONS = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
-READY = Path(__file__).parent / "presets"
+BUILTIN_FOLDER = Path(__file__).parent / "presets"
 
 
 def to_dict(config: Config) -> dict[str, Any]:
     """A configuration as dictionaries, lists, numbers and text: what JSON and TOML can hold."""
-    return values.plain(config)
+    return values.to_plain(config)
 
 
 def from_dict(data: dict[str, Any], base: Config | None = None) -> Config:
@@ -284,32 +312,32 @@ def from_dict(data: dict[str, Any], base: Config | None = None) -> Config:
         config = replace(
             config, model=_preset(values.convert(model["preset"], str, "model.preset"))
         )
-    config = values.fill(config, data)
-    check(config)
+    config = values.merge(config, data)
+    check_config(config)
     return config
 
 
-def ready() -> list[str]:
-    """Names of the ready configurations."""
-    return sorted(file.stem for file in READY.glob("*.toml"))
+def builtin_configs() -> list[str]:
+    """Names of the built-in configurations."""
+    return sorted(file.stem for file in BUILTIN_FOLDER.glob("*.toml"))
 
 
 def load_config(path_or_name: str | Path, base: Config | None = None) -> Config:
-    """Read a TOML file with the sections [model], [data], [train] and the key kernels, each of them
-    optional.
+    """Read a TOML file with the sections [model], [data], [train] and the key kernels.
 
     Args:
-        path_or_name: a file, or the bare name of one of the ready configurations.
-        base: what the file leaves out; by default the defaults.
+        path_or_name: a file, or the name of one of the built-in configurations.
+        base: supplies what the file leaves out; by default the defaults.
 
     Raises:
         LiftError: no such file, not TOML, or as `from_dict`; one sentence that names the file.
     """
-    path = READY / f"{path_or_name}.toml" if str(path_or_name) in ready() else Path(path_or_name)
+    name, known = str(path_or_name), builtin_configs()
+    path = BUILTIN_FOLDER / f"{name}.toml" if name in known else Path(path_or_name)
     if not path.is_file():
         raise LiftError(
-            f"no configuration '{path_or_name}': neither a file nor one of the ready ones, {', '.join(ready())}"
-            + values.did_you_mean(str(path_or_name), ready())
+            f"no configuration '{name}': it is neither a file nor built in; built-in ones are "
+            f"{', '.join(known)}{values.did_you_mean(name, known)}"
         )
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -321,16 +349,38 @@ def load_config(path_or_name: str | Path, base: Config | None = None) -> Config:
         raise LiftError(f"{path}: {error}") from error
 
 
-def check(config: Config) -> None:
-    """Raise a LiftError naming the first value that the model, the data or the training cannot use."""
-    values.check(config, PRESETS)
+def check_config(config: Config) -> None:
+    """Raise a LiftError naming the first value that model, data or training cannot use."""
+    values.check_limits(config.kernels, "kernels", values.limits_of(Config)["kernels"])
+    for name, cls in SECTIONS.items():
+        section = getattr(config, name)
+        for key, limits in values.limits_of(cls).items():
+            values.check_limits(getattr(section, key), f"{name}.{key}", limits)
+    _check_relations(config.model, config.data, config.train)
+
+
+def _check_relations(model: ModelConfig, data: DataConfig, train: TrainConfig) -> None:
+    """Check the values whose limits depend on another value."""
+    _preset(model.preset)
+    if model.attn_channels % model.heads:
+        multiple = f"a multiple of model.heads ({model.heads})"
+        values.reject("model.attn_channels", multiple, model.attn_channels)
+    if data.min_context_frames > data.context_frames:
+        most = f"at most data.context_frames ({data.context_frames})"
+        values.reject("data.min_context_frames", most, data.min_context_frames)
+    if data.sampling == "dense" and data.context_frames > 15:
+        most = "at most 15 where data.sampling is dense (sixteen frames less the target)"
+        values.reject("data.context_frames", most, data.context_frames)
+    if train.lr_min > train.lr:
+        values.reject("train.lr_min", f"at most train.lr ({train.lr})", train.lr_min)
+    if not is_device_name(train.device):
+        values.reject("train.device", ACCEPTED, train.device)
 
 
 def _preset(name: str) -> ModelConfig:
     if name not in PRESETS:
-        raise LiftError(
-            f"model.preset must be one of {', '.join(PRESETS)}, got '{name}'{values.did_you_mean(name, PRESETS)}"
-        )
+        hint = values.did_you_mean(name, PRESETS)
+        values.reject("model.preset", f"one of {', '.join(PRESETS)}", name, hint)
     return PRESETS[name]()
 
 
@@ -340,12 +390,16 @@ def _preset(name: str) -> ModelConfig:
 def add_flags(
     parser: argparse.ArgumentParser, sections: Sequence[str] = ("model", "data", "train")
 ) -> None:
-    """Add `--config`, `--kernels` and a flag per field of the sections; `resolve` reads them back."""
+    """Add `--config`, `--kernels` and a flag per field of the sections.
+
+    `resolve` reads them back.
+    """
     parser.add_argument(
         "--config",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help=f"TOML file, or one of {', '.join(ready())}; it overrides the defaults, and flags override it",
+        help=f"TOML file, or a built-in configuration ({', '.join(builtin_configs())}); "
+        "it overrides the defaults, and flags override it",
     )
     flags.add_fields(parser, Config)
     for section in sections:
@@ -353,17 +407,18 @@ def add_flags(
 
 
 def apply_flags(config: Config, namespace: argparse.Namespace) -> Config:
-    """The configuration with the flags that were given; `--preset` sets all sizes first, then the
-    other model flags change single ones.
+    """The configuration with the flags that were given.
+
+    `--preset` sets all sizes first; the other model flags then change single ones.
     """
     preset = getattr(namespace, "model.preset", None)
     if preset is not None:
         config = replace(config, model=_preset(preset))
     config = replace(
-        flags.given(config, namespace),
-        **{name: flags.given(getattr(config, name), namespace, name) for name in SECTIONS},
+        flags.overrides(config, namespace),
+        **{name: flags.overrides(getattr(config, name), namespace, name) for name in SECTIONS},
     )
-    check(config)
+    check_config(config)
     return config
 
 
@@ -383,20 +438,18 @@ def resolve(namespace: argparse.Namespace, base: Config | None = None) -> Config
     return apply_flags(config, namespace)
 
 
-def spelled(config: Config) -> dict[str, str]:
-    """The flags that give a configuration, by field, in the order of the fields; the inverse of
-    `resolve`.
-    """
-    found = flags.spelled(config, Config())
-    model = flags.spelled(config.model, ModelConfig())
+def to_flags(config: Config) -> dict[str, str]:
+    """The flags that give a configuration, by field: the inverse of `resolve`."""
+    found = flags.to_flags(config, Config())
+    model = flags.to_flags(config.model, ModelConfig())
     if "preset" in model:  # it sets all sizes; only what differs from them needs a flag
         model = {
             "preset": model["preset"],
-            **flags.spelled(config.model, _preset(config.model.preset)),
+            **flags.to_flags(config.model, _preset(config.model.preset)),
         }
     return {
         **model,
-        **flags.spelled(config.data, DataConfig()),
-        **flags.spelled(config.train, TrainConfig()),
+        **flags.to_flags(config.data, DataConfig()),
+        **flags.to_flags(config.train, TrainConfig()),
         **found,
     }

@@ -118,8 +118,8 @@ class ClipDataset(Dataset):
     ):
         _check(config)
         self.config, self.batch_size, self.seed, self.train = config, batch_size, seed, train
-        self.sequences = _open(config, split) if config.data != "synthetic" else []
-        self.textures = self.sequences if config.data == "mixed" else None
+        self.sequences = _open(config, split) if config.data_source != "synthetic" else []
+        self.textures = self.sequences if config.data_source == "mixed" else None
         self._places = [_places(s, config) for s in self.sequences]
         if train:
             self._slots = [
@@ -151,7 +151,7 @@ class ClipDataset(Dataset):
         inputs, nearest = self._inputs(g)
         augmentation = Augmentation.draw(rng)
         if not self.sequences or (
-            self.config.data == "mixed" and rng.random() < self.config.synthetic_share
+            self.config.data_source == "mixed" and rng.random() < self.config.synthetic_fraction
         ):
             return self._synthetic(g, augmentation, inputs, nearest)
         return self._real(g, rng, augmentation, inputs, nearest)
@@ -161,8 +161,8 @@ class ClipDataset(Dataset):
         the fifteen.
         """
         rng = np.random.default_rng([self.seed, 1, g // self.batch_size])
-        full = rng.random() < self.config.context_full
-        low, high = self.config.context_min, self.config.context_frames
+        full = rng.random() < self.config.full_context_prob
+        low, high = self.config.min_context_frames, self.config.context_frames
         return high if full else int(rng.integers(low, high + 1)), bool(rng.random() < 0.5)
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -352,27 +352,31 @@ class ClipDataset(Dataset):
 
 
 def _check(config: DataConfig) -> None:
-    if config.data not in ("folder", "synthetic", "mixed"):
-        raise LiftError(f"data must be folder, synthetic or mixed, got {config.data!r}")
+    if config.data_source not in ("folder", "synthetic", "mixed"):
+        raise LiftError(
+            f"data_source must be folder, synthetic or mixed, got {config.data_source!r}"
+        )
     if config.sampling not in ("skip", "dense"):
         raise LiftError(f"sampling must be skip or dense, got {config.sampling!r}")
     if not config.strides or min(config.strides) < 2:
         raise LiftError(
             f"strides must be numbers of at least 2, since the target lies between two inputs; got {list(config.strides)}"
         )
-    if not 2 <= config.context_min <= config.context_frames:
+    if not 2 <= config.min_context_frames <= config.context_frames:
         raise LiftError(
-            f"context_min and context_frames must satisfy 2 <= context_min <= context_frames, got {config.context_min} and "
+            f"min_context_frames and context_frames must satisfy 2 <= min_context_frames <= context_frames, got {config.min_context_frames} and "
             f"{config.context_frames}"
         )
-    if config.data != "synthetic" and not config.data_root:
+    if config.data_source != "synthetic" and not config.data_root:
         raise LiftError(
-            "no training data: give --data_root (a folder of sequences or videos), or --data synthetic, which needs no files"
+            "no training data: give --data_root (a folder of sequences or videos), or --data_source synthetic, which needs no files"
         )
 
 
 def _open(config: DataConfig, split: str) -> list[Sequence]:
-    sequences = open_sequences(config.data_root, split, config.cover, held_back=config.val_split)
+    sequences = open_sequences(
+        config.data_root, split, config.resize_short_side, held_back=config.val_split
+    )
     sequences = [s for s in sequences if _places(s, config)]
     if not sequences:
         need = min(config.strides) + 1 if config.sampling == "skip" else 3

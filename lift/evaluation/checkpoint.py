@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lift import __version__
-from lift.errors import LiftError
+from lift.devices import choose_device
 from lift.model.weights import load_weights
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "av")
@@ -23,20 +23,11 @@ def load(checkpoint: str | Path, kernels: str = "auto", device: str = "auto") ->
         device: cpu, cuda, cuda:N, or auto (CUDA where there is one).
 
     Raises:
-        LiftError: the file does not serve, or the device cannot be used.
+        LiftError: the file cannot be loaded, or there is no such device.
     """
+    chosen = choose_device(device)
     model, _ = load_weights(checkpoint, kernels=kernels)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return model.to(device)
-    except (
-        RuntimeError,
-        AssertionError,
-    ) as error:  # torch raises either for a device it was not built for
-        raise LiftError(
-            f"--device {device} cannot be used ({str(error).splitlines()[0]}); try --device cpu"
-        ) from None
+    return model.to(chosen)
 
 
 def provenance(checkpoint: str | Path | None) -> dict:

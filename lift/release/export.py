@@ -36,7 +36,7 @@ LIMIT = 16_000_000  # bytes of a file
 # What a command in the card leaves out: places, and how a run was watched.
 LEFT_OUT = {
     "data_root",
-    "init",
+    "init_weights",
     "output",
     "resume",
     "max_minutes",
@@ -171,13 +171,13 @@ def phases(runs: list[Past]) -> list[dict]:
         data, train, known = past.config.data, past.config.train, past.facts
         flags = {
             name: flag
-            for name, flag in configuration.spelled(past.config).items()
+            for name, flag in configuration.to_flags(past.config).items()
             if name not in LEFT_OUT
         }
-        if data.data != "synthetic":
+        if data.data_source != "synthetic":
             flags = {"data_root": "--data_root D", **flags}
         expected = Path(runs[number - 1].folder.name, "last.safetensors") if number else None
-        start = Path(*Path(train.init).parts[-2:]) if train.init else None
+        start = Path(*Path(train.init_weights).parts[-2:]) if train.init_weights else None
         each = train.batch_size * train.accumulate * data.targets * known["world"]
         rows.append(
             {
@@ -197,14 +197,14 @@ def shortened(config: Config) -> Config:
     """The configuration without the folders of the machine that it ran on."""
     train = config.train
     init, encoder = (
-        "/".join(Path(path).parts[-2:]) for path in (train.init, train.pretrained_encoder)
+        "/".join(Path(path).parts[-2:]) for path in (train.init_weights, train.pretrained_encoder)
     )
     return replace(
         config,
         data=replace(config.data, data_root="D" if config.data.data_root else ""),
         train=replace(
             train,
-            init=init,
+            init_weights=init,
             pretrained_encoder=encoder,
             output=Path(train.output).name,
             resume="auto",
@@ -234,9 +234,9 @@ def sources(runs: list[Past], root: Path) -> dict:
             if clip.split == split
         ]
 
-    real = [past.config.data for past in runs if past.config.data.data != "synthetic"]
+    real = [past.config.data for past in runs if past.config.data.data_source != "synthetic"]
     return {
-        "synthetic": any(past.config.data.data != "folder" for past in runs),
+        "synthetic": any(past.config.data.data_source != "folder" for past in runs),
         "train": known(real[0].train_split) if real else [],
         "val": known(runs[0].config.data.val_split),
     }

@@ -249,7 +249,7 @@ def scores(record: dict) -> str:
                 *rows,
             ]
         ),
-        f"From `lift evaluate --checkpoint lift/weights/{record['preset']}.safetensors --data_root D --context 2,4,15`.",
+        f"From `lift evaluate --checkpoint lift/weights/{record['preset']}.safetensors --data_root D --context_frames 2,4,15`.",
     ]
     if found["reversal"]:
         each = ", ".join(

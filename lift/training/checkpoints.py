@@ -48,7 +48,7 @@ FREE = {
         "checkpoint_minutes",
         "max_minutes",
         "pretrained_encoder",
-        "init",
+        "init_weights",
         "resume",
         "output",
         "device",

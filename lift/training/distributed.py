@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from lift.errors import LiftError
+from lift.devices import choose_device
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,10 @@ def join(device: str) -> Iterator[Processes]:
         LiftError: a GPU is asked for and there is none of that number.
     """
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    place = (
-        torch.device("cuda", local) if world > 1 and kind.startswith("cuda") else torch.device(kind)
-    )
+    place = choose_device(device)
+    if world > 1 and place.type == "cuda":
+        place = choose_device(f"cuda:{local}")
     if place.type == "cuda":
-        count = torch.cuda.device_count()
-        if (place.index or 0) >= count:
-            raise LiftError(
-                f"--device {device} asks for GPU {place.index or 0} and this machine shows {count} of them; "
-                "use --device cpu or another number"
-            )
         torch.cuda.set_device(place)
     if world == 1:
         yield Processes(place)

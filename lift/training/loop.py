@@ -113,7 +113,7 @@ class Run:
         self.network = (
             torch.compile(self.model) if settings.compile else self.model
         )  # the same weights, called through the compiler
-        self.average = WeightAverage(self.model, settings.ema)
+        self.average = WeightAverage(self.model, settings.ema_decay)
         self.optimizer = torch.optim.AdamW(
             _groups(self.model, settings.weight_decay), lr=settings.lr, fused=True
         )
@@ -135,7 +135,7 @@ class Run:
         if found:
             self._keep_weights()  # a kill may have come between the checkpoint and these
             self.journal.say(f"going on from {found}, step {self.step} of {self.total_steps}")
-        elif settings.freeze_epochs and not (settings.init or settings.pretrained_encoder):
+        elif settings.freeze_epochs and not (settings.init_weights or settings.pretrained_encoder):
             self.journal.say(
                 f"the encoder starts at random and is frozen for {settings.freeze_epochs} epochs; --freeze_epochs 0 trains it "
                 "from the start, --pretrained_encoder FILE gives it weights"
@@ -313,7 +313,7 @@ class Run:
 
     def _not_finite(self, what: str, step: int) -> LiftError:
         kept = checkpoints.newest(self.output / "checkpoint")
-        start = f"--init {kept / 'ema.safetensors'} " if kept else ""
+        start = f"--init_weights {kept / 'ema.safetensors'} " if kept else ""
         amp = "" if self.autocast is None else ", half precision overflowed (--amp off)"
         return LiftError(
             f"the {what} of step {step} is not finite: the learning rate of "
@@ -395,7 +395,7 @@ class Run:
         if state["world"] != self.processes.world:
             raise LiftError(
                 f"{checkpoint.path} is of a run of {state['world']} processes, not {self.processes.world}: use as many, or "
-                f"start a new run with --init {checkpoint.path / 'model.safetensors'} and another --output"
+                f"start a new run with --init_weights {checkpoint.path / 'model.safetensors'} and another --output"
             )
         checkpoint.restore(self.model, self.average.model)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -415,8 +415,8 @@ class Run:
 
 def _start_from(model: nn.Module, settings: TrainConfig) -> None:
     """Give a fresh model the weights that the configuration names."""
-    if settings.init:
-        load_into(model, settings.init)
+    if settings.init_weights:
+        load_into(model, settings.init_weights)
     if settings.pretrained_encoder:
         print(load_encoder(model.encoder, settings.pretrained_encoder))
 

@@ -242,8 +242,8 @@ def total_loss(
     Args:
         prediction: of `batch.clip` at `batch.t`.
         batch: the truth.
-        config: the weights `census`, `coarse`, `cascade` and `flow` (the last also of the
-            visibility); 0 leaves a loss out.
+        config: the loss weights; `flow_weight` is also that of the visibility; 0 leaves a
+            loss out.
 
     Returns:
         loss: (), float32.
@@ -251,15 +251,18 @@ def total_loss(
             in dB.
     """
     parts = {"laplacian": (1.0, laplacian_loss(prediction.frame, batch.target))}
-    if config.census:
-        parts["census"] = config.census, census_loss(prediction.frame, batch.target)
-    if config.coarse:
-        parts["coarse"] = config.coarse, coarse_loss(prediction, batch.target)
-    if config.cascade:
-        parts["cascade"] = config.cascade, cascade_loss(prediction, batch)
-    if config.flow:
+    if config.census_weight:
+        parts["census"] = config.census_weight, census_loss(prediction.frame, batch.target)
+    if config.coarse_weight:
+        parts["coarse"] = config.coarse_weight, coarse_loss(prediction, batch.target)
+    if config.cascade_weight:
+        parts["cascade"] = config.cascade_weight, cascade_loss(prediction, batch)
+    if config.flow_weight:
         flow, visibility = flow_loss(prediction, batch)
-        parts |= {"flow": (config.flow, flow), "visibility": (config.flow, visibility)}
+        parts |= {
+            "flow": (config.flow_weight, flow),
+            "visibility": (config.flow_weight, visibility),
+        }
     loss = sum(weight * part for weight, part in parts.values())
     scalars = {"loss": loss.detach()} | {name: part.detach() for name, (_, part) in parts.items()}
     scalars["psnr"] = psnr(prediction.frame.detach(), batch.target).mean()

@@ -13,6 +13,7 @@ from lift.config import Config, DataConfig, TrainConfig, tiny
 from lift.config import schema as configuration
 from lift.config.flags import Parser
 from lift.data.dataset import ClipDataset, collate
+from lift.devices import choose_device
 from lift.errors import run
 from lift.model.lift import LIFT
 from lift.training.losses import psnr, total_loss
@@ -22,7 +23,7 @@ PASS = 40.0  # dB
 # What the flags start from: one small batch, all its context, a rate for a few hundred steps.
 BASE = Config(
     tiny(),
-    DataConfig(data="synthetic", crop_height=96, crop_width=96, context_full=1.0),
+    DataConfig(data_source="synthetic", crop_height=96, crop_width=96, full_context_prob=1.0),
     TrainConfig(batch_size=2, lr=2e-3, lr_min=1e-4, warmup_steps=20, weight_decay=0.0),
 )
 
@@ -36,8 +37,8 @@ def main(argv: list[str]) -> int:
     configuration.add_flags(parser)
     namespace = parser.parse_args(argv)
     config = configuration.resolve(namespace, BASE)
-    if config.data.data_root and not hasattr(namespace, "data.data"):
-        config = replace(config, data=replace(config.data, data="folder"))
+    if config.data.data_root and not hasattr(namespace, "data.data_source"):
+        config = replace(config, data=replace(config.data, data_source="folder"))
     with kernels.use(config.kernels):
         reached = overfit(config, namespace.steps)
     return 0 if reached > PASS else 1
@@ -50,13 +51,7 @@ def overfit(config: Config, steps: int) -> float:
         The PSNR of that batch, dB: of the first step above 40 dB, or of the last one.
     """
     settings = config.train
-    device = torch.device(
-        settings.device
-        if settings.device != "auto"
-        else "cuda"
-        if torch.cuda.is_available()
-        else "cpu"
-    )
+    device = choose_device(settings.device)
     torch.manual_seed(settings.seed)
     data = ClipDataset(
         config.data,

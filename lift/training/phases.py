@@ -71,7 +71,7 @@ def chain(configs: list[tuple[str, Config]]) -> list[Phase]:
 
     Args:
         configs: name and configuration of each, in their order; `train.output` of all is the folder
-            of the training, and the first one's `init` and `pretrained_encoder` its start.
+            of the training, and the first one's `init_weights` and `pretrained_encoder` its start.
 
     Raises:
         LiftError: the phases train different models, or the folder holds a run or the phases of
@@ -92,7 +92,7 @@ def chain(configs: list[tuple[str, Config]]) -> list[Phase]:
         start = (
             {}
             if not phases
-            else {"init": f"{phases[-1].output}/last.safetensors", "pretrained_encoder": ""}
+            else {"init_weights": f"{phases[-1].output}/last.safetensors", "pretrained_encoder": ""}
         )
         phases.append(
             Phase(

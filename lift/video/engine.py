@@ -177,6 +177,6 @@ def _memory(given: torch.Tensor | Pair) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         height, width = given.size if isinstance(given, Pair) else given.shape[-2:]
         raise LiftError(
-            f"frames of {width}x{height} do not fit into the device's memory; choose a smaller --context, "
+            f"frames of {width}x{height} do not fit into the device's memory; choose a smaller --context_frames, "
             "smaller frames, or --device cpu"
         ) from error

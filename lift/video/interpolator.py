@@ -89,7 +89,7 @@ class Interpolator:
     def __init__(
         self,
         model: torch.nn.Module,
-        context: int = InferenceConfig.context,
+        context: int = InferenceConfig.context_frames,
         device: torch.device | str | None = None,
         *,
         dtype: torch.dtype | str = torch.float32,

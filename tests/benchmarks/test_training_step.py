@@ -20,7 +20,7 @@ CONFIG = replace(
     Config(),
     model=tiny(),
     train=TrainConfig(batch_size=2),
-    data=DataConfig(data="synthetic", crop_height=60, crop_width=76, context_frames=5),
+    data=DataConfig(data_source="synthetic", crop_height=60, crop_width=76, context_frames=5),
 )
 DTYPES = [None, torch.bfloat16]
 

@@ -101,7 +101,7 @@ def test_a_second_run_replaces_the_first(short_clip, weights, tmp_path):
                 str(tmp_path / "out"),
                 "--checkpoint",
                 str(weights),
-                "--context",
+                "--context_frames",
                 "2",
                 "--threads",
                 "1",

@@ -63,7 +63,7 @@ def test_every_flag_is_taken(tmp_path, checkpoint):
         checkpoint,
         "--no_scenes",
         "--quiet",
-        "--context",
+        "--context_frames",
         3,
         "--multi",
         4,
@@ -168,7 +168,7 @@ def test_bad_input_is_one_sentence_and_changes_nothing(
         ("--mutli", "2"),
         ("--multi", "1"),
         ("--multi", "x"),
-        ("--context", "16"),
+        ("--context_frames", "16"),
         ("--fps", "0"),
         ("--fps", "fast"),
         ("--batch", "0"),
@@ -200,7 +200,7 @@ def test_a_full_disk_while_interpolating(tmp_path, checkpoint, capsys):
                     checkpoint,
                     "--no_scenes",
                     "--quiet",
-                    "--context",
+                    "--context_frames",
                     2,
                 )
                 == 1

@@ -15,7 +15,7 @@ from lift.errors import run
 from lift.training import checkpoints
 
 FLAGS = """--preset tiny --stem_channels 4 --c4 8 --c8 8 --c16 16 --attn_channels 16 --layers 1 --heads 1 --corr_channels 8 --radius16 1 --radius8 1 --radius4 1
---hidden16 8 --hidden8 8 --hidden4 8 --flow_blocks 1 --refine_channels 8 --data synthetic --crop_height 64 --crop_width 64 --context_frames 3
+--hidden16 8 --hidden8 8 --hidden4 8 --flow_blocks 1 --refine_channels 8 --data_source synthetic --crop_height 64 --crop_width 64 --context_frames 3
 --num_workers 0 --batch_size 1 --epochs 20 --epoch_steps 1 --freeze_epochs 0 --warmup_steps 4 --validate_epochs 99 --validate_clips 1
 --log_steps 3 --device cpu""".split()
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,8 +103,11 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_goes_on(tmp_path, caps
 
 
 def test_weights_of_another_preset_are_no_start(tmp_path, finished, capsys):
-    flags = "--data synthetic --preset tiny --device cpu".split()
-    assert go(*flags, "--init", finished / "last.safetensors", "--output", tmp_path / "new") == 1
+    flags = "--data_source synthetic --preset tiny --device cpu".split()
+    assert (
+        go(*flags, "--init_weights", finished / "last.safetensors", "--output", tmp_path / "new")
+        == 1
+    )
     assert "another model" in last_line(capsys) and not (tmp_path / "new").exists()
 
 

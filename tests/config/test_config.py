@@ -9,8 +9,8 @@ from dataclasses import fields
 import pytest
 
 from lift.config import (
+    BUILTIN_FOLDER,
     PRESETS,
-    READY,
     SECTIONS,
     Config,
     DataConfig,
@@ -21,8 +21,8 @@ from lift.config import (
     load_config,
     old_names,
     resolve,
-    spelled,
     to_dict,
+    to_flags,
 )
 from lift.config.flags import Parser
 from lift.errors import LiftError
@@ -99,19 +99,19 @@ def test_a_whole_number_serves_as_a_number():
         ({"data": {"strides": []}}, ("data.strides", "at least one")),
         ({"data": {"strides": [2, 0]}}, ("data.strides", "at least 1", "[2, 0]")),
         (
-            {"data": {"context_min": 9, "context_frames": 8}},
-            ("data.context_min", "data.context_frames (8)", "9"),
+            {"data": {"min_context_frames": 9, "context_frames": 8}},
+            ("data.min_context_frames", "data.context_frames (8)", "9"),
         ),
-        ({"data": {"context_min": 1}}, ("data.context_min", "at least 2")),
+        ({"data": {"min_context_frames": 1}}, ("data.min_context_frames", "at least 2")),
         (
             {"data": {"sampling": "dense", "context_frames": 17}},
             ("data.context_frames", "at most 15"),
         ),
-        ({"data": {"synthetic_share": 1.5}}, ("data.synthetic_share", "from 0 to 1")),
+        ({"data": {"synthetic_fraction": 1.5}}, ("data.synthetic_fraction", "from 0 to 1")),
         ({"train": {"amp": "fp8"}}, ("train.amp", "bfloat16", "'fp8'")),
         ({"train": {"lr": float("nan")}}, ("train.lr", "finite")),
         ({"train": {"lr": 1e-7}}, ("train.lr_min", "train.lr (1e-07)")),
-        ({"train": {"ema": 1.0}}, ("train.ema", "less than 1")),
+        ({"train": {"ema_decay": 1.0}}, ("train.ema_decay", "less than 1")),
         ({"train": {"device": "gpu"}}, ("train.device", "cuda:N", "'gpu'")),
     ],
 )
@@ -150,13 +150,13 @@ def test_a_bad_file_is_named(tmp_path, content, word):
     )
 
 
-def test_a_missing_file_is_answered_with_the_ready_ones():
+def test_a_missing_file_is_answered_with_the_builtin_ones():
     with pytest.raises(LiftError, match="pairs224, polish, warmup; did you mean 'warmup'"):
         load_config("warmpu")
 
 
-def test_the_phases_are_ready_and_there_are_no_others():
-    assert sorted(file.stem for file in READY.glob("*.toml")) == sorted(PHASES + BUNDLED)
+def test_the_phases_are_builtin_and_there_are_no_others():
+    assert sorted(file.stem for file in BUILTIN_FOLDER.glob("*.toml")) == sorted(PHASES + BUNDLED)
 
 
 def test_the_phases_follow_each_other():
@@ -190,11 +190,11 @@ def test_the_phases_of_bundled_weights_go_from_small_pairs_to_context_with_a_fre
             c.train.freeze_epochs == 0
             and c.train.epoch_steps
             and c.data.preload
-            and c.data.data == "mixed"
+            and c.data.data_source == "mixed"
         )
         assert (
             c.data.strides == (2, 2, 2, 4)
-            and c.data.cover == 256
+            and c.data.resize_short_side == 256
             and c.train.warmup_steps <= c.train.epochs * c.train.epoch_steps / 10
         )
     assert small.train.lr > large.train.lr > context.train.lr
@@ -268,8 +268,10 @@ def test_a_command_s_own_argument_is_no_field():
 
 
 def test_a_flag_s_value_is_checked():
-    with pytest.raises(LiftError, match="data.context_min must be at most data.context_frames"):
-        resolve(parse("--context_min", "16"))
+    with pytest.raises(
+        LiftError, match="data.min_context_frames must be at most data.context_frames"
+    ):
+        resolve(parse("--min_context_frames", "16"))
 
 
 @pytest.mark.parametrize(
@@ -308,8 +310,8 @@ def test_a_mistake_in_a_flag_is_one_line_and_exit_code_2(argv, words, capsys):
     ],
     ids=["defaults", "preset", "much"],
 )
-def test_a_configuration_can_be_spelled_as_flags(config):
-    assert resolve(parse(*shlex.split(" ".join(spelled(config).values())))) == config
+def test_a_configuration_can_be_to_flags_as_flags(config):
+    assert resolve(parse(*shlex.split(" ".join(to_flags(config).values())))) == config
 
 
 # -- former names ----------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ CONFIG = DataConfig(
     crop_height=32,
     crop_width=32,
     strides=(2, 4),
-    context_min=2,
-    context_full=0.5,
+    min_context_frames=2,
+    full_context_prob=0.5,
     synthetic_size=40,
 )
 
@@ -68,7 +68,7 @@ KINDS = ["folder", "synthetic", "mixed"]
 
 @pytest.mark.parametrize("data", KINDS)
 def test_a_sample_has_the_shapes_and_ranges_of_its_contract(root, data):
-    d = dataset(root, data=data)
+    d = dataset(root, data_source=data)
     for g in range(24):
         s = d[g]
         n = len(s.times)
@@ -90,7 +90,7 @@ def test_times_are_those_of_the_frames(root, monkeypatch):
     monkeypatch.setattr(
         Augmentation, "draw", classmethod(lambda cls, rng: cls(reverse=bool(rng.random() < 0.5)))
     )
-    d = dataset(root, data="folder")
+    d = dataset(root, data_source="folder")
     reversals = 0
     for g in range(60):
         s = d[g]
@@ -106,7 +106,7 @@ def test_times_are_those_of_the_frames(root, monkeypatch):
 
 
 def test_a_batch_shares_its_number_of_frames_and_batches_differ(root):
-    d = dataset(root, data="mixed")
+    d = dataset(root, data_source="mixed")
     counts = [{len(d[g].times) for g in range(4 * b, 4 * b + 4)} for b in range(40)]
     assert all(len(c) == 1 for c in counts)
     counts = [c.pop() for c in counts]
@@ -114,7 +114,7 @@ def test_a_batch_shares_its_number_of_frames_and_batches_differ(root):
 
 
 def test_missing_frames_at_the_ends_are_masked(root):
-    d = dataset(root, data="folder", context_full=1.0, strides=(4,))
+    d = dataset(root, data_source="folder", full_context_prob=1.0, strides=(4,))
     samples = [d[g] for g in range(12)]
     assert all(len(s.times) == 15 for s in samples)
     assert all(not s.mask.all() for s in samples if s.frames.shape[0] == 15 and s.mask.sum() < 15)
@@ -123,11 +123,11 @@ def test_missing_frames_at_the_ends_are_masked(root):
 
 @pytest.mark.parametrize("data", KINDS)
 def test_a_sample_follows_from_seed_and_number_alone(root, data):
-    first, second = dataset(root, data=data), dataset(root, data=data)
+    first, second = dataset(root, data_source=data), dataset(root, data_source=data)
     for g in (29, 3, 7):
         second[g]
     assert all(same(first[g], second[g]) for g in (0, 3, 7, 29, 1000))
-    other = dataset(root, data=data, seed=4)
+    other = dataset(root, data_source=data, seed=4)
     assert not any(
         same(first[g], other[g]) if first[g].frames.shape == other[g].frames.shape else False
         for g in range(4)
@@ -136,7 +136,7 @@ def test_a_sample_follows_from_seed_and_number_alone(root, data):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_the_same_whatever_the_workers_and_wherever_a_run_resumes(root, workers):
-    d = dataset(root, data="mixed")
+    d = dataset(root, data_source="mixed")
     batches = list(loader(d, 4, 5, 9, num_workers=workers))
     assert len(batches) == 4
     for step, batch in zip(range(5, 9), batches, strict=True):
@@ -151,7 +151,7 @@ def test_batches_are_the_same_whatever_the_workers_and_wherever_a_run_resumes(ro
 
 
 def test_devices_share_out_the_samples_of_one_step(root):
-    d = dataset(root, data="folder", batch_size=4)
+    d = dataset(root, data_source="folder", batch_size=4)
     whole = next(loader(d, 4, 3, 4))
     parts = [next(loader(d, 2, 3, 4, rank=rank, world=2)) for rank in (0, 1)]
     assert torch.equal(torch.cat([p.target for p in parts]), whole.target)
@@ -159,7 +159,7 @@ def test_devices_share_out_the_samples_of_one_step(root):
 
 
 def test_an_epoch_visits_every_stretch_once_in_a_new_order(root):
-    d = dataset(root, data="folder")
+    d = dataset(root, data_source="folder")
     assert (
         len(d) == 3 - 1 + 4
     )  # 40 frames: two stretches of 16 and a rest too short to count; 64 frames: four
@@ -171,20 +171,23 @@ def test_an_epoch_visits_every_stretch_once_in_a_new_order(root):
 
 
 def test_mixed_data_holds_the_share_of_synthetic_clips(root):
-    d = dataset(root, data="mixed", synthetic_share=0.3)
+    d = dataset(root, data_source="mixed", synthetic_fraction=0.3)
     assert 0.2 < np.mean([d[g].flow_known for g in range(200)]) < 0.4
     assert not any(
-        dataset(root, data="mixed", synthetic_share=0.0)[g].flow_known for g in range(10)
+        dataset(root, data_source="mixed", synthetic_fraction=0.0)[g].flow_known for g in range(10)
     )
 
 
 def test_preloading_changes_nothing(root):
-    plain, loaded = dataset(root, data="folder"), dataset(root, data="folder", preload=True)
+    plain, loaded = (
+        dataset(root, data_source="folder"),
+        dataset(root, data_source="folder", preload=True),
+    )
     assert all(same(plain[g], loaded[g]) for g in range(8))
 
 
 def test_validation_clips_are_fixed_and_in_full_size(root):
-    d = dataset(root, data="folder", train=False, clips=5)
+    d = dataset(root, data_source="folder", train=False, clips=5)
     assert len(d) == 5
     samples = [d[g] for g in range(5)]
     for s in samples:
@@ -192,14 +195,14 @@ def test_validation_clips_are_fixed_and_in_full_size(root):
         assert s.times[s.mask].tolist()[:2] == [0, 1]
     lefts = [round(float(s.frames[0, 0].mean()) * 255 / 3) for s in samples]
     assert lefts == sorted(set(lefts)) and lefts[0] < 12 and lefts[-1] > 26
-    assert same(samples[2], dataset(root, data="folder", train=False, clips=5, seed=9)[2])
+    assert same(samples[2], dataset(root, data_source="folder", train=False, clips=5, seed=9)[2])
     with pytest.raises(IndexError):
         d[5]
 
 
 @pytest.mark.parametrize("strides", [(2, 4), (4, 2), (8, 2)])
 def test_validation_uses_the_first_stride_to_the_end_of_a_sequence(root, strides):
-    d = dataset(root, data="folder", train=False, strides=strides, clips=100)
+    d = dataset(root, data_source="folder", train=False, strides=strides, clips=100)
     assert len(d) == 40 - strides[0]
     last = d[len(d) - 1]
     numbers = (last.frames[:2, 0].mean((1, 2)) * 255 / 3).round().tolist()
@@ -208,13 +211,13 @@ def test_validation_uses_the_first_stride_to_the_end_of_a_sequence(root, strides
 
 def test_synthetic_validation_needs_no_files_and_differs_from_training():
     d, t = (
-        dataset(data="synthetic", train=False, clips=6),
-        dataset(data="synthetic", context_full=1.0),
+        dataset(data_source="synthetic", train=False, clips=6),
+        dataset(data_source="synthetic", full_context_prob=1.0),
     )
     assert (
         len(d) == 6
         and d[0].flow_known
-        and same(d[3], dataset(data="synthetic", train=False, clips=6)[3])
+        and same(d[3], dataset(data_source="synthetic", train=False, clips=6)[3])
     )
     assert not torch.equal(d[0].target, t[0].target)
     assert len(t) == CONFIG.synthetic_size
@@ -222,7 +225,7 @@ def test_synthetic_validation_needs_no_files_and_differs_from_training():
 
 @pytest.mark.parametrize("data", KINDS)
 def test_dense_sampling_puts_the_target_in_the_middle(root, data):
-    d = dataset(root, data=data, sampling="dense", context_full=1.0)
+    d = dataset(root, data_source=data, sampling="dense", full_context_prob=1.0)
     for g in range(8):
         s = d[g]
         assert s.t == 0.5 and len(s.times) == 15
@@ -230,7 +233,10 @@ def test_dense_sampling_puts_the_target_in_the_middle(root, data):
 
 
 def test_samples_of_two_sizes_do_not_make_a_batch(root):
-    a, b = dataset(root, data="folder")[0], dataset(root, data="folder", crop_width=48)[0]
+    a, b = (
+        dataset(root, data_source="folder")[0],
+        dataset(root, data_source="folder", crop_width=48)[0],
+    )
     with pytest.raises(ValueError, match="one shape"):
         collate([a, b])
 
@@ -245,7 +251,7 @@ def test_a_damaged_frame_is_named_in_one_sentence_whatever_loads_it(root, tmp_pa
                 path = tmp_path / name / f"{i}.png"
                 path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(LiftError) as error:
-        next(loader(dataset(tmp_path, data="folder"), 2, num_workers=workers))
+        next(loader(dataset(tmp_path, data_source="folder"), 2, num_workers=workers))
     assert (
         "is truncated or is not an image" in str(error.value)
         and "\n" not in str(error.value)
@@ -254,11 +260,14 @@ def test_a_damaged_frame_is_named_in_one_sentence_whatever_loads_it(root, tmp_pa
 
 
 WRONG = [
-    (dict(data="film"), "data must be folder, synthetic or mixed, got 'film'"),
-    (dict(data="folder"), "give --data_root"),
-    (dict(data="synthetic", sampling="loose"), "sampling must be skip or dense"),
-    (dict(data="synthetic", strides=(1, 2)), "strides must be numbers of at least 2"),
-    (dict(data="synthetic", context_min=1), "2 <= context_min <= context_frames"),
+    (dict(data_source="film"), "data_source must be folder, synthetic or mixed, got 'film'"),
+    (dict(data_source="folder"), "give --data_root"),
+    (dict(data_source="synthetic", sampling="loose"), "sampling must be skip or dense"),
+    (dict(data_source="synthetic", strides=(1, 2)), "strides must be numbers of at least 2"),
+    (
+        dict(data_source="synthetic", min_context_frames=1),
+        "2 <= min_context_frames <= context_frames",
+    ),
 ]
 
 
@@ -270,4 +279,4 @@ def test_wrong_settings_are_named(changes, words):
 
 def test_sequences_too_short_for_every_stride_are_named(root):
     with pytest.raises(LiftError, match="holds 101 frames in a row"):
-        dataset(root, data="folder", strides=(100,))
+        dataset(root, data_source="folder", strides=(100,))

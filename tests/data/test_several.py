@@ -38,7 +38,9 @@ TOY = replace(
     refine_channels=8,
     flow_blocks=1,
 )
-CONFIG = DataConfig(crop_height=32, crop_width=32, targets=3, context_full=0.5, synthetic_size=40)
+CONFIG = DataConfig(
+    crop_height=32, crop_width=32, targets=3, full_context_prob=0.5, synthetic_size=40
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,11 @@ def test_every_target_has_the_clip_it_would_have_alone(root, monkeypatch, sampli
     monkeypatch.setattr(
         Augmentation, "draw", classmethod(lambda cls, rng: cls(reverse=bool(rng.random() < 0.5)))
     )
-    data, most, full = samples(root, data="folder", sampling=sampling, strides=(2, 3)), set(), 0
+    data, most, full = (
+        samples(root, data_source="folder", sampling=sampling, strides=(2, 3)),
+        set(),
+        0,
+    )
     for g in range(24):
         s = data[g]
         assert (
@@ -96,14 +102,14 @@ def test_every_target_has_the_clip_it_would_have_alone(root, monkeypatch, sampli
 
 
 def test_targets_of_a_window_differ(root):
-    data = samples(root, data="folder", strides=(2,))
+    data = samples(root, data_source="folder", strides=(2,))
     picks = [data[g] for g in range(16)]
     assert sum(len({target.mean().item() for target in s.target}) == 3 for s in picks) > 12
 
 
 @pytest.mark.parametrize("sampling", ["skip", "dense"])
 def test_the_true_flow_of_each_target_leads_to_its_own_references(sampling):
-    data = samples(data="synthetic", sampling=sampling, crop_height=64, crop_width=64)
+    data = samples(data_source="synthetic", sampling=sampling, crop_height=64, crop_width=64)
     right, wrong = [], []
     for g in range(6):
         batch = collate([data[g]])
@@ -128,7 +134,7 @@ def test_a_gap_over_a_cut_is_replaced():
 
 
 def test_samples_follow_from_their_number(root):
-    one, other = (samples(root, data="mixed")[5] for _ in range(2))
+    one, other = (samples(root, data_source="mixed")[5] for _ in range(2))
     assert all(
         torch.equal(getattr(one, name), getattr(other, name))
         for name in ("frames", "at", "times", "mask", "t", "target", "flow")
@@ -166,7 +172,7 @@ def learnt(
 
 def together(model: LIFT, batch: Batch) -> list[torch.Tensor]:
     prediction = model(batch.clip, batch.t)
-    total_loss(prediction, batch, TrainConfig(flow=0.0))[0].backward()
+    total_loss(prediction, batch, TrainConfig(flow_weight=0.0))[0].backward()
     return list(prediction.frame.detach())
 
 
@@ -182,13 +188,13 @@ def apart(model: LIFT, batch: Batch) -> list[torch.Tensor]:
             ),
         )
         prediction = model(single.clip, single.t)
-        (total_loss(prediction, single, TrainConfig(flow=0.0))[0] / len(batch.t)).backward()
+        (total_loss(prediction, single, TrainConfig(flow_weight=0.0))[0] / len(batch.t)).backward()
         frames.append(prediction.frame[0].detach())
     return frames
 
 
 def test_gradients_are_those_of_separate_passes(root):
-    data = samples(root, data="folder", strides=(3,))
+    data = samples(root, data_source="folder", strides=(3,))
     sample = next(
         data[g]
         for g in range(60)
@@ -207,7 +213,7 @@ def test_gradients_are_those_of_separate_passes(root):
 
 
 def test_each_frame_is_encoded_once(root, monkeypatch):
-    batch = collate([samples(root, data="folder", context_full=1.0, strides=(2,))[0]])
+    batch = collate([samples(root, data_source="folder", full_context_prob=1.0, strides=(2,))[0]])
     model, encoded = LIFT(TOY), []
     original = model.encoder.forward
     monkeypatch.setattr(

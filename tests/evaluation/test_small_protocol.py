@@ -301,7 +301,7 @@ def test_recorded_baselines_stand_in_for_methods_that_were_not_run(folder):
         (["--methods", "average", "--checkpoint", "weights.safetensors"], LiftError),
         (["--reversal"], LiftError),
         (["--methods", "magic"], SystemExit),
-        (["--context", "1"], SystemExit),
+        (["--context_frames", "1"], SystemExit),
         (["--protocol", "large"], SystemExit),
     ],
 )

@@ -68,12 +68,18 @@ def runs(tmp_path_factory, clips):
         }.items():
             data = {
                 **DATA,
-                "data": "mixed",
+                "data_source": "mixed",
                 "data_root": str(clips),
                 "crop_height": 32,
                 "crop_width": 32,
             }
-            settings = {**TRAIN, "epochs": 1, **settings, "init": init, "output": str(root / name)}
+            settings = {
+                **TRAIN,
+                "epochs": 1,
+                **settings,
+                "init_weights": init,
+                "output": str(root / name),
+            }
             train(from_dict({"model": MODEL, "data": data, "train": settings}))
             init = str(root / name / "last.safetensors")
     return [root / "first", root / "second"]
@@ -112,7 +118,7 @@ def test_the_weights_are_those_of_the_last_phase_and_name_no_folder_of_this_mach
     )
     assert (
         config.train.lr == 2e-4
-        and config.train.init == "first/last.safetensors"
+        and config.train.init_weights == "first/last.safetensors"
         and config.data.data_root == "D"
     )
     everything = b"".join(path.read_bytes() for path in shipped.iterdir() if path.suffix != ".png")
@@ -146,7 +152,7 @@ def test_its_scores_are_those_of_lift_evaluate(shipped, clips, tmp_path):
             str(shipped / "tiny.safetensors"),
             "--data_root",
             str(clips),
-            "--context",
+            "--context_frames",
             "2,4,15",
             "--device",
             "cpu",

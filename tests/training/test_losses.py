@@ -204,7 +204,7 @@ def test_every_part_of_the_prediction_gets_a_finite_gradient(size):
 
 
 def test_the_total_is_the_weighted_sum():
-    config = TrainConfig(census=0.3, coarse=0.7, cascade=0.2, flow=0.05)
+    config = TrainConfig(census_weight=0.3, coarse_weight=0.7, cascade_weight=0.2, flow_weight=0.05)
     loss, s = total_loss(prediction(2, 32, 32, flow=(1.0, 1.0)), batch(2, 32, 32), config)
     expected = (
         s["laplacian"]
@@ -218,7 +218,9 @@ def test_the_total_is_the_weighted_sum():
 
 def test_a_weight_of_zero_leaves_a_loss_out():
     p, b = prediction(1, 32, 32), batch(1, 32, 32)
-    loss, scalars = total_loss(p, b, TrainConfig(census=0, coarse=0, cascade=0, flow=0))
+    loss, scalars = total_loss(
+        p, b, TrainConfig(census_weight=0, coarse_weight=0, cascade_weight=0, flow_weight=0)
+    )
     assert set(scalars) == {"loss", "laplacian", "psnr"}
     torch.testing.assert_close(loss, laplacian_loss(p.frame, b.target))
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from lift.commands import train
-from lift.config import READY
+from lift.config import BUILTIN_FOLDER
 from lift.errors import run
 from lift.model.weights import read_weights
 from lift.training import checkpoints, loop, phases
@@ -71,7 +71,7 @@ def test_each_phase_starts_from_the_average_of_the_one_before_with_its_own_setti
         for name in ("1_one", "2_two", "3_three")
     ]
     assert [(c.epochs, c.epoch_steps, c.lr) for c in configs] == list(PHASES.values())
-    assert [c.init for c in configs] == [
+    assert [c.init_weights for c in configs] == [
         "",
         f"{unbroken}/1_one/last.safetensors",
         f"{unbroken}/2_two/last.safetensors",
@@ -83,9 +83,11 @@ def test_the_start_is_that_of_the_first_phase(files, tmp_path, unbroken, monkeyp
     monkeypatch.setattr(
         phases,
         "run",
-        lambda config, *_: starts.append(config.train.init) or loop.Ending(1, 1, "", None, 0.0),
+        lambda config, *_: (
+            starts.append(config.train.init_weights) or loop.Ending(1, 1, "", None, 0.0)
+        ),
     )
-    go(files, tmp_path, "--init", unbroken / "3_three" / "last.safetensors")
+    go(files, tmp_path, "--init_weights", unbroken / "3_three" / "last.safetensors")
     assert starts == [
         f"{unbroken}/3_three/last.safetensors",
         f"{tmp_path}/1_one/last.safetensors",
@@ -235,11 +237,11 @@ def test_phases_that_say_nothing_are_refused(capsys, flags):
     assert ending.value.code == 2 and "--phases" in said(capsys)
 
 
-def test_the_help_names_the_ready_configurations(capsys):
+def test_the_help_names_the_builtin_configurations(capsys):
     with pytest.raises(SystemExit):
         run(train.main, ["--help"])
     assert all(
         path.stem in said_once
         for said_once in [" ".join(capsys.readouterr().out.split())]
-        for path in READY.glob("*.toml")
+        for path in BUILTIN_FOLDER.glob("*.toml")
     )

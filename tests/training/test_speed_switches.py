@@ -34,7 +34,12 @@ TOY = replace(
     flow_blocks=1,
 )
 DATA = DataConfig(
-    data="synthetic", crop_height=32, crop_width=32, context_frames=4, context_full=1.0, targets=2
+    data_source="synthetic",
+    crop_height=32,
+    crop_width=32,
+    context_frames=4,
+    full_context_prob=1.0,
+    targets=2,
 )
 PLAIN = TrainConfig(batch_size=1, channels_last=False, lr=2e-4)
 LEAN = replace(PLAIN, channels_last=True, recompute_encoder=True, recompute_refine=True)

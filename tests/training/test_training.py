@@ -43,7 +43,7 @@ MODEL = {
     "refine_channels": 8,
 }
 DATA = {
-    "data": "synthetic",
+    "data_source": "synthetic",
     "crop_height": 64,
     "crop_width": 64,
     "context_frames": 4,
@@ -155,8 +155,8 @@ def test_an_accumulating_run_goes_on_too(tmp_path, monkeypatch, settings):
 def test_two_batches_added_up_make_the_step_of_one_of_twice_the_size(tmp_path):
     data = {
         **DATA,
-        "context_min": 4,
-        "context_full": 1.0,
+        "min_context_frames": 4,
+        "full_context_prob": 1.0,
     }  # so that batches of any size hold as many frames
     made = []
     for name, settings in {
@@ -167,7 +167,7 @@ def test_two_batches_added_up_make_the_step_of_one_of_twice_the_size(tmp_path):
             {
                 "model": MODEL,
                 "data": data,
-                "train": {**TRAIN, **settings, "flow": 0.0, "freeze_epochs": 0},
+                "train": {**TRAIN, **settings, "flow_weight": 0.0, "freeze_epochs": 0},
             }
         )
         run = loop.Run(
@@ -467,7 +467,7 @@ def test_biases_do_not_decay():
 
 def test_a_run_may_start_from_weights(tmp_path, unbroken):
     run = loop.Run(
-        config(tmp_path, init=str(unbroken / "last.safetensors")),
+        config(tmp_path, init_weights=str(unbroken / "last.safetensors")),
         loop.Processes(torch.device("cpu")),
         StopRequest(),
     )

@@ -43,7 +43,9 @@ TOY = replace(
 )
 SMALL = Config(
     TOY,
-    DataConfig(data="synthetic", crop_height=48, crop_width=64, context_frames=4, num_workers=0),
+    DataConfig(
+        data_source="synthetic", crop_height=48, crop_width=64, context_frames=4, num_workers=0
+    ),
     TrainConfig(
         batch_size=2,
         epochs=1,
@@ -78,7 +80,7 @@ def move(run: loop.Run) -> None:
     settings = run.settings
     run.processes, run.autocast = loop.Processes(GPU), getattr(torch, settings.amp)
     run.model = run.network = dataless(run.model)
-    run.average = WeightAverage(run.model, settings.ema)
+    run.average = WeightAverage(run.model, settings.ema_decay)
     run.optimizer = torch.optim.AdamW(loop._groups(run.model, settings.weight_decay), fused=True)
     run.scaler = torch.amp.GradScaler("cuda", enabled=run.autocast == torch.float16)
     run._batches, run._end_epoch, run._keep = batches, lambda stop: None, run._read
