@@ -17,7 +17,8 @@ class _CheckoutKernels(MetaPathFinder):
         return spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)])
 
 
-sys.meta_path.append(_CheckoutKernels())
+# First, so that another LIFT installed in editable mode does not provide the kernels.
+sys.meta_path.insert(0, _CheckoutKernels())
 
 __version__ = "0.1.0"
 
