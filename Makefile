@@ -51,6 +51,7 @@ test: env
 
 lint: env
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check --quiet .
 
 static-report: env
 	$(RUN) -m benchmarks.static.report $(if $(RECORD),--record)

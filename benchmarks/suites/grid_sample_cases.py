@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "tests" / "emulated_grid_sample.cpp"  # for g++, on the CPU; for nvcc, on a GPU
+PROGRAM = ROOT / "tests" / "support" / "emulated_grid_sample.cpp"  # for g++, on the CPU; for nvcc, on a GPU
 MODES = {"bilinear": 0, "nearest": 1}
 PADDINGS = {"zeros": 0, "border": 1, "reflection": 2}
 ELEMENTS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}

@@ -71,8 +71,8 @@ def script(tmp_path):
     """
     tree, stub = tmp_path / "tree", tmp_path / "python"
     (tree / "benchmarks").mkdir(parents=True)
-    (tree / "kernels" / "attention").mkdir(parents=True)
-    (tree / "kernels" / "attention" / "tuned.json").write_text("{}")
+    (tree / "kernels" / "ops" / "temporal_attention").mkdir(parents=True)
+    (tree / "kernels" / "ops" / "temporal_attention" / "configs.json").write_text("{}")
     (tree / "tests").symlink_to(ROOT / "tests")
     command = tree / "benchmarks" / "gpu.sh"
     command.write_bytes((ROOT / "benchmarks" / "gpu.sh").read_bytes())

@@ -193,7 +193,7 @@ def test_a_kernel_is_read_as_it_was_written():
     """float4 in, float out, and one atomic addition: by Triton, so on any machine that has it."""
     program = """
 import tempfile, torch, triton, triton.language as tl
-from benchmarks import static_report
+from benchmarks.static import report as static_report
 from benchmarks.static import compile as ahead_of_time
 
 SOURCE = '''

@@ -109,7 +109,7 @@ STEPS = """
 import sys
 from dataclasses import replace
 import torch
-from benchmarks.training_step import Training, batch
+from benchmarks.harness.training_step import Training, batch
 from lift.config import Config, tiny
 
 device, (H, W) = sys.argv[1], map(int, sys.argv[2:])

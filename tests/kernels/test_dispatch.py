@@ -144,7 +144,7 @@ def test_a_wrong_environment_is_an_error_when_it_matters(monkeypatch):
 
 
 def test_the_environment_is_read():
-    program = "from lift.kernels import backend; print(backend.flag(), 'by', backend.origin())"
+    program = "from lift.kernels import dispatch as backend; print(backend.flag(), 'by', backend.origin())"
     environment = os.environ | {
         "LIFT_KERNELS": "Reference",
         "OMP_NUM_THREADS": "1",

@@ -279,7 +279,7 @@ def test_the_library_needs_no_more_than_a_torch_with_cuda(tmp_path):
 @pytest.mark.parametrize(("cpp", "code"), [("builds", 0), ("fails", 1)])
 def test_each_part_is_built_whatever_happens_to_the_other(cpp, code):
     program = (
-        "import sys; from lift.kernels.extension import __main__ as command, cuda\n"
+        "import sys; from lift.kernels.extension import __main__ as command, build_cuda as cuda\n"
         "from lift.kernels.extension.build import BuildError\n"
         "def none(version): raise BuildError('no nvcc here')\n"
         "def build(verbose):\n"

@@ -80,7 +80,7 @@ def test_every_entry_computes_the_definition(name, settings, monkeypatch):
 
 COMPILE = """
 import json
-from benchmarks.tune_attention import ARCHITECTURES, CLASSES, launch_of
+from benchmarks.gpu.tune_attention import ARCHITECTURES, CLASSES, launch_of
 from benchmarks.static.compile import compile_for
 from lift.kernels.attention import tuning
 table, done = json.loads(tuning.TABLE.read_text()), set()
@@ -270,7 +270,7 @@ def test_candidates_differ_and_start_with_the_default(shape):
 SAMPLE = """
 import sys
 from benchmarks.static import compile as ahead_of_time
-todo = list(ahead_of_time.specialisations("attention", further=True))
+todo = list(ahead_of_time.specialisations("temporal_attention", further=True))
 spilled = []
 for i in range(int(sys.argv[1]), len(todo), int(sys.argv[2])):
     (_, label, *launch), architecture = todo[i], ahead_of_time.ARCHITECTURES[i % len(ahead_of_time.ARCHITECTURES)]
