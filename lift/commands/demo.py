@@ -79,7 +79,7 @@ def main(argv: list[str]) -> int | None:
 
 def read_clip() -> tuple[np.ndarray, Fraction]:
     """The bundled clip: frames (N, H, W, 3) uint8, N odd, and frames per second."""
-    from lift.video.read import open_frames
+    from lift.io.decode import open_frames
 
     source = open_frames(CLIP)
     return np.stack(list(source.frames())), source.fps
@@ -191,7 +191,7 @@ def _woven(frames: np.ndarray, made: np.ndarray) -> np.ndarray:
 
 
 def _write(path: Path, frames, rate: Fraction) -> None:
-    from lift.video.write import VideoWriter
+    from lift.io.encode import VideoWriter
 
     height, width = frames[0].shape[:2]
     with VideoWriter(path, width, height, rate, 1 / rate, overwrite=True) as writer:

@@ -6,8 +6,9 @@ from pathlib import Path
 from lift.commands.interpolate import add_flags, check_paths, open_interpolator, told
 from lift.config.flags import Parser
 from lift.errors import LiftError, run
-from lift.video.read import list_pictures, open_frames
-from lift.video.write import refuse_existing
+from lift.io.decode import open_frames
+from lift.io.encode import refuse_existing
+from lift.io.frame_folder import list_images
 
 
 def main(argv: list[str]) -> int:
@@ -71,9 +72,9 @@ def find_sequences(source: Path, target: Path) -> list[tuple[Path, Path]]:
     below = [
         d
         for d in below
-        if list_pictures(d) and target.resolve() not in (d.resolve(), *d.resolve().parents)
+        if list_images(d) and target.resolve() not in (d.resolve(), *d.resolve().parents)
     ]
-    if not list_pictures(source):
+    if not list_images(source):
         if not below:
             raise LiftError(
                 f"{source}: no frames in this folder or below it; numbered png, jpg, bmp, tif or webp files are accepted"

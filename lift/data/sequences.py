@@ -2,9 +2,6 @@
 published layouts, video files.
 """
 
-import json
-import re
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -12,21 +9,20 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from lift.data.video_sequence import VIDEO_SUFFIXES, VideoSequence
 from lift.errors import LiftError
+from lift.io.decode import VIDEO_SUFFIXES
+from lift.io.frame_folder import FrameFolder, is_frame_folder
+from lift.io.manifest import NAME as MANIFEST
+from lift.io.manifest import ManifestClip, has_manifest, read_manifest
+from lift.io.video_index import IndexedVideo
 
-IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp".split())
-END = {
-    ".png": b"IEND",
-    ".jpg": b"\xff\xd9",
-    ".jpeg": b"\xff\xd9",
-}  # what a whole file of this kind ends with
 SPLITS = frozenset(("train", "val", "test"))
 HELD_BACK = 8  # without a split, every eighth sequence is for validation
 
 ACCEPTED = (
-    "a folder of numbered frames, a folder of such folders, video files, sequences/<split>/<name>/im00.png, "
-    "<split>/<a>/<b>/0000.png, or a manifest.json that lists video files"
+    "a folder of numbered frames, a folder of such folders, video files, "
+    "sequences/<split>/<name>/im00.png, <split>/<a>/<b>/0000.png, "
+    "or a manifest.json that lists videos or folders"
 )
 
 
@@ -51,136 +47,6 @@ class Sequence(Protocol):
 
     def read(self, indices: list[int]) -> np.ndarray:
         """These frames, (n, H, W, 3) uint8 RGB."""
-
-
-# -- a folder of numbered frames -------------------------------------------------------------------
-
-
-class FrameFolder:
-    """Image files whose names end in a number, in the order of their numbers.
-
-    Args:
-        path: the folder.
-        name: for messages; the folder's own when None.
-        check: read every file's header, to find frames of two sizes before any is used; else that
-            is found when a frame is read.
-
-    Raises:
-        LiftError: a number is missing or there twice, a file is no image, or two files are of two
-            sizes.
-    """
-
-    cuts: tuple[int, ...] = ()
-    duplicates: tuple[int, ...] = ()
-    timestamps = None
-
-    def __init__(self, path: str | Path, name: str | None = None, check: bool = True):
-        self.path = Path(path)
-        self.name = name or self.path.name
-        self.files = _numbered(self.path)
-        self.size = image_size(self.files[0])
-        for file in self.files[1:] if check else ():
-            self._check_size(file, image_size(file))
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def read(self, indices: list[int]) -> np.ndarray:
-        """As `Sequence.read`.
-
-        Raises:
-            LiftError: a file cannot be decoded or has another size than the first one.
-        """
-        frames = [_read_image(self.files[i]) for i in indices]
-        for i, frame in zip(indices, frames, strict=True):
-            self._check_size(self.files[i], frame.shape[:2])
-        return np.stack(frames)
-
-    def _check_size(self, file: Path, size: tuple[int, int]) -> None:
-        if size != self.size:
-            raise LiftError(
-                f"frames of two sizes in one sequence: {self.files[0]} is {self.size[1]}x{self.size[0]} and {file} is "
-                f"{size[1]}x{size[0]} (width x height); make them one size or put them in two folders"
-            )
-
-
-def is_frame_folder(path: Path) -> bool:
-    """Whether a folder directly holds at least two image files with a number."""
-    return sum(1 for p in path.iterdir() if _number(p) is not None) >= 2
-
-
-def _number(path: Path) -> int | None:
-    if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-        return None
-    digits = re.search(r"(\d+)\D*$", path.stem)
-    return int(digits.group(1)) if digits else None
-
-
-def _numbered(folder: Path) -> list[Path]:
-    files: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        number = _number(path)
-        if number is None:
-            continue
-        if number in files:
-            raise LiftError(
-                f"{folder}: {files[number].name} and {path.name} have one number; keep one of them or put them in two folders"
-            )
-        files[number] = path
-    if not files:
-        raise LiftError(
-            f"{folder} holds no numbered frames such as 0000.png; accepted are {', '.join(sorted(IMAGE_SUFFIXES))}"
-        )
-    numbers = sorted(files)
-    for a, b in zip(numbers, numbers[1:], strict=False):
-        if b != a + 1:
-            raise LiftError(
-                f"{folder}: frame number {a + 1} is missing between {files[a].name} and {files[b].name}; "
-                "add it, or split the folder there"
-            )
-    return [files[n] for n in numbers]
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) of an image file in pixels; PNG and JPEG are not decoded for it."""
-    with open(path, "rb") as file:
-        head = file.read(24)
-        if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:
-            return struct.unpack(">II", head[16:])[::-1]
-        if head[:2] == b"\xff\xd8":
-            file.seek(2)
-            while len(segment := file.read(9)) == 9 and segment[0] == 0xFF:
-                if 0xC0 <= segment[1] <= 0xCF and segment[1] not in (
-                    0xC4,
-                    0xC8,
-                    0xCC,
-                ):  # start of frame
-                    return struct.unpack(">HH", segment[5:])
-                file.seek(int.from_bytes(segment[2:4], "big") - 7, 1)
-    return _read_image(path).shape[:2]
-
-
-def _read_image(path: Path) -> np.ndarray:
-    """An image file as (H, W, 3) uint8 RGB."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise LiftError(f"{path} cannot be read ({error.strerror})") from None
-    whole = (
-        END.get(path.suffix.lower(), b"") in data
-    )  # OpenCV fills the rest of a truncated file with grey
-    image = (
-        cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-        if whole and data
-        else None
-    )
-    if image is None:
-        raise LiftError(
-            f"{path} is truncated or is not an image; write it again, or leave its sequence out"
-        )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 # -- sequences made from sequences -----------------------------------------------------------------
@@ -290,7 +156,7 @@ def open_sequences(
         raise LiftError(f"{root} does not exist; accepted is {ACCEPTED}")
     if root.is_file():
         sequences = _hold_back([_open(root, root.name)], split, held_back)
-    elif (root / "manifest.json").is_file():
+    elif has_manifest(root):
         sequences = _from_manifest(root, split, held_back)
     else:
         sequences = _from_folders(root, split, held_back)
@@ -304,34 +170,18 @@ def open_sequences(
 
 
 def _from_manifest(root: Path, split: str | None, held_back: str) -> list[Sequence]:
-    path = root / "manifest.json"
-    try:
-        clips = json.loads(path.read_text(encoding="utf-8"))["clips"]
-        rows = [
-            (
-                c["file"],
-                c.get("split"),
-                tuple(c.get("cuts", ())),
-                tuple(c.get("duplicate_frames", ())),
-            )
-            for c in clips
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise LiftError(
-            f'{path} is not a manifest; it must read {{"clips": [{{"file": ..., "split": ..., "cuts": [...], '
-            '"duplicate_frames": [...]}, ...]}'
-        ) from None
-    splits = {row[1] for row in rows} - {None}
+    clips = read_manifest(root)
+    splits = {clip.split for clip in clips} - {None}
 
-    def opened(chosen):
-        return [_open(root / file, file, cuts, duplicates) for file, _, cuts, duplicates in chosen]
+    def opened(chosen: list[ManifestClip]) -> list[Sequence]:
+        return [_open(clip.path, clip.file, clip.cuts, clip.duplicates) for clip in chosen]
 
     if split is None:
-        return opened(rows)
+        return opened(clips)
     if held_back in splits:
-        _check_split(path, split, splits)
-        return opened([r for r in rows if r[1] == split])
-    pool = [r for r in rows if r[1] in (None, "train")] if "train" in splits else rows
+        _check_split(root / MANIFEST, split, splits)
+        return opened([clip for clip in clips if clip.split == split])
+    pool = [clip for clip in clips if clip.split in (None, "train")] if "train" in splits else clips
     return _hold_back(opened(pool), split, held_back)
 
 
@@ -363,7 +213,7 @@ def _collect(folder: Path, base: Path, check: bool = True) -> list[Sequence]:
     in large published sets.
     """
     if is_frame_folder(folder):
-        return [FrameFolder(folder, _relative(folder, base), check)]
+        return [FrameFolder(folder, name=_relative(folder, base), check_sizes=check)]
     sequences: list[Sequence] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
@@ -385,14 +235,14 @@ def _open(
 ) -> Sequence:
     if not path.exists():
         raise LiftError(
-            f"{path} is listed in the manifest beside it and does not exist; add the file or take it off the list"
+            f"{path} is listed in the manifest beside it and does not exist; "
+            "add the file or take it off the list"
         )
     if path.is_dir():
-        sequence = FrameFolder(path, name)
-        sequence.cuts, sequence.duplicates = cuts, duplicates
-        return sequence
-    sequence = VideoSequence(path, cuts, duplicates)
-    sequence.name = name
+        sequence = FrameFolder(path, name=name, check_sizes=True)
+    else:
+        sequence = IndexedVideo(path, name)
+    sequence.cuts, sequence.duplicates = cuts, duplicates
     return sequence
 
 

@@ -9,7 +9,7 @@ is known about them (cuts, duplicate frames, split) are listed in `manifest.json
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from lift.errors import LiftError
 from lift.evaluation import baselines
 from lift.evaluation.metrics import psnr, ssim, to_uint8
 from lift.evaluation.opencv import opencv
+from lift.io.decode import open_frames
 
 LONG, SHORT, MULTIPLE = 448, 256, 32
 TARGETS = 20
@@ -100,26 +101,6 @@ def select(
             + (f" and clips {','.join(names)}" if names else "")
         )
     return chosen
-
-
-def decode(path: str | Path) -> Iterator[np.ndarray]:
-    """The frames of a video in order, each (H, W, 3) uint8 RGB.
-
-    Raises:
-        LiftError: PyAV is not installed, or the video cannot be read.
-    """
-    try:
-        import av
-    except ImportError:
-        raise LiftError("reading a video needs PyAV: pip install av") from None
-    try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-    except (av.FFmpegError, IndexError) as error:
-        raise LiftError(
-            f"{path} cannot be read as a video ({error}); check that it exists and is complete"
-        ) from None
 
 
 # -- the protocol's rules --------------------------------------------------------------------------
@@ -295,7 +276,9 @@ def read_frames(clip: RealClip, targets: list[int], context: int) -> dict[int, n
     needed = set(targets).union(
         *(context_of(k, clip.frames, clip.cuts, context)[0] for k in targets)
     )
-    frames = {i: prepare(frame) for i, frame in enumerate(decode(clip.path)) if i in needed}
+    frames = {
+        i: prepare(frame) for i, frame in enumerate(open_frames(clip.path).frames()) if i in needed
+    }
     if missing := needed - frames.keys():
         raise LiftError(
             f"{clip.path} ends before frame {max(missing)}, although the manifest gives it {clip.frames}; copy it again"

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+from lift.io.decode import DecodedFrame, rgb_of
 from lift.model.features import FrameFeatures, Motion, Neighbours, Pair
 from lift.model.lift import BESIDE
 from lift.video.engine import Engine
@@ -25,7 +26,7 @@ class Held:
     next frame, by whether time runs backwards.
     """
 
-    frame: torch.Tensor | np.ndarray | None
+    frame: torch.Tensor | np.ndarray | DecodedFrame | None
     time: Fraction | float
     shot: int
     place: int
@@ -43,7 +44,7 @@ class Held:
     def image(self, upload: Uploader) -> torch.Tensor:
         """(1, 3, H, W) float32 in [0, 1] on the device; the frame travels there once."""
         if self.uploaded is None:
-            self.uploaded = upload(self.frame)
+            self.uploaded = upload(rgb_of(self.frame))
         return as_image(self.uploaded)
 
 

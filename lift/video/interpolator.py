@@ -22,15 +22,15 @@ import torch
 
 from lift.config import InferenceConfig
 from lift.errors import LiftError
+from lift.io.decode import DecodedFrame, VideoSource, open_frames, rgb_of
+from lift.io.encode import FolderWriter, VideoWriter, is_video_name
 from lift.video.engine import Engine, choose_dtype
 from lift.video.gaps import HALF, Gaps, Held
-from lift.video.read import VideoSource, open_frames
 from lift.video.ring import Ring
 from lift.video.scenes import SceneCuts, shots
 from lift.video.schedule import Multiple, Rate
 from lift.video.threads import WriteBehind, read_ahead
 from lift.video.transfers import Download, Uploader, numbers
-from lift.video.write import FolderWriter, VideoWriter, is_video_name
 
 NEARER = HALF  # up to here the earlier frame is the nearer one
 DEPTH = 4  # frames read ahead, and not yet written
@@ -43,7 +43,7 @@ class Shown:
     in seconds; whether it was made.
     """
 
-    frame: torch.Tensor | np.ndarray
+    frame: torch.Tensor | np.ndarray | DecodedFrame
     time: Fraction | float
     made: bool
 
@@ -211,7 +211,7 @@ class Interpolator:
             writer.write(download.wait(), time)
 
         with writer, _bar(progress, total, src.name) as bar, ExitStack() as threads:
-            timed = source.timed()
+            timed = source.decoded()
             if beside(self.device):
                 timed = threads.enter_context(closing(read_ahead(timed, DEPTH)))
                 write = threads.enter_context(WriteBehind(write, DEPTH))
@@ -227,7 +227,7 @@ class Interpolator:
             source.width,
             source.height,
             rate,
-            writer.notes,
+            [*source.notes, *writer.notes],
             self.engine.dtype,
         )
 
@@ -235,14 +235,14 @@ class Interpolator:
 
     def stream(
         self,
-        timed: Iterable[tuple[torch.Tensor | np.ndarray, Fraction | float]],
+        timed: Iterable[tuple[torch.Tensor | np.ndarray | DecodedFrame, Fraction | float]],
         schedule: Multiple | Rate,
     ) -> Iterator[Shown]:
         """What all of the above is made of.
 
         Args:
-            timed: (frame, time in seconds), times rising; frames (3, H, W) float in [0, 1] or (H,
-                W, 3) uint8 RGB.
+            timed: (frame, time in seconds), times rising; frames (3, H, W) float in [0, 1], (H, W,
+                3) uint8 RGB, or `DecodedFrame`.
             schedule: which moments to show.
         """
         self.cuts = 0
@@ -280,7 +280,9 @@ class Interpolator:
         window: deque[Held] = deque()
         left = count = 0
         cuts = SceneCuts() if self.detect_scenes else None
-        for (frame, time), shot in shots(timed, lambda item: Download(item[0]).wait(), cuts):
+        for (frame, time), shot in shots(
+            timed, lambda item: rgb_of(Download(item[0]).wait()), cuts
+        ):
             if window and time <= window[-1].time:
                 raise ValueError(
                     f"Interpolator: timestamps must rise, got {time} after {window[-1].time}"

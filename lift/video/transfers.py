@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from lift.io.decode import DecodedFrame
+
 
 def numbers(values: Sequence[float], device: torch.device) -> torch.Tensor:
     """(n,) float32 on a device.
@@ -55,12 +57,13 @@ class Download:
     """The bytes of a frame, on their way to the host while the program goes on.
 
     Args:
-        frame: (3, H, W) float in [0, 1] on any device, or (H, W, 3) uint8 RGB on the host.
+        frame: (3, H, W) float in [0, 1] on any device, or a frame of a file on the host, which
+            stays as it is.
     """
 
-    def __init__(self, frame: torch.Tensor | np.ndarray):
+    def __init__(self, frame: torch.Tensor | np.ndarray | DecodedFrame):
         self._done = None
-        if isinstance(frame, np.ndarray):
+        if isinstance(frame, np.ndarray | DecodedFrame):
             self._bytes = frame
             return
         pixels = (frame.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
@@ -71,8 +74,8 @@ class Download:
             self._done.record(torch.cuda.current_stream(source.device))
         self._bytes = pixels.numpy()
 
-    def wait(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, once it is there."""
+    def wait(self) -> np.ndarray | DecodedFrame:
+        """(H, W, 3) uint8 RGB once it is on the host, or the frame of a file."""
         if self._done is not None:
             self._done.synchronize()
         return self._bytes

@@ -84,7 +84,7 @@ def test_the_demo_writes_everything_it_names(short_clip, weights, tmp_path, caps
         row["index"] for row in scores["frames"]
     ] == [1, 3, 5]
     assert scores["weights"]["file"] == weights.name and len(scores["weights"]["sha256"]) == 64
-    from lift.video.read import open_frames
+    from lift.io.decode import open_frames
 
     videos = [open_frames(folder / name) for name in ("demo.mp4", "side_by_side.mp4")]
     assert [(v.width, v.height, v.fps, v.count) for v in videos] == [

@@ -10,9 +10,9 @@ import torch
 from lift.commands.inference import main
 from lift.config import PRESETS, Config
 from lift.errors import run
+from lift.io.decode import open_frames
 from lift.model.lift import create_lift_model
 from lift.model.weights import save_weights
-from lift.video.read import open_frames
 from tests.support.video_samples import moving_frames, write_folder
 
 pytestmark = [pytest.mark.native, pytest.mark.videos]

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from lift.data.sequences import FrameFolder, Part, Preloaded, Resized, image_size, open_sequences
-from lift.data.video_sequence import VideoSequence
+from lift.data.sequences import Part, Preloaded, Resized, open_sequences
 from lift.errors import LiftError
+from lift.io.frame_folder import FrameFolder
+from lift.io.images import image_size
+from lift.io.video_index import IndexedVideo
 
 
 def picture(i: int, size=(24, 32)) -> np.ndarray:
@@ -171,22 +173,22 @@ VIDEOS = {
 def test_frames_of_a_video_are_found_in_any_order(tmp_path, kind):
     options = dict(VIDEOS[kind])
     name = options.pop("name")
-    video = VideoSequence(write_video(tmp_path / name, 40, **options))
+    video = IndexedVideo(write_video(tmp_path / name, 40, **options))
     assert len(video) == 40 and video.size == (48, 64)
     for wanted in ([0], [39], [5, 6, 7], [38, 2, 20], [3, 3], [21, 0], list(range(40)), [17]):
         assert numbers(video.read(wanted)) == wanted
 
 
 def test_a_video_survives_being_sent_to_another_process(tmp_path):
-    video = VideoSequence(write_video(tmp_path / "v.mp4"))
+    video = IndexedVideo(write_video(tmp_path / "v.mp4"))
     video.read([5])
     assert numbers(pickle.loads(pickle.dumps(video)).read([9, 3])) == [9, 3]
 
 
 def test_times_are_given_only_where_the_rate_varies(tmp_path):
-    assert VideoSequence(write_video(tmp_path / "even.mp4")).timestamps is None
+    assert IndexedVideo(write_video(tmp_path / "even.mp4")).timestamps is None
     pts = [0, 1, 2, 5, 6, 7, 9, 10]
-    stamps = VideoSequence(write_video(tmp_path / "varies.mp4", 8, pts=pts)).timestamps
+    stamps = IndexedVideo(write_video(tmp_path / "varies.mp4", 8, pts=pts)).timestamps
     assert stamps == pytest.approx(np.array(pts) / 25)
 
 
@@ -207,12 +209,12 @@ def test_a_truncated_video_is_named(tmp_path, name, options, share):
 def test_a_file_that_is_no_video_is_named(tmp_path):
     path = tmp_path / "v.mp4"
     path.write_bytes(b"this is not a video" * 50)
-    with pytest.raises(LiftError, match="v.mp4 cannot be read as a video"):
+    with pytest.raises(LiftError, match="v.mp4: not a readable video"):
         open_sequences(path)
 
 
 def test_a_frame_beyond_the_end_is_an_error(tmp_path):
-    video = VideoSequence(write_video(tmp_path / "v.mp4", 10))
+    video = IndexedVideo(write_video(tmp_path / "v.mp4", 10))
     with pytest.raises(IndexError, match=r"0\.\.9"):
         video.read([10])
 
@@ -224,7 +226,7 @@ def test_a_missing_number_is_named(tmp_path):
     write_frames(tmp_path, [0, 1, 2, 4, 5])
     with pytest.raises(LiftError) as error:
         open_sequences(tmp_path)
-    assert "frame number 3 is missing between 0002.png and 0004.png" in sentence(error)
+    assert "frame 3 is missing between 0002.png and 0004.png" in sentence(error)
 
 
 def test_a_number_twice_is_named(tmp_path):
@@ -232,7 +234,7 @@ def test_a_number_twice_is_named(tmp_path):
     write_frames(tmp_path, [1], "{}.png")
     with pytest.raises(LiftError) as error:
         open_sequences(tmp_path)
-    assert "0001.png" in sentence(error) and "1.png have one number" in sentence(error)
+    assert "0001.png" in sentence(error) and "1.png have the same number 1" in sentence(error)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
@@ -258,7 +260,7 @@ def test_a_truncated_image_is_named(tmp_path, suffix):
     (only,) = open_sequences(tmp_path)
     with pytest.raises(LiftError) as error:
         only.read([0, 1])
-    assert f"1.{suffix} is truncated or is not an image" in sentence(error)
+    assert f"1.{suffix}: not a readable image" in sentence(error)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Protocol `small` chooses, prepares and scores as its description says."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -170,6 +171,11 @@ def _scene(k: int) -> np.ndarray:
     )
 
 
+def replace_decoding(monkeypatch, count: int) -> None:
+    source = SimpleNamespace(frames=lambda: (_scene(k) for k in range(count)))
+    monkeypatch.setattr(small, "open_frames", lambda path: source)
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A manifest of two clips; decoding is replaced, so that no codec stands between the claim and
@@ -187,7 +193,7 @@ def folder(tmp_path, monkeypatch):
         for name, split in (("one", "train"), ("two", "val"))
     ]
     (tmp_path / "manifest.json").write_text(json.dumps({"clips": entries}))
-    monkeypatch.setattr(small, "decode", lambda path: (_scene(k) for k in range(FRAMES)))
+    replace_decoding(monkeypatch, FRAMES)
     return tmp_path
 
 
@@ -236,7 +242,7 @@ def test_means_are_over_clips_and_by_split(folder):
 
 
 def test_a_clip_shorter_than_its_manifest_says_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(small, "decode", lambda path: (_scene(k) for k in range(20)))
+    replace_decoding(monkeypatch, 20)
     with pytest.raises(LiftError, match="one.mp4 ends before frame"):
         small.score(folder, {"copy": small.pair_candidate(baselines.copy)})
 
@@ -260,8 +266,8 @@ def test_an_unknown_clip_is_refused_by_name(folder):
 def test_an_unreadable_video_is_refused(tmp_path):
     pytest.importorskip("av", reason="PyAV is not installed")
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
-    with pytest.raises(LiftError, match="broken.mp4 cannot be read"):
-        list(small.decode(tmp_path / "broken.mp4"))
+    with pytest.raises(LiftError, match="broken.mp4: not a readable video"):
+        small.read_frames(small.RealClip("a", tmp_path / "broken.mp4", 9, "val"), [4], 2)
 
 
 # -- the command -----------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ import torch
 
 from lift.data.clip import Clip, pair
 from lift.errors import LiftError
+from lift.io.decode import open_frames
+from lift.io.encode import FolderWriter
 from lift.model.lift import create_lift_model
 from lift.video.interpolator import Interpolator
-from lift.video.read import open_frames
 from lift.video.schedule import Rate
-from lift.video.write import FolderWriter
 from tests.support.video_samples import moving_frames, write_folder, write_video
 
 H, W = 22, 34  # no multiple of 16, not even of 4

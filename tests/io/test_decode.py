@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lift.errors import LiftError
-from lift.video.read import open_frames
+from lift.io.decode import open_frames
 from tests.support.video_samples import moving_frames, write_folder, write_video
 
 av = pytest.importorskip("av")
@@ -84,7 +84,7 @@ def test_a_truncated_video_is_told_with_the_place(tmp_path, suffix, options):
     assert len(read(open_frames(path))) == 40
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     with pytest.raises(
-        LiftError, match=rf"a{suffix}: damaged or cut short after frame \d\d \([01]\.\d\d s\)"
+        LiftError, match=rf"a{suffix}: damaged or truncated after frame \d\d \([01]\.\d\d s\)"
     ):
         read(open_frames(path))
 
@@ -114,7 +114,7 @@ def test_without_pyav_a_video_is_one_sentence_and_a_folder_works(tmp_path):
 import sys
 sys.modules["av"] = None
 from lift.errors import LiftError
-from lift.video.read import open_frames
+from lift.io.decode import open_frames
 assert len(list(open_frames({str(tmp_path / "frames")!r}).frames())) == 2
 try:
     open_frames({str(tmp_path / "a.mp4")!r})
@@ -182,7 +182,7 @@ BAD_FOLDERS = {  # how it is made, what the sentence says
     "one missing": (without("im003.png"), "frame 3 is missing between im002.png and im004.png"),
     "doubled": (
         lambda f: (numbered(f), numbered(f, "im{:03d}.jpg")),
-        "number 1 stands twice, in im001.jpg and im001.png",
+        "im001.jpg and im001.png have the same number 1",
     ),
     "two sequences": (
         lambda f: (numbered(f), numbered(f, "b{:03d}.png")),
@@ -199,17 +199,17 @@ BAD_FOLDERS = {  # how it is made, what the sentence says
     ),
     "no picture": (
         replaced("im002.png", lambda data: b"\x89PNG and no more"),
-        "im002.png: not a readable picture",
+        "im002.png: not a readable image",
     ),
     "cut short": (
         replaced("im002.png", lambda data: data[:-400]),
-        "im002.png: not a readable picture",
+        "im002.png: not a readable image",
     ),
     "cut short jpg": (
         replaced("im002.jpg", lambda data: data[:-400], "im{:03d}.jpg"),
-        "im002.jpg: not a readable picture",
+        "im002.jpg: not a readable image",
     ),
-    "zero bytes": (replaced("im002.png", lambda data: b""), "im002.png: not a readable picture"),
+    "zero bytes": (replaced("im002.png", lambda data: b""), "im002.png: not a readable image"),
 }
 
 

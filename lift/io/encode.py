@@ -1,8 +1,7 @@
-"""Frames out: a video file (H.264) or a folder of PNG pictures. Nothing half-written stands under
-the final name.
+"""Frames to a video file (H.264) or a folder of PNG images; an output appears when complete.
 
-A frame side that is odd is kept as it is: H.264 with halved colour (yuv420p) has no odd sides, so
-such a video is written with full colour (yuv444p), which some hardware players do not show.
+H.264 with halved chroma (yuv420p) has no odd sides. A video with an odd side is written with full
+chroma (yuv444p), which some hardware players do not support.
 """
 
 import os
@@ -12,19 +11,26 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from lift.config import InferenceConfig
 from lift.errors import LiftError
 from lift.files import atomic
-from lift.video.read import PICTURES, VideoSource, import_av
-from lift.video.streams import StreamCopy
+from lift.io.color import (
+    BT709,
+    FULL,
+    LIMITED,
+    UNSPECIFIED,
+    YuvCoding,
+    planes_to_frame,
+    rgb_to_frame,
+)
+from lift.io.decode import DecodedFrame, VideoSource, rgb_of
+from lift.io.images import IMAGE_SUFFIXES
+from lift.io.optional import require
+from lift.io.remux import StreamCopy
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
-BT709 = 1  # number of its primaries, transfer and matrix alike
-UNSPECIFIED = 2
-LIMITED_RANGE = 1
+OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 DIGITS = 6
 
 
@@ -35,7 +41,7 @@ def is_video_name(path: Path) -> bool:
         LiftError: a suffix that is neither.
     """
     suffix = path.suffix.lower()
-    if suffix in VIDEO_SUFFIXES:
+    if suffix in OUTPUT_SUFFIXES:
         if path.is_dir():
             raise LiftError(
                 f"{path}: is a folder; give a file name, or a folder name without {suffix}"
@@ -43,23 +49,30 @@ def is_video_name(path: Path) -> bool:
         return True
     if suffix and not path.is_dir():
         raise LiftError(
-            f"{path}: videos are written as {', '.join(VIDEO_SUFFIXES)}; a name without a suffix gives a folder of frames"
+            f"{path}: videos are written as {', '.join(OUTPUT_SUFFIXES)}; "
+            "a name without a suffix gives a folder of frames"
         )
     return False
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise a LiftError where writing `path` would take away something that may not be taken away."""
+    """Check that writing `path` replaces nothing but an earlier output, and that only on request.
+
+    Raises:
+        LiftError: `path` exists and `overwrite` is false, or it is a folder with more than images.
+    """
     if path.is_dir():
         entries = [p for p in path.iterdir() if not p.name.startswith(".")]
-        others = [p for p in entries if p.suffix.lower() not in PICTURES or p.is_dir()]
+        others = [p for p in entries if p.suffix.lower() not in IMAGE_SUFFIXES or p.is_dir()]
         if others:
             raise LiftError(
-                f"{path}: this folder holds more than frames ({others[0].name}); choose a new folder"
+                f"{path}: this folder holds more than frames ({others[0].name}); "
+                "choose a new folder"
             )
         if entries and not overwrite:
             raise LiftError(
-                f"{path}: this folder is not empty; choose a new one, or pass --overwrite to replace it"
+                f"{path}: this folder is not empty; "
+                "choose a new one, or pass --overwrite to replace it"
             )
     elif path.exists() and not overwrite:
         raise LiftError(
@@ -70,13 +83,15 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 def _unwritten(path: Path, error: Exception) -> LiftError:
     cause = getattr(error, "strerror", None) or str(error)
     return LiftError(
-        f"{path}: could not be written ({cause}); nothing was left under this name, free some space or choose another disk"
+        f"{path}: could not be written ({cause}); nothing was left under this name, "
+        "free some space or choose another disk"
     )
 
 
 class VideoWriter:
-    """An H.264 file in MP4, MOV or Matroska; a context manager, and the file appears when the block
-    ends well.
+    """An H.264 file in MP4, MOV or Matroska; a context manager.
+
+    The file appears when the block ends without an error.
 
     Args:
         path: the file; its suffix chooses the container.
@@ -85,11 +100,12 @@ class VideoWriter:
         time_base: seconds of one tick; every time must be a multiple of it (the nearest tick is
             taken). Matroska rounds to milliseconds.
         crf: x264's constant rate factor, 0 (lossless) to 51.
-        source: video whose sound, subtitles, pixel aspect and colour tags are kept.
+        source: video whose audio, subtitles, pixel aspect, colour tags, matrix and range are kept;
+            BT.709 in limited range where None.
         overwrite: replace an existing file.
 
     Attributes:
-        notes: sentences on what the container did not take; complete once the block has ended.
+        notes: sentences on streams that the container does not support, once the block has ended.
 
     Raises:
         LiftError: the file exists, no encoder, a full disk.
@@ -111,19 +127,16 @@ class VideoWriter:
         if not 0 <= crf <= 51:
             raise LiftError(f"crf must be 0 (lossless) to 51 (worst), got {crf}")
         refuse_existing(self.path, overwrite)
-        self.width, self.height, self.rate, self.time_base, self.crf, self.source = (
-            width,
-            height,
-            rate,
-            time_base,
-            crf,
-            source,
-        )
+        self.width, self.height = width, height
+        self.rate, self.time_base = rate, time_base
+        self.crf, self.source = crf, source
+        self.coding = YuvCoding() if source is None else source.coding
+        self.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
         self.notes: list[str] = []
         self.written = 0
 
     def __enter__(self) -> "VideoWriter":
-        self._av = import_av()
+        self._av = require("av", "writing a video")
         with ExitStack() as stack:
             try:
                 part = stack.enter_context(atomic(self.path))
@@ -146,58 +159,56 @@ class VideoWriter:
             )
         except (ValueError, LookupError, self._av.error.FFmpegError) as error:
             raise LiftError(
-                f"{self.path}: this PyAV has no encoder libx264 ({error}); install PyAV's own wheel (pip install av), "
-                "or write a folder of frames"
+                f"{self.path}: this PyAV has no encoder libx264 ({error}); "
+                "install PyAV's own wheel (pip install av), or write a folder of frames"
             ) from error
-        odd = self.width % 2 or self.height % 2
-        stream.width, stream.height, stream.pix_fmt = (
-            self.width,
-            self.height,
-            "yuv444p" if odd else "yuv420p",
-        )
+        stream.width, stream.height = self.width, self.height
+        stream.pix_fmt = self.pix_fmt
         codec = stream.codec_context
         codec.time_base = self.time_base
-        codec.colorspace, codec.color_range = BT709, LIMITED_RANGE
-        tags = (
-            (self.source.primaries, self.source.transfer)
-            if self.source is not None
-            else (BT709, BT709)
-        )
-        codec.color_primaries, codec.color_trc = (
-            BT709 if tag in (0, UNSPECIFIED) else tag for tag in tags
-        )
-        if self.source is not None and self.source.aspect != 1:
+        codec.colorspace = self.coding.matrix
+        codec.color_range = FULL if self.coding.full_range else LIMITED
+        codec.color_primaries = codec.color_trc = BT709
+        if self.source is None:
+            return stream
+        if self.source.primaries not in (0, UNSPECIFIED):
+            codec.color_primaries = self.source.primaries
+        if self.source.transfer not in (0, UNSPECIFIED):
+            codec.color_trc = self.source.transfer
+        if self.source.aspect != 1:
             codec.sample_aspect_ratio = self.source.aspect
         return stream
 
-    def write(self, frame: np.ndarray, time: Fraction) -> None:
-        """Append `frame`, (H, W, 3) uint8 RGB, shown from `time` (seconds) on; times must rise."""
-        if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
-            raise ValueError(
-                f"VideoWriter.write: frame must be ({self.height}, {self.width}, 3) uint8, got {frame.shape} {frame.dtype}"
-            )
-        from av.video.reformatter import ColorRange, Colorspace
+    def write(self, frame: np.ndarray | DecodedFrame, time: Fraction) -> None:
+        """Append a frame that is displayed from `time` (seconds) on; times must rise.
 
-        picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = picture.reformat(
-            format=self._stream.pix_fmt,
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-        )
+        Args:
+            frame: (H, W, 3) uint8 RGB, or a frame of `source`, whose YUV is then encoded unchanged.
+            time: a multiple of `time_base`.
+        """
+        rgb = rgb_of(frame)
+        if rgb.shape != (self.height, self.width, 3) or rgb.dtype != np.uint8:
+            raise ValueError(
+                f"VideoWriter.write: frame must be ({self.height}, {self.width}, 3) uint8, "
+                f"got {rgb.shape} {rgb.dtype}"
+            )
+        if self.source is not None and isinstance(frame, DecodedFrame) and frame.yuv is not None:
+            picture = planes_to_frame(frame.yuv, self.pix_fmt, self.coding)
+        else:
+            picture = rgb_to_frame(rgb, self.pix_fmt, self.coding)
         picture.pts, picture.time_base = round(time / self.time_base), self.time_base
         try:
             self._container.mux(self._stream.encode(picture))
             if self._copy is not None:
-                self._copy.until(time)
+                self._copy.copy_until(time)
         except (self._av.error.FFmpegError, OSError) as error:
             raise _unwritten(self.path, error) from error
         self.written += 1
 
     def __exit__(self, kind, error, trace) -> None:
         try:
-            with (
-                self._stack
-            ):  # closes the container, then moves the file to its name, or deletes it
+            # closes the container, then moves the file to its name, or deletes it
+            with self._stack:
                 if error is not None:
                     raise error
                 self._finish()
@@ -211,7 +222,7 @@ class VideoWriter:
             raise LiftError(f"{self.path}: no frame was written, so there is no video")
         self._container.mux(self._stream.encode(None))
         if self._copy is not None:
-            self._copy.until(None)
+            self._copy.copy_until(None)
             self.notes += self._copy.notes
         self._container.close()
 
@@ -224,11 +235,13 @@ class VideoWriter:
 
 
 class FolderWriter:
-    """Numbered PNG pictures; a context manager, and the folder appears when the block ends well.
+    """A folder of numbered PNG images; a context manager.
+
+    The folder appears when the block ends without an error.
 
     Args:
         path: the folder; parents are made.
-        overwrite: replace a folder that holds pictures alone; any other content is never touched.
+        overwrite: replace a folder that holds images only; any other content is never touched.
 
     Raises:
         LiftError: the folder is not empty, or the disk is full.
@@ -250,13 +263,13 @@ class FolderWriter:
             raise _unwritten(self.path, error) from error
         return self
 
-    def write(self, frame: np.ndarray, time: Fraction | None = None) -> None:
-        """Append `frame`, (H, W, 3) uint8 RGB, under the next number; pictures carry no time."""
-        data = cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))[1]
+    def write(self, frame: np.ndarray | DecodedFrame, time: Fraction | None = None) -> None:
+        """Append a frame, (H, W, 3) uint8 RGB, under the next number; images carry no time."""
+        cv2 = require("cv2", "writing an image")
+        data = cv2.imencode(".png", np.ascontiguousarray(rgb_of(frame)[..., ::-1]))[1]
+        file = self._part / f"{self.written:0{DIGITS}d}.png"
         try:
-            (self._part / f"{self.written:0{DIGITS}d}.png").write_bytes(
-                data.tobytes()
-            )  # imwrite would not tell of a full disk
+            file.write_bytes(data.tobytes())  # cv2.imwrite does not report a full disk
         except OSError as error:
             raise _unwritten(self.path, error) from error
         self.written += 1

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lift.errors import LiftError
-from lift.video.read import open_frames
-from lift.video.write import FolderWriter, VideoWriter, is_video_name
+from lift.io.decode import open_frames
+from lift.io.encode import FolderWriter, VideoWriter, is_video_name
 from tests.support.video_samples import moving_frames, write_folder, write_video
 
 av = pytest.importorskip("av")
@@ -99,7 +99,7 @@ def test_subtitles_are_copied_where_the_container_takes_them_and_noted_where_not
     lost = VideoWriter(tmp_path / "out.mp4", 64, 48, RATE, TICK, source=source)
     write_all(lost, frames)
     (note,) = lost.notes
-    assert note.startswith("subtitle stream 1 (srt) is left out: mp4 does not take it")
+    assert note.startswith("subtitle stream 1 (srt) is left out: mp4 does not support it")
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):

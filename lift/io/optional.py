@@ -1,0 +1,28 @@
+"""PyAV and OpenCV, imported where they are used: the model and the kernels run without them."""
+
+from importlib import import_module
+from types import ModuleType
+
+from lift.errors import LiftError
+
+PACKAGES = {"av": "av", "cv2": "opencv-python-headless"}
+NAMES = {"av": "PyAV", "cv2": "OpenCV"}
+
+
+def require(module: str, purpose: str) -> ModuleType:
+    """Import `av` or `cv2`.
+
+    Args:
+        module: `av` or `cv2`.
+        purpose: what needs it, as the beginning of a sentence ("reading a video").
+
+    Raises:
+        LiftError: the module cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise LiftError(
+            f"{purpose} needs {NAMES[module]}, which cannot be imported ({error}); "
+            f"pip install {PACKAGES[module]}"
+        ) from error

@@ -1,0 +1,79 @@
+"""Conversion between YUV and RGB rounds to nearest, in both directions, and is its own inverse."""
+
+import numpy as np
+import pytest
+
+from lift.io.color import RgbConverter, YuvCoding, coding_of, rgb_to_frame, yuv_planes
+from tests.support.exact_color import (
+    frame_of_planes,
+    patches,
+    planes_of_rgb,
+    rgb_of_planes,
+    stored_planes,
+)
+
+av = pytest.importorskip("av")
+
+CODINGS = [(matrix, full) for matrix in (1, 5, 6, 9) for full in (False, True)]
+
+
+def planes_of(frame):
+    rows = (np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[: p.height] for p in frame.planes)
+    return [row[:, : p.width] for row, p in zip(rows, frame.planes, strict=True)]
+
+
+@pytest.mark.parametrize("bits", (8, 10, 12))
+@pytest.mark.parametrize("matrix, full_range", CODINGS)
+def test_a_decoded_frame_is_the_nearest_rgb(matrix, full_range, bits):
+    planes = stored_planes(patches(144, 256), matrix, full_range, bits)
+    rgb = RgbConverter()(frame_of_planes(planes, matrix, full_range, bits))
+    error = rgb - rgb_of_planes(planes, matrix, full_range, bits).clip(0, 255)
+    assert abs(error.mean()) < 0.03 and np.abs(error).max() < 0.55
+
+
+@pytest.mark.parametrize("matrix, full_range", CODINGS)
+def test_an_encoded_frame_is_the_nearest_yuv(matrix, full_range):
+    rgb = np.random.default_rng(0).integers(0, 256, (144, 256, 3), dtype=np.uint8)
+    frame = rgb_to_frame(rgb, "yuv420p", YuvCoding(matrix, full_range))
+    assert coding_of(frame).full_range == full_range
+    for got, want in zip(planes_of(frame), planes_of_rgb(rgb, matrix, full_range), strict=True):
+        assert abs((got - want).mean()) < 0.03 and np.abs(got - want).max() < 0.6
+
+
+@pytest.mark.parametrize("matrix, full_range", CODINGS)
+def test_rgb_and_back_changes_no_value_of_yuv(matrix, full_range):
+    planes = stored_planes(patches(144, 256), matrix, full_range)
+    frame = frame_of_planes(planes, matrix, full_range)
+    again = rgb_to_frame(RgbConverter()(frame), "yuv420p", coding_of(frame))
+    for got, want in zip(planes_of(again), planes, strict=True):
+        assert np.array_equal(got, want)
+
+
+def test_an_untagged_frame_is_bt709_from_720_lines_on():
+    frames = {height: av.VideoFrame(64, height, "yuv420p") for height in (480, 576, 718, 720, 1080)}
+    matrices = {height: coding_of(frame).matrix for height, frame in frames.items()}
+    assert matrices == {480: 6, 576: 6, 718: 6, 720: 1, 1080: 1}
+
+
+@pytest.mark.parametrize("name", ("yuv410p", "yuv411p", "yuv422p", "yuv440p", "yuv444p"))
+def test_chroma_of_any_layout_becomes_halved_chroma(name):
+    frame = av.VideoFrame(64, 48, name)
+    for plane, value in zip(frame.planes, (90, 100, 140), strict=True):
+        np.frombuffer(plane, np.uint8)[:] = value
+    y, u, v = yuv_planes(frame, full_chroma=False)
+    assert y.shape == (48, 64) and u.shape == v.shape == (24, 32)
+    assert (y == 90).all() and (u == 100).all() and (v == 140).all()
+
+
+@pytest.mark.parametrize("bits", (10, 12))
+@pytest.mark.parametrize("full_range", (False, True))
+def test_more_than_eight_bits_are_rounded(bits, full_range):
+    planes = stored_planes(patches(48, 64), 1, full_range, bits)
+    wanted = stored_planes(patches(48, 64), 1, full_range)
+    got = yuv_planes(frame_of_planes(planes, 1, full_range, bits), full_chroma=False)
+    for a, b in zip(got, wanted, strict=True):
+        assert np.abs(a.astype(int) - b).max() <= 1 and (a != b).mean() < 0.25
+
+
+def test_rgb_has_no_planes_of_yuv():
+    assert yuv_planes(av.VideoFrame(64, 48, "gbrp"), full_chroma=False) is None
