@@ -69,7 +69,7 @@ class RgbConverter:
         bits = _bits(frame.format)
         deep = bits > 8 and coding.full_range and not frame.format.is_rgb
         rgb = self._reformatter.reformat(
-            frame,
+            _without_chroma_location(frame),
             format="rgb48le" if deep else "rgb24",
             src_colorspace=coding.swscale_matrix,
             src_color_range=FULL if coding.full_range or frame.format.is_rgb else LIMITED,
@@ -146,6 +146,24 @@ def planes_to_frame(planes, pix_fmt: str, coding: YuvCoding):
     frame.colorspace = coding.matrix
     frame.color_range = FULL if coding.full_range else LIMITED
     return frame
+
+
+def _without_chroma_location(frame):
+    """The frame, copied where its chroma is subsampled.
+
+    swscale would shift repeated chroma by the location that the frame states, and PyAV can not
+    unset it.
+    """
+    layout = frame.format
+    sizes = {(component.height, component.width) for component in layout.components}
+    if layout.is_rgb or len(sizes) == 1:
+        return frame
+    copy = require("av", "decoding").VideoFrame(frame.width, frame.height, layout.name)
+    for target, plane in zip(copy.planes, frame.planes, strict=True):
+        to, rows = (np.frombuffer(p, np.uint8).reshape(-1, p.line_size) for p in (target, plane))
+        width = min(to.shape[1], rows.shape[1])
+        to[:, :width] = rows[: len(to), :width]
+    return copy
 
 
 def _bits(layout) -> int:

@@ -12,6 +12,7 @@ from lift.errors import run
 from lift.io.decode import open_frames
 from lift.model.lift import create_lift_model
 from lift.model.weights import save_weights
+from tests.support.disk import largest_file
 from tests.support.video_samples import moving_frames, write_folder, write_video
 
 pytestmark = [pytest.mark.native, pytest.mark.videos]
@@ -186,8 +187,6 @@ def test_an_unknown_flag_or_value_exits_with_2(tmp_path, capsys, flags):
 
 def test_a_full_disk_while_interpolating(tmp_path, checkpoint, capsys):
     pytest.importorskip("av")
-    from tests.io.test_video_write import largest_file
-
     noise = list(np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), dtype=np.uint8))
     src = write_folder(tmp_path / "in", noise)
     for target in ("out.mp4", "out"):

@@ -3,7 +3,6 @@ sentence.
 """
 
 import json
-import pickle
 
 import cv2
 import numpy as np
@@ -12,15 +11,7 @@ import pytest
 from lift.data.sequences import Part, Preloaded, Resized, open_sequences
 from lift.errors import LiftError
 from lift.io.frame_folder import FrameFolder
-from lift.io.images import image_size
-from lift.io.video_index import IndexedVideo
-
-
-def picture(i: int, size=(24, 32)) -> np.ndarray:
-    """Frame i of a test sequence: its number can be read off any pixel; (H, W, 3) uint8 RGB."""
-    image = np.zeros((*size, 3), np.uint8)
-    image[...] = (6 * i, 6 * i, 6 * i + 15)
-    return image
+from tests.support.numbered import numbers, picture, write_video
 
 
 def write_frames(folder, numbers, name="{:04d}.png", size=(24, 32)):
@@ -28,32 +19,6 @@ def write_frames(folder, numbers, name="{:04d}.png", size=(24, 32)):
     for i in numbers:
         cv2.imwrite(str(folder / name.format(i)), cv2.cvtColor(picture(i, size), cv2.COLOR_RGB2BGR))
     return folder
-
-
-def write_video(
-    path, frames=30, codec="mpeg4", gop=8, pts=None, b_frames=0, options=None, size=(48, 64)
-):
-    av = pytest.importorskip("av")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width = size
-        stream.pix_fmt, stream.bit_rate = "yuvj420p" if codec == "mjpeg" else "yuv420p", 4_000_000
-        stream.codec_context.gop_size, stream.codec_context.max_b_frames = gop, b_frames
-        for i in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(i, size), format="rgb24")
-            if pts is not None:
-                frame.pts = pts[i]
-            for packet in stream.encode(frame):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    return path
-
-
-def numbers(frames: np.ndarray) -> list[int]:
-    """Which test pictures these are."""
-    return [round(float(f[..., 0].mean()) / 6) for f in frames]
 
 
 def sentence(error) -> str:
@@ -154,69 +119,6 @@ def test_of_a_single_sequence_the_last_frames_are_held_back(tmp_path):
     write_frames(tmp_path, range(40))
     (train,), (val,) = open_sequences(tmp_path, "train"), open_sequences(tmp_path, "val")
     assert len(train) == 35 and len(val) == 5 and numbers(val.read([0, 4])) == [35, 39]
-
-
-# -- video -----------------------------------------------------------------------------------------
-
-VIDEOS = {
-    "mp4, groups of 8": dict(name="v.mp4", gop=8),
-    "one group": dict(name="v.mp4", gop=300),
-    "every frame a keyframe": dict(name="v.avi", codec="mjpeg", gop=1),
-    "b-frames": dict(name="v.mp4", gop=12, b_frames=2),
-    "b-frames in avi": dict(name="v.avi", gop=12, b_frames=2),
-    "matroska": dict(name="v.mkv", gop=10),
-    "transport stream": dict(name="v.ts", codec="mpeg2video", gop=10, b_frames=2),
-}
-
-
-@pytest.mark.parametrize("kind", VIDEOS)
-def test_frames_of_a_video_are_found_in_any_order(tmp_path, kind):
-    options = dict(VIDEOS[kind])
-    name = options.pop("name")
-    video = IndexedVideo(write_video(tmp_path / name, 40, **options))
-    assert len(video) == 40 and video.size == (48, 64)
-    for wanted in ([0], [39], [5, 6, 7], [38, 2, 20], [3, 3], [21, 0], list(range(40)), [17]):
-        assert numbers(video.read(wanted)) == wanted
-
-
-def test_a_video_survives_being_sent_to_another_process(tmp_path):
-    video = IndexedVideo(write_video(tmp_path / "v.mp4"))
-    video.read([5])
-    assert numbers(pickle.loads(pickle.dumps(video)).read([9, 3])) == [9, 3]
-
-
-def test_times_are_given_only_where_the_rate_varies(tmp_path):
-    assert IndexedVideo(write_video(tmp_path / "even.mp4")).timestamps is None
-    pts = [0, 1, 2, 5, 6, 7, 9, 10]
-    stamps = IndexedVideo(write_video(tmp_path / "varies.mp4", 8, pts=pts)).timestamps
-    assert stamps == pytest.approx(np.array(pts) / 25)
-
-
-@pytest.mark.parametrize("share", [0.3, 0.9])
-@pytest.mark.parametrize(
-    "name, options", [("v.mp4", {}), ("v.mp4", {"movflags": "faststart"}), ("v.avi", {})]
-)
-def test_a_truncated_video_is_named(tmp_path, name, options, share):
-    path = write_video(tmp_path / name, 40, options=options)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(LiftError) as error:
-        (only,) = open_sequences(path)
-        only.read(list(range(40)))
-    assert name in sentence(error)
-
-
-def test_a_file_that_is_no_video_is_named(tmp_path):
-    path = tmp_path / "v.mp4"
-    path.write_bytes(b"this is not a video" * 50)
-    with pytest.raises(LiftError, match="v.mp4: not a readable video"):
-        open_sequences(path)
-
-
-def test_a_frame_beyond_the_end_is_an_error(tmp_path):
-    video = IndexedVideo(write_video(tmp_path / "v.mp4", 10))
-    with pytest.raises(IndexError, match=r"0\.\.9"):
-        video.read([10])
 
 
 # -- what is wrong is named ------------------------------------------------------------------------
@@ -335,13 +237,3 @@ def test_preloaded_and_partial_sequences_read_the_same_frames(tmp_path):
         and loaded.cuts == (10, 20)
         and numbers(loaded.read([39, 0])) == [39, 0]
     )
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
-def test_image_size_needs_no_decoding_for_common_kinds(tmp_path, suffix):
-    path = tmp_path / f"a.{suffix}"
-    cv2.imwrite(str(path), np.zeros((37, 53, 3), np.uint8))
-    assert image_size(path) == (37, 53)
-    if suffix != "bmp":
-        path.write_bytes(path.read_bytes()[:-20])
-        assert image_size(path) == (37, 53)

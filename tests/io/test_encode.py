@@ -1,5 +1,3 @@
-import resource
-from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
@@ -8,6 +6,7 @@ import pytest
 from lift.errors import LiftError
 from lift.io.decode import open_frames
 from lift.io.encode import FolderWriter, VideoWriter, is_video_name
+from tests.support.disk import largest_file
 from tests.support.video_samples import moving_frames, write_folder, write_video
 
 av = pytest.importorskip("av")
@@ -19,19 +18,6 @@ def write_all(writer, frames, tick=TICK):
     with writer:
         for k, frame in enumerate(frames):
             writer.write(frame, k * tick)
-
-
-@contextmanager
-def largest_file(size):
-    """No file may grow beyond `size` bytes: writing fails as it does on a full disk, with an
-    OSError.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def packets(path, kind):

@@ -429,7 +429,7 @@ def test_a_truncated_source_leaves_nothing_under_the_final_name(model, tmp_path,
         options={"movflags": "faststart"},
     )
     src.write_bytes(src.read_bytes()[: src.stat().st_size // 2])
-    with pytest.raises(LiftError, match=r"in.mp4: damaged or cut short after frame \d+"):
+    with pytest.raises(LiftError, match=r"in.mp4: damaged or truncated after frame \d+"):
         interpolator(model, context=2).video(src, tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 

@@ -1,0 +1,59 @@
+"""A folder of frames can be read in order and by index, with or without PyAV."""
+
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lift.errors import LiftError
+from lift.io.frame_folder import FrameFolder, is_frame_folder
+from lift.io.optional import require
+from tests.support.video_samples import moving_frames, write_folder
+
+
+def test_frames_by_index_are_those_in_order(tmp_path):
+    folder = FrameFolder(write_folder(tmp_path / "f", moving_frames(5)), Fraction(10))
+    in_order = list(folder.frames())
+    assert len(folder) == folder.count == 5 and folder.size == (48, 64)
+    assert np.array_equal(folder.read([3, 0, 3]), np.stack([in_order[k] for k in (3, 0, 3)]))
+    assert [time for _, time in folder.timed()] == [Fraction(k, 10) for k in range(5)]
+
+
+def test_images_without_a_number_are_passed_over_with_a_note(tmp_path):
+    folder = write_folder(tmp_path / "f", moving_frames(3))
+    (folder / "thumbnail.png").write_bytes((folder / "im001.png").read_bytes())
+    source = FrameFolder(folder)
+    assert len(source) == 3 and source.notes == [
+        "1 image(s) without a number passed over (thumbnail.png)"
+    ]
+    (folder / "thumbnail.png").unlink()
+    assert FrameFolder(folder).notes == []
+
+
+def test_two_numbered_images_make_a_frame_folder(tmp_path):
+    write_folder(tmp_path, moving_frames(1))
+    (tmp_path / "cover.png").write_bytes(b"")
+    (tmp_path / "2.txt").write_bytes(b"")
+    assert not is_frame_folder(tmp_path)
+    write_folder(tmp_path, moving_frames(1), first=2)
+    assert is_frame_folder(tmp_path)
+
+
+def test_a_folder_needs_no_pyav(tmp_path):
+    write_folder(tmp_path / "f", moving_frames(2))
+    program = f"""
+import sys
+sys.modules["av"] = None
+from lift.io.frame_folder import FrameFolder
+assert FrameFolder({str(tmp_path / "f")!r}).read([0, 1]).shape == (2, 48, 64, 3)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("module, package", [("av", "av"), ("cv2", "opencv-python-headless")])
+def test_a_missing_library_is_one_sentence(monkeypatch, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(LiftError, match=f"^reading needs .*pip install {package}$"):
+        require(module, "reading")
