@@ -1,55 +1,64 @@
 """What names the sources that made a figure."""
 
+import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from lift import provenance as origin
+from lift import provenance
 
 GIT = shutil.which("git")
 
 
-def asked(folder: Path, **environment: str) -> str:
-    """The commit as a copy of the module in `folder` finds it."""
-    code = f"import runpy; print(runpy.run_path({str(folder / 'origin.py')!r})['commit']())"
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    ).stdout.strip()
+@pytest.fixture
+def copied(tmp_path, monkeypatch) -> Path:
+    """A folder whose copy of the module is asked for its commit."""
+    shutil.copy(provenance.__file__, tmp_path / "provenance.py")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
 
 
 @pytest.mark.skipif(not GIT, reason="needs git")
-def test_the_commit_is_the_checkouts_and_a_plus_tells_of_changes(tmp_path):
-    environment = {"PATH": str(Path(GIT).parent), "HOME": str(tmp_path), "LIFT_COMMIT": "told"}
+def test_the_commit_is_the_checkouts_and_a_plus_marks_changes(copied, monkeypatch):
+    monkeypatch.setenv("LIFT_COMMIT", "given")
 
     def git(*arguments):
-        return subprocess.run(
-            [GIT, "-c", "user.name=a", "-c", "user.email=b", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
+        command = [GIT, "-c", "user.name=a", "-c", "user.email=b", *arguments]
+        ran = subprocess.run(command, cwd=copied, check=True, capture_output=True, text=True)
+        return ran.stdout.strip()
 
-    shutil.copy(origin.__file__, tmp_path / "origin.py")
     git("init", "-q")
-    assert asked(tmp_path, **environment) == "told", (
-        "a repository that does not hold the sources says nothing of them"
-    )
+    assert provenance.commit() == "given", "a repository that does not track the sources"
     git("add", ".")
     git("commit", "-q", "-m", "first")
-    assert asked(tmp_path, **environment) == git("rev-parse", "HEAD")
-    (tmp_path / "origin.py").write_text((tmp_path / "origin.py").read_text() + "\n")
-    assert asked(tmp_path, **environment) == git("rev-parse", "HEAD") + "+"
+    assert provenance.commit() == git("rev-parse", "HEAD")
+    with open(copied / "provenance.py", "a") as file:
+        file.write("\n")
+    assert provenance.commit() == git("rev-parse", "HEAD") + "+"
 
 
-def test_a_copy_without_git_is_told(tmp_path):
-    shutil.copy(origin.__file__, tmp_path / "origin.py")
-    assert asked(tmp_path, LIFT_COMMIT="abc", PATH="") == "abc" and asked(tmp_path, PATH="") == ""
+def test_a_copy_without_git_takes_its_commit_from_the_environment(copied, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert provenance.commit() == os.environ.get("LIFT_COMMIT", "")
+    monkeypatch.setenv("LIFT_COMMIT", "abc")
+    assert provenance.commit() == "abc"
 
 
 def test_the_processor_has_a_name():
-    assert origin.processor()
+    assert provenance.processor()
+
+
+def test_the_machine_lists_versions_and_devices():
+    facts = provenance.machine()
+    assert {"lift", "torch", "CPU", "C++ kernels"} <= facts.keys()
+    assert any(name.startswith("GPU") for name in facts) and all(facts.values())
+
+
+def test_scores_name_their_weights(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"weights")
+    found = provenance.of_scores(tmp_path / "a.safetensors")
+    assert found["weights"]["file"] == "a.safetensors" and len(found["weights"]["sha256"]) == 64
+    assert found["made_by"].keys() == provenance.of_scores(None)["made_by"].keys()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from lift.commands.doctor import machine as facts
 from lift.provenance import commit
+from lift.provenance import machine as facts
 
 REASONS = {
     "SwThermalSlowdown": "software heat limit",

@@ -25,8 +25,8 @@ from lift import kernels
 from lift.config import PRESETS, Config, DataConfig, TrainConfig
 from lift.data.batch import Batch
 from lift.profiling import memory
-from lift.training import setup
 from lift.training.losses import total_loss
+from lift.training.state import build_model
 
 LEAN = {"recompute_encoder": True, "recompute_refine": True}
 SETTINGS = {
@@ -170,7 +170,7 @@ class Step:
         self.config = configuration(case, variant, len(batch.clip.frames))
         self.autocast, self.graph = autocast, None
         torch.manual_seed(0)
-        self.model = setup.build(self.config)
+        self.model = build_model(self.config)
         self.model.set_epoch(0)
         _wake(self.model, nudged)
         self.model = self.model.to(case.device).train()

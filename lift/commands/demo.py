@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lift import provenance
 from lift.config.flags import Parser
 from lift.errors import LiftError
 from lift.evaluation import baselines
-from lift.evaluation.checkpoint import load, provenance
+from lift.evaluation.checkpoint import load
 from lift.evaluation.figures import ERROR_LIMIT, Tile, caption, error_map, flow_to_color, panel
 from lift.evaluation.metrics import psnr, ssim, to_uint8
 from lift.evaluation.small import clip_of, context_of
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int | None:
         "seen_in_training": TRAINING_NOTE,
         **score(frames, made),
         "seconds_for_lift": round(seconds, 2),
-        **provenance(checkpoint),
+        **provenance.of_scores(checkpoint),
     }
     folder = Path(args.output)
     write_videos(folder, frames, made, rate)

@@ -2,24 +2,17 @@
 whether the answers are right.
 """
 
-import importlib.metadata
 import json
-import os
-import platform
-import shutil
-import subprocess
 import sys
 
 import torch
 
-from lift import __version__
 from lift.config.flags import Parser
 from lift.errors import LiftError
 from lift.files import atomic
 from lift.kernels import dispatch as backend
-from lift.kernels import extension, selfcheck
-from lift.kernels.ops.grid_sample import cuda
-from lift.provenance import processor
+from lift.kernels import selfcheck
+from lift.provenance import machine
 
 
 def main(argv: list[str]) -> int:
@@ -123,58 +116,6 @@ def _passed(entry: dict) -> bool:
     return entry["serves"] is not None and all(
         check["passed"] for i in entry["implementations"] for check in i["checks"]
     )
-
-
-def machine() -> dict[str, str]:
-    """What the answers depend on, a line each."""
-    facts = {
-        "lift": __version__,
-        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "torch": f"{torch.__version__}, built for "
-        + (f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"),
-        "triton": _version("triton"),
-        "numpy": _version("numpy"),
-        "av (video files)": _version("av"),
-        "scenedetect (scene cuts)": _version("scenedetect-headless"),
-        "CPU": f"{processor()}, {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads",
-        "C++ kernels": extension.describe(),
-        "CUDA kernels": cuda.describe(),
-        "C++ compiler": _compiler(os.environ.get("CXX"), "c++", "g++", "clang++"),
-        "CUDA compiler": _compiler("nvcc"),
-    }
-    if not torch.cuda.is_available():
-        return facts | {"GPU": "none that torch can use"}
-    for i in range(torch.cuda.device_count()):
-        card = torch.cuda.get_device_properties(i)
-        facts[f"GPU {i}"] = (
-            f"{card.name}, compute capability {card.major}.{card.minor}, {card.total_memory / 2**30:.1f} GiB"
-        )
-    return facts
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _compiler(*names: str | None) -> str:
-    for name in filter(None, names):
-        path = shutil.which(name)
-        if path:
-            try:
-                lines = subprocess.run(
-                    [path, "--version"], capture_output=True, text=True, timeout=20
-                ).stdout.splitlines()
-            except (OSError, subprocess.TimeoutExpired):
-                continue
-            release = next(
-                (line for line in lines if "release" in line),
-                lines[0] if lines else "version unknown",
-            )
-            return f"{release.strip()} ({path})"
-    return "none found"
 
 
 # -- text ------------------------------------------------------------------------------------------

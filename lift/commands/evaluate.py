@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
+from lift import provenance
 from lift.config.flags import Parser
 from lift.errors import LiftError
 from lift.evaluation import small
-from lift.evaluation.checkpoint import load, provenance
+from lift.evaluation.checkpoint import load
 from lift.evaluation.report import differences, table, with_recorded
 from lift.evaluation.reversal import reversal
 from lift.files import atomic
@@ -32,7 +33,9 @@ def main(argv: list[str]) -> int | None:
     recorded = _recorded(args.data_root)
     rows = with_recorded(result, recorded)
     result["gains_db"] = {m: differences(rows, m) for m in candidates if m.startswith("lift")}
-    result |= provenance(args.checkpoint) | {"seconds": round(time.perf_counter() - started, 1)}
+    result |= provenance.of_scores(args.checkpoint) | {
+        "seconds": round(time.perf_counter() - started, 1)
+    }
     print(table(result, recorded))
     for name, each in result.get("reversal", {}).items():
         print(

@@ -58,8 +58,12 @@ def main(argv: list[str]) -> int:
         return 0
 
     end = train(config)
-    best = f", best validation {end.best:.3f} dB" if end.best > float("-inf") else ""
-    state = "finished" if not end.cause else f"stopped by {end.cause}; the same command goes on"
+    best = f", best validation {end.best_psnr:.3f} dB" if end.best_psnr > float("-inf") else ""
+    state = (
+        "finished"
+        if not end.stopped_by
+        else f"stopped by {end.stopped_by}; the same command goes on"
+    )
     print(
         f"step {end.step} of {end.total_steps}{best}: {state}. Weights: {config.train.output}/last.safetensors"
     )
@@ -79,14 +83,16 @@ def in_phases(namespace: argparse.Namespace) -> int:
 
     from lift.training import phases
 
-    end = phases.train(phases.chain(configs))
-    phase, ending, later = end.phases[end.current], end.ending, end.phases[end.current + 1 :]
-    best = f", best validation {ending.best:.3f} dB" if ending.best > float("-inf") else ""
+    end = phases.train(phases.build_phases(configs))
+    phase, ending, later = end.phases[end.current], end.result, end.phases[end.current + 1 :]
+    best = (
+        f", best validation {ending.best_psnr:.3f} dB" if ending.best_psnr > float("-inf") else ""
+    )
     print(
         f"phase {end.current + 1} of {len(end.phases)} ({phase.name}): step {ending.step} of {ending.total_steps}{best}. "
         f"Weights: {phase.output}/last.safetensors"
     )
-    if not ending.cause:
+    if not ending.stopped_by:
         print("all phases are finished")
         return 0
     left = (
@@ -95,7 +101,7 @@ def in_phases(namespace: argparse.Namespace) -> int:
         else []
     )
     print(
-        f"stopped by {ending.cause}; left: {', '.join([*left, *(f'{p.name} ({p.left})' for p in later)])}; the same command goes on"
+        f"stopped by {ending.stopped_by}; left: {', '.join([*left, *(f'{p.name} ({p.length})' for p in later)])}; the same command goes on"
     )
     return 128 + ending.signal if ending.signal else 0
 
@@ -112,7 +118,7 @@ def settle(namespace: argparse.Namespace) -> Config:
     config = configuration.resolve(namespace)
     found = checkpoints.find(Path(config.train.output), config.train.resume)
     if found is None:
-        if below := phases.folders(Path(config.train.output)):
+        if below := phases.phase_folders(Path(config.train.output)):
             raise LiftError(
                 f"{config.train.output} holds a training in phases ({', '.join(path.name for path in below)}): give its "
                 "--phases, or another --output"

@@ -28,9 +28,10 @@ from lift.data.clip import Clip, SharedClips
 from lift.kernels import dispatch as backend
 from lift.model.lift import LIFT
 from lift.profiling.stages import STAGES, Tracer
-from lift.training.distributed import join
+from lift.training.distributed import init_distributed
 from lift.training.losses import total_loss
-from lift.training.setup import autocast_dtype, build
+from lift.training.optim import autocast_dtype
+from lift.training.state import build_model
 
 PARTS = (*STAGES, "loss")
 
@@ -119,7 +120,7 @@ def plan(config: Config, device: str, autocast: torch.dtype | None, *, peak: boo
             stack.enter_context(backend.planned())
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(_Dataless(as_on_a_gpu=device != "cpu"))
-        return count(config, build(config), empty_batch(config), autocast, peak=peak)
+        return count(config, build_model(config), empty_batch(config), autocast, peak=peak)
 
 
 def empty_batch(config: Config) -> Batch:
@@ -309,8 +310,8 @@ def report(config: Config) -> Iterator[str]:
     Raises:
         LiftError: the device that the configuration names is not there.
     """
-    with join(config.train.device) as processes:
-        device = processes.device
+    with init_distributed(config.train.device) as distributed:
+        device = distributed.device
     settings, data = config.train, config.data
     place = "cpu" if settings.device == "cpu" else "cuda"
     planned = place != device.type and settings.amp == "auto"  # for a GPU that is not there
@@ -335,7 +336,7 @@ def report(config: Config) -> Iterator[str]:
     yield ""
     autocast = autocast_dtype(settings.amp, device)
     yield f"seconds of one step here, on {device.type}, after one to warm up"
-    model = build(config).to(device)
+    model = build_model(config).to(device)
     batch = empty_batch(config).to(device)
     with kernels.use(config.kernels):
         times(config, model, batch, autocast)

@@ -17,20 +17,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lift import provenance
 from lift.config import PRESETS, Config
 from lift.config import schema as configuration
 from lift.config.flags import Parser
 from lift.errors import LiftError, run
 from lift.evaluation import small
-from lift.evaluation.checkpoint import load, provenance
+from lift.evaluation.checkpoint import load
 from lift.evaluation.reversal import reversal
 from lift.files import atomic
 from lift.model.weights import differing_fields, load_weights, pretrained_path, save_small, sha256
 from lift.release import curves as curve
 from lift.release import model_card as card
 from lift.training import checkpoints
-from lift.training.history import of_checkpoint
-from lift.training.phases import folders
+from lift.training.phases import phase_folders
 
 LIMIT = 16_000_000  # bytes of a file
 # What a command in the card leaves out: places, and how a run was watched.
@@ -147,7 +147,7 @@ def main(argv: list[str]) -> None:
 
 def expanded(paths: Iterable[Path]) -> list[Path]:
     """Folders of runs; the folder of a training in phases stands for its phases."""
-    return [run for path in paths for run in (folders(path) or [path])]
+    return [run for path in paths for run in (phase_folders(path) or [path])]
 
 
 def read(folder: Path) -> Past:
@@ -161,7 +161,7 @@ def read(folder: Path) -> Past:
         raise LiftError(
             f"{folder} holds no run; give the --output of a lift train, or of one with --phases"
         )
-    return Past(folder, *checkpoints.read_facts(found))
+    return Past(folder, *checkpoints.read_summary(found))
 
 
 def phases(runs: list[Past]) -> list[dict]:
@@ -187,7 +187,7 @@ def phases(runs: list[Past]) -> list[dict]:
                 "steps": known["step"],
                 "total_steps": known.get("total_steps", train.epochs * train.epoch_steps or None),
                 "samples": each * known["step"],
-                "history": of_checkpoint(known),
+                "history": provenance.stored_history(known),
             }
         )
     return rows
@@ -272,7 +272,7 @@ def scores(weights: Path, root: str, device: str) -> dict:
         "clips": clips,
         "mean": result["mean"],
         "reversal": {clip.name: reversal(clip, model) for clip in bar(held)},
-        "made_by": provenance(None)["made_by"],
+        "made_by": provenance.of_scores(None)["made_by"],
     }
 
 

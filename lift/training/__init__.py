@@ -1,1 +1,1 @@
-"""Losses, the loop and its checkpoints."""
+"""Training: losses, the loop, checkpoints, phases."""

@@ -1,14 +1,13 @@
 """Checkpoints of a run: all files of one step together, complete or not there at all.
 
-    output/checkpoint/latest                      the name of the newest checkpoint, replaced
-    atomically output/checkpoint/checkpoint-00001200/        the newest two are kept
-        model.safetensors, ema.safetensors        weights with their configuration
-        state.pt                                  optimiser, gradient scaler, random generators,
-        counters manifest.json                             step, configuration, where the steps were
-        made, and a checksum of each file
+    output/checkpoint/latest                  name of the newest checkpoint, replaced atomically
+    output/checkpoint/checkpoint-00001200/    the newest two remain
+        model.safetensors, ema.safetensors    weights with their configuration
+        state.pt                              optimiser, gradient scaler, random generators, counters
+        manifest.json                         step, configuration, history, checksum of each file
 
-A checkpoint is written under a name ending in .part and renamed when it is complete, so a run
-killed at any moment resumes.
+A checkpoint is written under a name ending in .part and renamed when it is complete, so a run that
+is killed at any moment can be resumed.
 """
 
 import io
@@ -28,14 +27,10 @@ from lift.files import atomic
 from lift.model.weights import differing_fields, load_into, save_weights
 
 FILES = ("model.safetensors", "ema.safetensors", "state.pt")
-FACTS = (
-    "step",
-    "total_steps",
-    "world",
-    "history",
-)  # of the state: what there is to know of a run without its tensors
-# What may change when a run goes on: where it runs and how it is watched, not what it computes.
-FREE = {
+# Keys of the state that the manifest repeats: what is known of a run without its tensors.
+SUMMARY_KEYS = ("step", "total_steps", "world", "history")
+# What may change on resume: where the run computes and how it is watched, not what it computes.
+MAY_CHANGE = {
     "data": {"data_root", "preload", "num_workers"},
     "train": {
         "amp",
@@ -58,7 +53,7 @@ FREE = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run goes on from.
+    """What a run resumes from.
 
     Attributes:
         path: the checkpoint's folder.
@@ -82,7 +77,7 @@ class Checkpoint:
 def write(
     folder: Path, model: nn.Module, ema: nn.Module, state: dict[str, Any], config: Config
 ) -> Path:
-    """Write a checkpoint, point `latest` at it, and keep the one before.
+    """Write a checkpoint, point `latest` at it, and delete all but the one before.
 
     Args:
         folder: of all checkpoints of the run.
@@ -94,7 +89,7 @@ def write(
         The checkpoint's folder.
 
     Raises:
-        LiftError: it cannot be written; the checkpoints that stood are as they were.
+        LiftError: it cannot be written; existing checkpoints are unchanged.
     """
     step = state["step"]
     final = folder / f"checkpoint-{step:08d}"
@@ -112,26 +107,26 @@ def write(
         )  # to memory first: torch turns a full disk into an error of its own
         _put(part / "state.pt", content.getvalue())
         manifest = {
-            **{name: state[name] for name in FACTS if name in state},
+            **{name: state[name] for name in SUMMARY_KEYS if name in state},
             "config": to_dict(config),
             "crc32": {name: zlib.crc32((part / name).read_bytes()) for name in FILES},
         }
         _put(part / "manifest.json", json.dumps(manifest, indent=1).encode())
-        if final.exists():  # of the same step: given up by a resume from an earlier one
+        if final.exists():  # of the same step: from before a resume at an earlier one
             final.rename(final.with_name(final.name + ".former.part"))
         part.rename(final)
         _put(folder / "latest", final.name.encode())
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        former = newest(folder)
-        kept = f"the checkpoint {former} is kept" if former else "no earlier checkpoint exists"
+        former = latest(folder)
+        remaining = f"{former} is unchanged" if former else "no earlier checkpoint exists"
         raise LiftError(
-            f"cannot write the checkpoint {final} ({error.strerror or error}): {kept}; make room or repair the disk, "
-            "then start the same command again"
+            f"cannot write the checkpoint {final} ({error.strerror or error}): {remaining}; free some "
+            "space or repair the disk, then run the same command again"
         ) from None
     shutil.rmtree(final.with_name(final.name + ".former.part"), ignore_errors=True)
-    before = [path for path in complete(folder) if path.name < final.name]
-    for path in complete(folder):
+    before = [path for path in list_complete(folder) if path.name < final.name]
+    for path in list_complete(folder):
         if path not in (final, *before[-1:]):
             shutil.rmtree(path, ignore_errors=True)
     return final
@@ -145,18 +140,19 @@ def _put(path: Path, content: bytes) -> None:
 # -- find ------------------------------------------------------------------------------------------
 
 
-def complete(folder: Path) -> list[Path]:
+def list_complete(folder: Path) -> list[Path]:
     """Checkpoints in a run's checkpoint folder, oldest first."""
     return sorted(
         path for path in folder.glob("checkpoint-*") if path.is_dir() and path.suffix != ".part"
     )
 
 
-def newest(folder: Path) -> Path | None:
-    """The checkpoint that `latest` names; the one of the highest step where a kill came between its
-    writing and its naming.
+def latest(folder: Path) -> Path | None:
+    """The checkpoint that the file `latest` names.
+
+    After a kill between writing a checkpoint and naming it: the one of the highest step.
     """
-    paths = complete(folder)
+    paths = list_complete(folder)
     try:
         named = folder / (folder / "latest").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -165,7 +161,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def find(output: Path, resume: str) -> Path | None:
-    """The checkpoint a run goes on from.
+    """The checkpoint to resume from.
 
     Args:
         output: the run's folder.
@@ -176,30 +172,32 @@ def find(output: Path, resume: str) -> Path | None:
         The checkpoint's folder, or None for a new run.
 
     Raises:
-        LiftError: there is none at the folder named, or a run that starts anew would write over
-            another's checkpoints.
+        LiftError: there is none at the folder named, or a new run would overwrite the
+            checkpoints of another.
     """
-    own = newest(output / "checkpoint")
+    own = latest(output / "checkpoint")
     if resume == "auto":
         return own
     if resume == "never":
         if own:
             raise LiftError(
-                f"{output} holds a run's checkpoint ({own.name}) and --resume never would write over it; "
+                f"{output} has a checkpoint ({own.name}) that --resume never would overwrite; "
                 "give another --output, or delete the folder"
             )
         return None
     path = Path(resume)
     found = (
-        path if (path / "manifest.json").is_file() else newest(path / "checkpoint") or newest(path)
+        path if (path / "manifest.json").is_file() else latest(path / "checkpoint") or latest(path)
     )
     if not found:
         raise LiftError(
-            f"--resume {resume}: no checkpoint there; give auto, never, or a folder like {output}/checkpoint/checkpoint-..."
+            f"--resume {resume}: no checkpoint there; give auto, never, or a folder like "
+            f"{output}/checkpoint/checkpoint-..."
         )
     if own and found.resolve().parent != (output / "checkpoint").resolve():
         raise LiftError(
-            f"{output} holds another run's checkpoint ({own.name}) than --resume {resume}; give another --output"
+            f"{output} has the checkpoint of another run ({own.name}) than --resume {resume}; "
+            "give another --output"
         )
     return found
 
@@ -216,9 +214,10 @@ def read_config(path: Path) -> Config:
     return _manifest(path)[0]
 
 
-def read_facts(path: Path) -> tuple[Config, dict[str, Any]]:
-    """Configuration and FACTS of a checkpoint; only of one that an earlier version wrote, its state
-    has to be there and read.
+def read_summary(path: Path) -> tuple[Config, dict[str, Any]]:
+    """Configuration and SUMMARY_KEYS of a checkpoint.
+
+    They are in the manifest; only for a checkpoint of an early version is the state read.
 
     Raises:
         LiftError: a file is missing or corrupt.
@@ -230,12 +229,12 @@ def read_facts(path: Path) -> tuple[Config, dict[str, Any]]:
 
 
 def read(path: Path, config: Config | None = None) -> Checkpoint:
-    """Read a checkpoint and see that it is whole.
+    """Read a checkpoint and verify its checksums.
 
     Args:
         path: the checkpoint's folder.
-        config: of the run that goes on; what it computes must be what the checkpoint's run
-            computed. Not compared when None.
+        config: of the resuming run, which must compute what the checkpoint's run computed;
+            not compared when None.
 
     Raises:
         LiftError: a file is missing or corrupt, or the configurations differ.
@@ -269,9 +268,9 @@ def _manifest(path: Path) -> tuple[Config, dict[str, Any]]:
 
 
 def _broken(path: Path, name: str, cause: str) -> LiftError:
-    before = [other for other in complete(path.parent) if other.name < path.name]
+    before = [other for other in list_complete(path.parent) if other.name < path.name]
     remedy = (
-        f"go on from the one before with --resume {before[-1]}"
+        f"resume from the one before with --resume {before[-1]}"
         if before
         else "no earlier one exists: start with another --output"
     )
@@ -282,7 +281,7 @@ def _broken(path: Path, name: str, cause: str) -> LiftError:
 
 def _check_same_run(path: Path, stored: dict, wanted: dict) -> None:
     for section in ("model", "data", "train"):
-        free = FREE.get(section, set())
+        free = MAY_CHANGE.get(section, set())
         difference = differing_fields(
             *(
                 {k: v for k, v in config[section].items() if k not in free}
@@ -291,6 +290,6 @@ def _check_same_run(path: Path, stored: dict, wanted: dict) -> None:
         )
         if difference:
             raise LiftError(
-                f"{path} is of a run with another configuration, in [{section}]: {difference}; "
+                f"{path} was written with another configuration, in [{section}]: {difference}; "
                 "give the same values, or start a new run with another --output"
             )

@@ -1,4 +1,4 @@
-"""One process, or one of many that torchrun started: the same code serves both."""
+"""One process, or one of many that torchrun started; the same code runs in both cases."""
 
 import os
 from collections.abc import Iterator
@@ -12,58 +12,59 @@ from lift.devices import choose_device
 
 
 @dataclass(frozen=True)
-class Processes:
+class DistributedContext:
     """This process among those of the run.
 
     Attributes:
-        device: where its model lives.
-        rank, world: its number and how many there are.
+        device: where its model is.
+        rank: number of this process, from 0.
+        world_size: number of processes.
     """
 
     device: torch.device
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this process is the one that writes."""
+    def is_main(self) -> bool:
+        """Whether this process writes files."""
         return self.rank == 0
 
     def sum(self, values: list[float]) -> list[float]:
-        """Add up each value over all processes; every process must call it at the same point."""
-        if self.world == 1:
+        """All-reduce each value by its sum; every process must call it at the same point."""
+        if self.world_size == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return total.tolist()
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so; every process must call it at the same point."""
+        """Whether the flag is set in any process; every process must call it at the same point."""
         return self.sum([float(flag)])[0] > 0
 
 
 @contextmanager
-def join(device: str) -> Iterator[Processes]:
-    """Take part in the run that torchrun started, or make up a run of one.
+def init_distributed(device: str) -> Iterator[DistributedContext]:
+    """Join the process group of torchrun; without torchrun, a context of one process.
 
     Args:
-        device: auto, cpu, cuda or cuda:N; under torchrun each process takes the GPU of its local
+        device: auto, cpu, cuda or cuda:N; under torchrun each process uses the GPU of its local
             rank.
 
     Raises:
-        LiftError: a GPU is asked for and there is none of that number.
+        LiftError: there is no such GPU.
     """
-    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
-    place = choose_device(device)
-    if world > 1 and place.type == "cuda":
-        place = choose_device(f"cuda:{local}")
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-    if world == 1:
-        yield Processes(place)
+    world_size, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    chosen = choose_device(device)
+    if world_size > 1 and chosen.type == "cuda":
+        chosen = choose_device(f"cuda:{local}")
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if world_size == 1:
+        yield DistributedContext(chosen)
         return
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Processes(place, dist.get_rank(), dist.get_world_size())
+        yield DistributedContext(chosen, dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: TensorBoard, a table for plotting, a progress bar."""
+"""Logging of a run: TensorBoard, curve.csv for plots, a progress bar."""
 
 import csv
 import sys
@@ -28,9 +28,10 @@ COLUMNS = (
 )
 
 
-class Means:
-    """Running means of named scalars between two entries; part of a checkpoint, so that a resumed
-    run writes the same entries.
+class RunningMeans:
+    """Means of named scalars since the last log entry.
+
+    They are part of a checkpoint, so that a resumed run writes the same entries.
     """
 
     def __init__(self, sums: dict[str, list[float]] | None = None):
@@ -43,7 +44,7 @@ class Means:
             pair[1] += 1
 
     def take(self) -> dict[str, float]:
-        """The means since the last time, which start anew."""
+        """The means so far; they restart from nothing."""
         means = {name: total / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         return means
@@ -52,26 +53,27 @@ class Means:
 def attention_by_offset(
     attention: torch.Tensor, times: torch.Tensor, mask: torch.Tensor
 ) -> dict[str, float]:
-    """Mean share of attention of the frames at each time offset, under names such as attention/-3
-    and attention/+1.
+    """Mean attention weight of the frames at each time offset.
+
+    The keys are attention/-3, attention/+1 and so on.
 
     Args:
         attention, times, mask: (B, T), on the host; times are rounded to whole gaps between the
             references.
     """
-    shares: dict[int, list[float]] = {}
+    weights: dict[int, list[float]] = {}
     lists = (x.flatten().tolist() for x in (times.round().long(), attention, mask))
-    for offset, share, real in zip(*lists, strict=True):
+    for offset, weight, real in zip(*lists, strict=True):
         if real:
-            shares.setdefault(offset, []).append(share)
+            weights.setdefault(offset, []).append(weight)
     return {
         f"attention/{offset:+d}": sum(values) / len(values)
-        for offset, values in sorted(shares.items())
+        for offset, values in sorted(weights.items())
     }
 
 
 class Download:
-    """Numbers on their way from a device to the host: the copy starts at once, `read` waits for it.
+    """An asynchronous copy from the device to the host; `read` waits for it.
 
     Args:
         numbers: (N,), floating point.
@@ -90,15 +92,15 @@ class Download:
         return self._numbers
 
 
-class StepNumbers:
-    """What there is to log of an optimiser step that the device may still be computing.
+class StepScalars:
+    """Scalars to log of an optimiser step that the device may still be computing.
 
     Args:
         step: its number, from 1.
         lr: its learning rate.
-        parts: of each part of its batch, on the device: scalars by name and the attention (B, T).
-        clips: of each part, on the host: times and mask (B, T).
-        norm: (), of the gradient, on the device.
+        parts: for each accumulated batch, on the device: scalars by name, and attention (B, T).
+        clips: for each accumulated batch, on the host: times and mask (B, T).
+        norm: gradient norm, (), on the device.
     """
 
     def __init__(
@@ -118,26 +120,27 @@ class StepNumbers:
         self._download = Download(torch.cat(pieces))
 
     def read(self) -> tuple[list[dict[str, float]], float]:
-        """Waits for the step to end.
+        """Wait for the step to end.
 
         Returns:
-            The numbers of each part by name, its attention by time offset among them, and the norm.
+            Scalars of each accumulated batch by name, with its attention by time offset, and the
+            gradient norm.
         """
         norm, *found = self._download.read().split(self._sizes)
         parts = []
         of_parts = zip(self._names, self._clips, found[::2], found[1::2], strict=True)
-        for names, (times, mask), values, shares in of_parts:
+        for names, (times, mask), values, weights in of_parts:
             scalars = dict(zip(names, values.tolist(), strict=True))
-            parts.append(scalars | attention_by_offset(shares.view_as(mask), times, mask))
+            parts.append(scalars | attention_by_offset(weights.view_as(mask), times, mask))
         return parts, norm.tolist()[0]
 
 
-class Journal:
-    """Writes `curve.csv` and TensorBoard's files below `output`, and the progress bar on stderr.
+class RunLogger:
+    """Writes curve.csv and TensorBoard files below `output`, and a progress bar on stderr.
 
     Args:
         output: the run's folder.
-        step: where the run starts; entries of later steps, which a killed run left, are dropped.
+        step: where the run starts; entries of later steps, left by a killed run, are dropped.
         total_steps: for the progress bar.
     """
 
@@ -186,8 +189,8 @@ class Journal:
             group = "validation/" if name.startswith("val_") else "" if "/" in name else "train/"
             self.board.add_scalar(group + name.removeprefix("val_"), value, step)
 
-    def say(self, line: str) -> None:
-        """A line above the progress bar."""
+    def message(self, line: str) -> None:
+        """Print a line above the progress bar."""
         tqdm.write(line, file=sys.stderr)
 
     def close(self) -> None:
@@ -196,10 +199,10 @@ class Journal:
         self.file.close()
 
 
-class Silence:
-    """The journal of the processes that do not write."""
+class NullLogger:
+    """Logger of the processes that write nothing."""
 
     def advance(self, loss: float, psnr: float) -> None: ...
     def write(self, step: int, scalars: dict[str, float]) -> None: ...
-    def say(self, line: str) -> None: ...
+    def message(self, line: str) -> None: ...
     def close(self) -> None: ...

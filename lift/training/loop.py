@@ -1,15 +1,14 @@
-"""The training loop, top to bottom: set up, go on from a checkpoint, step, log, validate, keep.
+"""The training loop.
 
-Everything random in the data comes from the number of the sample in the whole run, and the learning
-rate from the number of the step, so a run that goes on from a checkpoint computes what the unbroken
-one would have.
+The data of a step depends only on the number of its samples in the whole run, and the learning rate
+only on the number of the step, so a run resumed from a checkpoint computes exactly what the unbroken
+run would have.
 """
 
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,220 +16,172 @@ import torch
 from torch import nn
 
 from lift import kernels
-from lift.config import Config, TrainConfig
+from lift.config import Config
 from lift.data.batch import Batch
 from lift.data.dataset import ClipDataset, loader
 from lift.errors import LiftError
-from lift.model.pretrained import load_encoder
-from lift.model.weights import load_into, save_weights
+from lift.model.weights import save_weights
+from lift.provenance import RunHistory, stored_history
 from lift.training import checkpoints
-from lift.training.average import WeightAverage
-from lift.training.distributed import Processes, join
-from lift.training.history import History, of_checkpoint
-from lift.training.logger import Journal, Means, Silence, StepNumbers
-from lift.training.losses import total_loss
-from lift.training.schedule import learning_rate
-from lift.training.setup import autocast_dtype, build
+from lift.training.distributed import DistributedContext, init_distributed
+from lift.training.logger import NullLogger, RunLogger, RunningMeans, StepScalars
+from lift.training.optim import learning_rate
 from lift.training.signals import StopRequest
+from lift.training.state import TrainState, build_model, load_initial_weights
 from lift.training.validate import validate
 
 
 @dataclass(frozen=True)
-class Ending:
+class TrainResult:
     """How a run ended.
 
     Attributes:
-        step, total_steps: optimiser steps made, earlier parts of the run included, and wanted.
-        cause: why it stopped before its end: the time limit or a signal's name; empty at its end.
-        signal: the signal that stopped it, or None.
-        best: best validation PSNR, dB; -inf where there was none.
+        step: optimiser steps so far, those before a resume included.
+        total_steps: optimiser steps of the whole run.
+        stopped_by: the time limit or a signal's name; empty if the run is finished.
+        signal: the signal that stopped the run, or None.
+        best_psnr: best validation PSNR, dB; -inf without a validation.
     """
 
     step: int
     total_steps: int
-    cause: str
+    stopped_by: str
     signal: int | None
-    best: float
+    best_psnr: float
 
 
-def train(config: Config) -> Ending:
-    """Train, or go on training, as the configuration says; the run's files lie in
-    `config.train.output`.
+def train(config: Config) -> TrainResult:
+    """Train or resume; files are written to `config.train.output`.
 
     Raises:
-        LiftError: a setting, a file, a device or a loss that the user can mend, in one sentence.
+        LiftError: a wrong setting, file or device, or a loss that is not finite; one sentence.
     """
-    with join(config.train.device) as processes, StopRequest(config.train.max_minutes) as stop:
-        return run(config, processes, stop)
+    with (
+        init_distributed(config.train.device) as distributed,
+        StopRequest(config.train.max_minutes) as stop,
+    ):
+        return run(config, distributed, stop)
 
 
-def run(config: Config, processes: Processes, stop: StopRequest) -> Ending:
-    """As `train`, among processes that have joined and with a limit that is being watched."""
+def run(config: Config, distributed: DistributedContext, stop: StopRequest) -> TrainResult:
+    """As `train`, in a process group and under a stop request that exist already."""
     with kernels.use(config.kernels):
-        going = Run(config, processes, stop)
+        trainer = Trainer(config, distributed, stop)
         try:
-            return going.go()
+            return trainer.fit()
         finally:
-            going.journal.close()
+            trainer.logger.close()
 
 
-class Run:
-    """A run between two steps: everything that a checkpoint holds, and what can be made again from
-    the configuration.
+class Trainer:
+    """A training run: the state of training, its data, and what is logged.
+
+    Construction restores the newest checkpoint, if there is one to resume from.
     """
 
-    def __init__(self, config: Config, processes: Processes, stop: StopRequest):
+    def __init__(self, config: Config, distributed: DistributedContext, stop: StopRequest):
         settings = config.train
-        self.config, self.settings, self.processes, self.stop = config, settings, processes, stop
+        self.config, self.settings = config, settings
+        self.distributed, self.stop = distributed, stop
         self.output = Path(settings.output)
         torch.manual_seed(settings.seed)
 
-        per_step = settings.batch_size * processes.world
-        self.data = ClipDataset(
-            config.data,
-            config.data.train_split,
-            batch_size=per_step,
-            seed=settings.seed,
-            train=True,
+        per_step = settings.batch_size * distributed.world_size
+        self.train_data = _dataset(config, config.data.train_split, per_step, train=True)
+        self.val_data = _dataset(
+            config, config.data.val_split, 1, train=False, clips=settings.validate_clips
         )
-        self.held_back = ClipDataset(
-            config.data,
-            config.data.val_split,
-            batch_size=1,
-            seed=settings.seed,
-            train=False,
-            clips=settings.validate_clips,
-        )
-        self.epoch_steps = settings.epoch_steps or max(
-            1, len(self.data) // (per_step * settings.accumulate)
-        )
+        samples = per_step * settings.accumulate
+        self.epoch_steps = settings.epoch_steps or max(1, len(self.train_data) // samples)
         self.total_steps = settings.epochs * self.epoch_steps
 
         found = checkpoints.find(self.output, settings.resume)
-        self.model = build(config).to(processes.device)
+        model = build_model(config).to(distributed.device)
         if found is None:
-            _start_from(self.model, settings)
-        self.network = (
-            torch.compile(self.model) if settings.compile else self.model
-        )  # the same weights, called through the compiler
-        self.average = WeightAverage(self.model, settings.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            _groups(self.model, settings.weight_decay), lr=settings.lr, fused=True
+            load_initial_weights(model, settings)
+        self.state = TrainState(model, settings, distributed.device)
+        self.validated_step, self.best_psnr = 0, -math.inf
+        self.means = RunningMeans()  # of the scalars since the last log entry
+        self.pending: StepScalars | None = None  # of the last step, not yet read
+        self._ddp, self._ddp_frozen = None, None
+        past = self._restore(checkpoints.read(found, config)) if found else []
+        self.history = RunHistory(
+            past, distributed.device, distributed.world_size, self.state.autocast, self.step
         )
-        self.autocast = autocast_dtype(settings.amp, processes.device)
-        self.scaler = torch.amp.GradScaler(
-            processes.device.type, enabled=self.autocast == torch.float16
+        self.last_checkpoint = self.last_log = time.monotonic()
+        self.logger = (
+            RunLogger(self.output, self.step, self.total_steps)
+            if distributed.is_main
+            else NullLogger()
         )
+        self._announce(found)
 
-        self.step = self.validated = 0  # validated: the step of the last validation
-        self.best, self.means, past = -math.inf, Means(), []
-        self.unread: StepNumbers | None = None  # of the last step
-        if found:
-            past = self._restore(checkpoints.read(found, config))
-        self.history = History(past, processes, self.autocast, self.step)
-        self.kept = time.monotonic()  # when the last checkpoint was written
-        self.journal = (
-            Journal(self.output, self.step, self.total_steps) if processes.first else Silence()
-        )
-        if found:
-            self._keep_weights()  # a kill may have come between the checkpoint and these
-            self.journal.say(f"going on from {found}, step {self.step} of {self.total_steps}")
-        elif settings.freeze_epochs and not (settings.init_weights or settings.pretrained_encoder):
-            self.journal.say(
-                f"the encoder starts at random and is frozen for {settings.freeze_epochs} epochs; --freeze_epochs 0 trains it "
-                "from the start, --pretrained_encoder FILE gives it weights"
-            )
+    @property
+    def step(self) -> int:
+        """Optimiser steps so far."""
+        return self.state.step
 
     # -- the loop ----------------------------------------------------------------------------------
 
-    def go(self) -> Ending:
-        """Step until the end of the run or until something asks to stop; a checkpoint of the last
-        step stands then.
-        """
-        validated = self.validated
-        self._end_epoch(
-            lambda: self.stop.signal is not None
-        )  # a validation that the last stop broke off: once is enough
-        if self.validated > validated:
-            self._keep()
-        batches = self._batches()
-        parallel, frozen, stopping, since = None, None, False, time.monotonic()
+    def fit(self) -> TrainResult:
+        """Train to the last step, or until a signal or the time limit; then a checkpoint exists."""
+        self._repeat_interrupted_validation()
+        batches, stopping, self.last_log = self._batches(), False, time.monotonic()
         while self.step < self.total_steps and not stopping:
-            self.model.set_epoch(self.step // self.epoch_steps)
-            if self.processes.world > 1 and self.model.frozen != frozen:
-                parallel, frozen = (
-                    nn.parallel.DistributedDataParallel(self.network),
-                    self.model.frozen,
-                )
-            try:
-                parts = [next(batches) for _ in range(self.settings.accumulate)]
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                self._keep()
-                if (
-                    self.stop.wanted
-                ):  # a signal to the whole process group also ended the loading processes
-                    break
-                raise LiftError(
-                    "a loading process was killed, most often for want of memory; with fewer --num_workers the same command "
-                    f"goes on from step {self.step}"
-                ) from error
-            launched = self._step(parallel or self.network, parts)
-            self._read()  # the step before, while this one runs
-            self.unread = launched
+            self.state.model.set_epoch(self.step // self.epoch_steps)
+            parts = self._next_batches(batches)
+            if parts is None:
+                break
+            launched = self.state.train_step(self._network(), parts, self._learning_rate())
+            self._read_pending()  # the step before, while this one runs
+            self.pending = launched
             if self.step % self.settings.log_steps == 0:
-                self._read()
-                now = time.monotonic()
-                clips = (
-                    self.settings.batch_size
-                    * self.settings.accumulate
-                    * self.processes.world
-                    * self.config.data.targets
-                )
-                rate = self.settings.log_steps * clips / (now - since)
-                self.journal.write(
-                    self.step,
-                    {
-                        "epoch": (self.step - 1) // self.epoch_steps,
-                        **self.means.take(),
-                        "samples_per_second": rate,
-                        "elapsed_seconds": self.history.seconds,
-                    },
-                )
-                since = now
-            self._end_epoch(lambda: self.stop.wanted)
-            stopping = self.processes.any(self.stop.wanted)
-            due = time.monotonic() - self.kept > 60 * self.settings.checkpoint_minutes
-            if stopping or due or self.step % self.epoch_steps == 0:
-                self._keep()
-        done = self.step >= self.total_steps
-        return Ending(
+                self._write_log()
+            self._validate_if_due(lambda: self.stop.wanted)
+            stopping = self.distributed.any(self.stop.wanted)
+            if stopping or self._checkpoint_due():
+                self.save_checkpoint()
+        finished = self.step >= self.total_steps
+        return TrainResult(
             self.step,
             self.total_steps,
-            "" if done else self.stop.cause,
-            None if done else self.stop.signal,
-            self.best,
+            "" if finished else self.stop.cause,
+            None if finished else self.stop.signal,
+            self.best_psnr,
         )
 
+    def _learning_rate(self) -> float:
+        s = self.settings
+        return learning_rate(self.step, self.total_steps, s.warmup_steps, s.lr, s.lr_min)
+
+    def _network(self) -> nn.Module:
+        """What a step calls; wrapped anew for several processes when the encoder thaws."""
+        if self.distributed.world_size == 1:
+            return self.state.network
+        if self._ddp is None or self.state.model.frozen != self._ddp_frozen:
+            self._ddp = nn.parallel.DistributedDataParallel(self.state.network)
+            self._ddp_frozen = self.state.model.frozen
+        return self._ddp
+
+    # -- data --------------------------------------------------------------------------------------
+
     def _batches(self) -> Iterator[Batch]:
-        each = self.settings.accumulate
+        per_step = self.settings.accumulate
         batches = loader(
-            self.data,
+            self.train_data,
             self.settings.batch_size,
-            start=self.step * each,
-            stop=self.total_steps * each,
+            start=self.step * per_step,
+            stop=self.total_steps * per_step,
             num_workers=self.config.data.num_workers,
-            rank=self.processes.rank,
-            world=self.processes.world,
-            pin_memory=self.processes.device.type == "cuda",
+            rank=self.distributed.rank,
+            world=self.distributed.world_size,
+            pin_memory=self.distributed.device.type == "cuda",
         )
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # the loader starts by drawing a number, which a resumed run draws once more
+        # The loader starts by drawing a random number, which a resumed run would draw once more.
+        with torch.random.fork_rng(devices=[]):
             first = next(batches)
-        # Where a signal goes to the whole process group, loading processes end with it, and PyTorch
-        # would raise in the middle of a step; without its handler the next batch finds out.
+        # A signal to the whole process group ends the loading processes too, and PyTorch's handler
+        # would raise in the middle of a step; without it the next batch raises.
         former = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             yield first
@@ -238,193 +189,177 @@ class Run:
         finally:
             signal.signal(signal.SIGCHLD, former)
 
-    def _step(self, model: nn.Module, parts: list[Batch]) -> StepNumbers:
-        """One optimiser step on the mean gradient of the parts, computed one after another.
+    def _next_batches(self, batches: Iterator[Batch]) -> list[Batch] | None:
+        """The batches of a step; None if a stop signal also ended the loading processes.
 
-        Nothing here waits for a GPU. A step whose loss or gradient is not finite leaves weights and
-        optimiser as they were; `_read` of its numbers then raises.
+        Raises:
+            LiftError: a loading process was killed.
         """
-        settings = self.settings
-        lr = learning_rate(
-            self.step, self.total_steps, settings.warmup_steps, settings.lr, settings.lr_min
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        model.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        found = []
-        for i, part in enumerate(parts):
-            last = i == len(parts) - 1  # gradients of all devices are added up once
-            with nullcontext() if last or self.processes.world == 1 else model.no_sync():
-                found.append(self._add_gradients(model, part, 1 / len(parts)))
+        try:
+            return [next(batches) for _ in range(self.settings.accumulate)]
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            self.save_checkpoint()
+            if self.stop.wanted:
+                return None
+            raise LiftError(
+                "a loading process was killed, most often because memory ran out; the same command "
+                f"with fewer --num_workers resumes from step {self.step}"
+            ) from error
 
-        self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_grad)
-        if not self.scaler.is_enabled():  # which sets `found_inf` itself
-            losses = [scalars["loss"] for scalars, _ in found]
-            finite = torch.stack((norm, *losses)).isfinite().all()
-            self.optimizer.found_inf = (~finite).float()  # the fused update asks for it
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.step += 1
-        self.average.update(self.model, self.step)
-        clips = [(part.clip.times, part.clip.mask) for part in parts]
-        return StepNumbers(self.step, lr, found, clips, norm)
+    # -- logging and validation --------------------------------------------------------------------
 
-    def _add_gradients(
-        self, model: nn.Module, batch: Batch, share: float
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Forward and backward of a part that makes up this share of its step.
+    def _read_pending(self) -> None:
+        """Add the last step's scalars to the running means, unless that is done already.
 
-        Returns:
-            Its scalars and its attention (B, T), on the device.
-        """
-        batch = batch.to(self.processes.device)
-        with torch.autocast(
-            self.processes.device.type, dtype=self.autocast, enabled=self.autocast is not None
-        ):
-            prediction = model(batch.clip, batch.t)
-        loss, scalars = total_loss(prediction, batch, self.settings)
-        self.scaler.scale(loss * share if share < 1 else loss).backward()
-        return scalars, prediction.attention.detach()
-
-    def _read(self) -> None:
-        """Log the last step, unless that is done: before anything of the run is written.
+        Called before anything of the run is written.
 
         Raises:
             LiftError: its loss or gradient is not finite.
         """
-        if self.unread is None:
+        if self.pending is None:
             return
-        launched, self.unread = self.unread, None
+        launched, self.pending = self.pending, None
         parts, norm = launched.read()
-        means = Means()
+        if what := self.state.non_finite([part["loss"] for part in parts], norm):
+            raise self._non_finite_error(what, launched.step)
+        means = RunningMeans()
         for part in parts:
-            if not math.isfinite(part["loss"]):
-                raise self._not_finite("loss", launched.step)
             means.add(part)
-        numbers = {**means.take(), "lr": launched.lr}
+        scalars = {**means.take(), "lr": launched.lr}
         if math.isfinite(norm):
-            numbers["gradient_norm"] = norm
-        elif not self.scaler.is_enabled():
-            raise self._not_finite("gradient", launched.step)
-        self.means.add(numbers)
-        self.journal.advance(numbers["loss"], numbers["psnr"])
+            scalars["gradient_norm"] = norm
+        self.means.add(scalars)
+        self.logger.advance(scalars["loss"], scalars["psnr"])
 
-    def _not_finite(self, what: str, step: int) -> LiftError:
-        kept = checkpoints.newest(self.output / "checkpoint")
-        start = f"--init_weights {kept / 'ema.safetensors'} " if kept else ""
-        amp = "" if self.autocast is None else ", half precision overflowed (--amp off)"
+    def _non_finite_error(self, what: str, step: int) -> LiftError:
+        found = checkpoints.latest(self.output / "checkpoint")
+        start = f"--init_weights {found / 'ema.safetensors'} " if found else ""
+        amp = "" if self.state.autocast is None else ", half precision overflowed (--amp off)"
         return LiftError(
             f"the {what} of step {step} is not finite: the learning rate of "
-            f"{self.settings.lr:g} is too high{amp} or the data holds broken frames; no checkpoint "
-            f"was touched, so start again with {start}--lr {self.settings.lr / 3:.1g} and another "
+            f"{self.settings.lr:g} is too high{amp} or the data has broken frames; no checkpoint "
+            f"was changed, so start again with {start}--lr {self.settings.lr / 3:.1g} and another "
             "--output"
         )
 
-    # -- what is kept ------------------------------------------------------------------------------
+    def _write_log(self) -> None:
+        self._read_pending()
+        now = time.monotonic()
+        samples = (
+            self.settings.log_steps
+            * self.settings.batch_size
+            * self.settings.accumulate
+            * self.distributed.world_size
+            * self.config.data.targets
+        )
+        scalars = {
+            "epoch": (self.step - 1) // self.epoch_steps,
+            **self.means.take(),
+            "samples_per_second": samples / (now - self.last_log),
+            "elapsed_seconds": self.history.seconds,
+        }
+        self.logger.write(self.step, scalars)
+        self.last_log = now
 
-    def _end_epoch(self, stop: Callable[[], bool]) -> None:
-        """Validate the average where an epoch has ended and it is due, unless asked to stop."""
+    def _validate_if_due(self, stop: Callable[[], bool]) -> None:
+        """Validate the averaged weights at the end of an epoch that calls for it.
+
+        Skipped when `stop` returns True on the way; a resumed run then validates first.
+        """
         epoch, rest = divmod(self.step, self.epoch_steps)
-        due = (
-            epoch
-            and not rest
-            and (epoch % self.settings.validate_epochs == 0 or self.step >= self.total_steps)
-        )
-        if not due or self.validated == self.step:
+        if not epoch or rest or self.validated_step == self.step:
             return
-        self._read()
-        scores = validate(self.average.model, self.held_back, self.processes, stop)
-        if scores is None:  # asked to stop: the resumed run validates first
+        if epoch % self.settings.validate_epochs and self.step < self.total_steps:
             return
-        self.validated = self.step
-        self.journal.write(
-            self.step, {"epoch": epoch - 1, **scores, "elapsed_seconds": self.history.seconds}
+        self._read_pending()
+        scores = validate(self.state.ema.model, self.val_data, self.distributed, stop)
+        if scores is None:
+            return
+        self.validated_step = self.step
+        elapsed = self.history.seconds
+        self.logger.write(self.step, {"epoch": epoch - 1, **scores, "elapsed_seconds": elapsed})
+        self.logger.message(
+            f"epoch {epoch}, step {self.step}: validation PSNR {scores['val_psnr']:.3f} dB, "
+            f"SSIM {scores['val_ssim']:.4f}"
         )
-        self.journal.say(
-            f"epoch {epoch}, step {self.step}: validation PSNR {scores['val_psnr']:.3f} dB, SSIM {scores['val_ssim']:.4f}"
-        )
-        if scores["val_psnr"] > self.best:
-            self.best = scores["val_psnr"]
-            if self.processes.first:
-                save_weights(
-                    self.output / "best.safetensors",
-                    self.average.model,
-                    self.config,
-                    step=str(self.step),
-                    val_psnr=f"{self.best:.4f}",
-                )
+        if scores["val_psnr"] > self.best_psnr:
+            self.best_psnr = scores["val_psnr"]
+            self._save_average("best.safetensors", val_psnr=f"{self.best_psnr:.4f}")
 
-    def _keep(self) -> None:
-        self._read()
-        self.kept = time.monotonic()
-        if not self.processes.first:
+    def _repeat_interrupted_validation(self) -> None:
+        """Make up for a validation that the last stop interrupted, so that it runs only once."""
+        before = self.validated_step
+        self._validate_if_due(lambda: self.stop.signal is not None)
+        if self.validated_step > before:
+            self.save_checkpoint()
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def _checkpoint_due(self) -> bool:
+        elapsed = time.monotonic() - self.last_checkpoint
+        return elapsed > 60 * self.settings.checkpoint_minutes or self.step % self.epoch_steps == 0
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint of the last step, and the averaged weights beside it."""
+        self._read_pending()
+        self.last_checkpoint = time.monotonic()
+        if not self.distributed.is_main:
             return
-        cuda = self.processes.device.type == "cuda"
+        cuda = self.distributed.device.type == "cuda"
         state = {
-            "step": self.step,
+            **self.state.state_dict(),
             "total_steps": self.total_steps,
-            "validated": self.validated,
-            "best": self.best,
+            "validated": self.validated_step,
+            "best": self.best_psnr,
             "means": self.means.sums,
-            "history": self.history.until(self.step),
-            "world": self.processes.world,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "history": self.history.entries_until(self.step),
+            "world": self.distributed.world_size,
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state() if cuda else None,
         }
         checkpoints.write(
-            self.output / "checkpoint", self.model, self.average.model, state, self.config
+            self.output / "checkpoint", self.state.model, self.state.ema.model, state, self.config
         )
-        self._keep_weights()
+        self._save_average("last.safetensors")
 
-    def _keep_weights(self) -> None:
-        if self.processes.first:
-            save_weights(
-                self.output / "last.safetensors",
-                self.average.model,
-                self.config,
-                step=str(self.step),
-            )
+    def _save_average(self, name: str, **metadata: str) -> None:
+        if self.distributed.is_main:
+            metadata = {"step": str(self.step), **metadata}
+            save_weights(self.output / name, self.state.ema.model, self.config, **metadata)
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> list[dict]:
-        """Become what the checkpoint's run was; where its steps were made is returned."""
-        state = checkpoint.state
-        if state["world"] != self.processes.world:
+        """Restore everything from a checkpoint; returns the run's history."""
+        state, world_size = checkpoint.state, self.distributed.world_size
+        if state["world"] != world_size:
+            start = checkpoint.path / "model.safetensors"
             raise LiftError(
-                f"{checkpoint.path} is of a run of {state['world']} processes, not {self.processes.world}: use as many, or "
-                f"start a new run with --init_weights {checkpoint.path / 'model.safetensors'} and another --output"
+                f"{checkpoint.path} was written by {state['world']} processes, not {world_size}: "
+                f"use as many, or start a new run with --init_weights {start} and another --output"
             )
-        checkpoint.restore(self.model, self.average.model)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        checkpoint.restore(self.state.model, self.state.ema.model)
+        self.state.load_state_dict(state)
         torch.set_rng_state(state["random"])
-        if state["cuda_random"] is not None and self.processes.device.type == "cuda":
+        if state["cuda_random"] is not None and self.distributed.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_random"])
-        self.step, self.validated, self.best = (
-            state[name] for name in ("step", "validated", "best")
-        )
-        self.means = Means(state["means"])
-        return of_checkpoint(state)
+        self.validated_step, self.best_psnr = state["validated"], state["best"]
+        self.means = RunningMeans(state["means"])
+        return stored_history(state)
+
+    def _announce(self, found: Path | None) -> None:
+        settings = self.settings
+        if found:
+            self._save_average("last.safetensors")  # a kill may have come before it was written
+            self.logger.message(f"resuming from {found}, step {self.step} of {self.total_steps}")
+        elif settings.freeze_epochs and not (settings.init_weights or settings.pretrained_encoder):
+            self.logger.message(
+                f"the encoder has random weights and is frozen for {settings.freeze_epochs} "
+                "epochs; --freeze_epochs 0 trains it from the start, --pretrained_encoder FILE "
+                "loads weights"
+            )
 
 
-# -- parts that are made from the configuration ----------------------------------------------------
-
-
-def _start_from(model: nn.Module, settings: TrainConfig) -> None:
-    """Give a fresh model the weights that the configuration names."""
-    if settings.init_weights:
-        load_into(model, settings.init_weights)
-    if settings.pretrained_encoder:
-        print(load_encoder(model.encoder, settings.pretrained_encoder))
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Matrices and kernels decay; biases, norms and other vectors do not."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _dataset(config: Config, split: str, batch_size: int, **options) -> ClipDataset:
+    seed = config.train.seed
+    return ClipDataset(config.data, split, batch_size=batch_size, seed=seed, **options)

@@ -1,5 +1,4 @@
-"""What training minimises: Laplacian pyramid and census of the frame, and supervision of every
-scale of the cascade.
+"""Training losses: Laplacian pyramid and census of the frame, and supervision of every flow scale.
 
 Sources: Laplacian pyramid loss, Bojanowski et al., "Optimizing the Latent Space of Generative
 Networks", ICML 2018, as frame interpolation uses it since Niklaus and Liu, CVPR 2018; census
@@ -22,10 +21,9 @@ VISIBLE = 0.99  # share of a coarse pixel that must be visible for its true flow
 
 
 def laplacian_loss(frame: torch.Tensor, target: torch.Tensor, levels: int = LEVELS) -> torch.Tensor:
-    """Sum over the bands of the Laplacian pyramid, and the low-pass rest, of the mean absolute
-    difference.
+    """Mean absolute difference of the Laplacian pyramids, summed over the bands and the low-pass rest.
 
-    The pyramid is linear, so one pyramid of the difference serves for both images.
+    The pyramid is linear, so one pyramid of the difference is enough.
 
     Args:
         frame, target: (B, C, H, W), any size.
@@ -37,7 +35,7 @@ def laplacian_loss(frame: torch.Tensor, target: torch.Tensor, levels: int = LEVE
     _check_same("laplacian_loss", frame, target)
     rest = (
         (frame - target).float().flatten(0, 1).unsqueeze(1)
-    )  # (B C, 1, H, W): one kernel serves all channels
+    )  # (B C, 1, H, W): one kernel for all channels
     kernel, loss = _binomial(rest), 0.0
     for _ in range(levels):
         down = _reduce(rest, kernel)
@@ -49,7 +47,7 @@ def laplacian_loss(frame: torch.Tensor, target: torch.Tensor, levels: int = LEVE
 def _binomial(like: torch.Tensor) -> torch.Tensor:
     """(1, 1, 5, 5): 1 4 6 4 1 in each direction, of sum 1, exactly.
 
-    Made on the device: a copy from the host would wait for a GPU, and fail in a CUDA graph.
+    Created on the device: a copy from the host would wait for a GPU, and fail in a CUDA graph.
     """
     kernel = like.new_full((1, 1, 5, 5), 1 / 256)
     for rows in (kernel, kernel.mT):
@@ -64,20 +62,21 @@ def _reduce(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 
 def _expand(image: torch.Tensor, kernel: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """(N, 1, h, w) -> (N, 1, H, W), the even pixels at the places that `_reduce` took."""
+    """(N, 1, h, w) -> (N, 1, H, W), the inverse of the sampling in `_reduce`."""
     wide = F.conv_transpose2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 4 * kernel, stride=2)
     return wide[..., 4 : 4 + size[0], 4 : 4 + size[1]]
 
 
 # -- census ----------------------------------------------------------------------------------------
 
-# Half of the 7 x 7 window: the offset (-y, -x) makes the same pairs of pixels as (y, x).
+# Half of the 7 x 7 window: the offset (-y, -x) pairs the same pixels as (y, x).
 _OFFSETS = tuple((y, x) for y in range(4) for x in range(-3, 4) if y > 0 or x > 0)
 
 
 def census_loss(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Soft Hamming distance of the ternary 7 x 7 census transforms: blind to brightness, robust to
-    outliers.
+    """Soft Hamming distance of the ternary 7 x 7 census transforms.
+
+    It ignores brightness and is robust to outliers.
 
     Args:
         frame, target: (B, 3, H, W), RGB in [0, 1], larger than 3 pixels each way.
@@ -88,7 +87,8 @@ def census_loss(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     _check_same("census_loss", frame, target)
     if frame.shape[1] != 3 or min(frame.shape[-2:]) < 4:
         raise ValueError(
-            f"census_loss: frame must be (B, 3, H, W) with H and W larger than 3, got {tuple(frame.shape)}"
+            "census_loss: frame must be (B, 3, H, W) with H and W larger than 3, "
+            f"got {tuple(frame.shape)}"
         )
     return _Census.apply(_gray(frame), _gray(target))
 
@@ -107,8 +107,9 @@ def _census_pair(frame: torch.Tensor, target: torch.Tensor, y: int, x: int):
 
 
 class _Census(torch.autograd.Function):
-    """Loss and gradient in one pass over the 24 offsets, in place: autograd would keep about two
-    hundred images.
+    """Loss and gradient in one pass over the 24 offsets, in place.
+
+    Autograd would save about two hundred images.
     """
 
     SOFT = (0.9 / 255) ** 2  # softening of the ternary transform, for images in [0, 1]
@@ -170,8 +171,9 @@ def area_down(
 
 
 def coarse_loss(prediction: Prediction, target: torch.Tensor) -> torch.Tensor:
-    """Laplacian loss of the quarter-resolution synthesis (B, 3, h, w) against the target (B, 3, H,
-    W) averaged down.
+    """Laplacian loss of the quarter-resolution frame (B, 3, h, w).
+
+    The target (B, 3, H, W) is averaged down.
     """
     return laplacian_loss(
         prediction.coarse, area_down(target, 4, prediction.coarse.shape[-2:]), COARSE_LEVELS
@@ -185,8 +187,9 @@ def estimates(prediction: Prediction) -> tuple[FlowEstimate, ...]:
 
 
 def cascade_loss(prediction: Prediction, batch: Batch) -> torch.Tensor:
-    """Mean absolute error, summed over the scales, of the references warped and blended by each
-    scale's own estimate.
+    """Mean absolute error of the references warped and blended by each scale's own estimate.
+
+    The errors of all scales are summed.
     """
     loss = 0.0
     for e in estimates(prediction):
@@ -194,10 +197,10 @@ def cascade_loss(prediction: Prediction, batch: Batch) -> torch.Tensor:
         image0, image1, target = (
             area_down(image, e.scale, size) for image in (*batch.clip.references, batch.target)
         )
-        made = kernels.warp_blend(
+        blended = kernels.warp_blend(
             image0, image1, e.flow_t0.float(), e.flow_t1.float(), e.occ_t0.float(), e.occ_t1.float()
         )
-        loss = loss + (made - target).abs().mean()
+        loss = loss + (blended - target).abs().mean()
     return loss
 
 
@@ -208,9 +211,8 @@ def flow_loss(prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, torch
         flow: (), the end-point error in pixels of each scale, the mean over points that are
             visible, summed over the scales.
         visibility: (), the cross-entropy of the blend weights over points that only one reference
-            sees, summed over the scales.
-            Points that both see are left to the other losses: there the better weight depends on
-                how good each flow is.
+            sees, summed over the scales. Points that both see are left to the other losses: there
+            the better weight depends on how good each flow is.
     """
     flow_total = visibility_total = prediction.flow_t0.new_zeros((), dtype=torch.float32)
     known = batch.flow_known.float().view(-1, 1, 1, 1)
@@ -225,7 +227,7 @@ def flow_loss(prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, torch
         distance = (error.square().sum(2) + 1e-6).sqrt()
         flow_total = flow_total + (distance * mask).sum() / mask.sum().clamp(min=1)
 
-        only = mask * (seen.flip(1) < 1 - VISIBLE).float()  # seen here and not there
+        only = mask * (seen.flip(1) < 1 - VISIBLE).float()  # visible in one reference only
         log_weights = F.log_softmax(F.logsigmoid(torch.cat((e.occ_t0, e.occ_t1), 1).float()), 1)
         visibility_total = visibility_total - (log_weights * only).sum() / only.sum().clamp(min=1)
     return flow_total, visibility_total
@@ -237,7 +239,7 @@ def flow_loss(prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, torch
 def total_loss(
     prediction: Prediction, batch: Batch, config: TrainConfig
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The weighted sum that training minimises.
+    """The weighted sum of all losses.
 
     Args:
         prediction: of `batch.clip` at `batch.t`.
@@ -265,11 +267,11 @@ def total_loss(
         }
     loss = sum(weight * part for weight, part in parts.values())
     scalars = {"loss": loss.detach()} | {name: part.detach() for name, (_, part) in parts.items()}
-    scalars["psnr"] = psnr(prediction.frame.detach(), batch.target).mean()
+    scalars["psnr"] = batch_psnr(prediction.frame.detach(), batch.target).mean()
     return loss, scalars
 
 
-def psnr(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def batch_psnr(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """PSNR in dB of each image of a batch, (B, C, H, W) in [0, 1] -> (B,); at most 100."""
     error = (frame.float().clamp(0, 1) - target.float()).square().flatten(1).mean(1)
     return -10 * torch.log10(error.clamp(min=1e-10))
@@ -278,5 +280,6 @@ def psnr(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def _check_same(name: str, frame: torch.Tensor, target: torch.Tensor) -> None:
     if frame.ndim != 4 or frame.shape != target.shape:
         raise ValueError(
-            f"{name}: frame and target must have one shape (B, C, H, W), got {tuple(frame.shape)} and {tuple(target.shape)}"
+            f"{name}: frame and target must have one shape (B, C, H, W), "
+            f"got {tuple(frame.shape)} and {tuple(target.shape)}"
         )

@@ -1,5 +1,6 @@
-"""`python -m lift.training.overfit`: learn one batch by heart; a model and a loop that work pass 40
-dB.
+"""`python -m lift.training.overfit`: overfit a single batch (sanity check).
+
+A model and a training step that work exceed 40 dB.
 """
 
 import sys
@@ -9,18 +10,17 @@ from dataclasses import replace
 import torch
 
 from lift import kernels
-from lift.config import Config, DataConfig, TrainConfig, tiny
-from lift.config import schema as configuration
+from lift.config import Config, DataConfig, TrainConfig, add_flags, resolve, tiny
 from lift.config.flags import Parser
 from lift.data.dataset import ClipDataset, collate
 from lift.devices import choose_device
 from lift.errors import run
 from lift.model.lift import LIFT
-from lift.training.losses import psnr, total_loss
-from lift.training.schedule import learning_rate
+from lift.training.losses import batch_psnr, total_loss
+from lift.training.optim import learning_rate
 
 PASS = 40.0  # dB
-# What the flags start from: one small batch, all its context, a rate for a few hundred steps.
+# Defaults of the flags: one small batch, all its context, a rate for a few hundred steps.
 BASE = Config(
     tiny(),
     DataConfig(data_source="synthetic", crop_height=96, crop_width=96, full_context_prob=1.0),
@@ -29,14 +29,14 @@ BASE = Config(
 
 
 def main(argv: list[str]) -> int:
-    """Print the PSNR on the way; 0 when it passes 40 dB, else 1."""
+    """Overfit, printing the PSNR; 0 if it exceeds 40 dB, else 1."""
     parser = Parser(prog="python -m lift.training.overfit", description=__doc__)
     parser.add_argument(
         "--steps", type=int, default=2000, help="steps after which to give up (default 2000)"
     )
-    configuration.add_flags(parser)
+    add_flags(parser)
     namespace = parser.parse_args(argv)
-    config = configuration.resolve(namespace, BASE)
+    config = resolve(namespace, BASE)
     if config.data.data_root and not hasattr(namespace, "data.data_source"):
         config = replace(config, data=replace(config.data, data_source="folder"))
     with kernels.use(config.kernels):
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
 
 def overfit(config: Config, steps: int) -> float:
-    """Train on the first batch of the data alone.
+    """Train on the first batch of the data only.
 
     Returns:
         The PSNR of that batch, dB: of the first step above 40 dB, or of the last one.
@@ -73,7 +73,7 @@ def overfit(config: Config, steps: int) -> float:
                 step, steps, settings.warmup_steps, settings.lr, settings.lr_min
             )
         prediction = model(batch.clip, batch.t)
-        reached = psnr(prediction.frame.detach(), batch.target).mean().item()
+        reached = batch_psnr(prediction.frame.detach(), batch.target).mean().item()
         if step % 50 == 0 or reached > PASS:
             print(
                 f"step {step:5d}  {reached:6.2f} dB  {time.monotonic() - started:6.1f} s",
@@ -86,9 +86,8 @@ def overfit(config: Config, steps: int) -> float:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_grad)
         optimizer.step()
-    print(
-        f"one batch learnt to {reached:.2f} dB: {'passed' if reached > PASS else f'below {PASS:g} dB after {steps} steps'}"
-    )
+    verdict = "passed" if reached > PASS else f"FAILED: below {PASS:g} dB after {steps} steps"
+    print(f"overfit one batch to {reached:.2f} dB: {verdict}")
     return reached
 
 

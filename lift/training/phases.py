@@ -1,9 +1,9 @@
-"""A training in phases: runs one after the other, each from the averaged weights of the one before.
+"""Training in phases: runs in sequence, each from the averaged weights of the one before.
 
-    output/1_warmup/    a run like any other: checkpoint/, last.safetensors, best.safetensors,
-    curve.csv output/2_finetune/  the next one
+    output/1_warmup/    a run like any other: checkpoint/, last.safetensors, curve.csv, ...
+    output/2_finetune/  the next one
 
-Nothing else is kept: how far the training has come is what the runs' own checkpoints say.
+Nothing else is stored: the progress is read from the checkpoints of the runs.
 """
 
 import re
@@ -15,18 +15,18 @@ from lift.config import Config
 from lift.errors import LiftError
 from lift.model.weights import differing_fields, read_weights
 from lift.training import checkpoints
-from lift.training.distributed import join
-from lift.training.loop import Ending, run
+from lift.training.distributed import init_distributed
+from lift.training.loop import TrainResult, run
 from lift.training.signals import StopRequest
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One run of a training.
+    """One run of a training in phases.
 
     Attributes:
         name: of its configuration.
-        config: whole, with its own output and the start that the phase before gives.
+        config: complete, with its own output folder and initial weights.
     """
 
     name: str
@@ -37,8 +37,8 @@ class Phase:
         return Path(self.config.train.output)
 
     @property
-    def left(self) -> str:
-        """What this phase has before it when it is new."""
+    def length(self) -> str:
+        """Steps or epochs of the phase, in words."""
         settings = self.config.train
         return (
             f"{settings.epochs * settings.epoch_steps} steps"
@@ -48,30 +48,30 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Standing:
+class PhasesResult:
     """How a training in phases ended.
 
     Attributes:
         phases: all of them.
         current: number of the phase that ran last, from 0.
-        ending: of that phase.
+        result: of that phase.
     """
 
     phases: list[Phase]
     current: int
-    ending: Ending
+    result: TrainResult
 
     @property
     def finished(self) -> bool:
-        return not self.ending.cause and self.current == len(self.phases) - 1
+        return not self.result.stopped_by and self.current == len(self.phases) - 1
 
 
-def chain(configs: list[tuple[str, Config]]) -> list[Phase]:
-    """The phases of a training, each in its folder and from the weights of the one before.
+def build_phases(configs: list[tuple[str, Config]]) -> list[Phase]:
+    """Phases from configurations, each with its folder and the weights of the one before.
 
     Args:
         configs: name and configuration of each, in their order; `train.output` of all is the folder
-            of the training, and the first one's `init_weights` and `pretrained_encoder` its start.
+            of the training, and the first one's `init_weights` and `pretrained_encoder` are its start.
 
     Raises:
         LiftError: the phases train different models, or the folder holds a run or the phases of
@@ -82,12 +82,13 @@ def chain(configs: list[tuple[str, Config]]) -> list[Phase]:
         difference = differing_fields(asdict(configs[0][1].model), asdict(config.model))
         if difference:
             raise LiftError(
-                f"--phases: {configs[0][0]} and {name} train different models ({difference}); give the sizes as flags, for all"
+                f"--phases: {configs[0][0]} and {name} train different models ({difference}); "
+                "give the sizes as flags, for all"
             )
         if config.train.resume != "auto":
             raise LiftError(
-                f"--phases go on by themselves where they stopped; leave out --resume {config.train.resume}, or go on with a "
-                "single phase: --output and the folder of that phase"
+                f"--phases resume by themselves; leave out --resume {config.train.resume}, or resume a "
+                "single phase with --output and the folder of that phase"
             )
         start = (
             {}
@@ -103,18 +104,19 @@ def chain(configs: list[tuple[str, Config]]) -> list[Phase]:
                 ),
             )
         )
-    if checkpoints.newest(root / "checkpoint"):
-        raise LiftError(f"{root} holds a single run; give --phases another --output")
+    if checkpoints.latest(root / "checkpoint"):
+        raise LiftError(f"{root} has a single run; give --phases another --output")
     known = [phase.output.name for phase in phases]
-    if others := [folder.name for folder in folders(root) if folder.name not in known]:
+    if others := [folder.name for folder in phase_folders(root) if folder.name not in known]:
         raise LiftError(
-            f"{root} holds {others[0]}, a phase of another training; give the same --phases as before, or another --output"
+            f"{root} has {others[0]}, a phase of another training; give the same --phases as "
+            "before, or another --output"
         )
     return phases
 
 
-def folders(root: Path) -> list[Path]:
-    """The runs below the folder of a training in phases, in their order."""
+def phase_folders(root: Path) -> list[Path]:
+    """Folders of the runs of a training in phases, in order."""
     found = [
         path
         for path in root.glob("*_*")
@@ -123,44 +125,46 @@ def folders(root: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.split("_")[0]))
 
 
-def train(phases: list[Phase]) -> Standing:
-    """Train what is left of the phases; what stopped it, or a time limit, holds for all of them
-    together.
+def train(phases: list[Phase]) -> PhasesResult:
+    """Train the phases that are not finished; a signal or the time limit stops all of them.
 
     Raises:
         LiftError: as `loop.train`; a phase that has begun has another configuration.
     """
     settings = phases[0].config.train
-    with join(settings.device) as processes, StopRequest(settings.max_minutes) as stop:
+    with (
+        init_distributed(settings.device) as distributed,
+        StopRequest(settings.max_minutes) as stop,
+    ):
         for number, phase in enumerate(phases):
-            ending = finished(phase)
-            if ending is not None:
+            result = finished_result(phase)
+            if result is not None:
                 continue
-            if processes.first:
+            if distributed.is_main:
                 rest = "".join(
-                    f", then {later.name} ({later.left})" for later in phases[number + 1 :]
+                    f", then {later.name} ({later.length})" for later in phases[number + 1 :]
                 )
                 print(
                     f"phase {number + 1} of {len(phases)}: {phase.name} in {phase.output}{rest}",
                     file=sys.stderr,
                     flush=True,
                 )
-            ending = run(phase.config, processes, stop)
+            result = run(phase.config, distributed, stop)
             more = number + 1 < len(phases)
             if (
-                more and not ending.cause and processes.any(stop.wanted)
+                more and not result.stopped_by and distributed.any(stop.wanted)
             ):  # each waits here until the first has written its weights
-                ending = replace(ending, cause=stop.cause, signal=stop.signal)
-            if ending.cause:
+                result = replace(result, stopped_by=stop.cause, signal=stop.signal)
+            if result.stopped_by:
                 break
-    return Standing(phases, number, ending)
+    return PhasesResult(phases, number, result)
 
 
-def finished(phase: Phase) -> Ending | None:
-    """How a phase ended, None where it has something to do.
+def finished_result(phase: Phase) -> TrainResult | None:
+    """The result of a finished phase; None if it has steps or a validation left.
 
     Raises:
-        LiftError: its run is damaged, or of another configuration.
+        LiftError: its checkpoint is corrupt, or has another configuration.
     """
     found = checkpoints.find(phase.output, "auto")
     if found is None:
@@ -170,7 +174,7 @@ def finished(phase: Phase) -> Ending | None:
     if not total == state["step"] == state["validated"]:
         return None
     try:
-        kept = read_weights(phase.output / "last.safetensors")[2].get("step")
-    except LiftError:  # missing or half copied: the run writes them once more
+        stored = read_weights(phase.output / "last.safetensors")[2].get("step")
+    except LiftError:  # missing or incomplete: the run writes them again
         return None
-    return Ending(total, total, "", None, state["best"]) if kept == str(total) else None
+    return TrainResult(total, total, "", None, state["best"]) if stored == str(total) else None

@@ -1,15 +1,16 @@
-"""Asking a run to stop between two steps: a signal or a time limit."""
+"""Stopping a run between two steps: on a signal or at a time limit."""
 
 import signal
 import time
 
 
 class StopRequest:
-    """While entered, SIGTERM and SIGINT are noted instead of ending the process; a second one of a
-    kind ends it at once.
+    """Records SIGTERM and SIGINT instead of ending the process, while it is entered.
+
+    A second signal of the same kind ends the process at once.
 
     Args:
-        max_minutes: the limit, counted from the making of this object; 0 for none.
+        max_minutes: the time limit, counted from construction; 0 for none.
     """
 
     def __init__(self, max_minutes: float = 0.0):
@@ -18,7 +19,8 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         self._former = {
-            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
+            number: signal.signal(number, self._record)
+            for number in (signal.SIGTERM, signal.SIGINT)
         }
         return self
 
@@ -26,14 +28,16 @@ class StopRequest:
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, _frame) -> None:
+    def _record(self, number: int, _frame) -> None:
         self.signal = number
         signal.signal(number, self._former[number])
 
     @property
     def wanted(self) -> bool:
+        """Whether the run should stop after the current step."""
         return self.signal is not None or time.monotonic() >= self.deadline
 
     @property
     def cause(self) -> str:
+        """The signal's name, or the time limit."""
         return signal.Signals(self.signal).name if self.signal is not None else "the time limit"

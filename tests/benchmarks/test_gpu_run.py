@@ -365,9 +365,9 @@ def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path):
     GPU changes.
     """
     (tmp_path / "test_asking.py").write_text(
-        "import pytest\nfrom lift.training.distributed import join\n\n"
-        "def test_plain():\n    join('auto').__enter__()\n\n"
-        "@pytest.mark.native\ndef test_marked():\n    join('auto').__enter__()\n"
+        "import pytest\nfrom lift.devices import choose_device\n\n"
+        "def test_plain():\n    choose_device('auto')\n\n"
+        "@pytest.mark.native\ndef test_marked():\n    choose_device('auto')\n"
     )
     ran = run(
         sys.executable,
@@ -383,7 +383,7 @@ def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path):
     assert "2 passed" in ran.stdout and "1 error" in ran.stdout, ran.stdout
     assert (
         "test_plain" in ran.stdout
-        and "asked whether there is a GPU (lift/training/distributed.py join)" in ran.stdout
+        and "asked whether there is a GPU (lift/devices.py choose_device)" in ran.stdout
     )
     assert {
         "tests/model/test_model_gpu.py",

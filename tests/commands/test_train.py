@@ -13,11 +13,9 @@ from safetensors.torch import load_file
 from lift.commands import train
 from lift.errors import run
 from lift.training import checkpoints
+from tests.support.training_runs import run_flags
 
-FLAGS = """--preset tiny --stem_channels 4 --c4 8 --c8 8 --c16 16 --attn_channels 16 --layers 1 --heads 1 --corr_channels 8 --radius16 1 --radius8 1 --radius4 1
---hidden16 8 --hidden8 8 --hidden4 8 --flow_blocks 1 --refine_channels 8 --data_source synthetic --crop_height 64 --crop_width 64 --context_frames 3
---num_workers 0 --batch_size 1 --epochs 20 --epoch_steps 1 --freeze_epochs 0 --warmup_steps 4 --validate_epochs 99 --validate_clips 1
---log_steps 3 --device cpu""".split()
+FLAGS = run_flags(epochs=20, epoch_steps=1, warmup_steps=4, validate_epochs=99, log_steps=3)
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -12,7 +12,7 @@ from lift.commands.train import main
 from lift.config import Config, DataConfig, TrainConfig, base, tiny
 from lift.kernels import dispatch as backend
 from lift.profiling import memory, stages
-from lift.training import setup
+from lift.training.state import build_model
 
 TOY = replace(
     tiny(),
@@ -57,7 +57,7 @@ def test_counting_without_data_is_counting(config, autocast):
     planned = memory.plan(config, "cpu", autocast, peak=True)
     with kernels.use(config.kernels):
         real = memory.count(
-            config, setup.build(config), memory.empty_batch(config), autocast, peak=True
+            config, build_model(config), memory.empty_batch(config), autocast, peak=True
         )
     assert all(real.stages.values())
     # Without data PyTorch takes the statistics of norms for bfloat16 ones, on a CPU alone; else the
@@ -111,12 +111,12 @@ def test_base_at_256_keeps_what_was_promised():
 
 def test_stages_share_all_of_the_time():
     config = lean(SMALL)
-    found = memory.times(config, setup.build(config), memory.empty_batch(config), None)
+    found = memory.times(config, build_model(config), memory.empty_batch(config), None)
     assert all(found.forward[stage] > 0 and found.backward[stage] > 0 for stage in memory.PARTS)
 
 
 def test_methods_are_put_back():
-    model = setup.build(SMALL)
+    model = build_model(SMALL)
     with stages.Tracer().watch(model):
         assert "forward" in vars(model.encoder)
     assert "forward" not in vars(model.encoder)

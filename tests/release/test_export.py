@@ -18,8 +18,8 @@ from lift.model.weights import load_weights, pretrained_path, read_weights, sha2
 from lift.release import export as bundle
 from lift.release import model_card as card
 from lift.training.loop import train
+from tests.support.training_runs import DATA, MODEL, TRAIN
 from tests.support.video_samples import moving_frames, write_video
-from tests.training.test_training import DATA, MODEL, TRAIN
 
 CLIPS = {"one": "train", "two": "val"}
 SIZES = from_dict(
@@ -61,7 +61,7 @@ def runs(tmp_path_factory, clips):
     """Two phases of a training, the second one from the first one's weights."""
     root, init = tmp_path_factory.mktemp("runs"), ""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lift.training.history.commit", lambda: "0123456789+")
+        patch.setattr("lift.provenance.commit", lambda: "0123456789+")
         for name, settings in {
             "first": {"seed": 1},
             "second": {"lr": 2e-4, "accumulate": 2},

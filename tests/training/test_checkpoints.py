@@ -81,7 +81,7 @@ def test_going_on_from_an_older_one_gives_up_the_newer(tmp_path):
     for step in (10, 20):
         write(tmp_path, step)
     write(tmp_path, 15)
-    assert [p.name for p in checkpoints.complete(tmp_path / "checkpoint")] == [
+    assert [p.name for p in checkpoints.list_complete(tmp_path / "checkpoint")] == [
         "checkpoint-00000010",
         "checkpoint-00000015",
     ]

@@ -13,12 +13,12 @@ from lift.training.losses import (
     _expand,
     _reduce,
     area_down,
+    batch_psnr,
     cascade_loss,
     census_loss,
     coarse_loss,
     flow_loss,
     laplacian_loss,
-    psnr,
     total_loss,
 )
 
@@ -232,8 +232,8 @@ def test_coarse_supervision_accepts_sizes_that_four_does_not_divide():
 
 def test_psnr_of_a_tenth_is_twenty():
     image = torch.full((2, 3, 8, 8), 0.5)
-    torch.testing.assert_close(psnr(image + 0.1, image), torch.tensor([20.0, 20.0]))
-    assert torch.equal(psnr(image, image), torch.tensor([100.0, 100.0]))
+    torch.testing.assert_close(batch_psnr(image + 0.1, image), torch.tensor([20.0, 20.0]))
+    assert torch.equal(batch_psnr(image, image), torch.tensor([100.0, 100.0]))
 
 
 @pytest.mark.parametrize("loss", [laplacian_loss, census_loss])

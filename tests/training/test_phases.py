@@ -13,13 +13,9 @@ from lift.config import BUILTIN_FOLDER
 from lift.errors import run
 from lift.model.weights import read_weights
 from lift.training import checkpoints, loop, phases
-from tests.commands.test_train import FLAGS
-from tests.training.test_training import stop_after
+from tests.support.training_runs import run_flags, stop_after
 
-SIZE = [
-    *FLAGS[: FLAGS.index("--epochs")],
-    *"--freeze_epochs 0 --validate_epochs 1 --validate_clips 1 --log_steps 1 --device cpu".split(),
-]
+SIZE = run_flags(validate_epochs=1, log_steps=1)
 PHASES = {
     "one": (1, 2, 1e-3),
     "two": (2, 1, 2e-3),
@@ -84,7 +80,7 @@ def test_the_start_is_that_of_the_first_phase(files, tmp_path, unbroken, monkeyp
         phases,
         "run",
         lambda config, *_: (
-            starts.append(config.train.init_weights) or loop.Ending(1, 1, "", None, 0.0)
+            starts.append(config.train.init_weights) or loop.TrainResult(1, 1, "", None, 0.0)
         ),
     )
     go(files, tmp_path, "--init_weights", unbroken / "3_three" / "last.safetensors")
@@ -101,7 +97,8 @@ def test_flags_hold_for_every_phase(files, tmp_path, monkeypatch):
         phases,
         "run",
         lambda config, *_: (
-            rates.append((config.train.lr, config.train.epochs)) or loop.Ending(1, 1, "", None, 0.0)
+            rates.append((config.train.lr, config.train.epochs))
+            or loop.TrainResult(1, 1, "", None, 0.0)
         ),
     )
     go(files, tmp_path, "--lr", 0.5)
@@ -172,7 +169,9 @@ def test_a_phase_may_be_added(files, unbroken, monkeypatch):
     monkeypatch.setattr(
         phases,
         "run",
-        lambda config, *_: begun.append(config.train.output) or loop.Ending(1, 1, "", None, 0.0),
+        lambda config, *_: (
+            begun.append(config.train.output) or loop.TrainResult(1, 1, "", None, 0.0)
+        ),
     )
     go([*files, files[0]], unbroken)
     assert begun == [f"{unbroken}/4_one"]
@@ -205,7 +204,7 @@ def test_a_single_run_and_a_training_in_phases_do_not_share_a_folder(files, unbr
     assert run(train.main, [*SIZE, "--output", str(unbroken)]) == 1
     assert "1_one, 2_two, 3_three" in said(capsys)
     assert go(files, unbroken / "1_one") == 1
-    assert "holds a single run" in said(capsys)
+    assert "has a single run" in said(capsys)
 
 
 def test_phases_of_different_models_are_refused(files, tmp_path, capsys):

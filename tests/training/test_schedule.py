@@ -2,7 +2,7 @@
 
 import pytest
 
-from lift.training.schedule import learning_rate
+from lift.training.optim import learning_rate
 
 RUN = {"total_steps": 1000, "warmup_steps": 100, "lr": 1e-3, "lr_min": 1e-5}
 

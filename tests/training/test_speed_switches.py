@@ -11,8 +11,8 @@ from lift import kernels
 from lift.config import Config, DataConfig, TrainConfig, tiny
 from lift.data.batch import Batch
 from lift.data.dataset import ClipDataset, collate
-from lift.training import setup
 from lift.training.losses import total_loss
+from lift.training.state import build_model
 
 TOY = replace(
     tiny(),
@@ -62,7 +62,7 @@ class Learner:
         torch.manual_seed(0)
         self.lean, self.autocast = lean, autocast
         self.config = Config(TOY, DATA, LEAN if lean else PLAIN, "auto" if lean else "reference")
-        self.model = setup.build(self.config)
+        self.model = build_model(self.config)
         self.model.set_epoch(self.config.train.freeze_epochs)
         generator = torch.Generator().manual_seed(nudged)
         with torch.no_grad():

@@ -15,61 +15,15 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from lift.config import Config, from_dict
+from lift.config import from_dict
 from lift.errors import LiftError
-from lift.training import checkpoints, history, loop
-from lift.training import logger as journal
-from lift.training.average import WeightAverage
+from lift.provenance import stored_history
+from lift.training import checkpoints, logger, loop, state
+from lift.training.distributed import DistributedContext
 from lift.training.loop import train
+from lift.training.optim import WeightAverage, param_groups
 from lift.training.signals import StopRequest
-
-MODEL = {
-    "preset": "tiny",
-    "stem_channels": 4,
-    "c4": 8,
-    "c8": 8,
-    "c16": 16,
-    "attn_channels": 16,
-    "layers": 1,
-    "heads": 1,
-    "corr_channels": 8,
-    "radius16": 1,
-    "radius8": 1,
-    "radius4": 1,
-    "hidden16": 8,
-    "hidden8": 8,
-    "hidden4": 8,
-    "flow_blocks": 1,
-    "refine_channels": 8,
-}
-DATA = {
-    "data_source": "synthetic",
-    "crop_height": 64,
-    "crop_width": 64,
-    "context_frames": 4,
-    "num_workers": 0,
-}
-TRAIN = {
-    "batch_size": 2,
-    "epochs": 3,
-    "epoch_steps": 2,
-    "warmup_steps": 2,
-    "freeze_epochs": 1,
-    "validate_epochs": 1,
-    "validate_clips": 1,
-    "log_steps": 2,
-    "device": "cpu",
-}
-
-
-def config(output: Path, workers: int = 0, **settings) -> Config:
-    return from_dict(
-        {
-            "model": MODEL,
-            "data": {**DATA, "num_workers": workers},
-            "train": {**TRAIN, **settings, "output": str(output)},
-        }
-    )
+from tests.support.training_runs import DATA, MODEL, TRAIN, run_config, stop_after
 
 
 def rows(output: Path) -> list[dict]:
@@ -81,17 +35,10 @@ def rows(output: Path) -> list[dict]:
         ]
 
 
-def stop_after(monkeypatch, step: int, number: int = signal.SIGTERM) -> None:
-    """Let a signal come during a step."""
-    real = loop.Run._step
-
-    def stepping(self, *arguments):
-        scalars = real(self, *arguments)
-        if self.step == step:
-            signal.raise_signal(number)
-        return scalars
-
-    monkeypatch.setattr(loop.Run, "_step", stepping)
+def step(run: loop.Trainer, batches) -> logger.StepScalars:
+    """One optimiser step of a run."""
+    parts = [next(batches) for _ in range(run.settings.accumulate)]
+    return run.state.train_step(run.state.network, parts, run._learning_rate())
 
 
 def assert_same_run(a: Path, b: Path) -> None:
@@ -109,7 +56,7 @@ def assert_same_run(a: Path, b: Path) -> None:
         checkpoints.read(output / "checkpoint" / "checkpoint-00000006").state for output in (a, b)
     ]
     assert states[0]["best"] == states[1]["best"] and states[0]["means"] == states[1]["means"]
-    for one, other in zip(*(state["optimizer"]["state"].values() for state in states), strict=True):
+    for one, other in zip(*(stored["optimizer"]["state"].values() for stored in states), strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
@@ -117,8 +64,8 @@ def assert_same_run(a: Path, b: Path) -> None:
 def unbroken(tmp_path_factory):
     output = tmp_path_factory.mktemp("unbroken")
     torch.manual_seed(99)  # what was drawn before a run is nothing to it
-    end = train(config(output))
-    assert (end.step, end.cause, end.signal) == (6, "", None)
+    end = train(run_config(output))
+    assert (end.step, end.stopped_by, end.signal) == (6, "", None)
     return output
 
 
@@ -130,11 +77,11 @@ def unbroken(tmp_path_factory):
 def test_a_run_that_goes_on_equals_the_unbroken_one(tmp_path, monkeypatch, unbroken, workers, step):
     with monkeypatch.context() as patch:
         stop_after(patch, step)
-        end = train(config(tmp_path, workers))
-    assert (end.step, end.cause, end.signal) == (step, "SIGTERM", signal.SIGTERM)
+        end = train(run_config(tmp_path, workers))
+    assert (end.step, end.stopped_by, end.signal) == (step, "SIGTERM", signal.SIGTERM)
     assert checkpoints.find(tmp_path, "auto").name == f"checkpoint-0000000{step}"
     torch.rand(7)
-    assert train(config(tmp_path, workers)).step == 6
+    assert train(run_config(tmp_path, workers)).step == 6
     assert_same_run(tmp_path, unbroken)
 
 
@@ -146,9 +93,9 @@ def test_a_run_that_goes_on_equals_the_unbroken_one(tmp_path, monkeypatch, unbro
 def test_an_accumulating_run_goes_on_too(tmp_path, monkeypatch, settings):
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
-        train(config(tmp_path / "broken", **settings))
+        train(run_config(tmp_path / "broken", **settings))
     for output in (tmp_path / "broken", tmp_path / "whole"):
-        assert train(config(output, **settings)).step == 6
+        assert train(run_config(output, **settings)).step == 6
     assert_same_run(tmp_path / "broken", tmp_path / "whole")
 
 
@@ -170,15 +117,15 @@ def test_two_batches_added_up_make_the_step_of_one_of_twice_the_size(tmp_path):
                 "train": {**TRAIN, **settings, "flow_weight": 0.0, "freeze_epochs": 0},
             }
         )
-        run = loop.Run(
+        run = loop.Trainer(
             replace(chosen, train=replace(chosen.train, output=str(tmp_path / name))),
-            loop.Processes(torch.device("cpu")),
+            DistributedContext(torch.device("cpu")),
             StopRequest(),
         )
         batches = run._batches()
-        run._step(run.model, [next(batches) for _ in range(chosen.train.accumulate)])
-        run.journal.close()
-        made.append({name: p.grad for name, p in run.model.named_parameters()})
+        step(run, batches)
+        run.logger.close()
+        made.append({name: p.grad for name, p in run.state.model.named_parameters()})
     faint = 1e-6 * max(g.norm() for g in made[0].values())
     for name, gradient in made[0].items():
         assert (made[1][name] - gradient).norm() <= 1e-4 * gradient.norm() + faint, name
@@ -194,9 +141,9 @@ def test_the_compiler_is_asked_where_it_is_wanted(tmp_path, monkeypatch):
         )  # what it traces, without minutes of compiling
 
     monkeypatch.setattr(torch, "compile", compiled)
-    train(config(tmp_path / "plain", epochs=1, validate_epochs=9))
+    train(run_config(tmp_path / "plain", epochs=1, validate_epochs=9))
     assert not asked
-    train(config(tmp_path / "compiled", epochs=1, validate_epochs=9, compile=True))
+    train(run_config(tmp_path / "compiled", epochs=1, validate_epochs=9, compile=True))
     assert len(asked) == 1
     one, other = (load_file(tmp_path / name / "last.safetensors") for name in ("plain", "compiled"))
     assert all(torch.equal(one[key], other[key]) for key in one)
@@ -211,29 +158,29 @@ def test_a_signal_during_validation_puts_the_validation_off(tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "validate", interrupted)
-        end = train(config(tmp_path))
+        end = train(run_config(tmp_path))
     assert (end.step, end.signal) == (2, signal.SIGINT) and not (
         tmp_path / "best.safetensors"
     ).exists()
-    train(config(tmp_path))
+    train(run_config(tmp_path))
     assert_same_run(tmp_path, unbroken)
 
 
 def test_a_finished_run_has_nothing_left_to_do(unbroken):
     before = (unbroken / "curve.csv").read_bytes()
-    assert train(config(unbroken)).step == 6
+    assert train(run_config(unbroken)).step == 6
     assert (unbroken / "curve.csv").read_bytes() == before
 
 
 def test_rows_past_the_checkpoint_are_dropped(tmp_path):
     (tmp_path / "curve.csv").write_text("step,loss\n2,0.5\n4,0.25\n6,0.125\n")
-    journal.Journal(tmp_path, 4, 10).close()
+    logger.RunLogger(tmp_path, 4, 10).close()
     assert [row["step"] for row in rows(tmp_path)] == ["2", "4"]
 
 
 def test_the_time_limit_ends_a_run_with_a_checkpoint(tmp_path):
-    end = train(config(tmp_path, max_minutes=1e-6))
-    assert (end.step, end.cause, end.signal) == (1, "the time limit", None)
+    end = train(run_config(tmp_path, max_minutes=1e-6))
+    assert (end.step, end.stopped_by, end.signal) == (1, "the time limit", None)
     assert checkpoints.find(tmp_path, "auto").name == "checkpoint-00000001"
 
 
@@ -246,7 +193,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_touches_no_checkpoint(
 ):
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
-        train(config(tmp_path))
+        train(run_config(tmp_path))
     before = {p: p.read_bytes() for p in (tmp_path / "checkpoint").rglob("*") if p.is_file()}
 
     def bad(prediction, batch, settings):
@@ -257,9 +204,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_touches_no_checkpoint(
         )  # 0, and its slope is not
         return broken, {"loss": broken.detach(), "psnr": broken.detach()}
 
-    monkeypatch.setattr(loop, "total_loss", bad)
+    monkeypatch.setattr(state, "total_loss", bad)
     with pytest.raises(LiftError, match=f"the {what} of step 4 is not finite") as error:
-        train(config(tmp_path))
+        train(run_config(tmp_path))
     assert (
         "--lr" in str(error.value)
         and "checkpoint-00000003" in str(error.value)
@@ -274,7 +221,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_touches_no_checkpoint(
 def test_a_loss_that_is_not_finite_is_noticed_a_step_later_under_its_own_number(
     tmp_path, monkeypatch, amp
 ):
-    original = loop.total_loss
+    original = state.total_loss
 
     def bad_once(prediction, batch, settings):
         loss, scalars = original(prediction, batch, settings)
@@ -282,17 +229,17 @@ def test_a_loss_that_is_not_finite_is_noticed_a_step_later_under_its_own_number(
             loss = loss * math.nan
         return loss, {**scalars, "loss": loss.detach()}
 
-    monkeypatch.setattr(loop, "total_loss", bad_once)
-    run = loop.Run(
-        config(tmp_path, epoch_steps=6, log_steps=4, amp=amp),
-        loop.Processes(torch.device("cpu")),
+    monkeypatch.setattr(state, "total_loss", bad_once)
+    run = loop.Trainer(
+        run_config(tmp_path, epoch_steps=6, log_steps=4, amp=amp),
+        DistributedContext(torch.device("cpu")),
         StopRequest(),
     )
     with pytest.raises(LiftError, match="the loss of step 3 is not finite"):
-        run.go()
-    run.journal.close()
+        run.fit()
+    run.logger.close()
     assert run.step == 4 and not list(tmp_path.rglob("*.safetensors")) and not rows(tmp_path)
-    assert all(p.isfinite().all() for p in run.model.parameters())
+    assert all(p.isfinite().all() for p in run.state.model.parameters())
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
@@ -304,23 +251,30 @@ def test_a_step_that_is_not_finite_changes_neither_weights_nor_optimiser(
         loss = (frame * 0).sum() + math.nan if what == "loss" else (frame * 0).sqrt().sum()
         return loss, {"loss": loss.detach(), "psnr": loss.detach()}
 
-    run = loop.Run(
-        config(tmp_path, freeze_epochs=0), loop.Processes(torch.device("cpu")), StopRequest()
+    run = loop.Trainer(
+        run_config(tmp_path, freeze_epochs=0),
+        DistributedContext(torch.device("cpu")),
+        StopRequest(),
     )
     batches = run._batches()
-    run._step(run.model, [next(batches)])
-    before = copy.deepcopy((run.model.state_dict(), run.optimizer.state_dict()["state"]))
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "total_loss", bad)
-        run.unread = run._step(run.model, [next(batches)])
-    with pytest.raises(LiftError, match=f"the {what} of step 2 is not finite"):
-        run._read()
-    torch.testing.assert_close(
-        (run.model.state_dict(), run.optimizer.state_dict()["state"]), before, rtol=0, atol=0
+    step(run, batches)
+    before = copy.deepcopy(
+        (run.state.model.state_dict(), run.state.optimizer.state_dict()["state"])
     )
-    run._step(run.model, [next(batches)])
-    run.journal.close()
-    now = run.model.state_dict()
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "total_loss", bad)
+        run.pending = step(run, batches)
+    with pytest.raises(LiftError, match=f"the {what} of step 2 is not finite"):
+        run._read_pending()
+    torch.testing.assert_close(
+        (run.state.model.state_dict(), run.state.optimizer.state_dict()["state"]),
+        before,
+        rtol=0,
+        atol=0,
+    )
+    step(run, batches)
+    run.logger.close()
+    now = run.state.model.state_dict()
     assert any(not torch.equal(now[name], x) for name, x in before[0].items())
 
 
@@ -330,7 +284,7 @@ def test_an_error_in_a_loading_process_stays_one_sentence(tmp_path, monkeypatch)
 
     monkeypatch.setattr(loop.ClipDataset, "__getitem__", unreadable)
     with pytest.raises(LiftError) as error:
-        train(config(tmp_path, workers=1))
+        train(run_config(tmp_path, workers=1))
     assert str(error.value) == "clip.mp4 is truncated; copy it again"
 
 
@@ -343,15 +297,15 @@ def test_a_killed_loading_process_is_one_sentence_and_costs_no_step(tmp_path, mo
         return original(self, g)
 
     monkeypatch.setattr(loop.ClipDataset, "__getitem__", deadly)
-    with pytest.raises(LiftError, match="a loading process was killed.* goes on from step"):
-        train(config(tmp_path, workers=1))
+    with pytest.raises(LiftError, match="a loading process was killed.* resumes from step"):
+        train(run_config(tmp_path, workers=1))
     monkeypatch.undo()
-    assert train(config(tmp_path, workers=1)).step == 6
+    assert train(run_config(tmp_path, workers=1)).step == 6
 
 
 def test_a_gpu_that_is_not_there_is_told():
     with pytest.raises(LiftError, match="asks for GPU 97"):
-        train(config(Path("unused"), device="cuda:97"))
+        train(run_config(Path("unused"), device="cuda:97"))
 
 
 def test_a_second_signal_ends_the_process_at_once():
@@ -405,7 +359,7 @@ def test_attention_is_averaged_by_time_and_masked_frames_do_not_count():
     attention = torch.tensor([[0.5, 0.3, 0.2, 0.0], [0.1, 0.4, 0.5, 0.0]])
     times = torch.tensor([[0.0, 1.0, -1.0, 9.0], [0.0, 1.0, 2.0, 9.0]])
     mask = torch.tensor([[True, True, True, False]] * 2)
-    shares = journal.attention_by_offset(attention, times, mask)
+    shares = logger.attention_by_offset(attention, times, mask)
     assert shares == pytest.approx(
         {"attention/-1": 0.2, "attention/+0": 0.3, "attention/+1": 0.35, "attention/+2": 0.5}
     )
@@ -421,22 +375,25 @@ def test_best_weights_are_those_of_the_best_validation(unbroken):
 
 def test_a_checkpoint_knows_where_its_steps_were_made(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("lift.training.history.commit", lambda: "abc")
+        patch.setattr("lift.provenance.commit", lambda: "abc")
         stop_after(patch, 4)
-        train(config(tmp_path))
-    train(config(tmp_path, amp="bfloat16"))
-    state = checkpoints.read(tmp_path / "checkpoint" / "checkpoint-00000006").state
+        train(run_config(tmp_path))
+    train(run_config(tmp_path, amp="bfloat16"))
+    stored = checkpoints.read(tmp_path / "checkpoint" / "checkpoint-00000006").state
     assert [
-        (entry["steps"], entry["commit"] == "abc", entry["precision"]) for entry in state["history"]
+        (entry["steps"], entry["commit"] == "abc", entry["precision"])
+        for entry in stored["history"]
     ] == [(4, True, "float32"), (2, False, "bfloat16")]
     assert (
-        all(entry["seconds"] > 0 and "processor" in entry["hardware"] for entry in state["history"])
-        and state["total_steps"] == 6
+        all(
+            entry["seconds"] > 0 and "processor" in entry["hardware"] for entry in stored["history"]
+        )
+        and stored["total_steps"] == 6
     )
 
 
 def test_a_checkpoint_from_before_that_was_noted_counts_its_steps():
-    assert history.of_checkpoint({"step": 7, "elapsed": 3.5}) == [
+    assert stored_history({"step": 7, "elapsed": 3.5}) == [
         {"commit": "", "hardware": "", "torch": "", "precision": "", "steps": 7, "seconds": 3.5}
     ]
 
@@ -458,7 +415,7 @@ def test_the_average_forgets_its_start_and_then_follows_the_decay():
 
 
 def test_biases_do_not_decay():
-    groups = loop._groups(nn.Sequential(nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2)), 0.1)
+    groups = param_groups(nn.Sequential(nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2)), 0.1)
     assert [(group["weight_decay"], len(group["params"])) for group in groups] == [
         (0.1, 1),
         (0.0, 3),
@@ -466,15 +423,18 @@ def test_biases_do_not_decay():
 
 
 def test_a_run_may_start_from_weights(tmp_path, unbroken):
-    run = loop.Run(
-        config(tmp_path, init_weights=str(unbroken / "last.safetensors")),
-        loop.Processes(torch.device("cpu")),
+    run = loop.Trainer(
+        run_config(tmp_path, init_weights=str(unbroken / "last.safetensors")),
+        DistributedContext(torch.device("cpu")),
         StopRequest(),
     )
-    run.journal.close()
+    run.logger.close()
     given = load_file(unbroken / "last.safetensors")
     assert (
-        all(torch.equal(tensor, given[name]) for name, tensor in run.model.state_dict().items())
+        all(
+            torch.equal(tensor, given[name])
+            for name, tensor in run.state.model.state_dict().items()
+        )
         and run.step == 0
     )
 
@@ -482,10 +442,12 @@ def test_a_run_may_start_from_weights(tmp_path, unbroken):
 def test_the_encoder_is_frozen_for_the_first_epochs(unbroken, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
-        train(config(tmp_path))
-    fresh = loop.Run(config(tmp_path / "fresh"), loop.Processes(torch.device("cpu")), StopRequest())
-    fresh.journal.close()
-    start = fresh.model.state_dict()
+        train(run_config(tmp_path))
+    fresh = loop.Trainer(
+        run_config(tmp_path / "fresh"), DistributedContext(torch.device("cpu")), StopRequest()
+    )
+    fresh.logger.close()
+    start = fresh.state.model.state_dict()
     frozen = load_file(tmp_path / "checkpoint/checkpoint-00000002/model.safetensors")
     freed = load_file(unbroken / "checkpoint/checkpoint-00000006/model.safetensors")
     encoder = [name for name in start if name.startswith("encoder.")]
@@ -496,7 +458,7 @@ def test_the_encoder_is_frozen_for_the_first_epochs(unbroken, tmp_path, monkeypa
 
 @pytest.mark.parametrize("amp", ["bfloat16", "float16"])
 def test_half_precision_trains_on_a_cpu_too(tmp_path, amp):
-    assert train(config(tmp_path, amp=amp, epochs=1, validate_epochs=9)).step == 2
+    assert train(run_config(tmp_path, amp=amp, epochs=1, validate_epochs=9)).step == 2
     assert all(
         tensor.isfinite().all() for tensor in load_file(tmp_path / "last.safetensors").values()
     )

@@ -15,10 +15,10 @@ from lift.config import Config, DataConfig, TrainConfig, tiny
 from lift.kernels import dispatch as backend
 from lift.model.lift import LIFT
 from lift.profiling import memory
-from lift.training import logger as journal
-from lift.training import loop, setup
-from lift.training.average import WeightAverage
+from lift.training import logger, loop
+from lift.training.distributed import DistributedContext
 from lift.training.signals import StopRequest
+from lift.training.state import TrainState, build_model
 from tests.support.device_traffic import GPU, Traffic, dataless, device_traffic, place
 
 STEPS, READS = 2, "lift/training/logger.py"
@@ -67,7 +67,7 @@ CASES = {
 }
 
 
-def move(run: loop.Run) -> None:
+def move(run: loop.Trainer) -> None:
     """Let a run on the CPU go on on a GPU without data; it writes and validates nothing.
 
     To be called inside `device_traffic`.
@@ -77,13 +77,10 @@ def move(run: loop.Run) -> None:
         while True:
             yield memory.empty_batch(run.config).pin_memory()
 
-    settings = run.settings
-    run.processes, run.autocast = loop.Processes(GPU), getattr(torch, settings.amp)
-    run.model = run.network = dataless(run.model)
-    run.average = WeightAverage(run.model, settings.ema_decay)
-    run.optimizer = torch.optim.AdamW(loop._groups(run.model, settings.weight_decay), fused=True)
-    run.scaler = torch.amp.GradScaler("cuda", enabled=run.autocast == torch.float16)
-    run._batches, run._end_epoch, run._keep = batches, lambda stop: None, run._read
+    run.distributed = DistributedContext(GPU)
+    run.state = TrainState(dataless(run.state.model), run.settings, GPU)
+    run._batches, run._validate_if_due = batches, lambda stop: None
+    run.save_checkpoint = run._read_pending
 
 
 # -- the loop ------------------------------------------------------------------------------------
@@ -91,23 +88,23 @@ def move(run: loop.Run) -> None:
 
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES)
 def test_a_step_waits_for_nothing_but_the_step_before(config, tmp_path, monkeypatch):
-    read, original = [], journal.StepNumbers.read
+    read, original = [], logger.StepScalars.read
 
     def reading(self):
         read.append((self.step, run.step))
         return original(self)
 
-    monkeypatch.setattr(journal.StepNumbers, "read", reading)
-    run = loop.Run(
+    monkeypatch.setattr(logger.StepScalars, "read", reading)
+    run = loop.Trainer(
         replace(config, train=replace(config.train, output=str(tmp_path))),
-        loop.Processes(torch.device("cpu")),
+        DistributedContext(torch.device("cpu")),
         StopRequest(),
     )
     with device_traffic() as found:
         move(run)
         found.clear()
-        assert run.go().step == STEPS
-    run.journal.close()
+        assert run.fit().step == STEPS
+    run.logger.close()
     assert not found.waits
     assert len(found.downloads) == len(found.synchronizations) == STEPS
     assert not any(record.blocking for record in found.downloads)
@@ -172,7 +169,7 @@ def test_backward_asks_for_nothing_from_the_host(recompute):
         FakeTensorMode(allow_non_fake_inputs=True),
         memory._Dataless(as_on_a_gpu=True),
     ):
-        model, batch = setup.build(config), memory.empty_batch(config)
+        model, batch = build_model(config), memory.empty_batch(config)
         loss = memory._forward(config, model, batch, torch.bfloat16)
         with Asked() as asked:
             torch.tensor(1.0)  # so that it is seen to notice

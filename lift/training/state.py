@@ -1,0 +1,143 @@
+"""The state of training that an optimiser step changes, and the step itself."""
+
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from lift.config import Config, TrainConfig
+from lift.data.batch import Batch
+from lift.model.lift import LIFT
+from lift.model.pretrained import load_encoder
+from lift.model.weights import load_into
+from lift.training.logger import StepScalars
+from lift.training.losses import total_loss
+from lift.training.optim import WeightAverage, autocast_dtype, param_groups
+
+
+def build_model(config: Config) -> LIFT:
+    """A LIFT with random weights, in the memory format and with the checkpointing of the config."""
+    model = LIFT(config.model, config.kernels)
+    model.freeze_epochs = config.train.freeze_epochs
+    model.encoder.recompute = config.train.recompute_encoder
+    model.refine.recompute = config.train.recompute_refine
+    if config.train.channels_last:
+        for p in model.parameters():
+            if p.ndim == 4:
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
+def load_initial_weights(model: LIFT, settings: TrainConfig) -> None:
+    """Load the weights that `--init_weights` and `--pretrained_encoder` name into a new model."""
+    if settings.init_weights:
+        load_into(model, settings.init_weights)
+    if settings.pretrained_encoder:
+        print(load_encoder(model.encoder, settings.pretrained_encoder))
+
+
+class TrainState:
+    """Everything that an optimiser step changes.
+
+    Args:
+        model: the model to train, on `device`.
+        settings: of the optimisation.
+        device: where the model is.
+
+    Attributes:
+        network: the model, compiled if the settings ask for it; what a step calls.
+        ema: the average of the weights.
+        autocast: dtype of mixed precision, None for full precision.
+        step: optimiser steps so far.
+    """
+
+    def __init__(self, model: nn.Module, settings: TrainConfig, device: torch.device):
+        self.model, self.settings, self.device = model, settings, device
+        self.network = torch.compile(model) if settings.compile else model  # shares the weights
+        self.ema = WeightAverage(model, settings.ema_decay)
+        groups = param_groups(model, settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=True)
+        self.autocast = autocast_dtype(settings.amp, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.autocast == torch.float16)
+        self.step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint stores beside the weights."""
+        return {
+            "step": self.step,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned; the weights are loaded separately."""
+        self.step = state["step"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    # -- one step ----------------------------------------------------------------------------------
+
+    def train_step(self, network: nn.Module, batches: list[Batch], lr: float) -> StepScalars:
+        """One optimiser step on the mean gradient of the batches, computed one after another.
+
+        Nothing here waits for a GPU. A step whose loss or gradient is not finite leaves weights and
+        optimiser unchanged; `non_finite` says so once its scalars are read.
+
+        Args:
+            network: `self.network`, or its DistributedDataParallel.
+            batches: the batches whose gradients are accumulated.
+            lr: learning rate of this step.
+
+        Returns:
+            The scalars to log, which the device may still be computing.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        results = []
+        for i, batch in enumerate(batches):
+            last = i == len(batches) - 1  # gradients of all devices are added up once
+            wait = not last and isinstance(network, nn.parallel.DistributedDataParallel)
+            with network.no_sync() if wait else nullcontext():
+                results.append(self._accumulate_gradients(network, batch, 1 / len(batches)))
+
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
+        if not self.scaler.is_enabled():  # an enabled scaler sets `found_inf` itself
+            losses = [scalars["loss"] for scalars, _ in results]
+            finite = torch.stack((norm, *losses)).isfinite().all()
+            self.optimizer.found_inf = (~finite).float()  # the fused update reads it
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        self.ema.update(self.model, self.step)
+        clips = [(batch.clip.times, batch.clip.mask) for batch in batches]
+        return StepScalars(self.step, lr, results, clips, norm)
+
+    def _accumulate_gradients(
+        self, network: nn.Module, batch: Batch, weight: float
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Forward and backward of one batch, whose loss is multiplied by `weight`.
+
+        Returns:
+            Its scalars and its attention (B, T), on the device.
+        """
+        batch = batch.to(self.device)
+        enabled = self.autocast is not None
+        with torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled):
+            prediction = network(batch.clip, batch.t)
+        loss, scalars = total_loss(prediction, batch, self.settings)
+        self.scaler.scale(loss * weight if weight < 1 else loss).backward()
+        return scalars, prediction.attention.detach()
+
+    def non_finite(self, losses: list[float], norm: float) -> str:
+        """Which of loss and gradient is not finite, or an empty string.
+
+        With a gradient scaler an infinite gradient is expected now and then: it skips that step.
+        """
+        if not all(map(math.isfinite, losses)):
+            return "loss"
+        return "" if math.isfinite(norm) or self.scaler.is_enabled() else "gradient"
