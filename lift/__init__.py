@@ -27,8 +27,8 @@ _public = {
     "Clip": "lift.data.clip",
     "Interpolator": "lift.video.interpolator",
     "LIFT": "lift.model.lift",
-    "Prediction": "lift.model.prediction",
-    "create_lift_model": "lift.model.lift",
+    "Prediction": "lift.model.types",
+    "create_lift_model": "lift.model.factory",
 }
 __all__ = [*_public, "kernels"]  # `from lift import kernels` finds the subpackage
 

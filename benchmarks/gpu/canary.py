@@ -34,7 +34,7 @@ from lift.files import atomic
 from lift.kernels import dispatch as backend
 from lift.kernels import selfcheck
 from lift.kernels.ops.grid_sample import cuda
-from lift.model.lift import create_lift_model
+from lift.model.factory import create_lift_model
 from lift.video.cuda_graphs import Graphed
 from lift.video.schedule import Multiple
 

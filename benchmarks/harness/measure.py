@@ -15,6 +15,7 @@ from types import FunctionType
 import torch
 
 from lift.kernels import selfcheck
+from lift.saved_tensors import saved_bytes
 
 COLD = 512 << 20  # bytes read between two GPU timings: more than any card's L2 holds
 OWN_ERROR = 4  # how far a variant may exceed the reference's own rounding error
@@ -278,18 +279,8 @@ def _error(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
 
 
 def saved(call: Callable, leaves: tuple) -> int:
-    """Bytes that a call keeps for backward: those of every storage that autograd holds, once."""
-    storages = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        out = call(*leaves)
-    del out
-    return sum(storages.values())
+    """Activation memory that a call saves for backward, bytes."""
+    return saved_bytes(lambda: call(*leaves))[1]
 
 
 def _count(task: Callable, variants: list[Variant]) -> None:

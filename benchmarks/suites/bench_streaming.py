@@ -31,7 +31,7 @@ for needed in ("cv2", "safetensors"):  # a machine with a GPU and little else le
 from lift.commands.demo import CLIP  # noqa: E402
 from lift.io.decode import open_frames  # noqa: E402
 from lift.io.encode import VideoWriter  # noqa: E402
-from lift.model.lift import create_lift_model  # noqa: E402
+from lift.model.factory import create_lift_model  # noqa: E402
 from lift.profiling.stages import Tracer  # noqa: E402
 from lift.video.interpolator import Interpolator  # noqa: E402
 from lift.video.malloc import keep_freed_memory  # noqa: E402

@@ -19,7 +19,7 @@ from lift.evaluation.figures import ERROR_LIMIT, Tile, caption, error_map, flow_
 from lift.evaluation.metrics import psnr, ssim, to_uint8
 from lift.evaluation.small import clip_of, context_of
 from lift.files import atomic
-from lift.model.prediction import Prediction
+from lift.model.types import Prediction
 
 CLIP = Path(__file__).resolve().parents[1] / "assets" / "big_buck_bunny.mp4"
 PICTURE_TARGET = 35  # the bird raises its wings: averaging shows them twice

@@ -11,8 +11,15 @@ implements it.
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from lift.evaluation.opencv import opencv
+from lift.model.adjacent import (
+    acceleration_after,
+    acceleration_before,
+    acceleration_weights,
+    adjacent_frames,
+)
 
 Method = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
@@ -65,23 +72,24 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
     cv2, t = opencv("the dis baseline"), 0.5
     frame0, frame1 = frames[left : left + 2]
     motion = dis_flow(frame0, frame1)
-    changes, weights = [], []
-    if left > 0:
-        time = times[left - 1]
-        before = _warp(dis_flow(frames[left - 1], frame0), (time / 2 - t) * motion) / -time
-        changes.append((motion - before) / (1 - time))
-        weights.append(times[left + 2] - t if left + 2 < len(frames) else 1)
-    if left + 2 < len(frames):
-        time = times[left + 2]
-        after = _warp(dis_flow(frame1, frames[left + 2]), ((time + 1) / 2 - t) * motion) / (
-            time - 1
-        )
-        changes.append((after - motion) / time)
-        weights.append(t - times[left - 1] if left > 0 else 1)
-    if not changes:
+    mask = torch.ones(1, len(times), dtype=torch.bool)
+    position, adjacent_times, exists = (
+        x[0].tolist() for x in adjacent_frames(torch.tensor([times]), mask)
+    )
+    weights = list(acceleration_weights(*adjacent_times, t)) if all(exists) else [1.0, 1.0]
+    parts = []
+    if exists[0]:
+        time, flow = adjacent_times[0], dis_flow(frames[position[0]], frame0)
+        before = _warp(flow, (time / 2 - t) * motion)
+        parts.append(weights[0] * acceleration_before(motion, before, time))
+    if exists[1]:
+        time, flow = adjacent_times[1], dis_flow(frame1, frames[position[1]])
+        after = _warp(flow, ((time + 1) / 2 - t) * motion)
+        parts.append(weights[1] * acceleration_after(motion, after, time))
+    if not parts:
         return _between(frame0, frame1, motion, t)
-    mean = sum(w * change for w, change in zip(weights, changes, strict=True)) / sum(weights)
-    return _between(frame0, frame1, motion, t, t * (t - 1) * cv2.GaussianBlur(mean, (0, 0), SMOOTH))
+    acceleration = cv2.GaussianBlur(sum(parts), (0, 0), SMOOTH)
+    return _between(frame0, frame1, motion, t, t * (t - 1) * acceleration)
 
 
 SMOOTH = 4.0  # pixels: of the Gaussian over changes of velocity

@@ -1,1 +1,1 @@
-"""The five stages, a file each, and `lift.py`, which joins them."""
+"""The model: one file per stage, and `lift.py`, which joins the five."""

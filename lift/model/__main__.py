@@ -1,4 +1,4 @@
-"""`python -m lift.model`: the whole model on random data."""
+"""Run the whole model on random data: `python -m lift.model`."""
 
 import torch
 
@@ -6,7 +6,7 @@ from lift.config import PRESETS
 from lift.config.flags import Parser
 from lift.data.clip import Clip
 from lift.model.describe import describe
-from lift.model.lift import create_lift_model
+from lift.model.factory import create_lift_model
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
-"""Run a stage on random data and print its shapes, parameters and memory: what `python -m
-lift.model.<stage>` does.
+"""Run a stage on random data and print its shapes, parameters and memory.
+
+This is what `python -m lift.model.<stage>` does.
 """
 
 import time
@@ -10,11 +11,12 @@ import torch.nn as nn
 
 from lift.config import PRESETS, ModelConfig
 from lift.config.flags import Parser
-from lift.model.features import FrameFeatures
-from lift.model.prediction import FlowEstimate
+from lift.model.types import FlowEstimate, FrameFeatures
+from lift.saved_tensors import saved_bytes
 
 
 def preset_from_command_line() -> ModelConfig:
+    """The sizes that `--preset` names."""
     parser = Parser(
         description="Run this stage on random data and print shapes, parameters and memory."
     )
@@ -23,6 +25,7 @@ def preset_from_command_line() -> ModelConfig:
 
 
 def random_features(config: ModelConfig, n: int = 2, size: int = 256) -> FrameFeatures:
+    """Features of n square frames."""
     h = size // 16
     kv = torch.rand(n, config.layers, h, h, config.heads, config.attn_channels // config.heads)
     s4, s8, s16 = (
@@ -33,48 +36,32 @@ def random_features(config: ModelConfig, n: int = 2, size: int = 256) -> FrameFe
 
 
 def random_estimate(n: int = 2, size: int = 64) -> FlowEstimate:
+    """An estimate at 1/4 of n square frames."""
     return FlowEstimate(*torch.randn(2, n, 2, size, size), *torch.randn(2, n, 1, size, size), 4)
 
 
-def saved_bytes(run) -> tuple[object, int]:
-    """What `run()` returns and the bytes autograd keeps for its backward (unique storages)."""
-    storages = {}
-
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = run()
-    return result, sum(storages.values())
-
-
 def shapes(value, name: str = "") -> list[str]:
-    """One line a tensor, nested values spelled out."""
+    """One line per tensor in nested dataclasses and sequences: name, shape, dtype."""
     if isinstance(value, torch.Tensor):
-        return [
-            f"  {name:<22} {str(tuple(value.shape)):<24} {str(value.dtype).removeprefix('torch.')}"
-        ]
+        dtype = str(value.dtype).removeprefix("torch.")
+        return [f"  {name:<22} {str(tuple(value.shape)):<24} {dtype}"]
     if is_dataclass(value):
-        return [
-            line
-            for f in fields(value)
-            for line in shapes(getattr(value, f.name), f"{name}.{f.name}".lstrip("."))
-        ]
-    if isinstance(value, (list, tuple)):
-        return [line for i, item in enumerate(value) for line in shapes(item, f"{name}[{i}]")]
-    return []
+        parts = {f"{name}.{f.name}".lstrip("."): getattr(value, f.name) for f in fields(value)}
+    elif isinstance(value, (list, tuple)):
+        parts = {f"{name}[{i}]": item for i, item in enumerate(value)}
+    else:
+        parts = {}
+    return [line for name, part in parts.items() for line in shapes(part, name)]
 
 
 def describe(module: nn.Module, *inputs) -> None:
-    """Print what goes in, what comes out, the parameters and the memory kept for backward."""
+    """Print the parameters, input and output shapes and activation memory of a module."""
     print(f"{type(module).__name__}: {sum(p.numel() for p in module.parameters()):,} parameters")
-    for name, part in module.named_children():
-        print(f"  {name:<22} {sum(p.numel() for p in part.parameters()):,}")
-    print("in", *shapes(inputs), sep="\n")
+    for name, child in module.named_children():
+        print(f"  {name:<22} {sum(p.numel() for p in child.parameters()):,}")
+    print("input", *shapes(inputs), sep="\n")
     start = time.perf_counter()
-    result, kept = saved_bytes(lambda: module(*inputs))
+    result, saved = saved_bytes(lambda: module(*inputs))
     seconds = time.perf_counter() - start
-    print("out", *shapes(result), sep="\n")
-    print(f"kept for backward: {kept / 2**20:.1f} MiB; forward {seconds:.2f} s")
+    print("output", *shapes(result), sep="\n")
+    print(f"activation memory saved for backward: {saved / 2**20:.1f} MiB; forward {seconds:.2f} s")

@@ -4,20 +4,20 @@ import torch
 import torch.nn as nn
 
 from lift.config import ModelConfig
-from lift.model.blocks import ResidualBlock, activate, conv, recomputed
+from lift.model.blocks import ResidualBlock, checkpointed, conv, leaky_relu_
 
-PART = 15  # frames that are recomputed together
+FRAMES_PER_CHECKPOINT = 15
 
 
 class Encoder(nn.Module):
-    """(N, 3, H, W) in [0, 1] -> (N, c4, H/4, W/4), (N, c8, H/8, W/8), (N, c16, H/16, W/16); H and W
-    multiples of 16.
+    """(N, 3, H, W) in [0, 1] -> (N, c4, H/4, W/4), (N, c8, H/8, W/8), (N, c16, H/16, W/16).
 
-    Without normalisation over space or batch, a frame's features depend on that frame alone and
-    hardly on its crop.
+    H and W must be multiples of 16. Without normalisation over space or batch, a frame's features
+    depend on that frame alone and hardly on its crop.
 
-    `recompute`: keep the frames alone for backward, which then holds the intermediate results of a
-    few frames at a time.
+    Attributes:
+        recompute: use activation checkpointing: save only the frames for backward, and hold the
+            activations of a few frames at a time there.
     """
 
     recompute = False
@@ -26,24 +26,25 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem = conv(3, config.stem_channels, stride=2)
         widths = (config.stem_channels, config.c4, config.c8, config.c16)
-        self.scales = nn.ModuleList(
-            nn.ModuleList(
-                [conv(a, b, stride=2), *(ResidualBlock(b) for _ in range(config.encoder_blocks))]
-            )
-            for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.scales = nn.ModuleList()
+        for c_in, c_out in zip(widths, widths[1:], strict=False):
+            down = conv(c_in, c_out, stride=2)
+            blocks = (ResidualBlock(c_out) for _ in range(config.encoder_blocks))
+            self.scales.append(nn.ModuleList([down, *blocks]))
 
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if not (self.recompute and torch.is_grad_enabled()):
             return self._features(frames)
-        parts = [recomputed(self._features, part) for part in frames.split(PART)]
+        chunks = frames.split(FRAMES_PER_CHECKPOINT)
+        parts = [checkpointed(self._features, chunk) for chunk in chunks]
         return tuple(torch.cat(scale) for scale in zip(*parts, strict=True))
 
     def _features(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        x = activate(self.stem((frames - 0.5) * 4))  # natural images then have about unit variance
+        # Natural images have about unit variance after this scaling.
+        x = leaky_relu_(self.stem((frames - 0.5) * 4))
         out = []
         for down, *blocks in self.scales:
-            x = activate(down(x))
+            x = leaky_relu_(down(x))
             for block in blocks:
                 x = block(x)
             out.append(x)

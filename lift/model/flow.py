@@ -1,10 +1,8 @@
-"""Stage 3, flow: global motion at 1/16, a cascade 1/8 -> 1/4 of residual flows and visibilities,
-and the bend of the paths.
+"""Stage 3, flow: global motion at 1/16, residual flows and visibilities at 1/8 and 1/4, curvature.
 
-Up to the bend two references and the target's time decide everything, so that a stream computes the
-motion in each gap once, although
-three pairs look at it: those of its own references as their motion, those beside them as the motion
-before or after.
+Everything before the curvature depends on two references and the target's time alone. A stream
+therefore computes the motion in each gap once and uses it for three pairs: as the motion between
+its own references, and as the motion before or after those of the two pairs beside it.
 """
 
 import torch
@@ -13,45 +11,40 @@ import torch.nn as nn
 from lift import kernels
 from lift.config import ModelConfig
 from lift.kernels.ops.correlation.reference import displacements
+from lift.model.adjacent import AdjacentMotion
 from lift.model.blocks import (
     SLOPE,
     ResidualBlock,
-    activate,
+    broadcast_map,
     conv,
-    resize,
+    leaky_relu_,
+    upsample,
     without_autocast,
     zero_conv,
 )
-from lift.model.features import FrameFeatures, Matches, Motion, Neighbours
-from lift.model.prediction import FlowEstimate
 from lift.model.trajectory import Trajectory
-
-
-def plane(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """(B,) -> (B, 1, h, w), constant over the size of `like`."""
-    return t.view(-1, 1, 1, 1).to(like.dtype).expand(-1, 1, *like.shape[-2:])
+from lift.model.types import CostVolumes, FlowEstimate, FrameFeatures, Motion
 
 
 class GlobalMotion(nn.Module):
-    """Motion at 1/16 read out of a correlation between the references, as seen from the target.
+    """Motion at 1/16 from a correlation of the references, on the target's grid.
 
     A straight path through target location x moves by m from the left to the right reference: it
-    starts at x - t*m and ends at x + (1 - t)*m. The references' correlation, which does not depend
-    on t, is read at x - t*m for every m; a softmax over m gives the expected motion, and
-    convolutions correct it. (Bilateral cost volumes: Park et al., "BMBC", ECCV 2020.)
+    starts at x - t*m and ends at x + (1 - t)*m. The correlation of the references, which does not
+    depend on t, is sampled at x - t*m for every m; a softmax over m gives the expected motion, and
+    convolutions predict a residual. (Bilateral cost volumes: Park et al., "BMBC", ECCV 2020.)
     """
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
         self.radius, self.backend = config.radius16, backend
         n = (2 * config.radius16 + 1) ** 2
-        self.match = nn.Conv2d(config.c16, config.corr_channels, 1)
-        self.register_buffer("moves", displacements(config.radius16), persistent=False)
-        self.sharpness = nn.Parameter(torch.tensor(10.0))
-        self.prior = nn.Parameter(
-            -0.5 * self.moves.norm(dim=1)
-        )  # of equal matches the shorter motion is likelier
-        self.read = nn.Sequential(
+        self.corr_proj = nn.Conv2d(config.c16, config.corr_channels, 1)
+        self.register_buffer("displacements", displacements(config.radius16), persistent=False)
+        self.inv_temperature = nn.Parameter(torch.tensor(10.0))
+        # Among equal correlations the shorter motion is likelier.
+        self.prior = nn.Parameter(-0.5 * self.displacements.norm(dim=1))
+        self.decoder = nn.Sequential(
             conv(n + 2 * config.c16 + 3, config.hidden16, 1),
             nn.LeakyReLU(SLOPE, inplace=True),
             conv(config.hidden16, config.hidden16),
@@ -61,37 +54,41 @@ class GlobalMotion(nn.Module):
         self.head = zero_conv(config.hidden16, 6)
 
     def correlation(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """(B, c16, h, w) twice -> (B, M, h, w), seen from the left reference; shared by all targets
-        between the two.
+        """Correlation on the left reference's grid, (B, c16, h, w) twice -> (B, M, h, w).
+
+        All targets between the two references share it.
         """
-        return kernels.correlation(
-            self.match(left), self.match(right), self.radius, unit=True, backend=self.backend
-        )
+        left, right = self.corr_proj(left), self.corr_proj(right)
+        return kernels.correlation(left, right, self.radius, unit=True, backend=self.backend)
 
     def forward(self, left, right, correlation, t) -> tuple[FlowEstimate, torch.Tensor]:
-        """-> the estimate at 1/16 and its hidden features (B, hidden16, h, w)."""
+        """The estimate at 1/16 and its hidden features (B, hidden16, h, w)."""
         b, m, h, w = correlation.shape
-        shift = (
-            (-t.float().view(-1, 1, 1) * self.moves).reshape(b * m, 2, 1, 1).expand(-1, -1, h, w)
-        )
-        seen = kernels.warp(correlation.reshape(b * m, 1, h, w), shift, backend=self.backend).view(
-            b, m, h, w
-        )
-        with without_autocast(seen.device):  # the product would round motion to half
-            weight = (self.sharpness * seen.float() + self.prior.view(1, m, 1, 1)).softmax(1)
-            motion = torch.einsum("bmhw,mc->bchw", weight, self.moves)
-        at = plane(t, motion)
-        hidden = self.read(torch.cat((seen, left, right, motion / self.radius, at), 1))
+        shift = -t.float().view(-1, 1, 1) * self.displacements
+        shift = shift.reshape(b * m, 2, 1, 1).expand(-1, -1, h, w)
+        volume = correlation.reshape(b * m, 1, h, w)
+        sampled = kernels.warp(volume, shift, backend=self.backend).view(b, m, h, w)
+        with without_autocast(sampled.device):  # half precision would round the motion
+            logits = self.inv_temperature * sampled.float() + self.prior.view(1, m, 1, 1)
+            motion = torch.einsum("bmhw,mc->bchw", logits.softmax(1), self.displacements)
+        t_map = broadcast_map(t, motion)
+        inputs = (sampled, left, right, motion / self.radius, t_map)
+        hidden = self.decoder(torch.cat(inputs, 1))
         d = self.head(hidden).float()
         estimate = FlowEstimate(
-            d[:, 0:2] - at * motion, d[:, 2:4] + (1 - at) * motion, d[:, 4:5], d[:, 5:6], 16
+            flow_t0=d[:, 0:2] - t_map * motion,
+            flow_t1=d[:, 2:4] + (1 - t_map) * motion,
+            occ_t0=d[:, 4:5],
+            occ_t1=d[:, 5:6],
+            scale=16,
         )
         return estimate, hidden
 
 
 class FlowBlock(nn.Module):
-    """Refines flows and visibilities at one scale by residuals, from warped features and their
-    local correlation.
+    """Residual refinement of flows and visibilities at one scale.
+
+    Inputs are the warped features and their local correlation.
     """
 
     def __init__(
@@ -106,58 +103,70 @@ class FlowBlock(nn.Module):
     ):
         super().__init__()
         self.radius, self.scale, self.backend = radius, scale, backend
-        self.match = nn.Conv2d(c, config.corr_channels, 1)
-        self.carry = nn.Conv2d(c_hidden_in, hidden, 1)
-        self.gather = conv(2 * c + (2 * radius + 1) ** 2 + 8, hidden, 1)
-        self.net = nn.Sequential(
+        self.corr_proj = nn.Conv2d(c, config.corr_channels, 1)
+        self.hidden_proj = nn.Conv2d(c_hidden_in, hidden, 1)
+        self.conv_in = conv(2 * c + (2 * radius + 1) ** 2 + 8, hidden, 1)
+        self.body = nn.Sequential(
             conv(hidden, hidden),
             nn.LeakyReLU(SLOPE, inplace=True),
             *(ResidualBlock(hidden) for _ in range(config.flow_blocks)),
         )
         self.head = zero_conv(hidden, 6)
 
-    def still(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """(B, c, h, w) twice -> (B, 1, h, w): how well each place matches without any motion;
-        shared by all targets between the two.
+    def zero_motion_similarity(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """Correlation at zero displacement, (B, c, h, w) twice -> (B, 1, h, w).
+
+        All targets between the two references share it.
         """
-        return kernels.correlation(
-            self.match(left), self.match(right), 0, unit=True, backend=self.backend
-        )
+        return self._correlation(left, right, 0)
 
     def forward(
-        self, left, right, still, coarser: FlowEstimate, carried, t
+        self, left, right, zero_motion, coarser: FlowEstimate, coarser_hidden, t
     ) -> tuple[FlowEstimate, torch.Tensor]:
-        """left, right (B, c, h, w), still (B, 1, h, w) -> the estimate at this scale and its hidden
-        features (B, hidden, h, w).
+        """The estimate at this scale and its hidden features (B, hidden, h, w).
+
+        Args:
+            left, right: (B, c, h, w), features of the references.
+            zero_motion: (B, 1, h, w), what `zero_motion_similarity` returned.
+            coarser, coarser_hidden: the estimate at the next coarser scale and its features.
+            t: (B,).
         """
-        grow = coarser.scale // self.scale
-        flow0, flow1 = (resize(f, grow) * grow for f in (coarser.flow_t0, coarser.flow_t1))
-        occ0, occ1 = resize(coarser.occ_t0, grow), resize(coarser.occ_t1, grow)
+        scale = coarser.scale // self.scale
+        flow0, flow1 = upsample(coarser.flow_t0, scale), upsample(coarser.flow_t1, scale)
+        flow0, flow1 = flow0 * scale, flow1 * scale
+        occ0, occ1 = upsample(coarser.occ_t0, scale), upsample(coarser.occ_t1, scale)
         warped0 = kernels.warp(left, flow0, backend=self.backend)
         warped1 = kernels.warp(right, flow1, backend=self.backend)
-        local = kernels.correlation(
-            self.match(warped0), self.match(warped1), self.radius, unit=True, backend=self.backend
+        local = self._correlation(warped0, warped1, self.radius)
+        # The factor gives usual motion about unit size.
+        flows = torch.cat((flow0, flow1), 1) * (self.scale / 32)
+        t_map = broadcast_map(t, flow0)
+        x = self.conv_in(
+            torch.cat((warped0, warped1, local, zero_motion, flows, occ0, occ1, t_map), 1)
         )
-        state = torch.cat((flow0, flow1), 1) * (
-            self.scale / 32
-        )  # of about unit size for usual motion
-        x = self.gather(
-            torch.cat((warped0, warped1, local, still, state, occ0, occ1, plane(t, flow0)), 1)
-        )
-        hidden = self.net(activate(x + resize(self.carry(carried), grow)))
+        x = x + upsample(self.hidden_proj(coarser_hidden), scale)
+        hidden = self.body(leaky_relu_(x))
         d = self.head(hidden).float()
         estimate = FlowEstimate(
-            flow0 + d[:, 0:2], flow1 + d[:, 2:4], occ0 + d[:, 4:5], occ1 + d[:, 5:6], self.scale
+            flow_t0=flow0 + d[:, 0:2],
+            flow_t1=flow1 + d[:, 2:4],
+            occ_t0=occ0 + d[:, 4:5],
+            occ_t1=occ1 + d[:, 5:6],
+            scale=self.scale,
         )
         return estimate, hidden
 
+    def _correlation(self, left, right, radius: int) -> torch.Tensor:
+        left, right = self.corr_proj(left), self.corr_proj(right)
+        return kernels.correlation(left, right, radius, unit=True, backend=self.backend)
+
 
 class FlowCascade(nn.Module):
-    """Global motion at 1/16 -> 1/8 -> 1/4, then the bend."""
+    """Global motion at 1/16 -> 1/8 -> 1/4, then curved trajectories."""
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
-        self.motion = GlobalMotion(config, backend)
+        self.global_motion = GlobalMotion(config, backend)
         self.block8 = FlowBlock(
             config.c8, config.hidden16, config.hidden8, config.radius8, 8, config, backend
         )
@@ -166,34 +175,43 @@ class FlowCascade(nn.Module):
         )
         self.trajectory = Trajectory(config, backend)
 
-    def compare(self, left: FrameFeatures, right: FrameFeatures) -> Matches:
-        """How the references, B frames each, match; shared by all targets between the two."""
-        return Matches(
-            self.motion.correlation(left.s16, right.s16),
-            self.block8.still(left.s8, right.s8),
-            self.block4.still(left.s4, right.s4),
+    def correlate(self, left: FrameFeatures, right: FrameFeatures) -> CostVolumes:
+        """Cost volumes of B pairs of references, shared by all targets between the two."""
+        return CostVolumes(
+            correlation=self.global_motion.correlation(left.s16, right.s16),
+            zero_motion8=self.block8.zero_motion_similarity(left.s8, right.s8),
+            zero_motion4=self.block4.zero_motion_similarity(left.s4, right.s4),
         )
 
     def forward(
-        self, left: FrameFeatures, right: FrameFeatures, matches: Matches, t: torch.Tensor
+        self,
+        left: FrameFeatures,
+        right: FrameFeatures,
+        cost_volumes: CostVolumes,
+        t: torch.Tensor,
     ) -> Motion:
-        """The motion between the references as seen at t.
+        """The motion between the references on the grid of the target at t.
 
         Args:
             left, right: features of the references, B frames each.
-            matches: what `compare` says of them.
+            cost_volumes: what `correlate` returned for them.
             t: (B,).
         """
-        estimate16, hidden = self.motion(left.s16, right.s16, matches.correlation, t)
-        estimate8, hidden = self.block8(left.s8, right.s8, matches.still8, estimate16, hidden, t)
-        estimate4, hidden = self.block4(left.s4, right.s4, matches.still4, estimate8, hidden, t)
+        volumes = cost_volumes
+        estimate16, hidden = self.global_motion(left.s16, right.s16, volumes.correlation, t)
+        estimate8, hidden = self.block8(
+            left.s8, right.s8, volumes.zero_motion8, estimate16, hidden, t
+        )
+        estimate4, hidden = self.block4(
+            left.s4, right.s4, volumes.zero_motion4, estimate8, hidden, t
+        )
         return Motion((estimate16, estimate8, estimate4), hidden)
 
-    def bend(
-        self, motion: Motion, neighbours: Neighbours, context: torch.Tensor, t: torch.Tensor
+    def curve(
+        self, motion: Motion, adjacent: AdjacentMotion, context: torch.Tensor, t: torch.Tensor
     ) -> FlowEstimate:
-        """The estimate at 1/4 along bent paths, as `Trajectory` has it; context (B, C, H/16, W/16)."""
-        return self.trajectory(motion.cascade[-1], motion.hidden, neighbours, context, t)
+        """The estimate at 1/4 along curved trajectories; context (B, C, H/16, W/16)."""
+        return self.trajectory(motion.cascade[-1], motion.hidden, adjacent, context, t)
 
 
 if __name__ == "__main__":
@@ -202,4 +220,4 @@ if __name__ == "__main__":
     config = preset_from_command_line()
     left, right = random_features(config), random_features(config)
     stage = FlowCascade(config)
-    describe(stage, left, right, stage.compare(left, right), torch.full((2,), 0.5))
+    describe(stage, left, right, stage.correlate(left, right), torch.full((2,), 0.5))

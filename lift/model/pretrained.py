@@ -1,6 +1,4 @@
-"""Starting the encoder from weights that were trained elsewhere: what fits is loaded, and what does
-not is told.
-"""
+"""Initialise the encoder from weights of another training: load what fits and report the rest."""
 
 import pickle
 from pathlib import Path
@@ -15,10 +13,10 @@ PREFIXES = ("module.", "model.", "_orig_mod.", "state_dict.", "net.", "backbone.
 
 
 def load_encoder(encoder: nn.Module, path: str | Path) -> str:
-    """Load the tensors of a file that have the name and shape of the encoder's own.
+    """Load the tensors of a file whose names and shapes are the encoder's.
 
     Args:
-        encoder: given what fits; the rest stays as it was.
+        encoder: receives what fits; the rest keeps its values.
         path: .safetensors, or a .pth, .pt or .ckpt that holds nothing but tensors and plain
             containers. Names may begin with prefixes such as "module." or "encoder."; of a whole
             LIFT only the encoder is taken.
@@ -31,27 +29,29 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> str:
             then as it was.
     """
     own = encoder.state_dict()
-    given = {_bare(name): tensor for name, tensor in _tensors(path).items()}
+    stored = {_bare(name): tensor for name, tensor in _tensors(path).items()}
     fitting = {
         name: tensor
-        for name, tensor in given.items()
+        for name, tensor in stored.items()
         if name in own and tensor.shape == own[name].shape
     }
     if not fitting:
-        shown = ", ".join(sorted(given)[:3])
+        shown = ", ".join(sorted(stored)[:3])
         raise LiftError(
-            f"nothing in {path} fits the encoder: it holds {len(given)} tensors ({shown}, ...) and the encoder's are named "
-            f"{', '.join(list(own)[:2])}, ...; give weights of a LIFT encoder of the same preset"
+            f"nothing in {path} fits the encoder: it holds {len(stored)} tensors ({shown}, ...) "
+            f"and the encoder's are named {', '.join(list(own)[:2])}, ...; "
+            "give weights of a LIFT encoder of the same preset"
         )
     encoder.load_state_dict(fitting, strict=False)
     lines = [f"encoder: {len(fitting)} of {len(own)} tensors loaded from {path}"]
-    lines += [f"  not loaded, absent from the file: {name}" for name in own if name not in given]
+    lines += [f"  not loaded, absent from the file: {name}" for name in own if name not in stored]
     lines += [
-        f"  not loaded, {tuple(given[name].shape)} in the file and {tuple(own[name].shape)} here: {name}"
+        f"  not loaded, {tuple(stored[name].shape)} in the file and "
+        f"{tuple(own[name].shape)} here: {name}"
         for name in own
-        if name in given and name not in fitting
+        if name in stored and name not in fitting
     ]
-    unused = sorted(given.keys() - own.keys())
+    unused = sorted(stored.keys() - own.keys())
     if unused:
         lines.append(
             f"  not used: {', '.join(unused[:5])}"
@@ -70,21 +70,21 @@ def _tensors(path: str | Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise LiftError(
-            f"{path} holds more than tensors and is not loaded, because it could run code; save its state_dict alone"
+            f"{path} holds more than tensors and is not loaded, because it could run code; "
+            "save its state_dict alone"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise LiftError(
-            f"{path} is corrupt or not a PyTorch file ({str(error).splitlines()[0]}); copy or download it again"
+            f"{path} is corrupt or not a PyTorch file ({str(error).splitlines()[0]}); "
+            "copy or download it again"
         ) from None
     for key in ("state_dict", "model", "model_state_dict", "params"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
-    return (
-        {name: value for name, value in content.items() if torch.is_tensor(value)}
-        if isinstance(content, dict)
-        else {}
-    )
+    if not isinstance(content, dict):
+        return {}
+    return {name: value for name, value in content.items() if torch.is_tensor(value)}
 
 
 def _bare(name: str) -> str:

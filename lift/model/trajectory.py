@@ -1,9 +1,7 @@
-"""The path between the references, bent along the motion before and after them.
+"""Curved trajectories: acceleration of each point, from the motion before and after the references.
 
-Two frames show where a point was and where it will be, not how it got there: half way along a
-straight line is a guess. The frames before and after tell how its velocity changes. (Quadratic
-motion: Xu et al., "Quadratic Video Interpolation", NeurIPS 2019; here cubic, for frames at any
-times, and with weights that are learned.)
+(Quadratic motion: Xu et al., "Quadratic Video Interpolation", NeurIPS 2019; here cubic, for frames
+at any times, and weighted by a learned confidence. The formula is in `adjacent`.)
 """
 
 import torch
@@ -11,120 +9,115 @@ import torch.nn as nn
 
 from lift import kernels
 from lift.config import ModelConfig
-from lift.model.blocks import SLOPE, ResidualBlock, conv, resize, zero_conv
-from lift.model.features import Neighbours
-from lift.model.prediction import FlowEstimate
+from lift.model.adjacent import (
+    AdjacentMotion,
+    acceleration_after,
+    acceleration_before,
+    acceleration_weights,
+)
+from lift.model.blocks import SLOPE, ResidualBlock, conv, upsample, zero_conv
+from lift.model.types import FlowEstimate
 
-BELIEVED = 2.0  # logit of the share of a change of velocity that is believed before training
-SIZE = 4.0  # quarter pixels: scales changes of velocity to about unit size
+CONFIDENCE_INIT_LOGIT = 2.0  # confidence in both accelerations before training: sigmoid(2) = 0.88
+ACCEL_SCALE = 4.0  # quarter-resolution pixels; scales accelerations to about unit size
 
 
 class Trajectory(nn.Module):
-    """How each point's velocity changes, seen in the gaps beside the references, and how far each
-    of the two is believed.
+    """Accelerations from the gaps beside the references, weighted by a learned confidence.
 
-    With x(0) and x(1) where a point lies in the references, and the velocities v in the gaps
-    before, between and after, the cubic through all four frames passes, at the target's time t,
-    beside the straight line by
-
-        t (t - 1) c,   c = (r - t) / (r - l) * (v - v_before) / (1 - l)  +  (t - l) / (r - l) *
-        (v_after - v) / r
-
-    for neighbours at times l < 0 and r > 1: Newton's form, written as a mean of the two second
-    differences. Where one neighbour is missing the other's difference stands alone (a parabola
-    through three frames); without both the line stays straight.
+    Convolutions predict the confidence in each of the two accelerations and a residual.
     """
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
         self.backend = backend
-        self.context = nn.Conv2d(config.attn_channels, config.trajectory_channels, 1)
-        self.gather = conv(config.hidden4 + 6, config.trajectory_channels)
-        self.net = nn.Sequential(
-            nn.LeakyReLU(SLOPE, inplace=True), ResidualBlock(config.trajectory_channels)
-        )
-        self.head = zero_conv(config.trajectory_channels, 4)
+        channels = config.trajectory_channels
+        self.context_proj = nn.Conv2d(config.attn_channels, channels, 1)
+        self.conv_in = conv(config.hidden4 + 6, channels)
+        self.body = nn.Sequential(nn.LeakyReLU(SLOPE, inplace=True), ResidualBlock(channels))
+        self.head = zero_conv(channels, 4)
 
     def forward(
         self,
         estimate: FlowEstimate,
         hidden: torch.Tensor,
-        neighbours: Neighbours,
+        adjacent: AdjacentMotion,
         context: torch.Tensor,
         t: torch.Tensor,
     ) -> FlowEstimate:
-        """The estimate with both flows bent.
+        """The estimate with both flows along curved trajectories.
 
         Args:
-            estimate: at 1/4, of straight paths; hidden: (B, hidden4, H/4, W/4), its features.
-            neighbours: the motion in the gaps before and after.
+            estimate: at 1/4, along straight paths; hidden: (B, hidden4, H/4, W/4), its features.
+            adjacent: the motion in the gaps before and after.
             context: (B, C, H/16, W/16).
             t: (B,), in (0, 1).
         """
-        before, after = self.changes(estimate, neighbours)
-        motion = estimate.flow_t1 - estimate.flow_t0
-        x = self.gather(
-            torch.cat((hidden, before / SIZE, after / SIZE, motion * (4 / 32)), 1)
-        ) + resize(self.context(context), 4)
-        d = self.head(self.net(x)).float()
-        share = torch.sigmoid(BELIEVED + d[:, :2]) * self.weights(neighbours, t)
-        known = neighbours.known.any(1).view(-1, 1, 1, 1)
-        curvature = share[:, :1] * before + share[:, 1:] * after + d[:, 2:] * known
-        off = (t * (t - 1)).view(-1, 1, 1, 1) * curvature
+        before, after = self.accelerations(estimate, adjacent)
+        velocity = estimate.flow_t1 - estimate.flow_t0
+        inputs = (hidden, before / ACCEL_SCALE, after / ACCEL_SCALE, velocity * (4 / 32))
+        x = self.conv_in(torch.cat(inputs, 1)) + upsample(self.context_proj(context), 4)
+        d = self.head(self.body(x)).float()
+        confidence = torch.sigmoid(CONFIDENCE_INIT_LOGIT + d[:, :2])
+        weights = confidence * self.weights(adjacent, t)
+        valid = adjacent.valid.any(1).view(-1, 1, 1, 1)
+        acceleration = weights[:, :1] * before + weights[:, 1:] * after + d[:, 2:] * valid
+        offset = (t * (t - 1)).view(-1, 1, 1, 1) * acceleration
         return FlowEstimate(
-            estimate.flow_t0 - off,
-            estimate.flow_t1 - off,
-            estimate.occ_t0,
-            estimate.occ_t1,
-            estimate.scale,
+            flow_t0=estimate.flow_t0 - offset,
+            flow_t1=estimate.flow_t1 - offset,
+            occ_t0=estimate.occ_t0,
+            occ_t1=estimate.occ_t1,
+            scale=estimate.scale,
         )
 
-    def changes(
-        self, estimate: FlowEstimate, neighbours: Neighbours
+    def accelerations(
+        self, estimate: FlowEstimate, adjacent: AdjacentMotion
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Second differences of each point's place over the frames up to and from the references,
-        (B, 2, h, w) each, 0 where unknown.
+        """Second differences over the frames up to and from the references.
+
+        Returns:
+            (B, 2, h, w) each, in pixels of 1/4 per squared reference interval, 0 where not valid.
         """
-        motion = estimate.flow_t1 - estimate.flow_t0
-        left, right = neighbours.times.view(-1, 2, 1, 1, 1).unbind(1)
-        # A neighbour's motion is known where its points are half way through its gap; at this speed
-        # they get there in half the gap's time.
-        seen = kernels.warp(
-            neighbours.before, estimate.flow_t0 + left / 2 * motion, backend=self.backend
+        velocity = estimate.flow_t1 - estimate.flow_t0
+        left, right = adjacent.times.view(-1, 2, 1, 1, 1).unbind(1)
+        # Adjacent motion is given where points are half way through the gap beside; at this
+        # velocity they get there in half the gap's time.
+        flow_before = estimate.flow_t0 + left / 2 * velocity
+        before = kernels.warp(adjacent.before, flow_before, backend=self.backend)
+        flow_after = estimate.flow_t1 + (right - 1) / 2 * velocity
+        after = kernels.warp(adjacent.after, flow_after, backend=self.backend)
+        valid = adjacent.valid.view(-1, 2, 1, 1, 1)
+        return (
+            torch.where(valid[:, 0], acceleration_before(velocity, before, left), 0),
+            torch.where(valid[:, 1], acceleration_after(velocity, after, right), 0),
         )
-        before = (motion - seen / -left) / (1 - left)
-        seen = kernels.warp(
-            neighbours.after, estimate.flow_t1 + (right - 1) / 2 * motion, backend=self.backend
-        )
-        after = (seen / (right - 1) - motion) / right
-        known = neighbours.known.view(-1, 2, 1, 1, 1)
-        return torch.where(known[:, 0], before, 0), torch.where(known[:, 1], after, 0)
 
     @staticmethod
-    def weights(neighbours: Neighbours, t: torch.Tensor) -> torch.Tensor:
-        """(B, 2, 1, 1): the weights of the two second differences, 0 where unknown; they sum to 1
-        where any is known.
+    def weights(adjacent: AdjacentMotion, t: torch.Tensor) -> torch.Tensor:
+        """Weights of the two accelerations, (B, 2, 1, 1).
+
+        0 where not valid; they sum to 1 where any is valid.
         """
-        left, right = neighbours.times.unbind(1)
-        both = torch.stack((right - t, t - left), 1) / (right - left)[:, None]
-        weights = torch.where(neighbours.known.all(1, keepdim=True), both, 1.0)
-        return torch.where(neighbours.known, weights, 0.0).view(-1, 2, 1, 1)
+        both = torch.stack(acceleration_weights(*adjacent.times.unbind(1), t), 1)
+        weights = torch.where(adjacent.valid.all(1, keepdim=True), both, 1.0)
+        return torch.where(adjacent.valid, weights, 0.0).view(-1, 2, 1, 1)
 
 
 if __name__ == "__main__":
     from lift.model.describe import describe, preset_from_command_line, random_estimate
 
     config = preset_from_command_line()
-    neighbours = Neighbours(
+    adjacent = AdjacentMotion(
         *torch.randn(2, 2, 2, 64, 64),
-        torch.tensor([[-1.0, 2.0]]).expand(2, 2),
-        torch.ones(2, 2, dtype=torch.bool),
+        times=torch.tensor([[-1.0, 2.0]]).expand(2, 2),
+        valid=torch.ones(2, 2, dtype=torch.bool),
     )
     describe(
         Trajectory(config),
         random_estimate(),
         torch.rand(2, config.hidden4, 64, 64),
-        neighbours,
+        adjacent,
         torch.rand(2, config.attn_channels, 16, 16),
         torch.full((2,), 0.5),
     )

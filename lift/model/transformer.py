@@ -1,8 +1,7 @@
-"""Stage 2, temporal transformer: the target's own query gathers context from all frames.
+"""Stage 2, temporal transformer: cross-attention from the target's query to all frames.
 
-Keys and values depend on one frame only, so a sliding window over a video computes each frame once;
-the query carries all that depends on the target, and real time differences enter as a bias on the
-scores.
+Keys and values depend on one frame only, so a sliding window over a video computes each frame once.
+Only the query depends on the target; real time differences enter as a bias on the scores.
 """
 
 import torch
@@ -15,59 +14,68 @@ from lift.model.blocks import PreciseLinear, zero_conv
 
 
 def time_features(delta: torch.Tensor) -> torch.Tensor:
-    """(...,) time differences in reference gaps -> (..., 6): sign, size, nearness."""
+    """Embed time differences in reference intervals, (...,) -> (..., 6)."""
     size = delta.abs()
-    return torch.stack(
-        (delta, size, torch.log1p(size), delta.sign(), torch.exp(-size), 1 / (1 + size * size)), -1
-    )
+    features = (delta, size, torch.log1p(size), delta.sign(), torch.exp(-size))
+    return torch.stack((*features, 1 / (1 + size * size)), -1)
 
 
 class TimeBias(nn.Module):
-    """Score bias per head from the difference between a frame's time and the query's."""
+    """Score bias per head, an MLP of the time difference between frame and query."""
 
     def __init__(self, heads: int, hidden: int = 32):
         super().__init__()
-        self.net = nn.Sequential(PreciseLinear(6, hidden), nn.GELU(), PreciseLinear(hidden, heads))
+        self.mlp = nn.Sequential(PreciseLinear(6, hidden), nn.GELU(), PreciseLinear(hidden, heads))
 
     def forward(self, q_times: torch.Tensor, k_times: torch.Tensor) -> torch.Tensor:
         """(B, Tq), (B, Tk) -> (B, heads, Tq, Tk)."""
         delta = k_times[:, None, :] - q_times[:, :, None]
-        return self.net(time_features(delta)).permute(0, 3, 1, 2)
+        return self.mlp(time_features(delta)).permute(0, 3, 1, 2)
 
 
 class FeedForward(nn.Module):
-    """Pre-norm two-layer perceptron on channels-last tokens (..., C), added to its input."""
+    """Pre-norm MLP with a residual connection, on tokens (..., C)."""
 
     def __init__(self, channels: int, factor: int = 2):
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.net = nn.Sequential(
+        self.mlp = nn.Sequential(
             nn.Linear(channels, factor * channels),
             nn.GELU(),
             nn.Linear(factor * channels, channels),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.net(self.norm(x))
+        return x + self.mlp(self.norm(x))
 
 
 class AttentionLayer(nn.Module):
-    """Queries attend to given keys and values inside a spatial window; residual, then a perceptron."""
+    """Pre-norm cross-attention inside a spatial window, then a feed-forward layer."""
 
     def __init__(self, channels: int, heads: int, window: int, shift: int, backend: str):
         super().__init__()
         self.heads, self.window, self.shift, self.backend = heads, window, shift, backend
         self.norm = nn.LayerNorm(channels)
-        self.query = nn.Linear(channels, channels)
-        self.out = nn.Linear(channels, channels)
+        self.q_proj = nn.Linear(channels, channels)
+        self.out_proj = nn.Linear(channels, channels)
         self.time_bias = TimeBias(heads)
         self.window_bias = nn.Parameter(torch.zeros(heads, 2 * window - 1, 2 * window - 1))
         self.feed_forward = FeedForward(channels)
 
     def forward(self, x, keys, values, q_times, k_times, mask):
-        """x (B, Tq, h, w, C); keys, values (B, Tk, h, w, heads, d) -> x, share (B, Tq, Tk)."""
-        q = self.query(self.norm(x)).unflatten(-1, (self.heads, -1))
-        out, share = kernels.temporal_attention(
+        """Attend from x to the frames.
+
+        Args:
+            x: (B, Tq, h, w, C), the queries.
+            keys, values: (B, Tk, h, w, heads, d).
+            q_times, k_times: (B, Tq) and (B, Tk).
+            mask: (B, Tk).
+
+        Returns:
+            The new x, and the attention weight per frame (B, Tq, Tk).
+        """
+        q = self.q_proj(self.norm(x)).unflatten(-1, (self.heads, -1))
+        out, frame_weights = kernels.temporal_attention(
             q,
             keys,
             values,
@@ -78,21 +86,21 @@ class AttentionLayer(nn.Module):
             mask=mask,
             backend=self.backend,
         )
-        x = x + self.out(out.flatten(-2))
-        return self.feed_forward(x), share
+        x = x + self.out_proj(out.flatten(-2))
+        return self.feed_forward(x), frame_weights
 
 
 class TemporalTransformer(nn.Module):
-    """Several attention layers over all T frames; the output projection starts at zero."""
+    """Attention layers over all T frames; the output projection is zero-initialised."""
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
         c, self.heads, self.layers = config.attn_channels, config.heads, config.layers
-        self.tokens = nn.Linear(config.c16, c)
+        self.token_proj = nn.Linear(config.c16, c)
         self.token_norm = nn.LayerNorm(c)
-        self.key_value = nn.Linear(c, 2 * config.layers * c)
-        self.blend = nn.Linear(config.c16, c)
-        self.time = PreciseLinear(6, c)
+        self.kv_proj = nn.Linear(c, 2 * config.layers * c)
+        self.query_proj = nn.Linear(config.c16, c)
+        self.time_embed = PreciseLinear(6, c)
         shifts = [0 if i % 2 == 0 else config.window // 2 for i in range(config.layers)]
         self.attention = nn.ModuleList(
             AttentionLayer(c, config.heads, config.window, s, backend) for s in shifts
@@ -103,35 +111,32 @@ class TemporalTransformer(nn.Module):
             else None
         )
         if self.frame_attention is not None:
-            self.frame_key_value = nn.Linear(c, 2 * c)
+            self.frame_kv_proj = nn.Linear(c, 2 * c)
         self.norm = nn.LayerNorm(c)
-        self.project = zero_conv(c, config.attn_channels, 1)
+        self.out_proj = zero_conv(c, config.attn_channels, 1)
 
     def key_values(self, s16: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, c16, h, w) -> keys and values, each (N, layers, h, w, heads, d); a frame alone
-        decides its own.
+        """Keys and values of N frames, (N, c16, h, w) -> (N, layers, h, w, heads, d) each.
 
-        With self-attention among frames (an ablation) keys hold the frames' tokens instead, since
-        they can no longer be cached.
+        They depend on their own frame alone. With self-attention among frames (an ablation) both
+        hold the frames' tokens instead, since keys can no longer be cached.
         """
-        tokens = self.token_norm(self.tokens(s16.movedim(1, -1)))
+        tokens = self.token_norm(self.token_proj(s16.movedim(1, -1)))
         if self.frame_attention is not None:
             tokens = tokens.unflatten(-1, (self.heads, -1))[:, None]
             return tokens, tokens
-        return self._split(self.key_value(tokens))
+        return self._split(self.kv_proj(tokens))
 
     def _split(self, kv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        kv = kv.unflatten(-1, (self.layers, 2, self.heads, -1)).movedim(
-            -4, 1
-        )  # (N, layers, h, w, 2, heads, d)
-        return kv.unbind(-3)
+        kv = kv.unflatten(-1, (self.layers, 2, self.heads, -1))
+        return kv.movedim(-4, 1).unbind(-3)  # of (N, layers, h, w, 2, heads, d)
 
     def _mix_frames(self, tokens, times, mask):
         """Self-attention among frames, then their keys and values."""
         x = tokens.flatten(-2).squeeze(2)  # (B, T, h, w, C)
-        k, v = self.frame_key_value(x).unflatten(-1, (2, self.heads, -1)).unbind(-3)
+        k, v = self.frame_kv_proj(x).unflatten(-1, (2, self.heads, -1)).unbind(-3)
         x, _ = self.frame_attention(x, k, v, times, times, mask)
-        kv = self._split(self.key_value(self.token_norm(x)).flatten(0, 1))
+        kv = self._split(self.kv_proj(self.token_norm(x)).flatten(0, 1))
         return tuple(part.unflatten(0, times.shape) for part in kv)
 
     def forward(
@@ -144,7 +149,7 @@ class TemporalTransformer(nn.Module):
         mask: torch.Tensor,
         t: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Context of the target.
+        """Context features of the target.
 
         Args:
             left, right: (B, c16, h, w), features of the references.
@@ -154,21 +159,22 @@ class TemporalTransformer(nn.Module):
             t: (B,), the target's time.
 
         Returns:
-            context (B, C, h, w) and attention (B, T), the share each frame received, summing to 1,
-            0 where masked.
+            Context (B, C, h, w), and attention weight per frame (B, T), which sums to 1 and is 0
+            where masked.
         """
         if self.frame_attention is not None:
             keys, values = self._mix_frames(keys, times, mask)
-        at = t.view(-1, 1, 1, 1)
-        x = self.blend(((1 - at) * left + at * right).movedim(1, -1))
-        x = (x + self.time(time_features(t)).to(x.dtype)[:, None, None])[:, None]
-        q_times, shares = t[:, None], []
+        t_map = t.view(-1, 1, 1, 1)
+        x = self.query_proj(((1 - t_map) * left + t_map * right).movedim(1, -1))
+        time = self.time_embed(time_features(t)).to(x.dtype)
+        x = (x + time[:, None, None])[:, None]
+        frame_weights = []
         for i, layer in enumerate(self.attention):
-            x, share = layer(x, keys[:, :, i], values[:, :, i], q_times, times, mask)
-            shares.append(share[:, 0])
-        context = self.project(self.norm(x[:, 0]).movedim(-1, 1))
-        share = torch.stack(shares).float().mean(0)
-        return context, F.normalize(share, p=1, dim=1)
+            x, weights = layer(x, keys[:, :, i], values[:, :, i], t[:, None], times, mask)
+            frame_weights.append(weights[:, 0])
+        context = self.out_proj(self.norm(x[:, 0]).movedim(-1, 1))
+        mean_weights = torch.stack(frame_weights).float().mean(0)
+        return context, F.normalize(mean_weights, p=1, dim=1)
 
 
 if __name__ == "__main__":

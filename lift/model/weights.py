@@ -1,6 +1,4 @@
-"""Weights of a whole model in one safetensors file, with the configuration that made them in its
-metadata.
-"""
+"""Weights of a whole model in one safetensors file, with their configuration as metadata."""
 
 import hashlib
 import json
@@ -15,36 +13,36 @@ from torch import nn
 from lift.config import Config, from_dict, to_dict
 from lift.errors import LiftError
 from lift.files import atomic
+from lift.model.key_map import current_key
+from lift.model.lift import LIFT
 
 # -- write -----------------------------------------------------------------------------------------
 
 
 def save_weights(path: str | Path, model: nn.Module, config: Config, **metadata: str) -> None:
-    """Write the model's parameters and buffers with their configuration; `path` never holds half a
-    file.
+    """Write the model's parameters and buffers with their configuration, atomically.
 
     Args:
-        path: the file, by custom ending in .safetensors; its folder is made.
-        model: what `load_weights` will give back; `config.model` must describe it.
+        path: the file, by convention ending in .safetensors; its folder is created.
+        model: what `load_weights` will return; `config.model` must describe it.
         config: the whole configuration of the run.
-        metadata: anything else worth keeping with the weights, such as step="12000".
+        metadata: further text to store with the weights, such as step="12000".
 
     Raises:
-        OSError: the file cannot be written; what stood at `path` is then as it was.
+        OSError: the file cannot be written; an existing file at `path` is then unchanged.
     """
-    _write(
-        path, _state(model), {"format": "lift", "config": json.dumps(to_dict(config)), **metadata}
-    )
+    header = {"format": "lift", "config": json.dumps(to_dict(config)), **metadata}
+    _write(path, _state(model), header)
 
 
 def save_small(
     path: str | Path, model: nn.Module, config: Config, limit: int, **metadata: str
 ) -> list[Path]:
-    """As `save_weights`, in files of at most `limit` bytes: in float16 where float32 would be more,
-    and in parts where that is more too.
+    """Write weights in files of at most `limit` bytes each.
 
-    The parts beside `path` are named after it, as `base.2.safetensors`; `path` holds their SHA-256,
-    and `read_weights` puts all together.
+    They are stored in float16 where float32 would exceed the limit, and in parts where float16
+    does too. The parts beside `path` are named after it, as `base.2.safetensors`; `path` holds
+    their SHA-256, and `read_weights` joins them.
 
     Returns:
         The files, `path` first.
@@ -52,39 +50,31 @@ def save_small(
     Raises:
         OSError: a file cannot be written.
     """
-    tensors, room = _state(model), limit - HEADER
-    if _bytes(tensors) > room:
+    tensors, part_limit = _state(model), limit - HEADER
+    if _bytes(tensors) > part_limit:
         tensors = {
             name: tensor.half() if tensor.is_floating_point() else tensor
             for name, tensor in tensors.items()
         }
     parts: list[dict[str, torch.Tensor]] = [{}]
     for name, tensor in tensors.items():
-        if parts[-1] and _bytes(parts[-1]) + tensor.nbytes > room:
+        if parts[-1] and _bytes(parts[-1]) + tensor.nbytes > part_limit:
             parts.append({})
         parts[-1][name] = tensor
     path = Path(path)
-    paths = [
-        path,
-        *(path.with_suffix(f".{number}{path.suffix}") for number in range(2, len(parts) + 1)),
-    ]
+    numbers = range(2, len(parts) + 1)
+    paths = [path, *(path.with_suffix(f".{number}{path.suffix}") for number in numbers)]
     for other, part in zip(paths[1:], parts[1:], strict=True):
         _write(other, part, {"format": "lift part"})
     others = {other.name: sha256(other) for other in paths[1:]}
-    _write(
-        path,
-        parts[0],
-        {
-            "format": "lift",
-            "config": json.dumps(to_dict(config)),
-            **({"parts": json.dumps(others)} if others else {}),
-            **metadata,
-        },
-    )
+    header = {"format": "lift", "config": json.dumps(to_dict(config)), **metadata}
+    if others:
+        header["parts"] = json.dumps(others)
+    _write(path, parts[0], header)
     return paths
 
 
-HEADER = 200_000  # bytes that names, shapes and the configuration may take, by far
+HEADER = 200_000  # upper bound of the bytes of names, shapes and the configuration
 
 
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -96,14 +86,13 @@ def _bytes(tensors: dict[str, torch.Tensor]) -> int:
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file, which names what it holds."""
+    """SHA-256 of a file's content, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write(path: str | Path, tensors: dict[str, torch.Tensor], header: dict[str, str]) -> None:
-    content = safetensors.torch.save(
-        tensors, header
-    )  # bytes, written by Python: a full disk is then an OSError
+    # Bytes that Python writes: a full disk is then an OSError.
+    content = safetensors.torch.save(tensors, header)
     try:
         with atomic(path) as part:
             part.write_bytes(content)
@@ -117,26 +106,30 @@ def _write(path: str | Path, tensors: dict[str, torch.Tensor], header: dict[str,
 def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], Config, dict[str, str]]:
     """Tensors by name, configuration and the other metadata of a file that `save_weights` wrote.
 
+    Tensors that are stored under former names come back under today's; see `key_map`.
+
     Raises:
         LiftError: the file is missing, corrupt, or no LIFT weights.
     """
     tensors, header = read_safetensors(path)
     if header.get("format") != "lift" or "config" not in header:
         raise LiftError(
-            f"{path} holds no LIFT weights (its metadata has no configuration); give a .safetensors file that lift wrote"
+            f"{path} holds no LIFT weights (its metadata has no configuration); "
+            "give a .safetensors file that lift wrote"
         )
     try:
         config = from_dict(json.loads(header.pop("config")))
     except (ValueError, TypeError, LiftError) as error:
         raise LiftError(
-            f"{path} has a configuration that this version cannot read ({error}); use the lift that wrote it"
+            f"{path} has a configuration that this version cannot read ({error}); "
+            "use the version of lift that wrote it"
         ) from None
     for name, digest in json.loads(header.pop("parts", "{}")).items():
         other = Path(path).with_name(name)
         if other.is_file() and sha256(other) != digest:
             raise LiftError(f"{other} is not the part that {path} goes with; copy both again")
         tensors |= read_safetensors(other)[0]
-    return tensors, config, header
+    return {current_key(name): tensor for name, tensor in tensors.items()}, config, header
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -150,9 +143,8 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
         raise LiftError(f"{path} is not a file; give the path of a .safetensors file")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(
-                file.metadata() or {}
-            )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            return tensors, dict(file.metadata() or {})
     except safetensors.SafetensorError as error:
         raise LiftError(
             f"{path} is corrupt or not a safetensors file ({error}); copy or download it again"
@@ -160,7 +152,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
 
 
 def load_weights(path: str | Path, kernels: str = "auto") -> tuple[nn.Module, Config]:
-    """Build the model that a file describes and give it the file's weights.
+    """Build the model that a file describes, with the file's weights.
 
     Args:
         path: a file that `save_weights` wrote.
@@ -173,8 +165,6 @@ def load_weights(path: str | Path, kernels: str = "auto") -> tuple[nn.Module, Co
         LiftError: the file is missing, corrupt, no LIFT weights, or does not fit its own
             configuration.
     """
-    from lift.model.lift import LIFT  # the model itself loads weights through this file
-
     tensors, config, _ = read_weights(path)
     model = LIFT(config.model, kernels)
     _fill(model, tensors, path)
@@ -182,25 +172,27 @@ def load_weights(path: str | Path, kernels: str = "auto") -> tuple[nn.Module, Co
 
 
 def load_into(model: nn.Module, path: str | Path) -> Config:
-    """Give the weights of a file to a model that exists; the file's configuration is returned.
+    """Load the weights of a file into a model, and return the file's configuration.
 
     Raises:
         LiftError: the file is missing, corrupt, no LIFT weights, or of a model of other sizes; the
-            model is then as it was.
+            model is then unchanged.
     """
     tensors, config, _ = read_weights(path)
     difference = differing_fields(asdict(config.model), asdict(model.config))
     if difference:
         raise LiftError(
-            f"{path} holds weights of another model: {difference}; choose the same preset and sizes, or other weights"
+            f"{path} holds weights of another model: {difference}; "
+            "choose the same preset and sizes, or other weights"
         )
     _fill(model, tensors, path)
     return config
 
 
 def differing_fields(stored: dict, wanted: dict) -> str:
-    """Fields of two flat dictionaries that differ, as `name is A there and B here`, or an empty
-    string. The preset leads.
+    """Fields in which two flat dictionaries differ, as `name is A there and B here`.
+
+    Empty where they agree; the preset comes first.
     """
     names = [name for name in wanted if stored.get(name) != wanted[name]]
     shown = [f"{name} is {stored.get(name)} there and {wanted[name]} here" for name in names[:4]]
@@ -208,7 +200,7 @@ def differing_fields(stored: dict, wanted: dict) -> str:
 
 
 def pretrained_path(preset: str) -> Path:
-    """Where the bundled weights of a preset lie; the file need not exist."""
+    """Path of the bundled weights of a preset; the file need not exist."""
     return Path(__file__).resolve().parent.parent / "weights" / f"{preset}.safetensors"
 
 
@@ -220,16 +212,14 @@ def _fill(model: nn.Module, tensors: dict[str, torch.Tensor], path: str | Path) 
         for name in sorted(own.keys() & tensors.keys())
         if tensors[name].shape != own[name].shape
     ]
-    if missing or unknown or misfits:
-        cause = (
-            misfits[0]
-            if misfits
-            else f"{missing[0]} is missing"
-            if missing
-            else f"{unknown[0]} is not known"
-        )
-        count = len(missing) + len(unknown) + len(misfits)
+    causes = [
+        *misfits,
+        *(f"{name} is missing" for name in missing),
+        *(f"{name} is not known" for name in unknown),
+    ]
+    if causes:
         raise LiftError(
-            f"{path} does not fit this model in {count} tensors ({cause}); use weights of the same preset and version of lift"
+            f"{path} does not fit this model in {len(causes)} tensors ({causes[0]}); "
+            "use weights of the same preset and version of lift"
         )
     model.load_state_dict(tensors)

@@ -1,10 +1,9 @@
-"""What a training step keeps for backward, stage by stage, and where its time goes: `lift train
---memory_report`.
+"""Activation memory and time of a training step by model stage: `lift train --memory_report`.
 
-Memory is counted on tensors without data (FakeTensorMode), so the figures of any size, on a GPU
-too, come from any machine within seconds: every storage that autograd holds between forward and
-backward, once, the weights excepted. What kernels need for themselves while they run is not
-counted. Time is that of one real step on the device of the run.
+Memory is counted on tensors without data (FakeTensorMode), so any machine gives the figures for any
+size and for a GPU within seconds: every storage that autograd saves for backward, once, except the
+weights. Workspaces of kernels are not counted. Time is measured on one real step on the device of
+the run.
 """
 
 import time
@@ -28,6 +27,7 @@ from lift.data.clip import Clip, SharedClips
 from lift.kernels import dispatch as backend
 from lift.model.lift import LIFT
 from lift.profiling.stages import STAGES, Tracer
+from lift.saved_tensors import on_saved_storage
 from lift.training.distributed import init_distributed
 from lift.training.losses import total_loss
 from lift.training.optim import autocast_dtype
@@ -40,14 +40,14 @@ PARTS = (*STAGES, "loss")
 
 
 @dataclass
-class Kept:
-    """Bytes of a training step.
+class SavedActivations:
+    """Memory of a training step, bytes.
 
     Attributes:
-        stages: kept for backward by each stage, in the order of `PARTS`.
-        peak: most that all tensors take at any moment of forward and backward: weights, gradients
-            and the batch included, the optimiser's state and kernels' own workspaces not; None
-            where it was not asked for.
+        stages: activation memory saved for backward by each stage, in the order of `PARTS`.
+        peak: largest memory of all tensors at any moment of forward and backward: with weights,
+            gradients and the batch, without the optimizer's state and workspaces of kernels; None
+            where it was not counted.
     """
 
     stages: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
@@ -60,30 +60,21 @@ class Kept:
 
 def count(
     config: Config, model: LIFT, batch: Batch, autocast: torch.dtype | None, *, peak: bool = False
-) -> Kept:
-    """Count what a step of `model` on `batch` keeps; the tensors may be real or without data. The
-    peak costs a backward.
-    """
-    kept, tracer, held = Kept(), Tracer(), {}
-    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+) -> SavedActivations:
+    """Count the memory of a step of `model` on `batch`.
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights and storage._cdata not in held:
-            held[storage._cdata] = storage  # held on to, so that no later one has its address
-            kept.stages[tracer.stage] += storage.nbytes()
-        return tensor
+    The tensors may be real or without data. Counting the peak takes a backward pass.
+    """
+    found, tracer = SavedActivations(), Tracer()
+
+    def saved(size: int) -> None:
+        found.stages[tracer.stage] += size
 
     with _Peak(model, batch) if peak else nullcontext() as sizes:
-        with (
-            tracer.watch(model),
-            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-        ):
+        with tracer.watch(model), on_saved_storage(saved, exclude=model.parameters()):
             loss = _forward(config, model, batch, autocast)
-        held.clear()
-        if (
-            sizes is not None
-        ):  # what loss.backward() does, during which modes for functions would not hold
+        if sizes is not None:
+            # As loss.backward(), during which modes for functions would not be active.
             torch.autograd.Variable._execution_engine.run_backward(
                 (loss,),
                 (torch.ones_like(loss),),
@@ -93,8 +84,8 @@ def count(
                 allow_unreachable=True,
                 accumulate_grad=True,
             )
-            kept.peak = sizes.highest
-    return kept
+            found.peak = sizes.highest
+    return found
 
 
 def _forward(
@@ -105,14 +96,16 @@ def _forward(
     return total_loss(prediction, batch, config.train)[0]
 
 
-def plan(config: Config, device: str, autocast: torch.dtype | None, *, peak: bool = False) -> Kept:
-    """What a step of the configured run keeps on a device, counted without data.
+def plan(
+    config: Config, device: str, autocast: torch.dtype | None, *, peak: bool = False
+) -> SavedActivations:
+    """Memory of a step of the configured run on a device, counted without data.
 
     Args:
-        config: batch size, crop, frames, model, kernels and recompute switches are what counts.
+        config: batch size, crop, frames, model, kernels and recompute switches have an effect.
         device: "cuda" (no GPU is needed) or "cpu".
         autocast: the dtype that autocast computes in, or None.
-        peak: count it too, which takes twice the time.
+        peak: count the peak too, which doubles the time.
     """
     with ExitStack() as stack:
         stack.enter_context(kernels.use(config.kernels))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from lift import kernels
 from lift.config import TrainConfig
 from lift.data.batch import Batch
-from lift.model.prediction import FlowEstimate, Prediction
+from lift.model.types import FlowEstimate, Prediction
 
 LEVELS, COARSE_LEVELS = 5, 3  # bands of the Laplacian pyramid at full and at quarter resolution
 VISIBLE = 0.99  # share of a coarse pixel that must be visible for its true flow to count

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from lift.errors import LiftError
-from lift.model.features import map_tensors
+from lift.model.types import map_tensors
 
 WARM_UP = 3  # calls before the recording, in which kernels are compiled and tuned
 AGREE = 1e-2  # relative L2 distance allowed between a replay and a plain call

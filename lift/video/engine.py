@@ -10,11 +10,15 @@ import torch
 from torch import nn
 
 from lift.errors import LiftError
+from lift.model.adjacent import AdjacentMotion
 from lift.model.blocks import PreciseLinear
-from lift.model.features import FrameFeatures, Motion, Neighbours, Pair
+from lift.model.types import FrameFeatures, Motion, ReferencePair
 from lift.video.cuda_graphs import CudaRecorder, Graphed
 
-FIXED = (3, 4)  # of what `at` is given: the ring's keys and values are read where they lie
+FIXED = (
+    3,
+    4,
+)  # of the arguments of `synthesize`: the ring's keys and values are read where they lie
 
 
 def choose_dtype(dtype: torch.dtype | str, device: torch.device) -> torch.dtype:
@@ -79,9 +83,9 @@ class Engine:
         self.model = model
         calls = [
             model.encode,
-            model.pair,
-            model.motion,
-            lambda *arguments: model.at(*arguments).frame,
+            model.prepare_pair,
+            model.estimate_motion,
+            lambda *arguments: model.synthesize(*arguments).frame,
         ]
         if compiled:
             calls = [torch.compile(call, dynamic=False, fullgraph=True) for call in calls]
@@ -104,27 +108,27 @@ class Engine:
 
     def pair(
         self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures
-    ) -> Pair:
+    ) -> ReferencePair:
         """Two references (1, 3, H, W) and their features -> what all targets between them share."""
         return self._run(self._pair, image0, image1, left.reference_only(), right.reference_only())
 
-    def motion(self, pair: Pair, t: torch.Tensor) -> Motion:
-        """As `LIFT.motion`."""
+    def motion(self, pair: ReferencePair, t: torch.Tensor) -> Motion:
+        """As `LIFT.estimate_motion`."""
         return self._run(self._motion, pair, t)
 
     def at(
         self,
-        pair: Pair,
+        pair: ReferencePair,
         motion: Motion,
-        neighbours: Neighbours | None,
+        adjacent: AdjacentMotion | None,
         keys: torch.Tensor,
         values: torch.Tensor,
         times: torch.Tensor,
         mask: torch.Tensor,
         t: torch.Tensor,
     ) -> torch.Tensor:
-        """As `LIFT.at` -> frames (B, 3, H, W) float32."""
-        return self._run(self._at, pair, motion, neighbours, keys, values, times, mask, t).float()
+        """As `LIFT.synthesize` -> frames (B, 3, H, W) float32."""
+        return self._run(self._at, pair, motion, adjacent, keys, values, times, mask, t).float()
 
     def _run(self, call, *arguments):
         if self.device.type != "cuda":
@@ -171,11 +175,11 @@ def lowered(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 @contextmanager
-def _memory(given: torch.Tensor | Pair) -> Iterator[None]:
+def _memory(given: torch.Tensor | ReferencePair) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        height, width = given.size if isinstance(given, Pair) else given.shape[-2:]
+        height, width = given.size if isinstance(given, ReferencePair) else given.shape[-2:]
         raise LiftError(
             f"frames of {width}x{height} do not fit into the device's memory; choose a smaller --context_frames, "
             "smaller frames, or --device cpu"

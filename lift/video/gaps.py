@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from lift.io.decode import DecodedFrame, rgb_of
-from lift.model.features import FrameFeatures, Motion, Neighbours, Pair
-from lift.model.lift import BESIDE
+from lift.model.adjacent import AdjacentMotion, adjacent_frames, has_motion
+from lift.model.types import FrameFeatures, Motion, ReferencePair
 from lift.video.engine import Engine
 from lift.video.transfers import Uploader, as_image, numbers
 
@@ -54,7 +54,7 @@ class Gap:
     asked for.
     """
 
-    pair: Pair
+    pair: ReferencePair
     halfway: Motion | None = None
 
 
@@ -66,7 +66,7 @@ class Gaps:
     def __init__(self, engine: Engine, upload: Uploader):
         self.engine, self.upload = engine, upload
 
-    def pair(self, first: Held, second: Held, backwards: bool) -> Pair:
+    def pair(self, first: Held, second: Held, backwards: bool) -> ReferencePair:
         return self._gap(first, second, backwards).pair
 
     def halfway(self, first: Held, second: Held, backwards: bool) -> Motion:
@@ -77,37 +77,40 @@ class Gaps:
             gap.halfway = self.engine.motion(gap.pair, half)
         return gap.halfway
 
-    def neighbours(self, window: list[Held], left: int, backwards: bool) -> Neighbours | None:
-        """The motion beside window[left] and its successor; None where the window holds nothing
-        else.
+    def adjacent_motion(
+        self, window: list[Held], left: int, backwards: bool
+    ) -> AdjacentMotion | None:
+        """The motion beside window[left] and its successor.
+
+        None where the window has no other frame.
         """
         if len(window) == 2:
             return None
         first, second = window[left : left + 2]
-        unit, between = second.time - first.time, self.pair(first, second, backwards).difference
+        interval = second.time - first.time
+        frame_times = [float((held.time - first.time) / interval) for held in window]
+        same_shot = [held.shot == first.shot for held in window]
+        position, times, exists = (
+            x[0].tolist()
+            for x in adjacent_frames(torch.tensor([frame_times]), torch.tensor([same_shot]))
+        )
+        gaps = (window[position[0]], first), (second, window[position[1]])
+        reference_difference = self.pair(first, second, backwards).difference
         found = []
-        for outer, gap in (
-            (left - 1, window[max(left - 1, 0) : left + 1]),
-            (left + 2, window[left + 1 : left + 3]),
-        ):
-            beside = 0 <= outer < len(window) and window[outer].shot == first.shot
-            time = (
-                float((window[outer].time - first.time) / unit)
-                if beside
-                else -1.0
-                if outer < left
-                else 2.0
-            )
-            if beside and -BESIDE <= time <= 1 + BESIDE:
-                known = Neighbours.moved(self.pair(*gap, backwards).difference, between)
-                found.append((self.halfway(*gap, backwards).across, time, known))
+        for gap, time, there in zip(gaps, times, exists, strict=True):
+            if there:
+                difference = self.pair(*gap, backwards).difference
+                valid = has_motion(difference, reference_difference)
+                flow = self.halfway(*gap, backwards).flow_01
             else:
-                still = torch.zeros_like(self.halfway(first, second, backwards).across)
-                found.append((still, time, torch.zeros_like(between, dtype=torch.bool)))
+                valid = torch.zeros_like(reference_difference, dtype=torch.bool)
+                flow = torch.zeros_like(self.halfway(first, second, backwards).flow_01)
+            found.append((flow, time, valid))
         if backwards:
-            found = [(motion, 1 - time, known) for motion, time, known in reversed(found)]
-        motions, times, known = zip(*found, strict=True)
-        return Neighbours(*motions, numbers(times, self.engine.device)[None], torch.stack(known, 1))
+            found = [(flow, 1 - time, valid) for flow, time, valid in reversed(found)]
+        flows, times, valid = zip(*found, strict=True)
+        times = numbers(times, self.engine.device)[None]
+        return AdjacentMotion(*flows, times, torch.stack(valid, 1))
 
     def _gap(self, first: Held, second: Held, backwards: bool) -> Gap:
         if backwards not in first.gaps:

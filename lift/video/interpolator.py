@@ -332,7 +332,7 @@ class Interpolator:
             (
                 backwards,
                 self.gaps.pair(first, second, backwards),
-                self.gaps.neighbours(window, left, backwards),
+                self.gaps.adjacent_motion(window, left, backwards),
             )
             for backwards in ((False, True) if self.reverse_average else (False,))
         ]
@@ -342,7 +342,7 @@ class Interpolator:
             now = moments[start : start + self.batch]
             t = numbers([float(m) for m in now], self.device)
             made = []
-            for backwards, pair, neighbours in directions:
+            for backwards, pair, adjacent in directions:
                 at, when = (1 - t, 1 - times) if backwards else (t, times)
                 motion = (
                     self.gaps.halfway(first, second, backwards)
@@ -350,7 +350,7 @@ class Interpolator:
                     else self.engine.motion(pair, at)
                 )
                 made.append(
-                    self.engine.at(pair, motion, neighbours, ring.keys, ring.values, when, mask, at)
+                    self.engine.at(pair, motion, adjacent, ring.keys, ring.values, when, mask, at)
                 )
             yield from (made[0] if len(made) == 1 else (made[0] + made[1]) / 2).clamp_(0, 1)
 

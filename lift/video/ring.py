@@ -4,7 +4,7 @@ them without a copy.
 
 import torch
 
-from lift.model.features import FrameFeatures
+from lift.model.types import FrameFeatures
 
 
 class Ring:

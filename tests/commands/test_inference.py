@@ -11,7 +11,7 @@ from lift.commands.inference import main
 from lift.config import PRESETS, Config
 from lift.errors import run
 from lift.io.decode import open_frames
-from lift.model.lift import create_lift_model
+from lift.model.factory import create_lift_model
 from lift.model.weights import save_weights
 from tests.support.video_samples import moving_frames, write_folder
 

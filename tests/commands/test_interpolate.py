@@ -10,7 +10,7 @@ from lift.commands.interpolate import main
 from lift.config import PRESETS, Config
 from lift.errors import run
 from lift.io.decode import open_frames
-from lift.model.lift import create_lift_model
+from lift.model.factory import create_lift_model
 from lift.model.weights import save_weights
 from tests.support.disk import largest_file
 from tests.support.video_samples import moving_frames, write_folder, write_video

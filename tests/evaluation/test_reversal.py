@@ -6,7 +6,7 @@ import torch
 
 from lift.evaluation import small
 from lift.evaluation.reversal import reversal
-from lift.model.prediction import Prediction
+from lift.model.types import Prediction
 
 CLIP = small.RealClip("clip", "clip.mp4", 40, "val")
 

@@ -10,7 +10,7 @@ import torch
 from lift.commands import evaluate as command
 from lift.errors import LiftError
 from lift.evaluation import baselines, report, small
-from lift.model.prediction import Prediction
+from lift.model.types import Prediction
 
 pytestmark = [pytest.mark.native, pytest.mark.videos]
 

@@ -7,10 +7,11 @@ import torch
 
 from lift.config import PRESETS, tiny
 from lift.data.clip import Clip
-from lift.model.features import Neighbours
-from lift.model.lift import LIFT, create_lift_model
-from lift.model.prediction import FlowEstimate
+from lift.model.adjacent import AdjacentMotion
+from lift.model.factory import create_lift_model
+from lift.model.lift import LIFT
 from lift.model.transformer import time_features
+from lift.model.types import FlowEstimate
 from lift.video.engine import lowered
 from tests.support.parity import wake
 
@@ -184,20 +185,22 @@ def test_cached_features_equal_the_forward(model):
     a, t = clip(), half()
     each = [model.encode(a.frames[:, i]) for i in range(5)]
     motions = [
-        model.motion(model.pair(a.frames[:, i], a.frames[:, i + 1], each[i], each[i + 1]), t)
+        model.estimate_motion(
+            model.prepare_pair(a.frames[:, i], a.frames[:, i + 1], each[i], each[i + 1]), t
+        )
         for i in range(3)
     ]
-    neighbours = Neighbours(
-        motions[0].across,
-        motions[2].across,
+    adjacent = AdjacentMotion(
+        motions[0].flow_01,
+        motions[2].flow_01,
         torch.tensor([[-1.0, 2.0]]),
         torch.ones(1, 2, dtype=torch.bool),
     )
     keys, values = (torch.stack([getattr(x, name) for x in each], 1) for name in ("keys", "values"))
-    made = model.at(
-        model.pair(*a.references, each[1], each[2]),
+    made = model.synthesize(
+        model.prepare_pair(*a.references, each[1], each[2]),
         motions[1],
-        neighbours,
+        adjacent,
         keys,
         values,
         a.times,
@@ -211,24 +214,25 @@ def test_cached_features_equal_the_forward(model):
 def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
     a, t = clip(batch=1), torch.tensor([0.25, 0.5, 0.8])
     features = model.encode(a.frames[0])
-    pair = model.pair(*a.references, features[1], features[2])
+    pair = model.prepare_pair(*a.references, features[1], features[2])
     keys, values = features.keys[None], features.values[None]
     order = [3, 0, 4, 1, 2]  # context may lie anywhere, and need not be in order
     beside = [
-        model.motion(
-            model.pair(a.frames[:, i], a.frames[:, i + 1], features[i], features[i + 1]), half(1)
+        model.estimate_motion(
+            model.prepare_pair(a.frames[:, i], a.frames[:, i + 1], features[i], features[i + 1]),
+            half(1),
         )
         for i in (0, 2)
     ]
-    neighbours = Neighbours(
-        *(motion.across for motion in beside),
+    adjacent = AdjacentMotion(
+        *(motion.flow_01 for motion in beside),
         torch.tensor([[-1.0, 2.0]]),
         torch.ones(1, 2, dtype=torch.bool),
     )
-    together = model.at(
+    together = model.synthesize(
         pair,
-        model.motion(pair, t),
-        neighbours,
+        model.estimate_motion(pair, t),
+        adjacent,
         keys[:, order],
         values[:, order],
         a.times[:, order],
@@ -268,7 +272,7 @@ def test_self_attention_is_a_switch():
     prediction = model(a, half())
     prediction.frame.sum().backward()
     torch.testing.assert_close(prediction.attention.sum(1), torch.ones(2))
-    assert model.transformer.frame_key_value.weight.grad.any()
+    assert model.transformer.frame_kv_proj.weight.grad.any()
 
 
 @torch.no_grad()
@@ -289,7 +293,7 @@ def test_a_wrong_time_is_refused(model, t):
 def test_unknown_presets_and_sizes_are_refused():
     with pytest.raises(ValueError, match="base, small, tiny"):
         create_lift_model("huge")
-    with pytest.raises(ValueError, match="no such size"):
+    with pytest.raises(ValueError, match="unknown field windows"):
         create_lift_model("tiny", windows=3)
     with pytest.raises(ValueError, match="bend is now trajectory_channels"):
         create_lift_model("tiny", bend=3)
@@ -302,14 +306,14 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
     model = wake(LIFT(SMALL, kernels="reference")).eval()
     with torch.no_grad():
         flow = model.flow
-        for stage in (flow.motion, flow.block8, flow.block4, flow.trajectory):
+        for stage in (flow.global_motion, flow.block8, flow.block4, flow.trajectory):
             stage.head.weight.zero_()
             stage.head.bias.zero_()
         features, t = model.encode(torch.rand(4, 3, 64, 96)), torch.tensor([0.3, 0.7])
         left, right = features[:2].reference_only(), features[2:].reference_only()
-        matches = flow.compare(left, right)
+        matches = flow.correlate(left, right)
         times = torch.tensor([[-7 / 3, 0.0, 1.0, 7.7]] * 2)
-        neighbours = Neighbours(
+        adjacent = AdjacentMotion(
             *torch.randn(2, 2, 2, 16, 24),
             torch.tensor([[-1.3, 2.1]] * 2),
             torch.ones(2, 2, dtype=torch.bool),
@@ -318,13 +322,13 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
         def results(model, autocast):
             with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
                 motion = model.flow(left, right, matches, t)
-                bent = model.flow.bend(
-                    motion, neighbours, torch.rand(2, SMALL.attn_channels, 4, 6), t
+                bent = model.flow.curve(
+                    motion, adjacent, torch.rand(2, SMALL.attn_channels, 4, 6), t
                 )
                 bias = model.transformer.attention[0].time_bias(t[:, None], times)
-                time = model.transformer.time(time_features(t))
+                time = model.transformer.time_embed(time_features(t))
             flows = [(e.flow_t0, e.flow_t1) for e in (*motion.cascade, bent)]
-            return {"flows": flows, "time bias": bias, "time": time, "across": motion.across}
+            return {"flows": flows, "time bias": bias, "time": time, "across": motion.flow_01}
 
         exact = results(model, None)
         assert all(flow.abs().max() > 0.1 for pair in exact["flows"] for flow in pair)

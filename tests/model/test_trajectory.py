@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lift.config import tiny
-from lift.model.features import Motion, Neighbours
-from lift.model.prediction import FlowEstimate
+from lift.model.adjacent import AdjacentMotion
 from lift.model.trajectory import Trajectory
+from lift.model.types import FlowEstimate, Motion
 from tests.support.parity import wake
 
 CONFIG = replace(tiny(), hidden4=8, attn_channels=8, trajectory_channels=8)
@@ -37,19 +37,19 @@ def straight(t):
 
 def beside(left=-1.0, right=2.0, known=(True, True)):
     motions = field(place(0.0) - place(left)), field(place(right) - place(1.0))
-    return Neighbours(*motions, torch.tensor([[left, right]]), torch.tensor([known]))
+    return AdjacentMotion(*motions, torch.tensor([[left, right]]), torch.tensor([known]))
 
 
-def bent(stage, t, neighbours):
+def bent(stage, t, adjacent):
     return stage(
-        straight(t), torch.rand(1, 8, 8, 12), neighbours, torch.rand(1, 8, 2, 3), torch.tensor([t])
+        straight(t), torch.rand(1, 8, 8, 12), adjacent, torch.rand(1, 8, 2, 3), torch.tensor([t])
     )
 
 
 @pytest.fixture
 def stage(monkeypatch):
     """Untrained, and believing all it sees."""
-    monkeypatch.setattr("lift.model.trajectory.BELIEVED", 50.0)
+    monkeypatch.setattr("lift.model.trajectory.CONFIDENCE_INIT_LOGIT", 50.0)
     return Trajectory(CONFIG)
 
 
@@ -75,16 +75,16 @@ def test_three_frames_make_a_parabola(stage, known):
 
 
 @torch.no_grad()
-def test_without_neighbours_nothing_is_bent_whatever_was_learned():
+def test_without_adjacent_nothing_is_bent_whatever_was_learned():
     stage, t = wake(Trajectory(CONFIG)), 0.3
     assert not torch.equal(bent(stage, t, beside()).flow_t0, straight(t).flow_t0)
     unknown = beside(known=(False, False))
-    for neighbours in (
+    for adjacent in (
         unknown,
         replace(unknown, before=1e3 * unknown.before),
-        Neighbours.none(Motion((straight(t),), torch.rand(1))),
+        AdjacentMotion.none(Motion((straight(t),), torch.rand(1))),
     ):
-        estimate = bent(stage, t, neighbours)
+        estimate = bent(stage, t, adjacent)
         assert torch.equal(estimate.flow_t0, straight(t).flow_t0) and torch.equal(
             estimate.flow_t1, straight(t).flow_t1
         )
@@ -102,17 +102,17 @@ def test_the_gap_beside_is_looked_at_where_the_point_was_then(stage):
     estimate = FlowEstimate(-motion / 2, motion / 2, seen, seen, 4)
     before = motion.clone()
     before[..., 16:] = 0  # at x = 24 now, at 20 in the left reference, at 16 half a gap before
-    neighbours = Neighbours(
+    adjacent = AdjacentMotion(
         before, before, torch.tensor([[-1.0, 2.0]]), torch.tensor([[True, False]])
     )
-    change, _ = stage.changes(estimate, neighbours)
+    change, _ = stage.accelerations(estimate, adjacent)
     assert not change[..., :24].any() and change[:, 0, :, 24:].all()
 
 
 @torch.no_grad()
-def test_clips_of_a_batch_have_their_own_neighbours(stage):
+def test_clips_of_a_batch_have_their_own_adjacent(stage):
     t = torch.tensor([0.5, 0.5])
-    both = Neighbours(
+    both = AdjacentMotion(
         *(field(getattr(beside(), name)[0, :, 0, 0], 2) for name in ("before", "after")),
         torch.tensor([[-1.0, 2.0]] * 2),
         torch.tensor([[True, True], [False, False]]),

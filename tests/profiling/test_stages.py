@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from lift.config import tiny
-from lift.model.blocks import area
+from lift.model.blocks import avg_down
 from lift.model.encoder import Encoder
 from lift.model.flow import GlobalMotion
-from lift.model.prediction import FlowEstimate
-from lift.model.refine import FAINT, Refinement, change_between
+from lift.model.refine import NOISE_CONTRAST, Refinement, change_map
 from lift.model.synthesis import CoarseSynthesis
 from lift.model.transformer import TemporalTransformer
+from lift.model.types import FlowEstimate
 
 STAGES = ("encoder", "transformer", "flow", "trajectory", "synthesis", "refine", "lift")
 
@@ -49,7 +49,7 @@ def test_global_motion_reads_a_shift_out_of_the_correlation(t):
     """
     config = replace(tiny(), radius16=3)
     stage = GlobalMotion(config)
-    stage.sharpness.fill_(60.0)
+    stage.inv_temperature.fill_(60.0)
     features = torch.randn(1, config.c16, 16, 16)
     moved = features.roll((1, 2), (2, 3))  # down 1, right 2
     at = torch.tensor([t])
@@ -70,15 +70,15 @@ def test_untrained_synthesis_and_refinement_are_the_plain_blend(preset):
     seen, hidden = torch.full((1, 1, 8, 8), 9.0), torch.rand(1, preset.hidden4, 8, 8)
     both = FlowEstimate(flow, flow, seen, seen, 4)
     coarse = CoarseSynthesis(preset)(
-        area(a, 4), area(b, 4), both, hidden, torch.rand(1, preset.attn_channels, 2, 2)
+        avg_down(a, 4), avg_down(b, 4), both, hidden, torch.rand(1, preset.attn_channels, 2, 2)
     )
     torch.testing.assert_close(coarse, torch.nn.functional.avg_pool2d((a + b) / 2, 4))
     torch.testing.assert_close(
-        Refinement(preset)(a, b, change_between(a, b), both, hidden, coarse), (a + b) / 2
+        Refinement(preset)(a, b, change_map(a, b), both, hidden, coarse), (a + b) / 2
     )
     left_only = FlowEstimate(flow, flow, seen * 9, -seen * 9, 4)
     torch.testing.assert_close(
-        Refinement(preset)(a, b, change_between(a, b), left_only, hidden, coarse), a
+        Refinement(preset)(a, b, change_map(a, b), left_only, hidden, coarse), a
     )
 
 
@@ -106,7 +106,7 @@ def _refined(image0, image1, flow):
     return Refinement(tiny())(
         image0,
         image1,
-        change_between(image0, image1),
+        change_map(image0, image1),
         FlowEstimate(flow, flow, occ, occ, 4),
         torch.rand(1, tiny().hidden4, 8, 8),
         torch.rand(1, 3, 8, 8),
@@ -118,8 +118,10 @@ def test_change_is_the_largest_difference_over_the_contrast_within_two_pixels(si
     a, b = torch.rand(2, 2, 3, *size).unbind(0)
     highest = partial(torch.nn.functional.max_pool2d, kernel_size=5, stride=1, padding=2)
     contrast = sum((highest(x) + highest(-x)).amax(1, keepdim=True) for x in (a, b)) / 2
-    want = highest((a - b).abs().amax(1, keepdim=True)).clamp(min=1e-3) / (contrast + FAINT)
-    torch.testing.assert_close(change_between(a, b).exp(), want)
+    want = highest((a - b).abs().amax(1, keepdim=True)).clamp(min=1e-3) / (
+        contrast + NOISE_CONTRAST
+    )
+    torch.testing.assert_close(change_map(a, b).exp(), want)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -130,4 +132,4 @@ def test_every_stage_describes_itself(stage):
         text=True,
         check=True,
     )
-    assert "parameters" in done.stdout and "kept for backward" in done.stdout and not done.stderr
+    assert "parameters" in done.stdout and "saved for backward" in done.stdout and not done.stderr

@@ -6,7 +6,7 @@ import torch
 from lift.config import TrainConfig
 from lift.data.batch import Batch
 from lift.data.clip import pair
-from lift.model.prediction import FlowEstimate, Prediction
+from lift.model.types import FlowEstimate, Prediction
 from lift.training.losses import (
     _binomial,
     _Census,

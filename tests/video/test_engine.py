@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lift.errors import LiftError
-from lift.model.features import Neighbours
+from lift.model.adjacent import AdjacentMotion
 from lift.model.lift import LIFT
 from lift.video.engine import Engine, lowered
 from lift.video.interpolator import Interpolator
@@ -124,8 +124,9 @@ def test_nothing_of_a_call_comes_from_the_host(model):  # noqa: F811
         pair = engine.pair(image, image, features, features)
         mask, t = torch.empty(1, 4, dtype=torch.bool, device="cuda"), times[0, :2]
         motion = engine.motion(pair, t)
-        neighbours = Neighbours(motion.across[:1], motion.across[:1], times[:, :2], mask[:, :2])
-        made = engine.at(pair, motion, neighbours, keys, values, times, mask, t)
+        flow = motion.flow_01[:1]
+        adjacent = AdjacentMotion(flow, flow, times[:, :2], mask[:, :2])
+        made = engine.at(pair, motion, adjacent, keys, values, times, mask, t)
         assert made.shape == (2, 3, 32, 48)
         assert not (found.uploads or found.downloads or found.waits or found.synchronizations)
 
@@ -133,7 +134,10 @@ def test_nothing_of_a_call_comes_from_the_host(model):  # noqa: F811
 @pytest.mark.parametrize("user", (False, True))
 @pytest.mark.parametrize("deterministic", (False, True))
 def test_convolutions_are_measured_on_a_gpu_and_the_users_choice_comes_back(
-    model, monkeypatch, user, deterministic  # noqa: F811
+    model,  # noqa: F811
+    monkeypatch,
+    user,
+    deterministic,  # noqa: F811
 ):
     cudnn, seen = torch.backends.cudnn, []
     before = cudnn.benchmark, cudnn.deterministic

@@ -12,7 +12,7 @@ from lift.data.clip import Clip, pair
 from lift.errors import LiftError
 from lift.io.decode import open_frames
 from lift.io.encode import FolderWriter
-from lift.model.lift import create_lift_model
+from lift.model.factory import create_lift_model
 from lift.video.interpolator import Interpolator
 from lift.video.schedule import Rate
 from tests.support.video_samples import moving_frames, write_folder, write_video
@@ -155,17 +155,17 @@ class Counting(torch.nn.Module):
         self.encoded += [frame.clone() for frame in frames]
         return self.model.encode(frames)
 
-    def pair(self, *references):
+    def prepare_pair(self, *references):
         self.pairs += 1
-        return self.model.pair(*references)
+        return self.model.prepare_pair(*references)
 
-    def motion(self, pair, t):
+    def estimate_motion(self, pair, t):
         self.motions += 1
-        return self.model.motion(pair, t)
+        return self.model.estimate_motion(pair, t)
 
-    def at(self, pair, motion, neighbours, keys, values, times, mask, t):
+    def synthesize(self, pair, motion, adjacent, keys, values, times, mask, t):
         self.contexts.append(int(mask.sum()))
-        return self.model.at(pair, motion, neighbours, keys, values, times, mask, t)
+        return self.model.synthesize(pair, motion, adjacent, keys, values, times, mask, t)
 
 
 @pytest.mark.parametrize("options", ({}, {"batch": 3}, {"reverse_average": True}, {"context": 4}))

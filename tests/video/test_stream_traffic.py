@@ -12,7 +12,7 @@ from tests.support.device_traffic import dataless, device_traffic
 for needed in ("cv2", "safetensors"):  # a machine with a GPU may have neither
     pytest.importorskip(needed)
 
-from lift.model.lift import create_lift_model  # noqa: E402
+from lift.model.factory import create_lift_model  # noqa: E402
 from lift.video.interpolator import Interpolator  # noqa: E402
 from lift.video.schedule import Multiple  # noqa: E402
 from lift.video.transfers import Download, Uploader, as_image, numbers  # noqa: E402

@@ -1,0 +1,173 @@
+"""Types that the stages exchange, and the model's prediction."""
+
+from dataclasses import dataclass, fields, is_dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class FlowEstimate:
+    """Flows and visibilities at one scale of the cascade.
+
+    Attributes:
+        flow_t0, flow_t1: (B, 2, h, w), dx then dy, from the target to the left / right reference,
+            pixels of this scale.
+        occ_t0, occ_t1: (B, 1, h, w), visibility logits in the left / right reference.
+        scale: full-resolution pixels per pixel of this scale (16, 8, 4).
+    """
+
+    flow_t0: torch.Tensor
+    flow_t1: torch.Tensor
+    occ_t0: torch.Tensor
+    occ_t1: torch.Tensor
+    scale: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Model output: the interpolated frame and intermediate results.
+
+    h, w are H / 4, W / 4 rounded up.
+
+    Attributes:
+        frame: (B, 3, H, W), RGB, nominally in [0, 1], not clamped.
+        coarse: (B, 3, h, w), the frame synthesised at quarter resolution.
+        flow_t0, flow_t1: (B, 2, h, w), from target to reference, quarter-resolution pixels.
+        occ_t0, occ_t1: (B, 1, h, w), visibility logits.
+        attention: (B, T), attention weight per frame; sums to 1, 0 where masked.
+        cascade: the estimates at the coarser scales, coarsest first, of the padded size.
+    """
+
+    frame: torch.Tensor
+    coarse: torch.Tensor
+    flow_t0: torch.Tensor
+    flow_t1: torch.Tensor
+    occ_t0: torch.Tensor
+    occ_t1: torch.Tensor
+    attention: torch.Tensor
+    cascade: tuple[FlowEstimate, ...] = ()
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """Features of N frames, each computed from its own frame alone.
+
+    H and W are the frame's size padded to the model's multiple.
+
+    Attributes:
+        s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16), used for
+            references only; None in `context_only()`.
+        keys, values: (N, layers, H/16, W/16, heads, d), input of the temporal transformer; None in
+            `reference_only()`.
+    """
+
+    s4: torch.Tensor | None
+    s8: torch.Tensor | None
+    s16: torch.Tensor | None
+    keys: torch.Tensor | None
+    values: torch.Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.s16 if self.keys is None else self.keys)
+
+    def __getitem__(self, index) -> "FrameFeatures":
+        """Features of some of the frames; an int keeps the leading axis."""
+        if isinstance(index, int):
+            index = slice(index, index + 1 or None)
+        return map_tensors(lambda part: part[index], self)
+
+    def context_only(self) -> "FrameFeatures":
+        """Keys and values only."""
+        return FrameFeatures(None, None, None, self.keys, self.values)
+
+    def reference_only(self) -> "FrameFeatures":
+        """Everything but keys and values."""
+        return FrameFeatures(self.s4, self.s8, self.s16, None, None)
+
+
+@dataclass(frozen=True)
+class CostVolumes:
+    """Feature correlations between two references, B pairs.
+
+    Attributes:
+        correlation: (B, M, H/16, W/16), for M displacements from the left to the right reference.
+        zero_motion8, zero_motion4: (B, 1, H/8, W/8) and (B, 1, H/4, W/4), for no displacement.
+    """
+
+    correlation: torch.Tensor
+    zero_motion8: torch.Tensor
+    zero_motion4: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ReferencePair:
+    """Two references and everything that does not depend on the target's time, B pairs.
+
+    All targets between the two references share it.
+
+    Attributes:
+        size: H and W of the frames before padding; the tensors have the padded size.
+        image0, image1: (B, 3, H, W), in [0, 1].
+        quarter0, quarter1: (B, 3, H/4, W/4), the images average-pooled.
+        change: (B, 1, H, W), see `refine.change_map`.
+        left, right: features, `reference_only`.
+        cost_volumes: correlations between the two.
+    """
+
+    size: tuple[int, int]
+    image0: torch.Tensor
+    image1: torch.Tensor
+    quarter0: torch.Tensor
+    quarter1: torch.Tensor
+    change: torch.Tensor
+    left: FrameFeatures
+    right: FrameFeatures
+    cost_volumes: CostVolumes
+
+    @property
+    def difference(self) -> torch.Tensor:
+        """(B,), the mean absolute difference of the references."""
+        return mean_difference(self.quarter0, self.quarter1)
+
+
+def mean_difference(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of images, (B, 3, h, w) twice -> (B,)."""
+    return (image0 - image1).abs().mean((1, 2, 3))
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Flows of a target along straight paths, from its two references alone.
+
+    Attributes:
+        cascade: the estimates of all scales, coarsest first, the last at 1/4.
+        hidden: (B, hidden4, H/4, W/4), features of the last.
+    """
+
+    cascade: tuple[FlowEstimate, ...]
+    hidden: torch.Tensor
+
+    @property
+    def flow_01(self) -> torch.Tensor:
+        """(B, 2, H/4, W/4), motion from the left to the right reference, pixels of 1/4."""
+        return self.cascade[-1].flow_t1 - self.cascade[-1].flow_t0
+
+
+def expand(value, n: int):
+    """Expand tensors with batch size 1 to n without a copy; those with batch size n stay."""
+    return map_tensors(lambda x: x.expand(n, *x.shape[1:]), value)
+
+
+def map_tensors(function, value):
+    """Apply a function to every tensor in nested dataclasses and tuples."""
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if isinstance(value, tuple):
+        return tuple([map_tensors(function, x) for x in value])
+    # Before is_dataclass, which torch.compile of torch 2.11 cannot trace on these.
+    if value is None or isinstance(value, (int, float)):
+        return value
+    if is_dataclass(value):
+        new = {f.name: map_tensors(function, getattr(value, f.name)) for f in fields(value)}
+        return type(value)(**new)
+    return value
