@@ -253,7 +253,7 @@ def test_a_damaged_frame_is_named_in_one_sentence_whatever_loads_it(root, tmp_pa
     with pytest.raises(LiftError) as error:
         next(loader(dataset(tmp_path, data_source="folder"), 2, num_workers=workers))
     assert (
-        "is truncated or is not an image" in str(error.value)
+        "not a readable image (damaged or truncated)" in str(error.value)
         and "\n" not in str(error.value)
         and "Traceback" not in str(error.value)
     )
