@@ -1,0 +1,96 @@
+"""The documents: links resolve, commands and flags exist, Python examples name what LIFT has."""
+
+import ast
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+import lift
+from lift import kernels
+from lift.cli import COMMANDS, command
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks" / "README.md"])
+OTHERS = {"git", "make", "tensorboard", "pip", "cd", "sudo"}  # commands that are not LIFT's
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+
+
+def blocks(*languages: str) -> list:
+    return [
+        pytest.param(text, id=f"{path.relative_to(ROOT)}:{text.splitlines()[0][:40]}")
+        for path in DOCUMENTS
+        for language, text in BLOCK.findall(path.read_text(encoding="utf-8"))
+        if language in languages
+    ]
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", BLOCK.sub("", path.read_text(encoding="utf-8")), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), f"{path.name}: {target}"
+        assert not anchor or anchor in anchors(there), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_are_at_most_100_columns_outside_tables(path):
+    text = path.read_text(encoding="utf-8")
+    long = [line for line in text.splitlines() if len(line) > 100 and not line.startswith("|")]
+    assert not [line for line in long if "](" not in line], long[0]
+
+
+def helped(name: str) -> str:
+    """What `lift NAME --help` prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
+        command(name)(["--help"])
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize("text", blocks("bash"))
+def test_commands_and_their_flags_exist(text):
+    for line in text.splitlines():
+        words = line.partition("#")[0].split()
+        words = [word for word in words if "=" not in word or word.startswith("--")]
+        if not words or words[0] in OTHERS or words[0].startswith(("benchmarks/", ".ci/")):
+            continue
+        if words[0] == "lift":
+            name = words[1]
+        else:
+            module = next((after for word, after in zip(words, words[1:]) if word == "-m"), "")
+            assert (
+                ROOT / f"{module.replace('.', '/').replace('lift/kernels', 'kernels')}"
+            ).with_suffix(".py").exists() or (
+                ROOT / module.replace(".", "/").replace("lift/kernels", "kernels") / "__main__.py"
+            ).exists(), f"{line}: no module {module}"
+            name = module.removeprefix("lift.")
+        if name in COMMANDS:
+            text = helped(name)
+            for word in words:
+                if word.startswith("--") and words[0] != "torchrun":
+                    assert word.split("=")[0] in text, f"{line}: lift {name} has no {word}"
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_examples_name_what_lift_has(text):
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module == "lift":
+            for alias in node.names:
+                assert alias.name == "kernels" or alias.name in lift.__all__
+        if isinstance(node, ast.ImportFrom) and node.module == "lift.kernels":
+            assert {alias.name for alias in node.names} <= set(kernels.__all__)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "kernels":
+                assert node.attr in kernels.__all__
