@@ -12,7 +12,7 @@ from lift.io.decode import open_frames
 
 FIRST, COUNT = 24, 24  # frames of the video: the bird raises its wings
 WIDTH = 900  # pixels, of all three columns
-COLOURS = 96
+COLOURS = 200
 
 
 def main(source: str, target: str) -> None:
