@@ -17,7 +17,7 @@ from lift.evaluation import baselines
 from lift.evaluation.checkpoint import load
 from lift.evaluation.figures import ERROR_LIMIT, Tile, caption, error_map, flow_to_color, panel
 from lift.evaluation.metrics import psnr, ssim, to_uint8
-from lift.evaluation.small import clip_of, context_of
+from lift.evaluation.protocols.real16 import as_clip, context_indices
 from lift.files import atomic
 from lift.model.types import Prediction
 
@@ -30,7 +30,7 @@ TRAINING_NOTE = (
 )
 PROTOCOL = (
     "demo: every odd frame of the bundled clip (counted from 0) is dropped and made again from the even ones at t = 0.5; "
-    "PSNR and SSIM of 8-bit frames as in protocol small, mean over the dropped frames"
+    "PSNR and SSIM of 8-bit frames as in protocol real16, mean over the dropped frames"
 )
 
 
@@ -268,10 +268,10 @@ def look_inside(
     frames: np.ndarray, target: int, model: torch.nn.Module, context: int = 15
 ) -> tuple[Prediction, list[float]]:
     """The model's whole prediction of a dropped frame, and the times of its context frames."""
-    indices, times, left = context_of(target, len(frames), context=context)
+    indices, times, left = context_indices(target, len(frames), context_frames=context)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     return model(
-        clip_of(frames[indices], times, left, device), torch.tensor([0.5], device=device)
+        as_clip(frames[indices], times, left, device), torch.tensor([0.5], device=device)
     ), times
 
 

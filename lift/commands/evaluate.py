@@ -1,6 +1,7 @@
 """`lift evaluate`: score weights, and the baselines, on the real clips of a folder."""
 
 import json
+import sys
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
@@ -11,13 +12,15 @@ import torch
 from lift import provenance
 from lift.config.flags import Parser
 from lift.errors import LiftError
-from lift.evaluation import small
 from lift.evaluation.checkpoint import load
+from lift.evaluation.protocols import real16
 from lift.evaluation.report import differences, table, with_recorded
 from lift.evaluation.reversal import reversal
 from lift.files import atomic
+from lift.io.manifest import ManifestClip, read_manifest
 
-PROTOCOLS = {"small": small.score}
+PROTOCOLS = {real16.NAME: real16.score}
+RENAMED = {"small": real16.NAME}
 
 
 def main(argv: list[str]) -> int | None:
@@ -39,7 +42,8 @@ def main(argv: list[str]) -> int | None:
     print(table(result, recorded))
     for name, each in result.get("reversal", {}).items():
         print(
-            f"{name}: t = 0.25 against t = 0.75 of the reversed clip: {each['psnr']:.2f} dB, at most {each['largest']} of 255"
+            f"{name}: t = 0.25 against t = 0.75 of the reversed clip: {each['psnr']:.2f} dB, "
+            f"at most {each['largest']} of 255"
         )
     if args.output:
         with atomic(args.output) as part:
@@ -64,19 +68,24 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--protocol",
+        type=_protocol,
         choices=PROTOCOLS,
-        default="small",
-        help="how frames are prepared, chosen and scored (default small)",
+        default=real16.NAME,
+        help=f"how frames are chosen, prepared and scored (default {real16.NAME})",
     )
     parser.add_argument(
-        "--split", choices=("train", "val", "all"), default="all", help="which clips (default all)"
+        "--split",
+        choices=("train", "val", "all"),
+        default="all",
+        help="clips of this split (default all)",
     )
     parser.add_argument("--clips", type=_names, metavar="A,B", help="only these clips")
     parser.add_argument(
         "--methods",
         type=_methods,
         metavar="A,B",
-        help=f"what is scored: lift, {', '.join(small.BASELINES)} (default lift,average,dis,dis_cubic)",
+        help=f"methods to score: lift, {', '.join(real16.BASELINES)} "
+        "(default lift,average,dis,dis_cubic)",
     )
     parser.add_argument(
         "--context_frames",
@@ -89,7 +98,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--reversal",
         action="store_true",
-        help="also compare lift with itself on the clips played backwards",
+        help="also compare lift with itself on the time-reversed clips",
     )
     parser.add_argument("--output", metavar="FILE", help="write the scores to this JSON file")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default auto)")
@@ -105,6 +114,12 @@ def _parser() -> Parser:
     return parser
 
 
+def _protocol(text: str) -> str:
+    if text in RENAMED:
+        print(f"lift evaluate: warning: protocol {text} is now {RENAMED[text]}", file=sys.stderr)
+    return RENAMED.get(text, text)
+
+
 def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
@@ -112,9 +127,9 @@ def _names(text: str) -> list[str]:
 def _methods(text: str) -> list[str]:
     names = _names(text)
     for name in names:
-        if name != "lift" and name not in small.BASELINES:
+        if name != "lift" and name not in real16.BASELINES:
             raise ArgumentTypeError(
-                f"unknown method '{name}'; there are lift, {', '.join(small.BASELINES)}"
+                f"unknown method '{name}'; there are lift, {', '.join(real16.BASELINES)}"
             )
     return names
 
@@ -126,7 +141,7 @@ def _counts(text: str) -> list[int]:
     return counts
 
 
-def _candidates(args) -> dict[str, small.Candidate]:
+def _candidates(args) -> dict[str, real16.Candidate]:
     methods = args.methods or (["lift"] if args.checkpoint else []) + [
         "average",
         "dis",
@@ -145,10 +160,10 @@ def _candidates(args) -> dict[str, small.Candidate]:
         if method == "lift":
             model = load(args.checkpoint, args.kernels, args.device)
             candidates |= {
-                f"lift_{n}": small.model_candidate(model, n) for n in args.context_frames
+                f"lift_{n}": real16.model_candidate(model, n) for n in args.context_frames
             }
         else:
-            candidates[method] = small.candidate(method)
+            candidates[method] = real16.baseline_candidate(method)
     return candidates
 
 
@@ -156,7 +171,7 @@ def _reversal(args) -> dict[str, dict[str, float]]:
     if not args.checkpoint:
         raise LiftError("--reversal compares lift with itself: give --checkpoint FILE")
     model = load(args.checkpoint, args.kernels, args.device)
-    clips = small.select(small.read_manifest(args.data_root), args.split, args.clips)
+    clips = real16.select_clips(read_manifest(args.data_root), args.split, args.clips)
     return {clip.name: reversal(clip, model, max(args.context_frames)) for clip in _bar(clips)}
 
 
@@ -175,7 +190,7 @@ def _recorded(root: str) -> dict | None:
         ) from None
 
 
-def _bar(clips: list[small.RealClip]) -> Iterable[small.RealClip]:
+def _bar(clips: list[ManifestClip]) -> Iterable[ManifestClip]:
     from tqdm import tqdm
 
     return tqdm(clips, unit="clip", disable=None, leave=False)

@@ -1,1 +1,1 @@
-"""Measuring: metrics, protocols, baselines, pictures."""
+"""Evaluation: protocols, metrics, baselines, figures."""

@@ -1,8 +1,7 @@
-"""What a model must beat: copying a frame, averaging two, and classical optical flow of two frames
-or of four.
+"""Baselines: frame copy, frame averaging, and DIS optical flow from two or four frames.
 
-A method is a function (frame0, frame1, t) -> frame: both references (H, W, 3) uint8 RGB, the
-target's time in (0, 1) between them, and the made frame, (H, W, 3) uint8.
+A method is a function (frame0, frame1, t) -> frame. The references and the generated frame are
+(H, W, 3) uint8 RGB; t in (0, 1) is the target's time between the references.
 
 DIS source: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, as OpenCV
 implements it.
@@ -13,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lift.evaluation.opencv import opencv
+from lift.io.optional import require
 from lift.model.adjacent import (
     acceleration_after,
     acceleration_before,
@@ -30,46 +29,43 @@ def copy(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
 
 
 def average(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
-    """The references mixed by time, (1 - t) frame0 + t frame1, rounded half up. Whatever moves
-    appears twice.
-    """
+    """Frame averaging: (1 - t) frame0 + t frame1, rounded half up."""
     return _round((1 - t) * frame0.astype(np.float32) + t * frame1.astype(np.float32))
 
 
 def dis(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
-    """Both references warped backward along DIS flow (medium preset, finest scale 0, on luma) and
-    mixed by time.
+    """Both references, backward-warped along DIS flow and blended by time.
 
-    The flow is estimated in both directions; half the difference of the two is one motion field,
-    scaled to the target's time from either side, without a projection to the target's own grid. No
-    visibility is reasoned about.
+    DIS runs on luma with the medium preset and finest scale 0. The motion field is half the
+    difference of the forward and the backward flow, scaled to the target's time. It is not
+    projected to the target's grid, and occlusion is ignored.
 
     Raises:
         LiftError: OpenCV is not installed.
     """
-    return _between(frame0, frame1, dis_flow(frame0, frame1), t)
+    return _warp_and_blend(frame0, frame1, dis_flow(frame0, frame1), t)
 
 
 METHODS: dict[str, Method] = {"copy": copy, "average": average, "dis": dis}
 
 
 def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
-    """As `dis` at t = 0.5, but along the cubic path through four frames: the references and the
-    nearest frame on either side.
+    """As `dis` at t = 0.5, along a cubic trajectory through four frames.
 
-    The fair mark for a model that sees more than two frames. Motion beside the references is looked
-    up where a point that moves on as between them would be, and changes of velocity are smoothed;
-    where a frame is missing the path is a parabola, without both a line.
+    The baseline for models with more than two input frames. The adjacent motions are sampled where
+    linear motion puts a point, and changes of velocity are smoothed. With one adjacent frame the
+    trajectory is a parabola, with none a line.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, in the order of time.
         times: their times, the references at 0 and 1.
-        left: the left reference's place.
+        left: position of the left reference.
 
     Raises:
         LiftError: OpenCV is not installed.
     """
-    cv2, t = opencv("the dis baseline"), 0.5
+    cv2 = require("cv2", "the dis baseline")
+    t = 0.5
     frame0, frame1 = frames[left : left + 2]
     motion = dis_flow(frame0, frame1)
     mask = torch.ones(1, len(times), dtype=torch.bool)
@@ -87,16 +83,16 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
         after = _warp(flow, ((time + 1) / 2 - t) * motion)
         parts.append(weights[1] * acceleration_after(motion, after, time))
     if not parts:
-        return _between(frame0, frame1, motion, t)
-    acceleration = cv2.GaussianBlur(sum(parts), (0, 0), SMOOTH)
-    return _between(frame0, frame1, motion, t, t * (t - 1) * acceleration)
+        return _warp_and_blend(frame0, frame1, motion, t)
+    acceleration = cv2.GaussianBlur(sum(parts), (0, 0), ACCELERATION_SIGMA)
+    return _warp_and_blend(frame0, frame1, motion, t, t * (t - 1) * acceleration)
 
 
-SMOOTH = 4.0  # pixels: of the Gaussian over changes of velocity
+ACCELERATION_SIGMA = 4.0  # pixels, of the Gaussian that smooths accelerations
 
 
 def dis_flow(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:
-    """Motion from frame0 to frame1: half the difference of the DIS flows forth and back.
+    """Motion from frame0 to frame1: half the difference of the forward and backward DIS flows.
 
     Args:
         frame0, frame1: (H, W, 3) uint8 RGB.
@@ -104,31 +100,32 @@ def dis_flow(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:
     Returns:
         (H, W, 2) float32, dx then dy, pixels.
     """
-    cv2 = opencv("the dis baseline")
+    cv2 = require("cv2", "the dis baseline")
     estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     estimator.setFinestScale(0)
     luma0, luma1 = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (frame0, frame1))
     return 0.5 * (estimator.calc(luma0, luma1, None) - estimator.calc(luma1, luma0, None))
 
 
-def _between(
+def _warp_and_blend(
     frame0: np.ndarray,
     frame1: np.ndarray,
     motion: np.ndarray,
     t: float,
-    off: np.ndarray | float = 0.0,
+    offset: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """The references warped to t along straight paths, or `off` beside them, (H, W, 2), and mixed
-    by time.
+    """The references warped to t, blended by time.
+
+    `offset`, (H, W, 2) in pixels, is the distance of the trajectory at t from a straight one.
     """
-    return _round(
-        (1 - t) * _warp(frame0, -t * motion - off) + t * _warp(frame1, (1 - t) * motion - off)
-    )
+    warped0 = _warp(frame0, -t * motion - offset)
+    warped1 = _warp(frame1, (1 - t) * motion - offset)
+    return _round((1 - t) * warped0 + t * warped1)
 
 
 def _warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Sample `image` (H, W, 3) at (x + dx, y + dy), bilinear, clamped to the border."""
-    cv2 = opencv("the dis baseline")
+    """Backward warp of `image` (H, W, 3): bilinear, clamped to the border."""
+    cv2 = require("cv2", "the dis baseline")
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     return cv2.remap(
         image.astype(np.float32),

@@ -1,6 +1,4 @@
-"""Pictures people look at: flow as colour, errors on a fixed scale, attention as bars, and panels
-of them.
-"""
+"""Figures: optical flow as colour, error maps on a fixed scale, attention weights, panels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,23 +6,23 @@ from pathlib import Path
 import numpy as np
 
 from lift.files import atomic
+from lift.io.optional import require
 
-ERROR_LIMIT = 32  # 8-bit levels; one scale for all pictures, so that two can be compared
+ERROR_LIMIT = 32  # 8-bit levels; one scale for all figures, so that two can be compared
 
 
 # -- images ----------------------------------------------------------------------------------------
 
 
 def flow_to_color(flow: np.ndarray, limit: float | None = None) -> np.ndarray:
-    """Flow as colour: hue is the direction, saturation the length, white is stillness.
+    """Flow as colour: hue is the direction, saturation the length, white is no motion.
 
     Right is red, and hues follow the colour circle clockwise as seen on the screen (down is
     yellow-green, left cyan, up violet).
 
     Args:
         flow: (H, W, 2), dx then dy, pixels.
-        limit: the length that is fully saturated, pixels; the longest vector when None (at least 1,
-            so that noise stays pale).
+        limit: length of full saturation, pixels; the longest vector when None, at least 1.
 
     Returns:
         (H, W, 3) uint8.
@@ -45,19 +43,21 @@ def flow_to_color(flow: np.ndarray, limit: float | None = None) -> np.ndarray:
 
 
 def color_wheel(size: int = 96) -> np.ndarray:
-    """The legend of `flow_to_color`: each pixel is coloured as the vector from the centre to it;
-    (size, size, 3) uint8.
+    """The legend of `flow_to_color`, (size, size, 3) uint8.
+
+    Each pixel has the colour of the vector from the centre to it.
     """
-    place = np.linspace(-1, 1, size)
-    flow = np.stack(np.meshgrid(place, place), -1)
+    axis = np.linspace(-1, 1, size)
+    flow = np.stack(np.meshgrid(axis, axis), -1)
     wheel = flow_to_color(flow, limit=1.0)
     wheel[np.hypot(*np.moveaxis(flow, -1, 0)) > 1] = 255
     return wheel
 
 
 def error_map(frame: np.ndarray, truth: np.ndarray, limit: float = ERROR_LIMIT) -> np.ndarray:
-    """Absolute difference, mean of the channels: black is none, the brightest colour `limit` 8-bit
-    levels or more.
+    """Absolute difference, mean of the channels.
+
+    Black is no error, the brightest colour `limit` 8-bit levels or more.
 
     Args:
         frame, truth: (H, W, 3) uint8.
@@ -74,17 +74,15 @@ def error_map(frame: np.ndarray, truth: np.ndarray, limit: float = ERROR_LIMIT) 
 
 
 def colored(values: np.ndarray, name: str) -> np.ndarray:
-    """Values in [0, 1], clipped, through a colour map of matplotlib: (H, W) to (H, W, 3) uint8."""
+    """A matplotlib colormap applied to values in [0, 1]: (H, W) to (H, W, 3) uint8."""
     from matplotlib import colormaps
 
     return colormaps[name](np.clip(values, 0, 1), bytes=True)[..., :3]
 
 
 def caption(image: np.ndarray, text: str, height: int = 22) -> np.ndarray:
-    """The image (H, W, 3) uint8 under a dark strip with a line of text: (H + height, W, 3)."""
-    from lift.evaluation.opencv import opencv
-
-    cv2 = opencv("a caption")
+    """The image (H, W, 3) uint8 with a line of text above it: (H + height, W, 3)."""
+    cv2 = require("cv2", "a caption")
     strip = np.full((height, image.shape[1], 3), 24, np.uint8)
     cv2.putText(
         strip,
@@ -104,7 +102,7 @@ def caption(image: np.ndarray, text: str, height: int = 22) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture with its title; `wheel` draws the legend of flow colours into its corner."""
+    """An image with its title; `wheel` adds the legend of flow colours in a corner."""
 
     title: str
     image: np.ndarray
@@ -117,17 +115,17 @@ def panel(
     attention: tuple[list[float], list[float]] | None = None,
     title: str = "",
 ) -> None:
-    """Write a panel of pictures, and below them the attention each context frame received.
+    """Write a panel of images, and below them the attention weight of each context frame.
 
     Args:
-        path: the picture; its suffix chooses the format.
-        rows: tiles, row by row; shorter rows are left open.
-        attention: times of the context frames (the references at 0 and 1) and the share of
-            attention each received.
-        title: a line above all.
+        path: image file; its suffix chooses the format.
+        rows: tiles, row by row; shorter rows are filled with space.
+        attention: times of the context frames (the references at 0 and 1) and their attention
+            weights.
+        title: a line above the panel.
 
     Raises:
-        OSError: the file cannot be written; what stood at `path` is then as it was.
+        OSError: the file cannot be written; an earlier file at `path` is unchanged.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -163,13 +161,11 @@ def _draw_tile(axes, tile: Tile) -> None:
         corner.set_axis_off()
 
 
-def draw_attention(axes, times: list[float], shares: list[float]) -> None:
-    """Bars of the share of attention by the frames' times, the references in another colour, on a
-    matplotlib axes.
-    """
+def draw_attention(axes, times: list[float], weights: list[float]) -> None:
+    """Bars of the attention weights over time on matplotlib axes; the references are orange."""
     is_reference = [t in (0, 1) for t in times]
     axes.bar(
-        times, shares, width=0.8, color=["tab:orange" if r else "tab:blue" for r in is_reference]
+        times, weights, width=0.8, color=["tab:orange" if r else "tab:blue" for r in is_reference]
     )
     axes.axvline(0.5, color="0.6", linestyle=":")
     axes.set_xticks(times)
@@ -178,4 +174,4 @@ def draw_attention(axes, times: list[float], shares: list[float]) -> None:
     axes.set_xlabel(
         "time of the context frame (orange: references at 0 and 1; dotted: the target)", fontsize=8
     )
-    axes.set_ylabel("share of attention", fontsize=8)
+    axes.set_ylabel("attention weight", fontsize=8)

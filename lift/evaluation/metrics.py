@@ -1,4 +1,4 @@
-"""PSNR and SSIM of 8-bit frames, as protocol `small` reports them.
+"""PSNR and SSIM of 8-bit frames, as protocol `real16` reports them.
 
 SSIM source: Wang et al., "Image quality assessment: from error visibility to structural
 similarity", IEEE TIP 2004. Papers differ in both metrics (rounding before PSNR; the window, its
@@ -9,7 +9,7 @@ name.
 import numpy as np
 import torch
 
-from lift.evaluation.opencv import opencv
+from lift.io.optional import require
 
 MSE_FLOOR = 0.01  # of 255²: a perfect frame scores 68.13 dB, not infinity
 SSIM_SIGMA = 1.5
@@ -17,7 +17,7 @@ SSIM_BORDER = 5  # radius of the Gaussian window, cut at 3.5 sigma
 
 
 def to_uint8(frame: torch.Tensor) -> np.ndarray:
-    """A frame as it would be stored: clamped, rounded half up to 8 bits.
+    """A frame as 8-bit RGB: clamped, rounded half up.
 
     Args:
         frame: (3, H, W), RGB, nominally in [0, 1].
@@ -51,12 +51,11 @@ def psnr(frame: np.ndarray, truth: np.ndarray) -> float:
 
 
 def ssim(frame: np.ndarray, truth: np.ndarray) -> float:
-    """Mean structural similarity: Gaussian window (sigma 1.5, 11 × 11), population variance, mean
-    of the three channels.
+    """Mean structural similarity: Gaussian window (sigma 1.5, 11 × 11), mean of the channels.
 
-    Equals scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False, channel_axis=2, data_range=255)`, which leaves out the border where
-    the window does not fit.
+    Equals scikit-image's `structural_similarity` with gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False, channel_axis=2 and data_range=255. The border where the window
+    does not fit is left out.
 
     Args:
         frame, truth: (H, W, 3) uint8, both sides longer than 10 pixels.
@@ -84,10 +83,8 @@ def ssim(frame: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _local_mean(image: np.ndarray) -> np.ndarray:
-    """Gaussian-weighted mean around each pixel of (H, W, 3) float64, where the window fits: (H -
-    10, W - 10, 3).
-    """
-    cv2 = opencv("SSIM")
+    """Gaussian-weighted mean of (H, W, 3) float64 where the window fits: (H - 10, W - 10, 3)."""
+    cv2 = require("cv2", "SSIM")
     offsets = np.arange(-SSIM_BORDER, SSIM_BORDER + 1)
     window = np.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
     window /= window.sum()

@@ -1,23 +1,18 @@
-"""The scores of a protocol as a table a person reads; every number stands beside the protocol's
-name.
-"""
+"""The scores of a protocol as a table, under the protocol's name."""
 
-REFERENCES = (
-    ("average", "avg"),
-    ("dis", "dis"),
-)  # what a model is compared with; the names that recorded baselines use
+# the baselines of every comparison, and their names in a file of recorded baselines
+REFERENCES = (("average", "avg"), ("dis", "dis"))
 
 
 def with_recorded(result: dict, recorded: dict | None) -> dict:
-    """`result` with the recorded scores of averaging and DIS where this run did not compute them.
+    """Scores by clip, with recorded ones of averaging and DIS where this run has none.
 
     Args:
-        result: what `small.score` returns.
-        recorded: content of the baselines.json that lies beside the clips, or None.
+        result: what a protocol's `score` returns.
+        recorded: content of the baselines.json beside the clips, or None.
 
     Returns:
-        {clip: {method: (psnr, ssim)}}; a method that is neither scored nor recorded for every clip
-        is left out.
+        {clip: {method: (psnr, ssim)}} for the methods that have scores for every clip.
     """
     known = (recorded or {}).get("clips", {})
     rows = {}
@@ -34,7 +29,7 @@ def with_recorded(result: dict, recorded: dict | None) -> dict:
 
 
 def differences(rows: dict[str, dict], method: str) -> dict[str, dict[str, float]]:
-    """{clip: {reference: dB that `method` gains over it}} for the references among the rows."""
+    """{clip: {baseline: PSNR gain of `method` over it, dB}} for the baselines among the rows."""
     return {
         name: {ref: row[method][0] - row[ref][0] for ref, _ in REFERENCES if ref in row}
         for name, row in rows.items()
@@ -42,9 +37,7 @@ def differences(rows: dict[str, dict], method: str) -> dict[str, dict[str, float
 
 
 def table(result: dict, recorded: dict | None = None) -> str:
-    """PSNR / SSIM of each method on each clip, the models' gain over averaging and DIS, and the
-    mean of each split.
-    """
+    """PSNR / SSIM by clip and method, PSNR gains over averaging and DIS, and the split means."""
     rows = with_recorded(result, recorded)
     methods = list(next(iter(rows.values())))
     scored = next(iter(result["clips"].values()))["scores"]

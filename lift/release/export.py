@@ -22,10 +22,11 @@ from lift.config import PRESETS, Config
 from lift.config import schema as configuration
 from lift.config.flags import Parser
 from lift.errors import LiftError, run
-from lift.evaluation import small
 from lift.evaluation.checkpoint import load
+from lift.evaluation.protocols import real16
 from lift.evaluation.reversal import reversal
 from lift.files import atomic
+from lift.io.manifest import read_manifest
 from lift.model.weights import differing_fields, load_weights, pretrained_path, save_small, sha256
 from lift.release import curves as curve
 from lift.release import model_card as card
@@ -216,21 +217,18 @@ def sources(runs: list[Past], root: Path) -> dict:
     """Where the frames come from: the clips of the manifest that were trained on, and those held
     back, JSON-able.
     """
-    entries = {
-        entry["name"]: entry
-        for entry in json.loads((root / "manifest.json").read_text(encoding="utf-8"))["clips"]
-    }
+    clips = read_manifest(root)
 
     def known(split: str) -> list[dict]:
         return [
             {
                 "name": clip.name,
-                "repository": entries[clip.name].get("source_repo", ""),
-                "commit": entries[clip.name].get("commit", ""),
-                "path": entries[clip.name].get("path", ""),
-                "licence": entries[clip.name].get("licence", "not known"),
+                "repository": clip.source.get("source_repo", ""),
+                "commit": clip.source.get("commit", ""),
+                "path": clip.source.get("path", ""),
+                "licence": clip.source.get("licence", "not known"),
             }
-            for clip in small.read_manifest(root)
+            for clip in clips
             if clip.split == split
         ]
 
@@ -246,16 +244,18 @@ def sources(runs: list[Past], root: Path) -> dict:
 
 
 def scores(weights: Path, root: str, device: str) -> dict:
-    """Protocol small for fifteen, four and two frames and the baselines, and clips held back
+    """Protocol real16 for fifteen, four and two frames and the baselines, and clips held back
     against themselves reversed, JSON-able.
     """
     bar = partial(tqdm, unit="clip", disable=None, leave=False)
     model = load(weights, device=device)
     candidates = {
-        f"lift_{context}": small.model_candidate(model, context) for context in (15, 4, 2)
+        f"lift_{context}": real16.model_candidate(model, context) for context in (15, 4, 2)
     }
-    candidates |= {name: small.candidate(name) for name in ("average", "dis", "dis_cubic")}
-    result = small.score(root, candidates, progress=bar)
+    candidates |= {
+        name: real16.baseline_candidate(name) for name in ("average", "dis", "dis_cubic")
+    }
+    result = real16.score(root, candidates, progress=bar)
     clips = {
         name: {
             "split": entry["split"],
@@ -265,7 +265,7 @@ def scores(weights: Path, root: str, device: str) -> dict:
         }
         for name, entry in result["clips"].items()
     }
-    held = [clip for clip in small.read_manifest(root) if clip.split == "val"]
+    held = [clip for clip in read_manifest(root) if clip.split == "val"]
     return {
         "protocol": result["protocol"],
         "description": result["description"],

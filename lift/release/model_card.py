@@ -3,7 +3,7 @@ each preset's JSON file records.
 
     <!-- weights: tiny facts -->      file, hardware, duration, and the command of each phase
     <!-- weights: tiny data -->       the clips it was trained on, and those that judge it
-    <!-- weights: tiny scores -->     protocol `small`, clip by clip
+    <!-- weights: tiny scores -->     protocol `real16`, clip by clip
     <!-- weights: tiny summary -->    the clips held back alone, for a page of less detail
     <!-- weights: end -->
 

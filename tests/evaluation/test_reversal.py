@@ -1,14 +1,18 @@
 """The comparison of a model with itself on a clip played backwards."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from lift.evaluation import small
+from lift.evaluation.protocols import real16
 from lift.evaluation.reversal import reversal
+from lift.io.manifest import ManifestClip
 from lift.model.types import Prediction
 
-CLIP = small.RealClip("clip", "clip.mp4", 40, "val")
+CLIP = ManifestClip("clip", "clip.mp4", Path("clip.mp4"), 40, "val")
 
 
 class Mixture(torch.nn.Module):
@@ -27,11 +31,9 @@ class Mixture(torch.nn.Module):
 @pytest.fixture(autouse=True)
 def levels(monkeypatch):
     """Frame k is of grey level 2 k everywhere."""
-    monkeypatch.setattr(
-        small,
-        "decode",
-        lambda path: (np.full((32, 32, 3), 2 * k, np.uint8) for k in range(CLIP.frames)),
-    )
+    frames = [np.full((32, 32, 3), 2 * k, np.uint8) for k in range(CLIP.frames)]
+    source = SimpleNamespace(frames=lambda: iter(frames))
+    monkeypatch.setattr(real16, "open_frames", lambda path: source)
 
 
 def test_a_symmetric_model_agrees_and_is_asked_backwards():

@@ -12,8 +12,9 @@ from lift.config import DataConfig
 from lift.data.dataset import ClipDataset
 from lift.data.sequences import open_sequences
 from lift.errors import LiftError
-from lift.evaluation import small
+from lift.evaluation.protocols import real16
 from lift.io.decode import open_frames
+from lift.io.manifest import ManifestClip
 from lift.video.interpolator import Interpolator, Shown
 from tests.support.exact_color import VideoCase, write_lossless
 from tests.support.images import ORIENTED, with_exif
@@ -47,10 +48,10 @@ def read_by_train(path, tmp_path, monkeypatch):
 
 
 def read_by_evaluate(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(small, "prepare", lambda frame: frame)
-    clip = small.RealClip("a", path, FRAMES, "val")
+    monkeypatch.setattr(real16, "prepare", lambda frame: frame)
+    clip = ManifestClip("a", path.name, path, FRAMES, "val")
     # target k reads k - 1, k, k + 1: together all frames
-    found = small.read_frames(clip, list(range(1, FRAMES - 1)), 2)
+    found = real16.read_frames(clip, list(range(1, FRAMES - 1)), 2)
     return np.stack([found[k] for k in range(FRAMES)])
 
 

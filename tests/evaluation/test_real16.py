@@ -1,15 +1,18 @@
-"""Protocol `small` chooses, prepares and scores as its description says."""
+"""Protocol `real16` chooses, prepares and scores as its description says."""
 
 import json
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from lift.commands import evaluate as command
 from lift.errors import LiftError
-from lift.evaluation import baselines, report, small
+from lift.evaluation import baselines, report
+from lift.evaluation.protocols import real16
+from lift.io.manifest import ManifestClip
 from lift.model.types import Prediction
 
 pytestmark = [pytest.mark.native, pytest.mark.videos]
@@ -34,18 +37,18 @@ FRAMES = 60
     ],
 )
 def test_frames_are_covered_and_cropped_to_multiples_of_32(size, prepared):
-    assert small.prepare(np.zeros((*size, 3), np.uint8)).shape == (*prepared, 3)
+    assert real16.prepare(np.zeros((*size, 3), np.uint8)).shape == (*prepared, 3)
 
 
 def test_the_crop_is_the_centre():
     frame = np.zeros((64, 70, 3), np.uint8)
     frame[:, 3:67] = 9
-    assert (small.prepare(frame) == 9).all()
+    assert (real16.prepare(frame) == 9).all()
 
 
 def test_frames_smaller_than_the_multiple_are_refused():
     with pytest.raises(LiftError, match="at least 32"):
-        small.prepare(np.zeros((31, 64, 3), np.uint8))
+        real16.prepare(np.zeros((31, 64, 3), np.uint8))
 
 
 # -- targets and context ---------------------------------------------------------------------------
@@ -117,22 +120,22 @@ def test_frames_smaller_than_the_multiple_are_refused():
     ],
 )
 def test_targets_are_those_recorded(frames, cuts, duplicates, targets):
-    assert small.choose_targets(frames, cuts, duplicates) == targets
+    assert real16.choose_targets(frames, cuts, duplicates) == targets
 
 
 def test_no_target_lies_beside_a_cut_or_a_duplicate():
-    targets = small.choose_targets(FRAMES, (20,), (40,))
-    assert len(set(targets)) == small.TARGETS
+    targets = real16.choose_targets(FRAMES, (20,), (40,))
+    assert len(set(targets)) == real16.TARGETS
     assert not {18, 19, 20, 21, 38, 39, 40, 41} & set(targets)
 
 
 def test_a_clip_too_short_for_the_targets_is_refused():
     with pytest.raises(ValueError, match="only 16 of 20"):
-        small.choose_targets(20)
+        real16.choose_targets(20)
 
 
 def test_context_is_every_second_frame_with_eight_on_the_left():
-    indices, times, left = small.context_of(30, FRAMES)
+    indices, times, left = real16.context_indices(30, FRAMES)
     assert indices == [15, 17, 19, 21, 23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43]
     assert times == list(range(-7, 8)) and left == 7
 
@@ -148,7 +151,7 @@ def test_context_is_every_second_frame_with_eight_on_the_left():
     ],
 )
 def test_context_ends_where_the_shot_does(target, cuts, context, indices, left):
-    got, times, place = small.context_of(target, FRAMES, cuts, context)
+    got, times, place = real16.context_indices(target, FRAMES, cuts, context)
     assert (got, place) == (indices, left)
     assert times[place : place + 2] == [0, 1]
 
@@ -156,7 +159,7 @@ def test_context_ends_where_the_shot_does(target, cuts, context, indices, left):
 @pytest.mark.parametrize("target", [0, FRAMES - 1])
 def test_a_target_without_both_neighbours_is_refused(target):
     with pytest.raises(ValueError, match="no neighbour"):
-        small.context_of(target, FRAMES)
+        real16.context_indices(target, FRAMES)
 
 
 # -- scoring a folder ------------------------------------------------------------------------------
@@ -173,7 +176,7 @@ def _scene(k: int) -> np.ndarray:
 
 def replace_decoding(monkeypatch, count: int) -> None:
     source = SimpleNamespace(frames=lambda: (_scene(k) for k in range(count)))
-    monkeypatch.setattr(small, "open_frames", lambda path: source)
+    monkeypatch.setattr(real16, "open_frames", lambda path: source)
 
 
 @pytest.fixture
@@ -217,7 +220,7 @@ class Oracle(torch.nn.Module):
 
 def test_an_oracle_scores_perfectly_and_sees_the_context(folder):
     oracle = Oracle()
-    result = small.score(folder, {"lift_15": small.model_candidate(oracle, 15)}, split="val")
+    result = real16.score(folder, {"lift_15": real16.model_candidate(oracle, 15)}, split="val")
     assert list(result["clips"]) == ["two"]
     assert result["clips"]["two"]["scores"]["lift_15"]["psnr"] == pytest.approx(68.13, abs=0.01)
     assert result["clips"]["two"]["scores"]["lift_15"]["ssim"] == pytest.approx(1)
@@ -227,11 +230,11 @@ def test_an_oracle_scores_perfectly_and_sees_the_context(folder):
 
 
 def test_means_are_over_clips_and_by_split(folder):
-    result = small.score(
+    result = real16.score(
         folder,
         {
-            "average": small.pair_candidate(baselines.average),
-            "copy": small.pair_candidate(baselines.copy),
+            "average": real16.two_frame_candidate(baselines.average),
+            "copy": real16.two_frame_candidate(baselines.copy),
         },
     )
     clips = [entry["scores"]["average"]["psnr"] for entry in result["clips"].values()]
@@ -244,30 +247,39 @@ def test_means_are_over_clips_and_by_split(folder):
 def test_a_clip_shorter_than_its_manifest_says_is_refused(folder, monkeypatch):
     replace_decoding(monkeypatch, 20)
     with pytest.raises(LiftError, match="one.mp4 ends before frame"):
-        small.score(folder, {"copy": small.pair_candidate(baselines.copy)})
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "is missing"), ("{", "not a manifest"), ('{"clips": [{}]}', "not a manifest")],
-)
-def test_a_folder_without_a_manifest_is_refused(tmp_path, content, message):
-    if content is not None:
-        (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(LiftError, match=message):
-        small.read_manifest(tmp_path)
+        real16.score(folder, {"copy": real16.two_frame_candidate(baselines.copy)})
 
 
 def test_an_unknown_clip_is_refused_by_name(folder):
     with pytest.raises(LiftError, match="no clip named three in the manifest; it has one, two"):
-        small.score(folder, {}, names=["three"])
+        real16.score(folder, {}, names=["three"])
 
 
 def test_an_unreadable_video_is_refused(tmp_path):
     pytest.importorskip("av", reason="PyAV is not installed")
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(LiftError, match="broken.mp4: not a readable video"):
-        small.read_frames(small.RealClip("a", tmp_path / "broken.mp4", 9, "val"), [4], 2)
+        clip = ManifestClip("a", "broken.mp4", tmp_path / "broken.mp4", 9, "val")
+        real16.read_frames(clip, [4], 2)
+
+
+def test_a_manifest_need_not_state_frames_split_or_name(folder, monkeypatch):
+    """And a clip may be a folder of frames."""
+    monkeypatch.undo()
+    (folder / "scene").mkdir()
+    for k in range(FRAMES):
+        cv2.imwrite(str(folder / "scene" / f"{k}.png"), _scene(k)[..., ::-1])
+    (folder / "manifest.json").write_text(json.dumps({"clips": [{"file": "scene"}]}))
+    result = real16.score(folder, {"lift_2": real16.model_candidate(Oracle(), 2)})
+    assert list(result["clips"]) == ["scene"] and set(result["mean"]) == {"all"}
+    assert result["clips"]["scene"]["scores"]["lift_2"]["psnr"] == pytest.approx(68.13, abs=0.01)
+
+
+def test_a_clip_too_short_for_its_targets_is_one_sentence(folder):
+    entry = {"file": "short.mp4", "frames": 15}
+    (folder / "manifest.json").write_text(json.dumps({"clips": [entry]}))
+    with pytest.raises(LiftError, match="short.mp4 is too short for protocol real16"):
+        real16.score(folder, {"copy": real16.two_frame_candidate(baselines.copy)})
 
 
 # -- the command -----------------------------------------------------------------------------------
@@ -277,17 +289,23 @@ def test_the_command_prints_the_protocol_and_writes_json(folder, capsys):
     output = folder / "out" / "scores.json"
     command.main(["--data_root", str(folder), "--output", str(output), "--clips", "two"])
     shown = capsys.readouterr().out
-    assert "protocol small" in shown and "mean of 1" in shown
+    assert "protocol real16" in shown and "mean of 1" in shown
     result = json.loads(output.read_text())
-    assert result["protocol"] == "small" and list(result["clips"]["two"]["scores"]) == [
+    assert result["protocol"] == "real16" and list(result["clips"]["two"]["scores"]) == [
         "average",
         "dis",
         "dis_cubic",
     ]
 
 
+def test_the_former_name_of_the_protocol_is_accepted_with_a_warning(folder, capsys):
+    command.main(["--data_root", str(folder), "--protocol", "small", "--methods", "copy"])
+    shown = capsys.readouterr()
+    assert "protocol real16" in shown.out and "small is now real16" in shown.err
+
+
 def test_recorded_baselines_stand_in_for_methods_that_were_not_run(folder):
-    result = small.score(folder, {"lift_2": small.model_candidate(Oracle(), 2)})
+    result = real16.score(folder, {"lift_2": real16.model_candidate(Oracle(), 2)})
     recorded = {
         "clips": {
             name: {"psnr_ssim": {"avg": [30.0, 0.9], "dis": [31.0, 0.91]}}

@@ -1,0 +1,1 @@
+"""How an evaluation chooses, prepares and scores frames; one module a protocol."""
