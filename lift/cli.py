@@ -1,4 +1,4 @@
-"""The `lift` command: finds the named command's module and hands it the rest of the line.
+"""The `lift` command: finds the named command's module and passes it the other arguments.
 
 A command is a row of COMMANDS and a `main(argv)` in its module, which is imported only when the
 command runs.
@@ -15,39 +15,44 @@ from lift.errors import run
 COMMANDS = {
     "demo": (
         "lift.commands.demo",
-        "interpolate the bundled clip and score the result against the held-back frames",
+        "drop every second frame of a bundled clip, re-create it and score the result",
     ),
-    "interpolate": ("lift.commands.interpolate", "make a video, or a folder of frames, smoother"),
-    "train": ("lift.commands.train", "train a model"),
-    "evaluate": ("lift.commands.evaluate", "score weights on held-back frames"),
+    "interpolate": (
+        "lift.commands.interpolate",
+        "raise the frame rate of a video or a folder of frames",
+    ),
+    "train": ("lift.commands.train", "train a model or resume a run"),
+    "evaluate": ("lift.commands.evaluate", "score weights and baselines on real clips"),
     "bench": (
         "lift.commands.bench",
-        "time the kernels or the model on this machine, and tell two runs apart",
+        "benchmark the kernels or the model on this machine, or compare two runs",
     ),
     "doctor": (
         "lift.commands.doctor",
-        "show what serves on this machine, and why the others do not",
+        "show which backend each op uses on this machine and verify it numerically",
     ),
 }
 
 
 def usage() -> str:
-    """What `lift --help` prints."""
+    """The text of `lift --help`."""
     width = max(map(len, COMMANDS)) + 2
     rows = "\n".join(f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items())
     return (
-        f"usage: lift COMMAND [...]\n\nVideo frame interpolation from fifteen frames.\n\n{rows}\n\n"
-        "  lift COMMAND --help  what a command takes\n  lift --version       the version"
+        "usage: lift COMMAND [...]\n\nVideo frame interpolation from fifteen frames.\n\n"
+        f"{rows}\n\n"
+        "  lift COMMAND --help  the flags of a command\n"
+        "  lift --version       the version"
     )
 
 
 def command(name: str) -> Callable[[list[str]], int | None]:
-    """The body of a command."""
+    """The `main` of a command."""
     return import_module(COMMANDS[name][0]).main
 
 
 def dispatch(argv: list[str]) -> int | None:
-    """Run `argv[0]` with the rest of `argv`; 2 when it names no command."""
+    """Run `argv[0]` with the rest of `argv`; 2 if there is no such command."""
     name = argv[0] if argv else ""
     if name in COMMANDS:
         return command(name)(argv[1:])
@@ -59,11 +64,9 @@ def dispatch(argv: list[str]) -> int | None:
         return 0
     if not name:
         print(usage(), file=sys.stderr)
-    else:
-        print(
-            f"lift: error: unknown command '{name}'{did_you_mean(name, COMMANDS)} (lift --help lists the commands)",
-            file=sys.stderr,
-        )
+        return 2
+    hint = did_you_mean(name, COMMANDS)
+    print(f"lift: error: unknown command '{name}'{hint} (see lift --help)", file=sys.stderr)
     return 2
 
 

@@ -1,4 +1,4 @@
-"""Writing files so that a final name never holds half a file."""
+"""Writing files atomically."""
 
 import os
 import uuid
@@ -9,13 +9,12 @@ from pathlib import Path
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there when the block ends well, delete it when
-    it does not.
+    """A temporary path beside `path`, renamed to it on success and deleted after an exception.
 
-    The temporary name keeps the suffix, so writers that choose a format by it (PyAV, OpenCV) work.
+    The temporary name keeps the suffix, by which PyAV and OpenCV choose a format.
 
     Raises:
-        OSError: the folder cannot be made, or the disk is full; `path` is then as it was.
+        OSError: the folder cannot be created, or the disk is full; `path` is then unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""The commands, a file each: `main(argv)` reads the flags and runs."""
+"""The commands, one file each: `main(argv)` parses the flags and runs."""

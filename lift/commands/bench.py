@@ -1,9 +1,8 @@
-"""`lift bench`: time the kernels, or the whole model, on this machine, each variant checked first;
-tell two runs apart; tune the attention.
+"""`lift bench`: benchmark the kernels or the model; compare two runs; tune the attention.
 
-The benchmarks lie in `benchmarks/` of a checkout, which is not part of an installed LIFT. Each
-suite runs in a process of its own, with as many threads as torch would take, each bound to a
-processor.
+Each variant is verified before it is timed. The benchmarks are in `benchmarks/` of a checkout and
+not part of an installed LIFT. Each suite runs in its own process, with as many threads as torch
+uses, each bound to a processor.
 """
 
 import importlib.util
@@ -16,63 +15,65 @@ from lift.config.flags import Parser
 from lift.config.values import did_you_mean
 from lift.errors import LiftError
 
-MODEL = ("model", "streaming")  # suites of the whole model; every other one is of an operation
+MODEL = ("model", "streaming")  # suites of the whole model; each other suite is of an op
 NEEDS = {"pytest": "pytest", "pytest_benchmark": "pytest-benchmark"}
 
 
 def main(argv: list[str]) -> int:
-    """Run the suites and print their tables; 0, or 1 where a variant is wrong, does not run, or
-    nothing was measured.
+    """Run the suites and print their tables.
+
+    Returns:
+        0, or 1 if a variant is wrong or does not run, or nothing was measured.
     """
     parser = Parser(prog="lift bench", description=__doc__, epilog=EXAMPLES)
     parser.add_argument(
         "what",
         nargs="*",
-        help="warp_blend, grid_sample, attention, correlation, or model (default: the operations)",
+        help="warp_blend, grid_sample, attention, correlation, or model (default: all ops)",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="the cases that say most, with fewer rounds: minutes instead of an hour",
+        help="the most informative cases, with fewer rounds: minutes instead of an hour",
     )
     parser.add_argument(
         "--toy",
         action="store_true",
-        help="tiny sizes, one round: walks through everything, measures nothing of worth",
+        help="smoke test: tiny sizes, one round",
     )
     parser.add_argument(
         "--only",
         metavar="WORDS",
-        help="cases whose name has these: 'channels_last and smooth and not random'",
+        help="cases whose name matches, such as 'channels_last and smooth and not random'",
     )
     parser.add_argument(
         "--forms",
         metavar="FORMS",
-        help="of the model's variants: plain, graph, compiled, with commas (all)",
+        help="variants of the model: plain, graph, compiled, separated by commas (default all)",
     )
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads on the CPU (default: what torch takes)"
+        "--threads", type=int, metavar="N", help="CPU threads (default: as many as torch uses)"
     )
     parser.add_argument(
         "--json",
         type=Path,
         metavar="FOLDER",
-        help="also write each suite's rows there, bench_<suite>.json",
+        help="also write each suite's rows to FOLDER/bench_<suite>.json",
     )
     parser.add_argument(
         "--compare",
         nargs=2,
         type=Path,
         metavar=("A", "B"),
-        help="what got faster or slower from run A to run B, each a "
-        "folder or a file that --json wrote, on one machine",
+        help="compare run B with run A: folders or files written by --json on one machine",
     )
     parser.add_argument(
         "--tune",
         nargs="?",
         const="measure",
         choices=("measure", "static"),
-        help="find this GPU's settings of the attention kernels, or with `static` what a model expects of other cards",
+        help="tune the configs of the attention kernels for this GPU; `static` estimates them for "
+        "other GPUs",
     )
     arguments = parser.parse_args(argv)
     if arguments.threads is not None and arguments.threads < 1:
@@ -83,7 +84,7 @@ def main(argv: list[str]) -> int:
         or arguments.what
         and (arguments.compare or arguments.tune)
     ):
-        parser.error("--compare, --tune and the names of suites are asked for one at a time")
+        parser.error("--compare, --tune and names of suites exclude each other")
     folder = benchmarks()
     if arguments.compare:
         return _compare(folder, *arguments.compare)
@@ -103,7 +104,7 @@ def main(argv: list[str]) -> int:
 
 
 def benchmarks() -> Path:
-    """The folder of the benchmarks: that of the working directory, else that beside this package.
+    """The folder of the benchmarks, in the working directory or beside this package.
 
     Raises:
         LiftError: there is none.
@@ -112,16 +113,16 @@ def benchmarks() -> Path:
         if (root / "benchmarks" / "harness" / "measure.py").is_file():
             return root / "benchmarks"
     raise LiftError(
-        "the benchmarks are not part of an installed LIFT: run `lift bench` in a checkout, the folder with pyproject.toml "
-        "and benchmarks/"
+        "the benchmarks are not part of an installed LIFT: run `lift bench` in a checkout, the "
+        "folder with pyproject.toml and benchmarks/"
     )
 
 
 def chosen(folder: Path, wanted: list[str]) -> list[Path]:
-    """The suites that names stand for: all of the operations where there is no name.
+    """The suites with these names; those of all ops if there is no name.
 
     Raises:
-        LiftError: a name that no suite has, or none of the model.
+        LiftError: no suite has such a name, or the model has none.
     """
     there = {
         path.stem.removeprefix("bench_"): path
@@ -132,7 +133,8 @@ def chosen(folder: Path, wanted: list[str]) -> list[Path]:
     for name in wanted:
         if name not in named:
             raise LiftError(
-                f"no benchmark of '{name}'{did_you_mean(name, named)} (there are {', '.join(operations)} and model)"
+                f"no benchmark of '{name}'{did_you_mean(name, named)} "
+                f"(there are {', '.join(operations)} and model)"
             )
     groups = {
         "op": list(operations.values()),
@@ -150,7 +152,7 @@ def chosen(folder: Path, wanted: list[str]) -> list[Path]:
 
 
 def _run(suite: Path, arguments) -> int:
-    """Run a suite in a process of its own; its exit code."""
+    """Run a suite in its own process; returns the exit code."""
     command = [
         sys.executable,
         "-m",

@@ -1,9 +1,9 @@
-"""`python -m lift.inference`: folders of frames in, folders of smoother sequences out."""
+"""`python -m lift.inference`: raise the frame rate of folders of frames."""
 
 import sys
 from pathlib import Path
 
-from lift.commands.interpolate import add_flags, check_paths, open_interpolator, told
+from lift.commands.interpolate import add_flags, check_paths, format_summary, open_interpolator
 from lift.config.flags import Parser
 from lift.errors import LiftError, run
 from lift.io.decode import open_frames
@@ -12,7 +12,7 @@ from lift.io.frame_folder import list_images
 
 
 def main(argv: list[str]) -> int:
-    """Parse, interpolate each folder, tell what was written."""
+    """Interpolate each folder and print a summary of it."""
     parser = Parser(prog="python -m lift.inference", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument(
         "--input",
@@ -32,13 +32,13 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     check_paths(args.input, args.output)
     jobs = find_sequences(args.input, args.output)
-    for source, target in jobs:  # all that can be wrong is told before the first is made
+    for source, target in jobs:  # errors come before the first output
         open_frames(source)
         refuse_existing(target, args.overwrite)
     interpolator = open_interpolator(args)
     for source, target in jobs:
         print(
-            told(
+            format_summary(
                 interpolator.video(
                     source,
                     target,
@@ -54,15 +54,17 @@ def main(argv: list[str]) -> int:
 
 
 def find_sequences(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """(folder of frames, folder for its result) for `source` itself, or for every folder below it
-    that holds frames, by name.
+    """Pairs of a folder of frames and the folder of its result.
+
+    They are `source` itself, or every folder below it that has frames, by name.
 
     Raises:
-        LiftError: no folder with frames, or one that holds frames beside folders of frames.
+        LiftError: no folder has frames, or a folder has both frames and folders of frames.
     """
     if not source.is_dir():
         raise LiftError(
-            f"{source}: --input takes a folder of frames or a folder of such folders; for a video run lift interpolate IN OUT"
+            f"{source}: --input must be a folder of frames or a folder of such folders; "
+            "for a video use lift interpolate IN OUT"
         )
     below = sorted(
         d
@@ -77,23 +79,26 @@ def find_sequences(source: Path, target: Path) -> list[tuple[Path, Path]]:
     if not list_images(source):
         if not below:
             raise LiftError(
-                f"{source}: no frames in this folder or below it; numbered png, jpg, bmp, tif or webp files are accepted"
+                f"{source}: no frames in this folder or below it; "
+                "numbered png, jpg, bmp, tif or webp files are accepted"
             )
         return [(d, target / d.relative_to(source)) for d in below]
     if below:
         raise LiftError(
-            f"{source}: holds frames and also folders of frames ({below[0].name}); give one or the other"
+            f"{source}: has both frames and folders of frames ({below[0].name}); "
+            "give one or the other"
         )
     return [(source, target)]
 
 
-DESCRIPTION = """Make sequences of frames smoother.
+DESCRIPTION = """Raise the frame rate of sequences of frames.
 
---input is one folder of numbered frames, or a folder of such folders. For each, the output folder gets one numbered sequence
-of PNG frames: every original, and between each two N - 1 made ones (--multi N), so n frames become (n - 1) * N + 1."""
+--input is one folder of numbered frames, or a folder of such folders. The result of each is a
+numbered sequence of PNG files: every original, and N - 1 generated frames between each two
+(--multi N), so n frames become (n - 1) * N + 1."""
 
 EXAMPLES = """examples:
-  python -m lift.inference --checkpoint runs/lift/last.safetensors --input test_frames/ --output results/
+  python -m lift.inference --checkpoint runs/a/last.safetensors --input frames/ --output results/
   python -m lift.inference --input sequences/test/ --output results/ --multi 4
 """
 

@@ -1,4 +1,4 @@
-"""`lift interpolate`: a video, or a folder of frames, in; a smoother one out."""
+"""`lift interpolate`: raise the frame rate of a video or a folder of frames."""
 
 import argparse
 import re
@@ -10,6 +10,7 @@ import torch
 
 from lift.config import InferenceConfig
 from lift.config.flags import Parser
+from lift.config.schema import BACKENDS
 from lift.devices import choose_device
 from lift.errors import LiftError, run
 from lift.video.interpolator import Interpolator, Summary
@@ -19,7 +20,7 @@ DEFAULTS = InferenceConfig()
 
 
 def main(argv: list[str]) -> int:
-    """Parse, interpolate one input, tell what was written."""
+    """Interpolate one video or folder and print a summary."""
     parser = Parser(prog="lift interpolate", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument(
         "input",
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
         "--crf",
         type=int,
         default=DEFAULTS.crf,
-        help="x264's quality, 0 (lossless) to 51 (default %(default)s)",
+        help="x264's constant rate factor, 0 (lossless) to 51 (default %(default)s)",
     )
     args = parser.parse_args(argv)
     check_paths(args.input, args.output)
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> int:
         overwrite=args.overwrite,
         progress=not args.quiet,
     )
-    print(told(summary))
+    print(format_summary(summary))
     return 0
 
 
@@ -60,29 +61,29 @@ def main(argv: list[str]) -> int:
 
 
 def add_flags(parser: Parser) -> None:
-    """The flags of everything that interpolates files."""
+    """Add the flags of commands that interpolate files."""
     parser.add_argument(
         "--multi",
         type=_multi,
         default=DEFAULTS.multi,
         metavar="N",
-        help="frames shown in the time of one (default %(default)s)",
+        help="interpolation factor (2 doubles the frame rate; default %(default)s)",
     )
     parser.add_argument(
         "--fps",
         type=_rate,
-        help="reach this rate instead of --multi: a number or a fraction such as 60000/1001",
+        help="output frame rate, instead of --multi: a number or a fraction such as 60000/1001",
     )
     parser.add_argument(
         "--source_fps",
         type=_rate,
-        help=f"rate of a folder of frames (default {DEFAULTS.folder_fps}); a video has its own",
+        help=f"frame rate of a folder of frames (default {DEFAULTS.folder_fps})",
     )
     parser.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help=f"weights, a .safetensors file that lift wrote (default: the bundled {DEFAULTS.preset} ones)",
+        help=f"weights, a .safetensors file (default: the bundled {DEFAULTS.preset} weights)",
     )
     parser.add_argument(
         "--context_frames",
@@ -95,59 +96,62 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument(
         "--no_scenes",
         action="store_true",
-        help="do not look for scene cuts; frames are then blended across them",
+        help="do not detect scene cuts: frames are interpolated across them",
     )
     parser.add_argument(
         "--reverse_average",
         action="store_true",
-        help="make each frame forwards and backwards in time and take the mean; twice the work",
+        help="average predictions forwards and backwards in time; twice the work",
     )
     parser.add_argument(
         "--dtype",
         choices=("auto", "float32", "bfloat16", "float16"),
         default=DEFAULTS.dtype,
-        help="precision of the model; auto: bfloat16 on a GPU that has it, float16 "
-        "on others, float32 on a CPU, some of which are faster in bfloat16 "
-        "(default %(default)s)",
+        help="precision of the model; auto: on a GPU bfloat16 if it is supported, else float16; "
+        "on a CPU float32, although some are faster in bfloat16 (default %(default)s)",
     )
     parser.add_argument(
         "--batch",
         type=_positive,
         default=DEFAULTS.batch,
         metavar="N",
-        help="frames between one pair made in one call (default %(default)s)",
+        help="frames of one pair that are generated in one call (default %(default)s)",
     )
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)"
     )
     parser.add_argument(
         "--kernels",
-        choices=("auto", "fused", "reference"),
+        choices=BACKENDS,
         default="auto",
-        help="which kernels serve (default %(default)s)",
+        help="kernels: auto, fused (an error where unsupported) or reference (default %(default)s)",
     )
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="run the model through torch.compile: minutes at the start, for long videos",
+        help="run the model through torch.compile: takes minutes at the start, for long videos",
     )
     parser.add_argument(
         "--cuda_graph",
         action="store_true",
-        help="record the model as CUDA graphs, so that a GPU need not wait for Python; seconds at the start, some memory",
+        help="run the model as CUDA graphs, without launch overhead; takes seconds and some memory",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite existing output")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def check_paths(source: Path, target: Path) -> None:
-    """Tell of a wrong path before a model is loaded."""
+    """Check both paths before a model is loaded.
+
+    Raises:
+        LiftError: there is no input, or output and input are the same.
+    """
     if not source.exists():
         raise LiftError(
             f"{source}: no such file or folder; give a video or a folder of numbered frames"
         )
     if source.resolve() == target.resolve():
-        raise LiftError(f"{target}: input and output are the same; give the output another name")
+        raise LiftError(f"{target}: input and output are the same; choose another output")
 
 
 def open_interpolator(args: argparse.Namespace) -> Interpolator:
@@ -175,24 +179,20 @@ def open_interpolator(args: argparse.Namespace) -> Interpolator:
     )
 
 
-def told(summary: Summary) -> str:
-    """What was written, in a line, and a line for each thing that was left out."""
-    cuts = (
-        f", {summary.cuts} scene cut{'s' * (summary.cuts != 1)} left unblended"
-        if summary.cuts
-        else ""
-    )
+def format_summary(summary: Summary) -> str:
+    """One line on the output, and one for each note such as a stream that was not copied."""
+    cuts = f", {summary.cuts} scene cut{'s' * (summary.cuts != 1)}" if summary.cuts else ""
     precision = ""
     if summary.dtype != torch.float32:
         precision = f", computed in {str(summary.dtype).removeprefix('torch.')}"
     line = (
-        f"{summary.path}: {summary.frames} frames, {summary.made} of them made, {summary.width}x{summary.height} "
-        f"at {_shown(summary.rate)} frames/s{cuts}{precision}"
+        f"{summary.path}: {summary.frames} frames, {summary.made} of them generated, "
+        f"{summary.width}x{summary.height} at {_rate_text(summary.rate)} frames/s{cuts}{precision}"
     )
     return "\n".join([line, *(f"note: {note}" for note in summary.notes)])
 
 
-def _shown(rate: Fraction) -> str:
+def _rate_text(rate: Fraction) -> str:
     return str(rate) if rate.denominator == 1 else f"{float(rate):.3f}"
 
 
@@ -208,11 +208,9 @@ def _positive(text: str) -> int:
     return _integer(text, 1, 1024)
 
 
-def _integer(text: str, least: int, most: int) -> int:
-    if not re.fullmatch(r"-?\d+", text) or not least <= int(text) <= most:
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number from {least} to {most}, got {text}"
-        )
+def _integer(text: str, low: int, high: int) -> int:
+    if not re.fullmatch(r"-?\d+", text) or not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, got {text}")
     return int(text)
 
 
@@ -228,11 +226,12 @@ def _rate(text: str) -> Fraction:
     return rate
 
 
-DESCRIPTION = """Make a video, or a folder of frames, smoother.
+DESCRIPTION = """Raise the frame rate of a video or a folder of frames.
 
-Every original frame stays, at its exact time; N - 1 frames are made between each two, so n frames become (n - 1) * N + 1.
-With --fps the output shows the moments of that rate instead, and originals only where they coincide. Sound and subtitles are
-copied. Nothing is blended across a scene cut: the frames there repeat the nearer original."""
+Every original frame stays, at its exact time, and N - 1 frames are generated between each two, so
+n frames become (n - 1) * N + 1. With --fps the output frames are at the times of that rate
+instead, and originals appear only where they coincide. Audio and subtitles are
+copied. Nothing is interpolated across a scene cut: the frames there repeat the nearer original."""
 
 EXAMPLES = """examples:
   lift interpolate holiday.mp4 holiday_smooth.mp4

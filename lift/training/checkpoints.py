@@ -3,7 +3,7 @@
     output/checkpoint/latest                  name of the newest checkpoint, replaced atomically
     output/checkpoint/checkpoint-00001200/    the newest two remain
         model.safetensors, ema.safetensors    weights with their configuration
-        state.pt                              optimiser, gradient scaler, random generators, counters
+        state.pt                              optimiser, scaler, random generators, counters
         manifest.json                         step, configuration, history, checksum of each file
 
 A checkpoint is written under a name ending in .part and renamed when it is complete, so a run that
@@ -121,8 +121,8 @@ def write(
         former = latest(folder)
         remaining = f"{former} is unchanged" if former else "no earlier checkpoint exists"
         raise LiftError(
-            f"cannot write the checkpoint {final} ({error.strerror or error}): {remaining}; free some "
-            "space or repair the disk, then run the same command again"
+            f"cannot write the checkpoint {final} ({error.strerror or error}): {remaining}; "
+            "free some space or repair the disk, then run the same command again"
         ) from None
     shutil.rmtree(final.with_name(final.name + ".former.part"), ignore_errors=True)
     before = [path for path in list_complete(folder) if path.name < final.name]

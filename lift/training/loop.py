@@ -1,8 +1,8 @@
 """The training loop.
 
-The data of a step depends only on the number of its samples in the whole run, and the learning rate
-only on the number of the step, so a run resumed from a checkpoint computes exactly what the unbroken
-run would have.
+The data of a step depends only on the number of its samples in the whole run, and the learning
+rate only on the number of the step, so a run resumed from a checkpoint computes exactly what the
+unbroken run would have.
 """
 
 import math

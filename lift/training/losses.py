@@ -21,9 +21,10 @@ VISIBLE = 0.99  # share of a coarse pixel that must be visible for its true flow
 
 
 def laplacian_loss(frame: torch.Tensor, target: torch.Tensor, levels: int = LEVELS) -> torch.Tensor:
-    """Mean absolute difference of the Laplacian pyramids, summed over the bands and the low-pass rest.
+    """Laplacian pyramid loss: the mean absolute difference of each band, summed over the bands.
 
-    The pyramid is linear, so one pyramid of the difference is enough.
+    The low-pass rest counts as a band. The pyramid is linear, so one pyramid of the difference is
+    enough.
 
     Args:
         frame, target: (B, C, H, W), any size.

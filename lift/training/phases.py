@@ -71,7 +71,7 @@ def build_phases(configs: list[tuple[str, Config]]) -> list[Phase]:
 
     Args:
         configs: name and configuration of each, in their order; `train.output` of all is the folder
-            of the training, and the first one's `init_weights` and `pretrained_encoder` are its start.
+            of the training; only the first uses its `init_weights` and `pretrained_encoder`.
 
     Raises:
         LiftError: the phases train different models, or the folder holds a run or the phases of
@@ -87,8 +87,8 @@ def build_phases(configs: list[tuple[str, Config]]) -> list[Phase]:
             )
         if config.train.resume != "auto":
             raise LiftError(
-                f"--phases resume by themselves; leave out --resume {config.train.resume}, or resume a "
-                "single phase with --output and the folder of that phase"
+                f"--phases resume by themselves; leave out --resume {config.train.resume}, or "
+                "resume a single phase with --output and the folder of that phase"
             )
         start = (
             {}

@@ -1,5 +1,6 @@
 """The `lift` command finds the commands, starts fast, and answers a wrong name in one sentence."""
 
+import runpy
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -68,6 +69,15 @@ def test_help_does_not_wait_for_torch():
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
 
 
-def test_python_m_lift_is_lift():
-    ran = subprocess.run([sys.executable, "-m", "lift", "nonsense"], capture_output=True, text=True)
-    assert ran.returncode == 2 and "unknown command 'nonsense'" in ran.stderr
+def test_python_m_lift_is_lift(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lift", "nonsense"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("lift", run_name="__main__")
+    assert stop.value.code == 2 and "unknown command 'nonsense'" in capsys.readouterr().err
+
+
+def test_train_runs_as_a_module(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lift.train", "--no_such_flag"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("lift.train", run_name="__main__")
+    assert stop.value.code == 2 and "--no_such_flag" in capsys.readouterr().err

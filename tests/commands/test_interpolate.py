@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from lift.commands.interpolate import main
 from lift.config import PRESETS, Config
@@ -18,19 +17,11 @@ from tests.support.video_samples import moving_frames, write_folder, write_video
 pytestmark = [pytest.mark.native, pytest.mark.videos]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, create_lift_model("tiny"), Config(model=PRESETS["tiny"]()))
-    return path
-
-
 def interpolate(*argv):
     return run(main, [str(a) for a in argv])
 
 
-def test_a_video_comes_out_smoother_and_is_told(tmp_path, checkpoint, capsys):
+def test_a_video_gets_its_frame_rate_doubled_and_a_summary(tmp_path, checkpoint, capsys):
     pytest.importorskip("av")
     pytest.importorskip("scenedetect")
     src = write_video(tmp_path / "in.mp4", moving_frames(4), sound=True)
@@ -41,7 +32,7 @@ def test_a_video_comes_out_smoother_and_is_told(tmp_path, checkpoint, capsys):
         == 0
     )
     out, err = capsys.readouterr()
-    assert f"{tmp_path / 'out.mp4'}: 7 frames, 3 of them made, 64x48 at 50 frames/s" in out
+    assert f"{tmp_path / 'out.mp4'}: 7 frames, 3 of them generated, 64x48 at 50 frames/s" in out
     assert "7/7" in err  # the progress bar
     assert open_frames(tmp_path / "out.mp4").count == 7
 
@@ -85,6 +76,13 @@ def test_every_flag_is_taken(tmp_path, checkpoint):
     assert open_frames(tmp_path / "out").count == 9
 
 
+def test_the_former_name_of_context_frames_is_accepted_with_a_warning(tmp_path, checkpoint, capsys):
+    src = write_folder(tmp_path / "in", moving_frames(3))
+    flags = ("--checkpoint", checkpoint, "--no-scenes", "--quiet", "--context", 2)
+    assert interpolate(src, tmp_path / "out", *flags) == 0
+    assert "warning: --context is now --context_frames" in capsys.readouterr().err
+
+
 def test_the_precision_is_named_where_it_is_not_full(tmp_path, checkpoint, capsys):
     src = write_folder(tmp_path / "in", moving_frames(3))
     results, always = {}, ("--checkpoint", checkpoint, "--no_scenes", "--quiet", "--device", "cpu")
@@ -99,8 +97,10 @@ def test_the_precision_is_named_where_it_is_not_full(tmp_path, checkpoint, capsy
     assert said16.rstrip().endswith("frames/s, computed in bfloat16")
 
 
-def prepare(folder, checkpoint):
-    """Inputs good and bad under `folder`."""
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory, checkpoint):
+    """A folder of good and bad inputs, which no test may change."""
+    folder = tmp_path_factory.mktemp("inputs")
     write_folder(folder / "good", moving_frames(4))
     write_folder(folder / "sizes", moving_frames(3))
     write_folder(folder / "sizes", moving_frames(1, 32, 32), first=4)
@@ -119,6 +119,7 @@ def prepare(folder, checkpoint):
     )
     (folder / "taken.mp4").write_text("precious")
     write_folder(folder / "taken", moving_frames(2))
+    return folder
 
 
 BAD = [  # input, output, further flags, what the sentence says
@@ -147,20 +148,17 @@ BAD = [  # input, output, further flags, what the sentence says
     "source, target, flags, message", BAD, ids=lambda v: v if isinstance(v, str) else None
 )
 def test_bad_input_is_one_sentence_and_changes_nothing(
-    tmp_path, checkpoint, capsys, monkeypatch, source, target, flags, message
+    inputs, checkpoint, capsys, monkeypatch, source, target, flags, message
 ):
     if ".mp4" in source + target:
         pytest.importorskip("av")
-    prepare(tmp_path, checkpoint)
-    monkeypatch.chdir(tmp_path)
-    before = {p: p.read_bytes() if p.is_file() else None for p in sorted(tmp_path.rglob("*"))}
+    monkeypatch.chdir(inputs)
+    before = {p: p.read_bytes() if p.is_file() else None for p in sorted(inputs.rglob("*"))}
     default = () if "--checkpoint" in flags else ("--checkpoint", checkpoint)
     assert interpolate(source, target, "--no_scenes", "--quiet", *default, *flags) == 1
     out, err = capsys.readouterr()
     assert err.startswith("lift: error: ") and message in err and err.count("\n") == 1 and out == ""
-    assert {
-        p: p.read_bytes() if p.is_file() else None for p in sorted(tmp_path.rglob("*"))
-    } == before
+    assert {p: p.read_bytes() if p.is_file() else None for p in sorted(inputs.rglob("*"))} == before
 
 
 @pytest.mark.parametrize(

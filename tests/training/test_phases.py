@@ -122,7 +122,7 @@ def test_a_training_that_is_always_stopped_at_once_ends_like_the_unbroken_one(
     )  # four steps and three validations: each time goes at least one of them further
     assert (
         "phase 1 of 3 (one): step 1 of 2" in lines[0]
-        and "left: 1 steps of one, two (2 steps), three (1 steps)" in lines[0]
+        and "remaining: 1 steps of one, two (2 steps), three (1 steps)" in lines[0]
     )
     assert_same(tmp_path, unbroken)
 
