@@ -1,14 +1,19 @@
-# make env   an environment in .venv with everything pinned, and the C++ kernels; does nothing when both are up to date
-# make demo  interpolates the bundled clip        make test  runs all tests        make lint  checks the style
-# make static-report  what each kernel takes of each GPU, read without one; fails where that got worse (RECORD=1 takes it on purpose)
-# make compile-oldest  compiles each kernel with the oldest Triton that pyproject.toml allows, for every GPU; fails where one spills
-# make gpu      everything that needs a GPU: native tests, sanitizer, benchmarks, tuning, counters, report (PART=1, 2, 3: a third of it in
-#               540 s; MINUTES=n, STEPS="names of steps", FOLDER=folder of the results)
-# make gpu-dry-run  walks through its steps on the CPU at toy size
-# make report   the tables and pictures of the recorded benchmarks; a --check of them is among the tests
-# make clean removes what was built; the environment stays (rm -r .venv removes that)
-# PYTHON=python3.12 make env   takes another Python than python3
-# CUDA=all make env            builds the CUDA kernels for every GPU, not for those present; off: not at all
+# make env            .venv with the tested versions, and the C++ kernels; nothing to do where both are current
+# make demo           interpolates the bundled clip
+# make test           all tests; make test-fast: those for daily work
+# make lint           ruff check, ruff format
+# make static-report  registers, spills and occupancy of every kernel, without a GPU;
+#                     fails where one is worse than recorded (RECORD=1 records it)
+# make compile-oldest compiles every kernel with the oldest supported Triton; fails on a spill
+# make gpu            tests, sanitizer, benchmarks, tuning, counters and report on a GPU
+#                     (PART=1, 2 or 3: a third in 540 s; MINUTES=n, STEPS="names", FOLDER=results)
+# make gpu-dry-run    its steps on a CPU at toy size
+# make report         tables and charts of the recorded benchmarks
+# make sanitize       the C++ kernels under AddressSanitizer and UBSan
+# make clean          removes what was built; rm -r .venv removes the environment
+#
+# PYTHON=python3.12 make env   uses another Python than python3
+# CUDA=all make env            builds the CUDA kernels for every GPU; CUDA=off for none
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +23,7 @@ BUILT := $(VENV)/lift-built
 JOBS ?= 2
 CUDA ?= auto
 
-# Where the oldest Triton lies, beside the newest in the environment; a version of Triton decides which registers a kernel takes.
+# The oldest supported Triton, beside the newest in the environment: register use depends on the version.
 OLDEST := $(shell sed -n 's/^ *"triton>=\([0-9.]*\).*/\1/p' pyproject.toml)
 OLDEST_TRITON := build/triton-$(OLDEST)
 
@@ -41,7 +46,7 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 
 $(BUILT): $(STAMP) $(wildcard csrc/* csrc/cuda/*) $(wildcard kernels/extension/*.py)
 	@if $(RUN) -m lift.kernels.extension --install-nvcc --cuda $(CUDA); then touch $@; \
-	  else echo "lift: warning: without its C++ kernels LIFT runs too, more slowly on a CPU; make env tries again" >&2; fi
+	  else echo "lift: warning: the C++ kernels are not built; LIFT works without them, slower on a CPU" >&2; fi
 
 demo: env
 	$(RUN) -m lift demo
@@ -67,14 +72,14 @@ compile-oldest: env $(OLDEST_TRITON)/lift-installed
 report: env
 	$(RUN) -m benchmarks.report.build
 
-# Makes no environment where there is none: without a network the machine's own Python serves, if it has what benchmarks/gpu.sh names.
+# Uses the machine's Python where there is no .venv, so that it works without a network.
 gpu:
 	benchmarks/gpu.sh $(PART) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(STEPS),--steps "$(STEPS)") $(FOLDER)
 
 gpu-dry-run: env
 	benchmarks/gpu.sh --dry-run $(FOLDER)
 
-# The C++ kernels once more, in a copy of the sources, watched by AddressSanitizer and UBSan while their tests run.
+# A second build of the C++ kernels in a copy of the sources, and their tests.
 sanitize: env
 	rm -rf build/sanitize && mkdir -p build/sanitize
 	cp -r setup.py pyproject.toml lift kernels csrc tests build/sanitize && rm -f build/sanitize/kernels/_C*
