@@ -1,33 +1,40 @@
 #!/usr/bin/env bash
-# Everything that only a machine with a GPU can show: the build, a canary, the tests that run natively there, the sanitizer, benchmarks, the
-# comparison of losses, the profile of a training step, the attention's settings for the GPU, hardware counters, the report.
+# Everything that needs a GPU: build, canary, native tests, sanitizer, benchmarks, comparison of
+# losses, profile of a training step, tuning of temporal_attention, hardware counters, report.
 #
-#   benchmarks/gpu.sh [1|2|3] [--steps "NAME ..."] [--minutes N] [--anyway] [--dry-run] [FOLDER]           (or: make gpu PART=1)
-#   benchmarks/gpu.sh --list [1|2|3]                        the steps: part, name, seconds, command
+#   benchmarks/gpu.sh [1|2|3] [--steps "NAME ..."] [--minutes N] [--anyway] [--dry-run] [FOLDER]
+#   benchmarks/gpu.sh --list [1|2|3]            the steps: part, name, seconds, command
+#   make gpu PART=1                             the same as benchmarks/gpu.sh 1
 #
-# With 1, 2 or 3: that third of the steps, with the cases that say most, in 540 s. Each third begins with the build, so any of them works on
-# a bare machine; 1 starts FOLDER anew, 2 and 3 add to it. Without: all steps and all cases, an hour a step at most.
-# --steps: only these, beside what FOLDER holds. --minutes: a limit for these, shared in proportion. --dry-run: every step of all three
-# parts on the CPU at toy size, Triton under its interpreter; its figures are worth nothing.
+# 1, 2, 3     a third of the steps with the most informative cases, in 540 s. Each part starts with
+#             the build, so it works on a bare machine. Part 1 empties FOLDER, 2 and 3 add to it.
+# no part     all steps and all cases, at most an hour per step.
+# --steps     only these; FOLDER keeps the results of the others.
+# --minutes   a time limit, divided between the steps in proportion to their seconds.
+# --dry-run   all steps on the CPU at toy size, Triton interpreted; the figures mean nothing.
+# --anyway    measure speed even if the build or the canary failed. Without it nothing is measured
+#             then, since the kernels may be wrong. A canary that ran out of time is no failure.
 #
-# A step that fails does not stop the others, and the exit code is 1; but where the build or the canary fails, what measures speed is left
-# out, since figures of kernels that may be wrong are none: --anyway measures all the same. A canary that only ran out of time is no reason.
+# A failed step does not stop the others; the exit code is 1.
 #
-# FOLDER (default: build/gpu for a part, else benchmarks/results/<the GPU>) gets summary.md and summary.json, a JSON file and a log a step.
-# Both summaries are brought up to date when a step begins and every 20 s, so a run that is killed leaves a page that names the step it was
-# in. Where OUT names a folder, summary.md and results.tar.gz (all of FOLDER) are put there at the same moments, and nothing else.
-# Compiled Triton and Inductor kernels stay in build/, so the next part need not compile them again.
+# FOLDER (default: build/gpu for a part, else benchmarks/results/<the GPU>) gets summary.md,
+# summary.json, and a JSON file and a log per step. The summaries are updated when a step starts and
+# every 20 s, so they are current if the run is killed. If OUT names a folder, summary.md and
+# results.tar.gz (all of FOLDER) are written there at the same moments, and nothing else. Compiled
+# kernels of Triton and Inductor are cached in build/, for the next part too.
 #
-# PYTHON names the Python to use (default: .venv's, else python3). It needs torch, Triton, ninja, pybind11, pytest, pytest-benchmark,
-# hypothesis, nvidia-ml-py, a C++ compiler, and no network; nvcc for the CUDA kernels; LIFT need not be installed. Tests run side by side
-# where pytest-xdist is there. Counters are read where ncu is on the path or NCU names it.
+# PYTHON names the Python (default: .venv's, else python3). It needs torch, Triton, ninja, pybind11,
+# pytest, pytest-benchmark, hypothesis, nvidia-ml-py, a C++ compiler and, for the CUDA kernels, nvcc;
+# no network, and LIFT need not be installed. LIFT_COMMIT names the commit in a copy without git.
+# Tests run in parallel if there is pytest-xdist. Counters need ncu, on the path or named by NCU.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 SECONDS_OF_A_PART=540
 
-# Part (a digit each), step, seconds at most (+: and those that earlier steps left over), command. In a command `python`, FOLDER, DEVICE,
-# CUDA and SECONDS are replaced; `suite FILE` and `tests MARKER` are pytest with its arguments, `tuned` the attention's suite once more.
+# Parts (a digit each), step, seconds at most (+: also the time left by earlier steps), command.
+# `python`, FOLDER, DEVICE, CUDA and SECONDS in a command are replaced. `suite FILE` and
+# `tests MARKER` run pytest; `tuned` runs the suite of temporal_attention again.
 table() {
   cat << 'TABLE'
 123 build                     60  python -m lift.kernels.extension --cuda CUDA
@@ -47,9 +54,9 @@ table() {
 2   racecheck                 25  python -m benchmarks.gpu.sanitize --tool racecheck
 2   initcheck                 25  python -m benchmarks.gpu.sanitize --tool initcheck
 2   synccheck                 25  python -m benchmarks.gpu.sanitize --tool synccheck
-3   bench_attention          100  suite bench_attention
-3   tune                     100  python -m benchmarks.gpu.tune_attention --measure --seconds SECONDS
-3   bench_attention_tuned     60  tuned
+3   bench_temporal_attention          100  suite bench_temporal_attention
+3   tune                     100  python -m benchmarks.gpu.tune_temporal_attention --measure --seconds SECONDS
+3   bench_temporal_attention_tuned     60  tuned
 3   counters                  60  python -m benchmarks.gpu.counters FOLDER --json FOLDER/counters.json
 3   roofline                  20  python -m benchmarks.report.roofline --measure --results FOLDER --json FOLDER/roofline.json
 3   bench_streaming_compiled  70+ suite bench_streaming --forms compiled
@@ -58,7 +65,7 @@ table() {
 TABLE
 }
 
-# -- what is asked for -------------------------------------------------------------------------------------------------------
+# -- arguments ---------------------------------------------------------------------------------------
 
 refuse() { echo "gpu.sh: error: $1" >&2; exit 2; }
 
@@ -71,8 +78,9 @@ while [ $# -gt 0 ]; do
     --anyway) anyway=1 ;;
     --minutes) minutes="${2:-}"; shift
       [[ "$minutes" =~ ^[1-9][0-9]*$ ]] || refuse "--minutes takes a whole number, got '$minutes'" ;;
-    --steps) only="${2:-}"; shift ;;
-    -*) refuse "unknown flag '$1' (there are --steps, --minutes, --anyway, --dry-run and --list)" ;;
+    --steps) only=" ${2:-} "; shift
+      only="${only// bench_attention/ bench_temporal_attention}" ;;     # names of earlier versions
+    -*) refuse "unknown flag '$1' (known: --steps, --minutes, --anyway, --dry-run, --list)" ;;
     *) folder="$1" ;;
   esac
   shift
@@ -87,9 +95,9 @@ while read -r parts name seconds words; do
 done < <(table)
 [ "$list" = 0 ] || exit 0
 for name in $only; do
-  [[ " ${names[*]} " == *" $name "* ]] || refuse "no step '$name' here (there are ${names[*]})"
+  [[ " ${names[*]} " == *" $name "* ]] || refuse "no step '$name' here (steps: ${names[*]})"
 done
-if [ -n "$only" ]; then
+if [ -n "${only// /}" ]; then
   chosen=()
   for name in "${names[@]}"; do [[ " $only " == *" $name "* ]] && chosen+=("$name"); done
   names=("${chosen[@]}")
@@ -97,73 +105,83 @@ fi
 
 python="${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}"
 export TRITON_CACHE_DIR="${TRITON_CACHE_DIR:-$PWD/build/triton}" TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR:-$PWD/build/inductor}"
-[ "$dry" = 1 ] && export CUDA_VISIBLE_DEVICES="" TRITON_INTERPRET=1 OMP_NUM_THREADS=1    # toy sizes: more threads only wait
+# At toy size more threads would only wait.
+[ "$dry" = 1 ] && export CUDA_VISIBLE_DEVICES="" TRITON_INTERPRET=1 OMP_NUM_THREADS=1
 
-# One start of torch: what card there is, and how many processes of tests it and the processor have memory and cores for; a process takes
-# up to 4 GiB; the tests that allocate most run on their own, in one process.
+# The GPU, and the number of test processes: up to 4 GiB of GPU memory each, without the largest
+# tests, which run in one process.
 found="$("$python" -c 'import os, sys, torch
 if not torch.cuda.is_available():
     sys.exit(4)
-from benchmarks.report.gpus import named
+from benchmarks.report.gpus import find_gpu
 name = torch.cuda.get_device_name()
-card = named(name)
+gpu = find_gpu(name)
 memory = torch.cuda.get_device_properties(0).total_memory
 try:
     import xdist
     workers = max(1, min(16, os.cpu_count(), (memory - (12 << 30)) >> 32))
 except ImportError:
     workers = 0
-print("card", (card.name if card else name.removeprefix("NVIDIA ")).lower().replace(" ", "_"), workers)' 2>&1)"
+print("gpu", (gpu.name if gpu else name.removeprefix("NVIDIA ")).lower().replace(" ", "_"), workers)' 2>&1)"
 case $? in
   0) ;;
-  4) [ "$dry" = 1 ] || refuse "torch finds no GPU here; --dry-run walks through the steps without one" ;;
-  *) refuse "$python cannot use torch (${found##*$'\n'}); make env makes an environment, or PYTHON=... names a Python that has it" ;;
+  4) [ "$dry" = 1 ] || refuse "torch finds no GPU here; --dry-run runs the steps without one" ;;
+  *) refuse "$python cannot use torch (${found##*$'\n'}); run make env, or name another Python by PYTHON=..." ;;
 esac
-read -r card workers < <(sed -n 's/^card //p' <<< "$found")    # torch may print warnings beside it
+read -r gpu workers < <(sed -n 's/^gpu //p' <<< "$found")      # torch may print warnings, too
 
-if [ "$dry" = 1 ]; then default=build/gpu-dry-run; elif [ -n "$part" ]; then default=build/gpu; else default="benchmarks/results/$card"; fi
+if [ "$dry" = 1 ]; then default=build/gpu-dry-run
+elif [ -n "$part" ]; then default=build/gpu
+else default="benchmarks/results/$gpu"; fi
 folder="${folder:-$default}"
 steps_file="$folder/steps${part:+-$part}.tsv"
 mkdir -p "$folder" && : >> "$steps_file" || exit 2
 [ -z "${OUT:-}" ] || { mkdir -p "$OUT" && rm -f "$OUT"/.aside.*; } || exit 2
 
 total=0                                                 # seconds of the whole run; 0: no limit
-if [ -n "$minutes" ]; then total=$((60 * minutes)); elif [ -n "$part" ] && [ "$dry" = 0 ]; then total=$SECONDS_OF_A_PART; fi
+if [ -n "$minutes" ]; then total=$((60 * minutes))
+elif [ -n "$part" ] && [ "$dry" = 0 ]; then total=$SECONDS_OF_A_PART; fi
 
-# What earlier runs left: a part adds to those before it, the first and a whole run start anew.
-if [ -z "$only" ] && [[ "$part" == "" || "$part" == 1 ]]; then
-  rm -f "$folder"/{steps*.tsv,left_out.txt}
+# Results of earlier runs: part 1 and a whole run delete them.
+if [ -z "${only// /}" ] && [[ "$part" == "" || "$part" == 1 ]]; then
+  rm -f "$folder"/{steps*.tsv,skipped.txt}
   while read -r _ name _; do rm -f "$folder/$name".{log,json,json.rows.jsonl}; done < <(table)
   rm -rf "$folder"/untuned
 fi
 for name in "${names[@]}"; do
   rm -f "$folder/$name".{log,json.rows.jsonl}
-  state[$name]="not begun" took[$name]=0
+  state[$name]="not started" took[$name]=0
 done
-kept=()                                                 # lines of steps that this run does not have
+kept=()                                                 # lines of steps that are not in this run
 if [ -s "$steps_file" ]; then
-  while IFS=$'\t' read -r name line; do [[ -v "state[$name]" ]] || kept+=("$name"$'\t'"$line"); done < "$steps_file"
+  while IFS=$'\t' read -r name line; do
+    [[ -v "state[$name]" ]] || kept+=("$name"$'\t'"$line")
+  done < "$steps_file"
 fi
 
-# -- what is left behind, at any moment --------------------------------------------------------------------------------------
+# -- the summary, current at any moment --------------------------------------------------------------
 
-note() { grep -qxF "$1" "$folder/left_out.txt" 2> /dev/null || echo "$1" >> "$folder/left_out.txt"; }
+note() { grep -qxF "$1" "$folder/skipped.txt" 2> /dev/null || echo "$1" >> "$folder/skipped.txt"; }
 
 write_steps() {
   local name
   { [ ${#kept[@]} = 0 ] || printf '%s\n' "${kept[@]}"
-    for name in "${names[@]}"; do printf '%s\t%s\t%s\n' "$name" "${state[$name]}" "${took[$name]}"; done; } > "$steps_file.new"
+    for name in "${names[@]}"; do
+      printf '%s\t%s\t%s\n' "$name" "${state[$name]}" "${took[$name]}"
+    done; } > "$steps_file.new"
   mv -f "$steps_file.new" "$steps_file"
 }
 
-# refresh: the summary of what there is, and all of it in one file where results are fetched from.
+# refresh: write the summary, and the archive in OUT.
 refresh() {
   local flags=() aside="${OUT:-}/.aside.$BASHPID" code
   [ "$dry" = 1 ] && flags=(--dry-run)
   "$python" -m benchmarks.gpu.summary "$folder" ${flags[@]+"${flags[@]}"}; code=$?
   [ -n "${OUT:-}" ] || return $code
-  find "$folder" -type f -size -8192k ! -name '*.new' ! -name '.*' ! -name results.tar.gz -printf '%P\0' \
-    | tar --create --gzip --directory "$folder" --warning=no-file-changed --null --files-from - > "$aside" 2> /dev/null
+  find "$folder" -type f -size -8192k ! -name '*.new' ! -name '.*' ! -name results.tar.gz \
+    -printf '%P\0' \
+    | tar --create --gzip --directory "$folder" --warning=no-file-changed --null --files-from - \
+    > "$aside" 2> /dev/null
   [ -s "$aside" ] && mv -f "$aside" "$OUT/results.tar.gz"
   if [ ! "$folder" -ef "$OUT" ] && [ -s "$folder/summary.md" ]; then
     cp "$folder/summary.md" "$aside" && mv -f "$aside" "$OUT/summary.md"
@@ -172,7 +190,7 @@ refresh() {
   return $code
 }
 
-# watch: refresh while a step runs; it ends in the middle of a nap, never of a refresh.
+# watch: refresh while a step runs. It is stopped during a nap, never during a refresh.
 watch() {
   local nap
   trap 'kill "$nap" 2> /dev/null; exit' TERM
@@ -180,24 +198,28 @@ watch() {
 }
 
 current="" child="" watcher="" failed=0
-unwatch() { [ -z "$watcher" ] || { kill "$watcher" 2> /dev/null; wait "$watcher" 2> /dev/null; watcher=""; }; }
+unwatch() {
+  [ -z "$watcher" ] || { kill "$watcher" 2> /dev/null; wait "$watcher" 2> /dev/null; watcher=""; }
+}
 # shellcheck disable=SC2329  # traps call it
 interrupted() {
   trap '' INT TERM
-  [ -z "$child" ] || { kill -s INT "$child" 2> /dev/null; wait "$child" 2> /dev/null; }     # timeout hands it on, and kills 10 s later
+  # `timeout` forwards the signal, and kills the step 10 s later.
+  [ -z "$child" ] || { kill -s INT "$child" 2> /dev/null; wait "$child" 2> /dev/null; }
   unwatch
-  [ -z "$current" ] || { state[$current]="FAILED (the run was stopped by SIG$1)"; took[$current]=$((SECONDS - start)); }
+  [ -z "$current" ] || {
+    state[$current]="FAILED (the run was stopped by SIG$1)"; took[$current]=$((SECONDS - start)); }
   write_steps
   refresh > /dev/null 2>&1
-  echo "gpu.sh: stopped by SIG$1${current:+ in step $current}; $folder/summary.md has what was found" >&2
+  echo "gpu.sh: stopped by SIG$1${current:+ in step $current}; see $folder/summary.md" >&2
   exit $((128 + $2))
 }
 trap 'interrupted INT 2' INT
 trap 'interrupted TERM 15' TERM
 
-# -- a step ------------------------------------------------------------------------------------------------------------------
+# -- a step ------------------------------------------------------------------------------------------
 
-# allowed NAME LATER: seconds of a step, LATER being those that the steps after it take at most.
+# allowed NAME LATER: seconds that a step may take; LATER is the sum of the steps after it.
 allowed() {
   local left=$((total - SECONDS)) own="${limit[$1]}"
   if [ "$total" = 0 ]; then echo 3600
@@ -208,11 +230,12 @@ allowed() {
 
 ended() { state[$1]="$2" took[$1]="$3" current=""; write_steps; echo "$1: $2, $3 s"; }
 
-# step NAME SECONDS COMMAND...: run it, what it prints to NAME.log, note how it ended. An interrupted pytest still writes its rows.
+# step NAME SECONDS COMMAND...: run a step with its output in NAME.log. pytest writes its rows also
+# when it is interrupted.
 step() {
   local name="$1" seconds="$2" code; shift 2
   start=$SECONDS
-  if [ "$seconds" -lt 10 ]; then ended "$name" "left out, no time was left" 0; return; fi
+  if [ "$seconds" -lt 10 ]; then ended "$name" "skipped, out of time" 0; return; fi
   current="$name" state[$name]="running since $(date -u +%H:%M:%S) UTC, for $seconds s at most"
   write_steps
   refresh > /dev/null 2>&1
@@ -226,15 +249,15 @@ step() {
   tail -n 3 "$folder/$name.log"
   case $code in
     0) ended "$name" passed $((SECONDS - start)) ;;
-    5) ended "$name" "left out, nothing of it runs here" $((SECONDS - start)) ;;             # pytest found no test
-    6) ended "$name" "left out, $(tail -n 1 "$folder/$name.log")" $((SECONDS - start)) ;;
+    5) ended "$name" "skipped, no test runs here" $((SECONDS - start)) ;;       # pytest's code
+    6) ended "$name" "skipped, $(tail -n 1 "$folder/$name.log")" $((SECONDS - start)) ;;
     124 | 137) failed=1; ended "$name" "FAILED (stopped after $seconds s)" $((SECONDS - start)) ;;
     *) failed=1; ended "$name" "FAILED (exit code $code)" $((SECONDS - start)) ;;
   esac
   return $code
 }
 
-# words_of NAME SECONDS: the command of a step as an array `words`.
+# words_of NAME SECONDS: set `words` to the command of a step.
 words_of() {
   local i text="${command[$1]}" device=cuda cuda=required
   [ "$dry" = 1 ] && device=cpu cuda=off
@@ -250,43 +273,51 @@ words_of() {
   done
 }
 
-# pytest_of SECONDS ARGUMENT...: `words` become pytest, which begins nothing more when four fifths of the time are over.
-pytest_of() { words=("$python" -m pytest -p no:cacheprovider -p benchmarks.harness.budget --budget $(($1 * 4 / 5)) "${@:2}"); }
+# pytest_of SECONDS ARGUMENT...: set `words` to pytest, which starts no test in the last fifth.
+pytest_of() {
+  words=("$python" -m pytest -p no:cacheprovider -p benchmarks.harness.budget
+    --budget $(($1 * 4 / 5)) "${@:2}")
+}
 
 suite() {                                               # suite NAME SECONDS FILE ARGUMENT...
   local size=()
   if [ "$dry" = 1 ]; then size=(--toy); elif [ -n "$part" ]; then size=(--quick); fi
-  pytest_of "$2" "benchmarks/suites/$3.py" ${size[@]+"${size[@]}"} "${@:4}" --benchmark-quiet --benchmark-json "$folder/$1.json"
+  pytest_of "$2" "benchmarks/suites/$3.py" ${size[@]+"${size[@]}"} "${@:4}" \
+    --benchmark-quiet --benchmark-json "$folder/$1.json"
 }
 
-tests() {               # tests SECONDS MARKER...: what computes on a GPU, without the kernels for CPUs
+tests() {                       # tests SECONDS MARKER...: tests that compute on a GPU
   local files only=() marker="${*:2}"
   mapfile -t files < <(grep -lE 'mark\.(gpu|native)\b' tests/*/test_*.py)
   "$python" -c 'import av, cv2, safetensors, scenedetect' 2> /dev/null || {
     mapfile -t files < <(grep -L 'mark\.videos\b' "${files[@]}")
-    note "tests of commands that read videos: PyAV, OpenCV, PySceneDetect or safetensors is not there"; }
+    note "tests of commands that read videos: PyAV, OpenCV, PySceneDetect or safetensors is missing"; }
   only=(-m "(gpu or native) and $marker" -k "not cpp")
-  [ "$dry" = 1 ] && only+=(-k "not cpp and (nothing_have or refused or gradient_of_the_result or replays)")
-  # Large tests have the GPU's memory one at a time: more workers would only wait.
+  [ "$dry" = 1 ] && \
+    only+=(-k "not cpp and (nothing_have or refused or gradient_of_the_result or replays)")
+  # Large tests use the GPU's memory one at a time: more workers would only wait.
   [[ "$marker" != large && "$dry" = 0 && "${workers:-}" =~ ^[1-9][0-9]*$ ]] && only+=(-n "$workers")
   pytest_of "$1" --benchmark-disable --in-turn "${only[@]}" "${files[@]}"
 }
 
-# toy NAME: what makes a step small enough for a dry run, or the reason why it has none.
+# toy NAME: make a step small enough for a dry run; fails if it has none.
 toy() {
   case "$1" in
     canary) words+=(--toy) ;;
     convergence*) words+=(--steps 2 --size 1 3 32 32) ;;
     profile) words+=(--preset tiny --batch 1 --frames 3 --size 32 --warm-up 1) ;;
-    memcheck) words+=(--dry-run) ;;                     # the same for every tool, which does not run
-    racecheck | initcheck | synccheck | tune | bench_attention_tuned | counters | roofline | report | *_compiled) return 1 ;;
+    memcheck) words+=(--dry-run) ;;                     # the dry run is the same for every tool
+    racecheck | initcheck | synccheck | tune | *_tuned | *_compiled) return 1 ;;
+    counters | roofline | report) return 1 ;;
   esac
 }
 
-# is_timed NAME: whether a step measures speed, or shows it.
-is_timed() { case "$1" in bench_* | tune | profile | counters | roofline | report) ;; *) return 1 ;; esac; }
+# is_timed NAME: whether a step measures or reports speed.
+is_timed() {
+  case "$1" in bench_* | tune | profile | counters | roofline | report) ;; *) return 1 ;; esac
+}
 
-# -- the run -----------------------------------------------------------------------------------------------------------------
+# -- the run -----------------------------------------------------------------------------------------
 
 later=0 wrong="" words=()
 for name in "${names[@]}"; do later=$((later + limit[$name])); done
@@ -294,7 +325,7 @@ for name in "${names[@]}"; do
   later=$((later - limit[$name]))
   echo "== $name"
   if [ -n "$wrong" ] && is_timed "$name"; then
-    ended "$name" "left out, $wrong failed: figures of kernels that may be wrong are none" 0
+    ended "$name" "skipped, $wrong failed: the kernels may be wrong" 0
     continue
   fi
   seconds="$(allowed "$name" "$later")"
@@ -303,28 +334,40 @@ for name in "${names[@]}"; do
     tests) tests "$seconds" "${words[@]:1}" ;;
     suite) suite "$name" "$seconds" "${words[@]:1}" ;;
   esac
-  if [ "$dry" = 1 ] && ! toy "$name"; then ended "$name" "left out, a dry run" 0; continue; fi
+  if [ "$dry" = 1 ] && ! toy "$name"; then ended "$name" "skipped, a dry run" 0; continue; fi
   case "$name" in
     build)
-      command -v nvidia-smi > /dev/null && [ "$dry" = 0 ] && timeout 10 nvidia-smi -q -d CLOCK,POWER > "$folder/build.log" 2>&1
+      command -v nvidia-smi > /dev/null && [ "$dry" = 0 ] && \
+        timeout 10 nvidia-smi -q -d CLOCK,POWER > "$folder/build.log" 2>&1
       step build "$seconds" "${words[@]}" || [ "$dry$anyway" != 00 ] || wrong="the build" ;;
     canary)
       step canary "$seconds" "${words[@]}"
-      case $? in 0 | 6 | 124 | 137) ;; *) [ "$dry$anyway" != 00 ] || wrong="${wrong:-the canary}" ;; esac ;;
+      case $? in
+        0 | 6 | 124 | 137) ;;
+        *) [ "$dry$anyway" != 00 ] || wrong="${wrong:-the canary}" ;;
+      esac ;;
     tune)
       step tune "$seconds" "${words[@]}"
       cp kernels/ops/temporal_attention/configs.json "$folder/tuned.json" ;;
-    bench_attention_tuned)                              # the rows from before stay beside the others, in untuned/
-      if [ "${state[tune]:-}" != passed ]; then ended "$name" "left out, the settings were not measured" 0; continue; fi
+    bench_temporal_attention_tuned)                     # rows from before tuning move to untuned/
+      if [ "${state[tune]:-}" != passed ]; then
+        ended "$name" "skipped, the settings were not measured" 0
+        continue
+      fi
       mkdir -p "$folder/untuned"
-      [ -f "$folder/bench_attention.json" ] && mv "$folder"/bench_attention.json* "$folder/untuned/"
-      suite bench_attention "$seconds" bench_attention
+      [ -f "$folder/bench_temporal_attention.json" ] && \
+        mv "$folder"/bench_temporal_attention.json* "$folder/untuned/"
+      suite bench_temporal_attention "$seconds" bench_temporal_attention
       step "$name" "$seconds" "${words[@]}"
-      [ -s "$folder/bench_attention.json" ] || mv "$folder"/untuned/bench_attention.json* "$folder/"
+      [ -s "$folder/bench_temporal_attention.json" ] || \
+        mv "$folder"/untuned/bench_temporal_attention.json* "$folder/"
       rmdir "$folder/untuned" 2> /dev/null ;;
     report)
-      if "$python" -c 'import matplotlib, PIL' 2> /dev/null; then step report "$seconds" "${words[@]}"
-      else ended report "left out, matplotlib or Pillow is not there: make report where they are" 0; fi ;;
+      if "$python" -c 'import matplotlib, PIL' 2> /dev/null; then
+        step report "$seconds" "${words[@]}"
+      else
+        ended report "skipped, matplotlib or Pillow is missing: run make report elsewhere" 0
+      fi ;;
     *) step "$name" "$seconds" "${words[@]}" ;;
   esac
 done
@@ -332,5 +375,6 @@ done
 echo
 refresh || failed=1
 for name in "${names[@]}"; do echo "$name ${state[$name]}"; done
-echo "in $SECONDS s; $folder/summary.md has the figures$([ "$dry" = 1 ] && echo "; this was a dry run: they are worth nothing")"
+echo "in $SECONDS s; $folder/summary.md has the figures"
+[ "$dry" = 0 ] || echo "This was a dry run: its figures mean nothing."
 exit $failed

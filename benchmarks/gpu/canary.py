@@ -1,14 +1,14 @@
-"""The first minute on a GPU: does everything run, and is it right, before what takes longer begins.
+"""First checks on a GPU: does everything run, and is it correct? About a minute.
 
     python -m benchmarks.gpu.canary [--device cuda] [--seconds N] [--json FILE]
     python -m benchmarks.gpu.canary --device cpu --toy           # the same checks at toy size
 
-A line a check as it ends: the gradients of `grid_sample` against ATen's, each Triton operation
-against its reference, a CUDA graph, generated frames (base, 1080p, bfloat16) and a training step
-(base, 4 clips of 256 x 256, bfloat16) against the reference kernels, both also recorded as CUDA
-graphs. A check that fails does not stop the others, unless the GPU's context died with it: the
-process can then do nothing more. The exit code is 1 where a check failed. The times are of one
-run; they say that a check took seconds rather than minutes, no more.
+One line per check: the gradients of `grid_sample` against ATen's, each Triton operation against its
+reference, a CUDA graph, a generated frame (base, 1080p, bfloat16) and a training step (base, 4
+clips of 256 x 256, bfloat16) against the reference kernels, both also captured as CUDA graphs. A
+failed check does not stop the others, unless it killed the CUDA context of the process. The exit
+code is 1 if a check failed. Times are of a single run and only show that a check takes seconds
+rather than minutes.
 """
 
 import argparse
@@ -39,27 +39,27 @@ from lift.video.cuda_graphs import Graphed
 from lift.video.schedule import Multiple
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDING = {None: 1e-4, torch.bfloat16: 1e-2}  # relative, that is always allowed
+ROUNDING = {None: 1e-4, torch.bfloat16: 1e-2}  # relative error that is always allowed
 REPLAY = 1e-2  # relative, of a graph to the plain call
 
 
-class Wrong(Exception):
-    """A check found a wrong value; the message says how far it is off."""
+class CheckFailed(Exception):
+    """A value is wrong; the message has its error."""
 
 
-class LeftOut(Exception):
-    """A check cannot run here; the message says why."""
+class CheckSkipped(Exception):
+    """A check cannot run here; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is checked.
+    """Sizes and dtypes of the checks.
 
     Attributes:
         device: "cuda" or "cpu".
         preset: of the model.
         frame: (H, W) of the generated frames, pixels.
-        context: frames that one generated frame looks at.
+        context: input frames of one generated frame.
         batch: (B, T, H, W) of the training step.
         autocast: of the model, or None.
     """
@@ -77,7 +77,7 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """Of the kernels: on a GPU only the fused ones, on a CPU those that are fast there."""
+        """The kernels flag: only fused kernels on a GPU, the fast ones on a CPU."""
         return "fused" if self.is_cuda else "auto"
 
     def synchronize(self) -> None:
@@ -94,20 +94,20 @@ def toy(device: str) -> Setting:
 
 
 def cuda_build(setting: Setting) -> str:
-    """The CUDA kernels of `grid_sample` are built, and support this GPU."""
+    """The CUDA kernels of `grid_sample` are built and support this GPU."""
     _only_on_a_gpu(setting)
     reason = cuda.reason()
     if reason is not None:
-        raise Wrong(f"the CUDA kernels of grid_sample are not supported: {reason}")
+        raise CheckFailed(f"the CUDA kernels of grid_sample are not supported: {reason}")
     return cuda.describe()
 
 
 def grid_sample(setting: Setting, deterministic: bool) -> str:
-    """Both gradients against ATen's in float64; deterministic ones are the same bits twice."""
+    """Both gradients against ATen's in float64; deterministic ones are bitwise reproducible."""
     name = "cuda" if setting.is_cuda else "cpp"
     reason = next(x for x in backend.operations()["grid_sample"] if x.name == name).reason()
     if reason is not None and not setting.is_cuda:
-        raise LeftOut(reason)
+        raise CheckSkipped(reason)
     generator = torch.Generator().manual_seed(0)
     B, C, H, W = (2, 32, 96, 128) if setting.is_cuda else (1, 4, 9, 12)
     image, towards = torch.randn(2, B, C, H, W, generator=generator).to(setting.device)
@@ -123,7 +123,7 @@ def grid_sample(setting: Setting, deterministic: bool) -> str:
     with _deterministic(deterministic):
         found, again = _gradients(call, *inputs), _gradients(call, *inputs)
     if deterministic and not all(map(torch.equal, found, again)):
-        raise Wrong("two deterministic runs gave different bits")
+        raise CheckFailed("two deterministic runs gave different bits")
     errors = [
         (a.double() - b).abs().max() / b.abs().max() for a, b in zip(found, exact, strict=True)
     ]
@@ -150,19 +150,19 @@ def _deterministic(wanted: bool) -> Iterator[None]:
 
 
 def triton_operation(setting: Setting, name: str) -> str:
-    """Results and gradients of one Triton operation against the reference in float64."""
+    """Results and gradients of a Triton operation against the reference in float64."""
     implementation = next(x for x in backend.operations()[name] if x.name == "triton")
     reason = implementation.reason(*selfcheck.samples(name, device=setting.device))
     if reason is not None:
         if setting.is_cuda:
-            raise Wrong(f"not supported: {reason}")
-        raise LeftOut(reason)
+            raise CheckFailed(f"not supported: {reason}")
+        raise CheckSkipped(reason)
     found = selfcheck.check(name, implementation, torch.float32, setting.device)
     return _within(found.error, found.tolerance, "error")
 
 
 def graph(setting: Setting) -> str:
-    """A fused operation recorded as a CUDA graph and replayed on other values."""
+    """A fused operation captured as a CUDA graph and replayed on other values."""
     _only_on_a_gpu(setting)
     image, flow = selfcheck.samples("warp", device=setting.device)
     replayed = Graphed(partial(kernels.warp, backend="triton"))
@@ -194,8 +194,7 @@ def frame(setting: Setting, in_graphs: bool) -> str:
 
 @cache
 def _reference_frame(setting: Setting) -> tuple[torch.Tensor, float]:
-    """The frame in float32, and how far from it another may be: twice as far as the reference's own
-    is under autocast."""
+    """The frame in float32, and the tolerance: twice the reference's error under autocast."""
     with _full_precision():
         exact = next(_stream(setting, None, "reference", False)).clone()
     allowed = ROUNDING[setting.autocast]
@@ -208,11 +207,11 @@ def _reference_frame(setting: Setting) -> tuple[torch.Tensor, float]:
 def _stream(
     setting: Setting, autocast: torch.dtype | None, flag: str, in_graphs: bool
 ) -> Iterator[torch.Tensor]:
-    """The generated frames of a texture that moves."""
+    """The generated frames of a moving texture."""
     try:
         from lift.video.interpolator import Interpolator
     except ImportError as error:  # it reads video files too
-        raise LeftOut(f"lift.video cannot be imported ({error})") from error
+        raise CheckSkipped(f"lift.video cannot be imported ({error})") from error
     torch.manual_seed(0)
     model = create_lift_model(setting.preset, kernels=flag)
     _wake(model)
@@ -236,8 +235,7 @@ def _stream(
 
 
 def training(setting: Setting, captured: bool) -> str:
-    """Loss and gradients with the fused kernels against the reference's; captured: against those
-    of plain calls."""
+    """Loss and gradients of fused kernels against the reference's; captured: against plain calls."""
     if captured:
         _only_on_a_gpu(setting)
         expected, allowed = _training_gradients(setting, setting.flag), REPLAY
@@ -274,7 +272,7 @@ class _Step:
         self.batch, self.flag = training_step.batch(*setting.batch, 0, setting.device), flag
 
     def gradients(self) -> torch.Tensor:
-        """Leaves the gradients in the weights; the loss, detached."""
+        """Compute the gradients of the weights; the loss, detached."""
         self.training.optimizer.zero_grad(set_to_none=True)
         with kernels.use(self.flag):
             loss = self.training.loss(self.batch)
@@ -294,7 +292,7 @@ def _training_gradients(setting: Setting, flag: str, autocast: bool = True) -> l
 
 @cache
 def _reference_gradients(setting: Setting) -> tuple[list[torch.Tensor], float]:
-    """Loss and gradients in float32, and how far from them others may be."""
+    """Loss and gradients in float32, and the tolerance of others."""
     with _full_precision():
         exact = _training_gradients(setting, "reference", autocast=False)
     allowed = 10 * ROUNDING[None]
@@ -304,16 +302,16 @@ def _reference_gradients(setting: Setting) -> tuple[list[torch.Tensor], float]:
     return exact, allowed
 
 
-# -- what checks share -----------------------------------------------------------------------------
+# -- shared by checks ------------------------------------------------------------------------------
 
 
 def _only_on_a_gpu(setting: Setting) -> None:
     if not setting.is_cuda:
-        raise LeftOut("needs a GPU")
+        raise CheckSkipped("needs a GPU")
 
 
 def _wake(model: torch.nn.Module) -> None:
-    """Give weights that start at zero a value, so that every stage shows in the result."""
+    """Give weights that start at zero a value, so that every stage affects the result."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in model.parameters():
@@ -332,7 +330,7 @@ def _full_precision() -> Iterator[None]:
 
 
 def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
-    """Relative L2 distance of all values together; NaN where one is."""
+    """Relative L2 distance of all values together; NaN if one is."""
     pairs = [(a.double(), b.double()) for a, b in zip(found, expected, strict=True)]
     difference = sum((a - b).square().sum() for a, b in pairs)
     return (difference / sum(b.square().sum() for _, b in pairs)).sqrt().item()
@@ -341,7 +339,7 @@ def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
 def _within(error: float, allowed: float, what: str) -> str:
     text = f"{what} {error:.1e}, allowed {allowed:.1e}"
     if not error <= allowed:  # NaN too
-        raise Wrong(text)
+        raise CheckFailed(text)
     return text
 
 
@@ -355,7 +353,7 @@ CHECKS: dict[str, Callable[[Setting], str]] = {
     },
     "frame": partial(frame, in_graphs=False),
     "training step": partial(training, captured=False),
-    "CUDA graph": graph,  # last what a failed recording would spoil
+    "CUDA graph": graph,  # last: a failed capture spoils what follows
     "frame, in graphs": partial(frame, in_graphs=True),
     "training step, captured": partial(training, captured=True),
 }
@@ -369,25 +367,25 @@ def run(
     seconds: float | None = None,
     write: Callable[[list[dict]], None] = lambda rows: None,
 ) -> list[dict]:
-    """Each check's name, status ("passed", "FAILED" or "left out"), text and seconds.
+    """Name, status ("passed", "FAILED" or "skipped"), text and seconds of each check.
 
     Args:
-        setting: what is checked.
-        seconds: checks that have not begun by then are left out; None for no limit.
+        setting: sizes and dtypes.
+        seconds: checks that have not started by then are skipped; None for no limit.
         write: called with the rows so far after each check.
     """
     rows, begun, dead = [], time.perf_counter(), None
     for name, check in CHECKS.items():
         start = time.perf_counter()
-        print(f"{name}: ", end="", flush=True)  # a crash of the process leaves the name
+        print(f"{name}: ", end="", flush=True)  # before a possible crash of the process
         if dead:
-            status, text = "left out", f"the GPU's context died in {dead}"
+            status, text = "skipped", f"the CUDA context died in {dead}"
         elif seconds is not None and start - begun > seconds:
-            status, text = "left out", "no time was left"
+            status, text = "skipped", "out of time"
         else:
             status, text = _outcome(check, setting)
             if status == "FAILED" and setting.is_cuda and not _alive():
-                dead, text = name, f"{text}; the GPU's context died"
+                dead, text = name, f"{text}; the CUDA context died"
         took = time.perf_counter() - start
         rows.append({"check": name, "status": status, "text": text, "seconds": took})
         print(f"{status}, {text} ({took:.1f} s)", flush=True)
@@ -398,11 +396,11 @@ def run(
 def _outcome(check: Callable[[Setting], str], setting: Setting) -> tuple[str, str]:
     try:
         text = check(setting)
-        setting.synchronize()  # a kernel's error shows here, not later
+        setting.synchronize()  # an asynchronous error of a kernel is raised here
         return "passed", text
-    except LeftOut as reason:
-        return "left out", str(reason)
-    except Wrong as found:
+    except CheckSkipped as reason:
+        return "skipped", str(reason)
+    except CheckFailed as found:
         return "FAILED", str(found)
     except Exception as error:
         what = str(error).strip().split("\n")[0]
@@ -420,7 +418,7 @@ def _place(error: Exception) -> str:
 
 
 def _alive() -> bool:
-    """Whether the GPU still computes for this process."""
+    """Whether the CUDA context of this process still works."""
     try:
         torch.ones(1, device="cuda").add(1).item()
         return True
@@ -429,18 +427,18 @@ def _alive() -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the checks, print a line for each, return 1 where one failed."""
+    """Run the checks and print a line for each; return 1 if one failed."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu.canary",
-        description="Does everything run here, and is it right.",
+        description="Quick checks of the kernels and the model on this machine.",
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), help="(default: cuda if there is one)")
     parser.add_argument("--toy", action="store_true", help="tiny sizes")
     parser.add_argument(
-        "--seconds", type=float, metavar="N", help="begin no check after so many seconds"
+        "--seconds", type=float, metavar="N", help="start no check after so many seconds"
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the outcome there too, check by check"
+        "--json", type=Path, metavar="FILE", help="also write the result of each check there"
     )
     arguments = parser.parse_args(argv)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -459,7 +457,7 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f"{len(failed)} of {len(rows)} checks failed: {'; '.join(failed)}"
         if failed
-        else f"{passed} of {len(rows)} checks passed, {len(rows) - passed} left out"
+        else f"{passed} of {len(rows)} checks passed, {len(rows) - passed} skipped"
     )
     return 1 if failed else 0
 

@@ -1,14 +1,13 @@
-"""Whether the model learns the same with the fused kernels as without: 32 steps from one seed, the
-losses side by side.
+"""Compare training losses with and without the fused kernels: 32 steps from one seed.
 
-    python -m benchmarks.gpu.convergence [--steps 32] [--amp off|bfloat16] [--device cuda] [--json
-    FILE]
+    python -m benchmarks.gpu.convergence [--steps 32] [--amp off|bfloat16] [--device cuda]
+                                         [--json FILE]
 
-Training amplifies what rounding does, so even the reference differs from itself: on a GPU from run
-to run, anywhere once its weights differ in the last place. That spread is measured, by runs of the
-reference from the same seed, all but the first with weights moved by NUDGE; the fused run must stay
-as close to the reference as ALLOWED times the farthest of them, step by step. The exit code is 1
-where it does not.
+Training amplifies rounding, so even the reference differs from itself: on a GPU from run to run,
+and anywhere if its weights differ in the last place. That spread is measured by further runs of
+the reference from the same seed, all but the first with weights perturbed by NUDGE. At every step
+the distance of the fused run from the reference must stay within ALLOWED times the largest
+distance of these runs so far. The exit code is 1 if it does not.
 """
 
 import argparse
@@ -24,14 +23,11 @@ from benchmarks.harness.training_step import Training, batch
 from lift import kernels
 from lift.config import Config, tiny
 
-RUNS = 3  # of the reference beside the first
-ALLOWED = 4.0  # spreads: so few runs find less than the whole of it
-NUDGE = {
-    None: 2.0**-23,
-    torch.bfloat16: 2.0**-9,
-    torch.float16: 2.0**-12,
-}  # relative: what autocast rounds off
-LEAST = {None: 2e-6, torch.bfloat16: 2e-3, torch.float16: 5e-4}  # relative, that is always allowed
+RUNS = 3  # of the reference, besides the first
+ALLOWED = 4.0  # times the spread, which so few runs underestimate
+# Relative: the rounding of the autocast dtype.
+NUDGE = {None: 2.0**-23, torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}
+LEAST = {None: 2e-6, torch.bfloat16: 2e-3, torch.float16: 5e-4}  # relative, always allowed
 
 
 def losses(
@@ -46,22 +42,19 @@ def losses(
 
     Args:
         flag: of the kernels: "reference", "fused" or "auto".
-        steps: of the optimiser.
+        steps: of the optimizer.
         size: (B, T, H, W) of the batches.
-        device: where it computes.
-        autocast: the dtype of autocast, or None.
-        nudged: where not 0, which random signs the weights are moved by.
+        device: of the model.
+        autocast: dtype of autocast, or None.
+        nudged: seed of the signs of the perturbation; 0: none.
     """
     training = Training(replace(Config(), model=tiny(), kernels=flag), device, autocast)
     if nudged:
         generator = torch.Generator().manual_seed(nudged)
         with torch.no_grad():
             for p in training.model.parameters():
-                p.mul_(
-                    1
-                    + NUDGE[autocast]
-                    * (2.0 * torch.randint(2, p.shape, generator=generator) - 1).to(p)
-                )
+                signs = (2.0 * torch.randint(2, p.shape, generator=generator) - 1).to(p)
+                p.mul_(1 + NUDGE[autocast] * signs)
     with kernels.use(flag):
         return [training.step(batch(*size, seed, device)).item() for seed in range(steps)]
 
@@ -69,11 +62,10 @@ def losses(
 def compare(
     fused: list[float], reference: list[float], others: list[list[float]], least: float
 ) -> dict:
-    """How far the fused run lies from the reference, and the others do, as shares of the
-    reference's loss, a number a step.
+    """Distance of the fused run from the reference by step, relative to the loss, and its bound.
 
-    The bound of a step is ALLOWED times the farthest that any other run has been by then, and at
-    least `least`.
+    The bound of a step is ALLOWED times the largest distance of any other run so far, and at least
+    `least`.
     """
 
     def distances(run: list[float]) -> list[float]:
@@ -84,22 +76,19 @@ def compare(
         farthest = max(farthest, *step)
         bounds.append(max(ALLOWED * farthest, least))
     found = distances(fused)
-    outside = [
-        i
-        for i, (distance, bound) in enumerate(zip(found, bounds, strict=True))
-        if not distance <= bound
-    ]  # a NaN is outside
+    pairs = enumerate(zip(found, bounds, strict=True))
+    outside = [i for i, (distance, bound) in pairs if not distance <= bound]  # NaN is outside
     return {"distance": found, "bound": bounds, "outside": outside}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run, print every few steps, return 1 where the fused run leaves the reference's spread."""
+    """Run, print every few steps; return 1 if the fused run leaves the reference's spread."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu.convergence",
         description="Losses with and without the fused kernels.",
     )
     parser.add_argument(
-        "--steps", type=int, default=32, help="of the optimiser (default %(default)s)"
+        "--steps", type=int, default=32, help="of the optimizer (default %(default)s)"
     )
     parser.add_argument(
         "--size",
@@ -119,14 +108,13 @@ def main(argv: list[str] | None = None) -> int:
         "--kernels",
         choices=("fused", "auto"),
         default="fused",
-        help="what is compared (default %(default)s)",
+        help="compared with the reference (default %(default)s)",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the curves there")
     arguments = parser.parse_args(argv)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = (
-        False  # its rounding would hide differences
-    )
+    # Rounding of TF32 would hide differences.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     autocast = None if arguments.amp == "off" else getattr(torch, arguments.amp)
 
     def run(flag: str, nudged: int = 0) -> list[float]:
@@ -138,9 +126,10 @@ def main(argv: list[str] | None = None) -> int:
     others = [run("reference"), *(run("reference", nudged) for nudged in range(1, RUNS))]
     report = compare(fused, reference, others, LEAST[autocast])
     print(
-        f"tiny, {arguments.steps} steps, batches of {tuple(arguments.size)}, autocast {arguments.amp}, {arguments.device}"
+        f"tiny, {arguments.steps} steps, batches of {tuple(arguments.size)}, "
+        f"autocast {arguments.amp}, {arguments.device}"
     )
-    print(f"{'step':>4}{'reference':>12}{arguments.kernels:>12}{'apart':>10}{'allowed':>10}")
+    print(f"{'step':>4}{'reference':>12}{arguments.kernels:>12}{'distance':>10}{'allowed':>10}")
     for i in sorted(
         {
             *range(0, arguments.steps, max(arguments.steps // 8, 1)),
@@ -149,7 +138,8 @@ def main(argv: list[str] | None = None) -> int:
         }
     ):
         print(
-            f"{i + 1:>4}{reference[i]:>12.6f}{fused[i]:>12.6f}{report['distance'][i]:>10.1e}{report['bound'][i]:>10.1e}"
+            f"{i + 1:>4}{reference[i]:>12.6f}{fused[i]:>12.6f}"
+            f"{report['distance'][i]:>10.1e}{report['bound'][i]:>10.1e}"
             + ("  outside" if i in report["outside"] else "")
         )
     if arguments.json:
@@ -168,7 +158,8 @@ def main(argv: list[str] | None = None) -> int:
         )
     if report["outside"]:
         print(
-            f"the losses leave the reference's own spread at {len(report['outside'])} of {arguments.steps} steps",
+            "the losses leave the reference's own spread "
+            f"at {len(report['outside'])} of {arguments.steps} steps",
             file=sys.stderr,
         )
         return 1

@@ -1,13 +1,11 @@
-"""What a GPU's hardware counters say of the kernels that are furthest from their roofline, by
-Nsight Compute's `ncu`.
+"""Hardware counters of the kernels furthest from their roofline, by Nsight Compute (`ncu`).
 
     python -m benchmarks.gpu.counters FOLDER [--most 2] [--json FILE]
 
-FOLDER holds recorded results of this GPU. Of each operation the case counts whose fused kernels
-reached the smallest share of their limit (`roofline.py`), and of these the furthest are run once
-more, between marks that the profiler waits for, each kernel with a cold cache. NCU names the
-program where it is not on the path. The exit code is LEFT_OUT, with a sentence why, where nothing
-can be counted.
+FOLDER holds recorded results of this GPU. For each operation the case whose fused kernels reached
+the smallest share of their roofline is a candidate; the worst of these run again under the
+profiler, each kernel with a cold cache. NCU names the program if it is not on the path. The exit
+code is SKIPPED, with the reason on stdout, where counters cannot be read.
 """
 
 import argparse
@@ -22,18 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness.compare import files
-from benchmarks.harness.table import markdown
-from benchmarks.report.gpus import by_copy, named
-from benchmarks.report.roofline import OPERATIONS, Case, limit
-from benchmarks.report.targets import DETERMINISTIC
+from benchmarks.harness.registry import DETERMINISTIC, OPERATIONS
+from benchmarks.report.counters import STALL, table
+from benchmarks.report.gpus import by_copy, find_gpu
+from benchmarks.report.limits import Case, limit
 
 ROOT = Path(__file__).resolve().parents[2]
-LEFT_OUT = 6  # the exit code: gpu.sh takes it for no failure
-LEAST = 10e-6  # seconds at the limit: a shorter case mostly waits for its launch
-CONTRIVED = ("collapse",)  # flows that no video has
+SKIPPED = 6  # exit code that gpu.sh does not treat as a failure
+LEAST = 10e-6  # seconds at the limit: shorter cases are dominated by their launch
+CONTRIVED = ("collapse",)  # flows that occur in no video
 FORBIDDEN = "ERR_NVGPUCTRPERM"
-UNKNOWN = "Failed to find metric"  # of ncu, before what the card does not have
-STALL = "smsp__average_warps_issue_stalled_{}_per_issue_active.ratio"
+UNKNOWN = "Failed to find metric"  # message of ncu for metrics that the GPU does not have
+STALL_METRIC = "smsp__average_warps_issue_stalled_{}_per_issue_active.ratio"
 STALLS = {
     "long_scoreboard": "global memory",
     "short_scoreboard": "shared memory",
@@ -46,29 +44,27 @@ STALLS = {
     "not_selected": "their turn",
 }
 METRICS = {
-    "seconds": "gpu__time_duration.sum",  # ncu counts nanoseconds
+    "seconds": "gpu__time_duration.sum",  # ncu reports nanoseconds
     "read": "dram__bytes_read.sum",
     "written": "dram__bytes_write.sum",
     "of DRAM": "dram__throughput.avg.pct_of_peak_sustained_elapsed",
     "L2 hits": "lts__t_sector_hit_rate.pct",
-    "added in L2": "lts__t_sectors_op_red.sum",  # sectors that atomics without an answer touch
+    "added in L2": "lts__t_sectors_op_red.sum",  # sectors of atomics without a return value
     "L1 requests": "l1tex__t_requests.sum",
     "of multiprocessors": "sm__throughput.avg.pct_of_peak_sustained_elapsed",
     "occupancy": "sm__warps_active.avg.pct_of_peak_sustained_active",
     "registers": "launch__registers_per_thread",
-    **{f"waits for {what}": STALL.format(reason) for reason, what in STALLS.items()},
+    **{f"{STALL}{what}": STALL_METRIC.format(reason) for reason, what in STALLS.items()},
 }
 
 
-class Uncountable(Exception):
-    """Nothing can be counted here; the text is one sentence why."""
+class ProfilerUnavailable(Exception):
+    """Counters cannot be read here; the text is one sentence with the reason."""
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A recorded case: the test that runs it, which variant, and the share of its limit that it
-    reached.
-    """
+class Candidate:
+    """A recorded case: the test that runs it, its variant, and its share of the roofline."""
 
     test: str
     case: Case
@@ -81,11 +77,9 @@ class Chosen:
         return " ".join(filter(None, (str(self.case), self.variant, self.layout, self.flow)))
 
 
-def furthest(folder: Path, most: int) -> list[Chosen]:
-    """Of each operation the recorded case that is furthest from its roofline, and of these the
-    furthest.
-    """
-    found: dict[str, Chosen] = {}
+def furthest(folder: Path, most: int) -> list[Candidate]:
+    """The recorded case of each operation furthest from its roofline; the worst `most` of them."""
+    found: dict[str, Candidate] = {}
     for path in files(folder):
         text = json.loads(path.read_text())
         if not isinstance(text, dict) or text.get("toy"):
@@ -103,9 +97,9 @@ def furthest(folder: Path, most: int) -> list[Chosen]:
             device = text["machine_info"]["lift"]["gpus"][0]["name"]
             case = Case(operation, row["direction"], row["dtype"], tuple(row["shape"]))
             least = limit(
-                case, named(device) or by_copy(device, row["copy_bandwidth"] * 1e9)
+                case, find_gpu(device) or by_copy(device, row["copy_bandwidth"] * 1e9)
             ).seconds
-            one = Chosen(
+            one = Candidate(
                 benchmark["fullname"],
                 case,
                 row["variant"],
@@ -121,12 +115,11 @@ def furthest(folder: Path, most: int) -> list[Chosen]:
 # -- counting --------------------------------------------------------------------------------------
 
 
-def counted(chosen: Chosen, ncu: str, timeout: float = 300) -> list[dict]:
-    """Every kernel that a case launches, in order: its name, and a number for each of METRICS that
-    the card has.
+def counted(chosen: Candidate, ncu: str, timeout: float = 300) -> list[dict]:
+    """Every kernel that a case launches, in order: its name and each of METRICS that the GPU has.
 
     Raises:
-        Uncountable: the driver lets only administrators count.
+        ProfilerUnavailable: the driver allows counters to administrators only.
         RuntimeError: ncu or the case failed.
     """
     metrics = list(METRICS.values())
@@ -136,16 +129,16 @@ def counted(chosen: Chosen, ncu: str, timeout: float = 300) -> list[dict]:
         known = [metric for metric in metrics if metric.split(".")[0] not in errors]
         if known == metrics:
             break
-        metrics = known  # ncu counts nothing where it does not know one
+        metrics = known  # ncu reads no counter if it does not know one
     kernels = parsed(said)
     if code or not kernels:
-        counted_ = f"ncu ended with {code} and counted {len(kernels)} kernels"
+        counted_ = f"ncu exited with {code} and counted {len(kernels)} kernels"
         raise RuntimeError(f"{chosen}: {counted_}\n{said[-2000:]}")
     return kernels
 
 
-def _run(chosen: Chosen, ncu: str, metrics: list[str], timeout: float) -> tuple[int, str]:
-    """Count these: the exit code of ncu, and all that it and the case print."""
+def _run(chosen: Candidate, ncu: str, metrics: list[str], timeout: float) -> tuple[int, str]:
+    """Run ncu for some metrics: its exit code, and the output of both programs."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "ncu.csv"
         ran = subprocess.run(
@@ -180,17 +173,15 @@ def _run(chosen: Chosen, ncu: str, metrics: list[str], timeout: float) -> tuple[
         )
         said = (log.read_text(errors="replace") if log.exists() else "") + ran.stdout + ran.stderr
     if FORBIDDEN in said:
-        raise Uncountable(
-            f"the driver lets only administrators count ({FORBIDDEN}); "
-            "NVreg_RestrictProfilingToAdminUsers=0 of its kernel module lets everyone"
+        raise ProfilerUnavailable(
+            f"the driver allows counters to administrators only ({FORBIDDEN}); "
+            "set NVreg_RestrictProfilingToAdminUsers=0 for its kernel module"
         )
     return ran.returncode, said
 
 
 def parsed(text: str) -> list[dict]:
-    """The kernels in what ncu prints with --csv: a line a kernel and metric, between lines that say
-    other things.
-    """
+    """The kernels in the output of `ncu --csv`: one line per kernel and metric, among others."""
     lines = [line for line in text.splitlines() if line.startswith('"')]
     keys, kernels = {name: key for key, name in METRICS.items()}, {}
     for line in csv.DictReader(lines):
@@ -199,90 +190,36 @@ def parsed(text: str) -> list[dict]:
         )
         try:
             value = float(line["Metric Value"].replace(",", ""))
-        except ValueError:  # the card does not have it
+        except ValueError:  # the GPU does not have it
             continue
         if key := keys.get(line["Metric Name"]):
             kernel[key] = value * 1e-9 if key == "seconds" else value
     return list(kernels.values())
 
 
-# -- what is shown ---------------------------------------------------------------------------------
-
-
-def waits(kernel: dict) -> str:
-    """What its warps wait for most."""
-    stalls = {
-        key.removeprefix("waits for "): value
-        for key, value in kernel.items()
-        if key.startswith("waits for ")
-    }
-    return max(stalls, key=stalls.get) if stalls else ""
-
-
-def longest(kernels: list[dict]) -> dict:
-    """The kernel that takes most of the time."""
-    return max(kernels, key=lambda kernel: kernel.get("seconds", 0.0))
-
-
-def table(cases: list[dict]) -> str:
-    """A line a kernel, in Markdown; `cases` as `main` writes them."""
-    heads = [
-        "case",
-        "of its limit",
-        "kernel",
-        "us",
-        "DRAM, MB",
-        "of DRAM",
-        "L2 hits",
-        "sectors added to in L2, 1000",
-        "L1 requests, 1000",
-        "of multiprocessors",
-        "occupancy",
-        "registers",
-        "warps wait for",
-    ]
-
-    def shown(kernel: dict, key: str, form: str, scale: float = 1.0) -> str:
-        return form.format(kernel[key] * scale) if key in kernel else ""
-
-    lines = [
-        (
-            case["case"],
-            f"{case['share']:.0%}",
-            f"`{kernel['kernel'][:60]}`",
-            shown(kernel, "seconds", "{:.1f}", 1e6),
-            shown(
-                {"both": kernel.get("read", 0) + kernel.get("written", 0)}, "both", "{:.1f}", 1e-6
-            ),
-            *(shown(kernel, key, "{:.0f}%") for key in ("of DRAM", "L2 hits")),
-            *(shown(kernel, key, "{:.1f}", 1e-3) for key in ("added in L2", "L1 requests")),
-            *(shown(kernel, key, "{:.0f}%") for key in ("of multiprocessors", "occupancy")),
-            shown(kernel, "registers", "{:.0f}"),
-            waits(kernel),
-        )
-        for case in cases
-        for kernel in case["kernels"]
-    ]
-    return markdown([heads, *lines], 3)
+# -- the command -----------------------------------------------------------------------------------
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Count, print the table; 0, LEFT_OUT where nothing can be counted, 1 where counting failed."""
+    """Read the counters and print the table; 0, SKIPPED without a profiler, 1 after a failure."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu.counters",
         description="Hardware counters of the slowest kernels.",
     )
     parser.add_argument("folder", type=Path, help="recorded results of this GPU")
     parser.add_argument("--most", type=int, default=2, help="operations (default %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counters there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the counters there")
     arguments = parser.parse_args(argv)
     try:
         ncu = os.environ.get("NCU") or shutil.which("ncu")
         if not ncu:
-            raise Uncountable("ncu was not found; NCU names it, and Nsight Compute has it")
+            raise ProfilerUnavailable(
+                "ncu was not found; install Nsight Compute, or set NCU to the program"
+            )
         if not (chosen := furthest(arguments.folder, arguments.most)):
-            raise Uncountable(
-                f"{arguments.folder} holds no result of a fused kernel on a GPU that takes {LEAST * 1e6:.0f} us at its limit"
+            raise ProfilerUnavailable(
+                f"{arguments.folder} has no GPU result of a fused kernel "
+                f"with a roofline of {LEAST * 1e6:.0f} us or more"
             )
         cases = [
             {
@@ -294,9 +231,9 @@ def main(argv: list[str] | None = None) -> int:
             }
             for one in chosen
         ]
-    except Uncountable as error:
+    except ProfilerUnavailable as error:
         print(error)
-        return LEFT_OUT
+        return SKIPPED
     except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         print(f"counters: error: {error}", file=sys.stderr)
         return 1

@@ -1,12 +1,12 @@
-"""Where the time of one training step goes, by stage and by operator.
+"""Profile one training step by stage and by operator.
 
-    python -m benchmarks.gpu.profile_step [--preset base] [--batch 4] [--size 256] [--kernels auto]
-    [--device cuda] [--json FILE] [--trace FILE]
+    python -m benchmarks.gpu.profile_step [--preset base] [--batch 4] [--size 256]
+                                          [--kernels auto] [--device cuda] [--json FILE]
+                                          [--trace FILE]
 
-Forward and backward are told apart; what a stage's backward computes once more counts as backward.
-Operators of backward are given to the stage whose forward recorded them, by the number that
-autograd gave them. Times are the device's on a GPU, the processor's elsewhere; on a GPU what is
-left of the step is the device waiting for the host.
+Forward and backward are separate; recomputation counts as backward. Operators of backward belong to
+the stage whose forward recorded them, by autograd's sequence number. Times are GPU times on a GPU,
+CPU times elsewhere; on a GPU the rest of the step is the GPU waiting for the host.
 """
 
 import argparse
@@ -28,22 +28,20 @@ from lift.config import PRESETS, Config
 from lift.profiling.stages import STAGES, watched
 
 MARK = "lift stage: "
-# what the profiler calls the engine's call of a node of the graph
+# The profiler's name for autograd running a node of the graph.
 NODE = "autograd::engine::evaluate_function: "
 SHOWN = 15  # operators in the printed table
 
 
 def stages(events, unit) -> dict[str, dict[str, float]]:
-    """Seconds of forward and backward by stage; "loss and rest" is what no stage recorded.
+    """Seconds of forward and backward by stage; "loss and rest" is outside all stages.
 
     Args:
-        events: those of a profile, with ranges "forward", "backward" and "update" and the stages'
-            marks.
-        unit: gives an event's own and its children's time in microseconds.
+        events: of a profile, with ranges "forward", "backward", "update" and the marks of stages.
+        unit: returns the time of an event and its children, microseconds.
     """
-    events = [
-        event for event in events if event.device_type == DeviceType.CPU
-    ]  # a range also has an event on the GPU
+    # A range also has an event on the GPU.
+    events = [event for event in events if event.device_type == DeviceType.CPU]
     named = {
         name: next(event for event in events if event.name == name)
         for name in ("forward", "backward", "update")
@@ -54,7 +52,7 @@ def stages(events, unit) -> dict[str, dict[str, float]]:
         if event.name.startswith(MARK) and _inside(event, named["forward"])
     ]
     found = {stage: {"forward": 0.0, "backward": 0.0} for stage in (*STAGES, "loss and rest")}
-    numbers = []  # (first number that autograd gives inside a range or after it, stage)
+    numbers = []  # (first sequence number inside or after a range, stage)
     forward = sorted(
         (
             e
@@ -102,7 +100,7 @@ def _inside(event, other) -> bool:
 
 
 def _within_a_node(event) -> bool:
-    """Whether the engine runs it for another: the backward of what is computed once more."""
+    """Whether another node runs it: backward of a recomputation."""
     while (event := event.cpu_parent) is not None:
         if event.name.startswith(NODE):
             return True
@@ -110,9 +108,7 @@ def _within_a_node(event) -> bool:
 
 
 def profiled(training: Training, clips, warm_up: int) -> tuple[dict, profile]:
-    """The report of one step after some to warm up, and what the profiler holds. `seconds` is of a
-    step that nobody watches.
-    """
+    """The report of one step after a warm-up, and the profiler; `seconds` is without profiler."""
     cuda = training.device.type == "cuda"
 
     def wait() -> None:
@@ -167,7 +163,7 @@ def profiled(training: Training, clips, warm_up: int) -> tuple[dict, profile]:
 
 
 def _table(averages: list, own: str) -> list[dict]:
-    """A row for everything that took time itself, the longest first."""
+    """A row for every event with time of its own, the longest first."""
     total = sum(getattr(event, own) for event in averages)
     return [
         {
@@ -182,25 +178,26 @@ def _table(averages: list, own: str) -> list[dict]:
 
 
 def text(report: dict) -> str:
-    """The report for a person."""
+    """The report as text."""
     lines = [
-        f"one training step: {report['seconds'] * 1e3:.1f} ms without the profiler; {report['what']}",
+        f"one training step: {report['seconds'] * 1e3:.1f} ms without profiler; {report['what']}",
         "",
         f"{'stage':<16}{'forward, ms':>14}{'backward, ms':>14}{'share':>8}",
     ]
     total = sum(sum(times.values()) for times in report["stages"].values())
     for stage, times in report["stages"].items():
-        lines.append(
-            f"{stage:<16}{times['forward'] * 1e3:>14.2f}{times['backward'] * 1e3:>14.2f}{sum(times.values()) / total:>8.0%}"
-        )
+        forward, backward = times["forward"] * 1e3, times["backward"] * 1e3
+        share = sum(times.values()) / total
+        lines.append(f"{stage:<16}{forward:>14.2f}{backward:>14.2f}{share:>8.0%}")
     for title, rows in (
         ("operator", report["operators"]),
-        ("kernel on the GPU", report["kernels"]),
+        ("GPU kernel", report["kernels"]),
     ):
         if rows:
             lines += ["", f"{title:<72}{'calls':>8}{'own ms':>10}{'share':>8}"]
             lines += [
-                f"{row['name'][:70]:<72}{row['calls']:>8}{row['seconds'] * 1e3:>10.2f}{row['share']:>8.0%}"
+                f"{row['name'][:70]:<72}{row['calls']:>8}"
+                f"{row['seconds'] * 1e3:>10.2f}{row['share']:>8.0%}"
                 for row in rows[:SHOWN]
             ]
     return "\n".join(lines)
@@ -210,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
     """Profile a step and print the report."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu.profile_step",
-        description="Where the time of a training step goes.",
+        description="Profile a training step by stage and operator.",
     )
     parser.add_argument("--preset", choices=PRESETS, default="base")
     parser.add_argument("--batch", type=int, default=4, help="clips (default %(default)s)")
@@ -229,14 +226,14 @@ def main(argv: list[str] | None = None) -> int:
         "--warm-up",
         type=int,
         default=3,
-        help="steps before the one that is measured (default %(default)s)",
+        help="steps before the measured one (default %(default)s)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
     parser.add_argument(
         "--trace",
         type=Path,
         metavar="FILE",
-        help="write the profiler's trace there, for chrome://tracing or Perfetto",
+        help="write a trace there, for chrome://tracing or Perfetto",
     )
     arguments = parser.parse_args(argv)
     amp = arguments.amp or ("bfloat16" if arguments.device.startswith("cuda") else "off")
@@ -248,8 +245,9 @@ def main(argv: list[str] | None = None) -> int:
     with kernels.use(arguments.kernels):
         report, profiler = profiled(training, clips, arguments.warm_up)
     report |= {
-        "what": f"{arguments.preset}, {arguments.batch} clips of {arguments.frames} frames, {arguments.size} x {arguments.size}, "
-        f"autocast {amp}, kernels {arguments.kernels}, {arguments.device}",
+        "what": f"{arguments.preset}, {arguments.batch} clips of {arguments.frames} frames, "
+        f"{arguments.size} x {arguments.size}, autocast {amp}, kernels {arguments.kernels}, "
+        f"{arguments.device}",
         "machine": machine.describe(),
     }
     print(text(report))

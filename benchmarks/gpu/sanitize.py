@@ -2,11 +2,11 @@
 
     python -m benchmarks.gpu.sanitize --tool memcheck|racecheck|initcheck|synccheck [--dry-run]
 
-Builds tests/support/emulated_grid_sample.cpp with nvcc for the GPU present, runs every kernel on
-small inputs under the tool and compares the gradients with PyTorch's in float64. Exit code 0: all
-is well; 1: the tool or a comparison says otherwise; 6: nvcc, compute-sanitizer or a GPU is missing,
-and the last line says which. COMPUTE_SANITIZER names the program if it is not on the path.
---dry-run compiles for sm_90 where there is an nvcc, and runs the same inputs emulated on the CPU.
+Builds tests/support/emulated_grid_sample.cpp with nvcc for this machine's GPU, runs every kernel on
+small inputs under the tool, and compares the gradients with PyTorch's in float64. Exit code 0: no
+error; 1: an error of the tool or a wrong gradient; 6: nvcc, compute-sanitizer or a GPU is missing,
+named in the last line. COMPUTE_SANITIZER names the program if it is not on the path. --dry-run
+compiles for sm_90 if there is an nvcc, and runs the same inputs emulated on the CPU.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.suites.grid_sample_cases import (
+from benchmarks.gpu.grid_sample_cases import (
     DETERMINISTIC,
     GRID,
     INPUT,
@@ -35,17 +35,17 @@ from lift.kernels.extension import build_cuda as cuda
 from lift.kernels.extension.build import BuildError, requirements
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
-MISSING = 6  # what gpu.sh takes as "left out"
-FOUND = 9  # what the tool exits with at a fault
-SECONDS = 300  # the most that one program runs
+SKIPPED = 6  # exit code that gpu.sh does not treat as a failure
+FOUND = 9  # exit code of the tool after an error
+SECONDS = 300  # time limit of a run
 
 
 class Missing(Exception):
-    """This machine lacks something; the text is one sentence that names it."""
+    """Something is missing on this machine; the text is one sentence that names it."""
 
 
 def cases() -> list[Case]:
-    """Every kernel: few and many channels in both orders, every dtype, gradient, kind of sums."""
+    """Cases for every kernel: channels, layouts, dtypes, gradients, deterministic or not."""
     torch.manual_seed(0)
     found = []
     sizes = ((2, 3, 21, 37, 19, 41), (1, 9, 12, 35, 14, 33), (2, 32, 9, 20, 11, 34))
@@ -77,7 +77,7 @@ def compiled(folder: Path, architecture: int) -> Path:
 
     Raises:
         Missing: there is no nvcc.
-        RuntimeError: nvcc does not compile it.
+        RuntimeError: nvcc fails.
     """
     program = folder / f"grid_sample_{architecture}"
     command = [
@@ -101,7 +101,7 @@ def emulated(folder: Path) -> Path:
 
     Raises:
         Missing: there is no C++ compiler.
-        RuntimeError: it does not compile the program.
+        RuntimeError: the compiler fails.
     """
     compiler = os.environ.get("CXX", "g++").split()
     if shutil.which(compiler[0]) is None:
@@ -114,11 +114,11 @@ def emulated(folder: Path) -> Path:
 def _compile(command: list) -> None:
     ran = subprocess.run(command, capture_output=True, text=True)
     if ran.returncode:
-        raise RuntimeError(f"{command[0]} does not compile {PROGRAM.name}: {ran.stderr[-2000:]}")
+        raise RuntimeError(f"{command[0]} cannot compile {PROGRAM.name}: {ran.stderr[-2000:]}")
 
 
 def sanitizer(tool: str, log: Path) -> list[str]:
-    """The command that runs a program under the tool; stdout is the program's, `log` the tool's.
+    """The command that runs a program under the tool; the tool writes to `log`.
 
     Raises:
         Missing: there is no compute-sanitizer.
@@ -133,7 +133,7 @@ def sanitizer(tool: str, log: Path) -> list[str]:
 
 
 def check(command: list) -> None:
-    """Run the cases and compare.
+    """Run the cases and compare the gradients.
 
     Raises:
         RuntimeError: the program fails, or a gradient is wrong.
@@ -142,24 +142,25 @@ def check(command: list) -> None:
     wrong = []
     for case, found in zip(several, run(command, several, timeout=SECONDS), strict=True):
         if (error := case.error(found)) >= 1:
-            where = "pixels" if case.pixels else "planes"
+            layout = "NHWC" if case.pixels else "NCHW"
             wrong.append(
-                f"{tuple(case.input.shape)} {case.input.dtype} in {where}, {case.mode}, "
-                f"{case.padding}, needs {case.needs}: {error:.3g} of what may be"
+                f"{tuple(case.input.shape)} {case.input.dtype} {layout}, {case.mode}, "
+                f"{case.padding}, needs {case.needs}: {error:.3g} times the tolerance"
             )
     if wrong:
         raise RuntimeError("wrong gradients: " + "; ".join(wrong))
-    print(f"{len(several)} cases are right")
+    print(f"{len(several)} cases are correct")
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the cases under a tool; the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu.sanitize",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--tool", choices=TOOLS, default="memcheck", help="what to look for")
-    parser.add_argument("--dry-run", action="store_true", help="compile; run on the CPU instead")
+    parser.add_argument("--tool", choices=TOOLS, default="memcheck", help="of compute-sanitizer")
+    parser.add_argument("--dry-run", action="store_true", help="compile, and run on the CPU")
     chosen = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory() as name:
@@ -184,7 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
                         print(log.read_text()[-8000:])
     except Missing as missing:
         print(missing)
-        return MISSING
+        return SKIPPED
     except RuntimeError as error:
         print(f"{chosen.tool}: {error}", file=sys.stderr)
         return 1

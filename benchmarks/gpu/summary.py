@@ -1,11 +1,10 @@
-"""What a run of `benchmarks/gpu.sh` found, on one page and in one file: `summary.md` and
-`summary.json` in its folder.
+"""Summary of a run of `benchmarks/gpu.sh`: `summary.md` and `summary.json` in its folder.
 
     python -m benchmarks.gpu.summary FOLDER
 
-FOLDER holds `steps.tsv`, or `steps-1.tsv` to `steps-3.tsv` of the three parts (a line a step: name,
-how it ended, seconds), a log a step and the JSON files that the steps wrote. The page is made again
-while steps run, so it says which one does; it needs neither torch nor a GPU.
+FOLDER holds `steps.tsv`, or `steps-1.tsv` to `steps-3.tsv` of the three parts (one line per step:
+name, state, seconds), one log per step and the JSON files of the steps. The summary is written
+again while steps run; it needs neither torch nor a GPU.
 """
 
 import argparse
@@ -13,36 +12,35 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.gpu.counters import table as table_of_counters
 from benchmarks.harness.budget import SPENT
 from benchmarks.harness.table import markdown, table
+from benchmarks.report.counters import table as table_of_counters
 from lift.files import atomic
 
 LAST, NAMED, LONGEST = 12, 40, 300  # of a failed step: last lines, named tests, characters
 
 
 def steps(folder: Path) -> list[dict]:
-    """Each step with how it ended, its seconds, and the end of its log; of tests also what no time
-    was left for."""
+    """Each step: its state, seconds, last line of its log, and what a suite had no time for."""
     found = {}
     for path in sorted(folder.glob("steps*.tsv")):
         for line in path.read_text().splitlines():
             name, ended, seconds = line.split("\t")
-            said = _log(folder, name)
-            left = next((line for line in reversed(said) if line.startswith(SPENT)), "")
-            found.pop(name, None)  # of the build, which begins every part, the latest
+            log = _log(folder, name)
+            skipped = next((line for line in reversed(log) if line.startswith(SPENT)), "")
+            found.pop(name, None)  # the build starts every part: the latest counts
             found[name] = {
                 "step": name,
                 "ended": ended,
                 "seconds": int(seconds),
-                "said": said[-1].strip()[:160] if said else "",
-                "left out": left,
+                "last line": log[-1].strip()[:160] if log else "",
+                "skipped": skipped,
             }
     return list(found.values())
 
 
 def _log(folder: Path, name: str) -> list[str]:
-    """The lines of a step's log that are not empty."""
+    """The nonempty lines of the log of a step."""
     log = folder / f"{name}.log"
     if not log.exists():
         return []
@@ -50,7 +48,7 @@ def _log(folder: Path, name: str) -> list[str]:
 
 
 def why(folder: Path, name: str) -> list[str]:
-    """What the log of a failed step says: a line for each failed test, then the last lines."""
+    """The log of a failed step: a line per failed test, then the last lines."""
     lines = [line[:LONGEST] for line in _log(folder, name)]
     end = lines[-LAST:]
     named = [line for line in lines[:-LAST] if line.startswith(("FAILED ", "ERROR "))]
@@ -60,7 +58,7 @@ def why(folder: Path, name: str) -> list[str]:
 
 
 def suites(folder: Path) -> dict[str, dict]:
-    """What each suite wrote, by its name; of one that was killed, the rows that it had."""
+    """The results of each suite, by name; those of a killed suite are its rows so far."""
     found = {}
     for path in sorted(folder.glob("bench_*.json")):
         if suite := _loaded(path):
@@ -73,7 +71,7 @@ def suites(folder: Path) -> dict[str, dict]:
 
 
 def _loaded(path: Path) -> dict | None:
-    """What a JSON file holds; None where there is none, or half of one: its step was stopped."""
+    """A JSON file; None if it is missing, or incomplete because its step was stopped."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
@@ -85,13 +83,13 @@ def _rows(path: Path) -> list[dict]:
     for line in path.read_text(errors="replace").splitlines():
         try:
             rows.append(json.loads(line))
-        except ValueError:  # the last one, cut off
+        except ValueError:  # the last line is incomplete
             break
     return rows
 
 
 def machine_lines(suite: dict) -> list[str]:
-    """The machine that a suite ran on, with its GPUs before and after."""
+    """The machine of a suite, with its GPUs before and after."""
     lift = suite["machine_info"]["lift"]
     lines = [f"- {name}: {value}" for name, value in lift["facts"].items()]
     lines += [f"- commit: {lift['commit'] or 'unknown'}, sources {lift.get('sources', 'unknown')}"]
@@ -104,34 +102,34 @@ def machine_lines(suite: dict) -> list[str]:
 
 
 def page(folder: Path, dry: bool) -> tuple[str, dict]:
-    """The page, and the same for programs."""
+    """The page, and the same as data."""
     ran, results = steps(folder), suites(folder)
     machine = next((suite for suite in results.values() if "machine_info" in suite), None)
-    lines = ["# What was found", ""]
+    lines = ["# Summary", ""]
     if dry:
-        lines += ["**A dry run at toy size: its figures are worth nothing.**", ""]
+        lines += ["**A dry run at toy size: its figures mean nothing.**", ""]
     failed = [step["step"] for step in ran if step["ended"].startswith("FAILED")]
     running = [step for step in ran if step["ended"].startswith("running")]
-    to_come = [step["step"] for step in ran if step["ended"] == "not begun"]
+    waiting = [step["step"] for step in ran if step["ended"] == "not started"]
     lines += [f"{len(ran)} steps; failed: {', '.join(failed) or 'none'}.", ""]
     for step in running:
         lines += [
             f"**`{step['step']}` was {step['ended']} when this page was written: "
-            "if the run is over, it was killed there.**",
+            "if the run has ended, it was killed in this step.**",
             "",
         ]
-    if to_come:
-        lines += [f"Not begun: {', '.join(to_come)}.", ""]
+    if waiting:
+        lines += [f"Not started: {', '.join(waiting)}.", ""]
     lines += [
         markdown(
             [
-                ("step", "ended", "s", "its last words"),
+                ("step", "state", "s", "last line of its log"),
                 *(
                     (
                         step["step"],
                         step["ended"],
                         str(step["seconds"]),
-                        step["said"].replace("|", "\\|"),
+                        step["last line"].replace("|", "\\|"),
                     )
                     for step in ran
                 ),
@@ -139,15 +137,15 @@ def page(folder: Path, dry: bool) -> tuple[str, dict]:
         )
     ]
     for name in failed:
-        lines += ["", f"## {name}: why it failed", "", "```", *why(folder, name), "```"]
-    left = [
-        f"{step['step']}: {step['left out'] or step['ended']}"
+        lines += ["", f"## {name}: failure", "", "```", *why(folder, name), "```"]
+    skipped = [
+        f"{step['step']}: {step['skipped'] or step['ended']}"
         for step in ran
-        if step["left out"] or step["ended"].startswith("left out")
+        if step["skipped"] or step["ended"].startswith("skipped")
     ]
-    if (folder / "left_out.txt").exists():
-        left += (folder / "left_out.txt").read_text().splitlines()
-    lines += ["", "## Left out", "", *([f"- {line}" for line in left] or ["Nothing."])]
+    if (folder / "skipped.txt").exists():
+        skipped += (folder / "skipped.txt").read_text().splitlines()
+    lines += ["", "## Skipped", "", *([f"- {line}" for line in skipped] or ["Nothing."])]
     if machine:
         lines += ["", "## Machine", "", *machine_lines(machine)]
     for name, suite in results.items():
@@ -165,9 +163,9 @@ def page(folder: Path, dry: bool) -> tuple[str, dict]:
         "dry": dry,
         "steps": ran,
         "failed": failed,
-        "left out": left,
+        "skipped": skipped,
         "running": [step["step"] for step in running],
-        "not begun": to_come,
+        "not started": waiting,
         "rows": {
             name: [benchmark["extra_info"] for benchmark in suite["benchmarks"]]
             for name, suite in results.items()
@@ -179,19 +177,17 @@ def page(folder: Path, dry: bool) -> tuple[str, dict]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write both files."""
+    """Write summary.md and summary.json."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu.summary",
-        description="One page of what benchmarks/gpu.sh found.",
+        description="Summary of a run of benchmarks/gpu.sh.",
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say that the figures are worth nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="mark the figures as meaningless")
     arguments = parser.parse_args(argv)
     text, data = page(arguments.folder, arguments.dry_run)
     texts = {"summary.md": text, "summary.json": json.dumps(data, indent=1) + "\n"}
-    for name, content in texts.items():  # a run that is killed now has the page before it
+    for name, content in texts.items():  # atomic: a run that is killed keeps a whole page
         with atomic(arguments.folder / name) as part:
             part.write_text(content)
     return 0

@@ -1,11 +1,9 @@
-"""A pytest plugin that ends a run in time: tests that have not begun when the budget is spent are
-skipped, and told.
+"""A pytest plugin with a time budget: tests that have not started when it ends are skipped.
 
     python -m pytest -p benchmarks.harness.budget --budget 60 --in-turn tests/
 
-So a run that has only minutes keeps the results it has. With `--in-turn` every test has its first
-case before any has its second, so that what no time is left for is some of each. With pytest-xdist
-the budget is that of each worker.
+With `--in-turn` the first case of every test runs before any second case, so that the budget covers
+some cases of each test. With pytest-xdist the budget holds for each worker.
 """
 
 import itertools
@@ -14,7 +12,7 @@ from collections import defaultdict
 
 import pytest
 
-SPENT = "left out, no time was left"
+SPENT = "skipped, out of time"
 
 
 def pytest_addoption(parser):
@@ -22,10 +20,10 @@ def pytest_addoption(parser):
         "--budget",
         type=float,
         metavar="SECONDS",
-        help="leave out what has not begun after so many seconds",
+        help="skip tests that have not started after so many seconds",
     )
     parser.addoption(
-        "--in-turn", action="store_true", help="a case of every test, then another of every test"
+        "--in-turn", action="store_true", help="the first case of every test, then the second, ..."
     )
 
 

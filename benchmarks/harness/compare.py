@@ -1,7 +1,7 @@
-"""What got faster or slower from one recorded run of the benchmarks to another on the same machine.
+"""Compare two recorded runs of the benchmarks on the same machine.
 
-Two medians differ when they lie farther apart than both runs' spreads together, and by more than
-LEAST, by which runs of one code drift.
+Two medians differ when their distance exceeds the sum of both spreads, and LEAST: runs of the same
+code drift by that much.
 """
 
 import json
@@ -12,11 +12,19 @@ from benchmarks.harness.table import CASE
 
 ROW = (*CASE, "variant")
 LEAST = 0.02
-UNTUNED = "untuned"  # the folder, among a machine's results, of rows from before tuning
+UNTUNED = "untuned"  # subfolder of a machine's results with the rows from before tuning
+RENAMED = {  # values of earlier recordings, by the name of the column
+    "variant": {
+        "apart": "separate passes",
+        "together": "shared encoding",
+        "together+recompute": "shared encoding+recompute",
+    },
+    "direction": {"all free": "encoder trainable"},
+}
 
 
-class Refused(Exception):
-    """Two results that cannot be compared; the text is one sentence with the cause and the remedy."""
+class IncompatibleRuns(Exception):
+    """Results that cannot be compared; the text is one sentence with cause and remedy."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,10 @@ class Run:
     """One recorded run.
 
     Attributes:
-        path: the folder or file it was read from.
-        machine: what must be the same where times are compared, by name.
-        noted: what may differ, and is told.
-        rows: each case's row.
+        path: the folder or file.
+        machine: facts that must be equal for times to be comparable, by name.
+        noted: facts that may differ and are reported.
+        rows: one row per case.
     """
 
     path: Path
@@ -38,9 +46,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Change:
-    """Of one case, from the first run to the second: times in seconds, and whether they differ
-    beyond the spread.
-    """
+    """Medians of one case in two runs, seconds, and whether they differ beyond the spread."""
 
     case: tuple
     before: float
@@ -53,35 +59,37 @@ class Change:
 
 
 def load(path: Path) -> Run:
-    """Read a JSON file that the benchmarks wrote, or all of those in a folder.
+    """Read a JSON file of the benchmarks, or all of them in a folder.
 
     Raises:
-        Refused: nothing of that kind is there, or it is of a dry run, of several machines, or holds
+        IncompatibleRuns: there are none, or they are of a smoke test, of several machines, or have
             a case twice.
     """
     if not path.exists():
-        raise Refused(f"{path}: no such file or folder; name what `lift bench --json FOLDER` wrote")
+        raise IncompatibleRuns(
+            f"{path}: no such file or folder; name one that `lift bench --json FOLDER` wrote"
+        )
     runs = [run for file in ([path] if path.is_file() else files(path)) if (run := _read(file))]
     if not any(run.rows for run in runs):
-        raise Refused(
-            f"{path}: no results of benchmarks; name what `lift bench --json FOLDER` wrote"
+        raise IncompatibleRuns(
+            f"{path}: no benchmark results; name a folder that `lift bench --json FOLDER` wrote"
         )
     rows: dict[tuple, dict] = {}
     for run in runs:
         if found := _difference(runs[0].machine, run.machine):
-            raise Refused(
-                f"{path}: holds results of different machines ({found}); name a folder of one run"
+            raise IncompatibleRuns(
+                f"{path}: results of different machines ({found}); name a folder of one run"
             )
         if twice := rows.keys() & run.rows.keys():
-            raise Refused(
-                f"{path}: holds {_named(min(twice, key=str))} twice; name a folder of one run"
+            raise IncompatibleRuns(
+                f"{path}: {_named(min(twice, key=str))} occurs twice; name a folder of one run"
             )
         rows |= run.rows
     return Run(path, runs[0].machine, runs[0].noted, rows)
 
 
 def files(folder: Path) -> list[Path]:
-    """The JSON files below a folder, less those of what was measured again."""
+    """The JSON files below a folder, without those from before tuning."""
     return [
         path
         for path in sorted(folder.rglob("*.json"))
@@ -90,16 +98,17 @@ def files(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Run | None:
-    """None where the file is something else than what the benchmarks write."""
+    """None if the file is not one of the benchmarks."""
     try:
         text = json.loads(path.read_text())
         lift = text["machine_info"]["lift"]
-        benchmarks = [benchmark["extra_info"] for benchmark in text["benchmarks"]]
+        benchmarks = [_current(benchmark["extra_info"]) for benchmark in text["benchmarks"]]
     except (ValueError, KeyError, TypeError):
         return None
     if text.get("toy"):
-        raise Refused(
-            f"{path} is of a dry run, whose times mean nothing; name results that `lift bench` wrote without --toy"
+        raise IncompatibleRuns(
+            f"{path} is of a smoke test, whose times mean nothing; "
+            "name results that `lift bench` wrote without --toy"
         )
     cpu = text["machine_info"].get("cpu", {})
     machine = {
@@ -122,23 +131,30 @@ def _read(path: Path) -> Run | None:
     )
 
 
+def _current(row: dict) -> dict:
+    """A row with the present names of its variant and direction."""
+    new = {key: names.get(row.get(key), row.get(key)) for key, names in RENAMED.items()}
+    return row | {key: value for key, value in new.items() if value is not None}
+
+
 def changes(before: Run, after: Run) -> list[Change]:
-    """Of every case that both runs have, in the order of the first.
+    """Every case that both runs have, in the order of the first.
 
     Raises:
-        Refused: the runs are of different machines, or have no case in common.
+        IncompatibleRuns: the runs are of different machines, or have no case in common.
     """
     if found := _difference(before.machine, after.machine):
-        raise Refused(
-            f"{before.path} and {after.path} are of different machines ({found}), so their times say nothing of each other; "
+        raise IncompatibleRuns(
+            f"{before.path} and {after.path} are of different machines ({found}); "
             "compare runs of one machine"
         )
     both = [
         (case, row, after.rows[case]) for case, row in before.rows.items() if case in after.rows
     ]
     if not both:
-        raise Refused(
-            f"{before.path} and {after.path} have no case in common; run the same benchmarks for both"
+        raise IncompatibleRuns(
+            f"{before.path} and {after.path} have no case in common; "
+            "run the same benchmarks for both"
         )
     return [
         Change(
@@ -153,7 +169,7 @@ def changes(before: Run, after: Run) -> list[Change]:
 
 def _difference(one: dict[str, str], other: dict[str, str]) -> str:
     return "; ".join(
-        f"{name}: {one[name]} against {other[name]}" for name in one if one[name] != other[name]
+        f"{name}: {one[name]} and {other[name]}" for name in one if one[name] != other[name]
     )
 
 
@@ -162,10 +178,10 @@ def _named(case: tuple) -> str:
 
 
 def text(before: Run, after: Run) -> str:
-    """The comparison for a person: what got slower, what got faster, and how much else there was.
+    """The comparison as text: slower cases, faster cases, and the number of others.
 
     Raises:
-        Refused: as `changes`.
+        IncompatibleRuns: as `changes`.
     """
     found = changes(before, after)
     lines = [
@@ -182,17 +198,15 @@ def text(before: Run, after: Run) -> str:
         lines += ["", f"{title} beyond the spread:"]
         width = max(len(_named(change.case)) for change in of)
         lines += [
-            f"  {_named(c.case):<{width}}  {c.before * 1e3:10.3f} ms -> {c.after * 1e3:10.3f} ms  x{c.speedup:.2f}"
+            f"  {_named(c.case):<{width}}  "
+            f"{c.before * 1e3:10.3f} ms -> {c.after * 1e3:10.3f} ms  {c.speedup:.2f}x"
             for c in sorted(of, key=lambda c: c.speedup)
         ]
-    same, gone, new = (
-        sum(not c.differs for c in found),
-        len(before.rows) - len(found),
-        len(after.rows) - len(found),
-    )
+    same = sum(not change.differs for change in found)
+    only_before, only_after = (len(run.rows) - len(found) for run in (before, after))
     lines += [
         "",
         f"{len(found)} cases compared, {same} the same within their spread; "
-        f"{gone} only in {before.path}, {new} only in {after.path}.",
+        f"{only_before} only in {before.path}, {only_after} only in {after.path}.",
     ]
     return "\n".join(lines).strip()

@@ -1,4 +1,4 @@
-"""What a benchmark's figures depend on: recorded with every result."""
+"""The machine, recorded with every result."""
 
 import hashlib
 import os
@@ -20,16 +20,11 @@ REASONS = {
 
 
 ROOT = Path(__file__).resolve().parents[2]
-MEASURED = (
-    "kernels",
-    "csrc",
-    "lift/model",
-    "benchmarks",
-)  # folders whose sources decide what is measured, and how
+MEASURED = ("kernels", "csrc", "lift/model", "benchmarks")  # folders whose sources are hashed
 
 
 def describe() -> dict:
-    """This machine, what was run on it, and each GPU as it is at this moment."""
+    """Machine, versions, commit, and the present state of each GPU."""
     return {
         "facts": facts(),
         "threads": torch.get_num_threads(),
@@ -43,7 +38,7 @@ def describe() -> dict:
 
 
 def sources() -> str:
-    """A hash of the sources, which names what was run where there is no commit to name it."""
+    """Hash of the sources, to identify the code where there is no commit."""
     digest = hashlib.sha256()
     for path in sorted(
         path
@@ -56,14 +51,12 @@ def sources() -> str:
 
 
 def gpus() -> list[dict]:
-    """Name, driver, clocks (MHz), why they are lowered, power (W) and temperature (degrees Celsius)
-    of every GPU, at this moment.
-    """
+    """Present state of every GPU: driver, clocks (MHz), throttle reasons, power (W), degrees C."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no driver, or no such package: then there is no GPU to describe
+    except Exception:  # no driver, or no such package: no GPU to describe
         return []
     try:
         return [
@@ -78,13 +71,13 @@ def _gpu(nvml, handle) -> dict:
     def ask(function: str, *arguments):
         try:
             return getattr(nvml, function)(handle, *arguments)
-        except nvml.NVMLError:  # not every card answers everything
+        except nvml.NVMLError:  # not every GPU supports every query
             return None
 
     def watts(milliwatts: int | None) -> float | None:
         return None if milliwatts is None else milliwatts / 1000
 
-    now = "nvmlDeviceGetCurrentClocksEventReasons"  # the older name is that of older packages
+    now = "nvmlDeviceGetCurrentClocksEventReasons"  # older packages have the other name
     lowered = ask(now if hasattr(nvml, now) else "nvmlDeviceGetCurrentClocksThrottleReasons")
     return {
         "name": ask("nvmlDeviceGetName"),

@@ -1,9 +1,8 @@
-"""How a benchmark measures: variants of one operation on one case, each checked first, then timed
-in turn with the others.
+"""Check and time variants of an operation on one case.
 
-What is timed is what a person waits for: on a GPU the time between two device events around the
-call, with a cold L2 cache; on a CPU the time of the call with the threads that torch was given. A
-variant whose results are wrong has no time.
+Every variant is first compared with the reference; one with wrong results gets no time. The others
+are timed alternately, round by round: on a GPU by two events around the call, with a cold L2 cache;
+on a CPU by the wall clock, with the threads that torch was given.
 """
 
 import functools
@@ -17,12 +16,12 @@ import torch
 from lift.kernels import selfcheck
 from lift.saved_tensors import saved_bytes
 
-COLD = 512 << 20  # bytes read between two GPU timings: more than any card's L2 holds
-OWN_ERROR = 4  # how far a variant may exceed the reference's own rounding error
-counted: str | None = None  # the variant that a profiler counts: the only one that is run then
-LATE = "no time was left"
-FORMS = ("plain", "graph", "compiled")  # of a model's variants, in the order of measuring
-spoiled: str | None = None  # the variant whose recording failed in this process
+COLD = 512 << 20  # bytes read between two GPU timings: more than the L2 cache of any GPU
+OWN_ERROR = 4  # a variant may have this many times the rounding error of the reference
+counted: str | None = None  # the only variant to run, for a profiler
+LATE = "out of time"
+FORMS = ("plain", "graph", "compiled")  # of the model's variants, in the order of measuring
+spoiled: str | None = None  # the variant whose graph capture failed in this process
 AHEAD = 2_000_000  # cycles, about a millisecond, that a GPU idles before a timing: see _gpu_timer
 
 
@@ -31,8 +30,8 @@ class Variant:
     """One way to compute an operation.
 
     Attributes:
-        name: as the results call it.
-        call: takes the operation's arguments, returns its result, or its results in a tuple.
+        name: in the rows.
+        call: takes the operation's arguments, returns its result or a tuple of results.
     """
 
     name: str
@@ -40,20 +39,19 @@ class Variant:
 
 
 @dataclass
-class Measured:
-    """What was found of one variant on one case.
+class VariantResult:
+    """Result of one variant on one case.
 
     Attributes:
-        error: largest relative L2 error of the result and of the gradients against the reference in
-            float64.
-        tolerance: what is allowed.
-        failure: why there are no times; None when there are.
-        times: seconds, a round each.
-        saved: bytes kept for backward; None where there is no backward.
-        peak: bytes of GPU memory above what the arguments take; None on a CPU.
-        peak_of_recording: whether `peak` is of recording a CUDA graph; replays allocate nothing.
+        error: largest relative L2 error of results and gradients against the reference in float64.
+        tolerance: largest error that is allowed.
+        failure: why there are no times; None if there are.
+        times: seconds, one per round.
+        saved: bytes of saved activations; None without a backward pass.
+        peak: bytes of GPU memory beyond the arguments; None on a CPU.
+        peak_of_recording: whether `peak` is that of capturing a CUDA graph (replays allocate none).
         first: seconds of the first call, which compiles.
-        beside: the variant that was timed in turn with this one, its median in seconds and spread.
+        baseline: the variant that was timed alternately with this one: name, median, spread.
     """
 
     error: float | None = None
@@ -64,7 +62,7 @@ class Measured:
     peak: int | None = None
     peak_of_recording: bool = False
     first: float | None = None
-    beside: dict[str, str | float] | None = None
+    baseline: dict[str, str | float] | None = None
 
     @property
     def median(self) -> float:
@@ -72,7 +70,7 @@ class Measured:
 
     @property
     def spread(self) -> float:
-        """Distance of the quartiles, as a share of the median."""
+        """Interquartile range over the median."""
         ordered = sorted(self.times)
         return (ordered[3 * len(ordered) // 4] - ordered[len(ordered) // 4]) / self.median
 
@@ -86,19 +84,18 @@ def compare(
     rounds: int,
     towards: torch.Tensor | None = None,
     until: float | None = None,
-) -> dict[str, Measured]:
-    """Check every variant against the reference, then time those that are right, in turn, round by
-    round.
+) -> dict[str, VariantResult]:
+    """Check every variant against the reference, then time the correct ones alternately.
 
     Args:
         variants: to compare.
         reference: the operation's definition.
-        arguments: floating tensors of one device.
-        backward: time the gradients of all arguments as well; for operations of one result.
-        rounds: timings of each variant.
-        towards: the result's gradient; None: a random one in the shape and layout of the first
-            argument.
-        until: of `time.monotonic`; variants after the first that were not tried by then are `LATE`.
+        arguments: floating-point tensors on one device.
+        backward: also compute the gradients of all arguments; for operations with one result.
+        rounds: timings per variant.
+        towards: gradient of the result; None: random, in shape and layout of the first argument.
+        until: deadline by `time.monotonic`; variants after the first that have not started by then
+            fail with `LATE`.
     """
     towards = torch.randn_like(arguments[0]) if towards is None else towards
     variants = [variant for variant in variants if counted in (None, variant.name)]
@@ -108,17 +105,16 @@ def compare(
         return _results(call, leaves, towards, backward)
 
     exact = _exact(reference, leaves, towards, backward)
-    tolerance = (
-        selfcheck.TOLERANCES[arguments[0].dtype] * 5
-    )  # over many more values than the self-check has
+    # The self-check has far fewer values.
+    tolerance = selfcheck.TOLERANCES[arguments[0].dtype] * 5
 
     @functools.cache
     def rounding() -> float:
-        """What the reference's own arithmetic allows: long float32 sums err beyond the constant."""
+        """Tolerance from the reference's own error: long float32 sums exceed the constant."""
         own = OWN_ERROR * _error(task(reference), exact)
         return max(tolerance, own) if own < float("inf") else tolerance
 
-    found = {variant.name: Measured(tolerance=tolerance) for variant in variants}
+    found = {variant.name: VariantResult(tolerance=tolerance) for variant in variants}
     for i, variant in enumerate(variants):
         if i and until is not None and time.monotonic() > until:
             found[variant.name].failure = LATE
@@ -139,7 +135,7 @@ def compare(
 
 
 def in_turn(tasks: dict[str, Callable], rounds: int, clock: Callable) -> dict[str, list[float]]:
-    """Seconds of each task, round by round; before several rounds one more warms up."""
+    """Seconds of each task, alternating round by round; several rounds are preceded by a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(-1 if rounds > 1 else 0, rounds):
         for name, task in tasks.items():
@@ -149,25 +145,25 @@ def in_turn(tasks: dict[str, Callable], rounds: int, clock: Callable) -> dict[st
     return times
 
 
-def against(
-    found: Measured,
+def time_with(
+    found: VariantResult,
     name: str,
     task: Callable,
-    standard: tuple[str, Callable] | None,
+    baseline: tuple[str, Callable] | None,
     rounds: int,
     clock: Callable,
 ) -> None:
-    """Time a variant in turn with the one that it is held against; alone where there is none."""
-    beside = {} if standard is None else {standard[0]: standard[1]}
-    turns = in_turn(beside | {name: task}, rounds, clock)
+    """Time a variant alternately with its baseline; alone if there is none."""
+    others = {} if baseline is None else {baseline[0]: baseline[1]}
+    turns = in_turn(others | {name: task}, rounds, clock)
     found.times = turns.pop(name)
     for other, times in turns.items():
-        their = Measured(times=times)
-        found.beside = {"variant": other, "median": their.median, "spread": their.spread}
+        result = VariantResult(times=times)
+        found.baseline = {"variant": other, "median": result.median, "spread": result.spread}
 
 
 def form(variant: str) -> str:
-    """Which of FORMS a variant has, by its name; compiled and recorded counts as compiled."""
+    """Which of FORMS a variant has, by its name; compiled and captured counts as compiled."""
     return "compiled" if "compile" in variant else "graph" if is_graph(variant) else "plain"
 
 
@@ -177,27 +173,27 @@ def is_graph(variant: str) -> bool:
 
 
 def by_form(pairs: list[tuple], forms: str) -> list[tuple]:
-    """Cases with their variants, of some forms (names between commas), one form after the other."""
+    """The (case, variant) pairs of some forms (comma-separated), one form after the other."""
     chosen = [pair for pair in pairs if form(pair[1]) in forms.split(",")]
     return sorted(chosen, key=lambda pair: FORMS.index(form(pair[1])))
 
 
-def attempted(found: Measured, variant: str, task: Callable) -> object | None:
-    """What `task` gives; None, and a failure, where it does not run or could not be trusted.
+def attempted(found: VariantResult, variant: str, task: Callable) -> object | None:
+    """Result of `task`; None, with `failure` set, where it raises or could not be trusted.
 
-    A recording that fails leaves torch's streams and memory as they were in the middle of it, so
-    what the same process measured afterwards would mean nothing.
+    A failed graph capture leaves torch's streams and allocator in an undefined state, so that later
+    measurements of the same process would mean nothing.
     """
     global spoiled
     if spoiled:
         found.failure = (
-            f"not measured: the recording of {spoiled} failed in this process before; "
+            f"not measured: the graph capture of {spoiled} failed earlier in this process; "
             "run this variant alone, with -k"
         )
         return None
     try:
         return task()
-    except Exception as error:  # a variant that does not run is a finding; the others are measured
+    except Exception as error:  # the other variants are still measured
         found.failure = f"{type(error).__name__}: {error}".splitlines()[0]
         spoiled = variant if is_graph(variant) and torch.cuda.is_available() else None
         return None
@@ -207,9 +203,9 @@ _compiled: dict[Hashable, Callable] = {}
 
 
 def compiled(call: FunctionType, key: Hashable, **options) -> Callable:
-    """`call` through torch.compile, once for each key, so that cases of other values share it."""
+    """`call` through torch.compile, once per key, shared by cases that differ in values only."""
     if key not in _compiled:
-        # Dynamo stores compilations by code object, and gives up after eight: each key has its own.
+        # Dynamo caches by code object and gives up after eight entries: each key gets a copy.
         own = FunctionType(
             call.__code__.replace(),
             call.__globals__,
@@ -240,7 +236,7 @@ def _exact(
 
 
 def _examine(
-    measured: Measured,
+    measured: VariantResult,
     task: Callable,
     variant: Variant,
     exact: list[torch.Tensor],
@@ -252,18 +248,18 @@ def _examine(
         if found[0].is_cuda:
             torch.cuda.synchronize(found[0].device)
         measured.first = time.perf_counter() - start
-    except Exception as error:  # a variant that does not run is a finding; the others are measured
+    except Exception as error:  # the other variants are still measured
         measured.failure = f"{type(error).__name__}: {error}".splitlines()[0]
         return
     measured.error = _error(found, exact)
-    if not measured.error <= measured.tolerance:  # only then, as it takes a run of the reference
+    if not measured.error <= measured.tolerance:  # only then: it costs a run of the reference
         measured.tolerance = rounding()
     if not measured.error <= measured.tolerance:
         measured.failure = wrong(measured)
 
 
-def wrong(measured: Measured) -> str:
-    """Why a variant with too large an error has no time."""
+def wrong(measured: VariantResult) -> str:
+    """The failure of a variant whose error is too large."""
     return f"wrong: relative error {measured.error:.2g}, allowed {measured.tolerance:.2g}"
 
 
@@ -284,7 +280,7 @@ def saved(call: Callable, leaves: tuple) -> int:
 
 
 def _count(task: Callable, variants: list[Variant]) -> None:
-    """Run each once between the marks that a profiler waits for; what compiles has run before."""
+    """Run each once inside the range that a profiler records; all are compiled before."""
     torch.cuda.synchronize()
     torch.cuda.profiler.start()
     for variant in variants:
@@ -302,7 +298,7 @@ def _peak(task: Callable, variant: Variant) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-# -- clocks: each runs a task and returns a function that gives its seconds ------------------------
+# -- clocks: each runs a task and returns a function that returns its seconds ----------------------
 
 
 def timer(device: torch.device | str) -> Callable:
@@ -322,10 +318,8 @@ def _gpu_timer(device: torch.device) -> Callable:
     other = torch.zeros(COLD // 4, dtype=torch.int32, device=device)
 
     def clock(task: Callable) -> Callable[[], float]:
-        other.amax()  # read, not written: a cache full of modified lines writes them back
-        torch.cuda._sleep(
-            AHEAD
-        )  # the host queues the task meanwhile, so that launches are not what is timed
+        other.amax()  # read, not written: modified cache lines would be written back
+        torch.cuda._sleep(AHEAD)  # the host queues the task meanwhile: launches are not timed
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         task()
@@ -341,7 +335,7 @@ def _gpu_timer(device: torch.device) -> Callable:
 
 
 def copy_bandwidth(device: torch.device | str, size: int, rounds: int = 15) -> float:
-    """Bytes a second, read and written together, at which memory is copied: the median of several."""
+    """Bytes per second, read and written together, of a copy: the median of several."""
     source = torch.ones(size // 4, device=device)
     target = torch.empty_like(source)
     clock = timer(source.device)

@@ -1,8 +1,7 @@
-"""A training step on made-up motion: what the profile and the comparison of losses run. Needs torch
-alone, no files and no decoders.
+"""A training step on synthetic motion, for the profile and the comparison of losses.
 
-The clips show a texture that moves evenly, so the true flow is known and there is something to
-learn.
+The clips show a texture in uniform motion, so the true flow is known. Needs no video files and no
+decoders.
 """
 
 from collections.abc import Callable
@@ -16,12 +15,13 @@ from lift.data.clip import Clip
 from lift.model.lift import LIFT
 from lift.training.losses import total_loss
 
-FASTEST = 0.05  # of the width, from one frame to the next
+FASTEST = 0.05  # of the width, per frame
 
 
 def batch(B: int, T: int, H: int, W: int, seed: int, device: torch.device | str = "cpu") -> Batch:
-    """B clips of T frames (the references in their middle) of textures that move evenly; the same
-    values on every device.
+    """B clips of T frames, the references in their middle, of textures in uniform motion.
+
+    The values are the same on every device.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -34,9 +34,8 @@ def batch(B: int, T: int, H: int, W: int, seed: int, device: torch.device | str 
         for weight, x in ((0.2, coarse), (0.1, fine))
     )
     texture = (0.5 + texture).clamp(0, 1)
-    velocity = (
-        FASTEST * W * (2 * torch.rand(B, 2, generator=generator) - 1)
-    )  # (B, 2): dx, dy in pixels a unit of time
+    # (B, 2): dx, dy in pixels per unit of time
+    velocity = FASTEST * W * (2 * torch.rand(B, 2, generator=generator) - 1)
     left = (T - 1) // 2
     times = (torch.arange(T) - left).float().expand(B, T)
     t = 0.1 + 0.8 * torch.rand(B, generator=generator)
@@ -44,7 +43,7 @@ def batch(B: int, T: int, H: int, W: int, seed: int, device: torch.device | str 
     place = torch.stack((x, y), -1)  # (H, W, 2)
 
     def frame(time: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) at a time of each clip."""
+        """(B, 3, H, W); one time per clip."""
         at = (
             place + torch.tensor([W / 2, H / 2]) - (velocity * (time - 0.5)[:, None])[:, None, None]
         )
@@ -76,12 +75,12 @@ def batch(B: int, T: int, H: int, W: int, seed: int, device: torch.device | str 
 
 
 class Training:
-    """A model that learns from such batches, step by step.
+    """A model and its optimizer, trained on such batches.
 
     Args:
-        config: its model, kernels and losses are what counts.
-        device: where it computes.
-        autocast: the dtype that autocast computes in, or None.
+        config: its model, kernels and losses are used.
+        device: of the model.
+        autocast: dtype of autocast, or None.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class Training:
         if config.train.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.model = self.model.to(self.device).train()
-        # As `lift train` updates, and, on a GPU, so that `capture` may record it.
+        # As in `lift train`; `capturable` on a GPU, for `capture`.
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.train.lr,
@@ -112,7 +111,7 @@ class Training:
         return total_loss(prediction, batch, self.config.train)[0]
 
     def step(self, batch: Batch) -> torch.Tensor:
-        """Forward, backward and an update; the loss, detached."""
+        """Forward, backward and update; the loss, detached."""
         loss = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -127,34 +126,35 @@ class Training:
 def capture(
     step: Callable[[], torch.Tensor], warm_up: int = 3
 ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
-    """Record a step as a CUDA graph with memory of its own.
+    """Capture a step as a CUDA graph with its own memory pool.
 
     Args:
-        step: forward, loss and backward, with or without an update. It sets gradients to None
-            before backward, reads its batch where it lies, its optimiser is `capturable`, and it
-            neither copies between host and GPU nor waits.
-        warm_up: calls before the recording, which take effect: kernels are compiled and loaded, and
-            the optimiser's state is made. They run on the stream that records, so that what
-            libraries allocate once for each stream (cuBLAS's workspace) is not part of the graph's
-            memory, which it would outlive.
+        step: forward, loss and backward, with or without an update. It must set gradients to None
+            before backward, read its batch in place, use a `capturable` optimizer, and neither copy
+            between host and GPU nor synchronize.
+        warm_up: calls before the capture. They take effect: kernels are compiled and loaded, and
+            the optimizer state is allocated. They run on the capturing stream, so that memory that
+            libraries allocate once per stream (cuBLAS's workspace) is not in the pool of the graph,
+            which it would outlive.
 
     Returns:
-        The graph, and what `step` returned, one tensor or several. Recording computes nothing: the
-        result and the gradients are valid after a replay, and each replay writes them anew. What
-        the step clips is clipped after a replay too: compare it with clipped gradients, or divide
-        it by what `clip_grad_norm_` multiplied with, known from the norm that it returned.
+        The graph, and what `step` returned, one tensor or several. Capturing computes nothing: the
+        result and the gradients are valid after a replay, and each replay overwrites them. Clipped
+        gradients are clipped after a replay too: compare them with clipped gradients, or divide
+        them by the factor of `clip_grad_norm_`, known from the norm that it returned.
 
     Raises:
-        RuntimeError: CUDA does not allow something that the step does. The current stream is
-            restored, but PyTorch's allocator may not be: record last, or in a process of its own.
+        RuntimeError: the step does something that CUDA does not allow in a capture. The current
+            stream is restored, but PyTorch's allocator may not be: capture last, or in a process of
+            its own.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # left even where the recording fails
+    with torch.cuda.stream(stream):  # left also if the capture fails
         for _ in range(warm_up):
             step()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):  # no `pool`: one of its own
+        with torch.cuda.graph(graph, stream=stream):  # no `pool`: its own
             result = step()
     torch.cuda.current_stream().wait_stream(stream)
     return graph, result

@@ -1,15 +1,14 @@
-"""The limits of graphics cards: what their makers write, and what is measured of the machine at
-hand.
+"""Peak rates of GPUs: from datasheets, and measured on the machine at hand.
 
-Figures are NVIDIA's, without overclocking and without sparsity. Tensor cores sum in float32, which
-GeForce cards do at half the rate of float16, so that theirs are a quarter of the advertised sparse
-figure and twice that of float32 (TF32: once).
+Figures are NVIDIA's, without overclocking and without sparsity. Tensor cores accumulate in float32,
+which GeForce GPUs do at half the rate of float16, so their rate is a quarter of the advertised
+sparse figure and twice that of float32 (TF32: equal to it).
 
-`source` is NVIDIA's own document. Those could not be opened when the figures were checked; they
-were compared with the pages in `read`, which repeat them. `unchecked` names what no page had:
-products that the rates above give, the H200's TF32 as its twin's, the H100 SXM. The bandwidth of
-the H100 PCIe is what its memory's clock (1593 MHz, twice, 5120 bits) gives; datasheets round it to
-2000 GB/s.
+`source` is NVIDIA's own document. These could not be opened when the figures were checked; they
+were compared with the pages in `read`, which repeat them. `unchecked` names figures that no page
+had: products that follow from the rates above, and the TF32 rate of the H200, taken from the
+H100 SXM. The bandwidth of the H100 PCIe follows from its memory clock (1593 MHz, double data rate,
+5120 bits); datasheets round it to 2000 GB/s.
 """
 
 import math
@@ -62,25 +61,25 @@ H200_READ = (
 
 
 @dataclass(frozen=True)
-class Card:
-    """What a card can do at best.
+class Gpu:
+    """Peak rates of a GPU.
 
     Attributes:
-        name: as the tables have it.
-        reported: how `torch.cuda.get_device_name` begins there.
-        bandwidth: bytes a second, read and written together.
-        fp32: float32 operations a second outside of tensor cores; a fused multiply-add is two.
-        tensor: operations a second of products of 16-bit numbers, summed in float32.
-        tf32: the same of TF32 numbers.
-        source: where the figures stand; "measured" for the machine at hand.
-        special: exponentials and the like, for each float32 operation: on all these cards a
-            multiprocessor does 16 of the one and 256 of the other in a clock (CUDA Programming
-            Guide, "Arithmetic Instructions").
+        name: in the tables.
+        reported: what `torch.cuda.get_device_name` returns.
+        bandwidth: bytes per second, read and written together.
+        fp32: float32 operations per second outside tensor cores; a fused multiply-add is two.
+        tensor: operations per second of 16-bit products, accumulated in float32.
+        tf32: the same for TF32 products.
+        source: of the figures; "measured" for the machine at hand.
+        special: exponentials and the like per float32 operation: on all these GPUs 16 and 256 per
+            clock and multiprocessor (CUDA Programming Guide, "Arithmetic Instructions").
+        architecture: compute capability, 89 for 8.9; None if unknown.
         multiprocessors: each with 128 float32 units.
         clock: boost, hertz.
-        l2: bytes of the L2 cache; None where it is not known.
-        read: where figures were compared with what others repeat of the source.
-        unchecked: figures that were found nowhere, by their names here.
+        l2: bytes of the L2 cache; None if unknown.
+        read: pages that the figures were compared with.
+        unchecked: names of figures that no page had.
     """
 
     name: str
@@ -91,6 +90,7 @@ class Card:
     tf32: float
     source: str
     special: float = 1 / 16
+    architecture: int | None = None
     multiprocessors: int | None = None
     clock: float | None = None
     l2: float | None = None
@@ -98,16 +98,17 @@ class Card:
     unchecked: tuple[str, ...] = ()
 
 
-def _card(
+def _gpu(
     name: str,
     reported: str,
+    architecture: int,
     figures: tuple[float, ...],
     source: str,
     read: tuple[str, ...],
     *unchecked: str,
-) -> Card:
+) -> Gpu:
     gigabytes, fp32, tensor, tf32, multiprocessors, clock, l2 = figures
-    return Card(
+    return Gpu(
         name,
         reported,
         gigabytes * 1e9,
@@ -115,6 +116,7 @@ def _card(
         tensor * 1e12,
         tf32 * 1e12,
         source,
+        architecture=architecture,
         multiprocessors=int(multiprocessors),
         clock=clock * 1e9,
         l2=None if math.isnan(l2) else l2 * 2**20,
@@ -123,74 +125,85 @@ def _card(
     )
 
 
-CARDS = (  # GB/s; TFLOPS: float32, 16-bit products, TF32 products; multiprocessors, GHz, MiB of L2
-    _card(
+GPUS = (  # GB/s; TFLOPS: float32, 16-bit products, TF32 products; multiprocessors, GHz, MiB of L2
+    _gpu(
         "RTX 3080",
         "NVIDIA GeForce RTX 3080",
+        86,
         (760.3, 29.8, 59.5, 29.8, 68, 1.71, 5),
         AMPERE,
         GA102_READ,
         "tf32",
     ),
-    _card(
+    _gpu(
         "RTX 3090",
         "NVIDIA GeForce RTX 3090",
+        86,
         (936.2, 35.6, 71.0, 35.6, 82, 1.695, 6),
         AMPERE,
         GA102_READ,
         "tf32",
     ),
-    _card(
+    _gpu(
         "RTX 4070",
         "NVIDIA GeForce RTX 4070",
+        89,
         (504.2, 29.1, 58.3, 29.1, 46, 2.475, 36),
         RTX_4070,
         ADA_READ,
         "tensor",
         "tf32",
     ),
-    _card(
+    _gpu(
         "RTX 4080",
         "NVIDIA GeForce RTX 4080",
+        89,
         (716.8, 48.7, 97.5, 48.7, 76, 2.505, 64),
         ADA,
         AD103_READ,
         "tf32",
     ),
-    _card(
+    _gpu(
         "RTX 4090",
         "NVIDIA GeForce RTX 4090",
+        89,
         (1008, 82.6, 165.2, 82.6, 128, 2.52, 72),
         ADA,
         AD102_READ,
     ),
-    _card(
+    _gpu(
         "RTX 5080",
         "NVIDIA GeForce RTX 5080",
+        120,
         (960, 56.3, 112.6, 56.3, 84, 2.617, 64),
         BLACKWELL,
         GB203_READ,
         "tf32",
     ),
-    _card(
+    _gpu(
         "RTX 5090",
         "NVIDIA GeForce RTX 5090",
+        120,
         (1792, 104.8, 209.5, 104.8, 170, 2.407, 96),
         BLACKWELL,
         GB202_READ,
         "tf32",
     ),
-    _card("H100 PCIe", "NVIDIA H100 PCIe", (2039, 51.2, 756, 378, 114, 1.755, 50), H100, PCIE_READ),
-    _card(
+    _gpu(
+        "H100 PCIe", "NVIDIA H100 PCIe", 90, (2039, 51.2, 756, 378, 114, 1.755, 50), H100, PCIE_READ
+    ),
+    _gpu(
         "H100 SXM",
         "NVIDIA H100 80GB HBM3",
+        90,
         (3350, 66.9, 989.4, 494.7, 132, 1.98, 50),
         H100,
         H100_READ,
     ),
-    _card(
+    _gpu(
         "H200",
         "NVIDIA H200",
+        90,
         (4800, 66.9, 989.4, 494.7, 132, 1.98, math.nan),
         H200,
         H200_READ,
@@ -200,30 +213,25 @@ CARDS = (  # GB/s; TFLOPS: float32, 16-bit products, TF32 products; multiprocess
 )
 
 
-def named(name: str) -> Card | None:
-    """The card that a machine reports, or that the tables call so; None where its figures are not
-    written down here.
+def find_gpu(name: str) -> Gpu | None:
+    """The GPU with this name or reported name; None if its datasheet is not in `GPUS`.
 
-    "NVIDIA GeForce RTX 4070 Ti" is another card than "NVIDIA GeForce RTX 4070", and so is a
-    laptop's.
+    "NVIDIA GeForce RTX 4070 Ti" is not "NVIDIA GeForce RTX 4070", nor is a laptop GPU.
     """
-    return next((card for card in CARDS if name in (card.name, card.reported)), None)
+    return next((gpu for gpu in GPUS if name in (gpu.name, gpu.reported)), None)
 
 
-def by_copy(device: str, bandwidth: float) -> Card:
-    """A device of which nothing is known but how fast it copies: arithmetic is taken to cost
-    nothing.
-    """
-    return Card(device, device, bandwidth, math.inf, math.inf, math.inf, "measured")
+def by_copy(device: str, bandwidth: float) -> Gpu:
+    """A device known by its copy bandwidth only; its arithmetic is taken to cost nothing."""
+    return Gpu(device, device, bandwidth, math.inf, math.inf, math.inf, "measured")
 
 
-def at_hand(size: int = 1 << 30, side: int = 8192) -> Card:
-    """What the GPU of this machine does, or else its CPU: a copy, and the products of square
-    matrices.
+def at_hand(size: int = 1 << 30, side: int = 8192) -> Gpu:
+    """Measured rates of this machine's GPU, or of its CPU: copies, and products of matrices.
 
     Args:
-        size: bytes that are copied.
-        side: of the matrices.
+        size: bytes to copy.
+        side: of the square matrices.
     """
     import torch
 
@@ -232,8 +240,8 @@ def at_hand(size: int = 1 << 30, side: int = 8192) -> Card:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     fp32, tensor, tf32 = (_products(device, side, kind) for kind in ("fp32", "bf16", "tf32"))
-    special = Card.special if device == "cuda" else 1.0
-    return Card(
+    special = Gpu.special if device == "cuda" else 1.0
+    return Gpu(
         f"{name} (measured)",
         name,
         copy_bandwidth(device, size),
@@ -246,7 +254,7 @@ def at_hand(size: int = 1 << 30, side: int = 8192) -> Card:
 
 
 def _products(device: str, side: int, kind: str, rounds: int = 5) -> float:
-    """Operations a second of a product of matrices: the fastest of several."""
+    """Operations per second of a matrix product: the fastest of several."""
     import time
 
     import torch
@@ -258,7 +266,7 @@ def _products(device: str, side: int, kind: str, rounds: int = 5) -> float:
     torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
     try:
         taken = []
-        for _ in range(rounds + 1):  # the first chooses the kernel
+        for _ in range(rounds + 1):  # the first selects the kernel
             start = time.perf_counter()
             x @ x
             if x.is_cuda:

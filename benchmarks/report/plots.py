@@ -1,5 +1,6 @@
-"""Pictures of what was measured on a machine, legible on a light and on a dark page: transparent,
-in middle tones.
+"""Charts of the results of a machine.
+
+They are transparent and in middle tones, to be legible on light and dark pages.
 """
 
 import hashlib
@@ -7,59 +8,62 @@ import json
 from pathlib import Path
 from statistics import median
 
-from benchmarks.report.gpus import named
+from benchmarks.harness.registry import OPERATIONS
+from benchmarks.report.gpus import find_gpu
+from benchmarks.report.limits import Case, limit
 from benchmarks.report.results import Group, Measurements
-from benchmarks.report.roofline import OPERATIONS, Case, limit
 
 INK, FAINT = "#7a7a7a", "#7a7a7a40"
-COLORS = ("#3b82c4", "#d9822b", "#3a9d5d", "#a06cc8", "#c9564f", "#2aa5a0", "#b0913c", "#8c7a6b")
-# Whose colour is which, in all pictures.
-VARIANTS = {
-    "cpp": 0,
-    "triton": 0,
-    "cuda": 0,
-    "cuda_deterministic": 5,
-    "eager": 1,
-    "compiled": 2,
-    "aten": 3,
-    "reference": 4,
-    "sdpa": 3,
-    "sdpa_flash": 3,
-    "sdpa_efficient": 6,
-    "sdpa_cudnn": 7,
-    "sdpa_math": 5,
-    "flex": 1,
-    "unfold": 3,
-    "fused": 0,
-    "fused+recompute": 5,
-    "fused+compile": 2,
-    "fused+graph": 6,
-    "apart": 7,
-    "together": 0,
-    "together+recompute": 5,
+COLORS = {  # by variant, in all charts; each its own
+    "triton": "#1f77b4",
+    "cuda": "#17408b",
+    "cuda_deterministic": "#7aa6e0",
+    "cpp": "#23becf",
+    "eager": "#e07b16",
+    "compiled": "#2e9e4f",
+    "aten": "#9b4fc0",
+    "reference": "#d0433c",
+    "sdpa": "#d6489a",
+    "sdpa_shared": "#f09ac8",
+    "sdpa_flash": "#6d2f7c",
+    "sdpa_efficient": "#9c8f1a",
+    "sdpa_efficient_shared": "#dcc85a",
+    "sdpa_cudnn": "#8c6242",
+    "sdpa_cudnn_shared": "#c9a58a",
+    "sdpa_math": "#5f7f9f",
+    "flex": "#3fb59b",
+    "unfold": "#5f7a1f",
+    "fused": "#2b6fcf",
+    "fused+recompute": "#25b3a4",
+    "fused+compile": "#57b04a",
+    "fused+graph": "#8a6fd6",
+    "fused+compile+graph": "#c77fd9",
+    "shared encoding": "#5fc0f0",
+    "shared encoding+recompute": "#16877a",
+    "separate passes": "#7a5a3a",
 }
+OTHER = "#8c7a6b"  # a variant without a colour of its own
 MARKS = ("o", "s", "^", "D", "v", "P")
-LAYOUTS = (
-    "warp_blend",
-    "grid_sample",
-    "correlation",
-)  # operations that are measured in several layouts
-HELD = {"saved_for_backward": "MB kept for backward", "peak_memory": "MB at the peak"}
-LARGEST = 4  # lines of bars in a panel
-DATA = "Measurements"  # the picture's text field that names what it was drawn from
+MEMORY = {
+    "saved_for_backward": "saved activations, MB",
+    "peak_memory": "peak memory, MB",
+}
+LARGEST = 4  # cases per panel of the memory chart
+DATA = "Measurements"  # text field of a PNG that identifies the rows it was drawn from
+STYLE = 2  # to be raised with a change of this file that alters charts: they are drawn anew
 
 
 def digest(found: Measurements) -> str:
-    """Names the rows that pictures are drawn from."""
+    """Identifies the rows that charts are drawn from, and the style."""
     rows = [row for group in found.groups for row in group.rows.values()]
-    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([STYLE, rows], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def draw(found: Measurements, folder: Path) -> list[Path]:
-    """Write every picture for which there are rows.
+    """Write every chart for which there are rows.
 
     Returns:
-        The files, PNG, each with the digest of its rows in the text field DATA.
+        The PNG files; the text field DATA of each holds the digest of its rows.
     """
     paths = []
     for name, figure in pictures(found).items():
@@ -82,7 +86,7 @@ def pictures(found: Measurements) -> dict:
 
 
 def drawn_from(path: Path) -> str:
-    """The digest of the rows that a picture was drawn from; empty where there is no such picture."""
+    """The digest of the rows that a chart was drawn from; "" if the file is not one."""
     from PIL import Image
 
     if not path.is_file():
@@ -93,16 +97,14 @@ def drawn_from(path: Path) -> str:
 
 
 def _color(variant: str) -> str:
-    return COLORS[VARIANTS.get(variant, sum(variant.encode())) % len(COLORS)]
+    return COLORS.get(variant, OTHER)
 
 
-# -- speed-ups -------------------------------------------------------------------------------------
+# -- speedups --------------------------------------------------------------------------------------
 
 
 def overview(found: Measurements):
-    """How many times as fast as each other variant the fused ones are: a line a pair of them, a dot
-    a case, a stroke at the median.
-    """
+    """Speedup of the fused variants over each other one: a dot per case, a bar at the median."""
     lines: dict[tuple, list[float]] = {}
     for group in found.groups:
         for subject in group.fused:
@@ -139,15 +141,14 @@ def overview(found: Measurements):
     _ratios(axis)
     axis.set_yticks(range(len(lines)), [f"{name}, over {other}" for name, other in lines])
     axis.set_ylim(len(lines) - 0.4, -0.6)
-    axis.set_xlabel(
-        "times as fast: a dot a case, the stroke and the figure at the right their median"
-    )
+    axis.set_xlabel("speedup of the fused kernels (dots: cases; bar and number: median)")
     return figure
 
 
 def speedups(operation: str, groups: list[Group]):
-    """Case by case: a line a shape and layout, a mark a flow, with the spread behind it. Of the
-    dtype that has the most cases.
+    """Speedups by case, in the dtype with most cases.
+
+    A line is a shape and layout, a mark a flow profile, the bar behind it the spread.
     """
     groups = _of_one_dtype([group for group in groups if group.fused and group.others])
     if not groups:
@@ -197,14 +198,12 @@ def speedups(operation: str, groups: list[Group]):
         axis.set_xlim(
             min(one.get_xlim()[0] for one in axes), max(one.get_xlim()[1] for one in axes)
         )
-    axes[-1].set_xlabel(
-        "times as fast as the variant of that colour, by the medians; bars: the middle half of the timings of both"
-    )
-    _legend(
-        figure,
-        [(f"over {other}", _color(other), "o") for other in others]
-        + [(flow or "no flow", INK, MARKS[i % len(MARKS)]) for i, flow in enumerate(flows)],
-    )
+    name = others[0] if len(others) == 1 else "the variant of that colour"
+    axes[-1].set_xlabel(f"speedup over {name} (bars: both times moved by half of their spread)")
+    entries = [(f"over {other}", _color(other), "o") for other in others]
+    if len(flows) > 1:
+        entries += [(flow, INK, MARKS[i % len(MARKS)]) for i, flow in enumerate(flows)]
+    _legend(figure, entries)
     return figure
 
 
@@ -216,8 +215,9 @@ def _of_one_dtype(groups: list[Group]) -> list[Group]:
 
 
 def _line(group: Group, subject: str = "") -> str:
-    """Names a case but for its flow, and the fused variant where there are several."""
-    layout = group.layout if group.operation in LAYOUTS else ""
+    """Label of a case without its flow, with the fused variant if there are several."""
+    suite = OPERATIONS.get(group.operation)
+    layout = group.layout if suite and suite.layouts else ""
     return " ".join(
         filter(
             None,
@@ -227,7 +227,7 @@ def _line(group: Group, subject: str = "") -> str:
 
 
 def _ratios(axis) -> None:
-    """The axis x holds ratios."""
+    """A logarithmic x axis of ratios, with a line at 1."""
     axis.axvline(1, color=INK, linewidth=1, linestyle="--")
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
@@ -239,9 +239,7 @@ def _ratios(axis) -> None:
 
 
 def roofline(found: Measurements):
-    """Bytes a second that each case reached of those it must move, over these bytes, and what the
-    memory gives: a panel an operation.
-    """
+    """Achieved bandwidth over the bytes that a case must move; a panel per operation."""
     panels = {
         name: rated
         for name, groups in found.operations.items()
@@ -256,7 +254,7 @@ def roofline(found: Measurements):
     }
     if not panels:
         return None
-    card = named(found.device)
+    gpu = find_gpu(found.device)
     names = list(
         dict.fromkeys(name for groups in panels.values() for group in groups for name in group.rows)
     )
@@ -279,11 +277,11 @@ def roofline(found: Measurements):
                     fillstyle="full" if row["fused"] else "none",
                     zorder=3 if row["fused"] else 2,
                 )
-            if card:
+            if gpu:
                 case = Case(group.operation, group.direction, group.dtype, group.shape)
                 axis.plot(
                     case.bytes / 1e6,
-                    case.bytes / limit(case, card).seconds / 1e9,
+                    case.bytes / limit(case, gpu).seconds / 1e9,
                     "_",
                     color=INK,
                     markersize=10,
@@ -294,27 +292,27 @@ def roofline(found: Measurements):
             for pick in (min, max)
         )
         axis.axhspan(min(copies), max(copies) * 1.0001, color=INK, alpha=0.35, linewidth=1.2)
-        lines = f"line: copy as measured, {low if low == high else f'{low} to {high}'} GB/s"
-        if card:
-            axis.axhline(card.bandwidth / 1e9, color=INK, linestyle="--", linewidth=1)
-            lines += f"; dashed: {card.name}'s datasheet, {card.bandwidth / 1e9:.0f} GB/s"
+        lines = f"line: measured copy, {low if low == high else f'{low} to {high}'} GB/s"
+        if gpu:
+            axis.axhline(gpu.bandwidth / 1e9, color=INK, linestyle="--", linewidth=1)
+            lines += f"; dashed: {gpu.name} datasheet, {gpu.bandwidth / 1e9:.0f} GB/s"
         axis.set_title(lines, color=INK, fontsize=8.5, loc="right")
         _decades(axis)
         axis.set_ylim(top=max(axis.get_ylim()[1], max(copies) * 1.8))
-        axis.set_ylabel("GB/s of these reached")
-    axes[-1].set_xlabel("MB that must be read and written at least")
+        axis.set_ylabel("achieved bandwidth, GB/s")
+    axes[-1].set_xlabel("bytes that must be read and written, MB")
     _legend(
         figure,
         [(name, _color(name), "s") for name in names]
         + [(direction, INK, MARKS[i % len(MARKS)]) for i, direction in enumerate(directions)]
-        + ([("limit of a case by the datasheet", INK, "_")] if card else []),
-        title="filled: fused kernels; hollow: what they are compared with",
+        + ([("roofline of a case", INK, "_")] if gpu else []),
+        title="filled: fused kernels; hollow: baselines",
     )
     return figure
 
 
 def _decades(axis) -> None:
-    """Both axes are logarithmic."""
+    """Make both axes logarithmic."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_xscale("log")
@@ -331,32 +329,16 @@ def _decades(axis) -> None:
 
 
 def memory(found: Measurements):
-    """Bytes kept for backward and, where it was measured, the peak of GPU memory: a bar a variant,
-    of the LARGEST cases of a dtype.
+    """Saved activations and, where measured, peak GPU memory: a bar per variant.
 
-    What is the same for all variants has no bars, nor has an operation's forward. What an operation
-    takes is that of every flow; rows of the model tell by theirs what was run.
+    Shown are the LARGEST cases of a dtype, without the forward of operations and without cases
+    where all variants take the same. Flow profiles of an operation share a line.
     """
-    panels: dict[tuple, dict[str, dict[str, float]]] = {}
-    for operation, of in found.operations.items():
-        for key, says in HELD.items():
-            for group in sorted(
-                _of_one_dtype(of),
-                key=lambda group: -max(row["bytes"] or 0 for row in group.rows.values()),
-            ):
-                held = {
-                    name: row[key] / 1e6
-                    for name, row in group.rows.items()
-                    if row.get(key) is not None
-                }
-                told = group.direction != "forward" or operation not in OPERATIONS
-                if told and held and max(held.values()) > 1.01 * min(held.values()):
-                    case = _line(group) + ("" if operation in OPERATIONS else f", {group.flow}")
-                    line = panels.setdefault(
-                        (f"{operation}, {group.direction}, {group.dtype}", says), {}
-                    ).setdefault(case, {})
-                    for name, value in held.items():
-                        line[name] = max(value, line.get(name, 0))
+    panels: dict[tuple, Panel] = {}
+    for groups in found.operations.values():
+        for key, label in MEMORY.items():
+            for group in sorted(_of_one_dtype(groups), key=lambda group: -group.bytes):
+                _add_case(panels, group, key, label)
     if not panels:
         return None
     panels = {key: dict(list(panel.items())[:LARGEST]) for key, panel in panels.items()}
@@ -370,7 +352,7 @@ def memory(found: Measurements):
         ],
         extra=0.5,
     )
-    for axis, ((title, says), panel) in zip(axes, panels.items(), strict=True):
+    for axis, ((title, label), panel) in zip(axes, panels.items(), strict=True):
         _title(axis, title)
         y, middles, widest = (
             0.0,
@@ -388,18 +370,34 @@ def memory(found: Measurements):
         axis.set_yticks(middles, list(panel))
         axis.set_ylim(y - 0.8, -0.8)
         axis.set_xlim(0, widest * 1.1)
-        axis.set_xlabel(says)
+        axis.set_xlabel(label)
     _legend(figure, [(name, _color(name), "s") for name in names])
     return figure
 
 
-# -- what they share -------------------------------------------------------------------------------
+Panel = dict[str, dict[str, float]]  # case, variant, MB
+
+
+def _add_case(panels: dict[tuple, Panel], group: Group, key: str, label: str) -> None:
+    """Add the bars of a case to its panel, unless they say nothing."""
+    is_operation = group.operation in OPERATIONS
+    sizes = {name: row[key] / 1e6 for name, row in group.rows.items() if row.get(key) is not None}
+    if is_operation and group.direction == "forward" or not sizes:
+        return
+    if max(sizes.values()) <= 1.01 * min(sizes.values()):
+        return
+    title = f"{group.operation}, {group.direction}, {group.dtype}"
+    case = _line(group) + ("" if is_operation else f", {group.flow}")
+    line = panels.setdefault((title, label), {}).setdefault(case, {})
+    for name, value in sizes.items():
+        line[name] = max(value, line.get(name, 0))
+
+
+# -- shared parts ----------------------------------------------------------------------------------
 
 
 def _figure(heights: list[float], extra: float):
-    """A figure of panels below one another, each of a height in inches, and room for the legend
-    above and the label below.
-    """
+    """A figure of stacked panels with these heights in inches, plus `extra` for legend and label."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -425,7 +423,7 @@ def _title(axis, text: str) -> None:
 def _legend(
     figure, entries: list[tuple[str, str, str]], columns: int = 6, title: str | None = None
 ) -> None:
-    """Above the panels: a label, its colour and its mark each."""
+    """A legend above the panels; an entry is a label, its colour and its mark."""
     from matplotlib.lines import Line2D
 
     handles = [

@@ -1,23 +1,19 @@
-"""Recorded results as the report shows them: a folder below results/ is a machine, and its rows are
-grouped by what they computed.
-"""
+"""Recorded results by machine and case: a folder below `results/` is a machine."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness.compare import Refused, files, load
+from benchmarks.harness.compare import IncompatibleRuns, files, load
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-REFERENCE = "reference"  # what the rest is held against where no variant is fused
+REFERENCE = "reference"  # the baseline where no variant is fused
 
 
 @dataclass(frozen=True)
 class Speedup:
-    """How many times as fast: the ratio of the medians, and what it is when both move by half of
-    their spread, apart or together.
-    """
+    """Ratio of two medians, and its range when both move by half of their spread."""
 
     value: float
     low: float
@@ -25,17 +21,11 @@ class Speedup:
 
     @classmethod
     def of(cls, row: dict, other: dict) -> "Speedup":
-        """That of a row over another one's variant."""
-        ratio, mine, theirs = (
-            other["median"] / row["median"],
-            row["spread"] / 2,
-            other["spread"] / 2,
-        )
-        return cls(
-            ratio,
-            ratio * max(1 - theirs, 0.0) / (1 + mine),
-            ratio * (1 + theirs) / max(1 - mine, 1e-3),
-        )
+        """Speedup of a row over another."""
+        ratio = other["median"] / row["median"]
+        own, others = row["spread"] / 2, other["spread"] / 2
+        low = ratio * max(1 - others, 0.0) / (1 + own)
+        return cls(ratio, low, ratio * (1 + others) / max(1 - own, 1e-3))
 
 
 @dataclass(frozen=True)
@@ -43,9 +33,9 @@ class Group:
     """All variants of one case.
 
     Attributes:
-        shape: as the operation has it.
-        flow: the flow profile, or what else tells cases of one shape apart.
-        rows: each variant's row.
+        shape: of the operation's arguments; the registry's `axes` name the numbers.
+        flow: the flow profile, or what else distinguishes cases of one shape.
+        rows: one per variant.
     """
 
     operation: str
@@ -57,31 +47,36 @@ class Group:
     rows: dict[str, dict]
 
     @property
+    def bytes(self) -> int:
+        """Bytes that the case must move; 0 if unknown."""
+        return max(row.get("bytes") or 0 for row in self.rows.values())
+
+    @property
     def fused(self) -> list[str]:
         """The variants that are kernels of this project."""
         return [name for name, row in self.rows.items() if row["fused"]]
 
     @property
     def subjects(self) -> list[str]:
-        """The variants that are held against the others: the fused ones; where there are none, all
-        but the reference; or what there is.
-        """
+        """The variants whose speedup is shown: the fused ones, else all but the reference."""
         return self.fused or [name for name in self.rows if name != REFERENCE] or list(self.rows)
 
     @property
     def others(self) -> list[str]:
-        """What they are held against."""
+        """The baselines."""
         return [name for name in self.rows if name not in self.subjects]
 
     def speedup(self, subject: str, other: str) -> Speedup | None:
-        """None where one of them was not measured, or both are one.
+        """Speedup of one variant over another; None if one was not measured or both are the same.
 
-        Times that were taken in turn with the subject's come first.
+        Baseline times that were taken alternately with the subject's are preferred.
         """
         row = self.rows.get(subject)
-        beside = (row or {}).get("in_turn_with") or {}
-        their = beside if beside.get("variant") == other else self.rows.get(other)
-        return None if subject == other or row is None or their is None else Speedup.of(row, their)
+        paired = (row or {}).get("in_turn_with") or {}
+        baseline = paired if paired.get("variant") == other else self.rows.get(other)
+        if subject == other or row is None or baseline is None:
+            return None
+        return Speedup.of(row, baseline)
 
 
 @dataclass(frozen=True)
@@ -94,10 +89,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured on one machine.
+    """The results of one machine.
 
     Attributes:
-        folder: where it lies.
+        folder: of the results.
         device: the GPU's name as its driver reports it, or "cpu".
         title: the machine in words.
         sources: the files.
@@ -119,10 +114,11 @@ class Measurements:
 
 
 def measurements(folder: Path) -> Measurements:
-    """What was recorded in a folder.
+    """The results in a folder.
 
     Raises:
-        Refused: nothing was, or it is of a dry run, of several machines, or holds a case twice.
+        IncompatibleRuns: there are none, or they are of a smoke test, of several machines, or have
+            a case twice.
     """
     run, texts = load(folder), {}
     for path in files(folder):
@@ -130,7 +126,10 @@ def measurements(folder: Path) -> Measurements:
         if isinstance(text, dict) and text.get("benchmarks"):
             texts[str(path.relative_to(folder))] = text
     gpu = run.machine["GPU"]
-    cpu = f"{run.machine['CPU']}, {run.machine['processors']} processors, {run.machine['threads']} threads"
+    cpu = (
+        f"{run.machine['CPU']}, {run.machine['processors']} processors, "
+        f"{run.machine['threads']} threads"
+    )
     found: dict[tuple, Group] = {}
     for row in run.rows.values():
         flow, variant = _by_context(row)
@@ -150,15 +149,15 @@ def measurements(folder: Path) -> Measurements:
 
 
 def all_measurements(folder: Path = RESULTS) -> list[Measurements]:
-    """Of every machine that results were recorded of, GPUs first.
+    """The results of every machine, GPUs first.
 
     Raises:
-        Refused: as `measurements`; or no machine has any.
+        IncompatibleRuns: as `measurements`; or no machine has any.
     """
     found = [measurements(path) for path in sorted(folder.glob("*/")) if any(path.rglob("*.json"))]
     if not found:
-        raise Refused(
-            f"{folder}: no results of benchmarks; record some with `lift bench --json {folder}/MACHINE`"
+        raise IncompatibleRuns(
+            f"{folder}: no benchmark results; record some with `lift bench --json {folder}/MACHINE`"
         )
     return sorted(found, key=lambda one: one.device == "cpu")
 
@@ -169,8 +168,9 @@ def _shape(row: dict) -> tuple:
 
 
 def _by_context(row: dict) -> tuple[str, str]:
-    """Flow and variant. Streams with fifteen frames of context and with two are two cases, not two
-    ways to compute one.
+    """Flow and variant of a row.
+
+    Streams with fifteen and with two frames of context are two cases, not two variants of one.
     """
     flow, variant, context = row.get("flow", ""), row["variant"], row.get("context")
     return (
@@ -181,7 +181,7 @@ def _by_context(row: dict) -> tuple[str, str]:
 
 
 def _facts(text: dict) -> dict[str, str]:
-    """What the figures of a file depend on."""
+    """What the figures of a file depend on, by name."""
     lift, cpu = text["machine_info"]["lift"], text["machine_info"].get("cpu", {})
     found = {
         "recorded": text["datetime"][:16].replace("T", " "),

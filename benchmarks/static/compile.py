@@ -25,7 +25,6 @@ import argparse
 import importlib
 import multiprocessing
 import os
-import pkgutil
 import re
 import subprocess
 import sys
@@ -37,8 +36,8 @@ from dataclasses import dataclass
 import torch
 
 import lift.kernels.ops
-
-ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)  # Turing, Ampere twice, Ada, Hopper, Blackwell twice
+from benchmarks.harness.registry import OPERATIONS
+from lift.kernels.extension.build_cuda import ARCHITECTURES
 
 TYPES = {
     torch.float64: "fp64",
@@ -100,7 +99,7 @@ def _modules() -> dict:
     """The Triton module of each operation that has one, by the name of its folder."""
     package = lift.kernels.ops.__name__
     found = {}
-    for folder in (m.name for m in pkgutil.iter_modules(lift.kernels.ops.__path__) if m.ispkg):
+    for folder in OPERATIONS:
         for file in ("triton", "triton_launch"):
             if importlib.util.find_spec(f"{package}.{folder}.{file}"):
                 found[folder] = importlib.import_module(f"{package}.{folder}.{file}")

@@ -1,8 +1,7 @@
-"""Speed and memory of `correlation`, of maps scaled to unit length: the fused kernels against plain
-PyTorch, eager and compiled.
+"""Speed and memory of `correlation` of normalized feature maps.
 
-"unfold" is the way of the textbook, `F.unfold` of one map and a product, which copies a map once
-per displacement.
+The fused kernels are compared with plain PyTorch, eager and compiled. "unfold" is the textbook
+implementation: `F.unfold` of one map and a product, which copies a map once per displacement.
 """
 
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from benchmarks.harness import measure
-from lift.kernels import dispatch as backend
+from benchmarks.harness import backends, measure
+from benchmarks.harness.registry import CORRELATION
 from lift.kernels.ops.correlation import eager
 from lift.kernels.ops.correlation.reference import correlation_reference, scaled, widened
 
-# (B, C, H, W, radius). The CPU's: the three scales of a 720p frame in `tiny`; the GPU's: those of a
+# (B, C, H, W, radius). On a CPU: the three scales of a 720p frame in `tiny`. On a GPU: those of a
 # training crop and of 1080p in `base`.
 CPU = [(1, 24, 180, 320, 2), (1, 24, 90, 160, 3), (1, 24, 45, 80, 5)]
 GPU = [
@@ -46,7 +45,7 @@ class Case:
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
-    """What is measured on a device, in the order of its worth: the model's layout first."""
+    """The cases of a device, by priority: the layout that the model uses first."""
     shapes = TOY if toy else CPU if device == "cpu" else GPU
     dtypes = ["float32"] if toy or device == "cpu" else ["float32", "bfloat16"]
     layouts = ["contiguous", "channels_last"]
@@ -69,15 +68,9 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
 
 
 def names(device: str, toy: bool) -> list[str]:
-    """The variants of a device: what can serve there (under Triton's interpreter only at toy size),
-    then the plain ones.
-    """
+    """The variants of a device: the supported backends, then plain PyTorch."""
     arguments = make(Case(device, (1, 1, 2, 2, 1), "float32", "contiguous", "forward"))
-    fused = [
-        i.name
-        for i in backend.operations()["correlation"]
-        if i.fused and (i.automatic or toy) and i.reason(*arguments, 1, True) is None
-    ]
+    fused = backends.supported("correlation", (*arguments, 1, True), toy=toy)
     return [*fused, "eager", "unfold", *([] if toy else ["compiled"])]
 
 
@@ -100,19 +93,19 @@ def test_correlation(case, variant, record, request):
         found[variant],
         operation="correlation",
         variant=variant,
-        fused=variant not in ("eager", "unfold", "compiled"),
+        fused=backends.is_fused("correlation", variant),
         device=case.device,
         direction=case.direction,
         dtype=case.dtype,
         layout=case.layout,
         shape=list(case.shape),
         flow="",
-        moved=moved(case),
+        moved=CORRELATION.bytes(case.shape, case.dtype, case.direction),
     )
 
 
-@lru_cache(maxsize=1)  # a case's variants follow one another and are measured together
-def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
+@lru_cache(maxsize=1)  # the variants of a case are consecutive and measured together
+def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.VariantResult]:
     *_, H, W, radius = case.shape
     left, right = make(case)
     towards = torch.randn(len(left), (2 * radius + 1) ** 2, H, W, device=case.device)
@@ -141,7 +134,7 @@ def _call(name: str, case: Case):
         mode = "max-autotune-no-cudagraphs" if case.device == "cuda" else None
         plain = measure.compiled(eager.correlation_eager, case, mode=mode)
         return lambda left, right: plain(left, right, radius, True)
-    call = next(i.call for i in backend.operations()["correlation"] if i.name == name)
+    call = backends.call_of("correlation", name)
     return lambda left, right: call(left, right, radius, True)
 
 
@@ -163,19 +156,6 @@ def make(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
         case.device, getattr(torch, case.dtype)
     )
     return left.contiguous(memory_format=layout), right.contiguous(memory_format=layout)
-
-
-def moved(case: Case) -> int:
-    """Bytes that must be read and written, each once: maps and result; for backward maps, the
-    result's gradient, theirs.
-    """
-    B, C, H, W, radius = case.shape
-    maps, result = (
-        2 * C * getattr(torch, case.dtype).itemsize,
-        4 * (2 * radius + 1) ** 2,
-    )  # of a location
-    forward = maps + result
-    return B * H * W * (forward if case.direction == "forward" else forward + maps + result + maps)
 
 
 def unfolded(case: Case) -> int:

@@ -1,10 +1,11 @@
-"""Speed and memory of `grid_sample` and its gradients, bilinear with a border: the fused kernels
-against PyTorch's, eager and compiled.
+"""Speed and memory of `grid_sample` and its gradients, bilinear with border padding.
 
-"backward" is the gradient of input and grid alone, fast and deterministic, against the kernel that
-PyTorch has for it. As torch.compile leaves that kernel as it is, the compiled operation stands
-beside the others in "forward+backward", whose forward it fuses. PyTorch wants input and grid in one
-dtype, so that half-precision images are widened for it inside the timing, as a model would have to.
+The fused kernels are compared with PyTorch's, eager and compiled.
+
+"backward" times the gradients of input and grid alone, fast and deterministic, against ATen's
+kernel. torch.compile leaves that kernel as it is, so the compiled variant appears in
+"forward+backward" only, where it fuses the forward. ATen requires one dtype for input and grid:
+half-precision images are converted inside the timing, as a model would have to.
 """
 
 from dataclasses import dataclass, replace
@@ -13,14 +14,14 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from benchmarks.harness import measure
-from benchmarks.suites.bench_warp_blend import FLOWS, flow, worth
-from lift.kernels import dispatch as backend
+from benchmarks.harness import backends, measure
+from benchmarks.harness.registry import DETERMINISTIC, GRID_SAMPLE
+from benchmarks.suites.bench_warp_blend import FLOWS, flow, priority
 from lift.kernels.ops.grid_sample.reference import grid_sample_reference
 from lift.kernels.ops.grid_sample.registration import MODES, PADDING_MODES
 
-# (B, C, H, W), the grid of the same size. The CPU's: crops of training; the GPU's: features at a
-# quarter of 1080p, of which the targets speak most, then frames and features of crops.
+# (B, C, H, W), the grid of the same size. On a CPU: training crops. On a GPU: features at a
+# quarter of 1080p, which have most targets, then frames and features of crops.
 CPU = [(2, 32, 256, 448), (2, 3, 256, 448), (2, 1, 256, 448)]
 GPU = [
     (1, 32, 270, 480),
@@ -36,7 +37,6 @@ QUICK = [(1, 3, 1080, 1920), (1, 32, 270, 480), (1, 256, 270, 480)]
 TOY = [(1, 3, 8, 12), (2, 9, 6, 8)]
 HOW = ("bilinear", "border", True)
 NUMBERS = (MODES.index(HOW[0]), PADDING_MODES.index(HOW[1]), HOW[2])
-DETERMINISTIC = "_deterministic"  # of a variant's name: the path that the flag of that name chooses
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Case:
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
-    """What is measured on a device, in the order of its worth: of each flow the gradients first."""
+    """The cases of a device, by priority; for each flow the gradients first."""
     shapes, flows = TOY if toy else CPU if device == "cpu" else GPU, ["random"] if toy else FLOWS
     dtypes = ["float32"] if toy or quick or device == "cpu" else ["float32", "bfloat16"]
     if quick and not toy:
@@ -76,19 +76,16 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
         for direction in ("backward", "forward+backward")
         if not quick or toy or flow == "smooth" or direction == "backward"
     ]
-    return sorted(found, key=lambda case: (*worth(case), case.direction))
+    return sorted(found, key=lambda case: (*priority(case), case.direction))
 
 
 def names(device: str, direction: str, toy: bool) -> list[str]:
-    """The variants of a device: what can serve there, its deterministic gradients on a GPU too (a
-    CPU has no other), then PyTorch's.
+    """The variants of a device: the supported backends, then PyTorch's.
+
+    Deterministic gradients are a variant on a GPU only; on a CPU there are no others.
     """
     _, *arguments = make(Case(device, (1, 1, 2, 2), "float32", "contiguous", "zero"))
-    fused = [
-        i.name
-        for i in backend.operations()["grid_sample"]
-        if i.fused and i.reason(*arguments, *HOW) is None
-    ]
+    fused = backends.supported("grid_sample", (*arguments, *HOW), toy=toy)
     if direction == "forward+backward":
         return [*fused, "aten", *([] if toy else ["compiled"])]
     return [
@@ -116,19 +113,19 @@ def test_grid_sample(case, variant, record, request):
         found[variant],
         operation="grid_sample",
         variant=variant,
-        fused=variant not in ("aten", "compiled"),
+        fused=backends.is_fused("grid_sample", variant),
         device=case.device,
         direction=case.direction,
         dtype=case.dtype,
         layout=case.layout,
         shape=list(case.shape),
         flow=case.flow,
-        moved=moved(case),
+        moved=GRID_SAMPLE.bytes(case.shape, case.dtype, case.direction),
     )
 
 
-@lru_cache(maxsize=1)  # a case's variants follow one another and are measured together
-def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
+@lru_cache(maxsize=1)  # the variants of a case are consecutive and measured together
+def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.VariantResult]:
     chosen, arguments = names(case.device, case.direction, toy), make(case)
     if case.direction == "forward+backward":
         return measure.compare(
@@ -152,7 +149,7 @@ def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
     return found
 
 
-# -- what is compared: (grad, input, grid) to the gradients of input and grid ----------------------
+# -- variants: (grad, input, grid) to the gradients of input and grid ------------------------------
 
 
 def _gradients(name: str):
@@ -190,18 +187,17 @@ def _forward(name: str, case: Case):
     if name == "compiled":
         mode = "max-autotune-no-cudagraphs" if case.device == "cuda" else None
         return measure.compiled(_aten, replace(case, flow=""), mode=mode)
-    implementation = next(
-        i for i in backend.operations()["grid_sample"] if i.name == name.removesuffix(DETERMINISTIC)
-    )
-    return lambda input, grid: implementation.call(input, grid, *HOW)
+    call = backends.call_of("grid_sample", name)
+    return lambda input, grid: call(input, grid, *HOW)
 
 
 # -- data ------------------------------------------------------------------------------------------
 
 
 def make(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The result's gradient and the input, (B, C, H, W), and a grid (B, H, W, 2) from the flow; the
-    same values on every device.
+    """Gradient of the result and input, (B, C, H, W), and a grid (B, H, W, 2) from the flow.
+
+    The values are the same on every device.
     """
     generator = torch.Generator().manual_seed(0)
     B, _, H, W = case.shape
@@ -217,12 +213,3 @@ def make(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     )
     grid = 2 * place.movedim(1, -1) / torch.tensor([W - 1, H - 1]) - 1
     return grad, input, grid.contiguous().to(case.device)
-
-
-def moved(case: Case) -> int:
-    """Bytes that must be read and written, each once: the result's gradient, input and grid, and
-    the gradients of the last two; for the forward input, grid and result."""
-    B, C, H, W = case.shape
-    image, grid = C * getattr(torch, case.dtype).itemsize, 2 * 4  # of a pixel
-    backward = 3 * image + 2 * grid
-    return B * H * W * (backward if case.direction == "backward" else backward + 2 * image + grid)

@@ -1,14 +1,15 @@
-"""Speed and memory of a training step: the fused kernels and the switches that save memory against
-the reference path.
+"""Speed and memory of a training step.
 
-A step is forward, loss, backward and the optimiser's update (with a rate of 0, so that every step
-computes the same). First each variant's loss and gradients are compared with the reference's. Each
-variant's times are taken in turn with the reference's, in a test of its own, so that its row is
-there when the next one begins. Peak memory counts weights, optimiser, batch and all else that the
-step allocates; that of a CUDA graph, whose replays allocate nothing, is the most that was allocated
-while it was warmed up and recorded: the measure of the others, of the same operations. What each
-stage keeps and takes stands beside it; `python -m lift.train --memory_report` prints the like for
-any size.
+The fused kernels and the options that save memory are compared with the reference kernels. A step
+is forward, loss, backward and the optimizer's update, with a learning rate of 0 so that every step
+computes the same. The loss and gradients of a variant are first compared with the reference's, then
+it is timed alternately with the reference. Each variant is a test of its own, so its row is written
+before the next one starts.
+
+Peak memory counts weights, optimizer, batch and everything else that the step allocates. Replays
+of a CUDA graph allocate nothing, so its peak is that of warming up and recording: the same
+operations as the other variants. Rows also hold saved activations and time by stage;
+`python -m lift.train --memory_report` prints them for any size.
 """
 
 import gc
@@ -28,6 +29,8 @@ from lift.profiling import memory
 from lift.training.losses import total_loss
 from lift.training.state import build_model
 
+SEPARATE = "separate passes"  # one forward per target
+SHARED = "shared encoding"  # one encoding of the frames for all targets of a clip
 LEAN = {"recompute_encoder": True, "recompute_refine": True}
 SETTINGS = {
     "reference": {},
@@ -35,21 +38,22 @@ SETTINGS = {
     "fused+recompute": LEAN,
     "fused+compile": {"compile": True},
     "fused+graph": {},
-    "apart": {},
-    "together": {},
-    "together+recompute": LEAN,
+    SEPARATE: {},
+    SHARED: {},
+    f"{SHARED}+recompute": LEAN,
 }
-ROUNDING = {None: 1e-4, torch.bfloat16: 1e-3}  # relative, that is always allowed
+ROUNDING = {None: 1e-4, torch.bfloat16: 1e-3}  # relative error that is always allowed
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained.
+    """One training setup.
 
     Attributes:
         size: side of the square crops, pixels.
-        batch: windows of fifteen frames; 0 asks for the most that fit.
-        targets: made out of each window.
+        batch: clips of fifteen frames; 0 for the largest batch that fits.
+        frozen: whether the encoder is frozen.
+        targets: target frames per clip.
     """
 
     device: str
@@ -71,7 +75,7 @@ class Case:
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
-    """What is measured on a device."""
+    """The cases of a device."""
     if toy:
         return [
             Case(device, "tiny", 32, 1, frames=3),
@@ -107,13 +111,13 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
 
 def names(case: Case) -> list[str]:
     if case.targets > 1:
-        return ["apart", "together", "together+recompute"]
+        return [SEPARATE, SHARED, f"{SHARED}+recompute"]
     gpu = ["fused+compile", "fused+graph"] if case.device == "cuda" and case.batch else []
     return ["reference", "fused", "fused+recompute", *gpu]
 
 
 def in_order(chosen: list[Case], forms: str) -> list[tuple[Case, str]]:
-    """Cases with their variants, form after form; last what fills the memory on purpose."""
+    """Cases with their variants, form by form; last those that fill the memory on purpose."""
     pairs = measure.by_form([(case, name) for case in chosen for name in names(case)], forms)
     return sorted(pairs, key=lambda pair: pair[0].batch == 0)
 
@@ -127,16 +131,16 @@ def pytest_generate_tests(metafunc):
 def test_training_step(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
     rounds = 1 if toy else 7 if quick else 15
-    row = measured(case, variant, rounds) if case.batch else most(case, variant, 3)
+    row = measured(case, variant, rounds) if case.batch else largest(case, variant, 3)
     size = [row.batch, case.frames, 3, case.size, case.size]
     clips = row.batch * case.targets
     record(
         row.found,
         operation="training_step",
         variant=variant,
-        fused=not variant.startswith(("reference", "apart")),
+        fused=variant not in ("reference", SEPARATE),
         device=case.device,
-        direction="frozen encoder" if case.frozen else "all free",
+        direction="frozen encoder" if case.frozen else "encoder trainable",
         dtype=case.dtype,
         layout="channels_last",
         shape=size,
@@ -153,10 +157,10 @@ def test_training_step(case, variant, record, request):
 
 
 class Step:
-    """One variant of a case, ready to be run again and again.
+    """One variant of a case, as a callable that runs a step.
 
     Args:
-        nudged: move the weights by a unit in the last place; what that changes is rounding.
+        nudged: change the weights by a unit in the last place, to measure the effect of rounding.
     """
 
     def __init__(
@@ -174,7 +178,7 @@ class Step:
         self.model.set_epoch(0)
         _wake(self.model, nudged)
         self.model = self.model.to(case.device).train()
-        self.batch = replace(batch, clip=batch.clip.separate()) if variant == "apart" else batch
+        self.batch = replace(batch, clip=batch.clip.separate()) if variant == SEPARATE else batch
         self.network = (
             torch.compile(self.model, dynamic=False) if self.config.train.compile else self.model
         )
@@ -196,16 +200,16 @@ class Step:
         return total_loss(prediction, self.batch, self.config.train)[0]
 
     def gradients(self) -> list[torch.Tensor]:
-        """The loss and the gradients of one step before they are clipped."""
+        """The loss and the gradients of one step before clipping."""
         loss, norm = self()
-        clipped = ((norm + 1e-6) / self.config.train.clip_grad).clamp(min=1)  # by clip_grad_norm_
+        clipped = ((norm + 1e-6) / self.config.train.clip_grad).clamp(min=1)  # as clip_grad_norm_
         return [
             loss.clone(),
             *(p.grad * clipped for p in self.model.parameters() if p.grad is not None),
         ]
 
     def __call__(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """A step: the loss, and the norm of the gradients before they were clipped."""
+        """Run a step; the loss, and the norm of the gradients before clipping."""
         if self.graph is None:
             return self._step()
         self.graph.replay()
@@ -222,9 +226,7 @@ class Step:
 
 
 def _wake(model: torch.nn.Module, nudged: bool) -> None:
-    """Give what starts at zero something to say, so that every gradient is compared; `nudged` moves
-    each weight by rounding.
-    """
+    """Give weights that start at zero a value, so that every gradient is compared."""
     values, signs = (torch.Generator().manual_seed(seed) for seed in (1, 2))
     with torch.no_grad():
         for p in model.parameters():
@@ -239,40 +241,45 @@ def _wake(model: torch.nn.Module, nudged: bool) -> None:
 
 @dataclass
 class Row:
-    """What was found of one variant: its times, its batch, bytes kept and seconds taken by stage
-    (None where they are not told apart).
+    """Result of one variant.
+
+    Attributes:
+        found: its errors and times.
+        batch: clips.
+        saved: bytes of saved activations by stage; None where they are not counted.
+        seconds: by direction and stage; None where they are not measured.
     """
 
-    found: measure.Measured
+    found: measure.VariantResult
     batch: int
     saved: dict[str, int] | None = None
     seconds: dict[str, dict[str, float]] | None = None
 
 
 def measured(case: Case, variant: str, rounds: int) -> Row:
-    """Check a variant, then time it in turn with the case's first."""
-    row, first = Row(measure.Measured(), case.batch), names(case)[0]
+    """Check a variant, then time it alternately with the first variant of its case."""
+    row, first = Row(measure.VariantResult(), case.batch), names(case)[0]
     step = measure.attempted(row.found, variant, lambda: _examined(row, case, variant))
     if step is not None:
         if measure.form(variant) == "plain":
-            _told_apart(row, step)
-        standing = None if variant == first else (first, beside(case))
-        measure.against(row.found, variant, step, standing, rounds, measure.timer(case.device))
+            _measure_stages(row, step)
+        other = None if variant == first else (first, baseline(case))
+        measure.time_with(row.found, variant, step, other, rounds, measure.timer(case.device))
     return row
 
 
-@lru_cache(maxsize=1)  # a case's variants follow one another
-def beside(case: Case) -> Step:
-    """The case's first variant: what the others' times are taken in turn with."""
+@lru_cache(maxsize=1)  # the variants of a case are consecutive
+def baseline(case: Case) -> Step:
+    """The first variant of a case, which the others are timed alternately with."""
     return Step(case, names(case)[0], standard(case)[0], autocast=case.autocast)
 
 
 @lru_cache(maxsize=1)
 def standard(case: Case) -> tuple[Batch, list[torch.Tensor], float]:
-    """The batch, the reference's loss and gradients in full precision, and a variant's tolerance.
+    """The batch, loss and gradients of the reference in full precision, and the tolerance.
 
-    It may be twice as far as the reference is in the precision of the case, or, where that is full
-    too, four times as far as rounding its weights takes it.
+    The tolerance is twice the error of the reference in the precision of the case or, in full
+    precision, four times the effect of rounding its weights.
     """
     batch, name = clips(case, case.batch), names(case)[0]
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -291,18 +298,19 @@ def standard(case: Case) -> tuple[Batch, list[torch.Tensor], float]:
 def distance(found: list[torch.Tensor], exact: list[torch.Tensor]) -> tuple[float, float]:
     """Relative L2 distances of the losses and of all gradients together."""
 
-    def apart(a: list[torch.Tensor], b: list[torch.Tensor]) -> float:
+    def relative(a: list[torch.Tensor], b: list[torch.Tensor]) -> float:
         difference = sum(
             (x.double() - y.double()).square().sum() for x, y in zip(a, b, strict=True)
         )
         return (difference / sum(y.double().square().sum() for y in b)).sqrt().item()
 
-    return apart(found[:1], exact[:1]), apart(found[1:], exact[1:])
+    return relative(found[:1], exact[:1]), relative(found[1:], exact[1:])
 
 
 def _examined(row: Row, case: Case, variant: str) -> Step | None:
-    """Build a variant, compare it, and find its peak memory and the time of its first step; None,
-    and a failure, where it is wrong.
+    """Build and compare a variant; measure its peak memory and its first step.
+
+    Returns None, and sets the failure, where its results are wrong.
     """
     cuda, found = case.device == "cuda", row.found
     batch, exact, found.tolerance = standard(case)
@@ -335,11 +343,11 @@ def _examined(row: Row, case: Case, variant: str) -> Step | None:
     return step
 
 
-def _told_apart(row: Row, step: Step) -> None:
+def _measure_stages(row: Row, step: Step) -> None:
     with kernels.use(step.config.kernels):
-        kept = memory.count(step.config, step.model, step.batch, step.autocast)
-        row.found.saved, row.saved = kept.total, kept.stages
-        for _ in range(2):  # the second is kept
+        saved = memory.count(step.config, step.model, step.batch, step.autocast)
+        row.found.saved, row.saved = saved.total, saved.stages
+        for _ in range(2):  # the first warms up
             found = memory.times(step.config, step.model, step.batch, step.autocast)
         row.seconds = {"forward": found.forward, "backward": found.backward}
 
@@ -348,30 +356,29 @@ def _bytes(batch: Batch) -> int:
     return sum(x.nbytes for x in (batch.clip.frames, batch.target, batch.flow, batch.visible))
 
 
-# -- the most that fit -----------------------------------------------------------------------------
+# -- the largest batch -----------------------------------------------------------------------------
 
 
-def most(case: Case, variant: str, rounds: int) -> Row:
-    """As `fitting`, or a row without times and with the reason."""
-    found = measure.Measured()
-    row = measure.attempted(found, variant, lambda: fitting(case, variant, rounds))
+def largest(case: Case, variant: str, rounds: int) -> Row:
+    """As `largest_that_fits`, or a row without times and with the reason."""
+    found = measure.VariantResult()
+    row = measure.attempted(found, variant, lambda: largest_that_fits(case, variant, rounds))
     return row or Row(found, 0)
 
 
-def fitting(case: Case, variant: str, rounds: int) -> Row:
-    """The largest batch of 4, 8, 16, ... with which a step fits, and its times."""
+def largest_that_fits(case: Case, variant: str, rounds: int) -> Row:
+    """The largest batch of 4, 8, 16, ... whose step fits into memory, and its times."""
     best, size = None, 4
     while True:
-        row = Row(measure.Measured(tolerance=0.0), size)
+        row = Row(measure.VariantResult(tolerance=0.0), size)
         try:
             step = Step(case, variant, clips(case, size), autocast=case.autocast)
             step()
             torch.cuda.reset_peak_memory_stats()
             step()
             torch.cuda.synchronize()
-            row.found.peak = (
-                torch.cuda.max_memory_allocated()
-            )  # without what the clock empties the cache with
+            # Before the clock allocates the memory that it flushes the cache with.
+            row.found.peak = torch.cuda.max_memory_allocated()
             clock = measure.timer("cuda")
             row.found.times = [clock(step)() for _ in range(rounds)]
             row.found.error, row.found.first = 0.0, row.found.median
@@ -412,7 +419,7 @@ def configuration(case: Case, variant: str, size: int) -> Config:
 
 
 def clips(case: Case, size: int) -> Batch:
-    """`size` windows of noise with all their targets, made on the case's device."""
+    """`size` clips of noise with all their targets, on the device of the case."""
     torch.manual_seed(0)
     with torch.device(case.device):
         return memory.empty_batch(configuration(case, "fused", size))

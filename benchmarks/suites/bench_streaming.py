@@ -1,13 +1,14 @@
-"""Speed and memory of streaming, as `lift interpolate` runs it: the time from one made frame to the
-next, with x2.
+"""Speed and memory of streaming, as `lift interpolate --multi 2` runs it.
 
-A step encodes one new frame and makes one target; frames come as tensors on the device. Made frames
-are first compared with those of the reference kernels in float32. Each variant (kernels, switches,
-frames of context) is timed in turn with the reference, in a test of its own, so that its row is
-there when the next one begins. Peak memory is that of frames in which nothing is compiled or
-recorded any more; where CUDA graphs are replayed, which allocate nothing, it is the most that was
-allocated from the model's building on, recording included.
-`file` is a whole run from a video file to a video file, with decoder, scene detection and encoder.
+A step encodes one new frame and generates one; frames are tensors on the device. Generated frames
+are first compared with those of the reference kernels in float32, then each variant (kernels,
+options, frames of context) is timed alternately with the reference. Each variant is a test of its
+own, so its row is written before the next one starts.
+
+Peak memory is that of frames after everything is compiled. Replays of CUDA graphs allocate nothing,
+so theirs is the peak since the model was built, recording included.
+
+`file` is a whole run from video file to video file, with decoder, scene detection and encoder.
 """
 
 import gc
@@ -25,7 +26,7 @@ import torch.nn.functional as F
 
 from benchmarks.harness import measure
 
-for needed in ("cv2", "safetensors"):  # a machine with a GPU and little else leaves streaming out
+for needed in ("cv2", "safetensors"):  # a GPU machine may lack them; then streaming is skipped
     pytest.importorskip(needed)
 
 from lift.commands.demo import CLIP  # noqa: E402
@@ -51,9 +52,9 @@ SIZES = {
     "1080p": (1080, 1920),
     "4K": (2160, 3840),
 }
-ROUNDING = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 1e-2}  # relative, that is always allowed
-COMPARED = 2  # made frames that are compared with the reference's
-CHUNK = {"cpu": 1, "cuda": 4}  # frames a timing
+ROUNDING = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 1e-2}  # relative error always allowed
+COMPARED = 2  # generated frames that are compared with the reference's
+CHUNK = {"cpu": 1, "cuda": 4}  # frames per timing
 ENERGY_SECONDS = 1.0
 
 
@@ -76,7 +77,7 @@ class Case:
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
-    """What is measured on a device, in the order of its worth."""
+    """The cases of a device, by priority."""
     if toy:
         return [Case(device, "tiny", "32x48", contexts=(3, 2))]
     if device == "cpu":
@@ -99,7 +100,7 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
 
 
 def names(case: Case) -> list[str]:
-    """Kernels and switches, then the frames of context."""
+    """Variants of a case: kernels and options, then the frames of context."""
     forms = SWITCHES if case.device == "cuda" else ["reference", "fused"]
     return [f"{form} {context}" for context in case.contexts for form in forms]
 
@@ -164,7 +165,7 @@ def test_file(kernels, record, request, tmp_path_factory):
 
 
 class Stream:
-    """One variant of a case: every call makes the next frame."""
+    """One variant of a case; every call generates the next frame."""
 
     def __init__(self, case: Case, variant: str, dtype: str | None = None):
         self.variant = variant
@@ -192,7 +193,7 @@ class Stream:
 
 
 def _timed(case: Case) -> Iterator[tuple[torch.Tensor, Fraction]]:
-    """A texture that moves to and fro, without an end."""
+    """Frames of a texture that moves back and forth, without end, with their timestamps."""
     (H, W), generator = case.shape, torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, H // 16 + 4, W // 16 + 4, generator=generator)
     texture = F.interpolate(coarse, (H + 16, W + 16), mode="bicubic").clamp(0, 1)[0]
@@ -205,7 +206,7 @@ def _timed(case: Case) -> Iterator[tuple[torch.Tensor, Fraction]]:
 
 
 def _wake(model: torch.nn.Module) -> None:
-    """Give what starts at zero something to say, where no trained weights ship."""
+    """Give weights that start at zero a value, where no trained weights ship."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in model.parameters():
@@ -218,29 +219,29 @@ def _wake(model: torch.nn.Module) -> None:
 
 def measured(
     case: Case, variant: str, rounds: int, energy: bool = False
-) -> tuple[measure.Measured, dict]:
-    """Check a variant, then time it in turn with the reference; its times, and further facts.
+) -> tuple[measure.VariantResult, dict]:
+    """Check a variant, then time it alternately with the reference; its result and other facts.
 
     Args:
-        energy: ask the card what it uses, of the streams with the most frames of context.
+        energy: measure the energy per frame, for the streams with the most frames of context.
     """
     if case.device == "cpu":
         keep_freed_memory()  # as the command does
     form, context = variant.split()
-    found, facts = measure.Measured(), {"energy_per_frame": None, "seconds_by_stage": None}
+    found, facts = measure.VariantResult(), {"energy_per_frame": None, "seconds_by_stage": None}
     stream = measure.attempted(found, variant, lambda: _examined(found, case, variant))
     if stream is None:
         return found, facts
-    chunk, standing = CHUNK[case.device], None
+    chunk, other = CHUNK[case.device], None
     if form != "reference":
-        other = beside(case, int(context))
-        standing = "reference", lambda: [other() for _ in range(chunk)]
-    measure.against(
-        found, form, lambda: [stream() for _ in range(chunk)], standing, rounds, _clock(case.device)
+        reference = baseline(case, int(context))
+        other = "reference", lambda: [reference() for _ in range(chunk)]
+    measure.time_with(
+        found, form, lambda: [stream() for _ in range(chunk)], other, rounds, _clock(case.device)
     )
     found.times = [seconds / chunk for seconds in found.times]
-    if found.beside:
-        found.beside["median"] /= chunk
+    if found.baseline:
+        found.baseline["median"] /= chunk
     if energy and int(context) == max(case.contexts):
         facts["energy_per_frame"] = _energy(stream, case.device)
     if "+" not in form:
@@ -248,16 +249,17 @@ def measured(
     return found, facts
 
 
-@lru_cache(maxsize=1)  # the variants of a case and context follow one another
-def beside(case: Case, context: int) -> Stream:
-    """What the other variants' times are taken in turn with."""
+@lru_cache(maxsize=1)  # the variants of a case and context are consecutive
+def baseline(case: Case, context: int) -> Stream:
+    """The reference, which the other variants are timed alternately with."""
     return Stream(case, f"reference {context}")
 
 
 @lru_cache(maxsize=1)
 def standard(case: Case, context: int) -> tuple[list[torch.Tensor], float]:
-    """Frames by the reference in float32, and how far from them a variant may be: twice as far as
-    the reference is in the case's dtype.
+    """Frames of the reference in float32, and the tolerance of a variant.
+
+    The tolerance is twice the error of the reference in the dtype of the case.
     """
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -269,14 +271,15 @@ def standard(case: Case, context: int) -> tuple[list[torch.Tensor], float]:
 
 
 def _distance(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
-    """Largest relative L2 distance of a frame, from frames whose mean is taken off."""
+    """Largest relative L2 distance of a frame; the norm is that of the frame minus its mean."""
     pairs = [(a.double(), b.double()) for a, b in zip(found, exact, strict=True)]
     return max(((a - b).norm() / (b - b.mean()).norm()).item() for a, b in pairs)
 
 
-def _examined(found: measure.Measured, case: Case, variant: str) -> Stream | None:
-    """Build a variant, compare it, and find its peak memory and the time of its first frame; None,
-    and a failure, where it is wrong.
+def _examined(found: measure.VariantResult, case: Case, variant: str) -> Stream | None:
+    """Build and compare a variant; measure its peak memory and its first frame.
+
+    Returns None, and sets the failure, where its frames are wrong.
     """
     cuda, found.peak_of_recording = case.device == "cuda", measure.is_graph(variant)
     exact, found.tolerance = standard(case, int(variant.split()[1]))
@@ -306,7 +309,7 @@ def _examined(found: measure.Measured, case: Case, variant: str) -> Stream | Non
 
 
 def _clock(device: str) -> Callable:
-    """As `measure.timer`, of what a person waits for: on a GPU Python's launches count too."""
+    """As `measure.timer`, by the wall clock: on a GPU the launches from Python count too."""
 
     def clock(task: Callable) -> Callable[[], float]:
         start = time.perf_counter()
@@ -320,32 +323,33 @@ def _clock(device: str) -> Callable:
 
 
 def _energy(stream: Stream, device: str) -> float | None:
-    """Joules of a made frame, by the card's own counter; None where it has none."""
+    """Energy per generated frame (NVML), J; None where the GPU does not count it."""
     if device != "cuda":
         return None
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        card = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+        gpu = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
         torch.cuda.synchronize()
         clock = _clock(device)
         used, start, frames = (
-            pynvml.nvmlDeviceGetTotalEnergyConsumption(card),
+            pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu),
             time.perf_counter(),
             0,
         )
         while time.perf_counter() - start < ENERGY_SECONDS:
             clock(stream)
             frames += 1
-        return (pynvml.nvmlDeviceGetTotalEnergyConsumption(card) - used) / 1e3 / frames
-    except Exception:  # no such package, or a card that does not count
+        return (pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) - used) / 1e3 / frames
+    except Exception:  # no such package, or a GPU without the counter
         return None
 
 
 def _by_stage(stream: Stream, device: str, frames: int) -> dict[str, float]:
-    """Seconds a made frame of each stage, waiting for the device between them; the rest is the
-    pair, the ring and the frames themselves.
+    """Seconds per generated frame and stage, synchronizing between stages.
+
+    "rest" is everything outside the model: frame pairs, caches and the frames themselves.
     """
     sums: dict[str, float] = {}
     now, stage = time.perf_counter(), "rest"
@@ -372,9 +376,10 @@ def _by_stage(stream: Stream, device: str, frames: int) -> dict[str, float]:
 @lru_cache(maxsize=1)
 def files(
     rounds: int, folder: Path, length: int | None
-) -> tuple[dict[str, measure.Measured], dict[str, dict]]:
-    """The bundled clip (its first frames) from file to file, kernels in turn; both write frames
-    that differ by rounding alone.
+) -> tuple[dict[str, measure.VariantResult], dict[str, dict]]:
+    """The bundled clip (its first `length` frames) from file to file, alternating the kernels.
+
+    Both write frames that differ by rounding only.
     """
     keep_freed_memory()
     source = CLIP if length is None else _shortened(folder, length)
@@ -387,12 +392,12 @@ def files(
         )
         for name in ("reference", "fused")
     }
-    found = {name: measure.Measured(tolerance=ROUNDING["float32"]) for name in smooth}
+    found = {name: measure.VariantResult(tolerance=ROUNDING["float32"]) for name in smooth}
     facts = {}
-    exact = [_first_made(smooth["reference"], source)]
+    exact = [_first_generated(smooth["reference"], source)]
     for name, one in smooth.items():
         start = time.perf_counter()
-        found[name].error = _distance([_first_made(one, source)], exact)
+        found[name].error = _distance([_first_generated(one, source)], exact)
         found[name].first = time.perf_counter() - start
         if not found[name].error <= found[name].tolerance:
             found[name].failure = measure.wrong(found[name])
@@ -405,7 +410,7 @@ def files(
     return found, facts
 
 
-def _first_made(interpolator: Interpolator, source: Path) -> torch.Tensor:
+def _first_generated(interpolator: Interpolator, source: Path) -> torch.Tensor:
     return next(
         shown.frame
         for shown in interpolator.stream(open_frames(source).timed(), Multiple(2))

@@ -1,5 +1,6 @@
-"""Speed and memory of `warp_blend`: the fused kernels against eager PyTorch in both layouts and
-against `torch.compile` of it.
+"""Speed and memory of `warp_blend`.
+
+The fused kernels are compared with eager PyTorch in both layouts and with `torch.compile` of it.
 """
 
 from dataclasses import dataclass, replace
@@ -8,13 +9,13 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from benchmarks.harness import measure
-from lift.kernels import dispatch as backend
+from benchmarks.harness import backends, measure
+from benchmarks.harness.registry import WARP_BLEND
 from lift.kernels.ops.warp_blend import eager
 from lift.kernels.ops.warp_blend.reference import warp_blend_reference
 
-# (B, C, H, W). The CPU's: features and a frame. The GPU's: frames up to 4K and features at a
-# quarter of 1080p, those of which the targets speak first; then training crops.
+# (B, C, H, W). On a CPU: features and a frame. On a GPU: frames up to 4K and features at a
+# quarter of 1080p, those with targets first; then training crops.
 CPU = [(2, 32, 256, 448), (1, 3, 1080, 1920)]
 GPU = [
     (1, 3, 1080, 1920),
@@ -29,7 +30,7 @@ GPU = [
 QUICK = [(4, 3, 256, 256), (1, 3, 1080, 1920), (1, 32, 270, 480)]
 TOY = [(1, 3, 8, 12), (1, 5, 2, 3)]
 FLOWS = ["smooth", "random", "zero", "collapse"]
-CONTRIVED = ("zero", "collapse")  # flows that no video has
+CONTRIVED = ("zero", "collapse")  # flows that occur in no video
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,13 @@ class Case:
         )
 
 
-def worth(case) -> tuple:
-    """The key by which cases come: a run that is cut short shall have had those of the targets."""
+def priority(case) -> tuple:
+    """Sort key of cases: an interrupted run has measured those with targets."""
     return case.flow in CONTRIVED, case.dtype != "float32", FLOWS.index(case.flow)
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
-    """What is measured on a device, in the order of its worth."""
+    """The cases of a device, by priority."""
     if toy:
         shapes, flows, dtypes = TOY, ["random"], ["float32"]
     elif device == "cpu":
@@ -77,23 +78,17 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
         for layout in ("contiguous", "channels_last")
         for direction in ("forward", "forward+backward")
     ]
-    if quick and device == "cpu":  # a frame comes contiguous
+    if quick and device == "cpu":  # frames are contiguous
         found = [case for case in found if case.shape[1] > 3 or case.layout == "contiguous"]
     if toy:  # each shape in one layout, as the interpreter is slow
         found = [case for case in found if (case.layout == "contiguous") == (case.shape == TOY[0])]
-    return sorted(found, key=worth)
+    return sorted(found, key=priority)
 
 
 def names(device: str, toy: bool) -> list[str]:
-    """The variants of a device: what can serve there (under Triton's interpreter only at toy size),
-    then the plain ones.
-    """
+    """The variants of a device: the supported backends, then plain PyTorch."""
     arguments = make(Case(device, (1, 1, 2, 2), "float32", "contiguous", "zero", "forward"))
-    fused = [
-        i.name
-        for i in backend.operations()["warp_blend"]
-        if i.fused and (i.automatic or toy) and i.reason(*arguments) is None
-    ]
+    fused = backends.supported("warp_blend", arguments, toy=toy)
     return [*fused, "eager", *([] if toy else ["compiled"])]
 
 
@@ -111,19 +106,19 @@ def test_warp_blend(case, variant, record, request):
         found[variant],
         operation="warp_blend",
         variant=variant,
-        fused=variant not in ("eager", "compiled"),
+        fused=backends.is_fused("warp_blend", variant),
         device=case.device,
         direction=case.direction,
         dtype=case.dtype,
         layout=case.layout,
         shape=list(case.shape),
         flow=case.flow,
-        moved=moved(case),
+        moved=WARP_BLEND.bytes(case.shape, case.dtype, case.direction),
     )
 
 
-@lru_cache(maxsize=1)  # a case's variants follow one another and are measured together
-def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
+@lru_cache(maxsize=1)  # the variants of a case are consecutive and measured together
+def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.VariantResult]:
     variants = [measure.Variant(name, _call(name, case)) for name in names(case.device, toy)]
     return measure.compare(
         variants,
@@ -138,7 +133,7 @@ def _call(name: str, case: Case):
     if name == "compiled":
         mode = "max-autotune-no-cudagraphs" if case.device == "cuda" else None
         return measure.compiled(eager.warp_blend_eager, replace(case, flow=""), mode=mode)
-    return next(i.call for i in backend.operations()["warp_blend"] if i.name == name)
+    return backends.call_of("warp_blend", name)
 
 
 # -- data ------------------------------------------------------------------------------------------
@@ -161,35 +156,20 @@ def make(case: Case) -> tuple[torch.Tensor, ...]:
 
 
 def flow(profile: str, B: int, H: int, W: int, generator: torch.Generator) -> torch.Tensor:
-    """(B, 2, H, W) in pixels. Coordinates lie on quarters between whole pixels, so that rounding
-    never decides between two of them.
+    """(B, 2, H, W) in pixels.
+
+    Coordinates are a quarter pixel off whole pixels, so that rounding never picks another pixel.
     """
     if profile == "zero":
         chosen = torch.zeros(B, 2, H, W)
-    elif profile == "smooth":  # some 8 pixels, varying over some 64
+    elif profile == "smooth":  # about 8 pixels, varying over about 64
         coarse = 8 * torch.randn(B, 2, max(H // 64, 2), max(W // 64, 2), generator=generator)
         chosen = F.interpolate(coarse, size=(H, W), mode="bicubic")
     elif profile == "random":
         chosen = 8 * torch.randn(B, 2, H, W, generator=generator)
-    elif profile == "collapse":  # every pixel reads one place
+    elif profile == "collapse":  # every pixel reads one position
         place = torch.stack(torch.meshgrid(torch.arange(W), torch.arange(H), indexing="xy"))
         chosen = (torch.tensor([W // 3, H // 2])[:, None, None] - place).expand(B, -1, -1, -1)
     else:
-        raise ValueError(f"flow: no profile {profile!r}; there are {', '.join(FLOWS)}")
+        raise ValueError(f"flow: no profile {profile!r}; choose from {', '.join(FLOWS)}")
     return (2 * chosen).round() / 2 + 0.25
-
-
-def moved(case: Case) -> int:
-    """Bytes that must be read and written, each once: inputs and result; for backward inputs, the
-    result's gradient, theirs.
-    """
-    B, C, H, W = case.shape
-    value = getattr(torch, case.dtype).itemsize
-    inputs, image = (
-        2 * C * value + 6 * 4,
-        C * value,
-    )  # of a pixel: two images, two flows and two visibilities in float32
-    forward = inputs + image
-    return (
-        B * H * W * (forward if case.direction == "forward" else forward + inputs + image + inputs)
-    )

@@ -1,5 +1,4 @@
-"""The harness of the benchmarks: pytest runs them, pytest-benchmark keeps the rows
-(`--benchmark-json FILE`), each with what it is of.
+"""Fixtures and options of the suites. pytest runs them and pytest-benchmark writes the rows.
 
 python -m pytest benchmarks/suites/bench_warp_blend.py --quick --benchmark-json out.json
 """
@@ -12,11 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.harness import (
-    machine,
-    measure,
-    table,
-)
+from benchmarks.harness import machine, measure, table
 
 ROWS = pytest.StashKey[list]()
 MACHINE = pytest.StashKey[dict]()
@@ -25,36 +20,36 @@ MACHINE = pytest.StashKey[dict]()
 def pytest_addoption(parser):
     group = parser.getgroup("lift benchmarks")
     group.addoption(
-        "--quick", action="store_true", help="the cases that say most, with fewer rounds"
+        "--quick", action="store_true", help="the most informative cases, with fewer rounds"
     )
     group.addoption(
         "--toy",
         action="store_true",
-        help="tiny sizes, one round: walks through everything, measures nothing of worth",
+        help="smoke test: tiny sizes, one round",
     )
     group.addoption(
         "--counted",
         metavar="VARIANT",
-        help="run this variant alone, once between the marks of a profiler",
+        help="run this variant only, once inside the range that a profiler records",
     )
     group.addoption(
         "--forms",
         type=_forms,
         default=",".join(measure.FORMS),
-        help="of the model's variants: plain, graph, compiled, with commas (default: all)",
+        help="forms of the model's variants: plain, graph, compiled, comma-separated (default: all)",
     )
     group.addoption(
         "--threads",
         type=int,
         default=None,
-        help="threads of torch on the CPU (default: what torch takes)",
+        help="CPU threads of torch (default: torch's own choice)",
     )
 
 
 def _forms(text: str) -> str:
     if unknown := set(text.split(",")) - set(measure.FORMS):
         raise argparse.ArgumentTypeError(
-            f"no form {min(unknown)!r}; there are {', '.join(measure.FORMS)}"
+            f"unknown form {min(unknown)!r}; choose from {', '.join(measure.FORMS)}"
         )
     return text
 
@@ -69,15 +64,16 @@ def pytest_configure(config):
 
 
 def _rows_file(config) -> Path | None:
-    """Where each row is written as it comes, a JSON object a line, for a run that is killed."""
+    """Where each row is written at once, one JSON object per line, in case the run is killed."""
     file = config.getoption("benchmark_json", None)
-    file = file.name if hasattr(file, "write") else file  # open, before pytest-benchmark 5
+    file = file.name if hasattr(file, "write") else file  # open before version 5
     return None if file is None else Path(f"{file}.rows.jsonl")
 
 
 class Clock:
-    """The timer of pytest-benchmark: advances by what was measured, so that its rows hold times
-    taken in turn with other variants'.
+    """A timer for pytest-benchmark that advances by measured times.
+
+    So its rows hold times that were taken alternately with those of other variants.
     """
 
     def __init__(self):
@@ -97,7 +93,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def bandwidth(request):
-    """Bytes a second that a copy moves, by device, measured in this run."""
+    """Bytes per second of a copy on a device, measured in this run."""
     toy, known = request.config.getoption("--toy"), {}
 
     def measured(device: str) -> float:
@@ -112,18 +108,15 @@ def bandwidth(request):
 
 @pytest.fixture
 def record(request, benchmark, bandwidth):
-    """Keep a row: a variant's times with what they are of. Fails where the variant is wrong, and
-    then keeps none.
+    """Write the row of a variant, or fail without a row where its results are wrong.
 
-    Where no bytes that must move are known (`moved=None`), the row has no bandwidth. `table.CASE`
-    names the facts that say what was timed.
+    `moved` is the bytes that the case must move; None: the row has no bandwidth. `table.CASE` names
+    the facts that identify a case.
     """
 
-    def keep(measured: measure.Measured, *, device: str, moved: int | None, **facts) -> None:
+    def keep(measured: measure.VariantResult, *, device: str, moved: int | None, **facts) -> None:
         if measured.failure:
-            pytest.fail(
-                f"{facts['variant']}: {measured.failure}; no time is reported", pytrace=False
-            )
+            pytest.fail(f"{facts['variant']}: {measured.failure}; it gets no time", pytrace=False)
         rate = None if moved is None else moved / measured.median
         row = facts | {
             "device": device,
@@ -138,7 +131,7 @@ def record(request, benchmark, bandwidth):
             "saved_for_backward": measured.saved,
             "peak_memory": measured.peak,
             "peak_of_recording": measured.peak_of_recording,
-            "in_turn_with": measured.beside,
+            "in_turn_with": measured.baseline,
             "first_call": measured.first,
             "compile_time": max(measured.first - measured.median, 0.0),
         }
@@ -157,13 +150,12 @@ def record(request, benchmark, bandwidth):
     return keep
 
 
-# -- what is recorded beside the rows, and what is shown -------------------------------------------
+# -- the rest of the file, and the printed table ---------------------------------------------------
 
 
 def pytest_sessionstart(session):
-    session.config.stash[MACHINE] = (
-        machine.describe()
-    )  # pytest-benchmark asks at the end, when the clocks are those of after
+    # pytest-benchmark asks for it at the end, when the clocks have changed.
+    session.config.stash[MACHINE] = machine.describe()
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
@@ -180,7 +172,7 @@ def pytest_terminal_summary(terminalreporter, config):
     if not rows:
         return
     terminalreporter.section(
-        "figures of a toy: of no worth" if config.getoption("--toy") else "figures"
+        "smoke test: figures mean nothing" if config.getoption("--toy") else "figures"
     )
     for line in table.aligned(table.table(rows)):
         terminalreporter.write_line(line)

@@ -22,9 +22,9 @@ class Replayed:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    bench.beside.cache_clear()
+    bench.baseline.cache_clear()
     monkeypatch.setattr(measure, "spoiled", None)
-    monkeypatch.setattr(bench, "_told_apart", lambda *_: None)
+    monkeypatch.setattr(bench, "_measure_stages", lambda *_: None)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def graphs(monkeypatch):
 
 def test_a_graph_is_compared_by_gradients_that_are_not_clipped(graphs):
     """The recorded step clips; gradients of another size are still found wrong."""
-    row = bench.Row(measure.Measured(), 1)
+    row = bench.Row(measure.VariantResult(), 1)
     step = bench._examined(row, TOY, "fused+graph")
     assert step.result[1] > 2 * step.config.train.clip_grad
     assert row.found.failure is None and row.found.error < 1e-4 and row.found.peak_of_recording
@@ -64,8 +64,8 @@ def test_a_variant_is_built_when_its_own_turn_comes(monkeypatch):
     row = bench.measured(TOY, "fused", 1)
     assert built.count("fused") == 1 and set(built) == {"fused", "reference"}
     assert (
-        row.found.beside["variant"] == "reference"
-        and row.found.beside["median"] > 0
+        row.found.baseline["variant"] == "reference"
+        and row.found.baseline["median"] > 0
         and len(row.found.times) == 1
     )
 
@@ -77,10 +77,10 @@ def test_after_a_recording_that_failed_nothing_more_is_measured(monkeypatch):
     monkeypatch.setattr(bench, "capture", capture)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert "not permitted" in bench.measured(TOY, "fused+graph", 1).found.failure
-    assert bench.most(TOY, "fused", 1).found.failure.startswith("not measured")
+    assert bench.largest(TOY, "fused", 1).found.failure.startswith("not measured")
     later = bench.measured(TOY, "fused", 1).found
     assert (
-        later.failure.startswith("not measured: the recording of fused+graph failed")
+        later.failure.startswith("not measured: the graph capture of fused+graph failed")
         and later.times == []
     )
 

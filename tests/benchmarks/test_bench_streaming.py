@@ -13,7 +13,7 @@ TOY = bench.cases("cpu", quick=False, toy=True)[0]
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    bench.beside.cache_clear()
+    bench.baseline.cache_clear()
     monkeypatch.setattr(bench.measure, "spoiled", None)
 
 
@@ -46,7 +46,7 @@ def test_right_variants_have_times_and_stages():
     for name in bench.names(TOY):
         one, facts = bench.measured(TOY, name, 1)
         assert one.failure is None and len(one.times) == 1 and one.times[0] > 0 and one.error < 1e-4
-        assert (one.beside or {}).get("variant") == (
+        assert (one.baseline or {}).get("variant") == (
             None if name.startswith("reference") else "reference"
         )
         stages = facts["seconds_by_stage"]
@@ -95,7 +95,7 @@ def test_a_variant_that_does_not_run_is_told(monkeypatch):
 def test_energy_is_asked_once_a_form(monkeypatch):
     for name, given in (
         ("_examined", lambda: None),
-        ("beside", lambda: None),
+        ("baseline", lambda: None),
         ("_energy", 7.0),
         ("_by_stage", {}),
     ):

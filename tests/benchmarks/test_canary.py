@@ -104,7 +104,7 @@ def test_a_build_without_the_cuda_kernels_fails(monkeypatch):
     monkeypatch.setattr(canary.cuda, "reason", lambda: "they are not built")
     status, text = outcome("CUDA build", GPU)
     assert status == "FAILED" and "of grid_sample are not supported: they are not built" in text
-    assert outcome("CUDA build") == ("left out", "needs a GPU")
+    assert outcome("CUDA build") == ("skipped", "needs a GPU")
 
 
 @pytest.mark.parametrize("replays", [True, False])
@@ -195,13 +195,13 @@ def test_a_check_that_raises_is_a_line_with_its_place_and_the_others_follow(thre
 def test_a_dead_context_ends_the_canary_with_what_is_known(three_checks, monkeypatch):
     monkeypatch.setattr(canary, "_alive", lambda: False)
     rows = canary.run(GPU)
-    assert [row["status"] for row in rows] == ["passed", "FAILED", "left out"]
-    assert rows[1]["text"].endswith("; the GPU's context died")
-    assert rows[2]["text"] == "the GPU's context died in second"
+    assert [row["status"] for row in rows] == ["passed", "FAILED", "skipped"]
+    assert rows[1]["text"].endswith("; the CUDA context died")
+    assert rows[2]["text"] == "the CUDA context died in second"
 
 
 def test_checks_that_no_time_is_left_for_are_no_failures(three_checks):
-    assert {row["text"] for row in canary.run(TOY, seconds=0)} == {"no time was left"}
+    assert {row["text"] for row in canary.run(TOY, seconds=0)} == {"out of time"}
 
 
 def test_the_exit_code_and_the_file_say_what_failed(three_checks, tmp_path, capsys, monkeypatch):

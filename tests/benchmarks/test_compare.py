@@ -1,6 +1,4 @@
-"""Two runs of one machine tell what got faster or slower beyond their spread; runs of two machines,
-and dry runs, are refused.
-"""
+"""Runs of one machine are compared; those of two machines, and smoke tests, are refused."""
 
 import json
 from pathlib import Path
@@ -8,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.harness import compare
-from benchmarks.harness.compare import Refused, changes, load, text
+from benchmarks.harness.compare import IncompatibleRuns, changes, load, text
 from lift import cli
 
 CASE = {
@@ -20,7 +18,7 @@ CASE = {
     "shape": [1, 3, 8, 12],
     "flow": "smooth",
 }
-CARD = {"name": "NVIDIA GeForce RTX 4090", "driver": "580.1", "power limit": 450.0}
+RTX_4090 = {"name": "NVIDIA GeForce RTX 4090", "driver": "580.1", "power limit": 450.0}
 
 
 def written(
@@ -72,7 +70,7 @@ def test_only_what_lies_beyond_both_spreads_differs(tmp_path):
     }
     assert found["faster"].speedup == 2.0
     said = text(before, after)
-    assert said.index("Slower") < said.index("slower") < said.index("Faster") < said.index("x2.00")
+    assert said.index("Slower") < said.index("slower") < said.index("Faster") < said.index("2.00x")
     assert (
         "within " not in said.split("Faster")[0]
         and "3 cases compared, 1 the same within their spread; 1 only in" in said
@@ -90,37 +88,37 @@ def test_a_run_without_spread_still_drifts(tmp_path):
 @pytest.mark.parametrize(
     "other, said",
     [
-        ({"cpu": "Another CPU"}, "CPU: One CPU against Another CPU"),
-        ({"threads": 1}, "threads: 2 against 1"),
-        ({"gpus": (CARD,)}, "GPU: none against NVIDIA GeForce RTX 4090"),
+        ({"cpu": "Another CPU"}, "CPU: One CPU and Another CPU"),
+        ({"threads": 1}, "threads: 2 and 1"),
+        ({"gpus": (RTX_4090,)}, "GPU: none and NVIDIA GeForce RTX 4090"),
     ],
 )
-def test_different_machines_are_refused_with_what_differs(tmp_path, other, said, capsys):
+def test_different_machines_are_refused_with_what_differs(tmp_path, other, said, capfd):
     a, b = (
         written(tmp_path / "a.json", {"x": 1.0}),
         written(tmp_path / "b.json", {"x": 1.0}, **other),
     )
     assert cli.main(["bench", "--compare", str(a), str(b)]) == 1
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     assert error.count("\n") == 1 and f"are of different machines ({said})" in error
 
 
-def test_a_dry_run_is_refused(tmp_path, capsys):
+def test_a_smoke_test_is_refused(tmp_path, capfd):
     a, b = (
         written(tmp_path / "a.json", {"x": 1.0}),
         written(tmp_path / "b.json", {"x": 1.0}, toy=True),
     )
     assert cli.main(["bench", "--compare", str(a), str(b)]) == 1
-    assert "b.json is of a dry run, whose times mean nothing" in capsys.readouterr().err
+    assert "b.json is of a smoke test, whose times mean nothing" in capfd.readouterr().err
 
 
-def test_folders_are_compared_file_by_file_and_versions_are_told(tmp_path, capsys):
+def test_folders_are_compared_file_by_file_and_versions_are_named(tmp_path, capfd):
     for run, torch in (("a", "2.11"), ("b", "2.13")):
         written(tmp_path / run / "one.json", {"x": 1.0}, torch=torch)
         written(tmp_path / run / "deeper" / "two.json", {"y": 1.0}, torch=torch)
         (tmp_path / run / "doctor.json").write_text("{}")
     assert cli.main(["bench", "--compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
-    said = capsys.readouterr().out
+    said = capfd.readouterr().out
     assert (
         said.startswith("torch: 2.11 before, 2.13 after") and "2 cases compared, 2 the same" in said
     )
@@ -128,19 +126,19 @@ def test_folders_are_compared_file_by_file_and_versions_are_told(tmp_path, capsy
 
 def test_what_holds_no_run_of_its_own_is_refused(tmp_path):
     (tmp_path / "doctor.json").write_text("{}")
-    for path, said in ((tmp_path / "none", "no such file"), (tmp_path, "no results of benchmarks")):
-        with pytest.raises(Refused, match=said):
+    for path, said in ((tmp_path / "none", "no such file"), (tmp_path, "no benchmark results")):
+        with pytest.raises(IncompatibleRuns, match=said):
             load(path)
     written(tmp_path / "one.json", {"x": 1.0})
     written(tmp_path / "two.json", {"x": 1.0})
     with pytest.raises(
-        Refused, match="holds warp_blend cpu forward .* x twice; name a folder of one run"
+        IncompatibleRuns, match="warp_blend cpu forward .* x occurs twice; name a folder of one run"
     ):
         load(tmp_path)
-    written(tmp_path / "two.json", {"y": 1.0}, gpus=(CARD,))
-    with pytest.raises(Refused, match="holds results of different machines"):
+    written(tmp_path / "two.json", {"y": 1.0}, gpus=(RTX_4090,))
+    with pytest.raises(IncompatibleRuns, match="results of different machines"):
         load(tmp_path)
-    with pytest.raises(Refused, match="have no case in common"):
+    with pytest.raises(IncompatibleRuns, match="have no case in common"):
         changes(load(tmp_path / "one.json"), load(written(tmp_path / "three.json", {"y": 1.0})))
 
 

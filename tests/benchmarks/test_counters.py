@@ -1,6 +1,4 @@
-"""Hardware counters: which kernels are counted, what is read from `ncu`, and what is said where
-nothing can be counted.
-"""
+"""Hardware counters: which kernels are counted, how `ncu` is read, and what happens without it."""
 
 import json
 import sys
@@ -11,9 +9,10 @@ import torch
 
 from benchmarks.gpu import counters, summary
 from benchmarks.harness import measure
-from benchmarks.report import build as report
+from benchmarks.report.counters import stall_reason
+from benchmarks.report.machine_page import report
 from benchmarks.report.results import measurements
-from tests.benchmarks.test_report import OTHER, ROW, TRAINING, machine
+from tests.support.recorded_results import OTHER, ROW, TRAINING, write_results
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADS = [
@@ -55,7 +54,7 @@ VALUES = {
 
 
 def recorded(folder: Path, rows) -> Path:
-    machine(folder, rows)
+    write_results(folder, rows)
     text = json.loads((folder / "bench.json").read_text())
     for i, benchmark in enumerate(text["benchmarks"]):
         benchmark["fullname"] = f"benchmarks/bench.py::test[{i}]"
@@ -127,7 +126,7 @@ def test_counters_are_read_as_ncu_writes_them():
         and first["read"] == 1e6
         and "L2 hits" not in first
     )
-    assert counters.waits(first) == "global memory" and counters.waits({"kernel": "x"}) == ""
+    assert stall_reason(first) == "global memory" and stall_reason({"kernel": "x"}) == ""
     assert counters.parsed("==ERROR== nothing\n") == []
 
 
@@ -143,28 +142,28 @@ def test_they_are_written_and_shown_on_every_page(tmp_path, ncu, capsys):
         "benchmarks/bench.py::test[0] --counted triton" in asked.read_text()
         and "--profile-from-start off" in asked.read_text()
     )
-    page = report.report(measurements(folder))
+    page = report(measurements(folder))
     assert "## Hardware counters" in page and line in page
     assert (
-        "| missed in 1 of 1 | at 26% of its limit, which memory sets; in `_warp_blend` warps wait for global memory, "
-        "memory is at 42% of its peak |" in page
+        "| missed in 1 of 1 | 26% of its roofline, memory-bound; "
+        "warps of `_warp_blend` wait for global memory, DRAM at 42% of its peak |" in page
     )
     (folder / "steps.tsv").write_text("counters\tpassed\t9\n")
     assert line in summary.page(folder, dry=False)[0]
 
 
-def test_where_nothing_can_be_counted_it_is_left_out(tmp_path, ncu, monkeypatch, capsys):
+def test_without_a_profiler_counters_are_skipped(tmp_path, ncu, monkeypatch, capsys):
     folder = recorded(tmp_path / "h200", [ROW])
     ncu(
         "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters\n",
         code=1,
     )
-    assert counters.main([str(folder)]) == counters.LEFT_OUT
-    assert "the driver lets only administrators count (ERR_NVGPUCTRPERM)" in capsys.readouterr().out
+    assert counters.main([str(folder)]) == counters.SKIPPED
+    assert "allows counters to administrators only (ERR_NVGPUCTRPERM)" in capsys.readouterr().out
     monkeypatch.delenv("NCU")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert (
-        counters.main([str(folder)]) == counters.LEFT_OUT
+        counters.main([str(folder)]) == counters.SKIPPED
         and "ncu was not found" in capsys.readouterr().out
     )
 
@@ -180,10 +179,10 @@ def test_where_nothing_can_be_counted_it_is_left_out(tmp_path, ncu, monkeypatch,
 def test_a_failure_is_no_absence(tmp_path, ncu, capsys, log, code):
     ncu(log, code)
     assert counters.main([str(recorded(tmp_path / "h200", [ROW]))]) == 1
-    assert f"ncu ended with {code}" in capsys.readouterr().err
+    assert f"ncu exited with {code}" in capsys.readouterr().err
 
 
-def test_what_a_card_does_not_have_is_counted_no_more(tmp_path, ncu):
+def test_metrics_that_a_gpu_does_not_have_are_dropped(tmp_path, ncu):
     """ncu counts nothing at all where it does not know one of the metrics."""
     asked = ncu("==ERROR== Failed to find metric lts__t_sectors_op_red.sum\n", code=1)
     assert counters.main([str(recorded(tmp_path / "h200", [ROW]))]) == 1
@@ -215,7 +214,7 @@ def test_a_recorded_name_is_a_test_that_can_be_run_again():
         for benchmark in json.loads(path.read_text())["benchmarks"]:
             file, test = benchmark["fullname"].split("::", 1)
             assert (
-                file == f"benchmarks/{path.stem}.py"
+                file == f"benchmarks/suites/{path.stem}.py"
                 and f"def {test.split('[')[0]}(" in (ROOT / file).read_text()
             )
             assert test.endswith("]")

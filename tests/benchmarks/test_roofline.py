@@ -1,6 +1,4 @@
-"""What an operation must move and compute is as counted by hand; projections follow from measured
-shares, and say so.
-"""
+"""The least work of operations is as counted by hand; projections follow from measured shares."""
 
 import json
 import math
@@ -8,24 +6,23 @@ import math
 import pytest
 import torch
 
-from benchmarks.report import gpus as cards
-from benchmarks.report import roofline
-from benchmarks.report.gpus import CARDS, Card, named
-from benchmarks.report.roofline import (
+from benchmarks.harness.work import Work, window_pairs
+from benchmarks.report import gpus, roofline
+from benchmarks.report.gpus import GPUS, Gpu, find_gpu
+from benchmarks.report.limits import (
     Case,
+    Limit,
     Result,
-    Work,
-    across,
     limit,
     limits,
     measured,
     projected,
     recorded,
-    table,
 )
+from benchmarks.report.roofline import across, table
 from lift.kernels import temporal_attention as attend
 
-SLOW = Card("slow", "Slow", 1e3, 1e6, 4e6, 1e6, "a test", special=0.5)
+SLOW = Gpu("slow", "Slow", 1e3, 1e6, 4e6, 1e6, "a test", special=0.5)
 
 
 # -- what must be done -----------------------------------------------------------------------------
@@ -72,7 +69,7 @@ def test_work_is_as_counted_by_hand(case, work):
 @pytest.mark.parametrize("size, window", [(4, 2), (5, 2), (7, 4), (3, 8), (6, 1)])
 def test_pairs_of_attention_are_those_of_its_windows(size, window):
     where = [place // window for place in range(size)]
-    assert roofline._neighbours(size, window) == sum(a == b for a in where for b in where)
+    assert window_pairs(size, window) == sum(a == b for a in where for b in where)
 
 
 def test_bytes_of_attention_are_those_of_its_tensors():
@@ -97,8 +94,8 @@ def test_the_longest_time_is_the_limit():
     )  # Work(204, 40, 40, 8, 128)
     bfloat16 = Case("temporal_attention", "forward", "bfloat16", (1, 1, 2, 1, 2, 1, 4, 2))
 
-    def card(**limits) -> Card:
-        return Card(
+    def gpu(**limits) -> Gpu:
+        return Gpu(
             **{
                 "name": "",
                 "reported": "",
@@ -112,16 +109,14 @@ def test_the_longest_time_is_the_limit():
             | limits
         )
 
-    assert limit(case, card(bandwidth=1e3)) == roofline.Limit(0.244, "memory")
-    assert limit(case, card(fp32=1e3)) == roofline.Limit(0.128, "products")
-    assert limit(case, card(fp32=1e3, tf32=6e3)) == roofline.Limit(
+    assert limit(case, gpu(bandwidth=1e3)) == Limit(0.244, "memory")
+    assert limit(case, gpu(fp32=1e3)) == Limit(0.128, "products")
+    assert limit(case, gpu(fp32=1e3, tf32=6e3)) == Limit(
         0.064, "products"
     )  # three TF32 products for a float32 one
-    assert limit(case, card(fp32=1e3, tf32=math.inf)) == roofline.Limit(0.04, "float32")
-    assert limit(case, card(fp32=1e3, tf32=math.inf, special=0.1)) == roofline.Limit(
-        0.08, "special"
-    )
-    assert limit(bfloat16, card(tensor=4e3)) == roofline.Limit(0.032, "products")
+    assert limit(case, gpu(fp32=1e3, tf32=math.inf)) == Limit(0.04, "float32")
+    assert limit(case, gpu(fp32=1e3, tf32=math.inf, special=0.1)) == Limit(0.08, "special")
+    assert limit(bfloat16, gpu(tensor=4e3)) == Limit(0.032, "products")
 
 
 def test_passes_follow_one_another():
@@ -137,12 +132,12 @@ def test_a_known_limit_of_a_known_card():
     case = Case(
         "warp_blend", "forward", "float32", (1, 3, 1080, 1920)
     )  # 60 bytes a pixel, 1008 GB/s
-    assert limit(case, named("RTX 4090")) == roofline.Limit(
+    assert limit(case, find_gpu("RTX 4090")) == Limit(
         pytest.approx(1080 * 1920 * 60 / 1008e9), "memory"
     )
 
 
-# -- cards -----------------------------------------------------------------------------------------
+# -- gpus -----------------------------------------------------------------------------------------
 
 BUSES = {
     "RTX 3080": (320, 19.0),
@@ -156,45 +151,45 @@ BUSES = {
 }  # bits, and gigabits a second of each
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_figures_of_a_card_agree_with_its_parts(card):
-    assert card.fp32 == pytest.approx(2 * 128 * card.multiprocessors * card.clock, rel=0.01)
-    assert card.tf32 == pytest.approx(card.tensor / 2, rel=0.01)
-    assert (card.l2 is None) == ("l2" in card.unchecked)
-    if card.name in BUSES:
-        bits, rate = BUSES[card.name]
-        assert card.bandwidth == pytest.approx(bits / 8 * rate * 1e9, rel=0.002)
-    if "GeForce" in card.reported:
-        assert card.tensor == pytest.approx(
-            2 * card.fp32, rel=0.01
+@pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)
+def test_figures_of_a_card_agree_with_its_parts(gpu):
+    assert gpu.fp32 == pytest.approx(2 * 128 * gpu.multiprocessors * gpu.clock, rel=0.01)
+    assert gpu.tf32 == pytest.approx(gpu.tensor / 2, rel=0.01)
+    assert (gpu.l2 is None) == ("l2" in gpu.unchecked)
+    if gpu.name in BUSES:
+        bits, rate = BUSES[gpu.name]
+        assert gpu.bandwidth == pytest.approx(bits / 8 * rate * 1e9, rel=0.002)
+    if "GeForce" in gpu.reported:
+        assert gpu.tensor == pytest.approx(
+            2 * gpu.fp32, rel=0.01
         )  # summed in float32, at half rate
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_every_card_is_cited(card):
-    assert all(page.startswith("https://") for page in (card.source, *card.read)) and card.read
-    assert all(hasattr(card, name) for name in card.unchecked)
+@pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)
+def test_every_card_is_cited(gpu):
+    assert all(page.startswith("https://") for page in (gpu.source, *gpu.read)) and gpu.read
+    assert all(hasattr(gpu, name) for name in gpu.unchecked)
 
 
 def test_the_cards_that_were_promised():
     promised = "RTX 3080, RTX 3090, RTX 4070, RTX 4080, RTX 4090, RTX 5080, RTX 5090, H100 PCIe, H100 SXM, H200"
-    assert [card.name for card in CARDS] == promised.split(", ")
+    assert [gpu.name for gpu in GPUS] == promised.split(", ")
 
 
 def test_a_card_is_known_by_its_exact_name():
-    assert named("NVIDIA GeForce RTX 4070") is named("RTX 4070")
+    assert find_gpu("NVIDIA GeForce RTX 4070") is find_gpu("RTX 4070")
     assert (
-        named("NVIDIA GeForce RTX 4070 Ti") is None
-        and named("NVIDIA GeForce RTX 4090 Laptop GPU") is None
+        find_gpu("NVIDIA GeForce RTX 4070 Ti") is None
+        and find_gpu("NVIDIA GeForce RTX 4090 Laptop GPU") is None
     )
 
 
 @pytest.mark.native
 def test_the_machine_at_hand_is_measured():
     before = torch.get_float32_matmul_precision()
-    card = cards.at_hand(size=1 << 16, side=32)
-    assert card.source == "measured" and card.name.endswith(" (measured)")
-    assert 0 < card.bandwidth < math.inf and 0 < card.fp32 <= card.tensor < math.inf
+    gpu = gpus.at_hand(size=1 << 16, side=32)
+    assert gpu.source == "measured" and gpu.name.endswith(" (measured)")
+    assert 0 < gpu.bandwidth < math.inf and 0 < gpu.fp32 <= gpu.tensor < math.inf
     assert torch.get_float32_matmul_precision() == before
 
 
@@ -203,18 +198,18 @@ def test_the_machine_at_hand_is_measured():
 CASE = Case("warp_blend", "forward", "float32", (1, 3, 1080, 1920))
 
 
-def result(card: str, share: float, **changes) -> Result:
-    """One that took its card's limit over `share`."""
-    seconds = limit(CASE, named(card)).seconds / share
+def result(gpu: str, share: float, **changes) -> Result:
+    """One that took its gpu's limit over `share`."""
+    seconds = limit(CASE, find_gpu(gpu)).seconds / share
     return Result(
         **{
             "case": CASE,
             "variant": "triton",
             "layout": "contiguous",
             "flow": "smooth",
-            "device": card,
+            "device": gpu,
             "seconds": seconds,
-            "copy": named(card).bandwidth * 0.9,
+            "copy": find_gpu(gpu).bandwidth * 0.9,
             "of_copy": share / 0.9,
             "fused": True,
         }
@@ -223,8 +218,8 @@ def result(card: str, share: float, **changes) -> Result:
 
 
 def test_a_projection_is_the_limit_over_the_measured_share():
-    found = projected([result("NVIDIA H200", 0.8)], [named("RTX 4090"), named("H200")])
-    assert [(row.kind, row.card, row.basis) for row in found] == [
+    found = projected([result("NVIDIA H200", 0.8)], [find_gpu("RTX 4090"), find_gpu("H200")])
+    assert [(row.kind, row.gpu, row.basis) for row in found] == [
         ("projected", "RTX 4090", "H200")
     ]  # the H200 was measured
     assert found[0].share == pytest.approx(0.8)
@@ -238,11 +233,11 @@ def test_the_smallest_share_that_was_measured_counts():
             result("NVIDIA GeForce RTX 3090", 0.6),
             result("NVIDIA H200", 0.7),
         ],
-        [named("RTX 4090")],
+        [find_gpu("RTX 4090")],
     )
     assert (found[0].basis, found[0].share) == ("RTX 3090", pytest.approx(0.6))
     assert (
-        projected([result("NVIDIA H200", 1.3)], [named("RTX 4090")])[0].share == 1.0
+        projected([result("NVIDIA H200", 1.3)], [find_gpu("RTX 4090")])[0].share == 1.0
     )  # a cache's doing
 
 
@@ -255,11 +250,11 @@ def test_nothing_is_projected_from_what_says_nothing_of_a_card():
                 result("NVIDIA H200", 0.8, device="cpu"),
                 unknown,
             ],
-            list(CARDS),
+            list(GPUS),
         )
         == []
     )
-    assert [row.card for row in measured([unknown])] == ["NVIDIA RTX A6000"]
+    assert [row.gpu for row in measured([unknown])] == ["NVIDIA RTX A6000"]
 
 
 def test_a_device_without_a_datasheet_is_held_against_its_own_copy():
@@ -313,9 +308,9 @@ def test_tables_mark_what_is_projected(tmp_path, capsys):
     written(tmp_path, [ROW])
     arguments = [
         "warp_blend",
-        "--card",
+        "--gpu",
         "RTX 4090",
-        "--card",
+        "--card",  # its name in earlier versions
         "H200",
         "--results",
         str(tmp_path),
@@ -342,7 +337,7 @@ def test_without_results_nothing_is_projected(tmp_path, capsys):
 
 
 def test_tables_have_a_column_a_card():
-    lines = across(limits([CASE], [named("RTX 4090"), SLOW])).splitlines()
+    lines = across(limits([CASE], [find_gpu("RTX 4090"), SLOW])).splitlines()
     assert lines[0] == "| case | MB | RTX 4090 | slow |" and lines[2].endswith(
         "| 124 | 123 | 124416000000 |"
     )
@@ -356,8 +351,8 @@ def test_tables_have_a_column_a_card():
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        (["warp"], "no operation 'warp'; there are warp_blend"),
-        (["--card", "RTX 1"], "no card 'RTX 1'"),
+        (["warp"], "unknown operation 'warp'; choose from warp_blend"),
+        (["--gpu", "RTX 1"], "unknown GPU 'RTX 1'"),
     ],
 )
 def test_wrong_calls_are_told(wrong, said, capsys):

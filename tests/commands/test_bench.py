@@ -1,13 +1,15 @@
-"""`lift bench` runs the suites that were asked for, keeps wrong kernels out of its figures, and
-answers mistakes in one sentence.
-"""
+"""`lift bench` runs the suites that it is asked for; a wrong kernel gets no figures."""
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as benchmarks
+from benchmarks.harness.registry import SUITES
 from lift import cli
 from lift.commands import bench
 from lift.errors import LiftError
@@ -17,16 +19,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def ran(monkeypatch):
-    """What `lift bench` runs, without running it: (command, folder, environment) in order; the
-    third suite fails.
-    """
+    """What `python -m benchmarks` would run: (command, folder, environment); the third fails."""
     calls = []
 
-    def run(command, cwd, env=None):
+    def run(command, cwd=None, env=None):
         calls.append((command, cwd, env))
-        return type("Ran", (), {"returncode": 1 if len(calls) == 3 else 0})
+        return subprocess.CompletedProcess(command, 1 if len(calls) == 3 else 0)
 
-    monkeypatch.setattr(bench.subprocess, "run", run)
+    monkeypatch.setattr(benchmarks.subprocess, "run", run)
     return calls
 
 
@@ -37,12 +37,44 @@ def suites(calls) -> list[str]:
     ]
 
 
+# -- the command -----------------------------------------------------------------------------------
+
+
+def test_the_command_is_handed_to_the_benchmarks_of_the_checkout(ran, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    assert bench.main(["warp_blend", "--quick"]) == 0 and bench.main([]) == 0
+    commands, environments = [command for command, *_ in ran], [env for *_, env in ran]
+    assert commands[0] == [sys.executable, "-m", "benchmarks", "warp_blend", "--quick"]
+    assert commands[1][2:] == ["benchmarks", "ops"]  # by default the operations
+    assert environments[0]["PYTHONPATH"].split(":") == [str(ROOT), "elsewhere"]
+
+
+def test_an_installed_lift_says_where_the_benchmarks_are(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "__file__", str(tmp_path / "lift" / "commands" / "bench.py"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        LiftError, match="not part of an installed LIFT: run `lift bench` in a checkout"
+    ):
+        bench.main([])
+    monkeypatch.chdir(ROOT)
+    assert bench.checkout() == ROOT
+
+
+# -- what it runs ----------------------------------------------------------------------------------
+
+
+def test_the_suites_are_listed(capsys):
+    assert benchmarks.main([]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {name} " in listed and suite.help in listed for name, suite in SUITES.items())
+
+
 def test_the_operations_are_run_by_default(ran):
-    assert bench.main(["--quick"]) == 1  # as the third of them failed
-    assert suites(ran) == [
-        "bench_attention",
+    assert benchmarks.main(["--quick"]) == 1  # as the third of them failed
+    assert sorted(suites(ran)) == [
         "bench_correlation",
         "bench_grid_sample",
+        "bench_temporal_attention",
         "bench_warp_blend",
     ]
     assert all(
@@ -53,8 +85,8 @@ def test_the_operations_are_run_by_default(ran):
 
 def test_suites_are_chosen_by_name_once_each(ran, tmp_path):
     flags = ["--only", "smooth", "--threads", "1", "--json", str(tmp_path / "a")]
-    assert bench.main(["warp_blend", "temporal_attention", "attention", *flags]) == 0
-    assert suites(ran) == ["bench_warp_blend", "bench_attention"]
+    assert benchmarks.main(["warp_blend", "temporal_attention", "attention", *flags]) == 0
+    assert suites(ran) == ["bench_warp_blend", "bench_temporal_attention"]
     command, _, environment = ran[0]
     assert command[command.index("-k") + 1] == "smooth" and environment["OMP_NUM_THREADS"] == "1"
     assert command[command.index("--benchmark-json") + 1] == str(
@@ -62,50 +94,36 @@ def test_suites_are_chosen_by_name_once_each(ran, tmp_path):
     )
 
 
-def test_forms_of_the_model_are_handed_on(ran):
-    bench.main(["model", "--forms", "plain,graph"])
+def test_the_model_has_suites_of_its_own_whose_forms_can_be_chosen(ran):
+    benchmarks.main(["model", "--forms", "plain,graph"])
     assert suites(ran) == ["bench_model", "bench_streaming"]
     assert all(command[command.index("--forms") + 1] == "plain,graph" for command, *_ in ran)
 
 
-def test_the_model_has_suites_of_its_own(tmp_path):
-    for name in ("warp_blend", "model", "streaming"):
-        (tmp_path / f"bench_{name}.py").touch()
-    assert [path.stem for path in bench.chosen(tmp_path, ["model"])] == [
-        "bench_model",
-        "bench_streaming",
-    ]
-    assert [path.stem for path in bench.chosen(tmp_path, [])] == ["bench_warp_blend"]
-    (tmp_path / "bench_model.py").unlink()
-    (tmp_path / "bench_streaming.py").unlink()
-    with pytest.raises(LiftError, match="no benchmark of the model is in"):
-        bench.chosen(tmp_path, ["model"])
-
-
-def test_tuning_is_handed_on(ran):
-    assert bench.main(["--tune"]) == 0 and bench.main(["--tune", "static"]) == 0
+def test_tuning_is_a_run_of_its_own(ran):
+    assert benchmarks.main(["--tune"]) == 0 and benchmarks.main(["--tune", "static"]) == 0
     assert [command[1:] for command, *_ in ran] == [
-        ["-m", "benchmarks.gpu.tune_attention", flag] for flag in ("--measure", "--static")
+        ["-m", "benchmarks.gpu.tune_temporal_attention", flag] for flag in ("--measure", "--static")
     ]
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    ("arguments", "sentence"),
     [
         (
             ["wrap_blend"],
-            "no benchmark of 'wrap_blend'; did you mean 'warp_blend'? "
-            "(there are attention, correlation, grid_sample, warp_blend and model)",
+            "no benchmark 'wrap_blend'; did you mean 'warp_blend'? (choose from warp_blend, "
+            "grid_sample, temporal_attention, correlation and model)",
         ),
         (
             ["--compare", "nowhere", "nowhere"],
-            "nowhere: no such file or folder; name what `lift bench --json FOLDER` wrote",
+            "nowhere: no such file or folder; name one that `lift bench --json FOLDER` wrote",
         ),
     ],
 )
-def test_mistakes_are_one_sentence(arguments, said, capsys):
+def test_mistakes_are_one_sentence(arguments, sentence, capfd):
     assert cli.main(["bench", *arguments]) == 1
-    assert capsys.readouterr().err == f"lift: error: {said}\n"
+    assert capfd.readouterr().err == f"lift: error: {sentence}\n"
 
 
 def test_flags_that_exclude_each_other_are_refused():
@@ -115,40 +133,43 @@ def test_flags_that_exclude_each_other_are_refused():
         ["--threads", "0"],
     ):
         with pytest.raises(SystemExit):
-            bench.main(arguments)
-
-
-def test_an_installed_lift_says_where_the_benchmarks_are(monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "__file__", str(tmp_path / "lift" / "bench.py"))
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        LiftError, match="not part of an installed LIFT: run `lift bench` in a checkout"
-    ):
-        bench.benchmarks()
-    monkeypatch.chdir(ROOT)
-    assert bench.benchmarks() == ROOT / "benchmarks"
+            benchmarks.main(arguments)
 
 
 def test_what_is_missing_is_named(monkeypatch, ran):
-    monkeypatch.setattr(bench, "NEEDS", {"pytest": "pytest", "no_such_module": "pytest-benchmark"})
+    monkeypatch.setattr(
+        benchmarks, "NEEDS", {"pytest": "pytest", "no_such_module": "pytest-benchmark"}
+    )
     with pytest.raises(LiftError, match="need pytest-benchmark: pip install pytest-benchmark"):
-        bench.main([])
+        benchmarks.main(["warp_blend"])
 
+
+# -- end to end ------------------------------------------------------------------------------------
 
 # A kernel that is preferred to all others, automatic, fused, and wrong by a thousandth.
 WRONG = """
-from lift.kernels import backend
-from lift.kernels.warp_blend import eager
-wrong = backend.Implementation("slightly_wrong", lambda *a: eager.warp_blend_eager(*a) * 1.001, backend.always)
-backend.register("warp_blend", wrong, *backend.operations()["warp_blend"])
+from dataclasses import replace
+from lift.kernels import dispatch
+from lift.kernels.ops.warp_blend import eager
+
+*others, reference = dispatch.operations()["warp_blend"]
+wrong = replace(
+    reference,
+    name="slightly_wrong",
+    call=lambda *a: eager.warp_blend_eager(*a) * 1.001,
+    fused=True,
+)
+dispatch.register("warp_blend", wrong, *others, reference)
 """
 
 
 def test_a_wrong_kernel_yields_no_row_and_a_failed_run(monkeypatch, tmp_path, capfd):
-    """End to end, in a copy of the benchmarks beside which a wrong kernel is registered."""
-    (tmp_path / "benchmarks").mkdir()
-    for name in ("conftest", "measure", "machine", "table", "bench_warp_blend"):
-        shutil.copy(ROOT / "benchmarks" / f"{name}.py", tmp_path / "benchmarks")
+    """In a copy of the benchmarks where a wrong kernel is registered."""
+    shutil.copytree(
+        ROOT / "benchmarks",
+        tmp_path / "benchmarks",
+        ignore=shutil.ignore_patterns("results", "__pycache__"),
+    )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "conftest.py").write_text(WRONG)
     monkeypatch.chdir(tmp_path)
@@ -163,20 +184,15 @@ def test_a_wrong_kernel_yields_no_row_and_a_failed_run(monkeypatch, tmp_path, ca
     code = cli.main(
         ["bench", "warp_blend", "--toy", "--only", few, "--json", str(tmp_path / "rows")]
     )
-    said = capfd.readouterr().out
+    output = capfd.readouterr().out
     assert code == 1
-    assert (
-        said.count("\nslightly_wrong: wrong: relative error 0.001") == 2
-        and "no time is reported" in said
-    )  # in each direction
-    figures = [line for line in said.splitlines() if line.startswith("warp_blend cpu")]
+    # In each direction.
+    assert output.count("\nslightly_wrong: wrong: relative error 0.001") == 2
+    assert "it gets no time" in output
+    figures = [line for line in output.splitlines() if line.startswith("warp_blend cpu")]
     assert len(figures) >= 2 and not any("slightly_wrong" in line for line in figures)
-    rows = [
-        benchmark["extra_info"]
-        for benchmark in json.loads((tmp_path / "rows" / "bench_warp_blend.json").read_text())[
-            "benchmarks"
-        ]
-    ]
+    text = json.loads((tmp_path / "rows" / "bench_warp_blend.json").read_text())
+    rows = [benchmark["extra_info"] for benchmark in text["benchmarks"]]
     assert {(row["variant"], row["direction"]) for row in rows} >= {
         ("eager", "forward"),
         ("eager", "forward+backward"),

@@ -12,9 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from benchmarks.static.sass import read
-from benchmarks.suites import bench_grid_sample
-from benchmarks.suites.grid_sample_cases import (
+from benchmarks.gpu.grid_sample_cases import (
     DETERMINISTIC,
     GRID,
     INPUT,
@@ -27,6 +25,8 @@ from benchmarks.suites.grid_sample_cases import (
     run,
     some_grid,
 )
+from benchmarks.static.sass import read
+from benchmarks.suites import bench_grid_sample
 from lift.kernels.extension import build_cuda as cuda
 from lift.kernels.extension.build import SOURCES, BuildError
 

@@ -18,9 +18,9 @@ from tests.support.temporal_attention_cases import assert_parity, fused, make, r
 if op.triton is None:
     pytest.skip("Triton has no build for this machine", allow_module_level=True)
 
-from benchmarks.gpu import tune_attention
+from benchmarks.gpu import tune_temporal_attention
 from benchmarks.harness import measure
-from benchmarks.report.gpus import CARDS
+from benchmarks.report.gpus import GPUS
 
 TABLE = json.loads(tuning.TABLE.read_text())
 ENTRIES = {
@@ -28,11 +28,11 @@ ENTRIES = {
     for card in TABLE.values()
     for entry in card["entries"]
 }
-CLASSES = {str(shape): shape for shape in tune_attention.CLASSES}
+CLASSES = {str(shape): shape for shape in tune_temporal_attention.CLASSES}
 
 
 def test_every_rtx_card_has_every_class_and_says_that_nobody_measured_it():
-    rtx = [card.reported for card in CARDS if card.name.startswith("RTX")]
+    rtx = [card.reported for card in GPUS if card.name.startswith("RTX")]
     assert rtx and set(rtx) <= set(TABLE)
     for name, card in TABLE.items():
         assert {entry["class"] for entry in card["entries"]} >= set(CLASSES), name
@@ -43,7 +43,7 @@ def test_every_rtx_card_has_every_class_and_says_that_nobody_measured_it():
 
 
 def test_an_unknown_card_gets_the_default_and_a_known_one_its_own():
-    for shape in tune_attention.CLASSES:
+    for shape in tune_temporal_attention.CLASSES:
         assert (
             tuning.settings(shape, "a card of tomorrow")
             == tuning.settings(shape)
@@ -72,7 +72,7 @@ def test_every_entry_computes_the_definition(name, settings, monkeypatch):
         return json.loads(settings)
 
     monkeypatch.setattr(tuning, "settings", chosen)
-    side = tune_attention.window(shape)
+    side = tune_temporal_attention.window(shape)
     arguments = make((1, 1, 2, side + 1, side, 1, shape.d, side, 0), "float16")
     assert_parity(results(fused, arguments), arguments)
     assert taken
@@ -80,7 +80,7 @@ def test_every_entry_computes_the_definition(name, settings, monkeypatch):
 
 COMPILE = """
 import json
-from benchmarks.gpu.tune_attention import ARCHITECTURES, CLASSES, launch_of
+from benchmarks.gpu.tune_temporal_attention import ARCHITECTURES, CLASSES, launch_of
 from benchmarks.static.compile import compile_for
 from lift.kernels.attention import tuning
 table, done = json.loads(tuning.TABLE.read_text()), set()
@@ -110,12 +110,12 @@ def test_every_entry_compiles_for_its_card_without_a_spill():
 def test_the_table_is_extended_card_by_card(monkeypatch, tmp_path):
     table = tmp_path / "tuned.json"
     monkeypatch.setattr(tuning, "TABLE", table)
-    first, second = tune_attention.CLASSES[:2]
+    first, second = tune_temporal_attention.CLASSES[:2]
     try:
-        tune_attention.write(table, "A", "measured once", {first: {"BN": 16}, second: {"BN": 32}})
+        tune_temporal_attention.write(table, "A", "measured once", {first: {"BN": 16}, second: {"BN": 32}})
         assert tuning.settings(first, "A") == {"BN": 16}
-        tune_attention.write(table, "A", "measured again", {first: {"BN": 64}})
-        tune_attention.write(table, "B", "static model", {first: {"BN": 32}})
+        tune_temporal_attention.write(table, "A", "measured again", {first: {"BN": 64}})
+        tune_temporal_attention.write(table, "B", "static model", {first: {"BN": 32}})
         assert tuning.settings(first, "A") == {"BN": 64} and tuning.settings(second, "A") == {
             "BN": 32
         }
@@ -160,19 +160,19 @@ class Card:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: cls.architecture)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: cls.name)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(tune_attention.measure, "compare", compare)
-        monkeypatch.setattr(tune_attention.ahead_of_time, "compile_for", compiled)
+        monkeypatch.setattr(tune_temporal_attention.measure, "compare", compare)
+        monkeypatch.setattr(tune_temporal_attention.ahead_of_time, "compile_for", compiled)
 
 
 def test_the_fastest_that_is_right_and_does_not_spill_is_taken(monkeypatch, tmp_path, capsys):
-    table, shape = tmp_path / "tuned.json", tune_attention.CLASSES[0]
-    one, two, three, four = map(json.dumps, list(tune_attention.candidates(shape))[:4])
+    table, shape = tmp_path / "tuned.json", tune_temporal_attention.CLASSES[0]
+    one, two, three, four = map(json.dumps, list(tune_temporal_attention.candidates(shape))[:4])
     Card.take_the_place(
         monkeypatch, {one: 0.4, two: 0.1, three: 0.2, four: 0.3}, wrong={two}, spilling={three}
     )
-    assert tune_attention.main(["--measure", "--quick", "--table", str(table)]) == 0
+    assert tune_temporal_attention.main(["--measure", "--quick", "--table", str(table)]) == 0
     entries = json.loads(table.read_text())[Card.name]["entries"]
-    assert {entry["class"] for entry in entries} == set(map(str, tune_attention.CLASSES[:2]))
+    assert {entry["class"] for entry in entries} == set(map(str, tune_temporal_attention.CLASSES[:2]))
     taken = next(entry for entry in entries if entry["class"] == str(shape))
     assert json.dumps(taken["settings"]) == four and taken["source"].startswith("measured ")
     said = capsys.readouterr()
@@ -183,11 +183,11 @@ def test_a_class_that_nothing_can_serve_is_left_alone(monkeypatch, tmp_path, cap
     table = tmp_path / "tuned.json"
     every = {
         json.dumps(change)
-        for shape in tune_attention.CLASSES
-        for change in tune_attention.candidates(shape)
+        for shape in tune_temporal_attention.CLASSES
+        for change in tune_temporal_attention.candidates(shape)
     }
     Card.take_the_place(monkeypatch, {}, wrong=every, spilling=set())
-    assert tune_attention.main(["--measure", "--quick", "--table", str(table)]) == 1
+    assert tune_temporal_attention.main(["--measure", "--quick", "--table", str(table)]) == 1
     assert (
         not table.exists()
         and "no candidate can be taken; it keeps what it has" in capsys.readouterr().out
@@ -214,54 +214,54 @@ class Watch:
 def test_tuning_ends_in_time_with_every_class_saved(monkeypatch, tmp_path, capsys):
     table, watch = tmp_path / "tuned.json", Watch()
     Card.take_the_place(monkeypatch, {}, wrong=set(), spilling=set())
-    monkeypatch.setattr(tune_attention, "time", watch)
+    monkeypatch.setattr(tune_temporal_attention, "time", watch)
 
     def measured(shape, seconds):
         assert table.exists() == (
-            shape != tune_attention.CLASSES[0]
+            shape != tune_temporal_attention.CLASSES[0]
         )  # what was found before is saved
         watch.now += seconds + 0.5  # of a candidate that was begun
         return tuning.default(shape), {json.dumps(tuning.default(shape)): 1e-3}, {}
 
-    monkeypatch.setattr(tune_attention, "measured", measured)
-    assert tune_attention.main(["--measure", "--seconds", "60", "--table", str(table)]) == 0
+    monkeypatch.setattr(tune_temporal_attention, "measured", measured)
+    assert tune_temporal_attention.main(["--measure", "--seconds", "60", "--table", str(table)]) == 0
     assert {entry["class"] for entry in json.loads(table.read_text())[Card.name]["entries"]} == set(
         CLASSES
     )
     assert 50 < watch.now - 1000 <= 60 and "left out" not in capsys.readouterr().out
-    assert {tune_attention.window(shape) for shape in tune_attention.CLASSES} == {8, 4, 1}
-    assert tune_attention.main(["--measure", "--seconds", "1", "--table", str(table)]) == 0
+    assert {tune_temporal_attention.window(shape) for shape in tune_temporal_attention.CLASSES} == {8, 4, 1}
+    assert tune_temporal_attention.main(["--measure", "--seconds", "1", "--table", str(table)]) == 0
     assert capsys.readouterr().out.count("left out, no time was left") == len(CLASSES)
 
 
 def test_a_class_that_has_no_more_time_takes_the_best_that_was_tried(monkeypatch):
-    shape, watch = tune_attention.CLASSES[0], Watch()
-    one, two, three, *_ = every = list(map(json.dumps, tune_attention.candidates(shape)))
+    shape, watch = tune_temporal_attention.CLASSES[0], Watch()
+    one, two, three, *_ = every = list(map(json.dumps, tune_temporal_attention.candidates(shape)))
     Card.take_the_place(monkeypatch, {one: 0.4, two: 0.3, three: 0.1}, wrong=set(), spilling=set())
-    monkeypatch.setattr(tune_attention, "time", watch)
+    monkeypatch.setattr(tune_temporal_attention, "time", watch)
     monkeypatch.setattr(
-        tune_attention.ahead_of_time,
+        tune_temporal_attention.ahead_of_time,
         "compile_for",
-        watch.during(3, tune_attention.ahead_of_time.compile_for),
+        watch.during(3, tune_temporal_attention.ahead_of_time.compile_for),
     )
-    settings, times, why = tune_attention.measured(shape, seconds=10)
+    settings, times, why = tune_temporal_attention.measured(shape, seconds=10)
     assert json.dumps(settings) == two and list(times) == [one, two]
     assert why == {name: measure.LATE for name in every[2:]}
     watch.now += 1000
-    assert list(tune_attention.measured(shape, seconds=0.1)[1]) == [one]  # the default in any case
-    assert len(tune_attention.measured(shape)[1]) == len(every)
+    assert list(tune_temporal_attention.measured(shape, seconds=0.1)[1]) == [one]  # the default in any case
+    assert len(tune_temporal_attention.measured(shape)[1]) == len(every)
 
 
 def test_measuring_needs_a_gpu(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
-        tune_attention.main(["--measure"])
+        tune_temporal_attention.main(["--measure"])
     assert "torch finds no GPU to measure; --static needs none" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("shape", tune_attention.CLASSES, ids=str)
+@pytest.mark.parametrize("shape", tune_temporal_attention.CLASSES, ids=str)
 def test_candidates_differ_and_start_with_the_default(shape):
-    found = list(tune_attention.candidates(shape))
+    found = list(tune_temporal_attention.candidates(shape))
     assert (
         found[0] == tuning.default(shape) and len({json.dumps(c) for c in found}) == len(found) >= 3
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.gpu import tune_attention
+from benchmarks.gpu import tune_temporal_attention
 from lift import kernels
 from lift.config import tiny
 from lift.data.clip import Clip
@@ -108,16 +108,16 @@ def test_inductor_compiles_without_a_break(window):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize("shape", tune_attention.CLASSES, ids=str)
+@pytest.mark.parametrize("shape", tune_temporal_attention.CLASSES, ids=str)
 def test_every_candidate_of_tuning_is_right(shape, monkeypatch):
     plain = tuning.settings
-    for change in tune_attention.candidates(shape):
+    for change in tune_temporal_attention.candidates(shape):
         monkeypatch.setattr(
             tuning,
             "settings",
             lambda s, card=None, change=change: change if s == shape else plain(s, card),
         )
-        arguments = make((1, 1, 5, 17, 19, 2, 32, tune_attention.window(shape), 0), "float16")
+        arguments = make((1, 1, 5, 17, 19, 2, 32, tune_temporal_attention.window(shape), 0), "float16")
         assert_parity(results(fused, arguments), arguments)
 
 

@@ -1,4 +1,4 @@
-"""Calls of the CUDA kernels of grid_sample, as tests/support/emulated_grid_sample.cpp reads them."""
+"""Calls of the CUDA kernels of grid_sample, in the format of emulated_grid_sample.cpp."""
 
 import os
 import struct
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "tests" / "support" / "emulated_grid_sample.cpp"  # for g++, on the CPU; for nvcc, on a GPU
+# With g++ for the CPU, with nvcc for a GPU.
+PROGRAM = ROOT / "tests" / "support" / "emulated_grid_sample.cpp"
 MODES = {"bilinear": 0, "nearest": 1}
 PADDINGS = {"zeros": 0, "border": 1, "reflection": 2}
 ELEMENTS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -22,13 +23,13 @@ class Case:
     Attributes:
         grad, input: (B, C, h, w) and (B, C, H, W), one dtype.
         grid: (B, h, w, 2), float32.
-        pixels: whether channels lie side by side in memory.
-        needs: INPUT, GRID, DETERMINISTIC, added up.
+        pixels: whether channels are contiguous in memory (NHWC).
+        needs: sum of INPUT, GRID, DETERMINISTIC.
         seed: of the order in which the emulation runs threads.
-        margin: rows and columns; the input is the south-east corner of one so much larger, which
-            the grid is about.
-        additions, shared_additions, sectors: after `answer`, numbers added to global and to shared
-            memory, and sectors of 32 bytes that the first touched; 0 from a GPU.
+        margin: rows and columns by which the image that the grid refers to is larger than the
+            input, its south-east corner.
+        additions, shared_additions, sectors: set by `answer`: atomic additions to global and to
+            shared memory, and 32-byte sectors that the former touched; 0 from a GPU.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Case:
         self.pixels, self.needs, self.seed, self.margin = pixels, needs, seed, margin
 
     def bytes(self) -> bytes:
-        """What the program reads."""
+        """The case as the program reads it."""
         B, C, H, W = self.input.shape
         h, w = self.grid.shape[1:3]
         head = struct.pack(
@@ -74,38 +75,37 @@ class Case:
         arrays = (self.grad.permute(order), self.input.permute(order), self.grid)
         return head + b"".join(bytes(x.contiguous().view(torch.uint8).numpy()) for x in arrays)
 
-    def answer(self, said: memoryview) -> tuple:
-        """dinput and dgrid, None where not asked for, from the front of what the program says;
-        and the rest of that."""
+    def answer(self, output: memoryview) -> tuple:
+        """dinput, dgrid (None if not needed) from the front of the output, and the rest of it."""
         B, C, H, W = self.input.shape
         dinput = dgrid = None
 
-        def taken(n: int, dtype: torch.dtype) -> torch.Tensor:
-            nonlocal said
+        def take(n: int, dtype: torch.dtype) -> torch.Tensor:
+            nonlocal output
             size = n * dtype.itemsize
-            numbers, said = torch.frombuffer(bytearray(said[:size]), dtype=dtype), said[size:]
+            numbers, output = torch.frombuffer(bytearray(output[:size]), dtype=dtype), output[size:]
             return numbers
 
         if self.needs & INPUT:
-            fixed = self.needs & DETERMINISTIC  # in the input's dtype; else sums in float32
-            flat = taken(self.input.numel(), self.input.dtype if fixed else torch.float32)
+            fixed = self.needs & DETERMINISTIC  # in the dtype of the input, else float32 sums
+            flat = take(self.input.numel(), self.input.dtype if fixed else torch.float32)
             dinput = flat.view(B, C, H, W)
             if self.pixels:
                 dinput = flat.view(B, H, W, C).permute(0, 3, 1, 2)
         if self.needs & GRID:
-            dgrid = taken(self.grid.numel(), torch.float32).view(self.grid.shape)
-        counts = taken(3, torch.float32).tolist()
+            dgrid = take(self.grid.numel(), torch.float32).view(self.grid.shape)
+        counts = take(3, torch.float32).tolist()
         self.additions, self.shared_additions, self.sectors = map(int, counts)
-        return dinput, dgrid, said
+        return dinput, dgrid, output
 
     def expected(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """PyTorch's, in float64."""
+        """PyTorch's gradients in float64."""
         leaves = [self.input.double().requires_grad_(), self.grid.double().requires_grad_()]
         out = F.grid_sample(*leaves, self.mode, self.padding, self.align)
         return torch.autograd.grad(out, leaves, self.grad.double())
 
     def error(self, found: tuple) -> float:
-        """The larger error of dinput and dgrid, in parts of what rounding may cause: 1 is wrong."""
+        """The larger error of dinput and dgrid over its tolerance; 1 or more is wrong."""
         worst = 0.0
         rounding = 2e-5 * (self.input.shape[-1] + 1)  # of a coordinate, grows with W
         for bit, mine, exact in zip((INPUT, GRID), found, self.expected(), strict=True):
@@ -119,11 +119,10 @@ class Case:
 
 
 def run(command: list, cases: list[Case], timeout: float | None = None) -> list[tuple]:
-    """The answers of the program, started by `command`: dinput and dgrid of each case.
+    """Run the program: dinput and dgrid of each case.
 
     Raises:
-        RuntimeError: it fails or takes more than `timeout` seconds; the message ends with what it
-            said.
+        RuntimeError: it fails, or takes more than `timeout` seconds.
     """
     environment = {**os.environ, "ASAN_OPTIONS": "detect_stack_use_after_return=0"}
     read = b"".join(case.bytes() for case in cases)
@@ -135,18 +134,17 @@ def run(command: list, cases: list[Case], timeout: float | None = None) -> list[
         raise RuntimeError(f"stopped after {timeout:.0f} s") from error
     if ran.returncode:
         raise RuntimeError(f"exit code {ran.returncode}: {ran.stderr.decode()[-3000:]}")
-    said, answers = memoryview(ran.stdout), []
+    output, answers = memoryview(ran.stdout), []
     for case in cases:
-        *found, said = case.answer(said)
+        *found, output = case.answer(output)
         answers.append(tuple(found))
-    if len(said):
-        raise RuntimeError(f"{len(said)} bytes more than expected")
+    if len(output):
+        raise RuntimeError(f"{len(output)} bytes more than expected")
     return answers
 
 
 def some_grid(B: int, h: int, w: int, H: int, W: int, align: bool, reach: float) -> torch.Tensor:
-    """(B, h, w, 2): a quarter pixel clear of whole and half pixels, where a gradient or the nearest
-    pixel jumps."""
+    """A grid (B, h, w, 2) that avoids whole and half pixels, where results are discontinuous."""
     size = torch.tensor([W, H], dtype=torch.float64)
     here = torch.stack(torch.meshgrid(torch.arange(w), torch.arange(h), indexing="xy"), -1)
     here = here * (size / torch.tensor([w, h]))

@@ -1,22 +1,18 @@
-"""Find settings of the attention kernels for a card and write them into
-`kernels/ops/temporal_attention/configs.json`.
+"""Tune the temporal_attention kernels for a GPU; writes their `configs.json`.
 
-    python -m benchmarks.gpu.tune_attention --measure [--quick] [--seconds N]     # on the machine's
-    GPU
-    python -m benchmarks.gpu.tune_attention --static     # by a static model of the RTX cards; no
-    GPU
+    python -m benchmarks.gpu.tune_temporal_attention --measure [--quick] [--seconds N]
+    python -m benchmarks.gpu.tune_temporal_attention --static                # needs no GPU
 
-Measuring takes the fastest of those that are right and do not spill, some two seconds a candidate,
-most of it compiling; --quick leaves out all but the presets' default window. With --seconds every
-class has its share of that time, and gets the fastest of the candidates that were tried in it. A
-class of which no candidate can be taken keeps what it has. The table is replaced after each class,
-whole or not at all.
+--measure times the candidates on this machine's GPU and takes the fastest that is correct and does
+not spill: about two seconds per candidate, mostly compilation. --quick tunes the presets' default
+window only. --seconds divides a time between the classes of shapes; each takes the fastest
+candidate tried in its part. A class without a usable candidate keeps its entry. The table is
+replaced atomically after each class.
 
-The static model compiles every candidate for the card's architecture and leaves out what spills.
-These kernels wait for memory, so of the rest it takes what keeps most bytes of keys and values on
-their way (programs that a multiprocessor holds, times what each has asked for ahead), counted up to
-IN_FLIGHT; among equals the larger blocks, then the fewer registers. Its entries say that they are
-not measured.
+--static ranks the candidates for the RTX GPUs by a model. It compiles each one and drops those that
+spill. These kernels are bound by memory latency, so it takes the candidate with most bytes of keys
+and values in flight (programs per multiprocessor times prefetched bytes), up to IN_FLIGHT; then the
+larger blocks, then the fewer registers. Such entries are marked as not measured.
 """
 
 import argparse
@@ -33,7 +29,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness import measure
-from benchmarks.report.gpus import CARDS
+from benchmarks.report.gpus import GPUS
 from benchmarks.static import compile as ahead_of_time
 from benchmarks.static.occupancy import occupancy
 from lift.kernels.ops.temporal_attention import configs as tuning
@@ -41,22 +37,22 @@ from lift.kernels.ops.temporal_attention import triton_launch as attention
 from lift.kernels.ops.temporal_attention.configs import ShapeClass
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
 
-# What the presets train and infer with: one query frame, 32 channels a head, 16 bits; the
-# ablations' windows of 1 beside them.
+# What the presets train and infer with: one query frame, 32 channels per head, 16 bits; and the
+# windows of 1 of the ablations.
 CLASSES = [
     ShapeClass(f"{family}_{direction}", places, "one", 32, 16)
     for family, places in (("window", 64), ("window", 16), ("location", 1))
     for direction in ("forward", "backward")
 ]
-ARCHITECTURES = {"RTX 30": 86, "RTX 40": 89, "RTX 50": 120}
-BEGUN = 5.0  # seconds that a candidate may take that was begun in time
-IN_FLIGHT = (
-    32 << 10
-)  # bytes a multiprocessor: 1.8 TB/s over 170 of them for 3 us, above any latency
+# Compute capability by series: "RTX 40" is 89.
+ARCHITECTURES = {gpu.name[:6]: gpu.architecture for gpu in GPUS if gpu.name.startswith("RTX")}
+LAST = 5.0  # seconds reserved for a candidate that has started in time
+# Bytes per multiprocessor: 1.8 TB/s over 170 multiprocessors for 3 us, above any latency.
+IN_FLIGHT = 32 << 10
 
 
 def candidates(shape: ShapeClass) -> Iterator[dict[str, int]]:
-    """Settings that are worth a try, the default first."""
+    """Settings to try, the default first."""
     default = tuning.default(shape)
     yield default
     if shape.kernel.startswith("location"):
@@ -81,7 +77,7 @@ def window(shape: ShapeClass) -> int:
 
 
 def static(shape: ShapeClass, architecture: int) -> dict[str, int]:
-    """What the static model takes; the default where every candidate spills."""
+    """The settings of the static model; the default if every candidate spills."""
     ranked = []
     for change in candidates(shape):
         kernel, arguments, keywords = launch_of(shape, change)
@@ -89,10 +85,8 @@ def static(shape: ShapeClass, architecture: int) -> dict[str, int]:
         held = occupancy(architecture, found.registers, found.shared, change["num_warps"]).blocks
         if not found.local and held:
             size = change.get("VALUES") or change["BN"] * shape.d
-            ahead = (
-                2 * size * shape.bits // 8 * (change.get("num_stages", 2) - 1)
-            )  # keys and values
-            ranked.append((min(held * ahead, IN_FLIGHT), size, -found.registers, change))
+            prefetched = 2 * size * shape.bits // 8 * (change.get("num_stages", 2) - 1)
+            ranked.append((min(held * prefetched, IN_FLIGHT), size, -found.registers, change))
     return max(ranked, key=lambda x: x[:3])[-1] if ranked else tuning.default(shape)
 
 
@@ -107,7 +101,7 @@ def launch_of(shape: ShapeClass, change: dict[str, int]) -> tuple:
 
 
 class settings:
-    """Make the kernels take other settings inside the `with` block."""
+    """Override the settings of the kernels inside the `with` block."""
 
     def __init__(self, chosen: Callable[[ShapeClass], dict[str, int]]):
         self.chosen, self.before = chosen, tuning.settings
@@ -127,17 +121,20 @@ def measured(
     rounds: int = 25,
     seconds: float | None = None,
 ) -> tuple[dict[str, int] | None, dict[str, float], dict[str, str]]:
-    """The fastest settings on the machine's GPU (None where none can be taken), the median seconds
-    of every candidate that can, and why the others cannot.
+    """Measure the candidates on this machine's GPU.
 
     Args:
-        rounds: timings of each candidate.
-        seconds: in which candidates are begun, the first in any case; None for as long as all take.
+        shape: class of shapes.
+        rounds: timings per candidate.
+        seconds: time in which candidates may start, the first in any case; None: no limit.
+
+    Returns:
+        The fastest settings (None if none is usable), median seconds of the usable candidates, and
+        the reason of each other one.
     """
     until = None if seconds is None else time.monotonic() + seconds
-    B, T, H, W, heads = (
-        (1, 15, 68, 120, 8) if shape.places > 4 else (1, 15, 90, 160, 8)
-    )  # 1080p at 1/16; 720p at 1/8 for locations
+    # 1080p at 1/16; 720p at 1/8 for small windows.
+    B, T, H, W, heads = (1, 15, 68, 120, 8) if shape.places > 4 else (1, 15, 90, 160, 8)
     side, dtype = window(shape), torch.bfloat16 if shape.bits == 16 else torch.float32
     architecture = (
         10 * torch.cuda.get_device_capability()[0] + torch.cuda.get_device_capability()[1]
@@ -152,9 +149,8 @@ def measured(
         torch.randn(B, heads, q.shape[1], T, device="cuda"),
         torch.randn(heads, 2 * side - 1, 2 * side - 1, device="cuda"),
     ]
-    tables = (
-        tables[:1] if side == 1 else tables
-    )  # a window of 1 has no gradient for its bias to compare
+    if side == 1:  # its window_bias has no gradient to compare
+        tables = tables[:1]
 
     def variant(change: dict[str, int]) -> measure.Variant:
         def call(*inputs):
@@ -165,13 +161,13 @@ def measured(
 
     fitting, why = [], {}
     for change in candidates(shape):
-        # Half of the time is for compiling what is timed, and for timing it.
+        # The second half of the time is for compiling and timing those that do not spill.
         if fitting and until is not None and time.monotonic() > until - seconds / 2:
             why[json.dumps(change)] = measure.LATE
             continue
         spilled = ahead_of_time.compile_for(architecture, *launch_of(shape, change)).local
         if spilled:
-            why[json.dumps(change)] = f"spills {spilled} bytes a thread"
+            why[json.dumps(change)] = f"spills {spilled} bytes per thread"
         else:
             fitting.append(change)
     found = measure.compare(
@@ -190,32 +186,30 @@ def measured(
 # -- the table -------------------------------------------------------------------------------------
 
 
-def write(table: Path, card: str, source: str, chosen: dict[ShapeClass, dict[str, int]]) -> None:
-    """Replace a card's entries of these classes in a table; a file that is killed at any moment is
-    whole.
-    """
-    cards = json.loads(table.read_text()) if table.exists() else {}
+def write(table: Path, gpu: str, source: str, chosen: dict[ShapeClass, dict[str, int]]) -> None:
+    """Replace the entries of these classes for a GPU, atomically."""
+    gpus = json.loads(table.read_text()) if table.exists() else {}
     kept = [
         entry
-        for entry in cards.get(card, {}).get("entries", [])
+        for entry in gpus.get(gpu, {}).get("entries", [])
         if entry["class"] not in map(str, chosen)
     ]
     entries = kept + [
         {"class": str(shape), "settings": found, "source": source}
         for shape, found in chosen.items()
     ]
-    cards[card] = {"entries": sorted(entries, key=lambda entry: entry["class"])}
-    beside = table.with_name(f".{table.name}.{os.getpid()}")
-    beside.write_text(json.dumps(dict(sorted(cards.items())), indent=1) + "\n")
-    beside.replace(table)
+    gpus[gpu] = {"entries": sorted(entries, key=lambda entry: entry["class"])}
+    part = table.with_name(f".{table.name}.{os.getpid()}")
+    part.write_text(json.dumps(dict(sorted(gpus.items())), indent=1) + "\n")
+    part.replace(table)
     tuning._table.cache_clear()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Fill the table; return 1 where a class has no settings that can be taken."""
+    """Write the table; return 1 if a class has no usable settings."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu.tune_attention",
-        description="Find settings of the attention kernels.",
+        prog="python -m benchmarks.gpu.tune_temporal_attention",
+        description="Tune the temporal_attention kernels.",
     )
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument(
@@ -224,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     way.add_argument(
         "--static",
         action="store_true",
-        help="take what a static model expects of the RTX cards; needs no GPU",
+        help="rank the candidates for the RTX GPUs by a model; needs no GPU",
     )
     parser.add_argument(
         "--quick", action="store_true", help="only the classes of the presets' default window"
@@ -232,56 +226,55 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--seconds",
         type=float,
-        help="with --measure: end by then, with the best found so far (default: try all)",
+        help="with --measure: end in time, with the best found so far (default: try all)",
     )
     parser.add_argument(
         "--table",
         type=Path,
         default=tuning.TABLE,
-        help="the file to extend (default: the one that the kernels read)",
+        help="file to extend (default: the one that the kernels read)",
     )
     arguments = parser.parse_args(argv)
     classes = CLASSES[:2] if arguments.quick else CLASSES
     if arguments.measure:
         if not torch.cuda.is_available():
-            parser.error("torch finds no GPU to measure; --static needs none")
+            parser.error("torch finds no GPU; --static needs none")
         return _measure(arguments.table, classes, arguments.seconds)
     for series, architecture in ARCHITECTURES.items():
         chosen = {shape: static(shape, architecture) for shape in classes}
         for shape, found in chosen.items():
             print(f"sm_{architecture} {dataclasses.asdict(shape)}: {found}", flush=True)
-        for card in CARDS:
-            if card.name.startswith(series):
-                write(arguments.table, card.reported, "static model, not measured", chosen)
+        for gpu in GPUS:
+            if gpu.name.startswith(series):
+                write(arguments.table, gpu.reported, "static model, not measured", chosen)
     return 0
 
 
 def _measure(table: Path, classes: list[ShapeClass], seconds: float | None) -> int:
-    card, missing = torch.cuda.get_device_name(), 0
-    end = None if seconds is None else time.monotonic() + seconds - BEGUN
+    gpu, missing = torch.cuda.get_device_name(), 0
+    end = None if seconds is None else time.monotonic() + seconds - LAST
     for i, shape in enumerate(classes):
         share = None if end is None else (end - time.monotonic()) / (len(classes) - i)
         if share is not None and share <= 0:
-            print(f"{shape}: left out, {measure.LATE}", flush=True)
+            print(f"{shape}: skipped, {measure.LATE}", flush=True)
             continue
         settings, times, why = measured(shape, seconds=share)
         for name, reason in why.items():
             print(f"{shape}: not {name}: {reason}", file=sys.stderr)
         if settings is None:
             missing += 1
-            print(f"{shape}: no candidate can be taken; it keeps what it has")
+            print(f"{shape}: no usable candidate; its entry stays")
             continue
         default = times.get(json.dumps(tuning.default(shape)))
-        beside = (
-            "which the default cannot do" if default is None else f"default {default * 1e6:.0f} us"
-        )
+        compared = "the default fails" if default is None else f"default {default * 1e6:.0f} us"
+        fastest, slowest = (pick(times.values()) * 1e6 for pick in (min, max))
         print(
-            f"{shape}: {settings}, {min(times.values()) * 1e6:.0f} us ({beside}, slowest {max(times.values()) * 1e6:.0f} us)",
+            f"{shape}: {settings}, {fastest:.0f} us ({compared}, slowest {slowest:.0f} us)",
             flush=True,
         )
         write(
             table,
-            card,
+            gpu,
             f"measured {datetime.date.today()}, torch {torch.__version__}",
             {shape: settings},
         )

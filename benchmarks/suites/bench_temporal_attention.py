@@ -1,10 +1,10 @@
-"""Speed and memory of `temporal_attention`: the fused kernels against the reference, compiled too,
-SDPA's kernels and FlexAttention.
+"""Speed and memory of `temporal_attention`.
 
-SDPA and FlexAttention are given windows that are cut out and put back inside the timing, as a model
-would have to; they return no shares. SDPA's bias is written out for every window or, in the
-variants that end in "_shared", once for all whole windows, and once for those that reach over each
-edge.
+The fused kernels are compared with the reference, eager and compiled, with SDPA's kernels and with
+FlexAttention. For SDPA and FlexAttention the windows are partitioned and put back inside the
+timing, as a model would have to; they return no weights per frame. SDPA's bias is materialized for
+every window or, in the variants that end in "_shared", once for all whole windows and once for
+those that cross each edge.
 """
 
 from contextlib import nullcontext
@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 
-from benchmarks.harness import measure
-from lift.kernels import dispatch as backend
+from benchmarks.harness import backends, measure
 from lift.kernels.ops.temporal_attention.reference import (
     _by_offset,
     _count,
@@ -28,8 +27,8 @@ from lift.kernels.ops.temporal_attention.reference import (
     temporal_attention_reference,
 )
 
-# (B, Tq, Tk, H, W, heads, d, window): the presets' window at 1/16 and, by pixel, at 1/8, of 1080p,
-# crops of 256 x 256, 720p, 448 x 256.
+# (B, Tq, Tk, H, W, heads, d, window): the window of the presets at 1/16 and single pixels at 1/8,
+# of 1080p, crops of 256 x 256, 720p, 448 x 256.
 GPU = [
     (1, 1, 15, 68, 120, 8, 32, 8),
     (1, 1, 15, 135, 240, 8, 32, 1),
@@ -46,8 +45,8 @@ QUICK = [
     (1, 1, 15, 68, 120, 8, 32, 8),
     (1, 1, 15, 135, 240, 8, 32, 1),
 ]
-# On a CPU: `tiny` (window 4, also with two frames and a training crop), `small` (window 8), and the
-# ablations' windows.
+# On a CPU: `tiny` (window 4, also with two frames and a training crop), `small` (window 8), and
+# the windows of the ablations.
 CPU = [
     (1, 1, 15, 16, 28, 2, 32, 4),
     (1, 1, 15, 45, 80, 2, 32, 4),
@@ -66,7 +65,7 @@ SDPA = {
     "sdpa_cudnn": SDPBackend.CUDNN_ATTENTION,
     "sdpa_math": SDPBackend.MATH,
 }
-SHARED = "_shared"  # ends the name of a variant that writes no bias for each window
+SHARED = "_shared"  # suffix of a variant that does not materialize a bias per window
 OURS = ("triton", "eager", "reference")
 
 
@@ -75,7 +74,7 @@ class Case:
     device: str
     shape: tuple[int, ...]
     dtype: str
-    biases: str  # "biases" and mask, as the model has them, or "none": what flash attention takes
+    biases: str  # "biases" (and a mask, as in the model), or "none", as flash attention requires
     direction: str
 
     def __str__(self) -> str:
@@ -85,10 +84,7 @@ class Case:
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
-    """What is measured on a device, in the order of its worth.
-
-    Without biases only to let flash attention take part.
-    """
+    """The cases of a device, by priority; those without biases exist for flash attention."""
     cpu = CPU[:2] if quick else CPU
     shapes = TOY if toy else cpu if device == "cpu" else QUICK if quick else GPU
     dtypes = ["float32"] if device == "cpu" else ["bfloat16"] if quick else ["bfloat16", "float32"]
@@ -103,19 +99,15 @@ def cases(device: str, quick: bool, toy: bool) -> list[Case]:
 
 
 def names(case: Case, toy: bool) -> list[str]:
-    """The variants of a case: what can serve there (under Triton's interpreter only at toy size),
-    then what is compared with it.
-    """
+    """The variants of a case: the supported backends, then what they are compared with."""
     with torch.set_grad_enabled(case.direction != "forward"):
         arguments = [x.requires_grad_(case.direction != "forward") for x in make(case)]
-        found = [
-            i.name
-            for i in backend.operations()["temporal_attention"]
-            if (i.automatic or toy) and i.reason(*_positional(case, arguments)) is None
-        ]
+        found = backends.supported(
+            "temporal_attention", _positional(case, arguments), toy=toy, fused=False
+        )
     if case.device == "cpu":
         return [*found, "sdpa", "sdpa" + SHARED, *(["compiled"] if case.shape in COMPILED else [])]
-    flash = case.biases == "none" and _whole(case)  # it takes no bias, not even at edges
+    flash = case.biases == "none" and _whole(case)  # it supports no bias, not even at edges
     shared = (
         [name + SHARED for name in ("sdpa_efficient", "sdpa_cudnn")]
         if case.biases == "biases"
@@ -137,7 +129,7 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
 
 
-def test_attention(case, variant, record, request):
+def test_temporal_attention(case, variant, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
     found = measured(case, toy, 1 if toy else 7 if quick else 25)
     failure = found[variant].failure
@@ -147,7 +139,7 @@ def test_attention(case, variant, record, request):
         found[variant],
         operation="temporal_attention",
         variant=variant,
-        fused=variant == "triton",
+        fused=backends.is_fused("temporal_attention", variant),
         device=case.device,
         direction=case.direction,
         dtype=case.dtype,
@@ -158,8 +150,8 @@ def test_attention(case, variant, record, request):
     )
 
 
-@lru_cache(maxsize=1)  # a case's variants follow one another and are measured together
-def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
+@lru_cache(maxsize=1)  # the variants of a case are consecutive and measured together
+def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.VariantResult]:
     variants = [measure.Variant(name, _call(name, case)) for name in names(case, toy)]
     return measure.compare(
         variants,
@@ -171,9 +163,7 @@ def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.Measured]:
 
 
 def _positional(case: Case, arguments) -> tuple:
-    """Arguments in the order of the reference; with biases also a mask, as the model has it, of
-    frames that are all real.
-    """
+    """Arguments in the order of the reference; with biases also a mask of frames, all valid."""
     q, k, v, *tables = arguments
     mask = torch.ones(k.shape[:2], dtype=torch.bool, device=k.device) if tables else None
     return q, k, v, case.shape[-1], 0, *tables, *[None] * (2 - len(tables)), mask, None
@@ -200,12 +190,10 @@ def _call(name: str, case: Case):
                 return attend(case, arguments)
 
         return call
-    return _result(
-        next(i.call for i in backend.operations()["temporal_attention"] if i.name == name), case
-    )
+    return _result(backends.call_of("temporal_attention", name), case)
 
 
-# -- what is compared with -------------------------------------------------------------------------
+# -- what the kernels are compared with ------------------------------------------------------------
 
 
 def _cut(case: Case, arguments) -> tuple[torch.Tensor, ...]:
@@ -214,7 +202,7 @@ def _cut(case: Case, arguments) -> tuple[torch.Tensor, ...]:
 
 
 def _whole(case: Case) -> bool:
-    """Whether the windows divide the picture."""
+    """Whether the image is a whole number of windows."""
     return case.shape[3] % case.shape[-1] == 0 and case.shape[4] % case.shape[-1] == 0
 
 
@@ -226,7 +214,7 @@ def _put_back(case: Case, out: torch.Tensor) -> torch.Tensor:
 
 
 def _bias(case: Case, arguments) -> torch.Tensor | None:
-    """(B, heads, Tq, area, Tk, area): what whole windows add to scores; None without tables."""
+    """(B, heads, Tq, area, Tk, area), added to the scores of whole windows; None without tables."""
     B, Tq, Tk, _, _, heads, _, window = case.shape
     if len(arguments) < 4:
         return None
@@ -236,7 +224,7 @@ def _bias(case: Case, arguments) -> torch.Tensor | None:
 
 
 def _partitioned(case: Case, arguments) -> torch.Tensor:
-    """Through `F.scaled_dot_product_attention`, with any biases written out for every window."""
+    """`F.scaled_dot_product_attention` with a bias materialized for every window."""
     B, Tq, Tk, H, W, heads, _, window = case.shape
     area, bias = window * window, _bias(case, arguments)
     bias = bias if bias is None else bias[:, None]
@@ -256,10 +244,10 @@ def _partitioned(case: Case, arguments) -> torch.Tensor:
 
 
 def _shared(case: Case, arguments) -> torch.Tensor:
-    """As `_partitioned`, with one bias for all windows that are cut off alike.
+    """As `_partitioned`, with one bias for all windows of the same extent.
 
-    These are the whole ones, the lowest, the rightmost, and the corner. The windows are SDPA's
-    batch, over which it reads one bias; so the clips stand beside the heads.
+    There are four kinds: whole windows, the lowest row, the rightmost column, and the corner. The
+    windows are SDPA's batch, over which it broadcasts one bias, so clips are joined with heads.
     """
     B, Tq, Tk, H, W, heads, d, window = case.shape
     area, inside = window * window, _inside(H, W, window, 0, arguments[0].device)
@@ -290,7 +278,7 @@ def _shared(case: Case, arguments) -> torch.Tensor:
 
 
 def _flex(case: Case, arguments) -> torch.Tensor:
-    """Through FlexAttention, to be compiled, with the biases read from their tables."""
+    """FlexAttention, to be compiled, with the biases read from their tables."""
     B, _, _, H, W, _, _, window = case.shape
     area, columns = window * window, _count(W, window, 0)
     windows = _count(H, window, 0) * columns
@@ -321,8 +309,9 @@ def _flex(case: Case, arguments) -> torch.Tensor:
 
 
 def make(case: Case) -> tuple[torch.Tensor, ...]:
-    """q, k, v and, where there are biases, time_bias and (which a window of 1 does not feel)
-    window_bias; the same on every device.
+    """q, k, v and, with biases, time_bias and window_bias (none for window 1).
+
+    The values are the same on every device.
     """
     generator = torch.Generator().manual_seed(0)
     B, Tq, Tk, H, W, heads, d, window = case.shape
@@ -341,8 +330,10 @@ def make(case: Case) -> tuple[torch.Tensor, ...]:
 
 
 def moved(case: Case) -> int:
-    """Bytes that must be read and written, each once: q, k, v and the result; for backward these,
-    its gradient and theirs.
+    """Bytes of q, k, v and the result, each once; backward adds their gradients.
+
+    Unlike the roofline's count it leaves out bias tables and weights per frame, which SDPA and
+    FlexAttention do not write; recorded rates are of this count.
     """
     B, Tq, Tk, H, W, heads, d, _ = case.shape
     frame = B * H * W * heads * d * getattr(torch, case.dtype).itemsize

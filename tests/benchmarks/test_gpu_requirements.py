@@ -1,0 +1,86 @@
+"""What the steps of `benchmarks/gpu.sh` need: markers of tests, and no package beyond a few."""
+
+import os
+import sys
+
+from tests.support.gpu_script import ROOT, marked, pytest_of, run
+
+
+def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path):
+    """Or it ends with an error, on any machine without a GPU: so what the script runs is all that a
+    GPU changes.
+    """
+    (tmp_path / "test_asking.py").write_text(
+        "import pytest\nfrom lift.devices import choose_device\n\n"
+        "def test_plain():\n    choose_device('auto')\n\n"
+        "@pytest.mark.native\ndef test_marked():\n    choose_device('auto')\n"
+    )
+    ran = pytest_of(
+        "-p",
+        "conftest",
+        str(tmp_path),
+        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    )
+    assert "2 passed" in ran.stdout and "1 error" in ran.stdout, ran.stdout
+    assert (
+        "test_plain" in ran.stdout
+        and "asked whether there is a GPU (lift/devices.py choose_device)" in ran.stdout
+    )
+    assert {
+        "tests/model/test_model_gpu.py",
+        "tests/kernels/test_correlation_gpu.py",
+        "tests/kernels/test_temporal_attention_gpu.py",
+        "tests/kernels/test_warp_blend_gpu.py",
+        "tests/kernels/test_grid_sample_native.py",
+        "tests/video/test_cuda_graphs.py",
+        "tests/kernels/test_warp_blend_parity.py",
+    } <= set(marked())
+
+
+def test_no_step_needs_packages_for_videos_or_training(tmp_path):
+    """Neither tests nor benchmarks."""
+    absent = [
+        "av",
+        "cv2",
+        "scenedetect",
+        "safetensors",
+        "torchmetrics",
+        "tensorboard",
+        "tqdm",
+        "matplotlib",
+        "skimage",
+        "pybind11",
+    ]
+    (tmp_path / "absent.py").write_text(
+        f"import sys\nfor name in {absent}:\n    sys.modules[name] = None\n"
+    )
+    modules = [
+        "benchmarks.gpu.canary",
+        "benchmarks.gpu.convergence",
+        "benchmarks.gpu.profile_step",
+        "benchmarks.gpu.summary",
+        "benchmarks.gpu.tune_temporal_attention",
+        "lift.commands.doctor",
+    ]
+    suites = [str(path) for path in ROOT.glob("benchmarks/suites/bench_*.py")]
+    plugins = [word for name in ("absent", *modules) for word in ("-p", name)]  # are imported
+    flags = ("-o", "addopts=", "-q", "--collect-only", "--toy")
+    ran = pytest_of(
+        *plugins,
+        *flags,
+        *marked(without="videos"),
+        *suites,
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
+    )
+    output = ran.stdout[-2000:] + ran.stderr[-2000:]
+    assert ran.returncode == 0, output
+
+
+def test_the_summary_does_not_wait_for_torch():
+    """It is made at every step, in seconds that the card is held for."""
+    ran = run(
+        sys.executable,
+        "-c",
+        "import sys; sys.modules['torch'] = None; import benchmarks.gpu.summary",
+    )
+    assert ran.returncode == 0, ran.stderr
