@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from lift.config import Config
-from lift.data.batch import Batch
-from lift.data.clip import Clip
+from lift.data.clip import Batch, Clip
 from lift.model.lift import LIFT
 from lift.training.losses import total_loss
 

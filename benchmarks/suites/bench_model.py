@@ -24,7 +24,7 @@ from benchmarks.harness import measure
 from benchmarks.harness.training_step import capture
 from lift import kernels
 from lift.config import PRESETS, Config, DataConfig, TrainConfig
-from lift.data.batch import Batch
+from lift.data.clip import Batch
 from lift.profiling import memory
 from lift.training.losses import total_loss
 from lift.training.state import build_model

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lift.data.clip import frames_around
+
 BEFORE, AFTER = 7, 6  # context frames around the references of a clip of fifteen
 DENSE = 16  # frames a dense window spans
 
@@ -44,16 +46,6 @@ class Window:
             raise ValueError(f"Window: left must be in 0..{len(self.indices) - 2}, got {self.left}")
 
 
-def around(frames: int) -> tuple[int, int]:
-    """How many context frames lie before the left and after the right reference in a clip of
-    `frames` input frames.
-    """
-    if frames < 2:
-        raise ValueError(f"a clip has two references, so at least 2 input frames; got {frames}")
-    after = (frames - 2) // 2
-    return frames - 2 - after, after
-
-
 def skip(
     left: int,
     stride: int,
@@ -83,10 +75,10 @@ def skip(
         raise ValueError(
             f"skip: references {left} and {left + stride} must lie in the shot {shot[0]}..{shot[1] - 1}"
         )
-    before, after = around(frames)
+    before, after = frames_around(frames)
     inputs = [
         (left + k * stride)
-        for k in range(-before, after + 2)
+        for k in range(1 - before, after + 1)
         if shot[0] <= left + k * stride < shot[1]
     ]
     return _window(inputs, left, left + stride, left + step, timestamps)
@@ -106,10 +98,10 @@ def dense(
         raise ValueError(
             f"dense: frames {target - 1} to {target + 1} must lie in the shot {shot[0]}..{shot[1] - 1}"
         )
-    before, after = around(frames)
+    before, after = frames_around(frames)
     inputs = [
         i
-        for i in range(target - 1 - before, target + 2 + after)
+        for i in range(target - before, target + 1 + after)
         if i != target and shot[0] <= i < shot[1]
     ]
     return _window(inputs, target - 1, target + 1, target, timestamps)

@@ -19,14 +19,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=15)
     parser.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
     args = parser.parse_args()
-    left = (args.frames - 1) // 2
-    times = (torch.arange(args.frames) - left).float().expand(args.batch_size, -1)
-    clip = Clip(
-        torch.rand(args.batch_size, args.frames, 3, *args.size),
-        times,
-        torch.ones_like(times, dtype=torch.bool),
-        left,
-    )
+    clip = Clip.evenly_spaced(torch.rand(args.batch_size, args.frames, 3, *args.size))
     describe(create_lift_model(args.preset), clip, torch.full((args.batch_size,), 0.5))
 
 

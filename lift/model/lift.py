@@ -5,7 +5,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from lift.config import ModelConfig, TrainConfig
-from lift.data.clip import Clip, SharedClips
+from lift.data.clip import Clip
 from lift.model.adjacent import AdjacentMotion, adjacent_frames, has_motion
 from lift.model.blocks import avg_down
 from lift.model.encoder import Encoder
@@ -51,7 +51,7 @@ class LIFT(nn.Module):
         self.synthesis = CoarseSynthesis(config, kernels)
         self.refine = Refinement(config, kernels)
 
-    def forward(self, clip: Clip | SharedClips, t: torch.Tensor) -> Prediction:
+    def forward(self, clip: Clip, t: torch.Tensor) -> Prediction:
         """The frame at time t.
 
         Args:
@@ -64,16 +64,17 @@ class LIFT(nn.Module):
         """
         if t.shape != clip.times.shape[:1]:
             raise ValueError(f"LIFT: t must be (B,) = ({len(clip.times)},), got {tuple(t.shape)}")
-        shared = isinstance(clip, SharedClips)
-        frames = (
-            clip.frames if shared else torch.where(clip.mask[..., None, None, None], clip.frames, 0)
-        ).flatten(0, 1)
+        shared, indices = clip.frame_index is not None, clip.indices
+        frames = clip.frames
+        if not shared:
+            frames = torch.where(clip.mask[..., None, None, None], frames, 0)
+        frames = frames.flatten(0, 1)
         features = self.encode(frames)
-        left, right = clip.at[:, clip.left], clip.at[:, clip.left + 1]
+        left, right = indices[:, clip.left], indices[:, clip.left + 1]
         pair = self.prepare_pair(frames[left], frames[right], features[left], features[right])
         motion = self.estimate_motion(pair, t)
         adjacent = self._adjacent_motion(frames, features, clip, pair, motion)
-        context = features.context_only()[clip.at.flatten()] if shared else features
+        context = features.context_only()[indices.flatten()] if shared else features
         keys, values = (x.unflatten(0, clip.times.shape) for x in (context.keys, context.values))
         return self.synthesize(pair, motion, adjacent, keys, values, clip.times, clip.mask, t)
 
@@ -175,7 +176,7 @@ class LIFT(nn.Module):
         self,
         frames: torch.Tensor,
         features: FrameFeatures,
-        clip: Clip | SharedClips,
+        clip: Clip,
         pair: ReferencePair,
         motion: Motion,
     ) -> AdjacentMotion | None:
@@ -187,9 +188,9 @@ class LIFT(nn.Module):
             # In training the trajectory takes part all the same: every step has all gradients.
             return AdjacentMotion.none(motion) if torch.is_grad_enabled() else None
         position, times, exists = adjacent_frames(clip.times, clip.mask)
-        reference = clip.at[:, clip.left : clip.left + 2]
+        reference = clip.indices[:, clip.left : clip.left + 2]
         # Where no frame exists, any one: the result is not valid.
-        outer = torch.where(exists, clip.at.gather(1, position), reference)
+        outer = torch.where(exists, clip.indices.gather(1, position), reference)
         left = torch.cat((outer[:, 0], reference[:, 1]))
         right = torch.cat((reference[:, 0], outer[:, 1]))
         with torch.no_grad():

@@ -1,8 +1,10 @@
 """Types that the stages exchange, and the model's prediction."""
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 
 import torch
+
+from lift.data.clip import map_tensors
 
 
 @dataclass(frozen=True)
@@ -156,18 +158,3 @@ class Motion:
 def expand(value, n: int):
     """Expand tensors with batch size 1 to n without a copy; those with batch size n stay."""
     return map_tensors(lambda x: x.expand(n, *x.shape[1:]), value)
-
-
-def map_tensors(function, value):
-    """Apply a function to every tensor in nested dataclasses and tuples."""
-    if isinstance(value, torch.Tensor):
-        return function(value)
-    if isinstance(value, tuple):
-        return tuple([map_tensors(function, x) for x in value])
-    # Before is_dataclass, which torch.compile of torch 2.11 cannot trace on these.
-    if value is None or isinstance(value, (int, float)):
-        return value
-    if is_dataclass(value):
-        new = {f.name: map_tensors(function, getattr(value, f.name)) for f in fields(value)}
-        return type(value)(**new)
-    return value

@@ -22,8 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from lift import kernels
 from lift.config import Config
-from lift.data.batch import Batch
-from lift.data.clip import Clip, SharedClips
+from lift.data.clip import Batch, Clip
 from lift.kernels import dispatch as backend
 from lift.model.lift import LIFT
 from lift.profiling.stages import STAGES, Tracer
@@ -117,26 +116,29 @@ def plan(
 
 
 def empty_batch(config: Config) -> Batch:
-    """A batch of the configured shape, whatever it holds."""
+    """A batch of the configured shape with any content."""
     data, B = config.data, config.train.batch_size
     T, H, W, K = data.context_frames, data.crop_height, data.crop_width, data.targets
-    times = torch.arange(-((T - 1) // 2), T // 2 + 1, dtype=torch.float32).expand(B * K, T)
-    mask, left = torch.ones(B * K, T, dtype=torch.bool), (T - 1) // 2
     if K == 1:
-        clip = Clip(torch.rand(B, T, 3, H, W), times, mask, left)
+        clip = Clip.evenly_spaced(torch.rand(B, T, 3, H, W))
     else:
         N = T + K - (data.sampling == "skip")
+        single = Clip.evenly_spaced(torch.empty(1, T, 3, 1, 1))
         row, k, i = torch.meshgrid(torch.arange(B), torch.arange(K), torch.arange(T), indexing="ij")
-        clip = SharedClips(
-            torch.rand(B, N, 3, H, W), (row * N + k + i).flatten(0, 1), times, mask, left
+        clip = Clip(
+            frames=torch.rand(B, N, 3, H, W),
+            times=single.times.expand(B * K, T),
+            mask=single.mask.expand(B * K, T),
+            left=single.left,
+            frame_index=(row * N + k + i).flatten(0, 1),
         )
     return Batch(
-        clip,
-        torch.full((B * K,), 0.5),
-        torch.rand(B * K, 3, H, W),
-        torch.zeros(B * K, 4, H, W),
-        torch.ones(B * K, 2, H, W),
-        torch.ones(B * K, dtype=torch.bool),
+        clip=clip,
+        t=torch.full((B * K,), 0.5),
+        target=torch.rand(B * K, 3, H, W),
+        flow=torch.zeros(B * K, 4, H, W),
+        visible=torch.ones(B * K, 2, H, W),
+        flow_known=torch.ones(B * K, dtype=torch.bool),
     )
 
 

@@ -189,7 +189,7 @@ def data(record: dict) -> str:
     found, parts = record["data"], []
     if found["synthetic"]:
         parts.append(
-            "Synthetic motion (`lift/data/synthetic.py`: textured layers, no outside material)"
+            "Synthetic motion (`lift/data/synthetic/`: textured layers, no outside material)"
             + (", and the frames of these clips:" if found["train"] else ".")
         )
     if found["train"]:

@@ -17,8 +17,9 @@ from torch import nn
 
 from lift import kernels
 from lift.config import Config
-from lift.data.batch import Batch
-from lift.data.dataset import ClipDataset, loader
+from lift.data.clip import Batch
+from lift.data.dataset import ClipDataset
+from lift.data.loader import loader
 from lift.errors import LiftError
 from lift.model.weights import save_weights
 from lift.provenance import RunHistory, stored_history

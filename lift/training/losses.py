@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from lift import kernels
 from lift.config import TrainConfig
-from lift.data.batch import Batch
+from lift.data.clip import Batch
 from lift.model.types import FlowEstimate, Prediction
 
 LEVELS, COARSE_LEVELS = 5, 3  # bands of the Laplacian pyramid at full and at quarter resolution

@@ -12,7 +12,8 @@ import torch
 from lift import kernels
 from lift.config import Config, DataConfig, TrainConfig, add_flags, resolve, tiny
 from lift.config.flags import Parser
-from lift.data.dataset import ClipDataset, collate
+from lift.data.dataset import ClipDataset
+from lift.data.sample import collate
 from lift.devices import choose_device
 from lift.errors import run
 from lift.model.lift import LIFT

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lift.config import Config, TrainConfig
-from lift.data.batch import Batch
+from lift.data.clip import Batch
 from lift.model.lift import LIFT
 from lift.model.pretrained import load_encoder
 from lift.model.weights import load_into

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from lift.data.dataset import ClipDataset, collate
+from lift.data.dataset import ClipDataset
+from lift.data.sample import collate
 from lift.training.distributed import DistributedContext
 from lift.training.losses import batch_psnr
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
+from lift.data.clip import map_tensors
 from lift.errors import LiftError
-from lift.model.types import map_tensors
 
 WARM_UP = 3  # calls before the recording, in which kernels are compiled and tuned
 AGREE = 1e-2  # relative L2 distance allowed between a replay and a plain call

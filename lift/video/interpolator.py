@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from lift.config import InferenceConfig
+from lift.data.clip import frames_around
 from lift.errors import LiftError
 from lift.io.decode import DecodedFrame, VideoSource, open_frames, rgb_of
 from lift.io.encode import FolderWriter, VideoWriter, is_video_name
@@ -115,10 +116,8 @@ class Interpolator:
         self.gaps = Gaps(self.engine, self.upload)
         self.context, self.batch = context, batch
         self.reverse_average, self.detect_scenes = reverse_average, detect_scenes
-        self.before, self.after = (
-            (context + 1) // 2,
-            context // 2,
-        )  # at or before the left reference, at or after the right one
+        # At or before the left reference, at or after the right one.
+        self.before, self.after = frames_around(context)
         self.cuts = 0  # scene cuts met in the latest stream
         self._two = Ring(2)
         self._spare: Ring | None = None  # of a stream that ended, for the next one

@@ -11,7 +11,9 @@ import torch
 
 from lift.config import DataConfig
 from lift.data.augmentation import Augmentation
-from lift.data.dataset import ClipDataset, Sample, collate, loader
+from lift.data.dataset import ClipDataset
+from lift.data.loader import loader
+from lift.data.sample import Sample, collate
 from lift.errors import LiftError
 
 SIZE = (40, 56)
@@ -71,17 +73,19 @@ def test_a_sample_has_the_shapes_and_ranges_of_its_contract(root, data):
     d = dataset(root, data_source=data)
     for g in range(24):
         s = d[g]
-        n = len(s.times)
-        assert 2 <= n <= 15 and s.frames.shape == (n, 3, 32, 32) and s.target.shape == (3, 32, 32)
-        assert s.flow.shape == (4, 32, 32) and s.visible.shape == (2, 32, 32)
+        n = s.times.shape[1]
+        times, mask = s.times[0], s.mask[0]
+        assert 2 <= n <= 15 and s.frames.shape == (n, 3, 32, 32)
+        assert s.mask.shape == (1, n) and s.t.shape == (1,) and s.target.shape == (1, 3, 32, 32)
+        assert s.flow.shape == (1, 4, 32, 32) and s.visible.shape == (1, 2, 32, 32)
         assert (
             s.frames.dtype == torch.float32
             and s.frames.is_contiguous()
             and 0 <= s.frames.min()
             and 0.2 < s.frames.max() <= 1
         )
-        assert s.times[:2].tolist() == [0, 1] and s.mask[:2].all() and 0 < s.t < 1
-        assert not s.frames[~s.mask].any()
+        assert times[:2].tolist() == [0, 1] and mask[:2].all() and 0 < s.t < 1
+        assert not s.frames[~mask].any()
         if not s.flow_known:
             assert not s.flow.any() and not s.visible.any()
 
@@ -95,19 +99,19 @@ def test_times_are_those_of_the_frames(root, monkeypatch):
     for g in range(60):
         s = d[g]
         number = (s.frames[:, 0].mean((1, 2)) * 255 / 3).round()
-        target = float((s.target[0].mean() * 255 / 3).round())
+        target = float((s.target[0, 0].mean() * 255 / 3).round())
         gap = float(number[1] - number[0])
         reversals += gap < 0
-        expected = (number - number[0]) / gap
-        assert torch.allclose(s.times[s.mask], expected[s.mask], atol=1e-6)
-        assert s.t == pytest.approx((target - float(number[0])) / gap)
-        assert abs(gap) in (2, 4) and target not in number[s.mask].tolist()
+        expected, mask = (number - number[0]) / gap, s.mask[0]
+        assert torch.allclose(s.times[0, mask], expected[mask], atol=1e-6)
+        assert s.t.item() == pytest.approx((target - float(number[0])) / gap)
+        assert abs(gap) in (2, 4) and target not in number[mask].tolist()
     assert 15 < reversals < 45
 
 
 def test_a_batch_shares_its_number_of_frames_and_batches_differ(root):
     d = dataset(root, data_source="mixed")
-    counts = [{len(d[g].times) for g in range(4 * b, 4 * b + 4)} for b in range(40)]
+    counts = [{len(d[g].frames) for g in range(4 * b, 4 * b + 4)} for b in range(40)]
     assert all(len(c) == 1 for c in counts)
     counts = [c.pop() for c in counts]
     assert 10 < sum(c == 15 for c in counts) < 35 and len(set(counts)) > 5
@@ -116,7 +120,7 @@ def test_a_batch_shares_its_number_of_frames_and_batches_differ(root):
 def test_missing_frames_at_the_ends_are_masked(root):
     d = dataset(root, data_source="folder", full_context_prob=1.0, strides=(4,))
     samples = [d[g] for g in range(12)]
-    assert all(len(s.times) == 15 for s in samples)
+    assert all(s.times.shape == (1, 15) for s in samples)
     assert all(not s.mask.all() for s in samples if s.frames.shape[0] == 15 and s.mask.sum() < 15)
     assert any(not s.mask.all() for s in samples)
 
@@ -228,7 +232,7 @@ def test_dense_sampling_puts_the_target_in_the_middle(root, data):
     d = dataset(root, data_source=data, sampling="dense", full_context_prob=1.0)
     for g in range(8):
         s = d[g]
-        assert s.t == 0.5 and len(s.times) == 15
+        assert s.t == 0.5 and s.times.shape == (1, 15)
         assert set((s.times[s.mask] * 2).tolist()) <= {float(i) for i in range(-7, 10) if i != 1}
 
 
@@ -278,5 +282,5 @@ def test_wrong_settings_are_named(changes, words):
 
 
 def test_sequences_too_short_for_every_stride_are_named(root):
-    with pytest.raises(LiftError, match="holds 101 frames in a row"):
+    with pytest.raises(LiftError, match="has 101 consecutive frames"):
         dataset(root, data_source="folder", strides=(100,))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lift.data.synthetic import Layer, Path, SyntheticScene, cut_out, draw_path, speed
-from lift.data.textures import OUTLINES, TEXTURES
+from lift.data.synthetic.textures import OUTLINES, TEXTURES
 
 SIZE = (72, 88)
 

@@ -135,14 +135,15 @@ def test_waits_for_streams_and_events_are_a_kind_of_their_own():
 
 
 def test_the_place_is_the_innermost_line_of_the_package():
-    from lift.model.types import map_tensors, mean_difference
+    from lift.data.clip import map_tensors
+    from lift.model.types import mean_difference
 
     with device_traffic() as found:
         image = torch.empty(1, 3, 4, 4, device=D)
         mean_difference(image, image).item()
         map_tensors(lambda x: x.cpu(), torch.empty(3, device=D))
     assert found.waits[0].place == ""
-    assert found.downloads[0].place.startswith("lift/model/types.py:")
+    assert found.downloads[0].place.startswith("lift/data/clip.py:")
 
 
 def test_gradients_appear_without_being_computed():

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from lift.config import TrainConfig
-from lift.data.batch import Batch
-from lift.data.clip import pair
+from lift.data.clip import Batch, pair
 from lift.model.types import FlowEstimate, Prediction
 from lift.training.losses import (
     _binomial,

@@ -9,8 +9,9 @@ import torch
 
 from lift import kernels
 from lift.config import Config, DataConfig, TrainConfig, tiny
-from lift.data.batch import Batch
-from lift.data.dataset import ClipDataset, collate
+from lift.data.clip import Batch
+from lift.data.dataset import ClipDataset
+from lift.data.sample import collate
 from lift.training.losses import total_loss
 from lift.training.state import build_model
 

@@ -114,7 +114,7 @@ def test_a_step_waits_for_nothing_but_the_step_before(config, tmp_path, monkeypa
     tensors = 9 if config.data.targets > 1 else 8
     assert len(found.uploads) == STEPS * config.train.accumulate * tensors
     assert not any(record.blocking for record in found.uploads)
-    assert {record.place.split(":")[0] for record in found.uploads} == {"lift/data/batch.py"}
+    assert {record.place.split(":")[0] for record in found.uploads} == {"lift/data/clip.py"}
 
 
 def test_the_loader_gives_batches_in_page_locked_memory():

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lift.data.clip import Clip
+from lift.data.clip import Clip, frames_around
 from lift.errors import LiftError
 from lift.evaluation import baselines
 from lift.evaluation.metrics import psnr, ssim, to_uint8
@@ -158,8 +158,9 @@ def context_indices(
         )
     first = max((c for c in cuts if c < target), default=0)
     last = min((c for c in cuts if c > target), default=frames) - 1
-    left = list(range(target - 1, first - 1, -2))[: (context_frames + 1) // 2] or [target - 1]
-    right = list(range(target + 1, last + 1, 2))[: context_frames // 2] or [target + 1]
+    before, after = frames_around(context_frames)
+    left = list(range(target - 1, first - 1, -2))[:before] or [target - 1]
+    right = list(range(target + 1, last + 1, 2))[:after] or [target + 1]
     indices = left[::-1] + right
     return indices, [(k - (target - 1)) / 2 for k in indices], len(left) - 1
 

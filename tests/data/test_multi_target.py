@@ -1,6 +1,4 @@
-"""Several targets out of one window: each is the clip it would be alone, and the model learns from
-all as from separate passes.
-"""
+"""Several targets of one window: each has the clip it would have alone, with equal gradients."""
 
 from dataclasses import replace
 
@@ -10,11 +8,11 @@ import pytest
 import torch
 
 from lift.config import DataConfig, TrainConfig, tiny
-from lift.data import several
+from lift.data import multi_target
 from lift.data.augmentation import Augmentation
-from lift.data.batch import Batch
-from lift.data.clip import SharedClips
-from lift.data.dataset import ClipDataset, collate
+from lift.data.clip import Batch, Clip
+from lift.data.dataset import ClipDataset
+from lift.data.sample import collate
 from lift.kernels import warp
 from lift.model.lift import LIFT
 from lift.training.losses import total_loss
@@ -78,12 +76,12 @@ def test_every_target_has_the_clip_it_would_have_alone(root, monkeypatch, sampli
     for g in range(24):
         s = data[g]
         assert (
-            s.at.shape == s.times.shape == s.mask.shape
+            s.frame_index.shape == s.times.shape == s.mask.shape
             and len(s.t) == 3
             and s.mask[:, :2].all()
             and s.times.shape[1] <= 15
         )
-        numbers = (s.frames[:, 0].mean((1, 2)) * 255 / 4).round()[s.at]
+        numbers = (s.frames[:, 0].mean((1, 2)) * 255 / 4).round()[s.frame_index]
         targets = (s.target[:, 0].mean((1, 2)) * 255 / 4).round()
         start, gap = numbers[:, :1], numbers[:, 1:2] - numbers[:, :1]
         assert torch.allclose(s.times[s.mask], ((numbers - start) / gap)[s.mask], atol=1e-6)
@@ -129,7 +127,7 @@ def test_a_gap_over_a_cut_is_replaced():
     rng = np.random.default_rng(0)
     allowed = {4, 6, 12}
     for _ in range(20):
-        found = several.gaps(6, 3, 2, allowed, rng)
+        found = multi_target.reference_intervals(6, 3, 2, allowed, rng)
         assert len(found) == 3 and 6 in found and set(found) <= allowed
 
 
@@ -137,17 +135,17 @@ def test_samples_follow_from_their_number(root):
     one, other = (samples(root, data_source="mixed")[5] for _ in range(2))
     assert all(
         torch.equal(getattr(one, name), getattr(other, name))
-        for name in ("frames", "at", "times", "mask", "t", "target", "flow")
+        for name in ("frames", "frame_index", "times", "mask", "t", "target", "flow")
     )
 
 
 def test_clips_know_their_frames():
-    with pytest.raises(ValueError, match="multiple of B"):
-        SharedClips(
+    with pytest.raises(ValueError, match="a multiple of B"):
+        Clip(
             torch.rand(2, 4, 3, 8, 8),
-            torch.zeros(3, 2, dtype=torch.long),
             torch.zeros(3, 2),
             torch.ones(3, 2, dtype=torch.bool),
+            frame_index=torch.zeros(3, 2, dtype=torch.long),
         )
 
 

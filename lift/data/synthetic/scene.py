@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lift.data.textures import caption, outline, texture
+from lift.data.synthetic.textures import caption, outline, texture
 
 if TYPE_CHECKING:
     from lift.data.sequences import Sequence
