@@ -1,4 +1,4 @@
-"""`lift evaluate`: score weights, and the baselines, on the real clips of a folder."""
+"""`lift evaluate`: score weights and baselines on real clips."""
 
 import json
 import sys
@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from lift import provenance
 from lift.config.flags import Parser
+from lift.config.schema import BACKENDS
 from lift.errors import LiftError
 from lift.evaluation.checkpoint import load
 from lift.evaluation.protocols import real16
@@ -24,7 +26,7 @@ RENAMED = {"small": real16.NAME}
 
 
 def main(argv: list[str]) -> int | None:
-    """Run the command; prints a table, and writes JSON with --output."""
+    """Print a table of scores, and write them as JSON with --output."""
     args = _parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -101,15 +103,15 @@ def _parser() -> Parser:
         help="also compare lift with itself on the time-reversed clips",
     )
     parser.add_argument("--output", metavar="FILE", help="write the scores to this JSON file")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
         "--kernels",
-        choices=("auto", "fused", "reference"),
+        choices=BACKENDS,
         default="auto",
-        help="which kernels serve (default auto)",
+        help="kernels: auto, fused (an error where unsupported) or reference (default auto)",
     )
     parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="CPU threads; 0 leaves PyTorch's choice"
+        "--threads", type=int, default=0, metavar="N", help="CPU threads; 0: PyTorch's default"
     )
     return parser
 
@@ -142,18 +144,16 @@ def _counts(text: str) -> list[int]:
 
 
 def _candidates(args) -> dict[str, real16.Candidate]:
-    methods = args.methods or (["lift"] if args.checkpoint else []) + [
-        "average",
-        "dis",
-        "dis_cubic",
-    ]
+    default = [*(["lift"] if args.checkpoint else []), "average", "dis", "dis_cubic"]
+    methods = args.methods or default
     if "lift" in methods and not args.checkpoint:
         raise LiftError(
             "scoring lift needs weights: give --checkpoint FILE, or leave lift out of --methods"
         )
     if args.checkpoint and "lift" not in methods:
         raise LiftError(
-            "--checkpoint is given but --methods does not name lift; add it, or drop the checkpoint"
+            "--checkpoint is given but --methods does not name lift; add it, or leave out "
+            "--checkpoint"
         )
     candidates = {}
     for method in methods:
@@ -176,9 +176,7 @@ def _reversal(args) -> dict[str, dict[str, float]]:
 
 
 def _recorded(root: str) -> dict | None:
-    """The baselines recorded beside the clips, for the differences when a run does not score them
-    itself.
-    """
+    """The baselines recorded beside the clips, for gains over baselines that are not scored."""
     path = Path(root) / "baselines.json"
     try:
         return json.loads(path.read_text())
@@ -191,6 +189,4 @@ def _recorded(root: str) -> dict | None:
 
 
 def _bar(clips: list[ManifestClip]) -> Iterable[ManifestClip]:
-    from tqdm import tqdm
-
     return tqdm(clips, unit="clip", disable=None, leave=False)

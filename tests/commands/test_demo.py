@@ -1,4 +1,4 @@
-"""The demo drops frames, makes them again, and says the truth about the result."""
+"""The demo drops frames, re-creates them and scores the result."""
 
 import json
 from fractions import Fraction
@@ -67,9 +67,14 @@ def test_the_bundled_clip_has_its_attribution():
         assert part in text
 
 
-def test_the_demo_writes_everything_it_names(short_clip, weights, tmp_path, capsys):
+def test_the_demo_writes_everything_it_names_in_place_of_an_earlier_run(
+    short_clip, weights, tmp_path, capsys
+):
     folder = tmp_path / "out"
-    demo.main(["--output", str(folder), "--checkpoint", str(weights), "--threads", "1"])
+    flags = ["--output", str(folder), "--checkpoint", str(weights), "--threads", "1"]
+    demo.main([*flags, "--context_frames", "2"])
+    capsys.readouterr()
+    demo.main(flags)
     shown = capsys.readouterr().out
     assert sorted(p.name for p in folder.iterdir()) == [
         "demo.mp4",
@@ -93,31 +98,14 @@ def test_the_demo_writes_everything_it_names(short_clip, weights, tmp_path, caps
     ]
 
 
-def test_a_second_run_replaces_the_first(short_clip, weights, tmp_path):
-    for _ in range(2):
-        demo.main(
-            [
-                "--output",
-                str(tmp_path / "out"),
-                "--checkpoint",
-                str(weights),
-                "--context_frames",
-                "2",
-                "--threads",
-                "1",
-            ]
-        )
-    assert len(list((tmp_path / "out").iterdir())) == 4
-
-
 def test_dropped_frames_are_never_inputs(short_clip, weights):
     altered = short_clip.copy()
     altered[1::2] = 0
     model = demo.load(weights, device="cpu")
-    made, again = demo.remake(short_clip, model), demo.remake(altered, model)
-    for method in made:
-        assert len(made[method]) == 3
-        assert (made[method] == again[method]).all(), method
+    first, second = demo.recreate(short_clip, model), demo.recreate(altered, model)
+    for method in first:
+        assert len(first[method]) == 3
+        assert (first[method] == second[method]).all(), method
 
 
 def test_scores_are_those_of_the_dropped_frames(short_clip):
@@ -131,17 +119,17 @@ def test_scores_are_those_of_the_dropped_frames(short_clip):
 
 def test_the_picture_shows_the_frame_the_videos_show(short_clip, weights):
     model = demo.load(weights, device="cpu")
-    prediction, times = demo.look_inside(short_clip, 3, model)
+    prediction, times = demo.predict(short_clip, 3, model)
     assert times == [-1, 0, 1, 2] and prediction.attention.sum().item() == pytest.approx(
         1, abs=1e-4
     )
-    streamed = demo.remake(short_clip, model)["lift"][1]
+    streamed = demo.recreate(short_clip, model)["lift"][1]
     assert np.abs(demo.to_uint8(prediction.frame[0]).astype(int) - streamed).max() <= 1
 
 
-def test_missing_weights_are_told_in_one_sentence(monkeypatch, tmp_path):
+def test_missing_weights_are_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "lift.model.weights.pretrained_path", lambda preset: tmp_path / f"{preset}.safetensors"
+        "lift.commands.demo.pretrained_path", lambda preset: tmp_path / f"{preset}.safetensors"
     )
     with pytest.raises(LiftError, match="give --checkpoint FILE"):
         demo.main(["--output", str(tmp_path / "out")])
