@@ -73,3 +73,13 @@ def renamed_flags(section: str) -> dict[str, str]:
     advice = {name: f"it is now --{new}" for name, new in RENAMED.get(section, {}).items()}
     advice |= {name: text for name, text in AMBIGUOUS_FLAGS.items() if name in advice}
     return {f"--{name}": text for name, text in advice.items()}
+
+
+def current_flag(flag: str) -> str:
+    """A recorded flag such as `--ema 0.99` or `--no_preload` under the name that it has today."""
+    name, *value = flag.split(" ", 1)
+    switch = "--no_" if name.startswith("--no_") else "--"
+    for names in RENAMED.values():
+        if new := names.get(name.removeprefix(switch)):
+            return " ".join([switch + new, *value])
+    return flag

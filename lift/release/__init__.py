@@ -1,1 +1,1 @@
-"""What ships with weights: export, model card, curves."""
+"""Releasing weights: export, model card, curves."""

@@ -1,6 +1,4 @@
-"""`python -m lift.release.curves RUN [RUN ...] --output curve.png`: the curves of runs, one after
-the other, as a picture.
-"""
+"""`python -m lift.release.curves RUN [RUN ...] --output curve.png`: plot the curves of runs."""
 
 import csv
 import sys
@@ -12,14 +10,14 @@ from lift.files import atomic
 
 
 def main(argv: list[str]) -> None:
-    """Draw the training loss and the PSNR of training and validation over the steps."""
+    """Plot training loss and the PSNR of training and validation over the steps."""
     parser = Parser(prog="python -m lift.release.curves", description=__doc__)
     parser.add_argument(
         "runs",
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="folder of a run, or its curve.csv; several are phases of one training",
+        help="folder of a run, or its curve.csv; several are plotted as phases of one training",
     )
     parser.add_argument(
         "--output",
@@ -34,10 +32,10 @@ def main(argv: list[str]) -> None:
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """Rows of a run's curve.csv; a column that a row leaves empty is absent from it.
+    """Rows of a run's curve.csv, without the columns that are empty in a row.
 
     Raises:
-        LiftError: there is no such table, or it holds something else.
+        LiftError: there is no such file, or it is not the table of a run.
     """
     path = path / "curve.csv" if path.is_dir() else path
     try:
@@ -58,24 +56,24 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 def draw(phases: list[list[dict[str, float]]], output: Path) -> None:
-    """Draw phases side by side on one axis of steps; a dotted line stands between two."""
+    """Plot phases side by side on one axis of steps, separated by dotted lines."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), layout="constrained")
     loss, psnr = figure.subplots(2, sharex=True)
     start = 0.0
     for phase in phases:
-        for axis, name, style, label in (
-            (loss, "loss", "-", "training loss"),
-            (psnr, "psnr", "-", "PSNR of training batches"),
-            (psnr, "val_psnr", "o-", "PSNR of validation clips (EMA weights)"),
+        for axis, name, style, color, label in (
+            (loss, "loss", "-", "C0", "training loss"),
+            (psnr, "psnr", "-", "C2", "training batches"),
+            (psnr, "val_psnr", "o-", "C1", "validation clips (EMA weights)"),
         ):
             points = [(start + row["step"], row[name]) for row in phase if name in row]
             if points:
                 axis.plot(
                     *zip(*points, strict=True),
                     style,
-                    color="C1" if name == "val_psnr" else "C0",
+                    color=color,
                     label=label if not start else None,
                     markersize=3,
                     linewidth=1,
@@ -85,7 +83,7 @@ def draw(phases: list[list[dict[str, float]]], output: Path) -> None:
             loss.axvline(start, linestyle=":", color="grey")
             psnr.axvline(start, linestyle=":", color="grey")
     loss.set(ylabel="loss", yscale="log")
-    psnr.set(ylabel="dB", xlabel="step")
+    psnr.set(ylabel="PSNR, dB", xlabel="step")
     for axis in (loss, psnr):
         axis.grid(alpha=0.3)
         axis.legend(loc="best")

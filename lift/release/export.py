@@ -1,9 +1,8 @@
-"""`python -m lift.release.export RUN [RUN ...] --data_root D`: ship the weights of a training, with
-their card, curve and scores.
+"""`python -m lift.release.export RUN [RUN ...] --data_root D`: export trained weights for release.
 
-Writes below lift/weights, for the preset that was trained: `<preset>.safetensors` (at most 16 MB a
-file), `<preset>_curve.csv` and `.png`, `<preset>.json` with everything that is known of them, and
-the blocks of README.md that are made from it.
+Writes to lift/weights, for the preset that was trained: `<preset>.safetensors` (at most 16 MB per
+file), `<preset>_curve.csv` and `.png`, the record `<preset>.json`, and the generated blocks of the
+model card in README.md.
 """
 
 import csv
@@ -18,24 +17,23 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lift import provenance
-from lift.config import PRESETS, Config
-from lift.config import schema as configuration
+from lift.config import PRESETS, Config, to_flags
 from lift.config.flags import Parser
-from lift.errors import LiftError, run
+from lift.errors import LiftError
+from lift.errors import run as run_command
 from lift.evaluation.checkpoint import load
 from lift.evaluation.protocols import real16
 from lift.evaluation.reversal import reversal
 from lift.files import atomic
 from lift.io.manifest import read_manifest
 from lift.model.weights import differing_fields, load_weights, pretrained_path, save_small, sha256
-from lift.release import curves as curve
-from lift.release import model_card as card
+from lift.release import curves, model_card
 from lift.training import checkpoints
 from lift.training.phases import phase_folders
 
 LIMIT = 16_000_000  # bytes of a file
-# What a command in the card leaves out: places, and how a run was watched.
-LEFT_OUT = {
+# Flags that a command in the card omits: paths, and how a run was watched.
+OMITTED_FLAGS = {
     "data_root",
     "init_weights",
     "output",
@@ -49,29 +47,30 @@ LEFT_OUT = {
 
 
 @dataclass(frozen=True)
-class Past:
-    """A run that has made steps.
+class RunRecord:
+    """A run with at least one checkpoint.
 
     Attributes:
-        folder: where its files lie.
-        config: the configuration it had.
-        facts: of its newest checkpoint.
+        folder: of the run's files.
+        config: its configuration.
+        summary: of its newest checkpoint: step, history and so on.
     """
 
     folder: Path
     config: Config
-    facts: dict
+    summary: dict
 
 
 def main(argv: list[str]) -> None:
-    """Read the runs, score the weights, and write all files when that has worked."""
+    """Read the runs, score the weights, then write all files."""
     parser = Parser(prog="python -m lift.release.export", description=__doc__)
     parser.add_argument(
         "runs",
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="folder of a run, or of a training in phases; several are phases, each from the weights of the one before",
+        help="folder of a run or of a training in phases; several are phases, each from the "
+        "weights of the one before",
     )
     parser.add_argument(
         "--data_root",
@@ -83,119 +82,117 @@ def main(argv: list[str]) -> None:
         "--weights",
         default="last.safetensors",
         metavar="NAME",
-        help="which weights of the last run: last.safetensors (default) or best.safetensors",
+        help="weights of the last run: last.safetensors (default) or best.safetensors",
     )
     parser.add_argument(
         "--device",
         default="auto",
-        help="where they are scored: cpu, cuda, cuda:N or auto (default auto)",
+        help="device for scoring: auto, cpu, cuda or cuda:N (default auto)",
     )
     parser.add_argument(
         "--output",
         type=Path,
         default=pretrained_path("any").parent,
         metavar="DIR",
-        help="where to write instead of lift/weights",
+        help="folder to write to (default lift/weights)",
     )
     args = parser.parse_args(argv)
 
-    runs = [read(folder) for folder in expanded(args.runs)]
+    runs = [read(folder) for folder in run_folders(args.runs)]
     model, config = load_weights(runs[-1].folder / args.weights)
     preset = config.model.preset
     if difference := differing_fields(asdict(config.model), asdict(PRESETS[preset]())):
         raise LiftError(
-            f"{runs[-1].folder} has other sizes than the preset {preset} ({difference}); bundled are weights of a whole preset"
+            f"{runs[-1].folder} has other sizes than the preset {preset} ({difference}); "
+            "only weights of an unchanged preset can be released"
         )
     with tempfile.TemporaryDirectory() as scratch:
-        made = save_small(Path(scratch) / f"{preset}.safetensors", model, shortened(config), LIMIT)
+        files = save_small(
+            Path(scratch) / f"{preset}.safetensors", model, anonymized(config), LIMIT
+        )
         stored = (
             "float16"
-            if sum(path.stat().st_size for path in made) < 4 * model.count_parameters()["total"]
+            if sum(path.stat().st_size for path in files) < 4 * model.count_parameters()["total"]
             else "float32"
         )
         record = {
             "preset": preset,
-            "files": {path.name: sha256(path) for path in made},
+            "files": {path.name: sha256(path) for path in files},
             "stored": stored,
             "weights": args.weights,
             "parameters": model.count_parameters()["total"],
             "phases": phases(runs),
             "data": sources(runs, Path(args.data_root)),
-            "scores": scores(made[0], args.data_root, args.device),
+            "scores": scores(files[0], args.data_root, args.device),
         }
         args.output.mkdir(parents=True, exist_ok=True)
-        for path in made:
+        for path in files:
             with atomic(args.output / path.name) as part:
                 part.write_bytes(path.read_bytes())
-    for path in args.output.glob(
-        f"{preset}.*.safetensors"
-    ):  # parts of larger weights that stood here
+    for path in args.output.glob(f"{preset}.*.safetensors"):  # parts of earlier, larger weights
         if path.name not in record["files"]:
             path.unlink()
-    write_curve([past.folder for past in runs], args.output / f"{preset}_curve.csv")
-    curve.draw([curve.read(past.folder) for past in runs], args.output / f"{preset}_curve.png")
+    write_curve([run.folder for run in runs], args.output / f"{preset}_curve.csv")
+    curves.draw([curves.read(run.folder) for run in runs], args.output / f"{preset}_curve.png")
     with atomic(args.output / f"{preset}.json") as part:
         part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for path in card.renew(args.output):
+    for path in model_card.update(args.output):
         print(f"written: {path}")
-    print(
-        f"written: {', '.join([*record['files'], f'{preset}.json', f'{preset}_curve.csv', f'{preset}_curve.png'])} in {args.output}"
-    )
+    others = (f"{preset}{suffix}" for suffix in (".json", "_curve.csv", "_curve.png"))
+    print(f"written: {', '.join([*record['files'], *others])} in {args.output}")
 
 
-# -- what is known of the runs ---------------------------------------------------------------------
+# -- the record of the runs ---------------------------------------------------------------------
 
 
-def expanded(paths: Iterable[Path]) -> list[Path]:
-    """Folders of runs; the folder of a training in phases stands for its phases."""
+def run_folders(paths: Iterable[Path]) -> list[Path]:
+    """Folders of runs; the folder of a training in phases gives those of its phases."""
     return [run for path in paths for run in (phase_folders(path) or [path])]
 
 
-def read(folder: Path) -> Past:
-    """A run's configuration and how far it came.
+def read(folder: Path) -> RunRecord:
+    """The record of a run.
 
     Raises:
-        LiftError: there is no run in the folder, or it is damaged.
+        LiftError: the folder has no checkpoint, or a corrupt one.
     """
     found = checkpoints.find(folder, "auto")
     if found is None:
         raise LiftError(
-            f"{folder} holds no run; give the --output of a lift train, or of one with --phases"
+            f"{folder} has no run; give the --output of lift train, with --phases or without"
         )
-    return Past(folder, *checkpoints.read_summary(found))
+    return RunRecord(folder, *checkpoints.read_summary(found))
 
 
-def phases(runs: list[Past]) -> list[dict]:
+def phases(runs: list[RunRecord]) -> list[dict]:
     """Name, flags, start, steps, samples and history of each run, JSON-able."""
     rows = []
-    for number, past in enumerate(runs):
-        data, train, known = past.config.data, past.config.train, past.facts
+    for number, run in enumerate(runs):
+        data, train, summary = run.config.data, run.config.train, run.summary
         flags = {
-            name: flag
-            for name, flag in configuration.to_flags(past.config).items()
-            if name not in LEFT_OUT
+            name: flag for name, flag in to_flags(run.config).items() if name not in OMITTED_FLAGS
         }
         if data.data_source != "synthetic":
             flags = {"data_root": "--data_root D", **flags}
         expected = Path(runs[number - 1].folder.name, "last.safetensors") if number else None
         start = Path(*Path(train.init_weights).parts[-2:]) if train.init_weights else None
-        each = train.batch_size * train.accumulate * data.targets * known["world"]
+        each = train.batch_size * train.accumulate * data.targets * summary["world"]
         rows.append(
             {
-                "name": past.folder.name,
+                "name": run.folder.name,
                 "flags": flags,
                 "start": "" if start == expected else str(start or "random weights"),
-                "steps": known["step"],
-                "total_steps": known.get("total_steps", train.epochs * train.epoch_steps or None),
-                "samples": each * known["step"],
-                "history": provenance.stored_history(known),
+                "steps": summary["step"],
+                "total_steps": summary.get("total_steps", train.epochs * train.epoch_steps or None),
+                "samples": each * summary["step"],
+                "history": provenance.stored_history(summary),
             }
         )
     return rows
 
 
-def shortened(config: Config) -> Config:
-    """The configuration without the folders of the machine that it ran on."""
+def anonymized(config: Config) -> Config:
+    """The configuration without the paths of the machine that it ran on."""
     train = config.train
     init, encoder = (
         "/".join(Path(path).parts[-2:]) for path in (train.init_weights, train.pretrained_encoder)
@@ -213,13 +210,11 @@ def shortened(config: Config) -> Config:
     )
 
 
-def sources(runs: list[Past], root: Path) -> dict:
-    """Where the frames come from: the clips of the manifest that were trained on, and those held
-    back, JSON-able.
-    """
+def sources(runs: list[RunRecord], root: Path) -> dict:
+    """Sources of the training and validation clips from the manifest, JSON-able."""
     clips = read_manifest(root)
 
-    def known(split: str) -> list[dict]:
+    def clips_of(split: str) -> list[dict]:
         return [
             {
                 "name": clip.name,
@@ -232,11 +227,11 @@ def sources(runs: list[Past], root: Path) -> dict:
             if clip.split == split
         ]
 
-    real = [past.config.data for past in runs if past.config.data.data_source != "synthetic"]
+    real = [run.config.data for run in runs if run.config.data.data_source != "synthetic"]
     return {
-        "synthetic": any(past.config.data.data_source != "folder" for past in runs),
-        "train": known(real[0].train_split) if real else [],
-        "val": known(runs[0].config.data.val_split),
+        "synthetic": any(run.config.data.data_source != "folder" for run in runs),
+        "train": clips_of(real[0].train_split) if real else [],
+        "val": clips_of(runs[0].config.data.val_split),
     }
 
 
@@ -244,8 +239,9 @@ def sources(runs: list[Past], root: Path) -> dict:
 
 
 def scores(weights: Path, root: str, device: str) -> dict:
-    """Protocol real16 for fifteen, four and two frames and the baselines, and clips held back
-    against themselves reversed, JSON-able.
+    """Scores under protocol real16 with 15, 4 and 2 frames and of the baselines, JSON-able.
+
+    Also compares the model with itself on time-reversed validation clips.
     """
     bar = partial(tqdm, unit="clip", disable=None, leave=False)
     model = load(weights, device=device)
@@ -265,19 +261,19 @@ def scores(weights: Path, root: str, device: str) -> dict:
         }
         for name, entry in result["clips"].items()
     }
-    held = [clip for clip in read_manifest(root) if clip.split == "val"]
+    validation = [clip for clip in read_manifest(root) if clip.split == "val"]
     return {
         "protocol": result["protocol"],
         "description": result["description"],
         "clips": clips,
         "mean": result["mean"],
-        "reversal": {clip.name: reversal(clip, model) for clip in bar(held)},
+        "reversal": {clip.name: reversal(clip, model) for clip in bar(validation)},
         "made_by": provenance.of_scores(None)["made_by"],
     }
 
 
 def write_curve(runs: list[Path], path: Path) -> None:
-    """The tables of the runs as one, with a column that names the run."""
+    """Write the curves of the runs as one table, with a column for the name of the run."""
     rows = []
     for folder in runs:
         with open(folder / "curve.csv", newline="", encoding="utf-8") as file:
@@ -291,4 +287,4 @@ def write_curve(runs: list[Path], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

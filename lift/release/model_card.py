@@ -1,13 +1,12 @@
-"""`python -m lift.release.model_card`: what stands between a model card's markers is made from what
-each preset's JSON file records.
+"""`python -m lift.release.model_card`: generate the blocks of a model card from the records.
 
     <!-- weights: tiny facts -->      file, hardware, duration, and the command of each phase
-    <!-- weights: tiny data -->       the clips it was trained on, and those that judge it
+    <!-- weights: tiny data -->       training and validation clips
     <!-- weights: tiny scores -->     protocol `real16`, clip by clip
-    <!-- weights: tiny summary -->    the clips held back alone, for a page of less detail
+    <!-- weights: tiny summary -->    validation clips only, for a page with less detail
     <!-- weights: end -->
 
-Everything else in a document is left as it is.
+Everything else in a document is kept.
 """
 
 import json
@@ -18,17 +17,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lift.config.flags import Parser
+from lift.config.old_names import current_flag
 from lift.errors import run
 from lift.files import atomic
 from lift.model.weights import pretrained_path
 
 MARKED = re.compile(r"(<!-- weights: (\w+) (\w+) -->\n).*?(<!-- weights: end -->)", re.DOTALL)
-README = (
-    Path(__file__).resolve().parents[2] / "README.md"
-)  # the project's; a checkout has it, an installed LIFT does not
+# The project's own, which an installed LIFT does not have.
+README = Path(__file__).resolve().parents[2] / "README.md"
 HEAD = """# Model card: bundled weights
 
-One file a preset: `<preset>.safetensors`, the averaged (EMA) weights with the whole configuration of their run in the file's metadata.
+One file per preset: `<preset>.safetensors`, the averaged (EMA) weights, with the configuration of
+their run in the file's metadata.
 `create_lift_model("<preset>", pretrained=True)` loads them.
 """
 METHODS = (
@@ -47,8 +47,8 @@ GAINS = (
 )
 
 
-def filled(text: str, records: dict[str, dict]) -> str:
-    """A document with its blocks of the presets in `records` made anew."""
+def fill_blocks(text: str, records: dict[str, dict]) -> str:
+    """A document with the blocks of the presets in `records` generated."""
 
     def block(match: re.Match) -> str:
         opening, preset, part, closing = match.groups()
@@ -59,14 +59,15 @@ def filled(text: str, records: dict[str, dict]) -> str:
     return MARKED.sub(block, text)
 
 
-def with_section(text: str, preset: str) -> str:
-    """A model card that has a section of a preset: where there is none, an empty one is added at
-    its end.
-    """
+def add_section(text: str, preset: str) -> str:
+    """A model card with a section of a preset: an empty one is appended if there is none."""
     if any(name == preset for _, name, _, _ in MARKED.findall(text)):
         return text
     empty = {part: f"<!-- weights: {preset} {part} -->\n<!-- weights: end -->\n" for part in BLOCKS}
-    section = f"\n## {preset}\n\n{empty['facts']}\n### Data of {preset}\n\n{empty['data']}\n### Scores of {preset}\n\n{empty['scores']}"
+    section = (
+        f"\n## {preset}\n\n{empty['facts']}\n### Data of {preset}\n\n{empty['data']}"
+        f"\n### Scores of {preset}\n\n{empty['scores']}"
+    )
     return (text or HEAD).rstrip("\n") + "\n" + section
 
 
@@ -75,14 +76,13 @@ def with_section(text: str, preset: str) -> str:
 
 def facts(record: dict) -> str:
     """A table of the weights, then the command of each phase."""
-    phases, entries = (
-        record["phases"],
-        [entry for phase in record["phases"] for entry in phase["history"]],
-    )
+    phases = record["phases"]
+    entries = [entry for phase in phases for entry in phase["history"]]
     several = len(phases) > 1
-    hardware = _once(
+    hardware = _unique(
         f"{e['hardware']}, {e['precision']}, torch {e['torch']}" for e in entries if e["hardware"]
     )
+    seconds, samples = sum(e["seconds"] for e in entries), sum(p["samples"] for p in phases)
     table = [
         ["", ""],
         [
@@ -90,10 +90,10 @@ def facts(record: dict) -> str:
             ", ".join(f"`{name}`: `{digest}`" for name, digest in record["files"].items()),
         ],
         ["parameters", f"{record['parameters']:,}, stored in {record['stored']}"],
-        ["hardware", "; ".join(hardware) or "not noted"],
+        ["hardware", "; ".join(hardware) or "not recorded"],
         [
             "duration, samples",
-            f"{_duration(sum(e['seconds'] for e in entries))}; {sum(p['samples'] for p in phases):,} samples",
+            f"{_duration(seconds)}; {samples:,} samples",
         ],
         ["curve", "`{0}_curve.csv`, `{0}_curve.png`".format(record["preset"])],
     ]
@@ -102,27 +102,25 @@ def facts(record: dict) -> str:
         for name, flag in phases[0]["flags"].items()
         if all(phase["flags"].get(name) == flag for phase in phases)
     ]
-    sentence = (
-        f"{_number(len(phases))} phases, each from the averaged weights of the one before"
-        if several
-        else "One run"
-    )
-    sentence += (
-        f" (shipped: `{record['weights']}`)" if record["weights"] != "last.safetensors" else ""
-    )
-    sentence += ". `D` is the folder of clips." + (
-        " The command of every phase is" if several else ""
-    )
-    command = _wrapped(["lift train", *common, *([" # and the flags below"] if several else [])])
+    sentence = "One run"
+    if several:
+        sentence = (
+            f"{_number(len(phases))} phases, each from the averaged weights of the one before"
+        )
+    if record["weights"] != "last.safetensors":
+        sentence += f" (shipped: `{record['weights']}`)"
+    sentence += ". `D` is the folder of clips."
+    words = ["lift train", *map(current_flag, common)]
+    if several:
+        sentence += " The command of every phase is"
+        words.append(" # and the flags below")
+    command = _wrap_command(words)
     steps = [
         ["phase", "commit", "flags", "steps", "seconds"],
         *(_phase(phase, common) for phase in phases),
     ]
-    plus = (
-        ["A + behind a commit: files differed from it."]
-        if any(e["commit"].endswith("+") for e in entries)
-        else []
-    )
+    modified = any(e["commit"].endswith("+") for e in entries)
+    plus = ["A + after a commit: tracked files were modified."] if modified else []
     return "\n\n".join([_table(table), sentence, f"```bash\n{command}\n```", _table(steps), *plus])
 
 
@@ -131,34 +129,26 @@ def _phase(phase: dict, common: list[str]) -> list[str]:
     history, total = phase["history"], phase["total_steps"]
     commits = [
         f"`{c[:7]}{'+' * c.endswith('+')}`"
-        for c in _once(entry["commit"] for entry in history if entry["commit"])
+        for c in _unique(entry["commit"] for entry in history if entry["commit"])
     ]
-    own = " ".join(flag for flag in phase["flags"].values() if flag not in common)
+    own = " ".join(current_flag(f) for f in phase["flags"].values() if f not in common)
     wanted = f" of {total:,}" if total not in (None, phase["steps"]) else ""
     return [
         phase["name"] + (f", from `{phase['start']}`" if phase["start"] else ""),
-        ", ".join(commits) or "not noted",
-        f"`{own}`" if own else "none of its own",
+        ", ".join(commits) or "not recorded",
+        f"`{own}`" if own else "no others",
         f"{phase['steps']:,}{wanted}",
         f"{sum(entry['seconds'] for entry in history):,.0f}",
     ]
 
 
-def _once(words: Iterable[str]) -> list[str]:
+def _unique(words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(words))
 
 
 def _number(n: int) -> str:
-    return {
-        2: "Two",
-        3: "Three",
-        4: "Four",
-        5: "Five",
-        6: "Six",
-        7: "Seven",
-        8: "Eight",
-        9: "Nine",
-    }.get(n, str(n))
+    words = "Two Three Four Five Six Seven Eight Nine".split()
+    return words[n - 2] if 2 <= n <= 9 else str(n)
 
 
 def _duration(seconds: float) -> str:
@@ -168,8 +158,8 @@ def _duration(seconds: float) -> str:
     )
 
 
-def _wrapped(words: list[str], width: int = 130) -> str:
-    """A command on as many lines as its words need."""
+def _wrap_command(words: list[str], width: int = 96) -> str:
+    """A command on several lines, joined by backslashes."""
     lines = [words[0]]
     for word in words[1:]:
         if len(lines[-1]) + len(word) > width:
@@ -183,13 +173,11 @@ def _wrapped(words: list[str], width: int = 130) -> str:
 
 
 def data(record: dict) -> str:
-    """A table of the clips that were trained on, with what is known of their licence, and a
-    sentence on those held back.
-    """
+    """A table of the training clips with their licences, and a sentence on the validation clips."""
     found, parts = record["data"], []
     if found["synthetic"]:
         parts.append(
-            "Synthetic motion (`lift/data/synthetic/`: textured layers, no outside material)"
+            "Synthetic motion (`lift/data/synthetic/`: textured layers, no third-party material)"
             + (", and the frames of these clips:" if found["train"] else ".")
         )
     if found["train"]:
@@ -215,7 +203,7 @@ def data(record: dict) -> str:
             f"`{c['name']}`" + (f" ({c['repository']}, `{c['path']}`)" if c["path"] else "")
             for c in found["val"]
         )
-        parts.append(_filled(f"Held back, and not trained on: {names}."))
+        parts.append(_wrap(f"Validation clips, not trained on: {names}."))
     return "\n\n".join(parts)
 
 
@@ -223,14 +211,13 @@ def data(record: dict) -> str:
 
 
 def scores(record: dict) -> str:
-    """Every clip and the means, those held back first."""
+    """Scores of every clip and their means, validation clips first."""
     found = record["scores"]
     clips = sorted(found["clips"].items(), key=lambda item: item[1]["split"] != "val")
     rows = [[name, entry["split"], *_cells(entry["scores"], METHODS)] for name, entry in clips]
     groups = [group for group in ("val", "train", "all") if group in found["mean"]]
-    groups = (
-        groups if len(groups) > 2 else groups[:1]
-    )  # of a single split, all is the same once more
+    if len(groups) == 2:  # of a single split, `all` is the same
+        groups = groups[:1]
     rows += [
         [
             f"**mean of {found['mean'][group]['lift_15']['clips']}**",
@@ -240,16 +227,15 @@ def scores(record: dict) -> str:
         for group in groups
     ]
     parts = [
-        _filled(
-            f"PSNR (dB) and SSIM under protocol `{found['protocol']}`: {found['description']}."
-        ),
+        _wrap(f"PSNR (dB) and SSIM under protocol `{found['protocol']}`: {found['description']}."),
         _table(
             [
                 ["clip", "split", *(title for _, title in METHODS), *(title for _, title in GAINS)],
                 *rows,
             ]
         ),
-        f"From `lift evaluate --checkpoint lift/weights/{record['preset']}.safetensors --data_root D --context_frames 2,4,15`.",
+        "```bash\nlift evaluate --checkpoint lift/weights/"
+        f"{record['preset']}.safetensors --data_root D --context_frames 2,4,15\n```",
     ]
     if found["reversal"]:
         each = ", ".join(
@@ -257,23 +243,23 @@ def scores(record: dict) -> str:
         )
         largest = max(entry["largest"] for entry in found["reversal"].values())
         parts.append(
-            _filled(
-                f"Played backwards (t = 0.25 of a clip against t = 0.75 of the same clip reversed, 15 frames), the one "
-                f"against the other: {each}; a single value differs by up to {largest} of 255."
+            _wrap(
+                "Time reversal (PSNR of t = 0.25 of a clip against t = 0.75 of the reversed clip, "
+                f"15 frames): {each}; a value differs by at most {largest} of 255."
             )
         )
     return "\n\n".join(parts)
 
 
 def summary(record: dict) -> str:
-    """The clips held back, fifteen frames."""
+    """Scores of the validation clips with fifteen frames."""
     found, methods = record["scores"], [m for m in METHODS if m[0] not in ("lift_4", "lift_2")]
-    held = {
+    validation = {
         name: entry for name, entry in found["clips"].items() if entry["split"] == "val"
     } or found["clips"]
     group = "val" if "val" in found["mean"] else "all"
-    rows = [[name, *_cells(entry["scores"], methods)] for name, entry in held.items()]
-    rows.append([f"**mean of {len(held)}**", *_cells(found["mean"][group], methods)])
+    rows = [[name, *_cells(entry["scores"], methods)] for name, entry in validation.items()]
+    rows.append([f"**mean of {len(validation)}**", *_cells(found["mean"][group], methods)])
     return _table(
         [["clip", *(title for _, title in methods), *(title for _, title in GAINS)], *rows]
     )
@@ -287,8 +273,8 @@ def _cells(found: dict[str, dict], methods: Iterable[tuple[str, str]]) -> list[s
     ]
 
 
-def _filled(sentence: str) -> str:
-    return textwrap.fill(sentence, 138, break_long_words=False, break_on_hyphens=False)
+def _wrap(sentence: str) -> str:
+    return textwrap.fill(sentence, 98, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(rows: list[list[str]]) -> str:
@@ -307,9 +293,10 @@ BLOCKS: dict[str, Callable[[dict], str]] = {
 # -- documents -------------------------------------------------------------------------------------
 
 
-def renew(folder: Path) -> list[Path]:
-    """Make all blocks of the card in a folder of weights anew, and those of the project's README
-    where the folder is its own.
+def update(folder: Path) -> list[Path]:
+    """Generate all blocks of the model card in a folder of weights.
+
+    For the project's own folder also those of its README.
 
     Returns:
         The documents that changed.
@@ -326,8 +313,8 @@ def renew(folder: Path) -> list[Path]:
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
         text = before
         for preset in records if path == documents[0] else ():
-            text = with_section(text, preset)
-        text = filled(text, records)
+            text = add_section(text, preset)
+        text = fill_blocks(text, records)
         if text != before:
             with atomic(path) as part:
                 part.write_text(text, encoding="utf-8")
@@ -336,20 +323,20 @@ def renew(folder: Path) -> list[Path]:
 
 
 def main(argv: list[str]) -> None:
-    """Renew the blocks of the card and tell which documents changed."""
+    """Generate the blocks and print which documents changed."""
     parser = Parser(
         prog="python -m lift.release.model_card",
         description=__doc__,
-        epilog="Files that lift.release.export wrote elsewhere count once they lie in the folder.",
+        epilog="Copy files that lift.release.export wrote elsewhere into the folder first.",
     )
     parser.add_argument(
         "folder",
         nargs="?",
         type=Path,
         default=pretrained_path("any").parent,
-        help="of the weights (default lift/weights)",
+        help="folder of the weights (default lift/weights)",
     )
-    for path in renew(parser.parse_args(argv).folder):
+    for path in update(parser.parse_args(argv).folder):
         print(f"written: {path}")
 
 

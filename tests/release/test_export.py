@@ -1,6 +1,4 @@
-"""Shipping weights: what is written is what was trained and recorded, and a card keeps what a
-person wrote.
-"""
+"""Releasing weights: the files hold what was trained and recorded; a card keeps its prose."""
 
 import csv
 import json
@@ -15,8 +13,7 @@ from lift.commands.evaluate import main as evaluate
 from lift.config import PRESETS, from_dict
 from lift.errors import run
 from lift.model.weights import load_weights, pretrained_path, read_weights, sha256
-from lift.release import export as bundle
-from lift.release import model_card as card
+from lift.release import export, model_card
 from lift.training.loop import train
 from tests.support.training_runs import DATA, MODEL, TRAIN
 from tests.support.video_samples import moving_frames, write_video
@@ -101,7 +98,7 @@ def shipped(tmp_path_factory, runs, clips):
 
 
 def go(*argv) -> int:
-    return run(bundle.main, [str(word) for word in argv])
+    return run(export.main, [str(word) for word in argv])
 
 
 # -- what is shipped -------------------------------------------------------------------------------
@@ -191,12 +188,15 @@ def test_the_card_has_facts_data_and_scores_and_keeps_the_prose(shipped):
 
 def test_a_card_without_a_section_gets_one_with_all_blocks(shipped):
     record = json.loads((shipped / "tiny.json").read_text())
-    text = card.filled(card.with_section("", "tiny"), {"tiny": record})
-    assert card.with_section(text, "tiny") == text and card.filled(text, {"tiny": record}) == text
+    text = model_card.fill_blocks(model_card.add_section("", "tiny"), {"tiny": record})
+    assert (
+        model_card.add_section(text, "tiny") == text
+        and model_card.fill_blocks(text, {"tiny": record}) == text
+    )
     val, mean = record["scores"]["clips"]["two"]["scores"], record["scores"]["mean"]["all"]
     for words in (
         "| one | example.org/one | `0123456789ab` | `a/one.mp4` | CC0 |",
-        "Held back, and not trained on: `two`",
+        "Validation clips, not trained on: `two`",
         "**mean of 2**",
         f"| two | val | {val['lift_15']['psnr']:.2f} / {val['lift_15']['ssim']:.4f} |",
         f"{mean['lift_15']['psnr'] - mean['dis']['psnr']:+.2f} |",
@@ -206,12 +206,12 @@ def test_a_card_without_a_section_gets_one_with_all_blocks(shipped):
 
 def test_files_that_came_from_another_machine_get_their_card(shipped, tmp_path, capsys):
     shutil.copytree(shipped, tmp_path / "weights", ignore=shutil.ignore_patterns("README.md"))
-    card.main([str(tmp_path / "weights")])
+    model_card.main([str(tmp_path / "weights")])
     assert (
         "README.md" in capsys.readouterr().out
         and "12 samples" in (tmp_path / "weights" / "README.md").read_text()
     )
-    card.main([str(tmp_path / "weights")])
+    model_card.main([str(tmp_path / "weights")])
     assert not capsys.readouterr().out
 
 
@@ -222,8 +222,8 @@ def test_runs_are_bundled_without_their_tensors(runs, shipped, tmp_path):
             tmp_path / folder.name,
             ignore=shutil.ignore_patterns("state.pt", "model.safetensors", "ema.safetensors"),
         )
-    moved = [bundle.read(tmp_path / folder.name) for folder in runs]
-    assert bundle.phases(moved) == json.loads((shipped / "tiny.json").read_text())["phases"]
+    moved = [export.read(tmp_path / folder.name) for folder in runs]
+    assert export.phases(moved) == json.loads((shipped / "tiny.json").read_text())["phases"]
 
 
 def test_the_curve_holds_all_phases(shipped, runs):
@@ -237,7 +237,7 @@ def test_the_curve_holds_all_phases(shipped, runs):
 
 def test_parts_of_larger_weights_before_are_removed(tmp_path, runs, clips, monkeypatch, shipped):
     scores = json.loads((shipped / "tiny.json").read_text())["scores"]
-    monkeypatch.setattr(bundle, "scores", lambda *arguments: scores)
+    monkeypatch.setattr(export, "scores", lambda *arguments: scores)
     (tmp_path / "tiny.2.safetensors").write_bytes(b"")
     assert go(runs[1], "--data_root", clips, "--output", tmp_path) == 0
     assert (
@@ -263,9 +263,9 @@ def test_weights_that_are_not_a_whole_preset_are_refused(
 def test_what_is_missing_is_told_and_nothing_is_written(runs, clips, tmp_path, capsys, what):
     folder, root = (tmp_path / "none", clips) if what == "run" else (runs[0], tmp_path)
     assert go(folder, "--data_root", root, "--output", tmp_path / "out") == 1
-    assert (
-        "holds no run" if what == "run" else "manifest.json"
-    ) in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert ("has no run" if what == "run" else "manifest.json") in capsys.readouterr().err and not (
+        tmp_path / "out"
+    ).exists()
 
 
 # -- what has been shipped -------------------------------------------------------------------------
@@ -277,19 +277,19 @@ def test_the_bundled_card_is_what_the_records_say():
     for record in records.values():
         for name, digest in record["files"].items():
             assert (
-                sha256(folder / name) == digest and (folder / name).stat().st_size <= bundle.LIMIT
+                sha256(folder / name) == digest and (folder / name).stat().st_size <= export.LIMIT
             ), name
-    for path in (folder / "README.md", card.README):
-        assert card.filled(path.read_text(), records) == path.read_text(), (
+    for path in (folder / "README.md", model_card.README):
+        assert model_card.fill_blocks(path.read_text(), records) == path.read_text(), (
             f"{path}: run python -m lift.release.model_card"
         )
 
 
 def test_every_block_in_the_documents_is_known():
-    for path in (pretrained_path("any").parent / "README.md", card.README):
+    for path in (pretrained_path("any").parent / "README.md", model_card.README):
         marks = re.findall(r"<!-- weights: (.+?) -->", path.read_text())
         assert all(
-            mark == "end" or mark.split()[0] in PRESETS and mark.split()[1] in card.BLOCKS
+            mark == "end" or mark.split()[0] in PRESETS and mark.split()[1] in model_card.BLOCKS
             for mark in marks
         )
         assert len(marks) == 2 * marks.count("end")
