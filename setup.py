@@ -49,7 +49,7 @@ setup(
     ],
     package_dir={"lift": "lift", "lift.kernels": "kernels", "lift.csrc": "csrc"},
     package_data={
-        "lift": ["config/presets/*.toml", "weights/*", "assets/*"],
+        "lift": ["py.typed", "config/presets/*.toml", "weights/*", "assets/*"],
         "lift.csrc": ["*", "cuda/*"],
         "lift.kernels.ops.temporal_attention": ["configs.json"],
     },

@@ -6,6 +6,8 @@ from importlib.abc import MetaPathFinder
 from importlib.util import spec_from_file_location
 from pathlib import Path
 
+from lift.moved import MovedModules
+
 
 class _CheckoutKernels(MetaPathFinder):
     """Finds `lift.kernels` beside `lift/` in a checkout; an installed LIFT has it inside."""
@@ -19,10 +21,11 @@ class _CheckoutKernels(MetaPathFinder):
 
 # First, so that another LIFT installed in editable mode does not provide the kernels.
 sys.meta_path.insert(0, _CheckoutKernels())
+sys.meta_path.append(MovedModules())
 
 __version__ = "0.1.0"
 
-# Loaded when asked for, so that `lift --help` does not wait for torch.
+# Imported on first use, so that `lift --help` does not wait for torch.
 _public = {
     "Clip": "lift.data.clip",
     "Interpolator": "lift.video.interpolator",
@@ -30,7 +33,7 @@ _public = {
     "Prediction": "lift.model.types",
     "create_lift_model": "lift.model.factory",
 }
-__all__ = [*_public, "kernels"]  # `from lift import kernels` finds the subpackage
+__all__ = [*_public, "kernels"]  # `from lift import kernels` imports the subpackage
 
 
 def __getattr__(name: str):

@@ -80,6 +80,19 @@ def test_commands_and_their_flags_exist(text):
                     assert word.split("=")[0] in text, f"{line}: lift {name} has no {word}"
 
 
+def test_flags_in_the_text_exist():
+    known = {"--no-build-isolation"} | {
+        flag for name in COMMANDS for flag in re.findall(r"--\w+", helped(name))
+    }
+    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+        text = BLOCK.sub("", path.read_text(encoding="utf-8"))
+        if path.name == "gpu-validation.md":  # flags of benchmarks/gpu.sh and of pytest
+            continue
+        for words in re.findall(r"`([^`]*)`", text):
+            for flag in re.findall(r"--\w+", words):
+                assert flag in known, f"{path.name}: {flag}"
+
+
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_examples_name_what_lift_has(text):
     for node in ast.walk(ast.parse(text)):

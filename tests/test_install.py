@@ -56,7 +56,7 @@ def test_every_module_is_installed(installed):
 def test_the_files_that_modules_read_are_installed(installed):
     read = {
         f"lift/{name}"
-        for pattern in ("configs/*.toml", "weights/*", "assets/*")
+        for pattern in ("py.typed", "config/presets/*.toml", "weights/*", "assets/*")
         for name in files(ROOT / "lift", pattern)
     }
     read |= {
@@ -65,6 +65,7 @@ def test_the_files_that_modules_read_are_installed(installed):
     read |= {f"lift/kernels/{name}" for name in files(ROOT / "kernels", "**/*.json")}
     assert {name for name in files(installed, "**/*") if not name.endswith(".py")} == read
     assert {
+        "lift/py.typed",
         "lift/config/presets/warmup.toml",
         "lift/config/presets/finetune.toml",
         "lift/config/presets/polish.toml",
