@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.__main__ as benchmarks
 import lift
 from lift import kernels
 from lift.cli import COMMANDS, command
@@ -53,10 +54,11 @@ def test_lines_are_at_most_100_columns_outside_tables(path):
 
 
 def helped(name: str) -> str:
-    """What `lift NAME --help` prints."""
+    """What `lift NAME --help` prints; `lift bench` is `python -m benchmarks` in a process."""
+    main = benchmarks.main if name == "bench" else command(name)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
-        command(name)(["--help"])
+        main(["--help"])
     return printed.getvalue()
 
 
