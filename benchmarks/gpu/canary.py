@@ -35,8 +35,8 @@ from lift.kernels import dispatch as backend
 from lift.kernels import selfcheck
 from lift.kernels.ops.grid_sample import cuda
 from lift.model.factory import create_lift_model
-from lift.video.cuda_graphs import Graphed
-from lift.video.schedule import Multiple
+from lift.video.cuda_graphs import GraphedCall
+from lift.video.schedule import MultiplierSchedule
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDING = {None: 1e-4, torch.bfloat16: 1e-2}  # relative error that is always allowed
@@ -165,7 +165,7 @@ def graph(setting: Setting) -> str:
     """A fused operation captured as a CUDA graph and replayed on other values."""
     _only_on_a_gpu(setting)
     image, flow = selfcheck.samples("warp", device=setting.device)
-    replayed = Graphed(partial(kernels.warp, backend="triton"))
+    replayed = GraphedCall(partial(kernels.warp, backend="triton"))
     replayed(image, flow)
     other = image.flip(-1).contiguous()
     found, expected = replayed(other, flow), kernels.warp(other, flow, backend="triton")
@@ -231,7 +231,7 @@ def _stream(
         for k in (0, 1, 2, 3, 4, 3, 2, 1)
     ]
     timed = ((moved[k % len(moved)], Fraction(k)) for k in itertools.count())
-    return (shown.frame for shown in interpolator.stream(timed, Multiple(2)) if shown.made)
+    return (shown.frame for shown in interpolator.stream(timed, MultiplierSchedule(2)) if shown.is_generated)
 
 
 def training(setting: Setting, captured: bool) -> str:

@@ -36,7 +36,7 @@ from lift.model.factory import create_lift_model  # noqa: E402
 from lift.profiling.stages import Tracer  # noqa: E402
 from lift.video.interpolator import Interpolator  # noqa: E402
 from lift.video.malloc import keep_freed_memory  # noqa: E402
-from lift.video.schedule import Multiple  # noqa: E402
+from lift.video.schedule import MultiplierSchedule  # noqa: E402
 
 SWITCHES = {
     "reference": {},
@@ -186,10 +186,10 @@ class Stream:
             detect_scenes=False,
             **SWITCHES[form],
         )
-        self.shown = self.interpolator.stream(_timed(case), Multiple(2))
+        self.shown = self.interpolator.stream(_timed(case), MultiplierSchedule(2))
 
     def __call__(self) -> torch.Tensor:
-        return next(shown.frame for shown in self.shown if shown.made)
+        return next(shown.frame for shown in self.shown if shown.is_generated)
 
 
 def _timed(case: Case) -> Iterator[tuple[torch.Tensor, Fraction]]:
@@ -406,15 +406,15 @@ def files(
             start = time.perf_counter()
             summary = one.video(source, folder / f"{name}.mp4", overwrite=True)
             found[name].times.append(time.perf_counter() - start)
-            facts[name] = {"frames": summary.frames, "made": summary.made}
+            facts[name] = {"frames": summary.frames, "made": summary.generated}
     return found, facts
 
 
 def _first_generated(interpolator: Interpolator, source: Path) -> torch.Tensor:
     return next(
         shown.frame
-        for shown in interpolator.stream(open_frames(source).timed(), Multiple(2))
-        if shown.made
+        for shown in interpolator.stream(open_frames(source).timed(), MultiplierSchedule(2))
+        if shown.is_generated
     )
 
 

@@ -186,7 +186,7 @@ def format_summary(summary: Summary) -> str:
     if summary.dtype != torch.float32:
         precision = f", computed in {str(summary.dtype).removeprefix('torch.')}"
     line = (
-        f"{summary.path}: {summary.frames} frames, {summary.made} of them generated, "
+        f"{summary.path}: {summary.frames} frames, {summary.generated} of them generated, "
         f"{summary.width}x{summary.height} at {_rate_text(summary.rate)} frames/s{cuts}{precision}"
     )
     return "\n".join([line, *(f"note: {note}" for note in summary.notes)])

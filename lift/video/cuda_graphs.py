@@ -1,6 +1,4 @@
-"""Functions of tensors recorded as CUDA graphs: a GPU then replays hundreds of launches without
-waiting for Python.
-"""
+"""Functions of tensors recorded as CUDA graphs, which replay hundreds of launches as one."""
 
 from collections.abc import Callable
 
@@ -9,16 +7,17 @@ import torch
 from lift.data.clip import map_tensors
 from lift.errors import LiftError
 
-WARM_UP = 3  # calls before the recording, in which kernels are compiled and tuned
-AGREE = 1e-2  # relative L2 distance allowed between a replay and a plain call
+WARMUP_CALLS = 3  # before the recording; kernels are compiled and tuned in them
+MAX_REPLAY_ERROR = 1e-2  # relative L2 distance of a replay from a plain call
 
 
-class CudaRecorder:
-    """Records calls as CUDA graphs, all in one memory pool: their results are copied out at once.
+class CudaGraphRecorder:
+    """Records calls as CUDA graphs that share one memory pool.
 
-    One for every engine: the pool must not outlive its graphs, and the first graph is held so that
-    the pool never is without one. Calls are warmed up on the very stream that is recorded, so that
-    libraries make their workspaces for it outside of the pool.
+    Sharing is safe because results are copied out at once. Every engine has a recorder of its own:
+    the pool must not outlive its graphs, and a reference to the first graph keeps the pool in use.
+    Calls are warmed up on the stream that is recorded, so that libraries allocate their workspaces
+    for it outside of the pool.
     """
 
     def __init__(self, device: torch.device):
@@ -26,15 +25,18 @@ class CudaRecorder:
         self._stream = self._pool = self._first = None
 
     def __call__(self, call: Callable) -> tuple[object, Callable[[], None]]:
-        """Record a call without arguments -> what it returns, in memory that each replay writes
-        anew, and the replay."""
+        """Record a call without arguments.
+
+        Returns:
+            Its results, in memory that each replay overwrites, and the replay.
+        """
         if self._pool is None:
             self._stream = torch.cuda.Stream(self._device)
             self._pool = torch.cuda.graph_pool_handle()
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            for _ in range(WARM_UP):
+            for _ in range(WARMUP_CALLS):
                 call()
         current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
@@ -44,19 +46,17 @@ class CudaRecorder:
         return results, graph.replay
 
 
-class Graphed:
-    """A function of tensors (also in dataclasses and tuples), recorded once for each set of shapes
-    and replayed from then on.
+class GraphedCall:
+    """A function of tensors, recorded once for each set of shapes, then replayed.
 
-    Arguments are copied to where the recording reads them, except those in the places `fixed`:
-    these it reads where they lie, and it is made again when they come to lie elsewhere. Results are
-    copies and stay; those that are arguments are these themselves. The first replay is compared
-    with a plain call.
+    Tensors may be in dataclasses and tuples. Arguments are copied into the recording's memory,
+    except those at positions `fixed`: they are read in place, and the function is recorded again
+    when their address changes. Results are copies; a result that is an argument is returned as
+    that argument. The first replay is compared with a plain call.
 
     Args:
-        function: no random numbers, nothing that waits for the device, nothing that depends on
-            values.
-        record: what records, such as a `CudaRecorder`.
+        function: without random numbers, synchronization, or control flow on values.
+        record: the recorder, such as a `CudaGraphRecorder`.
         fixed: positions of arguments, tensors, that keep their address from call to call.
 
     Raises:
@@ -68,29 +68,27 @@ class Graphed:
         self._recordings: dict[tuple, _Recording] = {}
 
     def __call__(self, *arguments):
-        key = tuple([map_tensors(_form, a) for a in arguments])
-        places = tuple([arguments[i].data_ptr() for i in self._fixed])
-        found = self._recordings.get(key)
-        if found is None or found.places != places:
-            del found
-            self._recordings.pop(
-                key, None
-            )  # let go of first, so that its memory may serve the next
-            found = self._recordings[key] = _Recording(
-                self._function, arguments, self._fixed, places, self._record
+        key = tuple([map_tensors(_layout, a) for a in arguments])
+        addresses = tuple([arguments[i].data_ptr() for i in self._fixed])
+        recording = self._recordings.get(key)
+        if recording is None or recording.addresses != addresses:
+            del recording
+            self._recordings.pop(key, None)  # first, so that its memory can be reused
+            recording = self._recordings[key] = _Recording(
+                self._function, arguments, self._fixed, addresses, self._record
             )
-        return found(arguments)
+        return recording(arguments)
 
 
 class _Recording:
-    def __init__(self, function, arguments, fixed, places, record):
-        self.places = places
+    """One recording of a function, for one set of shapes."""
+
+    def __init__(self, function, arguments, fixed, addresses, record):
+        self.addresses = addresses
         given = tuple(
             [a if i in fixed else map_tensors(torch.clone, a) for i, a in enumerate(arguments)]
         )
-        self._kept = (
-            given  # those that are fixed too: their memory must not be given to anyone else
-        )
+        self._arguments = given  # the fixed ones too: their memory must not be reused
         self._variable = [i for i in range(len(given)) if i not in fixed]
         self._copied = self._variable_leaves(given)
         plain = map_tensors(torch.clone, function(*given))
@@ -100,12 +98,12 @@ class _Recording:
             raise
         except RuntimeError as error:
             raise LiftError(
-                f"a part of the model cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}); "
-                "leave --cuda_graph out"
+                "a part of the model cannot be recorded as a CUDA graph "
+                f"({str(error).splitlines()[0]}); leave --cuda_graph out"
             ) from error
-        places = {id(x): k for k, x in enumerate(self._copied)}
-        # Which argument a result is, or None.
-        self._passed = [places.get(id(x)) for x in _leaves(self._results)]
+        positions = {id(x): k for k, x in enumerate(self._copied)}
+        # for each result the position of the argument that it is, or None
+        self._passed = [positions.get(id(x)) for x in _leaves(self._results)]
         self._check(plain, self(arguments))
 
     def __call__(self, arguments):
@@ -113,12 +111,12 @@ class _Recording:
         _copy(self._copied, given)
         self._replay()
         results = zip(_leaves(self._results), self._passed, strict=True)
-        made = [x for x, place in results if place is None]
-        copies = [torch.empty_like(x) for x in made]
-        _copy(copies, made)
+        new = [x for x, position in results if position is None]
+        copies = [torch.empty_like(x) for x in new]
+        _copy(copies, new)
         copies = iter(copies)
-        answers = iter([next(copies) if place is None else given[place] for place in self._passed])
-        return map_tensors(lambda _: next(answers), self._results)
+        outputs = iter([next(copies) if k is None else given[k] for k in self._passed])
+        return map_tensors(lambda _: next(outputs), self._results)
 
     def _variable_leaves(self, arguments) -> list[torch.Tensor]:
         return [x for i in self._variable for x in _leaves(arguments[i])]
@@ -127,15 +125,15 @@ class _Recording:
     def _check(plain, replayed) -> None:
         for a, b in zip(_leaves(plain), _leaves(replayed), strict=True):
             distance = (a.double() - b.double()).norm() / a.double().norm().clamp(min=1e-12)
-            if not distance <= AGREE:  # NaN is no agreement
+            if not distance <= MAX_REPLAY_ERROR:  # also for NaN
                 raise LiftError(
-                    f"a part of the model gives something else when replayed as a CUDA graph (relative distance "
-                    f"{distance:.2g}); leave --cuda_graph out"
+                    "a part of the model gives another result when replayed as a CUDA graph "
+                    f"(relative distance {distance:.2g}); leave --cuda_graph out"
                 )
 
 
 def _copy(targets: list[torch.Tensor], sources: list[torch.Tensor]) -> None:
-    """A call for each dtype: of one dtype a GPU copies them all together."""
+    """Copy tensors with one call for each dtype, which a GPU runs as few kernels."""
     groups: dict[torch.dtype, tuple[list, list]] = {}
     for target, source in zip(targets, sources, strict=True):
         group = groups.setdefault(target.dtype, ([], []))
@@ -151,5 +149,5 @@ def _leaves(value) -> list[torch.Tensor]:
     return found
 
 
-def _form(x: torch.Tensor) -> tuple:
+def _layout(x: torch.Tensor) -> tuple:
     return tuple(x.shape), x.stride(), x.dtype, x.device

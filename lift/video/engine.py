@@ -1,6 +1,4 @@
-"""The model in the form in which a stream runs it: its precision and layout, compiled or recorded
-where asked for.
-"""
+"""The model as a stream runs it: precision, memory format, torch.compile, CUDA graphs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,16 +11,14 @@ from lift.errors import LiftError
 from lift.model.adjacent import AdjacentMotion
 from lift.model.blocks import PreciseLinear
 from lift.model.types import FrameFeatures, Motion, ReferencePair
-from lift.video.cuda_graphs import CudaRecorder, Graphed
+from lift.video.cuda_graphs import CudaGraphRecorder, GraphedCall
 
-FIXED = (
-    3,
-    4,
-)  # of the arguments of `synthesize`: the ring's keys and values are read where they lie
+# arguments of `synthesize` that keep their address: the ring buffer's keys and values
+RING_BUFFER_ARGUMENTS = (3, 4)
 
 
 def choose_dtype(dtype: torch.dtype | str, device: torch.device) -> torch.dtype:
-    """A dtype as it is; for "auto" the fastest that a device computes in natively.
+    """A dtype as it is; for "auto" the fastest that the device supports natively.
 
     That is bfloat16 on GPUs from compute capability 8.0 on, float16 on older ones, which emulate
     bfloat16, and float32 on a CPU.
@@ -40,22 +36,20 @@ def choose_dtype(dtype: torch.dtype | str, device: torch.device) -> torch.dtype:
 
 
 class Engine:
-    """What a stream asks of a model: to encode a frame, to make ready a pair, to see its motion, to
-    make targets. No gradients.
+    """The stages of a model for a stream, without gradients.
 
     Args:
         model: a LIFT model; it is moved to `device` and put into evaluation mode.
         device: where it runs.
-        dtype: of autocast; float32 for none. The weights of convolutions and linear layers are then
-            kept in it, in a copy.
-        channels_last: keep convolution weights, and with them what convolutions answer,
-            channels-last.
-        compiled: through torch.compile, anew for every size of frame.
-        cuda_graph: record each call once as a CUDA graph for every size and replay it.
+        dtype: of autocast; float32 for none. A copy of the model then stores the weights of
+            convolutions and linear layers in it.
+        channels_last: store convolution weights channels-last; their outputs follow.
+        compiled: use torch.compile, once for every frame size.
+        cuda_graph: record each call once for every frame size as a CUDA graph and replay it.
 
     Attributes:
-        model: the model in the form in which it runs.
-        recorded: whether its calls are recorded.
+        model: the model as it runs.
+        recorded: whether its calls are recorded as CUDA graphs.
 
     Raises:
         LiftError: cuda_graph without a GPU.
@@ -72,12 +66,13 @@ class Engine:
     ):
         if cuda_graph and device.type != "cuda":
             raise LiftError(
-                f"CUDA graphs need a GPU, and the model runs on {device.type}; leave --cuda_graph out"
+                f"CUDA graphs need a GPU, and the model runs on {device.type}; "
+                "leave --cuda_graph out"
             )
         self.device, self.dtype, self.recorded = device, dtype, False
         model = model.to(device).eval()
         if dtype != torch.float32:
-            model = lowered(model, dtype)
+            model = cast_weights(model, dtype)
         if channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.model = model
@@ -90,33 +85,34 @@ class Engine:
         if compiled:
             calls = [torch.compile(call, dynamic=False, fullgraph=True) for call in calls]
         calls = [_in_precision(call, device.type, dtype) for call in calls]
-        self._encode, self._pair, self._motion, self._at = calls
+        self._encode, self._prepare_pair, self._estimate_motion, self._synthesize = calls
         if cuda_graph:
-            self.record(CudaRecorder(device))
+            self.record(CudaGraphRecorder(device))
 
     def record(self, recorder: Callable) -> None:
-        """From now on, record each call once for every form of its arguments and replay it."""
+        """From now on, record each call once for every set of argument shapes and replay it."""
         self.recorded = True
-        self._encode = Graphed(self._encode, recorder)
-        self._pair = Graphed(self._pair, recorder)
-        self._motion = Graphed(self._motion, recorder)
-        self._at = Graphed(self._at, recorder, FIXED)
+        self._encode = GraphedCall(self._encode, recorder)
+        self._prepare_pair = GraphedCall(self._prepare_pair, recorder)
+        self._estimate_motion = GraphedCall(self._estimate_motion, recorder)
+        self._synthesize = GraphedCall(self._synthesize, recorder, RING_BUFFER_ARGUMENTS)
 
     def encode(self, image: torch.Tensor) -> FrameFeatures:
         """(1, 3, H, W) float32 in [0, 1] -> its features."""
         return self._run(self._encode, image)
 
-    def pair(
+    def prepare_pair(
         self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures
     ) -> ReferencePair:
-        """Two references (1, 3, H, W) and their features -> what all targets between them share."""
-        return self._run(self._pair, image0, image1, left.reference_only(), right.reference_only())
+        """As `LIFT.prepare_pair`, of two references (1, 3, H, W) and their features."""
+        left, right = left.reference_only(), right.reference_only()
+        return self._run(self._prepare_pair, image0, image1, left, right)
 
-    def motion(self, pair: ReferencePair, t: torch.Tensor) -> Motion:
+    def estimate_motion(self, pair: ReferencePair, t: torch.Tensor) -> Motion:
         """As `LIFT.estimate_motion`."""
-        return self._run(self._motion, pair, t)
+        return self._run(self._estimate_motion, pair, t)
 
-    def at(
+    def synthesize(
         self,
         pair: ReferencePair,
         motion: Motion,
@@ -127,46 +123,52 @@ class Engine:
         mask: torch.Tensor,
         t: torch.Tensor,
     ) -> torch.Tensor:
-        """As `LIFT.synthesize` -> frames (B, 3, H, W) float32."""
-        return self._run(self._at, pair, motion, adjacent, keys, values, times, mask, t).float()
+        """As `LIFT.synthesize`, but the frames alone, (B, 3, H, W) float32."""
+        arguments = (pair, motion, adjacent, keys, values, times, mask, t)
+        return self._run(self._synthesize, *arguments).float()
 
     def _run(self, call, *arguments):
         if self.device.type != "cuda":
-            with _memory(arguments[0]):
+            with _out_of_memory_error(arguments[0]):
                 return call(*arguments)
-        with torch.cuda.device(self.device), _measured_convolutions(), _memory(arguments[0]):
+        with torch.cuda.device(self.device), _cudnn_benchmark(), _out_of_memory_error(arguments[0]):
             return call(*arguments)
 
 
 def _in_precision(call: Callable, device_type: str, dtype: torch.dtype) -> Callable:
     """`call` without gradients, under autocast to a dtype; float32 for none."""
-    lower = dtype != torch.float32
+    enabled = dtype != torch.float32
 
     @torch.no_grad()
-    def inside(*arguments):
-        with torch.autocast(device_type, dtype, enabled=lower, cache_enabled=False):
+    def wrapped(*arguments):
+        with torch.autocast(device_type, dtype, enabled=enabled, cache_enabled=False):
             return call(*arguments)
 
-    return inside
+    return wrapped
 
 
 @contextmanager
-def _measured_convolutions() -> Iterator[None]:
-    """Let cuDNN measure which algorithm is fastest for each convolution, once: the frames of a
-    stream have one size. What the user chose comes back; who asks for determinism keeps it."""
+def _cudnn_benchmark() -> Iterator[None]:
+    """Let cuDNN benchmark its algorithms, once for each convolution of a stream's one frame size.
+
+    The user's setting is restored. Deterministic algorithms, if asked for, are respected.
+    """
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark
-    fixed = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
-    cudnn.benchmark = before or not fixed
+    deterministic = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    cudnn.benchmark = before or not deterministic
     try:
         yield
     finally:
         cudnn.benchmark = before
 
 
-def lowered(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy whose convolutions and linear layers hold their weights in `dtype`: what autocast
-    would make of them at every call. Layers that compute in full precision keep theirs."""
+def cast_weights(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of a model with the weights of its convolutions and linear layers in `dtype`.
+
+    This is the cast that autocast would repeat at every call. Layers that compute in full precision
+    are left as they are.
+    """
     model = deepcopy(model)
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not isinstance(module, PreciseLinear):
@@ -175,12 +177,15 @@ def lowered(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 @contextmanager
-def _memory(given: torch.Tensor | ReferencePair) -> Iterator[None]:
+def _out_of_memory_error(argument: torch.Tensor | ReferencePair) -> Iterator[None]:
+    """Turn an out-of-memory error into a LiftError that names the frame size."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        height, width = given.size if isinstance(given, ReferencePair) else given.shape[-2:]
+        height, width = (
+            argument.size if isinstance(argument, ReferencePair) else argument.shape[-2:]
+        )
         raise LiftError(
-            f"frames of {width}x{height} do not fit into the device's memory; choose a smaller --context_frames, "
-            "smaller frames, or --device cpu"
+            f"frames of {width}x{height} do not fit into the device's memory; "
+            "choose a smaller --context_frames, smaller frames, or --device cpu"
         ) from error

@@ -1,4 +1,4 @@
-"""What malloc does with the memory of tensors that are no longer needed."""
+"""Memory of freed tensors, reused by malloc instead of returned to the system."""
 
 import ctypes
 import sys
@@ -7,11 +7,12 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's names in malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Let malloc keep what is freed for the tensors that follow; for the whole process, until it
-    ends.
+    """Let malloc reuse freed memory for later tensors, in the whole process, until it ends.
 
-    Otherwise every large tensor is made of new pages, which the system clears one by one. Returns
-    whether this malloc can: glibc's.
+    Otherwise every large tensor gets new pages, which the system has to clear.
+
+    Returns:
+        Whether this is supported; it is by glibc.
     """
     if not sys.platform.startswith("linux"):
         return False

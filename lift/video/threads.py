@@ -1,7 +1,7 @@
-"""Reading and writing beside the model: a GPU computes while the host decodes and encodes.
+"""Threads that decode and encode while a GPU computes.
 
-Both queues are bounded, so that memory does not grow, and both keep the order. An error in a thread
-is raised in the program's own thread, and no thread outlives the block or the loop that uses it.
+Both queues are bounded and preserve the order. An error in a thread is raised in the caller's
+thread, and no thread outlives the block or the loop that uses it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
-POLL = 0.05  # seconds between looks for the end
+POLL = 0.05  # seconds between checks for the end
 
 Item = TypeVar("Item")
 
@@ -22,7 +22,7 @@ class _Queue:
         self.ended = Event()
 
     def put(self, item) -> bool:
-        """Wait for room; False where the other side has ended."""
+        """Wait for space; False where the other side has ended."""
         while not self.ended.is_set():
             try:
                 self._queue.put(item, timeout=POLL)
@@ -42,9 +42,9 @@ class _Queue:
 
 
 def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
-    """The items, each made by a thread up to `depth` items before it is asked for.
+    """The items, produced by a thread up to `depth` items ahead.
 
-    Where the loop over them ends early, the iterator that makes them is closed, in its thread.
+    Where the loop over them ends early, the source iterator is closed in its thread.
     """
     queue, source = _Queue(depth), iter(items)
 
@@ -79,8 +79,8 @@ def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
 class WriteBehind:
     """Calls a function in a thread, in order, up to `depth` calls behind; a context manager.
 
-    The block ends when all calls are done; where it ends by an exception, calls that have not begun
-    are dropped. What a call raises is raised by the next one, or at the end of the block.
+    The block ends when all calls are done. After an exception, calls that have not begun are
+    dropped. An exception of a call is raised by the next call, or at the end of the block.
     """
 
     def __init__(self, function: Callable[..., None], depth: int):

@@ -1,4 +1,4 @@
-"""Frames and numbers on their way to a GPU and back, without the host waiting for the GPU."""
+"""Copies of frames and numbers to a GPU and back that the host does not wait for."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ import torch
 from lift.io.decode import DecodedFrame
 
 
-def numbers(values: Sequence[float], device: torch.device) -> torch.Tensor:
+def float_tensor(values: Sequence[float], device: torch.device) -> torch.Tensor:
     """(n,) float32 on a device.
 
-    To a GPU the numbers travel as arguments of a kernel: nothing is copied, and nobody waits.
+    On a GPU the values are arguments of a kernel, which needs no copy and no synchronization.
     """
     if device.type != "cuda":
         return torch.tensor(values, dtype=torch.float32, device=device)
@@ -21,10 +21,9 @@ def numbers(values: Sequence[float], device: torch.device) -> torch.Tensor:
 
 
 class Uploader:
-    """Brings frames to a device; to a GPU beside the work that it still has before it.
+    """Copies frames to a device; to a GPU on a stream of its own.
 
-    Page-locked memory is taken anew for every frame: PyTorch gives it out again only when the copy
-    out of it is done.
+    Every frame gets pinned memory of its own, which PyTorch reuses once the copy is done.
     """
 
     def __init__(self, device: torch.device):
@@ -32,7 +31,7 @@ class Uploader:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __call__(self, frame: torch.Tensor | np.ndarray) -> torch.Tensor:
-        """The frame as it came, on the device."""
+        """The frame on the device, in its own dtype and layout."""
         frame = torch.from_numpy(frame) if isinstance(frame, np.ndarray) else frame.detach()
         if self._stream is None or frame.device.type != "cpu":
             return frame.to(self.device)
@@ -54,11 +53,11 @@ def as_image(frame: torch.Tensor) -> torch.Tensor:
 
 
 class Download:
-    """The bytes of a frame, on their way to the host while the program goes on.
+    """An asynchronous copy of a frame to the host, as 8-bit RGB.
 
     Args:
-        frame: (3, H, W) float in [0, 1] on any device, or a frame of a file on the host, which
-            stays as it is.
+        frame: (3, H, W) float in [0, 1] on any device, or a frame of a file, which is on the host
+            already.
     """
 
     def __init__(self, frame: torch.Tensor | np.ndarray | DecodedFrame):

@@ -13,7 +13,7 @@ from benchmarks.harness import training_step
 from lift import kernels
 from lift.kernels import dispatch as backend
 from lift.kernels.selfcheck import samples
-from lift.video.cuda_graphs import Graphed
+from lift.video.cuda_graphs import GraphedCall
 
 TOY = canary.toy("cpu")
 TRITON = ("warp", "warp_blend", "correlation", "temporal_attention")
@@ -113,7 +113,7 @@ def test_a_graph_that_replays_what_it_recorded_on_fails(monkeypatch, replays):
         results = call()
         return results, lambda: results.copy_(call()) if replays else None
 
-    monkeypatch.setattr(canary, "Graphed", partial(Graphed, record=record))
+    monkeypatch.setattr(canary, "GraphedCall", partial(GraphedCall, record=record))
     monkeypatch.setattr(kernels, "warp", lambda image, flow, backend: image * flow[:, :1])
     status, text = outcome("CUDA graph", GPU)
     assert status == ("passed" if replays else "FAILED"), text

@@ -15,7 +15,7 @@ from lift.errors import LiftError
 from lift.evaluation.protocols import real16
 from lift.io.decode import open_frames
 from lift.io.manifest import ManifestClip
-from lift.video.interpolator import Interpolator, Shown
+from lift.video.interpolator import Interpolator, OutputFrame
 from tests.support.exact_color import VideoCase, write_lossless
 from tests.support.images import ORIENTED, with_exif
 
@@ -33,7 +33,7 @@ class Originals(Interpolator):
         self.engine = SimpleNamespace(dtype=torch.float32)
 
     def stream(self, timed, schedule):
-        return (Shown(frame, time, False) for frame, time in timed)
+        return (OutputFrame(frame, time, False) for frame, time in timed)
 
 
 def read_by_interpolate(path, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from lift.model.factory import create_lift_model
 from lift.model.lift import LIFT
 from lift.model.transformer import time_features
 from lift.model.types import FlowEstimate
-from lift.video.engine import lowered
+from lift.video.engine import cast_weights
 from tests.support.parity import wake
 
 SMALL = replace(
@@ -333,5 +333,5 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
         exact = results(model, None)
         assert all(flow.abs().max() > 0.1 for pair in exact["flows"] for flow in pair)
         torch.testing.assert_close(
-            results(lowered(model, dtype) if lower else model, dtype), exact, rtol=1e-6, atol=1e-6
+            results(cast_weights(model, dtype) if lower else model, dtype), exact, rtol=1e-6, atol=1e-6
         )

@@ -30,7 +30,7 @@ def made(kernels: str, **options) -> list[torch.Tensor]:
         0
     ].clamp(0, 1)
     frames = [scene[:, 2:66, 3 * i : 3 * i + 100] for i in range(6)]
-    shown = interpolator(model, context=5, detect_scenes=False, **options).frames(frames, 3)
+    shown = interpolator(model, context_frames=5, detect_scenes=False, **options).frames(frames, 3)
     return [frame for k, frame in enumerate(shown) if k % 3]
 
 

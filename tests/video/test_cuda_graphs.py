@@ -9,7 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lift.errors import LiftError
-from lift.video.cuda_graphs import CudaRecorder, Graphed, _leaves
+from lift.video.cuda_graphs import CudaGraphRecorder, GraphedCall
+from tests.support.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -19,31 +20,9 @@ class Both:
     b: torch.Tensor | None = None
 
 
-class Recorder:
-    """As a CUDA graph does, replays read the memory that was recorded and write the same results'
-    memory anew.
-    """
-
-    def __init__(self, spoil=lambda results: None):
-        self.recorded = self.replayed = 0
-        self.spoil = spoil
-
-    def __call__(self, call):
-        self.recorded += 1
-        results = call()
-
-        def replay():
-            self.replayed += 1
-            for old, new in zip(_leaves(results), _leaves(call()), strict=True):
-                old.copy_(new)
-            self.spoil(results)
-
-        return results, replay
-
-
 def test_replays_give_what_calls_give_and_results_stay():
     recorder = Recorder()
-    graphed = Graphed(lambda both, x: Both(both.size, both.a * x, both.a + both.size), recorder)
+    graphed = GraphedCall(lambda both, x: Both(both.size, both.a * x, both.a + both.size), recorder)
     found = [(k, graphed(Both(3, torch.full((2,), float(k))), torch.tensor(2.0))) for k in range(4)]
     assert (recorder.recorded, recorder.replayed) == (
         1,
@@ -54,7 +33,7 @@ def test_replays_give_what_calls_give_and_results_stay():
 
 
 def test_arguments_are_left_alone():
-    graphed = Graphed(lambda x: x + 1, Recorder())
+    graphed = GraphedCall(lambda x: x + 1, Recorder())
     first, second = torch.zeros(2), torch.ones(2)
     graphed(first)
     graphed(second)
@@ -66,20 +45,20 @@ def test_arguments_are_left_alone():
 )
 def test_each_form_has_its_own_recording(other):
     recorder = Recorder()
-    graphed = Graphed(lambda x: x + 1, recorder)
+    graphed = GraphedCall(lambda x: x + 1, recorder)
     for x in (torch.zeros(2), other, torch.zeros(2)):
         assert torch.equal(graphed(x), x + 1)
     assert recorder.recorded == 2
 
 
 def test_what_is_no_tensor_belongs_to_the_form():
-    graphed = Graphed(lambda both: both.a + both.size, Recorder())
+    graphed = GraphedCall(lambda both: both.a + both.size, Recorder())
     assert [graphed(Both(size, torch.zeros(1))).item() for size in (1, 2, 1)] == [1, 2, 1]
 
 
 def test_fixed_arguments_are_read_where_they_lie():
     recorder = Recorder()
-    graphed = Graphed(lambda kept, x: kept.sum() + x, recorder, fixed=(0,))
+    graphed = GraphedCall(lambda kept, x: kept.sum() + x, recorder, fixed=(0,))
     kept, x = torch.zeros(3), torch.tensor(1.0)
     assert graphed(kept, x).item() == 1
     kept[1] = 5
@@ -91,8 +70,8 @@ def test_fixed_arguments_are_read_where_they_lie():
 
 @pytest.mark.parametrize("spoil", [lambda x: x.mul_(1.1), lambda x: x.fill_(float("nan"))])
 def test_a_replay_that_gives_something_else_is_an_error(spoil):
-    with pytest.raises(LiftError, match="gives something else when replayed"):
-        Graphed(lambda x: x + 1, Recorder(spoil))(torch.ones(2))
+    with pytest.raises(LiftError, match="gives another result when replayed"):
+        GraphedCall(lambda x: x + 1, Recorder(spoil))(torch.ones(2))
 
 
 def test_what_cannot_be_recorded_is_an_error():
@@ -103,7 +82,7 @@ def test_what_cannot_be_recorded_is_an_error():
         LiftError,
         match=r"cannot be recorded as a CUDA graph \(operation not permitted when stream is capturing\)",
     ):
-        Graphed(lambda x: x, record)(torch.ones(2))
+        GraphedCall(lambda x: x, record)(torch.ones(2))
 
 
 class Copies(TorchDispatchMode):
@@ -131,7 +110,7 @@ def test_a_replay_copies_arguments_and_results_of_a_dtype_in_one_call(dtypes, ca
             return call(), lambda: None
 
     a, b = (torch.ones(3, dtype=dtype) for dtype in dtypes)
-    graphed = Graphed(lambda both, x: (Both(both.size, both.a + x, both.b * 2), x + 1), Still())
+    graphed = GraphedCall(lambda both, x: (Both(both.size, both.a + x, both.b * 2), x + 1), Still())
     graphed(Both(1, a, b), a)
     with Copies() as copies:
         graphed(Both(1, a, b), a)
@@ -139,7 +118,7 @@ def test_a_replay_copies_arguments_and_results_of_a_dtype_in_one_call(dtypes, ca
 
 
 def test_results_that_are_arguments_are_not_copied():
-    graphed = Graphed(lambda both, x: (x, Both(both.size, both.b, both.a + x)), Recorder())
+    graphed = GraphedCall(lambda both, x: (x, Both(both.size, both.b, both.a + x)), Recorder())
     for k in range(3):
         both, x = Both(1, torch.full((2,), float(k)), torch.ones(2)), torch.full((2,), 10.0)
         passed, new = graphed(both, x)
@@ -149,10 +128,10 @@ def test_results_that_are_arguments_are_not_copied():
 @pytest.mark.gpu
 def test_a_pool_survives_its_recordings():
     """Also when none is left but the recorder: another form of arguments replaces the only one."""
-    record = CudaRecorder(torch.device("cuda"))
+    record = CudaGraphRecorder(torch.device("cuda"))
     for _ in range(2):
         for n in (8, 16):
-            graphed = Graphed(lambda x: (x @ x).relu(), record)
+            graphed = GraphedCall(lambda x: (x @ x).relu(), record)
             x = torch.randn(n, n, device="cuda")
             torch.testing.assert_close(graphed(x), (x @ x).relu())
             del graphed
@@ -160,8 +139,8 @@ def test_a_pool_survives_its_recordings():
 
 @pytest.mark.gpu
 def test_a_cuda_graph_replays_the_function():
-    recorder = CudaRecorder(torch.device("cuda"))
-    graphed = Graphed(lambda kept, x: (kept @ x).relu(), recorder, fixed=(0,))
+    recorder = CudaGraphRecorder(torch.device("cuda"))
+    graphed = GraphedCall(lambda kept, x: (kept @ x).relu(), recorder, fixed=(0,))
     kept = torch.randn(8, 8, device="cuda")
     for _ in range(3):
         x = torch.randn(8, 4, device="cuda")

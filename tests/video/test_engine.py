@@ -9,13 +9,13 @@ import torch
 from lift.errors import LiftError
 from lift.model.adjacent import AdjacentMotion
 from lift.model.lift import LIFT
-from lift.video.engine import Engine, lowered
+from lift.video.engine import Engine, cast_weights
 from lift.video.interpolator import Interpolator
 from tests.model.test_lift import SMALL
 from tests.support.device_traffic import dataless, device_traffic
 from tests.support.parity import wake
-from tests.video.test_cuda_graphs import Recorder
-from tests.video.test_interpolator import EXACT, interpolator, model, tensors  # noqa: F401  the fixture `model`
+from tests.support.recorder import Recorder
+from tests.support.streams import EXACT, interpolator, tensors
 
 CPU = torch.device("cpu")
 
@@ -25,10 +25,10 @@ def made(smooth, multi=3):
 
 
 @pytest.mark.parametrize(
-    "options", ({"channels_last": False}, {"batch": 2}, {"context": 4}), ids=str
+    "options", ({"channels_last": False}, {"batch": 2}, {"context_frames": 4}), ids=str
 )
-def test_layout_and_batch_change_nothing_but_rounding(model, options):  # noqa: F811
-    reference = {"context": options.get("context", 15), "channels_last": True}
+def test_layout_and_batch_change_nothing_but_rounding(model, options):
+    reference = {"context_frames": options.get("context_frames", 15), "channels_last": True}
     for a, b in zip(
         made(interpolator(model, **options)), made(interpolator(model, **reference)), strict=True
     ):
@@ -36,7 +36,7 @@ def test_layout_and_batch_change_nothing_but_rounding(model, options):  # noqa: 
 
 
 @pytest.mark.parametrize("options", ({}, {"batch": 2}, {"reverse_average": True}), ids=str)
-def test_recorded_streams_are_the_plain_ones(model, options):  # noqa: F811
+def test_recorded_streams_are_the_plain_ones(model, options):
     """With the recorder that stands in for CUDA graphs: the second stream has the first's ring."""
     smooth, recorder = interpolator(model, **options), Recorder()
     smooth.engine.record(recorder)
@@ -53,7 +53,7 @@ def test_recorded_streams_are_the_plain_ones(model, options):  # noqa: F811
     assert recorder.recorded == 1 + 1 + sizes + 1 + 1
 
 
-def test_streams_side_by_side_have_a_ring_each(model):  # noqa: F811
+def test_streams_side_by_side_have_a_ring_each(model):
     smooth, plain = interpolator(model), made(interpolator(model))
     smooth.engine.record(Recorder())
     streams = [smooth.frames(tensors(6), 3) for _ in range(2)]
@@ -64,7 +64,7 @@ def test_streams_side_by_side_have_a_ring_each(model):  # noqa: F811
 
 
 @pytest.mark.parametrize("recorded", (False, True))
-def test_an_engine_dies_with_its_last_user(model, recorded):  # noqa: F811
+def test_an_engine_dies_with_its_last_user(model, recorded):
     """At once: what it recorded holds memory of the GPU, which is not to wait for the collector."""
     gc.disable()
     try:
@@ -92,7 +92,7 @@ def test_compiled_streams_are_the_plain_ones(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16), ids=str)
-def test_half_precision_is_autocast_of_the_whole_weights(model, dtype):  # noqa: F811
+def test_half_precision_is_autocast_of_the_whole_weights(model, dtype):
     before = {name: p.clone() for name, p in model.named_parameters()}
     frames = [frame[None] for frame in tensors(2)]
     halved = made(interpolator(model, dtype=dtype))
@@ -101,18 +101,21 @@ def test_half_precision_is_autocast_of_the_whole_weights(model, dtype):  # noqa:
         for name, p in model.named_parameters()
     )
     with torch.no_grad(), torch.autocast("cpu", dtype):
-        whole, cast = model.encode(frames[0]).keys, lowered(model, dtype).encode(frames[0]).keys
+        whole, cast = (
+            model.encode(frames[0]).keys,
+            cast_weights(model, dtype).encode(frames[0]).keys,
+        )
     assert torch.equal(whole, cast) and whole.dtype == dtype
     worst = max((a - b).abs().max() for a, b in zip(halved, made(interpolator(model)), strict=True))
     assert 0 < worst < 0.05
 
 
-def test_graphs_need_a_gpu(model):  # noqa: F811
+def test_graphs_need_a_gpu(model):
     with pytest.raises(LiftError, match="CUDA graphs need a GPU, and the model runs on cpu"):
         Interpolator(model, cuda_graph=True)
 
 
-def test_nothing_of_a_call_comes_from_the_host(model):  # noqa: F811
+def test_nothing_of_a_call_comes_from_the_host(model):
     with device_traffic() as found:
         engine = Engine(dataless(model), torch.device("cuda"))
         image, times = torch.empty(1, 3, 32, 48, device="cuda"), torch.empty(1, 4, device="cuda")
@@ -121,12 +124,12 @@ def test_nothing_of_a_call_comes_from_the_host(model):  # noqa: F811
         keys, values = (
             x[None].expand(1, 4, *x.shape[1:]) for x in (features.keys, features.values)
         )
-        pair = engine.pair(image, image, features, features)
+        pair = engine.prepare_pair(image, image, features, features)
         mask, t = torch.empty(1, 4, dtype=torch.bool, device="cuda"), times[0, :2]
-        motion = engine.motion(pair, t)
+        motion = engine.estimate_motion(pair, t)
         flow = motion.flow_01[:1]
         adjacent = AdjacentMotion(flow, flow, times[:, :2], mask[:, :2])
-        made = engine.at(pair, motion, adjacent, keys, values, times, mask, t)
+        made = engine.synthesize(pair, motion, adjacent, keys, values, times, mask, t)
         assert made.shape == (2, 3, 32, 48)
         assert not (found.uploads or found.downloads or found.waits or found.synchronizations)
 
@@ -134,10 +137,10 @@ def test_nothing_of_a_call_comes_from_the_host(model):  # noqa: F811
 @pytest.mark.parametrize("user", (False, True))
 @pytest.mark.parametrize("deterministic", (False, True))
 def test_convolutions_are_measured_on_a_gpu_and_the_users_choice_comes_back(
-    model,  # noqa: F811
+    model,
     monkeypatch,
     user,
-    deterministic,  # noqa: F811
+    deterministic,
 ):
     cudnn, seen = torch.backends.cudnn, []
     before = cudnn.benchmark, cudnn.deterministic
@@ -153,7 +156,7 @@ def test_convolutions_are_measured_on_a_gpu_and_the_users_choice_comes_back(
         cudnn.benchmark, cudnn.deterministic = before
 
 
-def test_convolutions_on_a_cpu_are_left_alone(model, monkeypatch):  # noqa: F811
+def test_convolutions_on_a_cpu_are_left_alone(model, monkeypatch):
     seen, encode = [], model.encode
     cudnn = torch.backends.cudnn
     monkeypatch.setattr(model, "encode", lambda x: seen.append(cudnn.benchmark) or encode(x))
@@ -166,7 +169,7 @@ def test_convolutions_on_a_cpu_are_left_alone(model, monkeypatch):  # noqa: F811
     (((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)),
     ids=str,
 )
-def test_a_gpu_computes_in_what_it_has_natively(model, monkeypatch, capability, dtype):  # noqa: F811
+def test_a_gpu_computes_in_what_it_has_natively(model, monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     with device_traffic():
         smooth = Interpolator(dataless(model), device="cuda", dtype="auto")
@@ -175,7 +178,7 @@ def test_a_gpu_computes_in_what_it_has_natively(model, monkeypatch, capability, 
         assert explicit.engine.dtype == torch.float32
 
 
-def test_a_cpu_computes_in_float32_unless_otherwise_stated(model):  # noqa: F811
+def test_a_cpu_computes_in_float32_unless_otherwise_stated(model):
     assert interpolator(model, dtype="auto").engine.dtype == torch.float32
     assert interpolator(model, dtype=torch.bfloat16).engine.dtype == torch.bfloat16
     with pytest.raises(ValueError, match="dtype must be a torch.dtype or 'auto', got 'bf16'"):

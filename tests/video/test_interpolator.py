@@ -12,36 +12,10 @@ from lift.data.clip import Clip, pair
 from lift.errors import LiftError
 from lift.io.decode import open_frames
 from lift.io.encode import FolderWriter
-from lift.model.factory import create_lift_model
 from lift.video.interpolator import Interpolator
-from lift.video.schedule import Rate
+from lift.video.schedule import FixedRateSchedule
+from tests.support.streams import EXACT, interpolator, tensors
 from tests.support.video_samples import moving_frames, write_folder, write_video
-
-H, W = 22, 34  # no multiple of 16, not even of 4
-EXACT = {"atol": 2e-5, "rtol": 0}
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    model = create_lift_model("tiny", kernels="reference")
-    with torch.no_grad():
-        for (
-            parameter
-        ) in model.parameters():  # the projections that start at zero would hide the context
-            parameter += 0.03 * torch.randn_like(parameter)
-    return model.eval()
-
-
-def tensors(n, height=H, width=W, tint=(120, 90, 60)):
-    return [
-        torch.from_numpy(f).permute(2, 0, 1).float() / 255
-        for f in moving_frames(n, height, width, tint)
-    ]
-
-
-def interpolator(model, **options):
-    return Interpolator(model, **{"detect_scenes": False, **options})
 
 
 def forward(model, frames, times, t):
@@ -113,7 +87,7 @@ def test_several_frames_of_a_pair_at_the_times_of_the_source(model, batch):
 @pytest.mark.parametrize("context, before, after", ((2, 1, 1), (3, 2, 1), (4, 2, 2)))
 def test_a_smaller_context_takes_the_nearest_frames(model, context, before, after):
     frames = tensors(8)
-    shown = list(interpolator(model, context=context).frames(frames))
+    shown = list(interpolator(model, context_frames=context).frames(frames))
     chosen = range(3 - before + 1, 3 + after + 1)
     torch.testing.assert_close(
         shown[7], forward(model, [frames[k] for k in chosen], [k - 3 for k in chosen], 0.5), **EXACT
@@ -168,13 +142,15 @@ class Counting(torch.nn.Module):
         return self.model.synthesize(pair, motion, adjacent, keys, values, times, mask, t)
 
 
-@pytest.mark.parametrize("options", ({}, {"batch": 3}, {"reverse_average": True}, {"context": 4}))
+@pytest.mark.parametrize(
+    "options", ({}, {"batch": 3}, {"reverse_average": True}, {"context_frames": 4})
+)
 def test_each_frame_is_encoded_exactly_once(model, options):
     counting, frames = Counting(model), tensors(17)
     list(interpolator(counting, **options).frames(frames, 3))
     assert len(counting.encoded) == 17
     assert all(torch.equal(a, b) for a, b in zip(counting.encoded, frames, strict=True))
-    assert max(counting.contexts) == options.get("context", 15)
+    assert max(counting.contexts) == options.get("context_frames", 15)
     directions, calls = 2 if "reverse_average" in options else 1, 1 if "batch" in options else 2
     assert counting.pairs == 16 * directions
     assert counting.motions == 16 * directions * (1 + calls)  # half way, and for the targets
@@ -183,7 +159,7 @@ def test_each_frame_is_encoded_exactly_once(model, options):
 @pytest.mark.parametrize("context", (2, 3, 4, 15))
 def test_half_way_the_motion_in_each_gap_is_computed_once(model, context):
     counting = Counting(model)
-    list(interpolator(counting, context=context).frames(tensors(9), 2))
+    list(interpolator(counting, context_frames=context).frames(tensors(9), 2))
     assert counting.motions == 8
 
 
@@ -193,8 +169,10 @@ def test_frames_that_were_passed_over_are_context_later(model):
     """
     frames, counting = tensors(9), Counting(model)
     timed = [(frame, Fraction(k, 25)) for k, frame in enumerate(frames)]
-    shown = list(interpolator(counting, context=6).stream(timed, Rate(Fraction(20))))
-    assert [s.made for s in shown] == [False, True, True, True, False, True, True]
+    shown = list(
+        interpolator(counting, context_frames=6).stream(timed, FixedRateSchedule(Fraction(20)))
+    )
+    assert [s.is_generated for s in shown] == [False, True, True, True, False, True, True]
     assert all(torch.equal(a, b) for a, b in zip(counting.encoded, frames, strict=True))
     for place, (left, t) in {
         1: (1, 0.25),
@@ -302,7 +280,7 @@ def test_wrong_arguments_are_value_errors(model):
         lambda: list(smooth.frames([a, b], 1)),
         lambda: list(smooth.frames([a, b], 2, [0.0])),
         lambda: list(smooth.frames([a, b], 2, [1.0, 1.0])),
-        lambda: Interpolator(model, context=1),
+        lambda: Interpolator(model, context_frames=1),
         lambda: Interpolator(model, batch=0),
     ]
     for call in wrong:
@@ -318,7 +296,7 @@ def test_a_video_keeps_its_times_and_its_originals(model, tmp_path):
     ticks = [0, 40, 80, 171, 200, 333]
     src = write_video(tmp_path / "in.mp4", moving_frames(6, 47, 63), ticks)
     summary = interpolator(model).video(src, tmp_path / "out.mp4", 3)
-    assert (summary.frames, summary.made, summary.cuts, summary.notes) == (16, 10, 0, [])
+    assert (summary.frames, summary.generated, summary.cuts, summary.notes) == (16, 10, 0, [])
     result = list(open_frames(tmp_path / "out.mp4").timed())
     times = [time for _, time in result]
     assert times[::3] == [Fraction(k, 1000) for k in ticks]
@@ -367,7 +345,7 @@ def test_a_folder_gives_a_video_and_back(model, tmp_path):
 @pytest.fixture(params=(False, True), ids=("alone", "in threads"))
 def threads(request, monkeypatch):
     """Reading and writing as beside a CPU, and as beside a GPU; no thread is left over."""
-    monkeypatch.setattr("lift.video.interpolator.beside", lambda device: request.param)
+    monkeypatch.setattr("lift.video.interpolator.uses_io_threads", lambda device: request.param)
     before = threading.active_count()
     yield request.param
     assert threading.active_count() == before
@@ -378,10 +356,12 @@ def test_threads_change_no_byte_of_a_folder_or_a_video(model, tmp_path, monkeypa
     src = write_video(tmp_path / "in.mp4", moving_frames(6), sound=True)
     results = []
     for threads in (False, True):
-        monkeypatch.setattr("lift.video.interpolator.beside", lambda device, on=threads: on)
+        monkeypatch.setattr(
+            "lift.video.interpolator.uses_io_threads", lambda device, on=threads: on
+        )
         folder, video = tmp_path / f"out{threads}", tmp_path / f"out{threads}.mkv"
         for out in (folder, video):
-            assert interpolator(model, context=3).video(src, out, 3).frames == 16
+            assert interpolator(model, context_frames=3).video(src, out, 3).frames == 16
         results.append(
             (
                 [p.read_bytes() for p in sorted(folder.iterdir())],
@@ -402,7 +382,7 @@ def test_an_error_of_the_writer_ends_the_video(model, tmp_path, monkeypatch, thr
     monkeypatch.setattr(FolderWriter, "write", full)
     source = write_folder(tmp_path / "in", moving_frames(8))
     with pytest.raises(LiftError, match="disk full"):
-        interpolator(model, context=2).video(source, tmp_path / "out")
+        interpolator(model, context_frames=2).video(source, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
@@ -410,10 +390,10 @@ def test_an_interruption_of_the_model_leaves_nothing(model, tmp_path, monkeypatc
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Interpolator, "_make", interrupted)
+    monkeypatch.setattr(Interpolator, "_generate", interrupted)
     source = write_folder(tmp_path / "in", moving_frames(12))
     with pytest.raises(KeyboardInterrupt):
-        interpolator(model, context=2).video(source, tmp_path / "out")
+        interpolator(model, context_frames=2).video(source, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
@@ -430,7 +410,7 @@ def test_a_truncated_source_leaves_nothing_under_the_final_name(model, tmp_path,
     )
     src.write_bytes(src.read_bytes()[: src.stat().st_size // 2])
     with pytest.raises(LiftError, match=r"in.mp4: damaged or truncated after frame \d+"):
-        interpolator(model, context=2).video(src, tmp_path / name)
+        interpolator(model, context_frames=2).video(src, tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
@@ -439,3 +419,8 @@ def test_input_and_output_may_not_be_the_same(model, tmp_path):
     with pytest.raises(LiftError, match="input and output are the same"):
         interpolator(model).video(folder, tmp_path / "other" / ".." / "f", overwrite=True)
     assert len(list(folder.iterdir())) == 2
+
+
+def test_the_former_name_of_context_frames_is_accepted_with_a_warning(model):
+    with pytest.warns(DeprecationWarning, match="is now context_frames="):
+        assert Interpolator(model, context=4).context_frames == 4

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from lift.video.scenes import LOOK_AHEAD, SceneCuts, shots
+from lift.video.scenes import LOOK_AHEAD, CutDetector, number_shots
 from tests.support.video_samples import moving_frames
 
 pytest.importorskip("scenedetect")
@@ -13,7 +13,7 @@ RED, BLUE = (200, 60, 50), (40, 70, 160)
 
 
 def cuts_of(frames):
-    numbers = [shot for _, shot in shots(frames, lambda frame: frame, SceneCuts())]
+    numbers = [shot for _, shot in number_shots(frames, lambda frame: frame, CutDetector())]
     assert len(numbers) == len(frames)
     return [k for k in range(1, len(numbers)) if numbers[k] != numbers[k - 1]]
 
@@ -68,13 +68,13 @@ def test_frames_come_out_a_constant_distance_behind():
             read += 1
             yield frame
 
-    for k, _ in enumerate(shots(counted(), lambda frame: frame, SceneCuts())):
+    for k, _ in enumerate(number_shots(counted(), lambda frame: frame, CutDetector())):
         assert read <= k + 1 + LOOK_AHEAD
 
 
 def test_without_a_detector_all_is_one_shot():
     frames = moving_frames(5, tint=RED) + moving_frames(5, tint=BLUE)
-    assert {shot for _, shot in shots(frames, lambda frame: frame, None)} == {0}
+    assert {shot for _, shot in number_shots(frames, lambda frame: frame, None)} == {0}
 
 
 def test_without_pyscenedetect_the_remedy_is_told():
@@ -82,9 +82,9 @@ def test_without_pyscenedetect_the_remedy_is_told():
 import sys
 sys.modules["scenedetect"] = None
 from lift.errors import LiftError
-from lift.video.scenes import SceneCuts
+from lift.video.scenes import CutDetector
 try:
-    SceneCuts()
+    CutDetector()
 except LiftError as error:
     assert "pip install scenedetect" in str(error) and "--no_scenes" in str(error) and "\\n" not in str(error)
 else:

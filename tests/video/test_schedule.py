@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from lift.video.schedule import Multiple, Rate
+from lift.video.schedule import FixedRateSchedule, MultiplierSchedule
 
 
 def shown(schedule, times):
@@ -17,7 +17,7 @@ def shown(schedule, times):
 @pytest.mark.parametrize("n", (1, 2, 9))
 def test_a_multiple_keeps_every_original_at_its_time(multi, n):
     times = [Fraction(k * k, 30) for k in range(n)]  # a rate that varies
-    moments = shown(Multiple(multi), times)
+    moments = shown(MultiplierSchedule(multi), times)
     assert len(moments) == (n - 1) * multi + 1
     assert [time for place, time in moments if place == int(place)] == times
     assert [place for place, _ in moments] == [Fraction(k, multi) for k in range(len(moments))]
@@ -38,7 +38,7 @@ def test_a_rate_is_met_exactly_without_drift(source, target):
     source, target = Fraction(source), Fraction(target)
     start = Fraction(1, 3)
     times = [start + k / source for k in range(500)]
-    moments = shown(Rate(target), times)
+    moments = shown(FixedRateSchedule(target), times)
     assert [time for _, time in moments] == [start + k / target for k in range(len(moments))]
     assert times[-1] - 1 / target < moments[-1][1] <= times[-1] + Fraction(1, 25) / source
     assert all(abs(place - (time - start) * source) <= Fraction(1, 25) for place, time in moments)
@@ -48,12 +48,12 @@ def test_a_rate_is_met_exactly_without_drift(source, target):
 
 def test_times_rounded_to_milliseconds_still_show_the_originals():
     times = [Fraction(round(1000 * k / Fraction(60000, 1001)), 1000) for k in range(300)]
-    moments = shown(Rate(Fraction(120000, 1001)), times)
+    moments = shown(FixedRateSchedule(Fraction(120000, 1001)), times)
     assert sum(place == int(place) for place, _ in moments) >= 300
 
 
 def test_values_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="multi must be at least 2, got 1"):
-        Multiple(1)
+        MultiplierSchedule(1)
     with pytest.raises(ValueError, match="fps must be positive"):
-        Rate(Fraction(0))
+        FixedRateSchedule(Fraction(0))

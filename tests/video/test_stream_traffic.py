@@ -14,8 +14,8 @@ for needed in ("cv2", "safetensors"):  # a machine with a GPU may have neither
 
 from lift.model.factory import create_lift_model  # noqa: E402
 from lift.video.interpolator import Interpolator  # noqa: E402
-from lift.video.schedule import Multiple  # noqa: E402
-from lift.video.transfers import Download, Uploader, as_image, numbers  # noqa: E402
+from lift.video.schedule import MultiplierSchedule  # noqa: E402
+from lift.video.transfers import Download, Uploader, as_image, float_tensor  # noqa: E402
 from tests.support.video_samples import moving_frames, write_folder  # noqa: E402
 
 H, W, CONTEXT, PAIRS = 32, 48, 3, 2
@@ -65,12 +65,14 @@ def frames(make, n=1000):
 def test_one_frame_up_and_each_generated_frame_down(model, dtype, scenes, multi, options):
     with device_traffic() as found:
         smooth = interpolator(model, dtype, scenes, **options)
-        shown = smooth.stream(frames(lambda: np.zeros((H, W, 3), np.uint8)), Multiple(multi))
+        shown = smooth.stream(
+            frames(lambda: np.zeros((H, W, 3), np.uint8)), MultiplierSchedule(multi)
+        )
         seen = steady(found, ((frame, Download(frame.frame)) for frame in shown), multi)
         assert found.synchronizations == []  # nothing waits but the writer
         for _, download in seen:
             download.wait()
-    generated = sum(frame.made for frame, _ in seen)
+    generated = sum(frame.is_generated for frame, _ in seen)
     once = (3 * H * W, True, False)
     assert generated == PAIRS * (multi - 1) == len(found.synchronizations)
     assert [(r.size, r.pinned, r.blocking) for r in found.uploads] == [once] * PAIRS
@@ -83,7 +85,7 @@ def test_frames_on_the_gpu_stay_there(model, scenes):
     """But for their bytes, where scene cuts are looked for: these are found on the host."""
     with device_traffic() as found:
         shown = interpolator(model, scenes=scenes).stream(
-            frames(lambda: torch.empty(3, H, W, device="cuda")), Multiple(2)
+            frames(lambda: torch.empty(3, H, W, device="cuda")), MultiplierSchedule(2)
         )
         steady(found, shown, 2)
     assert found.uploads == [] and found.waits == []
@@ -97,7 +99,7 @@ def test_a_folder_takes_a_copy_each_way_a_frame(model, tmp_path):
         source = write_folder(tmp_path / f"{n}", moving_frames(n, H, W))
         with device_traffic() as found:
             summary = interpolator(model).video(source, tmp_path / f"out{n}")
-        assert (summary.frames, summary.made) == (2 * n - 1, n - 1)
+        assert (summary.frames, summary.generated) == (2 * n - 1, n - 1)
         counts.append(
             [
                 len(records)
@@ -110,12 +112,12 @@ def test_a_folder_takes_a_copy_each_way_a_frame(model, tmp_path):
 def test_numbers_are_exact_in_either_way():
     """The kernel's arguments are rounded to float32 once, as those of a copy are."""
     values = [0.0, 1 / 3, -7.0, 1e-9, 16777217.0, 0.1]
-    copied = numbers(values, torch.device("cpu"))
+    copied = float_tensor(values, torch.device("cpu"))
     block = torch.zeros(len(values))
     torch._foreach_add_(list(block.unbind()), values)
     assert torch.equal(copied, block) and copied.dtype == torch.float32
     with device_traffic() as found:
-        assert numbers(values, torch.device("cuda")).shape == (len(values),)
+        assert float_tensor(values, torch.device("cuda")).shape == (len(values),)
     assert found.uploads == []
 
 
@@ -141,7 +143,7 @@ def test_transfers_carry_what_they_are_given():
     for download, pixels in zip(coming, frames, strict=True):
         assert np.array_equal(download.wait(), pixels)
     values = [1 / 3, -7.0, 0.1]
-    assert torch.equal(numbers(values, device).cpu(), torch.tensor(values))
+    assert torch.equal(float_tensor(values, device).cpu(), torch.tensor(values))
 
 
 @pytest.mark.gpu
@@ -149,7 +151,7 @@ def test_transfers_carry_what_they_are_given():
 def test_a_stream_never_waits_for_the_gpu(model, dtype):
     smooth = Interpolator(model, CONTEXT, "cuda", dtype=dtype, detect_scenes=False)
     pixels = moving_frames(1, H, W)[0]
-    shown = smooth.stream(frames(lambda: pixels), Multiple(3))
+    shown = smooth.stream(frames(lambda: pixels), MultiplierSchedule(3))
     for _ in range(6 * CONTEXT):  # page-locked blocks and kernels are made
         next(shown)
     torch.cuda.set_sync_debug_mode("error")
