@@ -1,10 +1,12 @@
-"""The operations of interpolation: five functions, their definitions in plain PyTorch, the kernels
-that serve them, one flag.
+"""The ops of frame interpolation: definitions in plain PyTorch, fused kernels, one flag.
 
-Knows nothing of the model; depends on torch alone (and Triton, where a kernel needs it).
+The kernels know nothing of the model. They depend on torch, and on Triton where it exists.
 """
 
-from lift.kernels.dispatch import reasons, serving, use
+import warnings
+
+from lift.kernels import dispatch
+from lift.kernels.dispatch import selected_backend, unsupported_reasons, use
 from lift.kernels.ops.correlation.op import correlation
 from lift.kernels.ops.grid_sample.op import grid_sample
 from lift.kernels.ops.temporal_attention.op import temporal_attention
@@ -14,9 +16,25 @@ __all__ = [
     "correlation",
     "grid_sample",
     "reasons",
+    "selected_backend",
     "serving",
     "temporal_attention",
+    "unsupported_reasons",
     "use",
     "warp",
     "warp_blend",
 ]
+
+
+def reasons(operation: str, *arguments) -> dict[str, str | None]:
+    """Deprecated: `unsupported_reasons`."""
+    message = "kernels.reasons is deprecated; use kernels.unsupported_reasons"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return dispatch.unsupported_reasons(operation, *arguments)
+
+
+def serving(operation: str, *arguments, backend: str | None = None) -> str:
+    """Deprecated: `selected_backend`."""
+    message = "kernels.serving is deprecated; use kernels.selected_backend"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return dispatch.selected_backend(operation, *arguments, backend=backend)

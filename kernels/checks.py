@@ -1,31 +1,40 @@
-"""Checks of an operation's arguments: a mistake is told where it is made, with the argument, what
-it should be and what came.
+"""Argument checks, and checks for what a backend supports.
 
-And what is no mistake, but more than a kernel can do.
+A wrong argument raises where the public function is called; the message names the argument, what
+it should be and what it is.
 """
+
+import functools
+import warnings
+from collections.abc import Callable
 
 import torch
 
-LONGEST_SIDE = 1 << 24  # longest_side in csrc/warp.h: a float32 coordinate beyond is no whole pixel
+MAX_SIDE = 1 << 24  # longest_side in csrc: a larger float32 coordinate is no whole pixel
+HALF_DTYPES = (torch.float16, torch.bfloat16)
+TRITON_DTYPES = (torch.float32, *HALF_DTYPES)
 
 
-def check_tensor(operation: str, name: str, value) -> None:
-    """Raise TypeError where `value` is not a floating tensor."""
+# -- arguments -------------------------------------------------------------------------------------
+
+
+def check_tensor(op: str, name: str, value) -> None:
+    """Raise TypeError unless `value` is a floating-point tensor."""
     if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{operation}: {name} must be a tensor, got {type(value).__name__}")
+        raise TypeError(f"{op}: {name} must be a tensor, got {type(value).__name__}")
     if not value.is_floating_point():
-        raise TypeError(f"{operation}: {name} must be a floating tensor, got {value.dtype}")
+        raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
 
 
-def check_image(operation: str, name: str, value) -> None:
-    """Raise where `value` is not a floating tensor (B, C, H, W)."""
-    check_tensor(operation, name, value)
+def check_image(op: str, name: str, value) -> None:
+    """Raise TypeError or ValueError unless `value` is a floating-point tensor (B, C, H, W)."""
+    check_tensor(op, name, value)
     if value.ndim != 4:
-        raise ValueError(f"{operation}: {name} must be (B, C, H, W), got {tuple(value.shape)}")
+        raise ValueError(f"{op}: {name} must be (B, C, H, W), got {tuple(value.shape)}")
 
 
 def check_same(
-    operation: str,
+    op: str,
     name: str,
     value,
     other_name: str,
@@ -33,96 +42,129 @@ def check_same(
     shape: tuple,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Raise where `value` is not a floating tensor of this shape (and dtype) on the device of
-    `other`.
+    """Raise unless `value` has this shape, and this dtype if any, on the device of `other`.
+
+    Raises:
+        TypeError: not a floating-point tensor, or of another dtype.
+        ValueError: another shape or device.
     """
-    check_tensor(operation, name, value)
+    check_tensor(op, name, value)
     if tuple(value.shape) != tuple(shape):
         raise ValueError(
-            f"{operation}: {name} must be {tuple(shape)} to fit {other_name} {tuple(other.shape)}, got {tuple(value.shape)}"
+            f"{op}: {name} must be {tuple(shape)} to fit {other_name} {tuple(other.shape)}, "
+            f"got {tuple(value.shape)}"
         )
     if dtype is not None and value.dtype != dtype:
-        raise TypeError(
-            f"{operation}: {name} must be {dtype} to fit {other_name}, got {value.dtype}"
-        )
+        raise TypeError(f"{op}: {name} must be {dtype} to fit {other_name}, got {value.dtype}")
     if value.device != other.device:
         raise ValueError(
-            f"{operation}: {name} must be on {other.device} like {other_name}, got {value.device}"
+            f"{op}: {name} must be on {other.device} like {other_name}, got {value.device}"
         )
 
 
-def check_flow(operation: str, name: str, flow, image_name: str, image: torch.Tensor) -> None:
-    """Raise where `flow` is not (B, 2, H, W) for `image` (B, C, H, W), in the dtype that
-    coordinates need.
-    """
+def check_flow(op: str, name: str, flow, image_name: str, image: torch.Tensor) -> None:
+    """Raise unless `flow` is (B, 2, H, W) for `image` (B, C, H, W), in the accumulation dtype."""
     B, _, H, W = image.shape
-    check_same(operation, name, flow, image_name, image, (B, 2, H, W), coordinate_dtype(image))
+    check_same(op, name, flow, image_name, image, (B, 2, H, W), accumulate_dtype(image))
 
 
-def unsuited(
-    images: torch.Tensor, device: str, dtypes: tuple[torch.dtype, ...], shortest_side: int = 0
+def accepts_old_names(**names: str) -> Callable:
+    """Decorate a function whose parameters were renamed: old keywords work, with a warning.
+
+    Args:
+        names: the new name for each old one.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def call(*arguments, **keywords):
+            for old in names.keys() & keywords.keys():
+                warnings.warn(
+                    f"{function.__name__}: {old} is deprecated; use {names[old]}",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                keywords[names[old]] = keywords.pop(old)
+            return function(*arguments, **keywords)
+
+        return call
+
+    return decorate
+
+
+# -- what a backend supports -----------------------------------------------------------------------
+
+
+def unsupported_images(
+    images: torch.Tensor, device: str, dtypes: tuple[torch.dtype, ...], min_side: int = 0
 ) -> str | None:
-    """A clause why kernels for this type of device ("cpu" or "cuda") and these dtypes cannot serve
-    images (B, C, H, W), or None.
+    """The reason why kernels for this device and these dtypes do not support images, or None.
+
+    Args:
+        images: (B, C, H, W).
+        device: "cpu" or "cuda".
+        min_side: the shortest side in pixels.
     """
     if images.device.type != device:
-        return f"the tensors are on {images.device.type}, not on {'the CPU' if device == 'cpu' else 'a CUDA device'}"
+        needed = "the CPU" if device == "cpu" else "a CUDA device"
+        return f"the tensors are on {images.device.type}, not on {needed}"
     if images.dtype not in dtypes:
         *names, last = (str(dtype).removeprefix("torch.") for dtype in (images.dtype, *dtypes))
         return f"images of {names[0]}: {', '.join(names[1:])} or {last} only"
     H, W = images.shape[2:]
-    if not shortest_side <= min(H, W) <= max(H, W) <= LONGEST_SIDE:
-        return f"images of {H} x {W} pixels: sides from {shortest_side} to {LONGEST_SIDE} only"
+    if not min_side <= min(H, W) <= max(H, W) <= MAX_SIDE:
+        return f"images of {H} x {W} pixels: sides from {min_side} to {MAX_SIDE} only"
     return None
 
 
-def unsuited_to_triton(interpreted: bool, *images: torch.Tensor) -> str | None:
-    """A clause why Triton cannot serve images (B, C, H, W), or None; no images to ask about the
-    machine.
+def unsupported_by_triton(interpreted: bool, *images: torch.Tensor) -> str | None:
+    """The reason why Triton kernels do not support images (B, C, H, W), or None.
 
-    `interpreted`: whether its kernels run under its interpreter, on the CPU.
+    Args:
+        interpreted: whether the kernels run under Triton's interpreter, on the CPU.
+        images: the first is checked; none for what holds on this machine whatever the arguments.
     """
     if not interpreted and not torch.cuda.is_available():
         return "no CUDA device"
     if not images:
         return None
     device = "cpu" if interpreted and not images[0].is_cuda else "cuda"
-    return unsuited(images[0], device, (torch.float32, torch.float16, torch.bfloat16))
+    return unsupported_images(images[0], device, TRITON_DTYPES)
 
 
-@torch.compiler.assume_constant_result  # torch.compile cannot trace the question
+@torch.compiler.assume_constant_result  # torch.compile cannot trace the query
 def capability(device: torch.device) -> tuple[int, int]:
     """The compute capability of a GPU, (8, 9) for 8.9."""
     return torch.cuda.get_device_capability(device)
 
 
-def coordinate_dtype(image: torch.Tensor) -> torch.dtype:
-    """float32, or float64 for a float64 image: half precision would put a coordinate of 1000 up to
-    4 pixels off.
-    """
-    return torch.float64 if image.dtype == torch.float64 else torch.float32
+# -- dtypes ----------------------------------------------------------------------------------------
 
 
-def promoted(value):
-    """Under autocast, a half tensor as float32 (the result of a layer that autocast ran in half);
-    else as it came.
+def accumulate_dtype(x: torch.Tensor) -> torch.dtype:
+    """float32, or float64 for a float64 tensor: the dtype of coordinates, weights and sums.
+
+    In half precision a coordinate of 1000 would be up to 4 pixels off.
     """
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def upcast_under_autocast(value):
+    """A half tensor as float32 under autocast, such as the output of a layer run in half."""
     if (
         isinstance(value, torch.Tensor)
-        and value.dtype in (torch.float16, torch.bfloat16)
+        and value.dtype in HALF_DTYPES
         and _autocast(value.device.type)
     ):
         return value.float()
     return value
 
 
-def lowered(value):
-    """Under autocast, a float32 or half tensor in autocast's dtype, as in
-    `F.scaled_dot_product_attention`; else as it came.
-    """
+def cast_to_autocast(value):
+    """A float32 or half tensor in autocast's dtype, as in `F.scaled_dot_product_attention`."""
     if (
         isinstance(value, torch.Tensor)
-        and value.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        and value.dtype in (torch.float32, *HALF_DTYPES)
         and _autocast(value.device.type)
     ):
         return value.to(torch.get_autocast_dtype(value.device.type))
@@ -130,6 +172,5 @@ def lowered(value):
 
 
 def _autocast(device: str) -> bool:
-    return device != "meta" and torch.is_autocast_enabled(
-        device
-    )  # "meta" raises; torch 2.11 traces no better question
+    # "meta" raises, and torch 2.11 traces no better query.
+    return device != "meta" and torch.is_autocast_enabled(device)

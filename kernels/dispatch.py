@@ -1,10 +1,9 @@
-"""The flag: which implementation of an operation serves a call, and why another does not.
+"""The kernel flag: which backend computes an op, and why another one does not.
 
-An operation is a list of implementations in order of preference; the last one, the reference, is
-its definition and serves everything.
-The flag has three values: `auto` (the first that can serve), `fused` (the first fused one, or an
-error that says why none can), and `reference`. The most specific place that states one decides:
-`backend=` of the call, then `use`, then LIFT_KERNELS in the environment.
+An op has backends in order of preference; the last one, "reference", is its definition and
+supports everything. The flag is `auto` (the first backend that supports the call), `fused` (the
+first of the project's own kernels, or an error), or `reference`. `backend=` of a call overrides
+`use`, which overrides LIFT_KERNELS in the environment.
 """
 
 import importlib
@@ -13,6 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
+
+import torch
+
+from lift.kernels import autograd, extension
 
 FLAGS = ("auto", "fused", "reference")
 
@@ -28,14 +31,13 @@ _used: str | None = None
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Set the flag for the calls inside the `with` block.
+    """Set the flag inside the `with` block.
 
     Args:
-        name: "auto", "fused" or "reference". "auto" also ends what an outer `use` or LIFT_KERNELS
-            states.
+        name: "auto", "fused" or "reference". "auto" also overrides an outer `use` or LIFT_KERNELS.
 
-    The flag is the process's: another thread sees it too. Threads that want different ones pass
-    `backend=`.
+    The flag is global to the process: other threads see it too. Threads that need different flags
+    pass `backend=`.
 
     Raises:
         ValueError: no such flag.
@@ -51,12 +53,9 @@ def use(name: str) -> Iterator[None]:
 
 
 def flag(backend: str | None = None) -> str:
-    """The flag in force for a call that passes `backend`: "auto", "fused", "reference", or the
-    implementation that `backend` names.
-    """
-    if (
-        backend is not None and backend != "auto"
-    ):  # "auto" of a call is no opinion, so a model's default bends to `use`
+    """The flag for a call with this `backend=`: "auto", "fused", "reference" or a backend."""
+    # "auto" in a call is no choice, so that `use` overrides a model's default.
+    if backend is not None and backend != "auto":
         return backend
     if _used is not None:
         return _used
@@ -67,8 +66,8 @@ def flag(backend: str | None = None) -> str:
     return _environment
 
 
-def origin(backend: str | None = None) -> str:
-    """Where the flag in force was stated: "the call", "use", "LIFT_KERNELS" or "the default"."""
+def flag_source(backend: str | None = None) -> str:
+    """Where the flag was set: "the call", "use", "LIFT_KERNELS" or "the default"."""
     if backend is not None and backend != "auto":
         return "the call"
     if _used is not None:
@@ -76,167 +75,194 @@ def origin(backend: str | None = None) -> str:
     return "LIFT_KERNELS" if _environment else "the default"
 
 
-# -- the register ----------------------------------------------------------------------------------
+# -- the registry ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Implementation:
-    """One way to compute an operation.
+class Backend:
+    """One way to compute an op.
 
     Attributes:
-        name: what `backend=` may call it, such as "triton", "cpp", "cuda", "eager" or "reference".
-        call: takes the operation's arguments in the order of its reference.
-        reason: takes the same arguments and says in a clause why it cannot serve them, or None when
-            it can; without arguments, why it cannot serve anything on this machine.
+        name: "triton", "cuda", "cpp", "eager" or "reference"; a value for `backend=`.
+        call: takes the op's arguments in the order of its reference.
+        unsupported_reason: takes the same arguments and returns why they are not supported, or
+            None; without arguments, why nothing is supported on this machine.
         fused: true for the project's own kernels, false for plain PyTorch.
-        automatic: false for what `auto` passes over and `fused` takes last, such as a kernel under
-            Triton's interpreter: right, but slow.
+        automatic: false for what `auto` skips and `fused` takes last, such as interpreted kernels:
+            right, but slow.
     """
 
     name: str
     call: Callable
-    reason: Callable[..., str | None]
+    unsupported_reason: Callable[..., str | None]
     fused: bool = True
     automatic: bool = True
 
 
-def always(*arguments) -> None:
-    """The reason of an implementation that serves everything."""
+def always_supported(*arguments) -> None:
+    """The `unsupported_reason` of a backend that supports everything."""
     return None
 
 
-def of_triton(
-    package: str, *calls: str, file: str = "triton"
-) -> tuple[ModuleType | None, list[Implementation]]:
-    """The module of Triton's launches in an operation's package, None where Triton has no build for
-    this machine, and its functions as implementations.
+def triton_backends(module_name: str, *ops: autograd.Op) -> tuple[ModuleType | None, list[Backend]]:
+    """The Triton backend of some ops, defined in `torch.ops.lift_triton`.
 
-    `auto` passes over them where they run under Triton's interpreter.
+    Args:
+        module_name: the module with `<op>_forward`, `<op>_backward` and `unsupported_reason`.
+
+    Returns:
+        The module, None where Triton has no build for this machine, and a backend for each op.
     """
     try:
-        module = importlib.import_module(f".{file}", package)
+        module = importlib.import_module(module_name)
     except ImportError as error:
-        why = f"Triton cannot be imported ({error})"
-        return None, [Implementation("triton", None, lambda *arguments: why) for _ in calls]
+        reason = f"Triton cannot be imported ({error})"
+        return None, [Backend("triton", None, lambda *arguments: reason) for _ in ops]
+    for op in ops:
+        forward = getattr(module, f"{op.name}_forward")
+        backward = getattr(module, f"{op.name}_backward")
+        autograd.define_op("lift_triton", op, forward, backward, module.DISPATCH_KEYS)
+    automatic = not module.INTERPRETED
     return module, [
-        Implementation(
-            "triton", getattr(module, call), module.reason, automatic=not module.INTERPRETED
-        )
-        for call in calls
+        Backend("triton", op.bind("lift_triton"), module.unsupported_reason, automatic=automatic)
+        for op in ops
     ]
 
 
-_operations: dict[str, tuple[Implementation, ...]] = {}
+def cpp_backend(
+    op: autograd.Op, unsupported_reason: Callable[..., str | None] = extension.reason
+) -> Backend:
+    """The backend of an op that the C++ extension defines in `torch.ops.lift_cpp`."""
+    if extension.module is not None:
+        autograd.register_autograd("lift_cpp", op)
+    return Backend("cpp", op.bind("lift_cpp"), unsupported_reason)
 
 
-def register(operation: str, *implementations: Implementation) -> None:
-    """State the implementations of an operation, the preferred first, the reference last."""
-    if not implementations or implementations[-1].name != "reference":
-        raise ValueError(f"register: the last implementation of {operation} must be its reference")
-    _operations[operation] = implementations
+_operations: dict[str, tuple[Backend, ...]] = {}
+_samples: dict[str, Callable[[torch.Generator, torch.dtype], tuple]] = {}
 
 
-def operations() -> dict[str, tuple[Implementation, ...]]:
-    """Every operation with its implementations in order of preference."""
+def register(
+    operation: str,
+    *backends: Backend,
+    sample: Callable[[torch.Generator, torch.dtype], tuple] | None = None,
+) -> None:
+    """Set the backends of an op, the preferred first, the reference last.
+
+    Args:
+        sample: makes arguments for the self-check on the CPU, features in the dtype that it takes.
+    """
+    if not backends or backends[-1].name != "reference":
+        raise ValueError(f"register: the last backend of {operation} must be its reference")
+    _operations[operation] = backends
+    if sample is not None:
+        _samples[operation] = sample
+
+
+def operations() -> dict[str, tuple[Backend, ...]]:
+    """Every op with its backends in order of preference."""
     return dict(_operations)
 
 
-def _implementations(operation: str) -> tuple[Implementation, ...]:
+def samplers() -> dict[str, Callable[[torch.Generator, torch.dtype], tuple]]:
+    """For each op with a self-check, the function that makes its arguments."""
+    return dict(_samples)
+
+
+def _backends(operation: str) -> tuple[Backend, ...]:
     if operation not in _operations:
         raise ValueError(f"no operation {operation!r}; there are {', '.join(sorted(_operations))}")
     return _operations[operation]
 
 
-_planned = False
+_assume_available = False
 
 
 @contextmanager
-def planned() -> Iterator[None]:
-    """Inside, calls are served as on a machine where every implementation runs, so that what a GPU
-    would keep is counted without one.
+def assume_available() -> Iterator[None]:
+    """Select backends as if this machine could run all of them, for estimates without a GPU.
 
-    For tensors without data (FakeTensorMode): the first fused implementation serves, unless the
+    Meant for tensors without data (FakeTensorMode): the first fused backend is selected, unless the
     flag names another one.
     """
-    global _planned
-    before, _planned = _planned, True
+    global _assume_available
+    before, _assume_available = _assume_available, True
     try:
         yield
     finally:
-        _planned = before
+        _assume_available = before
 
 
-# -- choosing --------------------------------------------------------------------------------------
+# -- selection -------------------------------------------------------------------------------------
 
 
-def _eligible(operation: str, chosen: str) -> tuple[Implementation, ...]:
-    """The implementations that the flag leaves to choose from."""
-    implementations = _implementations(operation)
-    if chosen == "auto":
-        return tuple([i for i in implementations if i.automatic])
-    if chosen == "fused":
-        return tuple(
-            [i for i in implementations if i.fused and i.automatic]
-            + [i for i in implementations if i.fused and not i.automatic]
-        )
-    named = tuple([i for i in implementations if i.name == chosen])
+def _eligible(operation: str, wanted: str) -> tuple[Backend, ...]:
+    """The backends that the flag allows, in order of preference."""
+    backends = _backends(operation)
+    if wanted == "auto":
+        return tuple([b for b in backends if b.automatic])
+    if wanted == "fused":
+        fused = [b for b in backends if b.fused]
+        return tuple(sorted(fused, key=lambda b: not b.automatic))
+    named = tuple([b for b in backends if b.name == wanted])
     if not named:
-        names = FLAGS + tuple([i.name for i in implementations if i.name not in FLAGS])
-        raise ValueError(f"{operation}: backend must be one of {', '.join(names)}, got {chosen!r}")
+        names = FLAGS + tuple([b.name for b in backends if b.name not in FLAGS])
+        raise ValueError(f"{operation}: backend must be one of {', '.join(names)}, got {wanted!r}")
     return named
 
 
-def _refusal(
-    operation: str, chosen: str, eligible: tuple[Implementation, ...], arguments: tuple
+def _unsupported_message(
+    operation: str, wanted: str, eligible: tuple[Backend, ...], arguments: tuple
 ) -> str:
+    remedy = "use kernels='auto' or 'reference'"
     if not eligible:
-        return f"{operation}: no fused implementation is part of this build; use kernels='auto' or 'reference'"
-    whys = "; ".join([f"{i.name}: {i.reason(*arguments)}" for i in eligible])
-    return f"{operation}: backend {chosen!r} cannot serve this call ({whys}); use kernels='auto' or 'reference'"
+        return f"{operation}: this build has no fused backend; {remedy}"
+    reasons = "; ".join([f"{b.name}: {b.unsupported_reason(*arguments)}" for b in eligible])
+    which = "no fused backend supports" if wanted == "fused" else f"{wanted} does not support"
+    return f"{operation}: {which} this call ({reasons}); {remedy}"
 
 
-def choose(operation: str, backend: str | None, *arguments) -> Implementation:
-    """The implementation that serves these arguments.
+def select(operation: str, backend: str | None, *arguments) -> Backend:
+    """The backend that computes the op for these arguments.
 
     Raises:
-        RuntimeError: the flag asks for fused or for one implementation, and it cannot serve; the
-            message says why.
-        ValueError: no such operation, flag or implementation.
+        RuntimeError: the flag asks for fused or names a backend, which does not support the
+            arguments; the message says why.
+        ValueError: no such op, flag or backend.
     """
-    chosen = flag(backend)
-    if _planned and chosen in ("auto", "fused"):
-        return next(i for i in _implementations(operation) if i.fused)
-    eligible = _eligible(operation, chosen)
-    for implementation in eligible:
-        if implementation.reason(*arguments) is None:
-            return implementation
-    raise RuntimeError(_refusal(operation, chosen, eligible, arguments))
+    wanted = flag(backend)
+    if _assume_available and wanted in ("auto", "fused"):
+        return next(b for b in _backends(operation) if b.fused)
+    eligible = _eligible(operation, wanted)
+    for candidate in eligible:
+        if candidate.unsupported_reason(*arguments) is None:
+            return candidate
+    raise RuntimeError(_unsupported_message(operation, wanted, eligible, arguments))
 
 
 def call(operation: str, backend: str | None, *arguments):
-    """Compute the operation with the implementation that serves these arguments."""
-    return choose(operation, backend, *arguments).call(*arguments)
+    """Compute an op with the backend selected for these arguments."""
+    return select(operation, backend, *arguments).call(*arguments)
 
 
-def serving(operation: str, *arguments, backend: str | None = None) -> str:
-    """The name of the implementation that serves these arguments under the flag in force; without
-    arguments, on this machine.
+def selected_backend(operation: str, *arguments, backend: str | None = None) -> str:
+    """The name of the backend selected for these arguments; without any, on this machine.
 
     Raises:
-        RuntimeError, ValueError: as `choose`.
+        RuntimeError, ValueError: as `select`.
     """
-    return choose(operation, backend, *arguments).name
+    return select(operation, backend, *arguments).name
 
 
-def reasons(operation: str, *arguments) -> dict[str, str | None]:
-    """Why each implementation cannot serve, whatever the flag.
+def unsupported_reasons(operation: str, *arguments) -> dict[str, str | None]:
+    """Why each backend does not support a call, whatever the flag.
 
     Args:
         operation: "warp", "warp_blend", "temporal_attention", "correlation" or "grid_sample".
-        arguments: those of the operation, in the order of its public function; none to ask about
-            the machine alone.
+        arguments: those of the op, in the order of its public function; none for what holds on
+            this machine whatever the arguments.
 
     Returns:
-        {implementation: why it cannot serve, or None when it can}, in order of preference.
+        {backend: the reason, or None where it is supported}, in order of preference.
     """
-    return {i.name: i.reason(*arguments) for i in _implementations(operation)}
+    return {b.name: b.unsupported_reason(*arguments) for b in _backends(operation)}

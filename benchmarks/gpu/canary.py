@@ -96,7 +96,7 @@ def toy(device: str) -> Setting:
 def cuda_build(setting: Setting) -> str:
     """The CUDA kernels of `grid_sample` are built and support this GPU."""
     _only_on_a_gpu(setting)
-    reason = cuda.reason()
+    reason = cuda.unsupported_reason()
     if reason is not None:
         raise CheckFailed(f"the CUDA kernels of grid_sample are not supported: {reason}")
     return cuda.describe()
@@ -105,7 +105,9 @@ def cuda_build(setting: Setting) -> str:
 def grid_sample(setting: Setting, deterministic: bool) -> str:
     """Both gradients against ATen's in float64; deterministic ones are bitwise reproducible."""
     name = "cuda" if setting.is_cuda else "cpp"
-    reason = next(x for x in backend.operations()["grid_sample"] if x.name == name).reason()
+    reason = next(
+        x for x in backend.operations()["grid_sample"] if x.name == name
+    ).unsupported_reason()
     if reason is not None and not setting.is_cuda:
         raise CheckSkipped(reason)
     generator = torch.Generator().manual_seed(0)
@@ -152,7 +154,7 @@ def _deterministic(wanted: bool) -> Iterator[None]:
 def triton_operation(setting: Setting, name: str) -> str:
     """Results and gradients of a Triton operation against the reference in float64."""
     implementation = next(x for x in backend.operations()[name] if x.name == "triton")
-    reason = implementation.reason(*selfcheck.samples(name, device=setting.device))
+    reason = implementation.unsupported_reason(*selfcheck.samples(name, device=setting.device))
     if reason is not None:
         if setting.is_cuda:
             raise CheckFailed(f"not supported: {reason}")

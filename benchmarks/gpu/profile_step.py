@@ -215,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--size", type=int, default=256, help="height and width, pixels (default %(default)s)"
     )
-    parser.add_argument("--kernels", choices=kernels.backend.FLAGS, default="auto")
+    parser.add_argument("--kernels", choices=kernels.dispatch.FLAGS, default="auto")
     parser.add_argument(
         "--amp",
         choices=("off", "bfloat16", "float16"),

@@ -23,7 +23,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -32,17 +33,17 @@ from benchmarks.harness import measure
 from benchmarks.report.gpus import GPUS
 from benchmarks.static import compile as ahead_of_time
 from benchmarks.static.occupancy import occupancy
-from lift.kernels.ops.temporal_attention import configs as tuning
-from lift.kernels.ops.temporal_attention import triton_launch as attention
+from lift.kernels.ops.temporal_attention import configs, triton_launch
 from lift.kernels.ops.temporal_attention.configs import ShapeClass
+from lift.kernels.ops.temporal_attention.op import TEMPORAL_ATTENTION
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
 
 # What the presets train and infer with: one query frame, 32 channels per head, 16 bits; and the
 # windows of 1 of the ablations.
 CLASSES = [
-    ShapeClass(f"{family}_{direction}", places, "one", 32, 16)
-    for family, places in (("window", 64), ("window", 16), ("location", 1))
-    for direction in ("forward", "backward")
+    ShapeClass(f"{family}_{direction}", positions, "one", 32, 16)
+    for family, positions in (("window", 64), ("window", 16), ("small_window", 1))
+    for direction in ("fwd", "bwd")
 ]
 # Compute capability by series: "RTX 40" is 89.
 ARCHITECTURES = {gpu.name[:6]: gpu.architecture for gpu in GPUS if gpu.name.startswith("RTX")}
@@ -52,10 +53,10 @@ IN_FLIGHT = 32 << 10
 
 
 def candidates(shape: ShapeClass) -> Iterator[dict[str, int]]:
-    """Settings to try, the default first."""
-    default = tuning.default(shape)
+    """Configs to try, the default first."""
+    default = configs.default(shape)
     yield default
-    if shape.kernel.startswith("location"):
+    if shape.is_small_window:
         others = [
             {"VALUES": values, "num_warps": warps}
             for values, warps in itertools.product((1024, 2048, 4096), (4, 8))
@@ -64,53 +65,49 @@ def candidates(shape: ShapeClass) -> Iterator[dict[str, int]]:
         others = [
             {"BN": BN, "num_warps": default["num_warps"], "num_stages": stages}
             for BN, stages in itertools.product((16, 32, 64), (2, 3, 4))
-            if BN <= shape.places
+            if BN <= shape.positions
         ]
     yield from (found for found in others if found != default)
 
 
 def window(shape: ShapeClass) -> int:
-    return {1: 1, 4: 2, 16: 4, 64: 8}[shape.places]
+    return {1: 1, 4: 2, 16: 4, 64: 8}[shape.positions]
 
 
 # -- without a GPU ---------------------------------------------------------------------------------
 
 
 def static(shape: ShapeClass, architecture: int) -> dict[str, int]:
-    """The settings of the static model; the default if every candidate spills."""
+    """The config of the static model; the default if every candidate spills."""
     ranked = []
     for change in candidates(shape):
-        kernel, arguments, keywords = launch_of(shape, change)
-        found = ahead_of_time.compile_for(architecture, kernel, arguments, keywords)
+        found = ahead_of_time.compile_for(architecture, *launch_of(shape, change))
         held = occupancy(architecture, found.registers, found.shared, change["num_warps"]).blocks
         if not found.local and held:
             size = change.get("VALUES") or change["BN"] * shape.d
             prefetched = 2 * size * shape.bits // 8 * (change.get("num_stages", 2) - 1)
             ranked.append((min(held * prefetched, IN_FLIGHT), size, -found.registers, change))
-    return max(ranked, key=lambda x: x[:3])[-1] if ranked else tuning.default(shape)
+    return max(ranked, key=lambda x: x[:3])[-1] if ranked else configs.default(shape)
 
 
 def launch_of(shape: ShapeClass, change: dict[str, int]) -> tuple:
-    """The kernel, arguments and keywords of a launch with these settings."""
+    """The kernel and the arguments of a launch with this config."""
     dtype = torch.float16 if shape.bits == 16 else torch.float32
-    with settings(lambda s: change if s == shape else tuning.default(s)):
-        found = attention._specialisation(
-            "", dtype, 1 if shape.frames == "one" else 15, window(shape), shape.d, True
-        )
-    return next(launch for _, *launch in found if launch[0].__name__ == shape.kernel)
+    Tq = 1 if shape.frames == "one" else 15
+    with overridden(shape, change):
+        found = triton_launch.launches_of("", dtype, Tq, window(shape), shape.d, True)
+    return next((kernel, arguments) for one, _, kernel, arguments in found if one == shape)
 
 
-class settings:
-    """Override the settings of the kernels inside the `with` block."""
-
-    def __init__(self, chosen: Callable[[ShapeClass], dict[str, int]]):
-        self.chosen, self.before = chosen, tuning.settings
-
-    def __enter__(self):
-        tuning.settings = lambda shape, card=None: self.chosen(shape)
-
-    def __exit__(self, *error):
-        tuning.settings = self.before
+@contextmanager
+def overridden(shape: ShapeClass, change: dict[str, int]) -> Iterator[None]:
+    """Inside, this class has another config and all others their defaults."""
+    before = configs.config
+    configs.config = lambda one, gpu=None: change if one == shape else configs.default(one)
+    try:
+        yield
+    finally:
+        configs.config = before
 
 
 # -- with one --------------------------------------------------------------------------------------
@@ -129,12 +126,12 @@ def measured(
         seconds: time in which candidates may start, the first in any case; None: no limit.
 
     Returns:
-        The fastest settings (None if none is usable), median seconds of the usable candidates, and
+        The fastest config (None if none is usable), median seconds of the usable candidates, and
         the reason of each other one.
     """
     until = None if seconds is None else time.monotonic() + seconds
     # 1080p at 1/16; 720p at 1/8 for small windows.
-    B, T, H, W, heads = (1, 15, 68, 120, 8) if shape.places > 4 else (1, 15, 90, 160, 8)
+    B, T, H, W, heads = (1, 15, 68, 120, 8) if shape.positions > 4 else (1, 15, 90, 160, 8)
     side, dtype = window(shape), torch.bfloat16 if shape.bits == 16 else torch.float32
     architecture = (
         10 * torch.cuda.get_device_capability()[0] + torch.cuda.get_device_capability()[1]
@@ -152,10 +149,12 @@ def measured(
     if side == 1:  # its window_bias has no gradient to compare
         tables = tables[:1]
 
+    attention = TEMPORAL_ATTENTION.bind("lift_triton")
+
     def variant(change: dict[str, int]) -> measure.Variant:
         def call(*inputs):
-            with settings(lambda s: change if s == shape else tuning.default(s)):
-                return attention.temporal_attention(*inputs[:3], side, 0, *inputs[3:])[0]
+            with overridden(shape, change):
+                return attention(*inputs[:3], side, 0, *inputs[3:])[0]
 
         return measure.Variant(json.dumps(change), call)
 
@@ -174,7 +173,7 @@ def measured(
         [variant(change) for change in fitting],
         lambda *inputs: temporal_attention_reference(*inputs[:3], side, 0, *inputs[3:])[0],
         (q, k, v, *tables),
-        backward="backward" in shape.kernel,
+        backward="bwd" in shape.kernel,
         rounds=rounds,
         until=until,
     )
@@ -195,18 +194,17 @@ def write(table: Path, gpu: str, source: str, chosen: dict[ShapeClass, dict[str,
         if entry["class"] not in map(str, chosen)
     ]
     entries = kept + [
-        {"class": str(shape), "settings": found, "source": source}
-        for shape, found in chosen.items()
+        {"class": str(shape), "config": found, "source": source} for shape, found in chosen.items()
     ]
     gpus[gpu] = {"entries": sorted(entries, key=lambda entry: entry["class"])}
     part = table.with_name(f".{table.name}.{os.getpid()}")
     part.write_text(json.dumps(dict(sorted(gpus.items())), indent=1) + "\n")
     part.replace(table)
-    tuning._table.cache_clear()
+    configs._table.cache_clear()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the table; return 1 if a class has no usable settings."""
+    """Write the table; return 1 if a class has no usable config."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu.tune_temporal_attention",
         description="Tune the temporal_attention kernels.",
@@ -231,7 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--table",
         type=Path,
-        default=tuning.TABLE,
+        default=configs.TABLE,
         help="file to extend (default: the one that the kernels read)",
     )
     arguments = parser.parse_args(argv)
@@ -258,25 +256,25 @@ def _measure(table: Path, classes: list[ShapeClass], seconds: float | None) -> i
         if share is not None and share <= 0:
             print(f"{shape}: skipped, {measure.LATE}", flush=True)
             continue
-        settings, times, why = measured(shape, seconds=share)
+        config, times, why = measured(shape, seconds=share)
         for name, reason in why.items():
             print(f"{shape}: not {name}: {reason}", file=sys.stderr)
-        if settings is None:
+        if config is None:
             missing += 1
             print(f"{shape}: no usable candidate; its entry stays")
             continue
-        default = times.get(json.dumps(tuning.default(shape)))
+        default = times.get(json.dumps(configs.default(shape)))
         compared = "the default fails" if default is None else f"default {default * 1e6:.0f} us"
         fastest, slowest = (pick(times.values()) * 1e6 for pick in (min, max))
         print(
-            f"{shape}: {settings}, {fastest:.0f} us ({compared}, slowest {slowest:.0f} us)",
+            f"{shape}: {config}, {fastest:.0f} us ({compared}, slowest {slowest:.0f} us)",
             flush=True,
         )
         write(
             table,
             gpu,
             f"measured {datetime.date.today()}, torch {torch.__version__}",
-            {shape: settings},
+            {shape: config},
         )
     return 1 if missing else 0
 

@@ -22,7 +22,7 @@ def supported(
         for backend in dispatch.operations()[operation]
         if (backend.fused or not fused)
         and (backend.automatic or toy)
-        and backend.reason(*arguments) is None
+        and backend.unsupported_reason(*arguments) is None
     ]
 
 

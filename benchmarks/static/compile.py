@@ -1,24 +1,20 @@
-"""Compile the Triton kernels for many GPUs on a machine that has none, and tell what each takes of
-a GPU.
+"""Compile the Triton kernels for many GPUs on a machine that has none; print their resource usage.
 
-    python -m benchmarks.static.compile [--arch 75 --arch 89] [--further] [--triton 3.6] [operation
-    ...]
+    python -m benchmarks.static.compile [--arch 75 --arch 89] [--further] [--triton 3.6] [op ...]
 
-An operation that has Triton kernels says itself which of their many specialisations stand for the
-rest: the module `triton.py` in its folder has a function
+The module `triton_launch` of an op says which of its many specializations stand for the rest, by a
+function
 
-    specialisations() -> Iterator[tuple[str, JITFunction, tuple, dict]]
+    compile_cases() -> Iterator[tuple[str, JITFunction, dict]]
 
-that yields a label, a kernel, the positional arguments of a launch and its keywords (constexprs,
-num_warps, num_stages), just as `kernel[grid](*arguments, **keywords)` takes them. Tensors are on
-the device "meta": their dtype is what counts, and they are taken as aligned to 16 bytes. So a
-launcher that makes its arguments in one function can be given meta tensors, and what is compiled
-here is what a launch compiles. Nothing needs to be registered.
+that yields a label, a kernel and the arguments of a launch by name (constexprs, num_warps and
+num_stages included), as `kernel[grid](**arguments)` takes them. Tensors are on the device "meta":
+only their dtype counts, and they are taken as aligned to 16 bytes. So the code compiled here is the
+code that a launch compiles.
 
-`further_specialisations()`, if there is one, yields in the same way whatever else a launch can ask
-for. There are too many to compile each
-for every architecture each time: `--further` compiles each for one of them, in turn, and
-`--everything` for all.
+`exhaustive_compile_cases()`, if there is one, yields everything else that a launch can ask for, too
+much to compile for every architecture each time: `--further` compiles each for one of them, in
+turn, and `--everything` for all.
 """
 
 import argparse
@@ -54,13 +50,13 @@ TYPES = {
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What a compiled kernel takes.
+class ResourceUsage:
+    """Resource usage of a compiled kernel.
 
     Attributes:
-        registers: of 32 bits, a thread; at most 255.
-        shared: bytes of shared memory, a block of threads.
-        local: bytes a thread of local memory, where registers that did not fit are spilled to.
+        registers: of 32 bits, per thread; at most 255.
+        shared: bytes of shared memory, per block of threads.
+        local: bytes of local memory, per thread, that registers are spilled to.
         size: bytes of the binary.
     """
 
@@ -70,75 +66,78 @@ class Figures:
     size: int
 
 
-def specialisations(*operations: str, further: bool = False) -> Iterator[tuple]:
-    """(operation, label, kernel, arguments, keywords) of every operation, or of those named.
+def compile_cases(*operations: str, exhaustive: bool = False) -> Iterator[tuple]:
+    """(op, label, kernel, arguments) of every op, or of those named.
 
     Args:
-        operations: folders of lift.kernels.
-        further: those that stand for no others, instead of those that stand for the rest.
+        operations: folders of lift.kernels.ops.
+        exhaustive: the cases that stand for no others, instead of those that stand for the rest.
 
     Raises:
-        ValueError: no such operation, or one without Triton kernels.
+        ValueError: no such op, or one without Triton kernels.
     """
-    found = _modules()
-    for operation in operations or found:
-        if operation not in found:
+    modules = _modules()
+    for operation in operations or modules:
+        if operation not in modules:
             raise ValueError(
-                f"no Triton kernels for {operation!r}; there are some for {', '.join(found)}"
+                f"no Triton kernels for {operation!r}; there are some for {', '.join(modules)}"
             )
-        listed = (
-            getattr(found[operation], "further_specialisations", tuple)
-            if further
-            else found[operation].specialisations
-        )
-        for specialisation in listed():
-            yield operation, *specialisation
+        module = modules[operation]
+        cases = module.compile_cases
+        if exhaustive:
+            cases = getattr(module, "exhaustive_compile_cases", tuple)
+        for case in cases():
+            yield operation, *case
 
 
 def _modules() -> dict:
-    """The Triton module of each operation that has one, by the name of its folder."""
+    """The module `triton_launch` of each op that has one, by the name of its folder."""
     package = lift.kernels.ops.__name__
     found = {}
     for folder in OPERATIONS:
-        for file in ("triton", "triton_launch"):
-            if importlib.util.find_spec(f"{package}.{folder}.{file}"):
-                found[folder] = importlib.import_module(f"{package}.{folder}.{file}")
+        name = f"{package}.{folder}.triton_launch"
+        if importlib.util.find_spec(name):
+            found[folder] = importlib.import_module(name)
     return found
 
 
 # -- compiling -------------------------------------------------------------------------------------
 
 
-def compile_for(architecture: int, kernel, arguments: tuple, keywords: dict) -> Figures:
-    """Compile one specialisation for compute capability `architecture` (75 is 7.5)."""
-    return _figures(compiled(architecture, kernel, arguments, keywords))
+def compile_for(architecture: int, kernel, arguments: dict) -> ResourceUsage:
+    """Compile one case for compute capability `architecture` (75 is 7.5)."""
+    return _resource_usage(compiled(architecture, kernel, arguments))
 
 
-def compiled(architecture: int, kernel, arguments: tuple, keywords: dict):
-    """As `compile_for`, but what Triton made of it: its `asm` and `metadata`."""
+def compiled(architecture: int, kernel, arguments: dict):
+    """As `compile_for`, but returns Triton's compiled kernel, with its `asm` and `metadata`.
+
+    Raises:
+        ValueError: a parameter of the kernel has no value.
+    """
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    constants = {name: value for name, value in keywords.items() if name in kernel.arg_names}
-    options = {name: value for name, value in keywords.items() if name not in constants}
-    signature, attributes = {}, {}
-    for i, (name, value) in enumerate(zip(kernel.arg_names, arguments, strict=False)):
-        signature[name], aligned = _type(value)
-        if signature[name] == "constexpr":
-            constants[name] = value
-        if aligned:
-            attributes[(i,)] = [["tt.divisibility", 16]]
-    signature |= dict.fromkeys([name for name in kernel.arg_names if name in keywords], "constexpr")
-    missing = set(kernel.arg_names) - set(signature)
+    missing = set(kernel.arg_names) - set(arguments)
     if missing:
         raise ValueError(f"{kernel.__name__}: no value for {', '.join(sorted(missing))}")
+    options = {name: value for name, value in arguments.items() if name not in kernel.arg_names}
+    signature, constants, attributes = {}, {}, {}
+    for parameter in kernel.params:
+        name, value = parameter.name, arguments[parameter.name]
+        kind, aligned = ("constexpr", False) if parameter.is_constexpr else _type(value)
+        signature[name] = kind
+        if kind == "constexpr":
+            constants[name] = value
+        if aligned:
+            attributes[(parameter.num,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, attributes)
     return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
 
 
 def _type(value) -> tuple[str, bool]:
-    """Triton's type of an argument, and whether it is specialised as a multiple of 16."""
+    """Triton's type of an argument, and whether it is specialized as a multiple of 16."""
     if isinstance(value, torch.Tensor):
         return "*" + TYPES[value.dtype], True
     if isinstance(value, bool):
@@ -150,8 +149,8 @@ def _type(value) -> tuple[str, bool]:
     return ("fp32", False) if isinstance(value, float) else ("constexpr", False)
 
 
-def _figures(compiled) -> Figures:
-    """As `cuobjdump`, which Triton's package carries, reads them from the binary."""
+def _resource_usage(compiled) -> ResourceUsage:
+    """The usage that `cuobjdump`, a part of Triton's package, reads from the binary."""
     import triton
 
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -162,7 +161,7 @@ def _figures(compiled) -> Figures:
     usage = {
         name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)
     }
-    return Figures(
+    return ResourceUsage(
         usage["REG"],
         compiled.metadata.shared,
         usage["STACK"] + usage["LOCAL"],
@@ -181,9 +180,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.static.compile",
         description="Compile the Triton kernels without a GPU.",
     )
-    parser.add_argument(
-        "operation", nargs="*", help="folders of lift.kernels; all of them by default"
-    )
+    parser.add_argument("operation", nargs="*", help="folders of lift.kernels.ops; all by default")
     parser.add_argument(
         "--arch",
         type=int,
@@ -215,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     architectures = arguments.arch or ARCHITECTURES
     try:
-        todo = [(one, architectures) for one in specialisations(*arguments.operation)]
+        todo = [(one, architectures) for one in compile_cases(*arguments.operation)]
         if arguments.further or arguments.everything:
             todo += [
                 (
@@ -224,17 +221,17 @@ def main(argv: list[str] | None = None) -> int:
                     if arguments.everything
                     else architectures[i % len(architectures) :][:1],
                 )
-                for i, one in enumerate(specialisations(*arguments.operation, further=True))
+                for i, one in enumerate(compile_cases(*arguments.operation, exhaustive=True))
             ]
     except ValueError as error:
         parser.error(str(error))
     width = max(len(f"{operation}: {label}") for (operation, label, *_), _ in todo)
     start, compiled, spilled = time.perf_counter(), 0, 0
     print(
-        f"Triton {triton.__version__}: registers a thread / bytes of shared memory a block / bytes spilled a thread"
+        f"Triton {triton.__version__}: registers per thread / bytes of shared memory per block / bytes spilled per thread"
     )
     print("kernel".ljust(width), *(f"sm_{a}".rjust(14) for a in architectures))
-    for ((operation, label, *_), wanted), found in zip(todo, _all_figures(todo), strict=True):
+    for ((operation, label, *_), wanted), found in zip(todo, _all_usage(todo), strict=True):
         cells = {
             a: f"{f.registers} / {f.shared} / {f.local}" for a, f in zip(wanted, found, strict=True)
         }
@@ -249,10 +246,8 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if spilled else 0
 
 
-def _all_figures(todo: list[tuple[tuple, tuple[int, ...]]]) -> Iterator[list[Figures]]:
-    """Of each specialisation, for each of its architectures, in order; compiled by as many
-    processes as there are processors.
-    """
+def _all_usage(todo: list[tuple[tuple, tuple[int, ...]]]) -> Iterator[list[ResourceUsage]]:
+    """The usage of each case for each of its architectures, in order; one process per CPU."""
     global _todo
     processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if processes == 1 or "fork" not in multiprocessing.get_all_start_methods():
@@ -260,13 +255,13 @@ def _all_figures(todo: list[tuple[tuple, tuple[int, ...]]]) -> Iterator[list[Fig
         return
     _todo = todo  # the processes are forks, so that kernels need not be sent to them
     with multiprocessing.get_context("fork").Pool(processes) as pool:
-        yield from pool.imap(_figures_of, range(len(todo)))
+        yield from pool.imap(_usage_of, range(len(todo)))
 
 
 _todo: list = []
 
 
-def _figures_of(i: int) -> list[Figures]:
+def _usage_of(i: int) -> list[ResourceUsage]:
     (_, _, *launch), wanted = _todo[i]
     return [compile_for(a, *launch) for a in wanted]
 

@@ -4,7 +4,7 @@ got worse.
     python -m benchmarks.static.report [--record] [--arch 75 --arch 89] [--json FILE] [operation
     ...]
 
-The Triton kernels are the specialisations that `benchmarks.static.compile` compiles; CUDA sources
+The Triton kernels are the cases that `benchmarks.static.compile` compiles; CUDA sources
 under `csrc/` are compiled with nvcc where there is one. The report is compared with
 `static_report.json` beside this file: a spill fails always; so does occupancy or the width of
 global loads and stores that is worse than recorded, and a kernel that is not recorded. `--record`
@@ -95,7 +95,7 @@ def triton_rows(operations: tuple[str, ...], architectures: tuple[int, ...]) -> 
     """
     with ThreadPoolExecutor(2) as readers:
         waiting = []
-        for operation, label, *launch in ahead_of_time.specialisations(*operations):
+        for operation, label, *launch in ahead_of_time.compile_cases(*operations):
             for architecture in architectures:
                 made = ahead_of_time.compiled(architecture, *launch)
                 reading = readers.submit(read, made.asm["cubin"], architecture)

@@ -13,7 +13,11 @@ import torch.nn.functional as F
 from benchmarks.harness import backends, measure
 from benchmarks.harness.registry import CORRELATION
 from lift.kernels.ops.correlation import eager
-from lift.kernels.ops.correlation.reference import correlation_reference, scaled, widened
+from lift.kernels.ops.correlation.reference import (
+    correlation_reference,
+    l2_normalize,
+    to_accumulate_dtype,
+)
 
 # (B, C, H, W, radius). On a CPU: the three scales of a 720p frame in `tiny`. On a GPU: those of a
 # training crop and of 1080p in `base`.
@@ -140,7 +144,7 @@ def _call(name: str, case: Case):
 
 def _by_unfolding(left: torch.Tensor, right: torch.Tensor, radius: int) -> torch.Tensor:
     B, C, H, W = left.shape
-    left, right = scaled(widened(left)), scaled(widened(right))
+    left, right = (l2_normalize(to_accumulate_dtype(x)) for x in (left, right))
     around = F.unfold(right, 2 * radius + 1, padding=radius).view(B, C, -1, H, W)
     return torch.einsum("bchw,bcdhw->bdhw", left, around)
 

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from benchmarks.harness import backends, measure
 from benchmarks.harness.registry import DETERMINISTIC, GRID_SAMPLE
 from benchmarks.suites.bench_warp_blend import FLOWS, flow, priority
-from lift.kernels.ops.grid_sample.reference import grid_sample_reference
-from lift.kernels.ops.grid_sample.registration import MODES, PADDING_MODES
+from lift.kernels.ops.grid_sample.reference import MODES, PADDING_MODES, grid_sample_reference
 
 # (B, C, H, W), the grid of the same size. On a CPU: training crops. On a GPU: features at a
 # quarter of 1080p, which have most targets, then frames and features of crops.

@@ -19,12 +19,12 @@ from torch.nn.attention.flex_attention import flex_attention
 
 from benchmarks.harness import backends, measure
 from lift.kernels.ops.temporal_attention.reference import (
-    _by_offset,
-    _count,
-    _inside,
-    _picture,
-    _windows,
+    count_windows,
+    relative_position_bias,
     temporal_attention_reference,
+    valid_mask,
+    window_partition,
+    window_reverse,
 )
 
 # (B, Tq, Tk, H, W, heads, d, window): the window of the presets at 1/16 and single pixels at 1/8,
@@ -198,7 +198,9 @@ def _call(name: str, case: Case):
 
 def _cut(case: Case, arguments) -> tuple[torch.Tensor, ...]:
     """q, k and v as (B * windows, heads, rows, d)."""
-    return tuple(_windows(x, case.shape[-1], 0).flatten(0, 2).contiguous() for x in arguments[:3])
+    return tuple(
+        window_partition(x, case.shape[-1], 0).flatten(0, 2).contiguous() for x in arguments[:3]
+    )
 
 
 def _whole(case: Case) -> bool:
@@ -208,8 +210,13 @@ def _whole(case: Case) -> bool:
 
 def _put_back(case: Case, out: torch.Tensor) -> torch.Tensor:
     B, Tq, _, H, W, _, _, window = case.shape
-    return _picture(
-        out.unflatten(0, (B, _count(H, window, 0), _count(W, window, 0))), Tq, H, W, window, 0
+    return window_reverse(
+        out.unflatten(0, (B, count_windows(H, window, 0), count_windows(W, window, 0))),
+        Tq,
+        H,
+        W,
+        window,
+        0,
     )
 
 
@@ -219,7 +226,7 @@ def _bias(case: Case, arguments) -> torch.Tensor | None:
     if len(arguments) < 4:
         return None
     bias = arguments[3][:, :, :, None, :, None]
-    bias = bias + _by_offset(arguments[4], window) if window > 1 else bias
+    bias = bias + relative_position_bias(arguments[4], window) if window > 1 else bias
     return bias.expand(B, heads, Tq, window**2, Tk, window**2)
 
 
@@ -229,12 +236,12 @@ def _partitioned(case: Case, arguments) -> torch.Tensor:
     area, bias = window * window, _bias(case, arguments)
     bias = bias if bias is None else bias[:, None]
     if not _whole(case):
-        inside = _inside(H, W, window, 0, arguments[0].device).flatten(0, 1)[
+        inside = valid_mask(H, W, window, 0, arguments[0].device).flatten(0, 1)[
             None, :, None, None, None, None, :
         ]
         bias = torch.where(inside, 0.0 if bias is None else bias, float("-inf"))
     if bias is not None:
-        windows = _count(H, window, 0) * _count(W, window, 0)
+        windows = count_windows(H, window, 0) * count_windows(W, window, 0)
         bias = (
             bias.expand(B, windows, heads, Tq, area, Tk, area)
             .reshape(B * windows, heads, Tq * area, Tk * area)
@@ -250,8 +257,8 @@ def _shared(case: Case, arguments) -> torch.Tensor:
     windows are SDPA's batch, over which it broadcasts one bias, so clips are joined with heads.
     """
     B, Tq, Tk, H, W, heads, d, window = case.shape
-    area, inside = window * window, _inside(H, W, window, 0, arguments[0].device)
-    cut = [_windows(x, window, 0) for x in arguments[:3]]
+    area, inside = window * window, valid_mask(H, W, window, 0, arguments[0].device)
+    cut = [window_partition(x, window, 0) for x in arguments[:3]]
     bias = _bias(case, arguments)
 
     def attend(y: slice, x: slice) -> torch.Tensor:
@@ -268,20 +275,20 @@ def _shared(case: Case, arguments) -> torch.Tensor:
     rows, columns = (
         [
             slice(a, b)
-            for a, b in ((0, size // window), (size // window, _count(size, window, 0)))
+            for a, b in ((0, size // window), (size // window, count_windows(size, window, 0)))
             if a < b
         ]
         for size in (H, W)
     )
     out = torch.cat([torch.cat([attend(y, x) for x in columns], 2) for y in rows], 1)
-    return _picture(out, Tq, H, W, window, 0)
+    return window_reverse(out, Tq, H, W, window, 0)
 
 
 def _flex(case: Case, arguments) -> torch.Tensor:
     """FlexAttention, to be compiled, with the biases read from their tables."""
     B, _, _, H, W, _, _, window = case.shape
-    area, columns = window * window, _count(W, window, 0)
-    windows = _count(H, window, 0) * columns
+    area, columns = window * window, count_windows(W, window, 0)
+    windows = count_windows(H, window, 0) * columns
     tables, whole = arguments[3:], _whole(case)
 
     def score(value, b, h, i, j):

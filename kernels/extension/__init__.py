@@ -8,7 +8,7 @@ import importlib
 
 import torch
 
-from lift.kernels.checks import unsuited
+from lift.kernels.checks import unsupported_images
 from lift.kernels.extension.build import MODULE, REMEDY, SOURCES, fingerprint
 
 
@@ -52,7 +52,7 @@ def reason(*arguments, shortest_side: int = 0) -> str | None:
     """
     if module is None:
         return failure
-    return unsuited(arguments[0], "cpu", DTYPES, shortest_side) if arguments else None
+    return unsupported_images(arguments[0], "cpu", DTYPES, shortest_side) if arguments else None
 
 
 def describe() -> str:

@@ -1,6 +1,4 @@
-"""`lift doctor`: this machine's facts, what serves each operation and why the rest does not, and
-whether the answers are right.
-"""
+"""`lift doctor`: facts on this machine, the backend of each op, and whether results are right."""
 
 import json
 import sys
@@ -10,8 +8,7 @@ import torch
 from lift.config.flags import Parser
 from lift.errors import LiftError
 from lift.files import atomic
-from lift.kernels import dispatch as backend
-from lift.kernels import selfcheck
+from lift.kernels import dispatch, selfcheck
 from lift.provenance import machine
 
 
@@ -41,20 +38,20 @@ def main(argv: list[str]) -> int:
 
 
 def examine() -> dict:
-    """The report: `machine` (facts), `flag`, `operations` (for each, for each device: what serves,
-    and each implementation's reason and checks), `passed`.
+    """The report: `machine` (facts), `flag`, `operations` (for each, for each device: the selected
+    backend, and each backend's `unsupported_reason` and checks), `passed`.
 
     Raises:
         LiftError: LIFT_KERNELS holds no valid flag.
     """
     try:
-        flag = {"value": backend.flag(), "origin": backend.origin()}
+        flag = {"value": dispatch.flag(), "origin": dispatch.flag_source()}
     except ValueError as error:
         raise LiftError(str(error)) from error
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     operations = {
         name: {device: _operation(name, device) for device in devices}
-        for name in backend.operations()
+        for name in dispatch.operations()
     }
     passed = all(
         _passed(entry) for by_device in operations.values() for entry in by_device.values()
@@ -65,32 +62,30 @@ def examine() -> dict:
 def _operation(name: str, device: str) -> dict:
     arguments = selfcheck.samples(name, device=device)
     try:
-        serves, refusal = backend.serving(name, *arguments), None
-    except RuntimeError as error:
-        serves, refusal = None, str(error).removeprefix(f"{name}: ")
-    implementations = []
-    for implementation in backend.operations()[name]:
-        reason = implementation.reason(*arguments)
+        selected, error = dispatch.selected_backend(name, *arguments), None
+    except RuntimeError as failure:
+        selected, error = None, str(failure).removeprefix(f"{name}: ")
+    backends = []
+    for backend in dispatch.operations()[name]:
+        reason = backend.unsupported_reason(*arguments)
         checks = (
             []
             if reason
-            else [_check(name, implementation, dtype, device) for dtype in selfcheck.TOLERANCES]
+            else [_check(name, backend, dtype, device) for dtype in selfcheck.TOLERANCES]
         )
-        implementations.append(
+        backends.append(
             {
-                "name": implementation.name,
-                "fused": implementation.fused,
-                "automatic": implementation.automatic,
-                "reason": reason,
+                "name": backend.name,
+                "fused": backend.fused,
+                "automatic": backend.automatic,
+                "unsupported_reason": reason,
                 "checks": checks,
             }
         )
-    return {"serves": serves, "refusal": refusal, "implementations": implementations}
+    return {"selected": selected, "error": error, "backends": backends}
 
 
-def _check(
-    name: str, implementation: backend.Implementation, dtype: torch.dtype, device: str
-) -> dict:
+def _check(name: str, backend: dispatch.Backend, dtype: torch.dtype, device: str) -> dict:
     entry = {
         "dtype": str(dtype).removeprefix("torch."),
         "error": None,
@@ -99,7 +94,7 @@ def _check(
         "failure": None,
     }
     try:
-        check = selfcheck.check(name, implementation, dtype, device)
+        check = selfcheck.check(name, backend, dtype, device)
         entry |= {
             "error": check.error if check.error == check.error else None,
             "passed": check.passed,
@@ -113,8 +108,8 @@ def _check(
 
 
 def _passed(entry: dict) -> bool:
-    return entry["serves"] is not None and all(
-        check["passed"] for i in entry["implementations"] for check in i["checks"]
+    return entry["selected"] is not None and all(
+        check["passed"] for i in entry["backends"] for check in i["checks"]
     )
 
 
@@ -122,8 +117,8 @@ def _passed(entry: dict) -> bool:
 
 
 def text(report: dict) -> str:
-    """The report for a person: facts, then what serves each operation, then every implementation
-    with its reason or its errors.
+    """The report for a person: facts, then the selected backend of each op, then every backend
+    with the reason why it is not supported, or its errors.
     """
     flag = report["flag"]
     lines = [
@@ -134,10 +129,10 @@ def text(report: dict) -> str:
         "",
     ]
     lines += [
-        "What serves",
+        "Selected backends",
         *_columns(
             [
-                (name, device, entry["serves"] or f"nothing: {entry['refusal']}")
+                (name, device, entry["selected"] or f"none: {entry['error']}")
                 for name, by_device in report["operations"].items()
                 for device, entry in by_device.items()
             ]
@@ -145,13 +140,11 @@ def text(report: dict) -> str:
         "",
     ]
     dtypes = [str(dtype).removeprefix("torch.") for dtype in selfcheck.TOLERANCES]
-    rows = [("operation", "device", "implementation", *(f"{dtype} error" for dtype in dtypes), "")]
+    rows = [("operation", "device", "backend", *(f"{dtype} error" for dtype in dtypes), "")]
     for name, by_device in report["operations"].items():
         for device, entry in by_device.items():
-            for implementation in entry["implementations"]:
-                rows.append(
-                    (name, device, implementation["name"], *_findings(implementation, len(dtypes)))
-                )
+            for backend in entry["backends"]:
+                rows.append((name, device, backend["name"], *_findings(backend, len(dtypes))))
     allowed = ", ".join(
         f"{dtype} {tolerance:g}"
         for dtype, tolerance in zip(dtypes, selfcheck.TOLERANCES.values(), strict=True)
@@ -165,27 +158,21 @@ def text(report: dict) -> str:
         i["fused"]
         for by_device in report["operations"].values()
         for entry in by_device.values()
-        for i in entry["implementations"]
+        for i in entry["backends"]
     ):
-        lines.append("No fused kernel is part of this build: plain PyTorch serves everything.")
+        lines.append("This build has no fused kernel: plain PyTorch computes everything.")
     lines.append("All checks passed." if report["passed"] else "FAILED: see above.")
     return "\n".join(lines)
 
 
-def _findings(implementation: dict, dtypes: int) -> tuple[str, ...]:
-    if implementation["reason"]:
-        return *["-"] * dtypes, "cannot serve: " + implementation["reason"]
+def _findings(backend: dict, dtypes: int) -> tuple[str, ...]:
+    if backend["unsupported_reason"]:
+        return *["-"] * dtypes, "not supported: " + backend["unsupported_reason"]
     failures = sorted(
-        {
-            c["failure"] or f"{c['dtype']} is off"
-            for c in implementation["checks"]
-            if not c["passed"]
-        }
+        {c["failure"] or f"{c['dtype']} is off" for c in backend["checks"] if not c["passed"]}
     )
-    errors = ["-" if c["error"] is None else f"{c['error']:.1e}" for c in implementation["checks"]]
-    verdict = (
-        "right" if implementation["automatic"] else "right; slow, so taken only when asked for"
-    )
+    errors = ["-" if c["error"] is None else f"{c['error']:.1e}" for c in backend["checks"]]
+    verdict = "right" if backend["automatic"] else "right; slow, so taken only when asked for"
     return *errors, "FAILED: " + "; ".join(failures) if failures else verdict
 
 

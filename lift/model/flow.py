@@ -59,7 +59,7 @@ class GlobalMotion(nn.Module):
         All targets between the two references share it.
         """
         left, right = self.corr_proj(left), self.corr_proj(right)
-        return kernels.correlation(left, right, self.radius, unit=True, backend=self.backend)
+        return kernels.correlation(left, right, self.radius, normalize=True, backend=self.backend)
 
     def forward(self, left, right, correlation, t) -> tuple[FlowEstimate, torch.Tensor]:
         """The estimate at 1/16 and its hidden features (B, hidden16, h, w)."""
@@ -158,7 +158,7 @@ class FlowBlock(nn.Module):
 
     def _correlation(self, left, right, radius: int) -> torch.Tensor:
         left, right = self.corr_proj(left), self.corr_proj(right)
-        return kernels.correlation(left, right, radius, unit=True, backend=self.backend)
+        return kernels.correlation(left, right, radius, normalize=True, backend=self.backend)
 
 
 class FlowCascade(nn.Module):

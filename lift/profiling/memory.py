@@ -109,7 +109,7 @@ def plan(
     with ExitStack() as stack:
         stack.enter_context(kernels.use(config.kernels))
         if device != "cpu":
-            stack.enter_context(backend.planned())
+            stack.enter_context(backend.assume_available())
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(_Dataless(as_on_a_gpu=device != "cpu"))
         return count(config, build_model(config), empty_batch(config), autocast, peak=peak)

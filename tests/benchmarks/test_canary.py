@@ -46,7 +46,10 @@ def served(monkeypatch):
                 return tuple(x * factor for x in found)
             return found * factor
 
-        changed = [replace(x, call=call, reason=backend.always, automatic=True) for x in others]
+        changed = [
+            replace(x, call=call, unsupported_reason=backend.always_supported, automatic=True)
+            for x in others
+        ]
         monkeypatch.setitem(backend._operations, name, (*changed, reference))
 
     return change
@@ -99,9 +102,9 @@ def test_a_model_with_a_wrong_operation_fails(served, check, operation):
 
 
 def test_a_build_without_the_cuda_kernels_fails(monkeypatch):
-    monkeypatch.setattr(canary.cuda, "reason", lambda: None)
+    monkeypatch.setattr(canary.cuda, "unsupported_reason", lambda: None)
     assert outcome("CUDA build", GPU)[0] == "passed"
-    monkeypatch.setattr(canary.cuda, "reason", lambda: "they are not built")
+    monkeypatch.setattr(canary.cuda, "unsupported_reason", lambda: "they are not built")
     status, text = outcome("CUDA build", GPU)
     assert status == "FAILED" and "of grid_sample are not supported: they are not built" in text
     assert outcome("CUDA build") == ("skipped", "needs a GPU")

@@ -1,7 +1,9 @@
 """Every Triton kernel compiles for every architecture, without a GPU, and keeps to its registers."""
 
+import importlib
 import inspect
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -34,7 +36,7 @@ def test_every_kernel_compiles_everywhere_and_spills_nowhere(operation):
     answer = compiling("-m", "benchmarks.static.compile", operation)
     print(answer.stdout)
     assert answer.returncode == 0, answer.stdout + answer.stderr[-3000:]
-    kernels = len(list(ahead_of_time.specialisations(operation)))
+    kernels = len(list(ahead_of_time.compile_cases(operation)))
     assert (
         f"{kernels * len(ahead_of_time.ARCHITECTURES)} compiled" in answer.stdout
         and "; 0 spill" in answer.stdout
@@ -46,15 +48,16 @@ def test_every_kernel_compiles_everywhere_and_spills_nowhere(operation):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_kernel_is_left_out(operation):
+    package = importlib.import_module(f"lift.kernels.ops.{operation}")
+    names = [m.name for m in pkgutil.iter_modules(package.__path__) if "triton" in m.name]
     functions = {
         name: inspect.getsource(f.fn)
-        for name, f in vars(ahead_of_time._modules()[operation]).items()
+        for module in names
+        for name, f in vars(importlib.import_module(f"{package.__name__}.{module}")).items()
         if type(f).__name__ in ("JITFunction", "InterpretedFunction")
     }
-    reached, new = (
-        set(),
-        {kernel.fn.__name__ for _, _, kernel, _, _ in ahead_of_time.specialisations(operation)},
-    )
+    reached = set()
+    new = {kernel.fn.__name__ for _, _, kernel, _ in ahead_of_time.compile_cases(operation)}
     while new:
         reached |= new
         new = {
@@ -79,10 +82,10 @@ class OneGPU:                                           # as much of a driver as
 
 driver.set_active(OneGPU())
 compiled = []
-ahead_of_time._figures = compiled.append
-for _, label, kernel, arguments, keywords in list(ahead_of_time.specialisations(sys.argv[1]))[:2]:
-    launched = kernel.warmup(*arguments, grid=(1,), **keywords)
-    ahead_of_time.compile_for(89, kernel, arguments, keywords)
+ahead_of_time._resource_usage = compiled.append
+for _, label, kernel, arguments in list(ahead_of_time.compile_cases(sys.argv[1]))[:2]:
+    launched = kernel.warmup(grid=(1,), **arguments)
+    ahead_of_time.compile_for(89, kernel, arguments)
     assert launched.asm["ptx"] == compiled[-1].asm["ptx"], label
 """
 
@@ -99,9 +102,9 @@ def test_a_spill_is_seen():
     answer = compiling(
         "-c",
         """
-from benchmarks.static.compile import compile_for, specialisations
-_, _, kernel, arguments, keywords = list(specialisations("warp_blend"))[1]
-print(compile_for(86, kernel, arguments, keywords | {"maxnreg": 24}).local)
+from benchmarks.static.compile import compile_for, compile_cases
+_, _, kernel, arguments = list(compile_cases("warp_blend"))[1]
+print(compile_for(86, kernel, arguments | {"maxnreg": 24}).local)
 """,
     )
     assert int(answer.stdout or 0) > 0, answer.stderr[-3000:]
@@ -111,7 +114,7 @@ def test_wrong_calls_are_told(monkeypatch, capsys):
     with pytest.raises(
         ValueError, match="no Triton kernels for 'warp'; there are some for .*warp_blend"
     ):
-        list(ahead_of_time.specialisations("warp"))
+        list(ahead_of_time.compile_cases("warp"))
     monkeypatch.setattr(triton.knobs.runtime, "interpret", True)
     with pytest.raises(SystemExit):
         ahead_of_time.main([])
@@ -153,13 +156,11 @@ def test_ci_compiles_every_kernel_with_the_oldest_triton_that_is_allowed():
 def test_another_triton_than_the_one_asked_for_is_refused(version, taken, monkeypatch, capsys):
     monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
     monkeypatch.setattr(triton, "__version__", "3.6.0")
-    sound = ahead_of_time.Figures(32, 0, 0, 1024)
+    sound = ahead_of_time.ResourceUsage(32, 0, 0, 1024)
     monkeypatch.setattr(
-        ahead_of_time, "specialisations", lambda *_, **__: iter([("op", "none", None, (), {})])
+        ahead_of_time, "compile_cases", lambda *_, **__: iter([("op", "none", None, {})])
     )
-    monkeypatch.setattr(
-        ahead_of_time, "_all_figures", lambda todo: iter([[sound] * len(todo[0][1])])
-    )
+    monkeypatch.setattr(ahead_of_time, "_all_usage", lambda todo: iter([[sound] * len(todo[0][1])]))
     if taken:
         assert ahead_of_time.main(["--triton", version]) == 0
         return

@@ -215,7 +215,9 @@ with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
     small = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(small)
     x = torch.empty(512, device="meta")
-    ahead_of_time.specialisations = lambda *_: iter([("op", "small", small.kernel, (x, x.half(), x[:1]), {"N": 512, "num_warps": 4})])
+    ahead_of_time.compile_cases = lambda *_: iter(
+        [("op", "small", small.kernel, {"x": x, "out": x.half(), "total": x[:1], "N": 512, "num_warps": 4})]
+    )
     for row in static_report.triton_rows((), (75, 90)):
         print(row.architecture, row.warps, row.spilled, row.occupancy, row.loads, row.stores, row.atomics)
 """

@@ -1,4 +1,4 @@
-"""`lift doctor` tells what serves, and fails where an answer is wrong."""
+"""`lift doctor` reports the selected backends, and fails where an answer is wrong."""
 
 import json
 
@@ -7,22 +7,21 @@ import torch
 
 from lift.commands import doctor
 from lift.errors import LiftError, run
-from lift.kernels import dispatch as backend
-from lift.kernels import selfcheck
+from lift.kernels import dispatch, selfcheck
 from lift.kernels.ops.grid_sample import cuda
 
 
 @pytest.fixture(autouse=True)
 def one_operation(monkeypatch):
     """`warp` alone, to be quick, with no flag stated."""
-    monkeypatch.setattr(backend, "_environment", "")
-    monkeypatch.setattr(backend, "_operations", {"warp": backend._operations["warp"]})
+    monkeypatch.setattr(dispatch, "_environment", "")
+    monkeypatch.setattr(dispatch, "_operations", {"warp": dispatch._operations["warp"]})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-def add(monkeypatch, call, reason=backend.always):
-    register = (backend.Implementation("quick", call, reason), *backend._operations["warp"])
-    monkeypatch.setattr(backend, "_operations", {"warp": register})
+def add(monkeypatch, call, reason=dispatch.always_supported):
+    register = (dispatch.Backend("quick", call, reason), *dispatch._operations["warp"])
+    monkeypatch.setattr(dispatch, "_operations", {"warp": register})
 
 
 def test_a_sound_machine_passes(capsys):
@@ -34,7 +33,8 @@ def test_a_sound_machine_passes(capsys):
         and torch.__version__ in out
     )
     assert any(
-        line.split() == ["warp", "cpu", backend.serving("warp", *selfcheck.samples("warp"))]
+        line.split()
+        == ["warp", "cpu", dispatch.selected_backend("warp", *selfcheck.samples("warp"))]
         for line in out.splitlines()
     )
 
@@ -55,7 +55,7 @@ def test_a_sound_machine_passes(capsys):
     ],
 )
 def test_the_build_of_the_cuda_kernels_is_told(monkeypatch, capsys, record, failure, said):
-    monkeypatch.setattr(cuda, "_build", record)
+    monkeypatch.setattr(cuda, "library", record)
     monkeypatch.setattr(cuda, "_failure", failure)
     assert doctor.main([]) == 0
     assert any(
@@ -65,7 +65,7 @@ def test_the_build_of_the_cuda_kernels_is_told(monkeypatch, capsys, record, fail
 
 
 def test_a_wrong_kernel_fails(monkeypatch, capsys):
-    add(monkeypatch, lambda image, flow: backend._operations["warp"][-1].call(image, flow * 1.01))
+    add(monkeypatch, lambda image, flow: dispatch._operations["warp"][-1].call(image, flow * 1.01))
     assert doctor.main([]) == 1
     out = capsys.readouterr().out
     assert "FAILED: bfloat16 is off" in out or "float32 is off" in out
@@ -74,7 +74,7 @@ def test_a_wrong_kernel_fails(monkeypatch, capsys):
 def test_a_wrong_gradient_fails(monkeypatch):
     add(
         monkeypatch,
-        lambda image, flow: backend._operations["warp"][-1].call(image, flow.detach() + 0 * flow),
+        lambda image, flow: dispatch._operations["warp"][-1].call(image, flow.detach() + 0 * flow),
     )
     assert doctor.main([]) == 1
 
@@ -82,7 +82,7 @@ def test_a_wrong_gradient_fails(monkeypatch):
 def test_a_nan_and_a_crash_are_findings(monkeypatch, capsys):
     add(
         monkeypatch,
-        lambda image, flow: backend._operations["warp"][-1].call(image, flow) * float("nan"),
+        lambda image, flow: dispatch._operations["warp"][-1].call(image, flow) * float("nan"),
     )
     assert doctor.main([]) == 1
     assert "NaN in the result" in capsys.readouterr().out
@@ -95,21 +95,21 @@ def test_a_nan_and_a_crash_are_findings(monkeypatch, capsys):
     assert "FAILED: RuntimeError: no kernel image for this card" in capsys.readouterr().out
 
 
-def test_a_kernel_that_cannot_serve_is_told_and_fails_nothing(monkeypatch, capsys):
+def test_an_unsupported_backend_is_reported_and_fails_nothing(monkeypatch, capsys):
     add(monkeypatch, None, lambda *arguments: "no GPU")
     assert doctor.main([]) == 0
-    assert "cannot serve: no GPU" in capsys.readouterr().out
+    assert "not supported: no GPU" in capsys.readouterr().out
 
 
 def test_fused_without_a_fused_kernel_fails(monkeypatch, capsys):
-    monkeypatch.setattr(backend, "_environment", "fused")
-    monkeypatch.setattr(backend, "_operations", {"warp": backend._operations["warp"][-1:]})
+    monkeypatch.setattr(dispatch, "_environment", "fused")
+    monkeypatch.setattr(dispatch, "_operations", {"warp": dispatch._operations["warp"][-1:]})
     assert doctor.main([]) == 1
-    assert "nothing: no fused implementation is part of this build" in capsys.readouterr().out
+    assert "none: this build has no fused backend" in capsys.readouterr().out
 
 
 def test_a_wrong_environment_is_one_sentence(monkeypatch, capsys):
-    monkeypatch.setattr(backend, "_environment", "fast")
+    monkeypatch.setattr(dispatch, "_environment", "fast")
     with pytest.raises(LiftError, match="LIFT_KERNELS"):
         doctor.examine()
     assert run(doctor.main, []) == 1
@@ -123,10 +123,10 @@ def test_json_holds_the_same(tmp_path, capsys):
     report = json.loads(path.read_text())
     warp = report["operations"]["warp"]["cpu"]
     assert report["passed"] and report["flag"]["value"] == "auto"
-    assert warp["serves"] == next(
-        i["name"] for i in warp["implementations"] if i["automatic"] and i["reason"] is None
+    assert warp["selected"] == next(
+        i["name"] for i in warp["backends"] if i["automatic"] and i["unsupported_reason"] is None
     )
-    assert {c["dtype"] for c in warp["implementations"][-1]["checks"]} == {
+    assert {c["dtype"] for c in warp["backends"][-1]["checks"]} == {
         str(d).removeprefix("torch.") for d in selfcheck.TOLERANCES
     }
     assert doctor.main(["--json", "-"]) == 0

@@ -33,7 +33,7 @@ BOTH = ["contiguous", "channels_last"]
 DTYPES = ["float32", "float16", "bfloat16"]
 FORMS = list(itertools.product(BOTH, DTYPES))
 AT_SIZES = [(*FORMS[i % 6], *size) for i, size in enumerate(SIZES)]  # each form twice
-RADII = [(0, True), (2, False), (3, True), (6, True)]  # radius, unit
+RADII = [(0, True), (2, False), (3, True), (6, True)]  # radius, normalize
 MATRIX = pairwise(
     RADII, [5, 64, 256], list(LAYOUTS), DTYPES, among=[((3, True), 64, "channels_last", "float32")]
 )
@@ -46,11 +46,11 @@ def test_values_and_gradients_at_the_models_sizes(layout, dtype, shape, radius):
 
 
 @pytest.mark.parametrize(
-    ("radius", "unit", "C", "layout", "dtype"), [(*how, *rest) for how, *rest in MATRIX]
+    ("radius", "normalize", "C", "layout", "dtype"), [(*how, *rest) for how, *rest in MATRIX]
 )
-def test_every_layout(radius, unit, C, layout, dtype):
-    maps = make("triton", (dtype, layout, (2, C, 19, 37), radius, unit))
-    assert_parity(results(fused("triton", radius, unit), maps), maps, radius, unit)
+def test_every_layout(radius, normalize, C, layout, dtype):
+    maps = make("triton", (dtype, layout, (2, C, 19, 37), radius, normalize))
+    assert_parity(results(fused("triton", radius, normalize), maps), maps, radius, normalize)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_inductor_compiles_it_between_convolutions(dynamic):
     torch._dynamo.reset()
     convolution = torch.nn.Conv2d(6, 6, 3, padding=1).cuda().to(memory_format=torch.channels_last)
 
-    def model(left, right):
-        return fused("triton", 2, True)(convolution(left), convolution(right)).relu()
+    def model(fmap0, fmap1):
+        return fused("triton", 2, True)(convolution(fmap0), convolution(fmap1)).relu()
 
     compiled = torch.compile(model, fullgraph=True, dynamic=dynamic)
     for shape in ((2, 6, 24, 40), (2, 6, 33, 57)) if dynamic else ((2, 6, 24, 40),):
@@ -109,20 +109,20 @@ def test_the_host_never_waits_for_the_device(layout):
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("unit", [False, True])
-def test_memory_holds_the_result_the_gradients_and_the_lengths_only(unit):
+@pytest.mark.parametrize("normalize", [False, True])
+def test_memory_holds_the_result_the_gradients_and_the_lengths_only(normalize):
     maps = [
         x.requires_grad_()
-        for x in make("triton", ("float32", "channels_last", (1, 64, 68, 120), 3, unit))
+        for x in make("triton", ("float32", "channels_last", (1, 64, 68, 120), 3, normalize))
     ]
-    grad = towards(fused("triton", 3, unit)(*maps))
-    allowed = 2 * 4 * 68 * 120 * unit + (
+    grad = towards(fused("triton", 3, normalize)(*maps))
+    allowed = 2 * 4 * 68 * 120 * normalize + (
         1 << 20
     )  # torch may give a block that is so much larger; a copy of a map is 2 MB
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    out = fused("triton", 3, unit)(*maps)
+    out = fused("triton", 3, normalize)(*maps)
     assert torch.cuda.max_memory_allocated() - before <= out.nbytes + allowed
     torch.autograd.grad(out, maps, grad)
     assert torch.cuda.max_memory_allocated() - before <= out.nbytes + allowed + sum(

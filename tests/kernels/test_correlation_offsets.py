@@ -21,8 +21,8 @@ def maps(layout: str) -> list[torch.Tensor]:
     return [LAYOUTS[layout](torch.randn(1, 3, 3, 3)) for _ in NAMES]
 
 
-def backward(grad, left, right, radius: int) -> tuple[torch.Tensor, ...]:
-    return torch.ops.lift_triton.correlation_backward(grad, left, right, radius, False, 0b11)
+def backward(grad, fmap0, fmap1, radius: int) -> tuple[torch.Tensor, ...]:
+    return torch.ops.lift_triton.correlation_backward(grad, fmap0, fmap1, radius, False, 0b11)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,32 +36,32 @@ def test_maps(layout, dimension, name):
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_the_gradient_of_the_result(dimension):
-    left, right = maps("contiguous")
+    fmap0, fmap1 = maps("contiguous")
     grad = torch.randn(1, 9, 3, 3)
     distant = far(grad, DIMENSIONS[dimension])
-    expected, found = (backward(given, left, right, 1) for given in (grad, distant))
+    expected, found = (backward(given, fmap0, fmap1, 1) for given in (grad, distant))
     assert all(map(torch.equal, found, expected))
 
 
 def test_the_gradient_of_169_displacements():
     """Each plane begins 25 million elements after the one before, as for maps of 5000 x 5000."""
-    left, right = torch.randn(2, 1, 4, 1, 9)
+    fmap0, fmap1 = torch.randn(2, 1, 4, 1, 9)
     grad = torch.randn(1, 169, 1, 9)
     distant = reserved(grad.shape, (0, 25_000_000, 9, 1), grad.dtype).copy_(grad)
-    expected, found = (backward(given, left, right, 6) for given in (grad, distant))
+    expected, found = (backward(given, fmap0, fmap1, 6) for given in (grad, distant))
     assert all(map(torch.equal, found, expected))
 
 
-@pytest.mark.parametrize("mirror", [False, True], ids=NAMES)
+@pytest.mark.parametrize("transposed", [False, True], ids=NAMES)
 @pytest.mark.parametrize("dimension", DIMENSIONS)
-def test_the_gradient_of_a_map(dimension, mirror):
-    left, right = maps("contiguous")
+def test_the_gradient_of_a_map(dimension, transposed):
+    fmap0, fmap1 = maps("contiguous")
     grad = torch.randn(1, 9, 3, 3)
-    distant = far(torch.zeros_like(left), DIMENSIONS[dimension])
-    map, other = (right, left) if mirror else (left, right)
-    launch = op.triton._backward_arguments(distant, map, other, grad, None, 1, mirror)
-    op.triton._launch(op.triton._backward, *launch)
-    assert torch.equal(distant, backward(grad, left, right, 1)[mirror])
+    distant = far(torch.zeros_like(fmap0), DIMENSIONS[dimension])
+    fmap, other = (fmap1, fmap0) if transposed else (fmap0, fmap1)
+    arguments = op.triton.backward_arguments(distant, fmap, other, grad, None, 1, transposed)
+    op.triton.launch(op.triton.correlation_bwd_kernel, *arguments)
+    assert torch.equal(distant, backward(grad, fmap0, fmap1, 1)[transposed])
 
 
 def test_the_planes_of_the_result():
@@ -73,16 +73,16 @@ def test_the_planes_of_the_result():
         x[:, :, :8].normal_()
     out = torch.empty(1, 169, *shape[2:], device="meta")
     out = reserved(out.shape, out.stride(), out.dtype)
-    programs, *launch = op.triton._forward_arguments(out, *distant, (None, None), 6)
+    programs, arguments = op.triton.forward_arguments(out, *distant, None, None, 6)
     assert programs == shape[2] and 168 * out.stride(1) > 2**31
-    op.triton._launch(op.triton._forward, 2, *launch)
+    op.triton.launch(op.triton.correlation_fwd_kernel, 2, arguments)
     expected = fused("triton", 6, False)(*[x[:, :, :8].contiguous() for x in distant])
     assert torch.equal(out[:, :, :2], expected[:, :, :2]) and not out[:, :, 2:8].any()
 
 
-def test_lengths_of_one_location_that_is_repeated_2_32_times():
-    """Strides of 0 keep the map's own offsets small; those of its lengths are not."""
-    map = torch.empty(1, 4, 1, 1, device="meta").expand(1, 4, 2**16, 2**16)
-    scale = torch.empty(1, 2**32, device="meta")
-    _, _, options = op.triton._lengths_arguments(scale, scale, map, map)
-    assert options["WIDE"]
+def test_norms_of_one_location_that_is_repeated_2_32_times():
+    """Strides of 0 keep the map's own offsets small; those of its norms are not."""
+    fmap = torch.empty(1, 4, 1, 1, device="meta").expand(1, 4, 2**16, 2**16)
+    norm = torch.empty(1, 2**32, device="meta")
+    _, arguments = op.triton.inverse_norms_arguments(norm, norm, fmap, fmap)
+    assert arguments["INT64_OFFSETS"]

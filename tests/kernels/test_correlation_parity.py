@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch._dynamo.backends.common import aot_autograd
 
 from lift import kernels
-from lift.kernels import dispatch as backend
+from lift.kernels import dispatch
 from lift.kernels.ops.correlation import op
 from tests.support.correlation_cases import (
     DTYPES,
@@ -28,8 +28,8 @@ from tests.support.parity import LAYOUTS, forms, poison
 
 pytestmark = pytest.mark.native
 
-FUSED = [i.name for i in backend.operations()["correlation"] if i.fused]
-implementations = pytest.mark.parametrize("implementation", FUSED)
+FUSED = [i.name for i in dispatch.operations()["correlation"] if i.fused]
+backends = pytest.mark.parametrize("backend", FUSED)
 
 MATRIX = sorted(
     {  # each axis is varied against a few of the others
@@ -55,105 +55,100 @@ MATRIX = sorted(
 )
 
 
-@pytest.fixture(autouse=True)
-def no_flag(monkeypatch):
-    monkeypatch.setattr(backend, "_environment", "")
-
-
 # -- the matrix ------------------------------------------------------------------------------------
 
 
-@implementations
+@backends
 @pytest.mark.parametrize("case", MATRIX, ids=lambda c: "-".join(map(str, c)))
-def test_values_and_gradients(implementation, case, monkeypatch):
-    maps, (*_, radius, unit) = make(implementation, case), case
+def test_values_and_gradients(backend, case, monkeypatch):
+    maps, (*_, radius, normalize) = make(backend, case), case
     poison(monkeypatch)
-    found = results(fused(implementation, radius, unit), maps)
+    found = results(fused(backend, radius, normalize), maps)
     monkeypatch.undo()
-    assert_parity(found, maps, radius, unit)
+    assert_parity(found, maps, radius, normalize)
 
 
-@implementations
+@backends
 @given(data=st.data())
-def test_any_shape_in_any_layout(implementation, data):
+def test_any_shape_in_any_layout(backend, data):
     sizes = st.tuples(
         st.integers(0, 2), st.integers(2, 18), st.integers(0, 3), st.integers(0, 20)
     )  # C = 1 scaled has no gradient
     dtype, shape = data.draw(st.sampled_from(["float32", "float16", "bfloat16"])), data.draw(sizes)
-    radius, unit = data.draw(st.integers(0, 2)), data.draw(st.booleans())
+    radius, normalize = data.draw(st.integers(0, 2)), data.draw(st.booleans())
     torch.manual_seed(data.draw(st.integers(0, 99)))
     maps = [
         LAYOUTS[data.draw(st.sampled_from(list(LAYOUTS)))](x)
-        for x in make(implementation, (dtype, "contiguous", shape, radius, unit))
+        for x in make(backend, (dtype, "contiguous", shape, radius, normalize))
     ]
-    assert_parity(results(fused(implementation, radius, unit), maps), maps, radius, unit)
+    assert_parity(results(fused(backend, radius, normalize), maps), maps, radius, normalize)
 
 
-@implementations
+@backends
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_gradient_of_the_result_may_lie_in_any_way(implementation, layout):
-    maps = make(implementation)
+def test_the_gradient_of_the_result_may_lie_in_any_way(backend, layout):
+    maps = make(backend)
     grad = LAYOUTS[layout](towards(torch.empty(2, 9, 2, 6)).to(maps[0].device))
-    assert_parity(results(fused(implementation, 1, True), maps, grad), maps, 1, True, grad)
+    assert_parity(results(fused(backend, 1, True), maps, grad), maps, 1, True, grad)
 
 
 def test_one_program_may_serve_all_rows(monkeypatch):
     maps = make("triton")
     apart = results(fused("triton", 1, True), maps)
-    monkeypatch.setattr(op.triton, "ENOUGH", 0)
+    monkeypatch.setattr(op.triton, "ENOUGH_PROGRAMS", 0)
     together = results(fused("triton", 1, True), maps)
     assert all(torch.equal(apart[name], together[name]) for name in apart)
 
 
-@implementations
-def test_lengths_of_nothing_have_a_gradient(implementation):
+@backends
+def test_lengths_of_nothing_have_a_gradient(backend):
     """Locations shorter than the shortest are scaled by a constant."""
-    left, right = make(implementation)
-    left[0, :, 1], right[:, :, :, 4] = 0, 1e-5 * right[:, :, :, 4]
-    assert_parity(results(fused(implementation, 1, True), (left, right)), (left, right), 1, True)
+    fmap0, fmap1 = make(backend)
+    fmap0[0, :, 1], fmap1[:, :, :, 4] = 0, 1e-5 * fmap1[:, :, :, 4]
+    assert_parity(results(fused(backend, 1, True), (fmap0, fmap1)), (fmap0, fmap1), 1, True)
 
 
 # -- which gradients are asked ---------------------------------------------------------------------
 
 
-@implementations
-@pytest.mark.parametrize("asked", ["left", "right"])
-def test_a_gradient_is_the_same_alone(implementation, asked):
-    maps = make(implementation)
+@backends
+@pytest.mark.parametrize("asked", ["fmap0", "fmap1"])
+def test_a_gradient_is_the_same_alone(backend, asked):
+    maps = make(backend)
     everything, some = (
-        results(fused(implementation, 1, True), maps, asked=names)
-        for names in (("left", "right"), (asked,))
+        results(fused(backend, 1, True), maps, asked=names)
+        for names in (("fmap0", "fmap1"), (asked,))
     )
     assert some.keys() == {"result", f"gradient of {asked}"}
     assert all(torch.equal(some[name], everything[name]) for name in some)
 
 
-@implementations
-def test_one_map_may_be_both(implementation):
-    leaf = make(implementation)[0].requires_grad_()
+@backends
+def test_one_map_may_be_both(backend):
+    leaf = make(backend)[0].requires_grad_()
     both = [
         torch.autograd.grad(
             kernels.correlation(leaf, leaf, 1, True, backend=name).sin().sum(), leaf
         )[0]
-        for name in (implementation, "reference")
+        for name in (backend, "reference")
     ]
     torch.testing.assert_close(*both, atol=2e-5, rtol=0)
 
 
-@implementations
+@backends
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_exactly_the_inputs_are_saved(implementation, dtype):
-    maps = [x.requires_grad_() for x in make(implementation, (dtype, *PLAIN[1:]))]
+def test_exactly_the_inputs_are_saved(backend, dtype):
+    maps = [x.requires_grad_() for x in make(backend, (dtype, *PLAIN[1:]))]
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
-        fused(implementation, 1, True)(*maps)
+        fused(backend, 1, True)(*maps)
     assert sorted(x.data_ptr() for x in kept) == sorted(x.data_ptr() for x in maps)
 
 
-@implementations
-def test_second_derivatives_are_the_reference_s(implementation):
-    maps, found = make(implementation, ("float32", "contiguous", (1, 3, 4, 5), 1, True)), []
-    for name in (implementation, "reference"):
+@backends
+def test_second_derivatives_are_the_reference_s(backend):
+    maps, found = make(backend, ("float32", "contiguous", (1, 3, 4, 5), 1, True)), []
+    for name in (backend, "reference"):
         leaves = [x.detach().requires_grad_() for x in maps]
         out = kernels.correlation(*leaves, 1, True, backend=name)
         first = torch.autograd.grad(out, leaves, towards(out), create_graph=True)
@@ -161,30 +156,30 @@ def test_second_derivatives_are_the_reference_s(implementation):
     torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
 
 
-@implementations
+@backends
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 @pytest.mark.filterwarnings(
     "ignore:invalid value encountered:RuntimeWarning"
 )  # numpy's, in the interpreter
-def test_a_gradient_that_is_not_finite_shows(implementation, bad):
-    maps = make(implementation)
+def test_a_gradient_that_is_not_finite_shows(backend, bad):
+    maps = make(backend)
     grad = torch.ones(2, 9, 2, 6, device=maps[0].device)
     grad[0, 4, 1, 2] = bad
-    found = results(fused(implementation, 1, False), maps, grad)
+    found = results(fused(backend, 1, False), maps, grad)
     assert (
-        not found["gradient of left"].isfinite().all()
-        and not found["gradient of right"].isfinite().all()
+        not found["gradient of fmap0"].isfinite().all()
+        and not found["gradient of fmap1"].isfinite().all()
     )
 
 
 # -- as an operation of PyTorch --------------------------------------------------------------------
 
 
-@implementations
+@backends
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_opcheck(implementation, layout):
-    maps = make(implementation, ("float32", layout, (2, 3, 2, 4), 1, True))
-    namespace = getattr(torch.ops, f"lift_{implementation}")
+def test_opcheck(backend, layout):
+    maps = make(backend, ("float32", layout, (2, 3, 2, 4), 1, True))
+    namespace = getattr(torch.ops, f"lift_{backend}")
     torch.library.opcheck(
         namespace.correlation.default, (*[x.detach().requires_grad_() for x in maps], 1, True)
     )
@@ -193,9 +188,9 @@ def test_opcheck(implementation, layout):
         torch.library.opcheck(namespace.correlation_backward.default, (grad, *maps, 1, True, needs))
 
 
-@implementations
+@backends
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-def test_compiled_without_a_break_it_is_the_same(implementation, dynamic):
+def test_compiled_without_a_break_it_is_the_same(backend, dynamic):
     torch._dynamo.reset()
     ran = []
 
@@ -203,7 +198,7 @@ def test_compiled_without_a_break_it_is_the_same(implementation, dynamic):
         ran.append({str(node.target) for node in graph.graph.nodes if "lift_" in str(node.target)})
         return make_boxed_func(graph)
 
-    function = fused(implementation, 1, True)
+    function = fused(backend, 1, True)
     compiled = torch.compile(
         function,
         backend=aot_autograd(fw_compiler=note, bw_compiler=note),
@@ -212,24 +207,24 @@ def test_compiled_without_a_break_it_is_the_same(implementation, dynamic):
     )
     for shape in ((2, 3, 2, 4), (2, 3, 3, 5)) if dynamic else ((2, 3, 2, 4),):
         for layout in ("contiguous", "channels_last"):
-            maps = make(implementation, ("float32", layout, shape, 1, True))
+            maps = make(backend, ("float32", layout, shape, 1, True))
             torch.testing.assert_close(
                 results(compiled, maps), results(function, maps), atol=1e-6, rtol=0
             )
-    name = f"lift_{implementation}.correlation"
+    name = f"lift_{backend}.correlation"
     assert ran[:2] == [
         {f"{name}.default"},
         {f"{name}_backward.default"},
     ]  # the fused backward, not the reference's
 
 
-@implementations
-def test_under_autocast_maps_are_taken_as_they_come(implementation):
+@backends
+def test_under_autocast_maps_are_taken_as_they_come(backend):
     for dtype in ("float32", "bfloat16"):
-        maps = make(implementation, (dtype, *PLAIN[1:]))
-        plain = results(fused(implementation, 1, True), maps)
-        with torch.autocast(device_of(implementation), torch.bfloat16):
-            found = results(fused(implementation, 1, True), maps)
+        maps = make(backend, (dtype, *PLAIN[1:]))
+        plain = results(fused(backend, 1, True), maps)
+        with torch.autocast(device_of(backend), torch.bfloat16):
+            found = results(fused(backend, 1, True), maps)
         assert found["result"].dtype == torch.float32 and all(
             torch.equal(found[name], plain[name]) for name in plain
         )
@@ -239,24 +234,29 @@ def test_under_autocast_maps_are_taken_as_they_come(implementation):
 
 
 def test_what_a_program_cannot_hold_is_told():
-    if op.triton is None or kernels.reasons("correlation")["triton"]:
+    if op.triton is None or kernels.unsupported_reasons("correlation")["triton"]:
         pytest.skip("Triton does not serve here")
     device = device_of("triton")
     wide, plain = torch.empty(1, 257, 2, 2, device=device), torch.empty(1, 256, 2, 2, device=device)
     assert (
         "maps of 257 channels: at most 256"
-        in kernels.reasons("correlation", wide, wide, 1)["triton"]
+        in kernels.unsupported_reasons("correlation", wide, wide, 1)["triton"]
     )
-    assert "a radius of 7: at most 6" in kernels.reasons("correlation", plain, plain, 7)["triton"]
-    assert kernels.reasons("correlation", plain, plain, 6)["triton"] is None
+    assert (
+        "a radius of 7: at most 6"
+        in kernels.unsupported_reasons("correlation", plain, plain, 7)["triton"]
+    )
+    assert kernels.unsupported_reasons("correlation", plain, plain, 6)["triton"] is None
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
-def test_64_bit_offsets_equal_32_bit(layout, monkeypatch):
+def test_64_bit_offsets_equal_32_bit(layout):
     maps, found = make("triton", ("float32", layout, (2, 4, 2, 5), 1, True)), []
-    for wide in (False, True):
-        monkeypatch.setattr(op.triton, "_wide", wide)
-        found.append(results(fused("triton", 1, True), maps))
+    from lift.kernels.launch import force_int64_offsets  # needs Triton
+
+    for forced in (False, True):
+        with force_int64_offsets(forced):
+            found.append(results(fused("triton", 1, True), maps))
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
@@ -267,4 +267,4 @@ def test_64_bit_offsets_are_taken_where_an_image_passes_31_bits():
         torch.empty(9, 3, 20000, 30000, device="meta"),
         torch.empty(1, 4, 20000, 30000, device="meta"),
     )
-    assert not op.triton._is_wide(narrow) and op.triton._is_wide(narrow, wide)
+    assert op.triton.image_span(narrow) < 2**31 <= op.triton.image_span(wide)

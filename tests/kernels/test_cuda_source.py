@@ -46,7 +46,13 @@ nvcc = pytest.mark.skipif(NVCC is None, reason=NO_NVCC)
 
 def compiled(folder, *flags: str):
     program = folder / "grid_sample"
-    command = [*CXX, "-std=c++20", *flags, "-Wno-unknown-pragmas", f"-I{ROOT / 'tests' / 'support'}"]
+    command = [
+        *CXX,
+        "-std=c++20",
+        *flags,
+        "-Wno-unknown-pragmas",
+        f"-I{ROOT / 'tests' / 'support'}",
+    ]
     ran = subprocess.run(
         [*command, "-o", str(program), str(PROGRAM)], capture_output=True, text=True
     )

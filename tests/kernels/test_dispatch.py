@@ -1,4 +1,4 @@
-"""The flag: what decides, what refuses, and that a compiled graph obeys it."""
+"""The kernel flag: which setting wins, which errors it raises, and that compiled graphs obey it."""
 
 import os
 import subprocess
@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from lift import kernels
-from lift.kernels import dispatch as backend
-from lift.kernels import selfcheck
+from lift.kernels import dispatch, selfcheck
 from lift.kernels.checks import capability
 
 # Given the tensors of selfcheck.samples; what is not a tensor is written out, as a model would, so
@@ -31,73 +30,91 @@ def tensors(name):
 
 @pytest.fixture
 def plain(monkeypatch):
-    """No flag stated, and an operation `toy`: a fused implementation that never serves, one for
-    small tensors, and the reference.
-    """
-    monkeypatch.setattr(backend, "_environment", "")
-    monkeypatch.setattr(backend, "_operations", dict(backend._operations))
-    backend.register(
+    """An op `toy`: a fused backend that supports nothing, one for small tensors, the reference."""
+    monkeypatch.setattr(dispatch, "_operations", dict(dispatch._operations))
+    dispatch.register(
         "toy",
-        backend.Implementation("broken", lambda x: x, lambda *x: "it is broken"),
-        backend.Implementation(
+        dispatch.Backend("broken", lambda x: x, lambda *x: "it is broken"),
+        dispatch.Backend(
             "small",
             lambda x: x + 1,
             lambda *x: "the tensor is large" if x and x[0].numel() > 2 else None,
         ),
-        backend.Implementation("reference", lambda x: x + 2, backend.always, fused=False),
+        dispatch.Backend("reference", lambda x: x + 2, dispatch.always_supported, fused=False),
     )
 
 
 SMALL, LARGE = torch.zeros(2), torch.zeros(3)
 
 
-def test_auto_takes_the_first_that_serves(plain):
-    assert kernels.serving("toy", SMALL) == "small" and kernels.serving("toy", LARGE) == "reference"
-    assert torch.equal(backend.call("toy", None, SMALL), SMALL + 1)
-    assert torch.equal(backend.call("toy", None, LARGE), LARGE + 2)
+def test_auto_selects_the_first_backend_that_supports_the_call(plain):
+    assert (
+        kernels.selected_backend("toy", SMALL) == "small"
+        and kernels.selected_backend("toy", LARGE) == "reference"
+    )
+    assert torch.equal(dispatch.call("toy", None, SMALL), SMALL + 1)
+    assert torch.equal(dispatch.call("toy", None, LARGE), LARGE + 2)
 
 
-def test_what_is_slow_is_taken_when_asked_for_only(plain):
-    slow = backend.Implementation("slow", lambda x: x + 1, backend.always, automatic=False)
-    backend.register("toy", slow, *backend._operations["toy"])
+def test_slow_backends_are_selected_on_request_only(plain):
+    slow = dispatch.Backend("slow", lambda x: x + 1, dispatch.always_supported, automatic=False)
+    dispatch.register("toy", slow, *dispatch._operations["toy"])
     assert (
-        kernels.serving("toy", SMALL) == kernels.serving("toy", SMALL, backend="fused") == "small"
+        kernels.selected_backend("toy", SMALL)
+        == kernels.selected_backend("toy", SMALL, backend="fused")
+        == "small"
     )
     assert (
-        kernels.serving("toy", LARGE) == "reference"
-        and kernels.serving("toy", LARGE, backend="fused") == "slow"
+        kernels.selected_backend("toy", LARGE) == "reference"
+        and kernels.selected_backend("toy", LARGE, backend="fused") == "slow"
     )
-    assert kernels.serving("toy", SMALL, backend="slow") == "slow"
+    assert kernels.selected_backend("toy", SMALL, backend="slow") == "slow"
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_auto_never_takes_an_interpreted_kernel(name):
-    assert kernels.serving(name, *selfcheck.samples(name)) != "triton"
+def test_auto_never_selects_an_interpreted_kernel(name):
+    assert kernels.selected_backend(name, *selfcheck.samples(name)) != "triton"
 
 
-def test_fused_refuses_with_every_reason(plain):
-    assert kernels.serving("toy", SMALL, backend="fused") == "small"
-    with pytest.raises(RuntimeError, match="broken: it is broken; small: the tensor is large"):
-        backend.call("toy", "fused", LARGE)
+def test_fused_raises_with_every_reason(plain):
+    assert kernels.selected_backend("toy", SMALL, backend="fused") == "small"
+    reasons = r"no fused backend supports .* \(broken: it is broken; small: the tensor is large\)"
+    with pytest.raises(RuntimeError, match=reasons):
+        dispatch.call("toy", "fused", LARGE)
 
 
-def test_an_implementation_can_be_named(plain):
-    assert kernels.serving("toy", SMALL, backend="small") == "small"
-    with pytest.raises(RuntimeError, match="it is broken"):
-        backend.call("toy", "broken", SMALL)
+def test_a_backend_can_be_named(plain):
+    assert kernels.selected_backend("toy", SMALL, backend="small") == "small"
+    with pytest.raises(RuntimeError, match="toy: broken does not support .*it is broken"):
+        dispatch.call("toy", "broken", SMALL)
     with pytest.raises(ValueError, match="auto, fused, reference, broken, small, got 'none'"):
-        backend.call("toy", "none", SMALL)
+        dispatch.call("toy", "none", SMALL)
 
 
-def test_reasons_tell_why_not(plain):
-    assert kernels.reasons("toy", LARGE) == {
+def test_unsupported_reasons_name_every_backend(plain):
+    assert kernels.unsupported_reasons("toy", LARGE) == {
         "broken": "it is broken",
         "small": "the tensor is large",
         "reference": None,
     }
-    assert kernels.reasons("toy") == {"broken": "it is broken", "small": None, "reference": None}
+    assert kernels.unsupported_reasons("toy") == {
+        "broken": "it is broken",
+        "small": None,
+        "reference": None,
+    }
     with pytest.raises(ValueError, match="no operation 'warpp'; there are .*warp_blend"):
-        kernels.reasons("warpp")
+        kernels.unsupported_reasons("warpp")
+
+
+def test_old_names_warn_and_work(plain):
+    with pytest.warns(DeprecationWarning, match="use kernels.selected_backend"):
+        assert kernels.serving("toy", LARGE, backend="auto") == "reference"
+    with pytest.warns(DeprecationWarning, match="use kernels.unsupported_reasons"):
+        assert kernels.reasons("toy", SMALL) == kernels.unsupported_reasons("toy", SMALL)
+    fmap = torch.randn(1, 2, 3, 4)
+    with pytest.warns(DeprecationWarning, match="left is deprecated; use fmap0"):
+        found = kernels.correlation(left=fmap, right=fmap, radius=1, unit=True)
+    assert torch.equal(found, kernels.correlation(fmap, fmap, 1, normalize=True))
 
 
 @pytest.mark.parametrize(
@@ -112,22 +129,20 @@ def test_reasons_tell_why_not(plain):
         ("fused", None, "auto", "fused", "LIFT_KERNELS"),
     ],
 )
-def test_the_most_specific_statement_decides(
-    monkeypatch, environment, used, call, expected, origin
-):
-    monkeypatch.setattr(backend, "_environment", environment)
-    monkeypatch.setattr(backend, "_used", used)
-    assert (backend.flag(call), backend.origin(call)) == (expected, origin)
+def test_the_most_specific_setting_wins(monkeypatch, environment, used, call, expected, origin):
+    monkeypatch.setattr(dispatch, "_environment", environment)
+    monkeypatch.setattr(dispatch, "_used", used)
+    assert (dispatch.flag(call), dispatch.flag_source(call)) == (expected, origin)
 
 
 def test_use_ends_with_its_block(plain):
     with pytest.raises(KeyError):
         with kernels.use("reference"):
             with kernels.use("fused"):
-                assert backend.flag() == "fused"
-            assert backend.flag() == "reference"
+                assert dispatch.flag() == "fused"
+            assert dispatch.flag() == "reference"
             raise KeyError
-    assert backend.flag() == "auto"
+    assert dispatch.flag() == "auto"
     with (
         pytest.raises(ValueError, match="auto, fused, reference, got 'triton'"),
         kernels.use("triton"),
@@ -136,7 +151,7 @@ def test_use_ends_with_its_block(plain):
 
 
 def test_a_wrong_environment_is_an_error_when_it_matters(monkeypatch):
-    monkeypatch.setattr(backend, "_environment", "fast")
+    monkeypatch.setattr(dispatch, "_environment", "fast")
     with pytest.raises(
         ValueError, match="LIFT_KERNELS must be one of auto, fused, reference, got 'fast'"
     ):
@@ -144,7 +159,9 @@ def test_a_wrong_environment_is_an_error_when_it_matters(monkeypatch):
 
 
 def test_the_environment_is_read():
-    program = "from lift.kernels import dispatch as backend; print(backend.flag(), 'by', backend.origin())"
+    program = (
+        "from lift.kernels import dispatch; print(dispatch.flag(), 'by', dispatch.flag_source())"
+    )
     environment = os.environ | {
         "LIFT_KERNELS": "Reference",
         "OMP_NUM_THREADS": "1",
@@ -157,27 +174,29 @@ def test_the_environment_is_read():
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_has_a_reference_last_that_serves(name):
-    reasons = kernels.reasons(name, *selfcheck.samples(name))
+def test_every_op_ends_with_a_reference_that_supports_everything(name):
+    reasons = kernels.unsupported_reasons(name, *selfcheck.samples(name))
     assert list(reasons)[-1] == "reference" and reasons["reference"] is None
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_fused_raises_where_nothing_fused_can_serve(name):
+def test_fused_raises_where_no_fused_backend_supports_the_call(name):
     arguments = selfcheck.samples(name)
-    if any(i.fused and i.reason(*arguments) is None for i in backend.operations()[name]):
-        pytest.skip("a fused implementation serves here")
+    if any(
+        i.fused and i.unsupported_reason(*arguments) is None for i in dispatch.operations()[name]
+    ):
+        pytest.skip("a fused backend supports the call here")
     with pytest.raises(RuntimeError, match=f"{name}: .*use kernels='auto' or 'reference'"):
         OPERATIONS[name](tensors(name), "fused")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("dtype", selfcheck.TOLERANCES, ids=str)
-def test_every_implementation_that_serves_passes_its_self_check(name, dtype):
-    for implementation in backend.operations()[name]:
-        if implementation.reason(*selfcheck.samples(name, dtype)) is None:
-            check = selfcheck.check(name, implementation, dtype)
-            assert check.passed, (implementation.name, check)
+def test_every_supported_backend_passes_its_self_check(name, dtype):
+    for backend in dispatch.operations()[name]:
+        if backend.unsupported_reason(*selfcheck.samples(name, dtype)) is None:
+            check = selfcheck.check(name, backend, dtype)
+            assert check.passed, (backend.name, check)
 
 
 # The plain attention under dynamic=True traces right, but takes minutes: six symbolic sizes, split
@@ -219,7 +238,7 @@ def test_a_compiled_graph_may_depend_on_the_gpu(monkeypatch):
 def test_a_compiled_graph_follows_use(plain):
     torch._dynamo.reset()
     compiled = torch.compile(
-        lambda x: backend.call("toy", None, x), backend="eager", fullgraph=True
+        lambda x: dispatch.call("toy", None, x), backend="eager", fullgraph=True
     )
     for _ in range(2):
         assert torch.equal(compiled(SMALL), SMALL + 1)

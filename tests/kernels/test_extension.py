@@ -11,7 +11,6 @@ import torch
 from lift import kernels
 from lift.kernels import extension
 from lift.kernels.extension import build
-from lift.kernels.ops.warp_blend import cpp
 
 built = pytest.mark.skipif(extension.module is None, reason=str(extension.failure))
 
@@ -87,9 +86,11 @@ def test_without_the_extension_pytorch_serves(monkeypatch):
     monkeypatch.setattr(extension, "module", None)
     monkeypatch.setattr(extension, "failure", "the C++ extension is not built")
     image, flow = torch.randn(1, 3, 4, 5), torch.randn(1, 2, 4, 5)
-    assert cpp.reason() == "the C++ extension is not built"
-    assert kernels.reasons("warp", image, flow)["cpp"] == "the C++ extension is not built"
-    assert kernels.serving("warp", image, flow) == "eager"
+    assert extension.reason() == "the C++ extension is not built"
+    assert (
+        kernels.unsupported_reasons("warp", image, flow)["cpp"] == "the C++ extension is not built"
+    )
+    assert kernels.selected_backend("warp", image, flow) == "eager"
     assert extension.describe() == "none: the C++ extension is not built"
 
 

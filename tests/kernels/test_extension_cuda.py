@@ -244,7 +244,7 @@ def test_grid_sample_says_why_cuda_does_not_serve():
     expected = cuda.load(torch.version.cuda)[1]
     if expected is None and not torch.cuda.is_available():
         expected = "there is no GPU that torch can use"
-    assert implementation.reason() == expected
+    assert implementation.unsupported_reason() == expected
 
 
 # -- a build ---------------------------------------------------------------------------------------
@@ -372,4 +372,4 @@ def test_the_library_is_loaded_in_a_process_of_its_own(monkeypatch, program, why
 
 def test_the_process_says_why_the_operation_does_not_use_cuda(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    assert cuda.fails_to_load() == implementation.reason()
+    assert cuda.fails_to_load() == implementation.unsupported_reason()

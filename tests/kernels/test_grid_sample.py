@@ -28,7 +28,7 @@ def test_it_is_pytorchs(mode, padding_mode, align_corners):
         results.append((out, *torch.autograd.grad(out.sin().sum(), leaves)))
     (out, *gradients), (expected, *exact) = results
     assert torch.equal(out, expected)
-    torch.testing.assert_close(gradients, exact)  # the order of sums is the implementation's own
+    torch.testing.assert_close(gradients, exact)  # the order of sums is the backend's own
 
 
 def test_defaults_are_pytorchs():

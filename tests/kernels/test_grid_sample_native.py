@@ -1,4 +1,4 @@
-"""The CUDA gradients of grid_sample on a GPU: PyTorch's own, deterministic when asked, captured in
+"""The CUDA gradients of grid_sample on a GPU: PyTorch's own, maybe_deterministic when asked, captured in
 a graph.
 """
 
@@ -10,22 +10,17 @@ import torch.nn.functional as F
 
 from lift import kernels
 from lift.kernels.ops.grid_sample import cuda
-from lift.kernels.ops.grid_sample.registration import MODES, PADDING_MODES
+from lift.kernels.ops.grid_sample.reference import MODES, PADDING_MODES
 from tests.support.parity import assert_close, assert_same_sums
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(cuda.reason() is not None, reason=str(cuda.reason())),
+    pytest.mark.skipif(
+        cuda.unsupported_reason() is not None, reason=str(cuda.unsupported_reason())
+    ),
 ]
 
 HOW = list(itertools.product(MODES, PADDING_MODES, (True, False)))
-
-
-@pytest.fixture(params=[False, True], ids=["fast", "deterministic"])
-def deterministic(request):
-    torch.use_deterministic_algorithms(request.param)
-    yield request.param
-    torch.use_deterministic_algorithms(False)
 
 
 def make(
@@ -48,7 +43,7 @@ def gradients(input, grid, grad, how, backend="cuda"):
 @pytest.mark.parametrize("how", HOW, ids=lambda how: "-".join(map(str, how)))
 @pytest.mark.parametrize("dtype", cuda.DTYPES, ids=str)
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
-def test_gradients_are_pytorchs(how, dtype, last, deterministic):
+def test_gradients_are_pytorchs(how, dtype, last, maybe_deterministic):
     for C in (3, 9, 32):
         input, grid, grad = make(C, dtype, last)
         found = gradients(input, grid, grad, how)
@@ -56,7 +51,7 @@ def test_gradients_are_pytorchs(how, dtype, last, deterministic):
         torch.use_deterministic_algorithms(False)  # PyTorch's own gradient raises there
         out = F.grid_sample(leaves[0].float(), leaves[1], *how)
         expected = torch.autograd.grad(out, leaves, grad.float())
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(maybe_deterministic)
         for name, ours, theirs in zip(("dinput", "dgrid"), found, expected, strict=True):
             assert_close(name, ours, theirs.to(ours.dtype), theirs.double(), torch.float32)
 
@@ -76,7 +71,7 @@ def test_deterministic_gradients_are_the_same_over_20_runs(C, reach):
 
 
 @pytest.mark.parametrize("padding", ["border", "reflection"])
-def test_a_nan_reads_the_first_pixel(padding, deterministic):
+def test_a_nan_reads_the_first_pixel(padding, maybe_deterministic):
     input, grid, grad = make(8, torch.float32, True)
     grid[:, ::3, :, 0] = float("nan")
     as_first = grid.nan_to_num(nan=-1.0)
@@ -95,7 +90,7 @@ def test_a_nan_reads_the_first_pixel(padding, deterministic):
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
-def test_tensors_on_another_device_than_the_current(deterministic):
+def test_tensors_on_another_device_than_the_current(maybe_deterministic):
     input, grid, grad = make(16, torch.float32, True)
     expected = gradients(input, grid, grad, ("bilinear", "border", True))
     found = gradients(*(x.to("cuda:1") for x in (input, grid, grad)), ("bilinear", "border", True))
@@ -105,7 +100,7 @@ def test_tensors_on_another_device_than_the_current(deterministic):
     )
 
 
-def test_they_run_on_the_stream_in_force(deterministic):
+def test_they_run_on_the_stream_in_force(maybe_deterministic):
     """Behind long work on another stream; on the default one they would read what is not written
     yet.
     """
@@ -117,15 +112,15 @@ def test_they_run_on_the_stream_in_force(deterministic):
         torch.cuda._sleep(50_000_000)
         late.copy_(grad)
         found = torch.ops.lift_cuda.grid_sample_backward(
-            late, input, grid, 0, 1, True, 3, deterministic
+            late, input, grid, 0, 1, True, 3, maybe_deterministic
         )
     torch.cuda.synchronize()
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_graph_captures_them(deterministic):
+def test_a_graph_captures_them(maybe_deterministic):
     input, grid, grad = make(16, torch.float32, True)
-    arguments = (grad, input, grid, 0, 1, True, 3, deterministic)
+    arguments = (grad, input, grid, 0, 1, True, 3, maybe_deterministic)
     expected = torch.ops.lift_cuda.grid_sample_backward(*arguments)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -134,7 +129,7 @@ def test_a_graph_captures_them(deterministic):
     torch.cuda.synchronize()
     assert torch.equal(found[1], expected[1])  # each location sums its channels in order
     sizes = torch.ops.lift_cuda.grid_sample_backward(grad.abs(), *arguments[1:])[0]
-    addends = 1 if deterministic else most_addends(input, grid)
+    addends = 1 if maybe_deterministic else most_addends(input, grid)
     assert_same_sums("dinput", found[0], expected[0], sizes, addends)
 
 

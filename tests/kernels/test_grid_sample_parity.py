@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 from torch._dynamo.backends.common import aot_autograd
 
 from lift import kernels
-from lift.kernels import dispatch as backend
-from lift.kernels.ops.grid_sample import cpp
-from lift.kernels.ops.grid_sample.reference import grid_sample_by_hand, grid_sample_reference
-from lift.kernels.ops.grid_sample.registration import MODES, PADDING_MODES
+from lift.kernels import extension
+from lift.kernels.ops.grid_sample.reference import (
+    MODES,
+    PADDING_MODES,
+    grid_sample_gather,
+    grid_sample_reference,
+)
 from tests.support.parity import LAYOUTS, assert_close, assert_right_as_a_whole
 
-pytestmark = pytest.mark.skipif(cpp.reason() is not None, reason=str(cpp.reason()))
+pytestmark = pytest.mark.skipif(bool(extension.reason()), reason=str(extension.reason()))
 
 HOW = list(itertools.product(MODES, PADDING_MODES, (True, False)))
 DTYPES = {
@@ -29,11 +32,6 @@ DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
-
-
-@pytest.fixture(autouse=True)
-def no_flag(monkeypatch):
-    monkeypatch.setattr(backend, "_environment", "")
 
 
 # -- cases -----------------------------------------------------------------------------------------
@@ -286,11 +284,12 @@ def test_gradients_are_right_once_and_twice(how):
 
 
 @pytest.mark.parametrize("how", HOW, ids=lambda how: "-".join(map(str, how)))
-def test_the_definition_by_hand_is_pytorchs(how):
+def test_the_definition_in_gathers_is_pytorchs(how):
     input, grid, grad = make((2, 3, 5, 7, 4, 9), "float64", "outside")
-    by_hand = lambda input, grid, *how: grid_sample_by_hand(input, grid, *how) + 0 * grid.sum()  # noqa: E731  nearest takes no part
+    in_gathers = lambda input, grid, *how: grid_sample_gather(input, grid, *how) + 0 * grid.sum()  # noqa: E731  nearest takes no part
     found, expected = (
-        results(function, input, grid, grad, how) for function in (by_hand, grid_sample_reference)
+        results(function, input, grid, grad, how)
+        for function in (in_gathers, grid_sample_reference)
     )
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
@@ -337,8 +336,11 @@ def test_autocast_samples_at_float32_places():
     assert torch.equal(out, fused(input, grid.bfloat16().float(), "bilinear", "border", True))
 
 
-def test_it_serves_by_default_on_the_cpu():
+def test_it_is_selected_on_the_cpu_by_default():
     input, grid, _ = make((1, 3, 4, 5, 3, 4))
-    assert kernels.serving("grid_sample", input, grid, "bilinear", "zeros", False) == "cpp"
-    assert "meta" in cpp.reason(input.to("meta"), grid, "bilinear", "zeros", False)
-    assert "sides from 1" in cpp.reason(input[:, :, :0], grid, "bilinear", "zeros", False)
+    assert kernels.selected_backend("grid_sample", input, grid, "bilinear", "zeros", False) == "cpp"
+    for wrong, reason in ((input.to("meta"), "meta"), (input[:, :, :0], "sides from 1")):
+        reasons = kernels.unsupported_reasons(
+            "grid_sample", wrong, grid, "bilinear", "zeros", False
+        )
+        assert reason in reasons["cpp"]

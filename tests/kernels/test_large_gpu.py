@@ -122,7 +122,7 @@ def test_fixed_point_of_more_than_2_31_elements(shape, layout, deterministic):
 SAMPLED = [((1, 3, 26800, 26800), "contiguous"), ((1, 64, 5800, 5800), "channels_last")]
 
 
-@pytest.mark.skipif(cuda.reason() is not None, reason=str(cuda.reason()))
+@pytest.mark.skipif(cuda.unsupported_reason() is not None, reason=str(cuda.unsupported_reason()))
 @pytest.mark.parametrize(("shape", "layout"), SAMPLED, ids=str)
 def test_grid_sample_sums_in_fixed_point_past_2_31_elements(shape, layout):
     elements = shape[1] * shape[2] * shape[3]

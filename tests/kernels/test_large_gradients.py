@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from lift import kernels
-from lift.kernels.ops.grid_sample import cpp, cuda
 from tests.support import correlation_cases, warp_cases
 from tests.support.parity import assert_close, assert_right_as_a_whole
 
@@ -19,7 +18,7 @@ pytestmark = [
 LARGEST = torch.finfo(torch.float16).max
 SCALE = 1e4
 both_forms = pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-implementations = pytest.mark.parametrize("implementation", ["triton", "cpp"])
+backends = pytest.mark.parametrize("backend", ["triton", "cpp"])
 
 
 def scaled(shape: torch.Size, device: torch.device) -> torch.Tensor:
@@ -47,21 +46,14 @@ def assert_gradients(found: dict, single: dict, exact: dict) -> None:
     assert largest > LARGEST / 4
 
 
-@pytest.fixture(params=[False, True], ids=["fast", "deterministic"])
-def deterministic(request):
-    torch.use_deterministic_algorithms(request.param)
-    yield request.param
-    torch.use_deterministic_algorithms(False)
-
-
-@implementations
+@backends
 @both_forms
 @pytest.mark.parametrize("flow", ["half", "collapse"])  # of a pixel, and of all into one
-def test_warp_blend(implementation, layout, flow, deterministic):
+def test_warp_blend(backend, layout, flow, maybe_deterministic):
     case = ("float16", layout, (1, 4, 12, 16), flow)
-    inputs = warp_cases.make("warp_blend", implementation, case)
+    inputs = warp_cases.make("warp_blend", backend, case)
     grad = scaled(inputs[0].shape, inputs[0].device)
-    found = warp_cases.results(warp_cases.fused("warp_blend", implementation), inputs, grad)
+    found = warp_cases.results(warp_cases.fused("warp_blend", backend), inputs, grad)
     single, exact = (
         warp_cases.results(
             warp_cases.REFERENCES["warp_blend"],
@@ -73,12 +65,12 @@ def test_warp_blend(implementation, layout, flow, deterministic):
     assert_gradients(found, single, exact)
 
 
-@implementations
+@backends
 @both_forms
 @pytest.mark.parametrize(("radius", "unit"), [(0, False), (2, False), (3, True)])
-def test_correlation(implementation, layout, radius, unit):
-    maps = correlation_cases.make(implementation, ("float16", layout, (1, 8, 5, 7), radius, unit))
-    function = correlation_cases.fused(implementation, radius, unit)
+def test_correlation(backend, layout, radius, unit):
+    maps = correlation_cases.make(backend, ("float16", layout, (1, 8, 5, 7), radius, unit))
+    function = correlation_cases.fused(backend, radius, unit)
     grad = scaled(function(*maps).shape, maps[0].device)
     found = correlation_cases.results(function, maps, grad)
     reference = correlation_cases.fused("reference", radius, unit)
@@ -92,14 +84,13 @@ def test_correlation(implementation, layout, radius, unit):
 
 
 @both_forms
-@pytest.mark.parametrize("backend", [cuda, cpp], ids=["cuda", "cpp"])
+@pytest.mark.parametrize("backend", ["cuda", "cpp"])
 @pytest.mark.parametrize("reach", [0.1, 1.0])  # of the image: many locations read a pixel
-def test_grid_sample(backend, layout, reach, deterministic):
+def test_grid_sample(backend, layout, reach, maybe_deterministic):
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
-    name = "cuda" if backend is cuda else "cpp"
-    if reason := backend.reason():
+    if reason := kernels.unsupported_reasons("grid_sample")[backend]:
         pytest.skip(reason)
-    device = torch.device("cuda" if backend is cuda else "cpu")
+    device = torch.device("cuda" if backend == "cuda" else "cpu")
     input = torch.randn(2, 8, 12, 16).to(device, torch.float16).contiguous(memory_format=memory)
     grid = torch.rand(2, 9, 20, 2).mul(2).sub(1).mul(reach).to(device)
     grad = scaled((2, 8, 9, 20), device)
@@ -111,7 +102,7 @@ def test_grid_sample(backend, layout, reach, deterministic):
         )
         return dict(zip(("gradient of input", "gradient of grid"), found, strict=True))
 
-    found = gradients(lambda *x: kernels.grid_sample(*x, backend=name), input, grid, grad)
+    found = gradients(lambda *x: kernels.grid_sample(*x, backend=backend), input, grid, grad)
     single, exact = (
         gradients(F.grid_sample, *(x.cpu().to(dtype) for x in (input, grid, grad)))
         for dtype in (torch.float32, torch.float64)

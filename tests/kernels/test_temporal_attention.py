@@ -44,7 +44,7 @@ def window_by_window(q, k, v, window, shift, time_bias, window_bias, mask, scale
     """
     B, Tq, H, W, heads, d = q.shape
     Tk = k.shape[1]
-    out, share = torch.zeros_like(q), torch.zeros(B, Tq, Tk, dtype=q.dtype)
+    out, frame_weights = torch.zeros_like(q), torch.zeros(B, Tq, Tk, dtype=q.dtype)
     places = {}
     for y in range(H):
         for x in range(W):
@@ -87,44 +87,44 @@ def window_by_window(q, k, v, window, shift, time_bias, window_bias, mask, scale
                 .unflatten(1, (Tq, -1))
                 .unflatten(-1, (len(frames), -1))
             )
-            share[b][:, frames] += p.sum((0, 2, 4)) / (heads * H * W)
-    return out, share
+            frame_weights[b][:, frames] += p.sum((0, 2, 4)) / (heads * H * W)
+    return out, frame_weights
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_is_attention_inside_each_window(case):
     a = arguments(case)
-    out, share = temporal_attention(**a)
-    expected, expected_share = window_by_window(**a)
+    out, frame_weights = temporal_attention(**a)
+    expected, expected_weights = window_by_window(**a)
     torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
-    torch.testing.assert_close(share, expected_share, atol=1e-12, rtol=0)
+    torch.testing.assert_close(frame_weights, expected_weights, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_low_precision_is_the_exact_result_rounded(case, dtype):
     a = arguments(case, dtype)
-    out, share = temporal_attention(**a)
+    out, frame_weights = temporal_attention(**a)
     doubled = {
         n: x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
         for n, x in a.items()
     }
-    exact, exact_share = temporal_attention(**doubled)
-    assert out.dtype == dtype and share.dtype == torch.float32
+    exact, exact_weights = temporal_attention(**doubled)
+    assert out.dtype == dtype and frame_weights.dtype == torch.float32
     scale = exact.abs().max().item()
     torch.testing.assert_close(out.double(), exact, atol=torch.finfo(dtype).eps * 8 * scale, rtol=0)
-    torch.testing.assert_close(share.double(), exact_share, atol=2e-6, rtol=0)
+    torch.testing.assert_close(frame_weights.double(), exact_weights, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_shares_sum_to_one_and_are_zero_where_masked(case):
+def test_frame_weights_sum_to_one_and_are_zero_where_masked(case):
     a = arguments(case, torch.float32)
-    _, share = temporal_attention(
+    _, frame_weights = temporal_attention(
         **{n: x.requires_grad_() if n in "qkv" else x for n, x in a.items()}
     )
-    torch.testing.assert_close(share.sum(-1), torch.ones(share.shape[:2]))
-    assert (share.transpose(1, 2)[~a["mask"]] == 0).all()
-    assert not share.requires_grad
+    torch.testing.assert_close(frame_weights.sum(-1), torch.ones(frame_weights.shape[:2]))
+    assert (frame_weights.transpose(1, 2)[~a["mask"]] == 0).all()
+    assert not frame_weights.requires_grad
 
 
 @pytest.mark.parametrize("case", CASES[:5], ids=str)
@@ -137,8 +137,8 @@ def test_masked_frames_change_nothing(case, content):
         for name in "kv":
             b[name][~b["mask"]] = filling
         leaves = [b[n].requires_grad_() for n in ("q", "k", "v", "time_bias", "window_bias")]
-        out, share = temporal_attention(**b)
-        results.append((out, share, *torch.autograd.grad(out.square().sum(), leaves)))
+        out, frame_weights = temporal_attention(**b)
+        results.append((out, frame_weights, *torch.autograd.grad(out.square().sum(), leaves)))
     for first, second in zip(*results, strict=True):
         assert torch.equal(first, second)
     assert (results[0][3][~a["mask"]] == 0).all()
@@ -148,8 +148,8 @@ def test_a_clip_with_every_frame_masked_gives_zeros_and_finite_gradients():
     a = arguments(CASES[1], torch.float32)
     a["mask"][1] = False
     leaves = [a[n].requires_grad_() for n in ("q", "k", "v", "time_bias", "window_bias")]
-    out, share = temporal_attention(**a)
-    assert (out[1] == 0).all() and (share[1] == 0).all()
+    out, frame_weights = temporal_attention(**a)
+    assert (out[1] == 0).all() and (frame_weights[1] == 0).all()
     assert (out[0] != 0).any()
     assert all(g.isfinite().all() for g in torch.autograd.grad(out.square().sum(), leaves))
 
@@ -171,7 +171,7 @@ def test_without_biases_the_default_scale_is_that_of_d():
     torch.testing.assert_close(temporal_attention(**plain), temporal_attention(**zero))
 
 
-def test_one_time_bias_serves_the_whole_batch():
+def test_one_time_bias_applies_to_the_whole_batch():
     a = arguments(CASES[0])
     one = a | {"time_bias": a["time_bias"][:1]}
     each = a | {"time_bias": a["time_bias"][:1].expand(2, -1, -1, -1)}
@@ -181,8 +181,8 @@ def test_one_time_bias_serves_the_whole_batch():
 def test_the_order_of_frames_carries_no_meaning():
     a = arguments(CASES[1])
     order = torch.randperm(5)
-    out, share = temporal_attention(**a)
-    moved, moved_share = temporal_attention(
+    out, frame_weights = temporal_attention(**a)
+    moved, moved_weights = temporal_attention(
         **a
         | {
             "k": a["k"][:, order],
@@ -192,7 +192,7 @@ def test_the_order_of_frames_carries_no_meaning():
         }
     )
     torch.testing.assert_close(moved, out)
-    torch.testing.assert_close(moved_share, share[..., order])
+    torch.testing.assert_close(moved_weights, frame_weights[..., order])
 
 
 def test_strides_change_nothing():
@@ -220,8 +220,8 @@ def test_gradients_are_right(case):
 def test_autocast_takes_queries_and_keys_in_its_dtype():
     a = arguments(CASES[0], torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        out, share = temporal_attention(**a | {"k": a["k"].bfloat16()})
-    assert out.dtype == torch.bfloat16 and share.dtype == torch.float32
+        out, frame_weights = temporal_attention(**a | {"k": a["k"].bfloat16()})
+    assert out.dtype == torch.bfloat16 and frame_weights.dtype == torch.float32
     lowered = temporal_attention(**a | {n: a[n].bfloat16() for n in "qkv"})
     assert torch.equal(out, lowered[0])
 

@@ -1,6 +1,4 @@
-"""Attention in plain PyTorch, piece by piece, on a CPU: what the definition says, with gradients,
-in no more memory.
-"""
+"""Chunked attention in plain PyTorch on a CPU: the definition, with gradients, in no more memory."""
 
 from functools import partial
 
@@ -8,9 +6,8 @@ import pytest
 import torch
 
 from lift import kernels
-from lift.kernels import dispatch as backend
-from lift.kernels.ops.temporal_attention import chunked as eager
-from lift.kernels.ops.temporal_attention.chunked import temporal_attention_eager
+from lift.kernels.ops.temporal_attention import chunked
+from lift.kernels.ops.temporal_attention.op import temporal_attention_chunked
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
 from tests.support.parity import assert_close, assert_right_as_a_whole, poison
 from tests.support.temporal_attention_cases import LAYOUTS
@@ -36,11 +33,6 @@ LARGE = [
     (1, 6, 6, 12, 12, 2, 16, 4, 0),
 ]
 FLOATING = (0, 1, 2, 5, 6)  # where q, k, v, time_bias and window_bias stand
-
-
-@pytest.fixture(autouse=True)
-def no_flag(monkeypatch):
-    monkeypatch.setattr(backend, "_environment", "")
 
 
 def make(case, dtype=torch.float64, bias_batch=True, whole=False):
@@ -70,10 +62,12 @@ def results(function, given, asked=FLOATING) -> dict[str, torch.Tensor]:
         for i, x in enumerate(given)
     ]
     leaves = {f"gradient {i}": given[i] for i in asked if given[i] is not None}
-    out, share = function(*given)
+    out, frame_weights = function(*given)
     towards = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.dtype)
     found = torch.autograd.grad(out, list(leaves.values()), towards) if leaves else ()
-    return {"out": out.detach(), "share": share} | dict(zip(leaves, found, strict=True))
+    return {"out": out.detach(), "frame_weights": frame_weights} | dict(
+        zip(leaves, found, strict=True)
+    )
 
 
 def doubled(given) -> list:
@@ -87,13 +81,13 @@ def doubled(given) -> list:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("absent", [(), (5,), (6, 8), (7,), (5, 6, 7)], ids=str)
-@pytest.mark.parametrize("piece", [eager.PIECE, 500], ids=["one piece", "many"])
-def test_it_is_the_definition(case, absent, piece, monkeypatch):
-    monkeypatch.setattr(eager, "PIECE", piece)
+@pytest.mark.parametrize("chunk", [chunked.CHUNK, 500], ids=["one chunk", "many"])
+def test_it_is_the_definition(case, absent, chunk, monkeypatch):
+    monkeypatch.setattr(chunked, "CHUNK", chunk)
     given = [None if i in absent else x for i, x in enumerate(make(case, bias_batch=case[1] == 1))]
     expected = results(temporal_attention_reference, given)
     poison(monkeypatch)
-    found = results(temporal_attention_eager, given)
+    found = results(temporal_attention_chunked, given)
     for name, x in expected.items():
         torch.testing.assert_close(found[name], x, atol=1e-12, rtol=1e-12)
 
@@ -105,7 +99,7 @@ def test_low_precision_is_no_worse_than_the_references(case, dtype):
     found, low, exact = (
         results(*x)
         for x in (
-            (temporal_attention_eager, given),
+            (temporal_attention_chunked, given),
             (temporal_attention_reference, given),
             (temporal_attention_reference, doubled(given)),
         )
@@ -124,7 +118,7 @@ def test_every_layout_is_taken(layout):
     given = make(CASES[1])
     laid = [LAYOUTS[layout](x) if i < 3 else x for i, x in enumerate(given)]
     expected = results(temporal_attention_reference, laid)
-    for name, x in results(temporal_attention_eager, laid).items():
+    for name, x in results(temporal_attention_chunked, laid).items():
         torch.testing.assert_close(x, expected[name], atol=1e-12, rtol=1e-12)
 
 
@@ -133,7 +127,7 @@ def test_only_gradients_asked_for_are_made(asked, monkeypatch):
     given = make(CASES[1])
     expected = results(temporal_attention_reference, given, asked)
     poison(monkeypatch)
-    found = results(temporal_attention_eager, given, asked)
+    found = results(temporal_attention_chunked, given, asked)
     assert found.keys() == expected.keys()
     for name, x in expected.items():
         torch.testing.assert_close(found[name], x, atol=1e-12, rtol=1e-12)
@@ -142,14 +136,14 @@ def test_only_gradients_asked_for_are_made(asked, monkeypatch):
 @pytest.mark.parametrize("content", [float("nan"), float("inf"), 1e6])
 def test_masked_frames_change_nothing(content):
     given = make(CASES[1], torch.float32)
-    expected = results(temporal_attention_eager, given)
+    expected = results(temporal_attention_chunked, given)
     for i in (1, 2):
         given[i] = torch.where(given[7][:, :, None, None, None, None], given[i], content)
-    found = results(temporal_attention_eager, given)
+    found = results(temporal_attention_chunked, given)
     assert all(torch.equal(found[name], x) for name, x in expected.items())
     assert (
         (found["gradient 1"][~given[7]] == 0).all()
-        and (found["share"][0] == 0).all()
+        and (found["frame_weights"][0] == 0).all()
         and (found["out"][0] == 0).all()
     )
 
@@ -162,8 +156,8 @@ def test_nothing_comes_out_of_nothing():
             if case[0]
             else [x[:0] if i in (0, 1, 2, 5, 7) else x for i, x in enumerate(make(CASES[0]))]
         )
-        found = results(temporal_attention_eager, given)
-        assert found["out"].shape == given[0].shape and found["share"].shape == (
+        found = results(temporal_attention_chunked, given)
+        assert found["out"].shape == given[0].shape and found["frame_weights"].shape == (
             *given[0].shape[:2],
             given[1].shape[1],
         )
@@ -184,21 +178,21 @@ def test_opcheck():
     for needs in (31, 18):
         torch.library.opcheck(
             torch.ops.lift_eager.temporal_attention_backward.default,
-            (grad, q, k, v, None, None, *tables, mask, window, shift, scale, needs),
+            (grad, q, k, v, *tables, mask, window, shift, scale, needs),
         )
 
 
 def test_it_compiles_without_a_break():
     torch._dynamo.reset()
     given = make(CASES[1], torch.float32)
-    compiled = torch.compile(temporal_attention_eager, backend="aot_eager", fullgraph=True)
-    expected = results(temporal_attention_eager, given)
+    compiled = torch.compile(temporal_attention_chunked, backend="aot_eager", fullgraph=True)
+    expected = results(temporal_attention_chunked, given)
     assert all(torch.equal(x, expected[name]) for name, x in results(compiled, given).items())
 
 
 def test_second_derivatives_are_the_references():
     given, second = make(CASES[2]), []
-    for function in (temporal_attention_eager, temporal_attention_reference):
+    for function in (temporal_attention_chunked, temporal_attention_reference):
         leaves = [given[i].detach().requires_grad_() for i in FLOATING]
         out, _ = function(*leaves[:3], *given[3:5], *leaves[3:], *given[7:])
         first = torch.autograd.grad(out.square().sum(), leaves, create_graph=True)
@@ -209,23 +203,26 @@ def test_second_derivatives_are_the_references():
 
 def test_autocast_keeps_its_arithmetic():
     given = make(CASES[5], torch.bfloat16)
-    expected = results(temporal_attention_eager, given)
+    expected = results(temporal_attention_chunked, given)
     with torch.autocast("cpu", torch.bfloat16):
-        found = results(temporal_attention_eager, given)
+        found = results(temporal_attention_chunked, given)
     assert all(torch.equal(x, expected[name]) for name, x in found.items())
 
 
-# -- what serves, and what it takes ----------------------------------------------------------------
+# -- selection and memory --------------------------------------------------------------------------
 
 
-def test_it_serves_the_cpu_with_gradients_and_without():
+def test_it_is_selected_on_the_cpu_with_gradients_and_without():
     for window in (1, 2, 4, 8):
         given = make((1, 1, 3, 5, 6, 2, 32, window, 0), torch.float32)
-        assert kernels.serving("temporal_attention", *given) == "eager"
+        assert kernels.selected_backend("temporal_attention", *given) == "eager"
         given[6].requires_grad_()
-        assert kernels.serving("temporal_attention", *given) == "eager"
+        assert kernels.selected_backend("temporal_attention", *given) == "eager"
     elsewhere = [x.to("meta") if isinstance(x, torch.Tensor) else x for x in given]
-    assert "the tensors are on meta" in kernels.reasons("temporal_attention", *elsewhere)["eager"]
+    assert (
+        "the tensors are on meta"
+        in kernels.unsupported_reasons("temporal_attention", *elsewhere)["eager"]
+    )
 
 
 def peak(function) -> int:
@@ -249,13 +246,13 @@ def peak(function) -> int:
 @pytest.mark.parametrize("asked", [(), FLOATING], ids=["forward", "gradients"])
 def test_it_takes_no_more_memory_than_the_reference(shape, dtype, asked):
     for given in (make(shape, dtype), make(shape, dtype, whole=True)):
-        assert peak(partial(results, temporal_attention_eager, given, asked)) <= peak(
+        assert peak(partial(results, temporal_attention_chunked, given, asked)) <= peak(
             partial(results, temporal_attention_reference, given, asked)
         )
 
 
 @pytest.mark.parametrize("shape", LARGE, ids=str)
-def test_it_keeps_its_inputs_alone_for_backward(shape):
+def test_it_saves_only_its_inputs_for_backward(shape):
     given, kept = make(shape, torch.float32), {}
     given = [x.requires_grad_() if i in FLOATING else x for i, x in enumerate(given)]
 
@@ -264,5 +261,5 @@ def test_it_keeps_its_inputs_alone_for_backward(shape):
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        temporal_attention_eager(*given)
+        temporal_attention_chunked(*given)
     assert sum(kept.values()) == sum(x.nbytes for x in given if isinstance(x, torch.Tensor))

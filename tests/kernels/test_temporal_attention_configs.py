@@ -1,6 +1,4 @@
-"""The table of tuned settings: what is in it is right, compiles without a spill, and says where it
-is from.
-"""
+"""The table of tuned configs: each is right, compiles without a spill and names its source."""
 
 import json
 import os
@@ -11,8 +9,7 @@ import pytest
 import torch
 
 from benchmarks.static import compile as ahead_of_time
-from lift.kernels.ops.temporal_attention import configs as tuning
-from lift.kernels.ops.temporal_attention import op
+from lift.kernels.ops.temporal_attention import configs, op
 from tests.support.temporal_attention_cases import assert_parity, fused, make, results
 
 if op.triton is None:
@@ -22,9 +19,9 @@ from benchmarks.gpu import tune_temporal_attention
 from benchmarks.harness import measure
 from benchmarks.report.gpus import GPUS
 
-TABLE = json.loads(tuning.TABLE.read_text())
+TABLE = json.loads(configs.TABLE.read_text())
 ENTRIES = {
-    (entry["class"], json.dumps(entry["settings"])): entry["settings"]
+    (entry["class"], json.dumps(entry["config"])): entry["config"]
     for card in TABLE.values()
     for entry in card["entries"]
 }
@@ -45,33 +42,31 @@ def test_every_rtx_card_has_every_class_and_says_that_nobody_measured_it():
 def test_an_unknown_card_gets_the_default_and_a_known_one_its_own():
     for shape in tune_temporal_attention.CLASSES:
         assert (
-            tuning.settings(shape, "a card of tomorrow")
-            == tuning.settings(shape)
-            == tuning.default(shape)
+            configs.config(shape, "a GPU of tomorrow")
+            == configs.config(shape)
+            == configs.default(shape)
         )
-    shape = CLASSES["window_forward places=64 frames=one d=32 bits=16"]
+    shape = CLASSES["window_fwd positions=64 frames=one d=32 bits=16"]
     known = next(
-        e["settings"]
-        for e in TABLE["NVIDIA GeForce RTX 4090"]["entries"]
-        if e["class"] == str(shape)
+        e["config"] for e in TABLE["NVIDIA GeForce RTX 4090"]["entries"] if e["class"] == str(shape)
     )
-    assert tuning.settings(shape, "NVIDIA GeForce RTX 4090") == known != tuning.default(shape)
+    assert configs.config(shape, "NVIDIA GeForce RTX 4090") == known != configs.default(shape)
 
 
 @pytest.mark.native
-@pytest.mark.parametrize(("name", "settings"), ENTRIES, ids=str)
-def test_every_entry_computes_the_definition(name, settings, monkeypatch):
-    if op.triton.reason():
+@pytest.mark.parametrize(("name", "config"), ENTRIES, ids=str)
+def test_every_entry_computes_the_definition(name, config, monkeypatch):
+    if op.triton.unsupported_reason():
         pytest.skip("Triton has neither a GPU nor its interpreter here")
-    plain, shape, taken = tuning.settings, CLASSES[name], []
+    plain, shape, taken = configs.config, CLASSES[name], []
 
-    def chosen(asked, card=None):
-        if asked != shape:
-            return plain(asked)
-        taken.append(asked)
-        return json.loads(settings)
+    def chosen(one, gpu=None):
+        if one != shape:
+            return plain(one)
+        taken.append(one)
+        return json.loads(config)
 
-    monkeypatch.setattr(tuning, "settings", chosen)
+    monkeypatch.setattr(configs, "config", chosen)
     side = tune_temporal_attention.window(shape)
     arguments = make((1, 1, 2, side + 1, side, 1, shape.d, side, 0), "float16")
     assert_parity(results(fused, arguments), arguments)
@@ -82,17 +77,17 @@ COMPILE = """
 import json
 from benchmarks.gpu.tune_temporal_attention import ARCHITECTURES, CLASSES, launch_of
 from benchmarks.static.compile import compile_for
-from lift.kernels.attention import tuning
-table, done = json.loads(tuning.TABLE.read_text()), set()
-for card, found in table.items():
+from lift.kernels.ops.temporal_attention import configs
+table, done = json.loads(configs.TABLE.read_text()), set()
+for gpu, found in table.items():
     for series, architecture in ARCHITECTURES.items():
         for entry in found["entries"]:
             shape = next(shape for shape in CLASSES if str(shape) == entry["class"])
-            key = (architecture, entry["class"], str(entry["settings"]))
-            if series in card and entry["settings"] != tuning.default(shape) and key not in done:
+            key = (architecture, entry["class"], str(entry["config"]))
+            if series in gpu and entry["config"] != configs.default(shape) and key not in done:
                 done.add(key)
-                figures = compile_for(architecture, *launch_of(shape, entry["settings"]))
-                assert figures.local == 0, (key, figures)
+                usage = compile_for(architecture, *launch_of(shape, entry["config"]))
+                assert usage.local == 0, (key, usage)
 print(len(done))
 """
 
@@ -108,29 +103,31 @@ def test_every_entry_compiles_for_its_card_without_a_spill():
 
 
 def test_the_table_is_extended_card_by_card(monkeypatch, tmp_path):
-    table = tmp_path / "tuned.json"
-    monkeypatch.setattr(tuning, "TABLE", table)
+    table = tmp_path / "configs.json"
+    monkeypatch.setattr(configs, "TABLE", table)
     first, second = tune_temporal_attention.CLASSES[:2]
     try:
-        tune_temporal_attention.write(table, "A", "measured once", {first: {"BN": 16}, second: {"BN": 32}})
-        assert tuning.settings(first, "A") == {"BN": 16}
+        tune_temporal_attention.write(
+            table, "A", "measured once", {first: {"BN": 16}, second: {"BN": 32}}
+        )
+        assert configs.config(first, "A") == {"BN": 16}
         tune_temporal_attention.write(table, "A", "measured again", {first: {"BN": 64}})
         tune_temporal_attention.write(table, "B", "static model", {first: {"BN": 32}})
-        assert tuning.settings(first, "A") == {"BN": 64} and tuning.settings(second, "A") == {
+        assert configs.config(first, "A") == {"BN": 64} and configs.config(second, "A") == {
             "BN": 32
         }
-        assert tuning.settings(first, "B") == {"BN": 32} and tuning.settings(
+        assert configs.config(first, "B") == {"BN": 32} and configs.config(
             second, "B"
-        ) == tuning.default(second)
+        ) == configs.default(second)
         assert list(tmp_path.iterdir()) == [table]  # nothing half-written stays
     finally:
-        tuning._table.cache_clear()
+        configs._table.cache_clear()
 
 
 class Card:
     """As much of a GPU as `measured` asks for."""
 
-    name, architecture = "a card of tomorrow", (9, 0)
+    name, architecture = "a GPU of tomorrow", (9, 0)
 
     @classmethod
     def take_the_place(
@@ -146,10 +143,12 @@ class Card:
                 for v in variants
             }
 
-        def compiled(architecture, kernel, arguments, keywords):
+        def compiled(architecture, kernel, arguments):
             assert architecture == 90
-            change = {name: keywords[name] for name in ("BN", "num_warps", "num_stages")}
-            return ahead_of_time.Figures(100, 0, 8 if json.dumps(change) in spilling else 0, 0)
+            change = {name: arguments[name] for name in ("BN", "num_warps", "num_stages")}
+            return ahead_of_time.ResourceUsage(
+                100, 0, 8 if json.dumps(change) in spilling else 0, 0
+            )
 
         randn = torch.randn
         monkeypatch.setattr(
@@ -165,22 +164,24 @@ class Card:
 
 
 def test_the_fastest_that_is_right_and_does_not_spill_is_taken(monkeypatch, tmp_path, capsys):
-    table, shape = tmp_path / "tuned.json", tune_temporal_attention.CLASSES[0]
+    table, shape = tmp_path / "configs.json", tune_temporal_attention.CLASSES[0]
     one, two, three, four = map(json.dumps, list(tune_temporal_attention.candidates(shape))[:4])
     Card.take_the_place(
         monkeypatch, {one: 0.4, two: 0.1, three: 0.2, four: 0.3}, wrong={two}, spilling={three}
     )
     assert tune_temporal_attention.main(["--measure", "--quick", "--table", str(table)]) == 0
     entries = json.loads(table.read_text())[Card.name]["entries"]
-    assert {entry["class"] for entry in entries} == set(map(str, tune_temporal_attention.CLASSES[:2]))
+    assert {entry["class"] for entry in entries} == set(
+        map(str, tune_temporal_attention.CLASSES[:2])
+    )
     taken = next(entry for entry in entries if entry["class"] == str(shape))
-    assert json.dumps(taken["settings"]) == four and taken["source"].startswith("measured ")
+    assert json.dumps(taken["config"]) == four and taken["source"].startswith("measured ")
     said = capsys.readouterr()
-    assert f"not {three}: spills 8 bytes a thread" in said.err and f"not {two}: wrong" in said.err
+    assert f"not {three}: spills 8 bytes per thread" in said.err and f"not {two}: wrong" in said.err
 
 
-def test_a_class_that_nothing_can_serve_is_left_alone(monkeypatch, tmp_path, capsys):
-    table = tmp_path / "tuned.json"
+def test_a_class_without_a_usable_candidate_keeps_its_config(monkeypatch, tmp_path, capsys):
+    table = tmp_path / "configs.json"
     every = {
         json.dumps(change)
         for shape in tune_temporal_attention.CLASSES
@@ -212,7 +213,7 @@ class Watch:
 
 
 def test_tuning_ends_in_time_with_every_class_saved(monkeypatch, tmp_path, capsys):
-    table, watch = tmp_path / "tuned.json", Watch()
+    table, watch = tmp_path / "configs.json", Watch()
     Card.take_the_place(monkeypatch, {}, wrong=set(), spilling=set())
     monkeypatch.setattr(tune_temporal_attention, "time", watch)
 
@@ -221,15 +222,21 @@ def test_tuning_ends_in_time_with_every_class_saved(monkeypatch, tmp_path, capsy
             shape != tune_temporal_attention.CLASSES[0]
         )  # what was found before is saved
         watch.now += seconds + 0.5  # of a candidate that was begun
-        return tuning.default(shape), {json.dumps(tuning.default(shape)): 1e-3}, {}
+        return configs.default(shape), {json.dumps(configs.default(shape)): 1e-3}, {}
 
     monkeypatch.setattr(tune_temporal_attention, "measured", measured)
-    assert tune_temporal_attention.main(["--measure", "--seconds", "60", "--table", str(table)]) == 0
+    assert (
+        tune_temporal_attention.main(["--measure", "--seconds", "60", "--table", str(table)]) == 0
+    )
     assert {entry["class"] for entry in json.loads(table.read_text())[Card.name]["entries"]} == set(
         CLASSES
     )
     assert 50 < watch.now - 1000 <= 60 and "left out" not in capsys.readouterr().out
-    assert {tune_temporal_attention.window(shape) for shape in tune_temporal_attention.CLASSES} == {8, 4, 1}
+    assert {tune_temporal_attention.window(shape) for shape in tune_temporal_attention.CLASSES} == {
+        8,
+        4,
+        1,
+    }
     assert tune_temporal_attention.main(["--measure", "--seconds", "1", "--table", str(table)]) == 0
     assert capsys.readouterr().out.count("left out, no time was left") == len(CLASSES)
 
@@ -244,11 +251,13 @@ def test_a_class_that_has_no_more_time_takes_the_best_that_was_tried(monkeypatch
         "compile_for",
         watch.during(3, tune_temporal_attention.ahead_of_time.compile_for),
     )
-    settings, times, why = tune_temporal_attention.measured(shape, seconds=10)
-    assert json.dumps(settings) == two and list(times) == [one, two]
+    config, times, why = tune_temporal_attention.measured(shape, seconds=10)
+    assert json.dumps(config) == two and list(times) == [one, two]
     assert why == {name: measure.LATE for name in every[2:]}
     watch.now += 1000
-    assert list(tune_temporal_attention.measured(shape, seconds=0.1)[1]) == [one]  # the default in any case
+    assert list(tune_temporal_attention.measured(shape, seconds=0.1)[1]) == [
+        one
+    ]  # the default in any case
     assert len(tune_temporal_attention.measured(shape)[1]) == len(every)
 
 
@@ -263,20 +272,21 @@ def test_measuring_needs_a_gpu(capsys, monkeypatch):
 def test_candidates_differ_and_start_with_the_default(shape):
     found = list(tune_temporal_attention.candidates(shape))
     assert (
-        found[0] == tuning.default(shape) and len({json.dumps(c) for c in found}) == len(found) >= 3
+        found[0] == configs.default(shape)
+        and len({json.dumps(c) for c in found}) == len(found) >= 3
     )
 
 
 SAMPLE = """
 import sys
 from benchmarks.static import compile as ahead_of_time
-todo = list(ahead_of_time.specialisations("temporal_attention", further=True))
+todo = list(ahead_of_time.compile_cases("temporal_attention", exhaustive=True))
 spilled = []
 for i in range(int(sys.argv[1]), len(todo), int(sys.argv[2])):
     (_, label, *launch), architecture = todo[i], ahead_of_time.ARCHITECTURES[i % len(ahead_of_time.ARCHITECTURES)]
-    figures = ahead_of_time.compile_for(architecture, *launch)
-    if figures.local or figures.shared > (65536 if architecture == 75 else 99 << 10):
-        spilled.append((label, architecture, figures))
+    usage = ahead_of_time.compile_for(architecture, *launch)
+    if usage.local or usage.shared > (65536 if architecture == 75 else 99 << 10):
+        spilled.append((label, architecture, usage))
 assert not spilled, spilled
 """
 

@@ -11,7 +11,7 @@ from benchmarks.gpu import tune_temporal_attention
 from lift import kernels
 from lift.config import tiny
 from lift.data.clip import Clip
-from lift.kernels.ops.temporal_attention import configs as tuning
+from lift.kernels.ops.temporal_attention import configs
 from lift.model.lift import LIFT
 from tests.support.parity import captured, pairwise
 from tests.support.temporal_attention_cases import (
@@ -48,7 +48,7 @@ MATRIX = [
 
 
 @pytest.mark.parametrize(("window", "shift", "dtype", "d", "Tq", "Tk"), MATRIX)
-def test_values_shares_and_gradients(window, shift, dtype, d, Tq, Tk):
+def test_values_frame_weights_and_gradients(window, shift, dtype, d, Tq, Tk):
     arguments = make((2, Tq, Tk, 13, 18, 3, d, window, shift), dtype)
     assert_parity(results(fused, arguments), arguments)
 
@@ -110,14 +110,16 @@ def test_inductor_compiles_without_a_break(window):
 
 @pytest.mark.parametrize("shape", tune_temporal_attention.CLASSES, ids=str)
 def test_every_candidate_of_tuning_is_right(shape, monkeypatch):
-    plain = tuning.settings
+    plain = configs.config
     for change in tune_temporal_attention.candidates(shape):
         monkeypatch.setattr(
-            tuning,
-            "settings",
-            lambda s, card=None, change=change: change if s == shape else plain(s, card),
+            configs,
+            "config",
+            lambda s, gpu=None, change=change: change if s == shape else plain(s, gpu),
         )
-        arguments = make((1, 1, 5, 17, 19, 2, 32, tune_temporal_attention.window(shape), 0), "float16")
+        arguments = make(
+            (1, 1, 5, 17, 19, 2, 32, tune_temporal_attention.window(shape), 0), "float16"
+        )
         assert_parity(results(fused, arguments), arguments)
 
 
@@ -154,8 +156,8 @@ def test_training_follows_the_references_curve(dtype):
 
     A ninth such run goes furthest once in nine times, and seldom four times as far as the others.
     """
-    if kernels.reasons("temporal_attention")["triton"]:
-        pytest.skip("Triton does not serve")
+    if kernels.unsupported_reasons("temporal_attention")["triton"]:
+        pytest.skip("not supported by Triton")
     unit = torch.finfo(dtype).eps / 4
     plain = train("reference", dtype)
     jitters = [factor * unit for factor in (-2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2)]

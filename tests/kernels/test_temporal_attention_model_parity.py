@@ -9,14 +9,14 @@ import torch
 
 from lift.config import tiny
 from lift.data.clip import Clip
-from lift.kernels import dispatch as backend
+from lift.kernels import dispatch
 from lift.kernels.ops.temporal_attention import op
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
 from lift.model.lift import LIFT
 from tests.support.parity import wake
 from tests.support.temporal_attention_cases import device
 
-if op.triton is None or op.triton.reason():
+if op.triton is None or op.triton.unsupported_reason():
     pytest.skip("Triton has neither a GPU nor its interpreter here", allow_module_level=True)
 
 pytestmark = pytest.mark.native
@@ -48,8 +48,8 @@ def exactly(*arguments):
         x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
         for x in arguments
     ]
-    out, share = temporal_attention_reference(*doubled)
-    return out.float(), share.float()
+    out, frame_weights = temporal_attention_reference(*doubled)
+    return out.float(), frame_weights.float()
 
 
 def run(config, monkeypatch, attention, clip: Clip) -> dict[str, torch.Tensor]:
@@ -60,9 +60,9 @@ def run(config, monkeypatch, attention, clip: Clip) -> dict[str, torch.Tensor]:
         served.append(attention)
         return attention(*arguments)
 
-    monkeypatch.setattr(backend, "_environment", "")
-    only = backend.Implementation("reference", call, backend.always, fused=False)
-    monkeypatch.setitem(backend._operations, "temporal_attention", (only,))
+    monkeypatch.setattr(dispatch, "_environment", "")
+    only = dispatch.Backend("reference", call, dispatch.always_supported, fused=False)
+    monkeypatch.setitem(dispatch._operations, "temporal_attention", (only,))
     torch.manual_seed(0)
     model = wake(LIFT(config, kernels="reference")).to(device())
     prediction = model(clip, torch.tensor([0.3, 0.7], device=device()))
@@ -92,7 +92,7 @@ def test_outputs_and_all_gradients_agree(change, monkeypatch):
     mask[1, 0] = False
     clip = Clip(torch.rand(2, 3, 3, 32, 48).to(device()), times.to(device()), mask.to(device()), 1)
     config = replace(TOY, **change)
-    attentions = (op.triton.temporal_attention, temporal_attention_reference, exactly)
+    attentions = (op.TEMPORAL_ATTENTION.bind("lift_triton"), temporal_attention_reference, exactly)
     found, low, exact = (run(config, monkeypatch, attention, clip) for attention in attentions)
     assert found.keys() == exact.keys() and any("window_bias" in name for name in found)
     # What cancels in a softmax or a norm has a gradient of rounding alone: that of large gradients.

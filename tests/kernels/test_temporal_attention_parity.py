@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift import kernels
-from lift.kernels import dispatch as backend
-from lift.kernels.ops.temporal_attention import configs as tuning
-from lift.kernels.ops.temporal_attention import op
+from lift.kernels.ops.temporal_attention import configs, op
 from tests.support.gpu_session import needs_gpu_memory
 from tests.support.parity import poison
 from tests.support.temporal_attention_cases import (
@@ -26,7 +24,7 @@ from tests.support.temporal_attention_cases import (
     towards,
 )
 
-if op.triton is None or op.triton.reason():
+if op.triton is None or op.triton.unsupported_reason():
     pytest.skip("Triton has neither a GPU nor its interpreter here", allow_module_level=True)
 
 pytestmark = pytest.mark.native
@@ -57,16 +55,11 @@ MATRIX = [
 ]
 SMALL = {
     "window": (2, 1, 2, 3, 4, 1, 16, 4, 0),
-    "keys": (2, 2, 2, 3, 4, 1, 16, 4, 0),
-    "location": (2, 1, 3, 2, 3, 2, 16, 1, 0),
+    "dkv": (2, 2, 2, 3, 4, 1, 16, 4, 0),
+    "small window": (2, 1, 3, 2, 3, 2, 16, 1, 0),
 }
 
 families = pytest.mark.parametrize("family", SMALL)
-
-
-@pytest.fixture(autouse=True)
-def no_flag(monkeypatch):
-    monkeypatch.setattr(backend, "_environment", "")
 
 
 def poisoned_results(monkeypatch, arguments, asked=NAMES) -> dict:
@@ -79,7 +72,7 @@ def poisoned_results(monkeypatch, arguments, asked=NAMES) -> dict:
 
 
 @pytest.mark.parametrize(("case", "dtype"), MATRIX, ids=str)
-def test_values_shares_and_gradients(case, dtype, monkeypatch):
+def test_values_frame_weights_and_gradients(case, dtype, monkeypatch):
     arguments = make(case, dtype)
     assert_parity(poisoned_results(monkeypatch, arguments), arguments)
 
@@ -105,7 +98,7 @@ def test_every_table_may_be_absent(family, without, monkeypatch):
 
 
 @families
-def test_one_time_bias_serves_the_whole_batch(family):
+def test_one_time_bias_applies_to_the_whole_batch(family):
     arguments = make(SMALL[family])
     arguments["time_bias"] = arguments["time_bias"][:1]
     assert_parity(results(fused, arguments), arguments)
@@ -142,7 +135,7 @@ def test_masked_frames_change_nothing(family, content):
         found.append(results(fused, arguments | {"k": k, "v": v}))
     assert all(torch.equal(found[0][n], found[1][n]) for n in found[0])
     assert (found[1]["gradient of k"][0, -1] == 0).all() and (
-        found[1]["share"][0, :, -1] == 0
+        found[1]["frame_weights"][0, :, -1] == 0
     ).all()
 
 
@@ -154,7 +147,7 @@ def test_a_clip_with_every_frame_masked_gives_zeros(family):
     assert_parity(found, arguments)
     assert (
         (found["out"][0] == 0).all()
-        and (found["share"][0] == 0).all()
+        and (found["frame_weights"][0] == 0).all()
         and all((found[f"gradient of {n}"][0] == 0).all() for n in "qkv")
     )
 
@@ -164,7 +157,7 @@ def test_large_scores_do_not_overflow(family):
     arguments = make(SMALL[family]) | {"scale": 300.0}
     found = results(fused, arguments)
     assert all(x.isfinite().all() for x in found.values())
-    assert_parity({n: found[n] for n in ("out", "share")}, arguments)
+    assert_parity({n: found[n] for n in ("out", "frame_weights")}, arguments)
 
 
 @families
@@ -173,7 +166,9 @@ def test_nothing_comes_out_of_nothing(family):
         case = tuple(change.get(i, n) for i, n in enumerate(SMALL[family]))
         arguments = make(case)
         found = results(fused, arguments)
-        assert found["out"].shape == arguments["q"].shape and found["share"].shape == case[:3]
+        assert (
+            found["out"].shape == arguments["q"].shape and found["frame_weights"].shape == case[:3]
+        )
         assert all(
             found[f"gradient of {n}"].shape == arguments[n].shape
             and (found[f"gradient of {n}"] == 0).all()
@@ -200,11 +195,13 @@ def test_any_shape(data):
 
 
 @families
-def test_offsets_of_64_bits_give_the_same(family, monkeypatch):
+def test_offsets_of_64_bits_give_the_same(family):
+    from lift.kernels.launch import force_int64_offsets  # needs Triton
+
     arguments = make(SMALL[family])
     expected = results(fused, arguments)
-    monkeypatch.setattr(op.triton, "_long", True)
-    found = results(fused, arguments)
+    with force_int64_offsets(True):
+        found = results(fused, arguments)
     assert all(torch.equal(found[n], expected[n]) for n in expected)
 
 
@@ -213,12 +210,12 @@ def test_offsets_of_64_bits_give_the_same(family, monkeypatch):
     ("family", "dimension"),
     [
         ("window", "B"),
-        ("keys", "Tk"),
-        ("location", "Tk"),
+        ("dkv", "Tk"),
+        ("small window", "Tk"),
         ("window", "H"),
-        ("keys", "W"),
-        ("location", "W"),
-        ("location", "heads"),
+        ("dkv", "W"),
+        ("small window", "W"),
+        ("small window", "heads"),
         ("window", "heads"),
     ],
 )
@@ -249,20 +246,12 @@ def test_opcheck(family):
     leaves = [a[n].requires_grad_() for n in NAMES]
     given = (*leaves, a["mask"], a["window"], a["shift"], a["scale"])
     torch.library.opcheck(torch.ops.lift_triton.temporal_attention.default, given)
-    out, _, statistic = torch.ops.lift_triton.temporal_attention(*given)
-    detached = [x.detach() for x in leaves]
+    out, _, lse = torch.ops.lift_triton.temporal_attention(*given)
+    given = (*(x.detach() for x in leaves), *given[5:])
     for needs in (31, 18):
         torch.library.opcheck(
             torch.ops.lift_triton.temporal_attention_backward.default,
-            (
-                torch.ones_like(out),
-                *detached[:3],
-                out.detach(),
-                statistic,
-                *detached[3:],
-                *given[5:],
-                needs,
-            ),
+            (torch.ones_like(out), *given, out.detach(), lse, needs),
         )
 
 
@@ -287,8 +276,8 @@ def test_backward_keeps_the_inputs_the_output_and_one_number_a_row(family):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         out, _ = fused(**leaves)
     tensors = [x for x in arguments.values() if isinstance(x, torch.Tensor)]
-    row_statistic = 4 * out.numel() // out.shape[-1]
-    assert sum(kept.values()) == sum(x.nbytes for x in tensors) + out.nbytes + row_statistic
+    lse_bytes = 4 * out.numel() // out.shape[-1]
+    assert sum(kept.values()) == sum(x.nbytes for x in tensors) + out.nbytes + lse_bytes
 
 
 @families
@@ -312,11 +301,11 @@ def test_second_derivatives_are_the_references(family):
         torch.testing.assert_close(a, b, atol=1e-3 * b.abs().max().item() + 1e-6, rtol=0)
 
 
-def test_shares_are_not_differentiable_and_one_tensor_may_serve_twice():
-    arguments = make(SMALL["keys"], masked=False)
+def test_frame_weights_are_not_differentiable_and_one_tensor_may_be_two_arguments():
+    arguments = make(SMALL["dkv"], masked=False)
     x = arguments["q"].detach().requires_grad_()
-    out, share = fused(**arguments | {"q": x, "k": x, "v": x})
-    assert out.requires_grad and not share.requires_grad
+    out, frame_weights = fused(**arguments | {"q": x, "k": x, "v": x})
+    assert out.requires_grad and not frame_weights.requires_grad
     (found,) = torch.autograd.grad(out, x, towards(out))
     y = x.detach().requires_grad_()
     (expected,) = torch.autograd.grad(
@@ -328,18 +317,18 @@ def test_shares_are_not_differentiable_and_one_tensor_may_serve_twice():
 def test_autocast_lowers_queries_and_keeps_tables():
     arguments = make(SMALL["window"])
     with torch.autocast(device(), torch.bfloat16):
-        out, share = fused(**arguments)
+        out, frame_weights = fused(**arguments)
     expected = fused(**arguments | {n: arguments[n].bfloat16() for n in ("q", "k", "v")})
     assert (
         out.dtype == torch.bfloat16
         and torch.equal(out, expected[0])
-        and torch.equal(share, expected[1])
+        and torch.equal(frame_weights, expected[1])
     )
 
 
 # -- choosing --------------------------------------------------------------------------------------
 
-REFUSED = [
+UNSUPPORTED = [
     ((1, 1, 2, 2, 2, 1, 24, 2, 0), {}, "24 channels a head: 16, 32, 64 only"),
     ((1, 1, 2, 2, 2, 1, 16, 9, 0), {}, "a window of 9: at most 8"),
     ((1, 1, 65, 1, 1, 1, 16, 1, 0), {}, "65 frames of keys: at most 64"),
@@ -352,33 +341,33 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(
-    ("case", "dtypes", "words"), REFUSED, ids=[words for _, _, words in REFUSED]
+    ("case", "dtypes", "words"), UNSUPPORTED, ids=[words for _, _, words in UNSUPPORTED]
 )
-def test_what_cannot_be_served_is_refused_with_the_reason(case, dtypes, words):
+def test_unsupported_arguments_raise_with_the_reason(case, dtypes, words):
     arguments = make(case)
     arguments |= {n: arguments[n].to(dtype) for n, dtype in dtypes.items()}
     with pytest.raises(RuntimeError, match=words):
         fused(**arguments)
-    kernels.temporal_attention(**arguments)  # auto serves it all the same
+    kernels.temporal_attention(**arguments)  # auto takes another backend
 
 
-def test_auto_does_not_take_the_interpreter():
+def test_auto_does_not_select_the_interpreter():
     arguments = make(SMALL["window"])
     q, k, v = (arguments[n] for n in "qkv")
-    assert (kernels.serving("temporal_attention", q, k, v, 4) == "triton") == (
+    assert (kernels.selected_backend("temporal_attention", q, k, v, 4) == "triton") == (
         not op.triton.INTERPRETED
     )
 
 
-@pytest.mark.parametrize("name", ["window_forward", "window_backward", "window_backward_keys"])
+@pytest.mark.parametrize("name", ["window_fwd", "window_bwd", "window_bwd_dkv"])
 @pytest.mark.parametrize("change", [{"BN": 32}, {"BN": 64, "num_stages": 4}], ids=str)
 def test_block_sizes_change_nothing_but_rounding(name, change, monkeypatch):
-    arguments = make((1, 2 if "keys" in name else 1, 2, 8, 7, 1, 16, 8, 0))
-    plain = tuning.settings
+    arguments = make((1, 2 if "dkv" in name else 1, 2, 8, 7, 1, 16, 8, 0))
+    plain = configs.config
     monkeypatch.setattr(
-        tuning,
-        "settings",
-        lambda shape, card=None: plain(shape, card) | (change if shape.kernel == name else {}),
+        configs,
+        "config",
+        lambda shape, gpu=None: plain(shape, gpu) | (change if shape.kernel == name else {}),
     )
     assert_parity(results(fused, arguments), arguments)
 

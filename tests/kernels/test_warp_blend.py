@@ -1,4 +1,4 @@
-"""The warp and the blend are what their definition says, in every plain implementation."""
+"""The warp and the blend are what their definition says, in every plain backend."""
 
 import math
 
@@ -73,16 +73,16 @@ def test_warp_agrees_with_grid_sample_in_value_and_gradient(shape):
         torch.testing.assert_close(result, results[2], atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("implementation", ["auto", "triton", "cpp", "reference"])
+@pytest.mark.parametrize("backend", ["auto", "triton", "cpp", "reference"])
 @pytest.mark.parametrize("shape", [(2, 3, 5, 8), (1, 2, 6, 4)], ids=str)
-def test_warp_takes_the_place_of_rife_s(implementation, shape):
+def test_warp_takes_the_place_of_rife_s(backend, shape):
     """`warp(tenInput, tenFlow)` of RIFE's model/warplayer.py: a grid of -1 to 1, and flow in units
     of half the image.
     """
     B, _, H, W = shape
     image, flow = torch.randn(shape), some_flow(shape)
-    if implementation != "auto" and kernels.reasons("warp", image, flow)[implementation]:
-        pytest.skip(kernels.reasons("warp", image, flow)[implementation])
+    if backend != "auto" and kernels.unsupported_reasons("warp", image, flow)[backend]:
+        pytest.skip(kernels.unsupported_reasons("warp", image, flow)[backend])
     across = torch.linspace(-1, 1, W).view(1, 1, 1, W).expand(B, 1, H, W)
     down = torch.linspace(-1, 1, H).view(1, 1, H, 1).expand(B, 1, H, W)
     moved = torch.cat((across, down), 1) + torch.cat(
@@ -92,7 +92,7 @@ def test_warp_takes_the_place_of_rife_s(implementation, shape):
         image, moved.permute(0, 2, 3, 1), mode="bilinear", padding_mode="border", align_corners=True
     )
     torch.testing.assert_close(
-        kernels.warp(image, flow, backend=implementation), expected, atol=1e-5, rtol=0
+        kernels.warp(image, flow, backend=backend), expected, atol=1e-5, rtol=0
     )
 
 

@@ -10,50 +10,48 @@ import pytest
 import torch
 
 from lift import kernels
-from lift.kernels import dispatch as backend
-from lift.kernels.ops.warp_blend import cpp
+from lift.kernels import extension
+from lift.kernels.ops.warp_blend.op import WARP, WARP_BLEND
 from tests.support.parity import LAYOUTS
 from tests.support.warp_cases import NAMES, PUBLIC, REFERENCES, make, results, towards
 
 operations = pytest.mark.parametrize("operation", PUBLIC)
-pytestmark = pytest.mark.skipif(bool(cpp.reason()), reason=str(cpp.reason()))
-CALLS = {"warp": cpp.warp, "warp_blend": cpp.warp_blend}
+pytestmark = pytest.mark.skipif(bool(extension.reason()), reason=str(extension.reason()))
+CALLS = {"warp": WARP.bind("lift_cpp"), "warp_blend": WARP_BLEND.bind("lift_cpp")}
 
 
-@pytest.fixture(autouse=True)
-def no_flag(monkeypatch):
-    monkeypatch.setattr(backend, "_environment", "")
-
-
-# -- what serves -----------------------------------------------------------------------------------
+# -- selection -------------------------------------------------------------------------------------
 
 
 @operations
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_serves_the_cpu_by_default(operation, deterministic):
+def test_it_is_selected_on_the_cpu_by_default(operation, deterministic):
     torch.use_deterministic_algorithms(deterministic)
     try:
-        assert kernels.serving(operation, *make(operation, "cpp")) == "cpp"
+        assert kernels.selected_backend(operation, *make(operation, "cpp")) == "cpp"
     finally:
         torch.use_deterministic_algorithms(False)
 
 
 @operations
-def test_says_what_it_cannot_serve(operation):
+def test_unsupported_arguments_have_a_reason(operation):
     inputs = make(operation, "cpp")
-    assert cpp.reason(*[x.to("meta") for x in inputs]) == "the tensors are on meta, not on the CPU"
-    assert cpp.reason(inputs[0].to(torch.float8_e4m3fn), *inputs[1:]).startswith(
+    assert (
+        extension.reason(*[x.to("meta") for x in inputs])
+        == "the tensors are on meta, not on the CPU"
+    )
+    assert extension.reason(inputs[0].to(torch.float8_e4m3fn), *inputs[1:]).startswith(
         "images of float8_e4m3fn"
     )
     long = torch.empty(()).expand(1, 1, 1, 2**24 + 1)
     assert (
-        cpp.reason(long, *inputs[1:])
+        extension.reason(long, *inputs[1:])
         == f"images of 1 x {2**24 + 1} pixels: sides from 0 to {2**24} only"
     )
 
 
 @operations
-def test_the_operation_itself_refuses_what_does_not_fit(operation):
+def test_the_op_itself_checks_shapes_and_dtypes(operation):
     inputs, backward = make(operation, "cpp"), getattr(torch.ops.lift_cpp, f"{operation}_backward")
     flow = len(inputs) // 3 or 1
     wrong = [*inputs]
@@ -164,7 +162,7 @@ def test_a_gradient_as_large_as_float32_allows_is_summed_in_float32():
         torch.zeros(1, 1, 1, 2048, dtype=torch.bfloat16, requires_grad=True),
         torch.full((1, 2, 1, 2048), -1e9),
     )
-    cpp.warp(image, flow).backward(torch.ones_like(image))
+    CALLS["warp"](image, flow).backward(torch.ones_like(image))
     assert image.grad[0, 0, 0, 0] == 2048  # bfloat16 sums would stop at 256
 
 
@@ -204,8 +202,8 @@ def test_a_result_beyond_the_caches_is_written_whole(shape):
         torch.rand(shape, generator=generator),
         8 * torch.randn(shape[0], 2, *shape[2:], generator=generator),
     )
-    last = cpp.warp(image.contiguous(memory_format=torch.channels_last), flow)
-    assert last.nbytes >= 16 << 20 and torch.equal(last, cpp.warp(image, flow))
+    last = CALLS["warp"](image.contiguous(memory_format=torch.channels_last), flow)
+    assert last.nbytes >= 16 << 20 and torch.equal(last, CALLS["warp"](image, flow))
 
 
 @pytest.mark.parametrize("logit", [0.0, 30.0, -30.0, 100.0, -100.0, 1e30, -1e38])
@@ -216,7 +214,8 @@ def test_logits_of_any_size_are_weighed_as_the_reference_weighs_them(logit):
     for pair in ((occ0, occ1), (occ1, occ0)):
         inputs = [ones, zeros, still, still, *pair]
         found, expected = (
-            results(f, inputs, ones)["result"] for f in (cpp.warp_blend, REFERENCES["warp_blend"])
+            results(f, inputs, ones)["result"]
+            for f in (CALLS["warp_blend"], REFERENCES["warp_blend"])
         )
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 

@@ -41,14 +41,16 @@ def some(operation: str, layout: str = "contiguous") -> list[torch.Tensor]:
     return [LAYOUTS[layout](makers[name.rstrip("01")]()) for name in NAMES[operation]]
 
 
-def launch(operation: str, direction: str, *arguments) -> None:
-    """Run the kernel of a direction on what `arguments` of it make."""
-    kernel = getattr(op.triton, f"_{direction}")
-    op.triton._launch(kernel, *getattr(op.triton, f"_{direction}_arguments")(*arguments))
+def launch(direction: str, *arguments) -> None:
+    """Run the kernel of a direction, "forward" or "backward"."""
+    kernel = op.triton.warp_blend_fwd_kernel
+    if direction == "backward":
+        kernel = op.triton.warp_blend_bwd_kernel
+    op.triton._launch(kernel, getattr(op.triton, f"{direction}_arguments")(*arguments))
 
 
-def paired(operation: str, *tensors) -> tuple:
-    return op.triton._paired(1 if operation == "warp" else 2, *tensors)
+def as_blend(operation: str, *tensors) -> tuple:
+    return op.triton.as_blend(1 if operation == "warp" else 2, *tensors)
 
 
 # -- what is read ----------------------------------------------------------------------------------
@@ -85,7 +87,7 @@ def test_the_gradient_of_the_result(operation, dimension):
 def test_the_result(operation, layout, dimension):
     inputs = some(operation, layout)
     out = far(torch.zeros_like(inputs[0]), *DIMENSIONS[dimension])
-    launch(operation, "forward", out, *paired(operation, *inputs))
+    launch("forward", out, *as_blend(operation, *inputs))
     assert torch.equal(out, fused(operation, "triton")(*inputs))
 
 
@@ -104,14 +106,7 @@ def test_sums_of_the_gradients_of_images(operation, fixed, layout, dimension):
             else None
             for name, x in zip(NAMES[operation], inputs, strict=True)
         ]
-        launch(
-            operation,
-            "backward",
-            grad,
-            *paired(operation, *inputs),
-            *paired(operation, *asked),
-            scale,
-        )
+        launch("backward", grad, as_blend(operation, *inputs), as_blend(operation, *asked), scale)
         found.append([x for x in asked if x is not None])
     assert all(x.any() for x in found[0]) and all(map(torch.equal, *found))
 
@@ -126,7 +121,7 @@ def test_gradients_of_one_pixel_that_is_repeated_2_32_times(name):
         torch.empty(x.shape, device="meta") if n == name else None
         for n, x in zip(NAMES[operation], inputs, strict=True)
     ]
-    _, options = op.triton._backward_arguments(
-        inputs[0], *paired(operation, *inputs), *paired(operation, *asked), None
+    arguments = op.triton.backward_arguments(
+        inputs[0], as_blend(operation, *inputs), as_blend(operation, *asked), None
     )
-    assert options["WIDE"]
+    assert arguments["INT64_OFFSETS"]

@@ -14,7 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lift import kernels
-from lift.kernels import dispatch as backend
 from lift.kernels.ops.warp_blend import op
 from tests.support.parity import FLOWS, LAYOUTS, forms, poison
 from tests.support.warp_cases import (
@@ -66,67 +65,55 @@ MATRIX = sorted(
 )
 
 operations = pytest.mark.parametrize("operation", PUBLIC)
-implementations = pytest.mark.parametrize("implementation", ["triton", "cpp"])
-
-
-@pytest.fixture(autouse=True)
-def no_flag(monkeypatch):
-    monkeypatch.setattr(backend, "_environment", "")
-
-
-@pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
+backends = pytest.mark.parametrize("backend", ["triton", "cpp"])
 
 
 # -- the matrix ------------------------------------------------------------------------------------
 
 
 @operations
-@implementations
+@backends
 @pytest.mark.parametrize("case", MATRIX, ids=lambda c: "-".join(map(str, c)))
-def test_values_and_gradients(operation, implementation, case, monkeypatch):
-    inputs = make(operation, implementation, case)
+def test_values_and_gradients(operation, backend, case, monkeypatch):
+    inputs = make(operation, backend, case)
     poison(monkeypatch)
-    found = results(fused(operation, implementation), inputs)
+    found = results(fused(operation, backend), inputs)
     monkeypatch.undo()
     assert_parity(operation, found, inputs)
 
 
 @operations
-@implementations
+@backends
 @pytest.mark.parametrize("turn", range(3))
-def test_every_tensor_may_have_a_layout_of_its_own(operation, implementation, turn):
-    inputs, layouts = make(operation, implementation), list(LAYOUTS.values())
+def test_every_tensor_may_have_a_layout_of_its_own(operation, backend, turn):
+    inputs, layouts = make(operation, backend), list(LAYOUTS.values())
     inputs = [layouts[(turn + i) % len(layouts)](x) for i, x in enumerate(inputs)]
     grad = layouts[(turn + 2) % len(layouts)](towards(inputs[0]))
-    assert_parity(operation, results(fused(operation, implementation), inputs, grad), inputs, grad)
+    assert_parity(operation, results(fused(operation, backend), inputs, grad), inputs, grad)
 
 
 @operations
-@implementations
-def test_the_gradient_of_a_sum_has_strides_of_zero(operation, implementation):
-    inputs = make(operation, implementation)
+@backends
+def test_the_gradient_of_a_sum_has_strides_of_zero(operation, backend):
+    inputs = make(operation, backend)
     grad = inputs[0].new_ones(()).expand(inputs[0].shape)
-    assert_parity(operation, results(fused(operation, implementation), inputs, grad), inputs, grad)
+    assert_parity(operation, results(fused(operation, backend), inputs, grad), inputs, grad)
 
 
 @operations
-@implementations
+@backends
 @given(data=st.data())
-def test_any_shape_in_any_layout(operation, implementation, data):
+def test_any_shape_in_any_layout(operation, backend, data):
     sizes = st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(0, 9), st.integers(0, 9))
     dtype, shape = data.draw(st.sampled_from(["float32", "float16", "bfloat16"])), data.draw(sizes)
     torch.manual_seed(data.draw(st.integers(0, 99)))
     inputs = make(
         operation,
-        implementation,
+        backend,
         (dtype, "contiguous", shape, data.draw(st.sampled_from(list(FLOWS)))),
     )
     inputs = [LAYOUTS[data.draw(st.sampled_from(list(LAYOUTS)))](x) for x in inputs]
-    assert_parity(operation, results(fused(operation, implementation), inputs), inputs)
+    assert_parity(operation, results(fused(operation, backend), inputs), inputs)
 
 
 # -- which gradients are asked ---------------------------------------------------------------------
@@ -141,23 +128,23 @@ ASKED = [
 ]
 
 
-@implementations
+@backends
 @pytest.mark.parametrize(
     ("operation", "asked"), ASKED, ids=lambda a: a if isinstance(a, str) else "+".join(sorted(a))
 )
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_a_gradient_is_the_same_whatever_else_is_asked(operation, implementation, asked, layout):
-    inputs = make(operation, implementation, ("float32", layout, (1, 4, 4, 5), "random"))
-    function = fused(operation, implementation)
+def test_a_gradient_is_the_same_whatever_else_is_asked(operation, backend, asked, layout):
+    inputs = make(operation, backend, ("float32", layout, (1, 4, 4, 5), "random"))
+    function = fused(operation, backend)
     everything, some = results(function, inputs), results(function, inputs, asked=asked)
     assert some.keys() == {"result"} | {f"gradient of {name}" for name in asked}
     torch.testing.assert_close(some, {name: everything[name] for name in some}, atol=1e-6, rtol=0)
 
 
-@implementations
-def test_what_is_not_asked_is_not_computed(implementation):
-    inputs = make("warp_blend", implementation)
-    backward = getattr(torch.ops, f"lift_{implementation}").warp_blend_backward
+@backends
+def test_what_is_not_asked_is_not_computed(backend):
+    inputs = make("warp_blend", backend)
+    backward = getattr(torch.ops, f"lift_{backend}").warp_blend_backward
     gradients = backward(torch.ones_like(inputs[0]), *inputs, 0b100110)
     assert [tuple(g.shape) for g in gradients] == [
         (0,),
@@ -169,25 +156,25 @@ def test_what_is_not_asked_is_not_computed(implementation):
     ]
 
 
-@implementations
-def test_one_tensor_may_be_two_arguments(implementation):
-    image, _, flow, _, occ, _ = make("warp_blend", implementation)
+@backends
+def test_one_tensor_may_be_two_arguments(backend):
+    image, _, flow, _, occ, _ = make("warp_blend", backend)
     found = {}
-    for name in (implementation, "reference"):
+    for name in (backend, "reference"):
         leaves = [x.detach().requires_grad_() for x in (image, flow, occ)]
         a, b, c = leaves
         out = kernels.warp_blend(a, a, b, b, c, c, backend=name)
         found[name] = (out, *torch.autograd.grad(out, leaves, towards(out)))
-    torch.testing.assert_close(found[implementation], found["reference"], atol=2e-5, rtol=0)
+    torch.testing.assert_close(found[backend], found["reference"], atol=2e-5, rtol=0)
 
 
 @operations
-@implementations
+@backends
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_exactly_the_inputs_are_saved(operation, implementation, dtype):
+def test_exactly_the_inputs_are_saved(operation, backend, dtype):
     inputs = [
         x.detach().requires_grad_()
-        for x in make(operation, implementation, (dtype, "contiguous", (2, 5, 5, 7), "random"))
+        for x in make(operation, backend, (dtype, "contiguous", (2, 5, 5, 7), "random"))
     ]
     saved = {}
 
@@ -196,17 +183,17 @@ def test_exactly_the_inputs_are_saved(operation, implementation, dtype):
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        fused(operation, implementation)(*inputs)
+        fused(operation, backend)(*inputs)
     assert sum(saved.values()) == sum(x.numel() * x.element_size() for x in inputs)
     assert saved.keys() == {x.untyped_storage().data_ptr() for x in inputs}
 
 
 @operations
-@implementations
-def test_second_derivatives_are_the_reference_s(operation, implementation):
-    inputs = make(operation, implementation, ("float32", "contiguous", (1, 2, 4, 5), "random"))
+@backends
+def test_second_derivatives_are_the_reference_s(operation, backend):
+    inputs = make(operation, backend, ("float32", "contiguous", (1, 2, 4, 5), "random"))
     found = []
-    for name in (implementation, "reference"):
+    for name in (backend, "reference"):
         leaves = [x.detach().requires_grad_() for x in inputs]
         out = PUBLIC[operation](*leaves, backend=name)
         first = torch.autograd.grad(out, leaves, towards(out), create_graph=True)
@@ -217,13 +204,13 @@ def test_second_derivatives_are_the_reference_s(operation, implementation):
 # -- as an operation of PyTorch --------------------------------------------------------------------
 
 
-@implementations
+@backends
 @pytest.mark.parametrize(
     ("operation", "layout"), [("warp", "channels_last"), ("warp_blend", "contiguous")]
 )
-def test_opcheck(operation, implementation, layout):
-    inputs = make(operation, implementation, ("float32", layout, (2, 3, 4, 5), "half"))
-    namespace = getattr(torch.ops, f"lift_{implementation}")
+def test_opcheck(operation, backend, layout):
+    inputs = make(operation, backend, ("float32", layout, (2, 3, 4, 5), "half"))
+    namespace = getattr(torch.ops, f"lift_{backend}")
     torch.library.opcheck(
         getattr(namespace, operation).default, [x.detach().requires_grad_() for x in inputs]
     )
@@ -235,9 +222,9 @@ def test_opcheck(operation, implementation, layout):
 
 
 @operations
-@implementations
+@backends
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-def test_compiled_without_a_break_it_is_the_same(operation, implementation, dynamic):
+def test_compiled_without_a_break_it_is_the_same(operation, backend, dynamic):
     torch._dynamo.reset()
     ran = []
 
@@ -245,7 +232,7 @@ def test_compiled_without_a_break_it_is_the_same(operation, implementation, dyna
         ran.append({str(node.target) for node in graph.graph.nodes if "lift_" in str(node.target)})
         return make_boxed_func(graph)
 
-    function = fused(operation, implementation)
+    function = fused(operation, backend)
     compiled = torch.compile(
         function,
         backend=aot_autograd(fw_compiler=note, bw_compiler=note),
@@ -254,11 +241,11 @@ def test_compiled_without_a_break_it_is_the_same(operation, implementation, dyna
     )
     for shape in ((2, 3, 4, 5), (2, 3, 6, 7)) if dynamic else ((2, 3, 4, 5),):
         for layout in ("contiguous", "channels_last"):
-            inputs = make(operation, implementation, ("float32", layout, shape, "half"))
+            inputs = make(operation, backend, ("float32", layout, shape, "half"))
             torch.testing.assert_close(
                 results(compiled, inputs), results(function, inputs), atol=1e-6, rtol=0
             )
-    name = f"lift_{implementation}.{operation}"
+    name = f"lift_{backend}.{operation}"
     assert ran[:2] == [
         {f"{name}.default"},
         {f"{name}_backward.default"},
@@ -266,18 +253,18 @@ def test_compiled_without_a_break_it_is_the_same(operation, implementation, dyna
 
 
 @operations
-@implementations
-def test_under_autocast_coordinates_stay_float32(operation, implementation):
-    inputs = make(operation, implementation, ("bfloat16", "contiguous", (1, 3, 4, 5), "half"))
-    device = device_of(implementation)
+@backends
+def test_under_autocast_coordinates_stay_float32(operation, backend):
+    inputs = make(operation, backend, ("bfloat16", "contiguous", (1, 3, 4, 5), "half"))
+    device = device_of(backend)
     low = [x.bfloat16().requires_grad_() for x in inputs]  # half steps: bfloat16 holds them exactly
     with torch.autocast(device, torch.bfloat16):
-        out = fused(operation, implementation)(*low)
-        full = fused(operation, implementation)(*[x.float() for x in inputs])
+        out = fused(operation, backend)(*low)
+        full = fused(operation, backend)(*[x.float() for x in inputs])
     assert out.dtype == torch.bfloat16 and full.dtype == torch.float32
-    assert torch.equal(out, fused(operation, implementation)(*inputs))
+    assert torch.equal(out, fused(operation, backend)(*inputs))
     gradients = torch.autograd.grad(out, low, towards(out))
-    expected = list(results(fused(operation, implementation), inputs).values())[1:]
+    expected = list(results(fused(operation, backend), inputs).values())[1:]
     torch.testing.assert_close(
         gradients, tuple(g.bfloat16() for g in expected), atol=1e-6, rtol=1e-2
     )
@@ -286,36 +273,36 @@ def test_under_autocast_coordinates_stay_float32(operation, implementation):
 # -- sums ------------------------------------------------------------------------------------------
 
 
-@implementations
+@backends
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_a_thousand_gradients_meet_in_one_pixel(implementation, dtype, deterministic, monkeypatch):
+def test_a_thousand_gradients_meet_in_one_pixel(backend, dtype, deterministic, monkeypatch):
     """Summed in half precision, they would stop to grow at 256 or 2048."""
-    image, flow = make("warp", implementation, (dtype, "contiguous", (1, 1, 32, 40), "zero"))
+    image, flow = make("warp", backend, (dtype, "contiguous", (1, 1, 32, 40), "zero"))
     flow = flow + FLOWS["collapse"](1, 32, 40).round().to(flow.device)
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: deterministic)
-    gradient = results(fused("warp", implementation), (image, flow), torch.ones_like(image))[
+    gradient = results(fused("warp", backend), (image, flow), torch.ones_like(image))[
         "gradient of image"
     ]
     assert gradient.max() == gradient.sum() == 32 * 40
 
 
 @operations
-@implementations
+@backends
 @pytest.mark.parametrize(
     "case",
     [PLAIN, ("bfloat16", "channels_last", (2, 4, 6, 9), "collapse")],
     ids=["float32", "bfloat16"],
 )
-def test_deterministic_gradients_are_right(operation, implementation, case, deterministic):
-    inputs = make(operation, implementation, case)
-    assert_parity(operation, results(fused(operation, implementation), inputs), inputs)
+def test_deterministic_gradients_are_right(operation, backend, case, deterministic):
+    inputs = make(operation, backend, case)
+    assert_parity(operation, results(fused(operation, backend), inputs), inputs)
 
 
-@implementations
+@backends
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
-def test_deterministic_sums_depend_on_no_order(implementation, size, deterministic):
-    image, flow = make("warp", implementation, ("float32", "contiguous", (1, 2, 12, 20), "zero"))
+def test_deterministic_sums_depend_on_no_order(backend, size, deterministic):
+    image, flow = make("warp", backend, ("float32", "contiguous", (1, 2, 12, 20), "zero"))
     flow = flow + FLOWS["collapse"](1, 12, 20).round().to(flow.device)
     grad = size * torch.randn(1, 2, 240).exp().to(image.device)
     sums = []
@@ -326,12 +313,10 @@ def test_deterministic_sums_depend_on_no_order(implementation, size, determinist
         grad.cpu()[0, 0].argsort(),
     ):
         given = grad[:, :, order.to(grad.device)].view(image.shape)
-        sums.append(
-            results(fused("warp", implementation), (image, flow), given)["gradient of image"]
-        )
+        sums.append(results(fused("warp", backend), (image, flow), given)["gradient of image"])
     torch.testing.assert_close(sums[0].sum((2, 3)), grad.double().sum(2).float())
     if (
-        implementation == "triton"
+        backend == "triton"
     ):  # elsewhere the order of the pixels may decide, but it is always the same
         assert all(torch.equal(x, sums[0]) for x in sums)
 
@@ -356,28 +341,24 @@ def test_deterministic_sums_take_but_one_more_tensor(dtype, deterministic, monke
     image, flow = make("warp", "triton", (dtype, "contiguous", (1, 8, 12, 20), "zero"))
     grad = torch.ones_like(image)
     monkeypatch.setattr(
-        op.triton, "_launch", lambda *how: None
+        op.triton, "launch", lambda *arguments: None
     )  # the interpreter makes tensors of its own
     with Made() as made:
-        op.triton._run_backward(grad, 1, (image, flow), 1)
+        op.triton.warp_backward(grad, image, flow, 1)
     large = {x.data_ptr(): x.dtype for x in made.tensors if x.numel() == image.numel()}
     assert sorted(map(str, large.values())) == sorted([str(torch.int64), str(image.dtype)])
 
 
-@implementations
+@backends
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 @pytest.mark.filterwarnings(
     "ignore:invalid value encountered:RuntimeWarning"
 )  # numpy's, in the interpreter
-def test_a_gradient_that_is_not_finite_shows(implementation, bad, deterministic):
-    inputs = make("warp", implementation)
+def test_a_gradient_that_is_not_finite_shows(backend, bad, deterministic):
+    inputs = make("warp", backend)
     grad = torch.ones_like(inputs[0])
     grad[0, 0, 2, 2] = bad
-    assert (
-        not results(fused("warp", implementation), inputs, grad)["gradient of image"]
-        .isfinite()
-        .all()
-    )
+    assert not results(fused("warp", backend), inputs, grad)["gradient of image"].isfinite().all()
 
 
 def test_no_gradient_at_all_is_no_gradient(deterministic):
@@ -395,12 +376,14 @@ def test_no_gradient_at_all_is_no_gradient(deterministic):
 
 @operations
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
-def test_64_bit_offsets_equal_32_bit(operation, layout, monkeypatch):
+def test_64_bit_offsets_equal_32_bit(operation, layout):
     inputs = make(operation, "triton", ("float32", layout, (2, 4, 4, 5), "random"))
     found = []
-    for wide in (False, True):
-        monkeypatch.setattr(op.triton, "_wide", wide)
-        found.append(results(fused(operation, "triton"), inputs))
+    from lift.kernels.launch import force_int64_offsets  # needs Triton
+
+    for forced in (False, True):
+        with force_int64_offsets(forced):
+            found.append(results(fused(operation, "triton"), inputs))
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
@@ -411,8 +394,9 @@ def test_64_bit_offsets_are_taken_where_an_image_passes_31_bits():
         torch.empty(9, 3, 20000, 30000, device="meta"),
         torch.empty(1, 4, 20000, 30000, device="meta"),
     )
-    assert not op.triton._is_wide(None, narrow) and op.triton._is_wide(narrow, wide)
-    assert op.triton._is_wide(torch.empty_strided((1, 2, 4, 6), (0, 2**31, 6, 1), device="meta"))
+    span = op.triton.image_span
+    assert span(None) == 0 and span(narrow) < 2**31 <= span(wide)
+    assert span(torch.empty_strided((1, 2, 4, 6), (0, 2**31, 6, 1), device="meta")) >= 2**31
 
 
 @operations

@@ -49,9 +49,9 @@ COSTS = """
 import re, subprocess, tempfile
 import triton
 from benchmarks.static import compile as ahead_of_time
-_, label, kernel, arguments, keywords = next(ahead_of_time.specialisations("warp_blend"))
-assert label == "forward blend float32 3 planes" and keywords["BP"] == 32 * keywords["num_warps"]
-made = ahead_of_time.compiled(89, kernel, arguments, keywords)
+_, label, kernel, arguments = next(ahead_of_time.compile_cases("warp_blend"))
+assert label == "fwd blend float32 3 planes" and arguments["BP"] == 32 * arguments["num_warps"]
+made = ahead_of_time.compiled(89, kernel, arguments)
 with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
     file.write(made.asm["cubin"])
     file.flush()

@@ -1,6 +1,4 @@
-"""Inputs and comparisons for the tests of `correlation`: cases by name, results with gradients,
-parity with the reference.
-"""
+"""Cases, results with gradients, and parity with the reference, for `correlation`."""
 
 import pytest
 import torch
@@ -14,36 +12,35 @@ DTYPES = {
     str(d).removeprefix("torch."): d
     for d in (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 }
-PLAIN = ("float32", "contiguous", (2, 3, 2, 6), 1, True)  # dtype, layout, shape, radius, unit
-NAMES = ("left", "right")
+PLAIN = ("float32", "contiguous", (2, 3, 2, 6), 1, True)  # dtype, layout, shape, radius, normalize
+NAMES = ("fmap0", "fmap1")
 INTERPRETED = op.triton is not None and op.triton.INTERPRETED
 
 
-def device_of(implementation: str) -> str:
-    return "cuda" if implementation == "triton" and torch.cuda.is_available() else "cpu"
+def device_of(backend: str) -> str:
+    return "cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"
 
 
-def make(implementation: str, case: tuple = PLAIN) -> list[torch.Tensor]:
-    """The two maps; skips what the implementation says it does not serve."""
-    dtype, layout, shape, radius, unit = case
+def make(backend: str, case: tuple = PLAIN) -> list[torch.Tensor]:
+    """The two maps; skips what the backend does not support."""
+    dtype, layout, shape, radius, normalize = case
     maps = [
-        LAYOUTS[layout](torch.randn(shape).to(device_of(implementation), DTYPES[dtype]))
-        for _ in range(2)
+        LAYOUTS[layout](torch.randn(shape).to(device_of(backend), DTYPES[dtype])) for _ in range(2)
     ]
-    reason = kernels.reasons("correlation", *maps, radius, unit)[implementation]
+    reason = kernels.unsupported_reasons("correlation", *maps, radius, normalize)[backend]
     if reason:
         pytest.skip(reason)
     return maps
 
 
-def fused(implementation: str, radius: int, unit: bool):
-    return lambda left, right: kernels.correlation(
-        left, right, radius, unit, backend=implementation
+def fused(backend: str, radius: int, normalize: bool):
+    return lambda fmap0, fmap1: kernels.correlation(
+        fmap0, fmap1, radius, normalize, backend=backend
     )
 
 
 def towards(out: torch.Tensor) -> torch.Tensor:
-    """The same gradient of the result for every implementation."""
+    """The same gradient of the result for every backend."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(out.shape, generator=generator).to(out.device, out.dtype)
 
@@ -60,13 +57,13 @@ def results(function, maps, grad=None, asked=NAMES) -> dict[str, torch.Tensor]:
     )
 
 
-def assert_parity(found: dict, maps, radius: int, unit: bool, grad=None) -> None:
+def assert_parity(found: dict, maps, radius: int, normalize: bool, grad=None) -> None:
     """`found` is what the reference has for these maps, by the rule of `parity`."""
     maps = [x.detach() for x in maps]
     grad = towards(found["result"]) if grad is None else grad
-    low = results(lambda *leaves: correlation_reference(*leaves, radius, unit), maps, grad)
+    low = results(lambda *leaves: correlation_reference(*leaves, radius, normalize), maps, grad)
     exact = results(
-        lambda *leaves: correlation_reference(*leaves, radius, unit),
+        lambda *leaves: correlation_reference(*leaves, radius, normalize),
         [x.double() for x in maps],
         grad.double(),
     )

@@ -93,7 +93,7 @@ def device_traffic() -> Iterator[Traffic]:
         _replace_streams(patch, found)
         patch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
         patch.setattr(torch.cuda, "is_bf16_supported", lambda *arguments, **keywords: True)
-        with kernels.dispatch.planned(), FakeTensorMode(allow_non_fake_inputs=True), watch:
+        with kernels.dispatch.assume_available(), FakeTensorMode(allow_non_fake_inputs=True), watch:
             yield found
 
 

@@ -1,6 +1,4 @@
-"""Inputs and comparisons for the tests of `temporal_attention`: cases, results with gradients,
-parity with the reference.
-"""
+"""Cases, results with gradients, and parity with the reference, for `temporal_attention`."""
 
 import math
 
@@ -52,18 +50,20 @@ def reference(**arguments):
 
 
 def results(function, arguments: dict, asked=NAMES, grad=None) -> dict[str, torch.Tensor]:
-    """The output, the shares and the gradients asked for, given the output's gradient (None: a
-    random one, always the same).
+    """The output, the frame weights and the gradients of `asked`.
+
+    Args:
+        grad: the output's gradient; None for a random one, always the same.
     """
     leaves = {
         n: x.detach().requires_grad_(n in asked) if n in NAMES and x is not None else x
         for n, x in arguments.items()
     }
-    out, share = function(**leaves)
+    out, frame_weights = function(**leaves)
     wanted = [n for n in asked if leaves.get(n) is not None]
     grad = towards(out) if grad is None else grad
     found = torch.autograd.grad(out, [leaves[n] for n in wanted], grad) if wanted else ()
-    return {"out": out.detach(), "share": share} | dict(
+    return {"out": out.detach(), "frame_weights": frame_weights} | dict(
         zip((f"gradient of {n}" for n in wanted), found, strict=True)
     )
 
@@ -87,7 +87,7 @@ def assert_parity(found: dict, arguments: dict, grad=None) -> None:
         reference, doubled, asked, (towards(low["out"]) if grad is None else grad).double()
     )
     for name in found:
-        arithmetic = torch.float32 if name == "share" else arguments["q"].dtype
+        arithmetic = torch.float32 if name == "frame_weights" else arguments["q"].dtype
         if (
             exact[name].abs().max() < 1e-9
         ):  # such as window_bias of a window of 1, which cancels in the softmax

@@ -1,6 +1,4 @@
-"""Inputs and comparisons for the tests of `warp` and `warp_blend`: cases by name, results with
-gradients, parity with the reference.
-"""
+"""Cases, results with gradients, and parity with the reference, for `warp` and `warp_blend`."""
 
 import pytest
 import torch
@@ -24,12 +22,12 @@ PLAIN = ("float32", "contiguous", (2, 5, 5, 7), "random")  # dtype, layout, shap
 INTERPRETED = op.triton is not None and op.triton.INTERPRETED
 
 
-def device_of(implementation: str) -> str:
-    return "cuda" if implementation == "triton" and torch.cuda.is_available() else "cpu"
+def device_of(backend: str) -> str:
+    return "cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"
 
 
-def make(operation: str, implementation: str, case: tuple = PLAIN) -> list[torch.Tensor]:
-    """Inputs of the operation; skips what the implementation says it does not serve."""
+def make(operation: str, backend: str, case: tuple = PLAIN) -> list[torch.Tensor]:
+    """Inputs of the operation; skips what the backend does not support."""
     dtype, layout, (B, C, H, W), flow = case
     dtype = DTYPES[dtype]
     count = 1 if operation == "warp" else 2
@@ -39,8 +37,8 @@ def make(operation: str, implementation: str, case: tuple = PLAIN) -> list[torch
         for _ in range(count)
     ]
     occs = [3 * torch.randn(B, 1, H, W).to(dtype) for _ in range(count if count == 2 else 0)]
-    inputs = [LAYOUTS[layout](x.to(device_of(implementation))) for x in (*images, *flows, *occs)]
-    reason = kernels.reasons(operation, *inputs)[implementation]
+    inputs = [LAYOUTS[layout](x.to(device_of(backend))) for x in (*images, *flows, *occs)]
+    reason = kernels.unsupported_reasons(operation, *inputs)[backend]
     if reason:
         pytest.skip(reason)
     return inputs
@@ -70,13 +68,13 @@ def results(function, inputs, grad=None, asked=None) -> dict[str, torch.Tensor]:
 
 
 def towards(out: torch.Tensor) -> torch.Tensor:
-    """The same gradient of the result for every implementation."""
+    """The same gradient of the result for every backend."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(out.shape, generator=generator).to(out.device, out.dtype)
 
 
-def fused(operation: str, implementation: str):
-    return lambda *inputs: PUBLIC[operation](*inputs, backend=implementation)
+def fused(operation: str, backend: str):
+    return lambda *inputs: PUBLIC[operation](*inputs, backend=backend)
 
 
 def flips(flow: torch.Tensor) -> torch.Tensor:

@@ -84,7 +84,7 @@ def correlation_call(radius: int, unit: bool) -> Call:
 
 
 def grid_sample_call() -> Call:
-    if reason := cuda.reason():
+    if reason := cuda.unsupported_reason():
         pytest.skip(reason)
     how = ("bilinear", "border", True)
     input, grad = torch.randn(2, 16, 37, 70).cuda(), torch.randn(2, 16, 45, 90).cuda()
@@ -169,7 +169,7 @@ def rounds(calls: list[Call], together: Barrier) -> list[list[dict]]:
 
 
 def test_two_threads_with_a_stream_each_do_not_disturb_each_other(deterministic):
-    names = [name for name in CALLS if name != "grid_sample" or cuda.reason() is None]
+    names = [name for name in CALLS if name != "grid_sample" or cuda.unsupported_reason() is None]
     calls = [[CALLS[name]() for name in names] for _ in range(2)]  # each with its own values
     expected = [[call.run(*call.tensors) for call in part] for part in calls]
     torch.cuda.synchronize()

@@ -1,48 +1,54 @@
-"""Correlation in plain PyTorch that keeps little: the two maps, scaled with `unit`, for backward,
-where gradients are added in place.
+"""Correlation in plain PyTorch with little activation memory.
+
+It saves the two maps for backward, normalized with `normalize`, and accumulates gradients in place;
+autograd's own slices would pad and copy once per displacement.
 """
 
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from lift.kernels.ops.correlation.reference import scaled, shifts, widened
+from lift.kernels.ops.correlation.reference import (
+    l2_normalize,
+    shifted_views,
+    to_accumulate_dtype,
+)
 
 
 def correlation_eager(
-    left: torch.Tensor, right: torch.Tensor, radius: int, unit: bool = False
+    fmap0: torch.Tensor, fmap1: torch.Tensor, radius: int, normalize: bool = False
 ) -> torch.Tensor:
     """As `correlation_reference`; differentiable once."""
-    left, right = widened(left), widened(right)
-    return _Correlate.apply(*((scaled(left), scaled(right)) if unit else (left, right)), radius)
+    fmap0, fmap1 = to_accumulate_dtype(fmap0), to_accumulate_dtype(fmap1)
+    if normalize:
+        fmap0, fmap1 = l2_normalize(fmap0), l2_normalize(fmap1)
+    return _Correlate.apply(fmap0, fmap1, radius)
 
 
 class _Correlate(torch.autograd.Function):
-    """Autograd's own slices would pad and copy once per displacement."""
-
     @staticmethod
-    def forward(ctx, left, right, radius):
-        ctx.save_for_backward(left, right)
+    def forward(ctx, fmap0, fmap1, radius):
+        ctx.save_for_backward(fmap0, fmap1)
         ctx.radius = radius
-        moves = shifts(F.pad(right, [radius] * 4), radius)
-        if torch.compiler.is_compiling():  # which fuses these, and cannot write into slices
-            return torch.stack([(left * moved).sum(1) for moved in moves], 1)
-        out, product = (
-            left.new_empty(len(left), len(moves), *left.shape[2:]),
-            torch.empty_like(left),
-        )
-        for i, moved in enumerate(moves):
-            torch.sum(torch.mul(left, moved, out=product), 1, out=out[:, i])
+        shifted = shifted_views(F.pad(fmap1, [radius] * 4), radius)
+        if torch.compiler.is_compiling():  # fuses these, and cannot write into slices
+            return torch.stack([(fmap0 * view).sum(1) for view in shifted], 1)
+        out = fmap0.new_empty(len(fmap0), len(shifted), *fmap0.shape[2:])
+        product = torch.empty_like(fmap0)
+        for i, view in enumerate(shifted):
+            torch.sum(torch.mul(fmap0, view, out=product), 1, out=out[:, i])
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        left, right = ctx.saved_tensors
+        fmap0, fmap1 = ctx.saved_tensors
         r = ctx.radius
-        right = F.pad(right, [r] * 4)
-        dleft, dright = torch.zeros_like(left), torch.zeros_like(right)
-        for g, moved, d in zip(grad.split(1, 1), shifts(right, r), shifts(dright, r), strict=True):
-            dleft.addcmul_(g, moved)
-            d.addcmul_(g, left)
-        return dleft, dright[..., r : r + left.shape[-2], r : r + left.shape[-1]], None
+        fmap1 = F.pad(fmap1, [r] * 4)
+        dfmap0, dfmap1 = torch.zeros_like(fmap0), torch.zeros_like(fmap1)
+        shifted, dshifted = shifted_views(fmap1, r), shifted_views(dfmap1, r)
+        for g, view, dview in zip(grad.split(1, 1), shifted, dshifted, strict=True):
+            dfmap0.addcmul_(g, view)
+            dview.addcmul_(g, fmap0)
+        H, W = fmap0.shape[2:]
+        return dfmap0, dfmap1[..., r : r + H, r : r + W], None

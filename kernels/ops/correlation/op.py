@@ -1,56 +1,77 @@
-"""`correlation`: checks, the choice of implementation, the public function."""
+"""`correlation`: the public function, its schema and backends."""
 
 import torch
 
-from lift.kernels import dispatch as backends
-from lift.kernels.checks import check_image, check_same
-from lift.kernels.ops.correlation import cpp
+from lift.kernels import autograd, dispatch
+from lift.kernels.checks import accepts_old_names, check_image, check_same
 from lift.kernels.ops.correlation.eager import correlation_eager
-from lift.kernels.ops.correlation.reference import correlation_reference
+from lift.kernels.ops.correlation.reference import correlation_reference, empty_output
 
-# -- implementations, the preferred first ----------------------------------------------------------
+# -- the op; csrc has the same schema --------------------------------------------------------------
 
-triton, (_triton,) = backends.of_triton(__package__, "correlation")
-backends.register(
+# The output is float32 (float64 for float64) whatever the maps are; autocast changes nothing.
+CORRELATION = autograd.Op(
+    name="correlation",
+    schema="(Tensor fmap0, Tensor fmap1, int radius, bool normalize) -> Tensor",
+    backward_schema="(Tensor grad, Tensor fmap0, Tensor fmap1, int radius, bool normalize, "
+    "int needs) -> (Tensor, Tensor)",
+    inputs=2,
+    tensors=2,
+    features=2,
+    fake=lambda fmap0, fmap1, radius, normalize: empty_output(fmap0, radius),
+    reference=correlation_reference,
+)
+
+
+def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
+    fmap0, fmap1 = (torch.randn(2, 5, 6, 18, generator=generator).to(dtype) for _ in range(2))
+    return fmap0, fmap1, 1, True
+
+
+# -- backends, the preferred first -----------------------------------------------------------------
+
+triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", CORRELATION)
+dispatch.register(
     "correlation",
     _triton,
-    backends.Implementation("cpp", cpp.correlation, cpp.reason),
-    backends.Implementation("eager", correlation_eager, backends.always, fused=False),
-    backends.Implementation("reference", correlation_reference, backends.always, fused=False),
+    dispatch.cpp_backend(CORRELATION),
+    dispatch.Backend("eager", correlation_eager, dispatch.always_supported, fused=False),
+    dispatch.Backend("reference", correlation_reference, dispatch.always_supported, fused=False),
+    sample=_sample,
 )
 
 
 # -- public ----------------------------------------------------------------------------------------
 
 
+@accepts_old_names(left="fmap0", right="fmap1", unit="normalize")
 def correlation(
-    left: torch.Tensor,
-    right: torch.Tensor,
+    fmap0: torch.Tensor,
+    fmap1: torch.Tensor,
     radius: int,
-    unit: bool = False,
+    normalize: bool = False,
     *,
     backend: str | None = None,
 ) -> torch.Tensor:
-    """Inner products of left(x) with right(x + d) for every displacement d of whole pixels up to
-    `radius` in each direction.
+    """Inner products of fmap0(x) and fmap1(x + d) for every displacement d within `radius`.
 
     Args:
-        left, right: (B, C, H, W), one dtype: float32, float16, bfloat16 or float64.
-        radius: pixels of the maps, at least 0.
-        unit: scale every location's channels to length 1 first, those shorter than 0.001 as if they
-            had that length.
-        backend: "auto", "fused", "reference" or an implementation's name; None: the flag in force.
+        fmap0, fmap1: feature maps (B, C, H, W), one dtype: float32, float16, bfloat16 or float64.
+        radius: pixels of the maps in each direction, at least 0.
+        normalize: first scale the channels of every location to norm 1, those with a norm below
+            0.001 as if it were 0.001.
+        backend: "auto", "fused", "reference" or the name of a backend; None for the flag.
 
     Returns:
         (B, (2 radius + 1)^2, H, W), float32 whatever the maps are (float64 for float64), rows of dy
-        with dx fastest; 0 where x + d lies outside. With `unit` in [-1, 1].
+        with dx fastest; 0 where x + d lies outside. In [-1, 1] with `normalize`.
 
     Raises:
         TypeError, ValueError: an argument of another dtype, device, shape or range.
-        RuntimeError: the backend asked for cannot serve; the message says why.
+        RuntimeError: the backend asked for does not support the call; the message says why.
     """
-    check_image("correlation", "left", left)
-    check_same("correlation", "right", right, "left", left, tuple(left.shape), left.dtype)
+    check_image("correlation", "fmap0", fmap0)
+    check_same("correlation", "fmap1", fmap1, "fmap0", fmap0, tuple(fmap0.shape), fmap0.dtype)
     if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
         raise ValueError(f"correlation: radius must be an integer of at least 0, got {radius!r}")
-    return backends.call("correlation", backend, left, right, radius, bool(unit))
+    return dispatch.call("correlation", backend, fmap0, fmap1, radius, bool(normalize))

@@ -1,20 +1,75 @@
-"""`grid_sample`: checks, the choice of implementation, the public function."""
+"""`grid_sample`: the public function, its schema and backends."""
+
+from functools import partial
 
 import torch
 
-from lift.kernels import dispatch as backends
-from lift.kernels.checks import check_image, check_same, coordinate_dtype, promoted
-from lift.kernels.ops.grid_sample import cpp, cuda
-from lift.kernels.ops.grid_sample.reference import grid_sample_reference
-from lift.kernels.ops.grid_sample.registration import MODES, PADDING_MODES
+from lift.kernels import autograd, dispatch, extension
+from lift.kernels.checks import accumulate_dtype, check_image, check_same, upcast_under_autocast
+from lift.kernels.ops.grid_sample import cuda
+from lift.kernels.ops.grid_sample.reference import (
+    MODES,
+    PADDING_MODES,
+    grid_sample_gather,
+    grid_sample_reference,
+    grid_sample_value,
+)
 
-# -- implementations, the preferred first ----------------------------------------------------------
+# -- the op; csrc has the same schema, with modes as numbers ---------------------------------------
 
-backends.register(
+
+def _call(namespace: str, input, grid, mode: str, padding_mode: str, align_corners: bool):
+    modes = MODES.index(mode), PADDING_MODES.index(padding_mode)
+    return autograd.run_op(namespace, "grid_sample", input, grid, *modes, align_corners)
+
+
+def _reference(input, grid, mode: int, padding: int, align_corners: bool) -> torch.Tensor:
+    return grid_sample_gather(input, grid, MODES[mode], PADDING_MODES[padding], align_corners)
+
+
+def _pytorch_forward(input, grid, mode: int, padding: int, align_corners: bool) -> torch.Tensor:
+    modes = MODES[mode], PADDING_MODES[padding]
+    return grid_sample_value(input, grid, *modes, align_corners).contiguous()
+
+
+_ARGUMENTS = "Tensor input, Tensor grid, int mode, int padding, bool align_corners"
+# Under autocast the op computes with what it gets; the public function casts the grid.
+GRID_SAMPLE = autograd.Op(
+    name="grid_sample",
+    schema=f"({_ARGUMENTS}) -> Tensor",
+    backward_schema=f"(Tensor grad, {_ARGUMENTS}, int needs, bool deterministic)"
+    " -> (Tensor, Tensor)",
+    inputs=2,
+    tensors=2,
+    features=1,
+    fake=lambda input, grid, *modes: input.new_empty((*input.shape[:2], *grid.shape[1:3])),
+    reference=_reference,
+    backward_flags=lambda: (torch.are_deterministic_algorithms_enabled(),),
+    call=_call,
+)
+
+
+def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
+    B, C, H, W = 2, 5, 13, 18
+    input = torch.randn(B, C, H, W, generator=generator).to(dtype)
+    # A quarter pixel or more from whole pixels, where a gradient jumps; some far outside.
+    whole = (torch.randn(B, H, W, 2, generator=generator) * 6).round()
+    size = torch.tensor([W - 1, H - 1])
+    pixels = whole + 0.25 + 0.5 * torch.rand(B, H, W, 2, generator=generator) + size // 2
+    return input, 2 * pixels / size - 1, "bilinear", "border", True
+
+
+# -- backends, the preferred first -----------------------------------------------------------------
+
+if cuda.library is not None:  # it has the backward only: the forward is PyTorch's
+    autograd.define("lift_cuda", "grid_sample" + GRID_SAMPLE.schema, _pytorch_forward, ("CUDA",))
+    autograd.register_autograd("lift_cuda", GRID_SAMPLE)
+dispatch.register(
     "grid_sample",
-    backends.Implementation("cuda", cuda.grid_sample, cuda.reason),
-    backends.Implementation("cpp", cpp.grid_sample, cpp.reason),
-    backends.Implementation("reference", grid_sample_reference, backends.always, fused=False),
+    dispatch.Backend("cuda", GRID_SAMPLE.bind("lift_cuda"), cuda.unsupported_reason),
+    dispatch.cpp_backend(GRID_SAMPLE, partial(extension.reason, shortest_side=1)),
+    dispatch.Backend("reference", grid_sample_reference, dispatch.always_supported, fused=False),
+    sample=_sample,
 )
 
 
@@ -35,42 +90,35 @@ def grid_sample(
     Args:
         input: (B, C, H, W), float32, float16, bfloat16 or float64; H and W at least 1.
         grid: (B, h, w, 2), x then y, -1 and 1 at the borders; float32 (float64 for a float64
-            input), or input's own half dtype, taken as float32.
+            input), or input's own half dtype, cast to float32.
         mode: "bilinear" or "nearest".
         padding_mode: "zeros", "border" or "reflection".
         align_corners: whether -1 and 1 are the centres of the corner pixels (true) or their outer
             edges (false, as None).
-        backend: "auto", "fused", "reference" or an implementation's name; None: the flag in force.
+        backend: "auto", "fused", "reference" or the name of a backend; None for the flag.
 
     Returns:
         (B, C, h, w), dtype of input.
 
     Raises:
         TypeError, ValueError: an argument of another dtype, device, shape or value.
-        RuntimeError: the backend asked for cannot serve; the message says why.
+        RuntimeError: the backend asked for does not support the call; the message says why.
     """
-    grid = promoted(grid)
+    grid = upcast_under_autocast(grid)
     check_image("grid_sample", "input", input)
     if isinstance(grid, torch.Tensor) and grid.dtype == input.dtype:
-        grid = grid.to(coordinate_dtype(input))
+        grid = grid.to(accumulate_dtype(input))
     if not isinstance(grid, torch.Tensor) or grid.ndim != 4:
         got = tuple(grid.shape) if isinstance(grid, torch.Tensor) else type(grid).__name__
         raise ValueError(f"grid_sample: grid must be (B, h, w, 2), got {got}")
-    check_same(
-        "grid_sample",
-        "grid",
-        grid,
-        "input",
-        input,
-        (input.shape[0], *grid.shape[1:3], 2),
-        coordinate_dtype(input),
-    )
+    shape = (input.shape[0], *grid.shape[1:3], 2)
+    check_same("grid_sample", "grid", grid, "input", input, shape, accumulate_dtype(input))
     if mode not in MODES:
         raise ValueError(f"grid_sample: mode must be one of {', '.join(MODES)}, got {mode!r}")
     if padding_mode not in PADDING_MODES:
         raise ValueError(
-            f"grid_sample: padding_mode must be one of {', '.join(PADDING_MODES)}, got {padding_mode!r}"
+            f"grid_sample: padding_mode must be one of {', '.join(PADDING_MODES)}, "
+            f"got {padding_mode!r}"
         )
-    return backends.call(
-        "grid_sample", backend, input, grid, mode, padding_mode, bool(align_corners)
-    )
+    align_corners = bool(align_corners)
+    return dispatch.call("grid_sample", backend, input, grid, mode, padding_mode, align_corners)

@@ -1,9 +1,14 @@
-"""Grid sampling: the definition is PyTorch's own; and the same by hand, where PyTorch's has no
-derivative or no order of sums.
+"""Grid sampling: the definition is PyTorch's own.
+
+`grid_sample_gather` is the same in gathers and arithmetic, for where PyTorch's has no second
+derivative or no deterministic gradient.
 """
 
 import torch
 import torch.nn.functional as F
+
+MODES = ("bilinear", "nearest")  # as numbers: Mode and Padding in csrc
+PADDING_MODES = ("zeros", "border", "reflection")
 
 
 def grid_sample_reference(
@@ -14,8 +19,8 @@ def grid_sample_reference(
     Args:
         input: (B, C, H, W), any floating dtype.
         grid: (B, h, w, 2), x then y, -1 and 1 at the borders; float32, or float64 for a float64
-            input. With border and reflection a NaN is taken as -1, and no number that is not finite
-            has a gradient; with zeros it makes the result NaN, as in PyTorch.
+            input. With border and reflection NaN reads as -1, and coordinates that are not finite
+            have no gradient; with zeros they make the output NaN, as in PyTorch.
         mode: "bilinear" or "nearest".
         padding_mode: "zeros", "border" or "reflection".
         align_corners: whether -1 and 1 are the centres of the corner pixels (true) or their outer
@@ -24,74 +29,74 @@ def grid_sample_reference(
     Returns:
         (B, C, h, w), dtype of input.
     """
-    if (
-        input.is_cuda and torch.are_deterministic_algorithms_enabled()
-    ):  # F.grid_sample's gradient raises there
-        return grid_sample_by_hand(input, grid, mode, padding_mode, align_corners)
-    return F.grid_sample(
-        input.to(grid.dtype), _bounded(grid, padding_mode), mode, padding_mode, align_corners
-    ).to(input.dtype)
+    if input.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # The gradient of F.grid_sample raises there.
+        return grid_sample_gather(input, grid, mode, padding_mode, align_corners)
+    bounded = _bounded(grid, padding_mode)
+    out = F.grid_sample(input.to(grid.dtype), bounded, mode, padding_mode, align_corners)
+    return out.to(input.dtype)
 
 
 def grid_sample_value(
     input: torch.Tensor, grid: torch.Tensor, mode: str, padding_mode: str, align_corners: bool
 ) -> torch.Tensor:
-    """What `grid_sample_reference` returns, for those who make the gradients themselves."""
-    numbers = (
-        grid if grid.is_cuda else _bounded(grid, padding_mode)
-    )  # a GPU takes NaN as -1 by itself: one pass less over the grid
-    return F.grid_sample(input.to(grid.dtype), numbers, mode, padding_mode, align_corners).to(
-        input.dtype
-    )
+    """The output of `grid_sample_reference`, for a backend with a backward of its own."""
+    # A GPU reads NaN as -1 by itself, which spares a pass over the grid.
+    bounded = grid if grid.is_cuda else _bounded(grid, padding_mode)
+    out = F.grid_sample(input.to(grid.dtype), bounded, mode, padding_mode, align_corners)
+    return out.to(input.dtype)
 
 
-def grid_sample_by_hand(
+def grid_sample_gather(
     input: torch.Tensor, grid: torch.Tensor, mode: str, padding_mode: str, align_corners: bool
 ) -> torch.Tensor:
-    """As `grid_sample_reference`, in plain arithmetic on pixels: any number of derivatives exists,
-    and a GPU sums in a fixed order when `torch.use_deterministic_algorithms(True)` asks for it."""
+    """As `grid_sample_reference`, in gathers and arithmetic.
+
+    Any number of derivatives exists, and a GPU sums in a fixed order under
+    `torch.use_deterministic_algorithms(True)`.
+    """
     B, C, H, W = input.shape
-    numbers = _bounded(grid, padding_mode)
-    x, y = (
-        _coordinate(numbers[..., 0], W, padding_mode, align_corners),
-        _coordinate(numbers[..., 1], H, padding_mode, align_corners),
-    )
+    bounded = _bounded(grid, padding_mode)
+    x = _pixel_coordinate(bounded[..., 0], W, padding_mode, align_corners)
+    y = _pixel_coordinate(bounded[..., 1], H, padding_mode, align_corners)
     pixels = input.to(grid.dtype).flatten(2)
 
-    def at(row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+    def gather(row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
         inside = (row >= 0) & (row < H) & (column >= 0) & (column < W)
-        place = (
-            (row.clamp(0, H - 1) * W + column.clamp(0, W - 1)).flatten(1)[:, None].expand(-1, C, -1)
-        )
-        return torch.where(inside[:, None], pixels.gather(2, place).view(B, C, *row.shape[1:]), 0)
+        index = row.clamp(0, H - 1) * W + column.clamp(0, W - 1)
+        index = index.flatten(1)[:, None].expand(-1, C, -1)
+        return torch.where(inside[:, None], pixels.gather(2, index).view(B, C, *row.shape[1:]), 0)
 
     if mode == "nearest":
-        return at(_index(y.round(), H), _index(x.round(), W)).to(input.dtype)
+        return gather(_index(y.round(), H), _index(x.round(), W)).to(input.dtype)
     west, north = x.detach().floor(), y.detach().floor()
     fx, fy = (x - west)[:, None], (y - north)[:, None]
     west, north = _index(west, W), _index(north, H)
-    top = (1 - fx) * at(north, west) + fx * at(north, west + 1)
-    bottom = (1 - fx) * at(north + 1, west) + fx * at(north + 1, west + 1)
+    top = (1 - fx) * gather(north, west) + fx * gather(north, west + 1)
+    bottom = (1 - fx) * gather(north + 1, west) + fx * gather(north + 1, west + 1)
     return ((1 - fy) * top + fy * bottom).to(input.dtype)
 
 
 def _bounded(grid: torch.Tensor, padding_mode: str) -> torch.Tensor:
-    """PyTorch's gradient on the CPU leaves the image for a NaN, with reflection for infinities too."""
+    """The grid in finite numbers, except with "zeros".
+
+    PyTorch's gradient on the CPU writes outside the image for NaN, with reflection for infinities.
+    """
     return grid if padding_mode == "zeros" else grid.nan_to_num(nan=-1.0, posinf=1e30, neginf=-1e30)
 
 
-def _coordinate(
-    numbers: torch.Tensor, size: int, padding_mode: str, align_corners: bool
+def _pixel_coordinate(
+    normalized: torch.Tensor, size: int, padding_mode: str, align_corners: bool
 ) -> torch.Tensor:
-    """Where the numbers of a grid lie along an axis, in pixels; inside the image but for "zeros"."""
+    """Coordinates of a grid along one axis in pixels; inside the image, except with "zeros"."""
     extent, outer = (size - 1, 0.0) if align_corners else (size, -0.5)
-    at = (numbers + 1) * (extent / 2) + outer
+    at = (normalized + 1) * (extent / 2) + outer
     if padding_mode == "zeros":
         return at
     if padding_mode == "reflection":
         distance = (at - outer).abs()
-        there = distance - (distance / max(2 * extent, 1)).detach().trunc() * (2 * extent)
-        at = torch.minimum(there, 2 * extent - there) + outer
+        folded = distance - (distance / max(2 * extent, 1)).detach().trunc() * (2 * extent)
+        at = torch.minimum(folded, 2 * extent - folded) + outer
     inside = (at > 0) & (at < size - 1)  # on the border, as outside, there is no gradient
     return torch.where(inside, at, at.detach().nan_to_num(nan=0.0).clamp(0, size - 1))
 

@@ -1,21 +1,23 @@
 """Windowed temporal attention: the definition.
 
-A query at (y, x) of any of its frames attends to the keys of all Tk frames in its spatial window. A
-location's window is (floor((y + shift) / window), floor((x + shift) / window)): a grid of squares,
-moved up and left by `shift`, that does not wrap around. Windows that reach over the edge of the
-picture have fewer locations. For a query i and a key j of one window, frames s and u,
+A query at pixel (y, x) of any of its frames attends to the keys of all Tk frames in its spatial
+window. The window of a pixel is (floor((y + shift) / window), floor((x + shift) / window)): a grid
+of squares, moved up and left by `shift`, that does not wrap around. Windows that reach over the
+edge of the image have fewer pixels. For a query i and a key j of one window, frames s and u,
 
-    score = scale q_i k_j + time_bias[s, u] + window_bias[y_j - y_i + window - 1, x_j - x_i + window
-    - 1]
+    score = scale q_i k_j + time_bias[s, u]
+            + window_bias[y_j - y_i + window - 1, x_j - x_i + window - 1]
 
-then softmax over the window's keys in real frames, in float32 (float64 for float64); a query with
-no such key gets zeros.
+then softmax over the window's keys in real frames, in float32 (float64 for float64). A query
+without such a key gets zeros.
 """
 
 from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
+
+from lift.kernels.checks import accumulate_dtype
 
 
 def temporal_attention_reference(
@@ -35,111 +37,126 @@ def temporal_attention_reference(
         q: (B, Tq, H, W, heads, d).
         k, v: (B, Tk, H, W, heads, d).
         window: side of the spatial window.
-        shift: by how much the window grid is moved up and left, 0 to window - 1.
+        shift: by how much the grid of windows is moved up and left, 0 to window - 1.
         time_bias: (B or 1, heads, Tq, Tk).
-        window_bias: (heads, 2 window - 1, 2 window - 1), by key's offset (dy, dx) from the query,
-            (0, 0) in the middle.
-        mask: (B, Tk), bool, true where the frame is real. What the others hold, NaN included,
-            changes nothing.
+        window_bias: (heads, 2 window - 1, 2 window - 1), by the key's offset (dy, dx) from the
+            query, (0, 0) in the middle.
+        mask: (B, Tk), bool, true where the frame is real. The content of the others changes
+            nothing, even NaN.
         scale: of the products; d ** -0.5 when None.
 
     Returns:
-        The output, like q, and each frame's share (B, Tq, Tk): the mean over heads and locations of
-        the attention it received, in float32 (float64), not differentiable.
+        The output, like q, and the frame weights (B, Tq, Tk): the attention that each frame
+        received, averaged over heads and pixels, in float32 (float64), not differentiable.
     """
     B, Tq, H, W, heads, d = q.shape
     Tk, area = k.shape[1], window * window
-    rows, columns = _count(H, window, shift), _count(W, window, shift)
-    dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+    rows, columns = count_windows(H, window, shift), count_windows(W, window, shift)
+    dtype = accumulate_dtype(q)
+    scale = d**-0.5 if scale is None else scale
     if mask is not None:  # zeros, because 0 * NaN is NaN, forward and backward
         masked = ~mask[:, :, None, None, None, None]
         k, v = k.masked_fill(masked, 0), v.masked_fill(masked, 0)
-    with _exactly(q.device.type):  # autocast would run the products in half
-        scores = (
-            _windows(q, window, shift).to(dtype)
-            * (d**-0.5 if scale is None else scale)
-            @ _windows(k, window, shift).to(dtype).transpose(-1, -2)
-        )
-        scores = scores.view(B, rows, columns, heads, Tq, area, Tk, area)
+    with autocast_disabled(q.device.type):  # autocast would run the products in half
+        queries = window_partition(q, window, shift).to(dtype) * scale
+        keys = window_partition(k, window, shift).to(dtype)
+        values = window_partition(v, window, shift).to(dtype)
+        scores = (queries @ keys.mT).view(B, rows, columns, heads, Tq, area, Tk, area)
         if time_bias is not None:
             scores = scores + time_bias.to(dtype)[:, None, None, :, :, None, :, None]
         if window_bias is not None:
-            scores = scores + _by_offset(window_bias.to(dtype), window)
-        inside = _inside(H, W, window, shift, q.device)  # (rows, columns, area)
-        allowed = inside[None, :, :, None, None, None, None, :]
+            scores = scores + relative_position_bias(window_bias.to(dtype), window)
+        valid = valid_mask(H, W, window, shift, q.device)  # (rows, columns, area)
+        allowed = valid[None, :, :, None, None, None, None, :]
         if mask is not None:
             allowed = allowed & mask[:, None, None, None, None, None, :, None]
-        partial = (
-            mask is not None or H != rows * window or W != columns * window
-        )  # skip two passes over the scores where all is allowed
-        if partial:
-            scores = scores.masked_fill(
-                ~allowed, torch.finfo(dtype).min
-            )  # not -inf: a row with no key at all stays finite
-        attention = (
-            scores.reshape(B, rows, columns, heads, Tq, area, Tk * area)
-            .softmax(-1)
-            .view(scores.shape)
-        )
+        # Without masks or padding, two passes over the scores are spared.
+        partial = mask is not None or H != rows * window or W != columns * window
+        if partial:  # not -inf: a row with no key at all stays finite
+            scores = scores.masked_fill(~allowed, torch.finfo(dtype).min)
+        flat = scores.reshape(B, rows, columns, heads, Tq, area, Tk * area)
+        attention = flat.softmax(-1).view(scores.shape)
         if partial:
             attention = attention.masked_fill(~allowed, 0)
-        out = attention.view(B, rows, columns, heads, Tq * area, Tk * area) @ _windows(
-            v, window, shift
-        ).to(dtype)
-    received = (
-        attention.detach().sum(-1) * inside[None, :, :, None, None, :, None]
-    )  # queries over the edge do not count
-    share = received.sum((1, 2, 3, 5)) / max(heads * H * W, 1)
-    return _picture(out, Tq, H, W, window, shift).to(q.dtype), share
+        out = attention.view(B, rows, columns, heads, Tq * area, Tk * area) @ values
+    # Queries outside the image do not count.
+    received = attention.detach().sum(-1) * valid[None, :, :, None, None, :, None]
+    frame_weights = received.sum((1, 2, 3, 5)) / max(heads * H * W, 1)
+    return window_reverse(out, Tq, H, W, window, shift).to(q.dtype), frame_weights
 
 
-def _exactly(device: str):
-    return (
-        nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
-    )  # meta has none and raises
+def autocast_disabled(device_type: str):
+    """A context without autocast; nothing for "meta", which has none and raises."""
+    if device_type == "meta":
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
-def _count(size: int, window: int, shift: int) -> int:
-    """How many windows cover a side."""
+def count_windows(size: int, window: int, shift: int) -> int:
+    """The number of windows that cover a side of `size` pixels."""
     return (size + shift + window - 1) // window
 
 
-def _windows(x: torch.Tensor, window: int, shift: int) -> torch.Tensor:
-    """(B, T, H, W, heads, d) -> (B, rows, columns, heads, T * window * window, d), zeros over the
-    edge.
+def window_partition(x: torch.Tensor, window: int, shift: int) -> torch.Tensor:
+    """(B, T, H, W, heads, d) -> (B, rows, columns, heads, T * window * window, d).
+
+    Zeros outside the image.
     """
     B, T, H, W, heads, d = x.shape
-    rows, columns = _count(H, window, shift), _count(W, window, shift)
+    rows, columns = count_windows(H, window, shift), count_windows(W, window, shift)
     if H != rows * window or W != columns * window:
-        x = F.pad(
-            x, (0, 0, 0, 0, shift, columns * window - shift - W, shift, rows * window - shift - H)
-        )
+        right, bottom = columns * window - shift - W, rows * window - shift - H
+        x = F.pad(x, (0, 0, 0, 0, shift, right, shift, bottom))
     x = x.reshape(B, T, rows, window, columns, window, heads, d).permute(0, 2, 4, 6, 1, 3, 5, 7)
     return x.reshape(B, rows, columns, heads, T * window * window, d)
 
 
-def _picture(x: torch.Tensor, T: int, H: int, W: int, window: int, shift: int) -> torch.Tensor:
-    """The inverse of `_windows`."""
+def window_reverse(
+    x: torch.Tensor, T: int, H: int, W: int, window: int, shift: int
+) -> torch.Tensor:
+    """The inverse of `window_partition`."""
     B, rows, columns, heads, _, d = x.shape
     x = x.reshape(B, rows, columns, heads, T, window, window, d).permute(0, 4, 1, 5, 2, 6, 3, 7)
-    return x.reshape(B, T, rows * window, columns * window, heads, d)[
-        :, :, shift : shift + H, shift : shift + W
-    ]
+    x = x.reshape(B, T, rows * window, columns * window, heads, d)
+    return x[:, :, shift : shift + H, shift : shift + W]
 
 
-def _inside(H: int, W: int, window: int, shift: int, device: torch.device) -> torch.Tensor:
-    """(rows, columns, window * window), true where a window's location lies in the picture."""
-    rows, columns = _count(H, window, shift), _count(W, window, shift)
+def valid_mask(H: int, W: int, window: int, shift: int, device: torch.device) -> torch.Tensor:
+    """(rows, columns, window * window), true where a window's position lies in the image."""
+    rows, columns = count_windows(H, window, shift), count_windows(W, window, shift)
     y = torch.arange(rows * window, device=device).view(rows, 1, window, 1) - shift
     x = torch.arange(columns * window, device=device).view(1, columns, 1, window) - shift
     return ((y >= 0) & (y < H) & (x >= 0) & (x < W)).flatten(2)
 
 
-def _by_offset(table: torch.Tensor, window: int) -> torch.Tensor:
-    """(heads, 2 window - 1, 2 window - 1) -> (heads, 1, window * window, 1, window * window), query
-    by key.
+def relative_position_bias(window_bias: torch.Tensor, window: int) -> torch.Tensor:
+    """(heads, 2 window - 1, 2 window - 1) -> (heads, 1, window * window, 1, window * window).
+
+    The first area is that of the query, the second that of the key.
     """
-    place = torch.arange(window, device=table.device)
-    offset = place - place[:, None] + window - 1  # (query, key)
-    spread = table[:, offset[:, None, :, None], offset[None, :, None, :]]  # (heads, yq, xq, yk, xk)
-    return spread.flatten(3, 4).flatten(1, 2)[:, None, :, None]
+    position = torch.arange(window, device=window_bias.device)
+    offset = position - position[:, None] + window - 1  # (query, key)
+    bias = window_bias[:, offset[:, None, :, None], offset[None, :, None, :]]
+    return bias.flatten(3, 4).flatten(1, 2)[:, None, :, None]  # bias: (heads, yq, xq, yk, xk)
+
+
+def sum_by_offset(sums: torch.Tensor) -> torch.Tensor:
+    """(heads, w, w, w, w), query then key -> (heads, 2 w - 1, 2 w - 1), summed by offset.
+
+    The transpose of `relative_position_bias`, with a fixed order for each sum.
+    """
+    window = sums.shape[1]
+    offset = torch.arange(1 - window, window, device=sums.device)
+    query = torch.arange(window, device=sums.device)
+    key = query + offset[:, None]  # (offset, query)
+    outside = (key < 0) | (key >= window)
+    key = key.clamp(0, window - 1)
+    found = sums[
+        :,
+        query[None, None, :, None],
+        query[None, None, None, :],
+        key[:, None, :, None],
+        key[None, :, None, :],
+    ]  # (heads, dy, dx, y, x)
+    outside = outside[:, None, :, None] | outside[None, :, None, :]
+    return found.masked_fill(outside, 0).sum((-2, -1))

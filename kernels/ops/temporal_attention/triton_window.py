@@ -1,33 +1,33 @@
-"""Triton kernels of windowed temporal attention for windows of 3 to 8 pixels: products of blocks.
+"""Triton kernels of `temporal_attention` for windows of 3 to 8 pixels: products of blocks.
 
-A row is a query: a place of the window in one query frame, the window padded to a side of WP = 4 or
-8 and BP = WP^2 places. A program of the forward holds BM rows of one window and one head and walks
-the keys, BN places of one frame at a time, with the softmax kept as it goes, in float32 and base 2.
-Places are the outer loop and frames the inner one, so that a block of the window's bias is read
-once. With one query frame no other program reads a window's keys, so the backward writes their
-gradients from the program that computes the queries' (OWN); with more, or where registers are
-short, a second kernel holds BN keys of one frame and walks the queries.
+A row is a query: a position of the window in one query frame. The window is padded to a side of
+WP = 4 or 8 and has BP = WP^2 positions. A program of the forward holds BM rows of one window and
+one head. It loops over the keys, BN positions of one frame at a time, with an online softmax in
+float32 and base 2. Positions are the outer loop and frames the inner one, so that a block of the
+window's bias is loaded once.
 
-Nothing is copied into windows: a place is an offset into (B, T, H, W, heads, d), and what lies
-outside the picture is masked.
+With one query frame no other program reads a window's keys, so the program that computes dq also
+writes dk and dv (WRITE_DKV). With more frames, or where registers are short, a second kernel holds
+BN keys of one frame and loops over the queries.
+
+Windows are not copied: a position is an offset into (B, T, H, W, heads, d), and positions outside
+the image are masked. `LOG2E` and `real_frames` are shared with `triton_small_window`.
 """
 
 import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
-PRECISION = tl.constexpr(
-    "tf32x3"
-)  # of float32: three products on tensor cores, about 22 bits; plain ones before sm_80
-LARGEST_VALUE = tl.constexpr(256)  # of v in float16, up to which no gradient of a score overflows
-PLAIN = tl.constexpr("ieee")  # of float32: no tensor cores, fewer registers
+# Precision of float32 products. TF32X3: three products on tensor cores, about 22 bits; the same as
+# IEEE before sm_80. IEEE: no tensor cores, fewer registers.
+TF32X3 = tl.constexpr("tf32x3")
+IEEE = tl.constexpr("ieee")
+MAX_V = tl.constexpr(256)  # of |v| in float16, up to which no gradient of a score overflows
 
 
 @triton.jit
 def real_frames(mask, i_b, T, BT: tl.constexpr):
-    """Which of a clip's frames are real, as the bits of an int64: reading it in the loop over
-    frames costs no load.
-    """
+    """A clip's mask as the bits of an int64: a bit tested in the loop over frames costs no load."""
     if mask is None:
         real = tl.full((), -1, tl.int64)
     else:
@@ -38,22 +38,31 @@ def real_frames(mask, i_b, T, BT: tl.constexpr):
 
 
 @triton.jit
-def window_places(
-    i_w, o_p, H, W, columns, shift, WINDOW: tl.constexpr, WP: tl.constexpr, LONG: tl.constexpr
+def window_positions(
+    i_w,
+    o_p,
+    H,
+    W,
+    window_columns,
+    shift,
+    WINDOW: tl.constexpr,
+    WP: tl.constexpr,
+    INT64_OFFSETS: tl.constexpr,
 ):
-    """Row, column (int64 if LONG) and whether it lies in the picture, for each place of window i_w."""
-    o_y = (i_w // columns) * WINDOW + o_p // WP - shift
-    o_x = (i_w % columns) * WINDOW + o_p % WP - shift
+    """Row, column (int64 if INT64_OFFSETS) and validity of the positions o_p of window i_w."""
+    o_y = (i_w // window_columns) * WINDOW + o_p // WP - shift
+    o_x = (i_w % window_columns) * WINDOW + o_p % WP - shift
     m = (o_p // WP < WINDOW) & (o_p % WP < WINDOW) & (o_y >= 0) & (o_y < H) & (o_x >= 0) & (o_x < W)
-    if LONG:
+    if INT64_OFFSETS:
         o_y, o_x = o_y.to(tl.int64), o_x.to(tl.int64)
     return o_y, o_x, m
 
 
 @triton.jit
 def query_frames(i_m, o_m, BP: tl.constexpr, BM: tl.constexpr):
-    """The query frame of each row of block i_m; a single number where a block has one frame or a
-    part, so that it costs no registers.
+    """The query frame of each row of block i_m.
+
+    A scalar where a block has one frame or a part of one, so that it costs no registers.
     """
     if BM <= BP:
         o_s = i_m
@@ -63,17 +72,16 @@ def query_frames(i_m, o_m, BP: tl.constexpr, BM: tl.constexpr):
 
 
 @triton.jit
-def place_bias(window_bias, o_q, o_k, m_k, i_h, WINDOW: tl.constexpr, WP: tl.constexpr):
-    """window_bias (heads, 2 WINDOW - 1, 2 WINDOW - 1) of query places by key places, in base 2,
-    -inf for keys over the edge.
+def position_bias(window_bias, o_q, o_k, m_k, i_h, WINDOW: tl.constexpr, WP: tl.constexpr):
+    """Bias (BM, BN) of query positions by key positions, in base 2; (1, BN) without window_bias.
 
-    (BM, BN); without window_bias (1, BN). Padding reads what the window's last row and column do.
+    window_bias is (heads, 2 WINDOW - 1, 2 WINDOW - 1). Keys outside the image get -inf. Padding
+    reads the bias of the window's last row and column.
     """
     b_edge = tl.where(m_k, 0.0, float("-inf"))[None, :]
     if window_bias is not None:
-        SIDE: tl.constexpr = (
-            2 * WINDOW - 1
-        )  # the offset is a difference of two, so it costs one subtraction an element
+        SIDE: tl.constexpr = 2 * WINDOW - 1
+        # The offset is a difference of two, so it costs one subtraction per element.
         o_q = tl.minimum(o_q // WP, WINDOW - 1) * SIDE + tl.minimum(o_q % WP, WINDOW - 1)
         o_k = tl.minimum(o_k // WP, WINDOW - 1) * SIDE + tl.minimum(o_k % WP, WINDOW - 1)
         b_bias = (
@@ -92,8 +100,9 @@ def place_bias(window_bias, o_q, o_k, m_k, i_h, WINDOW: tl.constexpr, WP: tl.con
 
 @triton.jit
 def frame_bias(p_time, m_time, real_u):
-    """time_bias of a key frame in base 2, -inf where the frame is masked; p_time, if any, is for
-    all rows or for each.
+    """time_bias of one key frame in base 2; -inf where the frame is masked.
+
+    p_time points to one value for all rows or to one per row; None without a bias.
     """
     if p_time is None:
         b_time = tl.where(real_u, 0.0, float("-inf"))
@@ -103,9 +112,11 @@ def frame_bias(p_time, m_time, real_u):
 
 
 @triton.jit
-def divisor(b_size):
-    """The least power of two, at least 1, that brings float32 numbers no larger than b_size to 2^15
-    or less, so that float16 can hold them; 1 for an infinity or a NaN."""
+def fp16_divisor(b_size):
+    """The least power of two, at least 1, that scales numbers up to b_size down to 2^15 or less.
+
+    float16 holds the quotients. 1 for an infinity or NaN.
+    """
     b_size = tl.where((b_size > 1.0) & (b_size < float("inf")), b_size, 1.0)
     return tl.exp2(tl.maximum(tl.ceil(tl.log2(b_size)) - 15.0, 0.0))
 
@@ -114,67 +125,38 @@ def divisor(b_size):
 
 
 @triton.jit
-def window_forward(
+def temporal_attention_window_fwd_kernel(
     # inputs: q (B, Tq, H, W, heads, D); k, v (B, Tk, H, W, heads, D); time_bias (B or 1, heads, Tq,
     # Tk) float32 or None; window_bias (heads, 2 WINDOW - 1, 2 WINDOW - 1) float32 or None; mask (B,
     # Tk) uint8 or None
-    q,
-    k,
-    v,
-    time_bias,
-    window_bias,
-    mask,
-    # outputs: out (B, Tq, H, W, heads, D); statistic (B, Tq, H, W, heads), log-sum-exp in base 2, 0
-    # without a key; share (B, windows, heads, blocks * BM / BP, Tk), sums over a window's places
-    out,
-    statistic,
-    share,
-    sq_b,
-    sq_t,
-    sq_y,
-    sq_x,
-    sq_h,
-    sk_b,
-    sk_t,
-    sk_y,
-    sk_x,
-    sk_h,
-    sv_b,
-    sv_t,
-    sv_y,
-    sv_x,
-    sv_h,
+    q, k, v, time_bias, window_bias, mask,
+    # outputs: out (B, Tq, H, W, heads, D); lse (B, Tq, H, W, heads), log-sum-exp in base 2, 0
+    # without a key; frame_weights (B, windows, heads, query_blocks * BM / BP, Tk), sums over the
+    # positions of a window
+    out, lse, frame_weights,
+    sq_b, sq_t, sq_y, sq_x, sq_h,
+    sk_b, sk_t, sk_y, sk_x, sk_h,
+    sv_b, sv_t, sv_y, sv_x, sv_h,
     sb_b,
     scale,
-    Tq,
-    Tk,
-    H,
-    W,
-    heads,
-    columns,
-    windows,
-    blocks,
-    shift,
-    WINDOW: tl.constexpr,
-    WP: tl.constexpr,
-    D: tl.constexpr,
-    BM: tl.constexpr,
-    BN: tl.constexpr,
-    BT: tl.constexpr,
-    LONG: tl.constexpr,
-):
+    Tq, Tk, H, W, heads, window_columns, windows, query_blocks, shift,
+    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr, INT64_OFFSETS: tl.constexpr,
+):  # fmt: skip
     BP: tl.constexpr = WP * WP
     i = tl.program_id(0)
     i_m, i_h, i_w, i_b = (
-        i % blocks,
-        (i // blocks) % heads,
-        (i // blocks // heads) % windows,
-        (i // blocks // heads // windows).to(tl.int64),
+        i % query_blocks,
+        (i // query_blocks) % heads,
+        (i // query_blocks // heads) % windows,
+        (i // query_blocks // heads // windows).to(tl.int64),
     )
     o_d, o_t, o_m = tl.arange(0, D), tl.arange(0, BT), tl.arange(0, BM)
 
     o_s, o_p = query_frames(i_m, o_m, BP, BM), o_m % BP
-    o_y, o_x, m_q = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
+    o_y, o_x, m_q = window_positions(
+        i_w, o_p, H, W, window_columns, shift, WINDOW, WP, INT64_OFFSETS
+    )
     m_q = m_q & (o_s < Tq)
     p_q = (
         q
@@ -190,146 +172,101 @@ def window_forward(
     p_time = None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk
 
     b_max = tl.full((BM,), float("-inf"), tl.float32)
-    b_sum = tl.zeros((BM, BT), tl.float32)  # by frame: the normaliser and the share in one
+    b_sum = tl.zeros((BM, BT), tl.float32)  # by frame; also the frame weights
     b_out = tl.zeros((BM, D), tl.float32)
     for i_n in range(0, BP, BN):
         o_n = i_n + tl.arange(0, BN)
-        o_yk, o_xk, m_k = window_places(i_w, o_n, H, W, columns, shift, WINDOW, WP, LONG)
+        o_yk, o_xk, m_k = window_positions(
+            i_w, o_n, H, W, window_columns, shift, WINDOW, WP, INT64_OFFSETS
+        )
         o_k = (o_yk * sk_y + o_xk * sk_x)[:, None] + o_d[None, :]
         o_v = (o_yk * sv_y + o_xk * sv_x)[:, None] + o_d[None, :]
-        b_place = place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP)
+        b_pos_bias = position_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP)
         for u in range(Tk):
             real_u = ((real >> u) & 1) != 0
             i_u = tl.full((), 0, tl.int64) + u
             b_k = tl.load(p_k + i_u * sk_t + o_k, mask=(m_k & real_u)[:, None], other=0.0)
             b_v = tl.load(p_v + i_u * sv_t + o_v, mask=(m_k & real_u)[:, None], other=0.0)
-            b_s = tl.dot(b_q, tl.trans(b_k), input_precision=PRECISION) * (scale * LOG2E) + b_place
+            b_s = tl.dot(b_q, tl.trans(b_k), input_precision=TF32X3) * (scale * LOG2E) + b_pos_bias
             b_time = frame_bias(None if time_bias is None else p_time + u, o_s < Tq, real_u)
             b_new = tl.maximum(b_max, tl.max(b_s, 1) + b_time)
-            b_from = tl.where(
-                b_new == float("-inf"), 0.0, b_new
-            )  # -inf - -inf is NaN: no key so far
-            b_decay = tl.exp2(b_max - b_from)
-            b_p = tl.exp2(b_s + (b_time - b_from)[:, None])
+            b_base = tl.where(b_new == float("-inf"), 0.0, b_new)  # no key: -inf - -inf is NaN
+            b_decay = tl.exp2(b_max - b_base)
+            b_p = tl.exp2(b_s + (b_time - b_base)[:, None])
             b_sum = b_sum * b_decay[:, None] + tl.where(
                 o_t[None, :] == u, tl.sum(b_p, 1)[:, None], 0.0
             )
-            b_out = tl.dot(
-                b_p.to(b_v.dtype), b_v, b_out * b_decay[:, None], input_precision=PRECISION
-            )
+            b_out = tl.dot(b_p.to(b_v.dtype), b_v, b_out * b_decay[:, None], input_precision=TF32X3)
             b_max = b_new
 
-    b_all = tl.sum(b_sum, 1)
-    m_any = b_all > 0
-    b_by = tl.where(
-        m_any, b_all, 1.0
-    )  # NaN stays: NaN > 0 is false, and the sums are NaN themselves
-    b_out = b_out / b_by[:, None]
+    b_total = tl.sum(b_sum, 1)
+    m_any = b_total > 0
+    b_norm = tl.where(m_any, b_total, 1.0)  # NaN > 0 is false, but then the sums are NaN
+    b_out = b_out / b_norm[:, None]
     o_row = (o_y * W + o_x) * heads
     i_row = (i_b * Tq + o_s) * H * W * heads + i_h
     p_out = out + i_row * D + o_row * D
     tl.store(p_out[:, None] + o_d[None, :], b_out.to(out.dtype.element_ty), mask=m_q[:, None])
-    tl.store(statistic + i_row + o_row, tl.where(m_any, b_max + tl.log2(b_by), 0.0), mask=m_q)
+    tl.store(lse + i_row + o_row, tl.where(m_any, b_max + tl.log2(b_norm), 0.0), mask=m_q)
     NS: tl.constexpr = BM // BP
-    b_share = tl.where(m_q[:, None], b_sum / b_by[:, None], 0.0)
-    b_share = tl.sum(tl.reshape(b_share, (NS, BP, BT)), 1)
-    o_share = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
-    tl.store(share + o_share, b_share, mask=(o_t < Tk)[None, :])
+    b_weights = tl.where(m_q[:, None], b_sum / b_norm[:, None], 0.0)
+    b_weights = tl.sum(tl.reshape(b_weights, (NS, BP, BT)), 1)
+    o_weights = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
+    tl.store(frame_weights + o_weights, b_weights, mask=(o_t < Tk)[None, :])
 
 
 # -- backward --------------------------------------------------------------------------------------
 
 
 @triton.jit
-def store_dv(p_dv, b_p, b_g, by, real_u, m_k, PRODUCTS: tl.constexpr):
-    """by P^T dO to p_dv (BN, D) for weights b_p (BM, BN) and gradients b_g (BM, D); 0 in a masked
-    frame.
+def store_dv(p_dv, b_p, b_g, div, real_u, m_k, DOT_PRECISION: tl.constexpr):
+    """Store div P^T dO to p_dv (BN, D), of weights b_p (BM, BN) and gradients b_g (BM, D).
+
+    0 in a masked frame.
     """
-    b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=PRODUCTS) * by
+    b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=DOT_PRECISION) * div
     b_dv = tl.where(real_u, b_dv, 0.0)  # 0 * NaN is NaN
     tl.store(p_dv, b_dv.to(p_dv.dtype.element_ty), mask=m_k[:, None])
 
 
 @triton.jit
-def window_backward(
-    # inputs: as forward; grad, out (B, Tq, H, W, heads, D); statistic (B, Tq, H, W, heads)
-    grad,
-    q,
-    k,
-    v,
-    out,
-    statistic,
-    time_bias,
-    window_bias,
-    mask,
-    # outputs: dq (B, Tq, H, W, heads, D); dk, dv (B, Tk, H, W, heads, D) if OWN; delta (B, Tq, H,
-    # W, heads), sum of grad * out, if not; d_time (B, windows, heads, blocks * BM / BP, Tk) if
-    # TIME; d_window (B, windows, heads, blocks, BP, BP) if PLACE
-    dq,
-    dk,
-    dv,
-    delta,
-    d_time,
-    d_window,
-    sg_b,
-    sg_t,
-    sg_y,
-    sg_x,
-    sg_h,
-    sq_b,
-    sq_t,
-    sq_y,
-    sq_x,
-    sq_h,
-    sk_b,
-    sk_t,
-    sk_y,
-    sk_x,
-    sk_h,
-    sv_b,
-    sv_t,
-    sv_y,
-    sv_x,
-    sv_h,
+def temporal_attention_window_bwd_kernel(
+    # inputs: as forward; grad, out (B, Tq, H, W, heads, D); lse (B, Tq, H, W, heads)
+    grad, q, k, v, out, lse, time_bias, window_bias, mask,
+    # outputs: dq (B, Tq, H, W, heads, D); dk, dv (B, Tk, H, W, heads, D) if WRITE_DKV; else delta
+    # (B, Tq, H, W, heads), sum of grad * out; partial sums dtime_bias (B, windows, heads,
+    # query_blocks * BM / BP, Tk) if HAS_DTIME_BIAS, dwindow_bias (B, windows, heads, query_blocks,
+    # BP, BP) if HAS_DWINDOW_BIAS
+    dq, dk, dv, delta, dtime_bias, dwindow_bias,
+    sg_b, sg_t, sg_y, sg_x, sg_h,
+    sq_b, sq_t, sq_y, sq_x, sq_h,
+    sk_b, sk_t, sk_y, sk_x, sk_h,
+    sv_b, sv_t, sv_y, sv_x, sv_h,
     sb_b,
     scale,
-    Tq,
-    Tk,
-    H,
-    W,
-    heads,
-    columns,
-    windows,
-    blocks,
-    shift,
-    WINDOW: tl.constexpr,
-    WP: tl.constexpr,
-    D: tl.constexpr,
-    BM: tl.constexpr,
-    BN: tl.constexpr,
-    BT: tl.constexpr,
-    LONG: tl.constexpr,
-    OWN: tl.constexpr,
-    TIME: tl.constexpr,
-    PLACE: tl.constexpr,
-):
+    Tq, Tk, H, W, heads, window_columns, windows, query_blocks, shift,
+    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr, INT64_OFFSETS: tl.constexpr,
+    WRITE_DKV: tl.constexpr, HAS_DTIME_BIAS: tl.constexpr, HAS_DWINDOW_BIAS: tl.constexpr,
+):  # fmt: skip
     BP: tl.constexpr = WP * WP
     NS: tl.constexpr = BM // BP  # query frames of a block
-    # The parts of so many numbers do not fit.
-    PRODUCTS: tl.constexpr = PLAIN if D * BM >= 64 * 64 or BT * BM >= 64 * 64 else PRECISION
-    # Where in the loop dv is made decides whether the registers suffice; no place does for all
-    # dtypes.
-    EARLY: tl.constexpr = q.dtype.element_ty == tl.float16
+    # TF32X3 splits each operand in three, which does not fit here.
+    DOT_PRECISION: tl.constexpr = IEEE if D * BM >= 64 * 64 or BT * BM >= 64 * 64 else TF32X3
+    # Whether registers suffice depends on where in the loop dv is computed, differently per dtype.
+    DV_FIRST: tl.constexpr = q.dtype.element_ty == tl.float16
     i = tl.program_id(0)
     i_m, i_h, i_w, i_b = (
-        i % blocks,
-        (i // blocks) % heads,
-        (i // blocks // heads) % windows,
-        (i // blocks // heads // windows).to(tl.int64),
+        i % query_blocks,
+        (i // query_blocks) % heads,
+        (i // query_blocks // heads) % windows,
+        (i // query_blocks // heads // windows).to(tl.int64),
     )
     o_d, o_t, o_m = tl.arange(0, D), tl.arange(0, BT), tl.arange(0, BM)
     o_s, o_p = query_frames(i_m, o_m, BP, BM), o_m % BP
-    o_y, o_x, m_q = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
+    o_y, o_x, m_q = window_positions(
+        i_w, o_p, H, W, window_columns, shift, WINDOW, WP, INT64_OFFSETS
+    )
     m_q = m_q & (o_s < Tq)
     p_q = (
         q
@@ -351,36 +288,37 @@ def window_backward(
     b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
     b_g = tl.load(p_g[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
     b_o = tl.load(p_o[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
-    b_stat = tl.load(
-        statistic + i_row + o_row, mask=m_q, other=float("inf")
-    )  # no weight for rows over the edge
+    # No weight for rows outside the image.
+    b_lse = tl.load(lse + i_row + o_row, mask=m_q, other=float("inf"))
     b_delta = tl.sum(b_g.to(tl.float32) * b_o.to(tl.float32), 1)
-    if not OWN:
+    if not WRITE_DKV:
         tl.store(delta + i_row + o_row, b_delta, mask=m_q)
-    by = 1.0
+    div = 1.0
     if q.dtype.element_ty == tl.float16:
-        # The products take the scores' gradients in float16. None is larger than 2 |v| times the
-        # sum of its row's |grad|: the whole block is divided once, and the results make up for it.
-        b_size = tl.sum(tl.abs(b_g.to(tl.float32)), 1) * (2 * LARGEST_VALUE)
-        by = tl.max(divisor(b_size), 0)
-        b_g, b_delta = (b_g.to(tl.float32) / by).to(tl.float16), b_delta / by
+        # The products take the scores' gradients in float16. None exceeds 2 |v| times the sum of
+        # its row's |grad|, so the whole block is divided by one number and the results multiplied.
+        b_size = tl.sum(tl.abs(b_g.to(tl.float32)), 1) * (2 * MAX_V)
+        div = tl.max(fp16_divisor(b_size), 0)
+        b_g, b_delta = (b_g.to(tl.float32) / div).to(tl.float16), b_delta / div
     p_k = k + i_b * sk_b + i_h.to(tl.int64) * sk_h
     p_v = v + i_b * sv_b + i_h.to(tl.int64) * sv_h
     real = real_frames(mask, i_b, Tk, BT)
     p_time = None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk
 
     b_dq = tl.zeros((BM, D), tl.float32)
-    if TIME:
+    if HAS_DTIME_BIAS:
         b_dt = tl.zeros((BM, BT), tl.float32)
     for i_n in range(0, BP, BN):
         o_n = i_n + tl.arange(0, BN)
-        o_yk, o_xk, m_k = window_places(i_w, o_n, H, W, columns, shift, WINDOW, WP, LONG)
+        o_yk, o_xk, m_k = window_positions(
+            i_w, o_n, H, W, window_columns, shift, WINDOW, WP, INT64_OFFSETS
+        )
         o_k = (o_yk * sk_y + o_xk * sk_x)[:, None] + o_d[None, :]
         o_v = (o_yk * sv_y + o_xk * sv_x)[:, None] + o_d[None, :]
-        if OWN:
+        if WRITE_DKV:
             o_dk = ((o_yk * W + o_xk) * heads + i_h)[:, None] * D + o_d[None, :]
-        b_place = place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP)
-        if PLACE:
+        b_pos_bias = position_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP)
+        if HAS_DWINDOW_BIAS:
             b_dw = tl.zeros((BM, BN), tl.float32)
         for u in range(Tk):
             real_u = ((real >> u) & 1) != 0
@@ -388,102 +326,73 @@ def window_backward(
             b_k = tl.load(p_k + i_u * sk_t + o_k, mask=(m_k & real_u)[:, None], other=0.0)
             b_v = tl.load(p_v + i_u * sv_t + o_v, mask=(m_k & real_u)[:, None], other=0.0)
             b_time = frame_bias(None if time_bias is None else p_time + u, o_s < Tq, real_u)
-            b_s = tl.dot(b_q, tl.trans(b_k), input_precision=PRODUCTS) * (scale * LOG2E) + b_place
-            b_p = tl.exp2(b_s + (b_time - b_stat)[:, None])
+            b_s = (
+                tl.dot(b_q, tl.trans(b_k), input_precision=DOT_PRECISION) * (scale * LOG2E)
+                + b_pos_bias
+            )
+            b_p = tl.exp2(b_s + (b_time - b_lse)[:, None])
             o_frame = (i_b * Tk + i_u) * H * W * heads * D
-            if OWN and EARLY:
-                store_dv(dv + o_frame + o_dk, b_p, b_g, by, real_u, m_k, PRODUCTS)
-            b_ds = b_p * (tl.dot(b_g, tl.trans(b_v), input_precision=PRODUCTS) - b_delta[:, None])
-            if PLACE:
+            if WRITE_DKV and DV_FIRST:
+                store_dv(dv + o_frame + o_dk, b_p, b_g, div, real_u, m_k, DOT_PRECISION)
+            b_ds = b_p * (
+                tl.dot(b_g, tl.trans(b_v), input_precision=DOT_PRECISION) - b_delta[:, None]
+            )
+            if HAS_DWINDOW_BIAS:
                 b_dw += b_ds
-            if TIME:
+            if HAS_DTIME_BIAS:
                 b_dt += tl.where(o_t[None, :] == u, tl.sum(b_ds, 1)[:, None], 0.0)
             b_ds = b_ds.to(b_k.dtype)
-            if OWN and not EARLY:
-                store_dv(dv + o_frame + o_dk, b_p, b_g, by, real_u, m_k, PRODUCTS)
-            b_dq = tl.dot(b_ds, b_k, b_dq, input_precision=PRODUCTS)
-            if OWN:
-                b_dk = tl.dot(tl.trans(b_ds), b_q, input_precision=PRODUCTS) * (scale * by)
+            if WRITE_DKV and not DV_FIRST:
+                store_dv(dv + o_frame + o_dk, b_p, b_g, div, real_u, m_k, DOT_PRECISION)
+            b_dq = tl.dot(b_ds, b_k, b_dq, input_precision=DOT_PRECISION)
+            if WRITE_DKV:
+                b_dk = tl.dot(tl.trans(b_ds), b_q, input_precision=DOT_PRECISION) * (scale * div)
                 b_dk = tl.where(real_u, b_dk, 0.0)
                 tl.store(dk + o_frame + o_dk, b_dk.to(dk.dtype.element_ty), mask=m_k[:, None])
-        if PLACE:
+        if HAS_DWINDOW_BIAS:
             o_dw = (i.to(tl.int64) * BP + tl.arange(0, BP))[:, None] * BP + o_n[None, :]
-            tl.store(d_window + o_dw, tl.sum(tl.reshape(b_dw, (NS, BP, BN)), 0) * by)
+            tl.store(dwindow_bias + o_dw, tl.sum(tl.reshape(b_dw, (NS, BP, BN)), 0) * div)
     p_dq = dq + i_row * D + o_row * D
     b_dq = tl.where(real != 0, b_dq, 0.0)
     tl.store(
         p_dq[:, None] + o_d[None, :],
-        (b_dq * (scale * by)).to(dq.dtype.element_ty),
+        (b_dq * (scale * div)).to(dq.dtype.element_ty),
         mask=m_q[:, None],
     )
-    if TIME:
+    if HAS_DTIME_BIAS:
         o_dt = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
         b_dt = tl.where((((real >> o_t) & 1) != 0)[None, :], b_dt, 0.0)
         tl.store(
-            d_time + o_dt, tl.sum(tl.reshape(b_dt, (NS, BP, BT)), 1) * by, mask=(o_t < Tk)[None, :]
+            dtime_bias + o_dt,
+            tl.sum(tl.reshape(b_dt, (NS, BP, BT)), 1) * div,
+            mask=(o_t < Tk)[None, :],
         )
 
 
 @triton.jit
-def window_backward_keys(
+def temporal_attention_window_bwd_dkv_kernel(
     # inputs: as backward; delta (B, Tq, H, W, heads)
-    grad,
-    q,
-    k,
-    v,
-    delta,
-    statistic,
-    time_bias,
-    window_bias,
-    mask,
+    grad, q, k, v, delta, lse, time_bias, window_bias, mask,
     # outputs: dk, dv (B, Tk, H, W, heads, D)
-    dk,
-    dv,
-    sg_b,
-    sg_t,
-    sg_y,
-    sg_x,
-    sg_h,
-    sq_b,
-    sq_t,
-    sq_y,
-    sq_x,
-    sq_h,
-    sk_b,
-    sk_t,
-    sk_y,
-    sk_x,
-    sk_h,
-    sv_b,
-    sv_t,
-    sv_y,
-    sv_x,
-    sv_h,
+    dk, dv,
+    sg_b, sg_t, sg_y, sg_x, sg_h,
+    sq_b, sq_t, sq_y, sq_x, sq_h,
+    sk_b, sk_t, sk_y, sk_x, sk_h,
+    sv_b, sv_t, sv_y, sv_x, sv_h,
     sb_b,
     scale,
-    Tq,
-    Tk,
-    H,
-    W,
-    heads,
-    columns,
-    windows,
-    blocks,
-    shift,
-    WINDOW: tl.constexpr,
-    WP: tl.constexpr,
-    D: tl.constexpr,
-    BM: tl.constexpr,
-    BN: tl.constexpr,
-    BT: tl.constexpr,
-    LONG: tl.constexpr,
-):
+    Tq, Tk, H, W, heads, window_columns, windows, query_blocks, shift,
+    WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr, INT64_OFFSETS: tl.constexpr,
+):  # fmt: skip
     BP: tl.constexpr = WP * WP
     i = tl.program_id(0)
     i_n, i_u, i = i % (BP // BN), (i // (BP // BN)) % Tk, i // (BP // BN) // Tk
     i_h, i_w, i_b = i % heads, (i // heads) % windows, (i // heads // windows).to(tl.int64)
     o_d, o_n, o_m = tl.arange(0, D), i_n * BN + tl.arange(0, BN), tl.arange(0, BM)
-    o_yk, o_xk, m_k = window_places(i_w, o_n, H, W, columns, shift, WINDOW, WP, LONG)
+    o_yk, o_xk, m_k = window_positions(
+        i_w, o_n, H, W, window_columns, shift, WINDOW, WP, INT64_OFFSETS
+    )
     real = real_frames(mask, i_b, Tk, BT)
     m_frame = ((real >> i_u) & 1) != 0
     p_k = (
@@ -505,15 +414,17 @@ def window_backward_keys(
 
     b_dk = tl.zeros((BN, D), tl.float32)
     b_dv = tl.zeros((BN, D), tl.float32)
-    b_by = tl.full((BN,), 1.0, tl.float32)
-    for i_p in range(0, BP, BM):  # once, where a block holds a window's queries or more
+    b_div = tl.full((BN,), 1.0, tl.float32)
+    for i_p in range(0, BP, BM):  # one pass if a block holds all queries of a window
         o_p = (i_p + o_m) % BP
-        b_place = tl.trans(
-            place_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP)
-        )  # as everything below: keys by queries
-        o_y, o_x, m_p = window_places(i_w, o_p, H, W, columns, shift, WINDOW, WP, LONG)
+        b_pos_bias = tl.trans(
+            position_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP)
+        )  # keys by queries, like everything below
+        o_y, o_x, m_p = window_positions(
+            i_w, o_p, H, W, window_columns, shift, WINDOW, WP, INT64_OFFSETS
+        )
         o_q, o_g, o_row = o_y * sq_y + o_x * sq_x, o_y * sg_y + o_x * sg_x, (o_y * W + o_x) * heads
-        for i_m in range(blocks if m_frame else 0):  # a masked frame gets its zeros without work
+        for i_m in range(query_blocks if m_frame else 0):  # no work for a masked frame
             o_s = query_frames(i_m, o_m, BP, BM)
             m_q = m_p & (o_s < Tq)
             p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + o_q
@@ -521,26 +432,26 @@ def window_backward_keys(
             i_row = (i_b * Tq + o_s) * H * W * heads + i_h
             b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
             b_g = tl.load(p_g[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
-            b_stat = tl.load(statistic + i_row + o_row, mask=m_q, other=float("inf"))
+            b_lse = tl.load(lse + i_row + o_row, mask=m_q, other=float("inf"))
             b_delta = tl.load(delta + i_row + o_row, mask=m_q, other=0.0)
-            b_s = tl.dot(b_k, tl.trans(b_q), input_precision=PRECISION) * (scale * LOG2E) + b_place
+            b_s = tl.dot(b_k, tl.trans(b_q), input_precision=TF32X3) * (scale * LOG2E) + b_pos_bias
             p_time = (
                 None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk + i_u
             )
-            b_p = tl.exp2(b_s + (frame_bias(p_time, o_s < Tq, m_frame) - b_stat)[None, :])
-            b_ds = b_p * (tl.dot(b_v, tl.trans(b_g), input_precision=PRECISION) - b_delta[None, :])
-            b_dv = tl.dot(b_p.to(b_g.dtype), b_g, b_dv, input_precision=PRECISION)
+            b_p = tl.exp2(b_s + (frame_bias(p_time, o_s < Tq, m_frame) - b_lse)[None, :])
+            b_ds = b_p * (tl.dot(b_v, tl.trans(b_g), input_precision=TF32X3) - b_delta[None, :])
+            b_dv = tl.dot(b_p.to(b_g.dtype), b_g, b_dv, input_precision=TF32X3)
             if q.dtype.element_ty == tl.float16:
-                # As in the backward of queries, but by key, and as large as those so far ask for.
-                b_new = tl.maximum(b_by, divisor(tl.max(tl.abs(b_ds), 1)))
-                b_ds, b_dk = b_ds * (1.0 / b_new)[:, None], b_dk * (b_by / b_new)[:, None]
-                b_by = b_new
-            b_dk = tl.dot(b_ds.to(b_q.dtype), b_q, b_dk, input_precision=PRECISION)
+                # As in the backward of queries, but per key, and grown as gradients require.
+                b_new = tl.maximum(b_div, fp16_divisor(tl.max(tl.abs(b_ds), 1)))
+                b_ds, b_dk = b_ds * (1.0 / b_new)[:, None], b_dk * (b_div / b_new)[:, None]
+                b_div = b_new
+            b_dk = tl.dot(b_ds.to(b_q.dtype), b_q, b_dk, input_precision=TF32X3)
     i_row = ((i_b * Tk + i_u) * H * W * heads + i_h) * D
     o_row = ((o_yk * W + o_xk) * heads * D)[:, None] + o_d[None, :]
     tl.store(
         dk + i_row + o_row,
-        (b_dk * (b_by * scale)[:, None]).to(dk.dtype.element_ty),
+        (b_dk * (b_div * scale)[:, None]).to(dk.dtype.element_ty),
         mask=m_k[:, None],
     )
     tl.store(dv + i_row + o_row, b_dv.to(dv.dtype.element_ty), mask=m_k[:, None])

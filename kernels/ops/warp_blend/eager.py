@@ -1,8 +1,7 @@
-"""Backward warp and visibility blend through `F.grid_sample`: what other models do today, and the
-quicker of the two in plain PyTorch.
+"""Backward warp and visibility blend through `F.grid_sample`, as most models compute them.
 
-Pixel coordinates are normalised and back, which moves a sample by up to about W * 2^-24 pixels
-(0.0002 at W = 4000) off the definition.
+Pixel coordinates are normalised and scaled back, which moves a sample by up to about W * 2^-24
+pixels (0.0002 at W = 4000).
 """
 
 import torch
@@ -11,8 +10,8 @@ import torch.nn.functional as F
 from lift.kernels.ops.warp_blend.reference import blend, coordinates
 
 
-def reason(*arguments) -> str | None:
-    """Why `F.grid_sample` cannot serve; arguments as `warp` or `warp_blend` have them."""
+def unsupported_reason(*arguments) -> str | None:
+    """The reason why `F.grid_sample` does not support arguments of `warp` or `warp_blend`."""
     if arguments and arguments[0].numel() == 0:
         return "F.grid_sample takes no empty image"
     if arguments and arguments[0].is_cuda and torch.are_deterministic_algorithms_enabled():
@@ -41,10 +40,7 @@ def warp_blend_eager(
 
 def _sample(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     H, W = image.shape[2:]
-    x, y = coordinates(
-        flow
-    )  # clamped here too: grid_sample's own gradient on the CPU crashes on NaN
-    grid = torch.stack(
-        (2 * x / max(W - 1, 1) - 1, 2 * y / max(H - 1, 1) - 1), -1
-    )  # a side of 1 has one coordinate, whatever the flow
+    x, y = coordinates(flow)  # clamped here too: grid_sample's gradient on the CPU crashes on NaN
+    # A side of 1 has one coordinate, whatever the flow.
+    grid = torch.stack((2 * x / max(W - 1, 1) - 1, 2 * y / max(H - 1, 1) - 1), -1)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -1,15 +1,15 @@
 """Backward warp and visibility blend: the definition.
 
-A target's pixel (x, y) reads the image at (x + dx, y + dy), bilinearly, with coordinates clamped to
-the border (the convention of `F.grid_sample` with padding_mode="border" and align_corners=True).
-Two images so warped are mixed by how visible the pixel is in each:
+A pixel (x, y) of the output reads the image at (x + dx, y + dy), bilinearly, with coordinates
+clamped to the border (as `F.grid_sample` with padding_mode="border" and align_corners=True). Two
+warped images are blended by the visibility of the pixel in each:
 
-    v = sigmoid(occ),   out = (v0 warp(image0) + v1 warp(image1)) / (v0 + v1),   the weights as
-    softmax(logsigmoid(occ0), logsigmoid(occ1))
+    v = sigmoid(occ)
+    out = (v0 warp(image0) + v1 warp(image1)) / (v0 + v1)
 
-Plain arithmetic on pixel coordinates, so integer flows are exact, any number of derivatives exists,
-and on a GPU `torch.use_deterministic_algorithms(True)` is obeyed; `eager.py` is quicker and keeps
-less for backward.
+computed as softmax(logsigmoid(occ0), logsigmoid(occ1)). This is plain arithmetic on pixel
+coordinates, so integer flows are exact, any number of derivatives exists, and a GPU obeys
+`torch.use_deterministic_algorithms(True)`. `eager.py` is faster and saves less for backward.
 """
 
 import torch
@@ -21,11 +21,11 @@ def warp_reference(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
 
     Args:
         image: (B, C, H, W), any floating dtype.
-        flow: (B, 2, H, W), dx then dy in pixels, float32, or float64 for a float64 image. Infinite
-            ones read the border; a NaN reads coordinate 0.
+        flow: (B, 2, H, W), dx then dy in pixels, float32, or float64 for a float64 image.
+            Infinities read the border, NaN reads coordinate 0.
 
     Returns:
-        (B, C, H, W), dtype of image, computed in flow's. The gradient for flow is zero where a
+        (B, C, H, W), dtype of image, computed in flow's. The gradient of flow is zero where a
         coordinate was clamped or NaN.
     """
     return _sample(image.to(flow.dtype), flow).to(image.dtype)
@@ -39,7 +39,7 @@ def warp_blend_reference(
     occ0: torch.Tensor,
     occ1: torch.Tensor,
 ) -> torch.Tensor:
-    """Two backward warps, blended by visibility.
+    """Warp two images backward and blend them by visibility.
 
     Args:
         image0, image1: (B, C, H, W), any floating dtype.
@@ -57,15 +57,16 @@ def warp_blend_reference(
 def blend(
     warped0: torch.Tensor, warped1: torch.Tensor, occ0: torch.Tensor, occ1: torch.Tensor
 ) -> torch.Tensor:
-    """Mix two images (B, C, H, W) by visibility logits (B, 1, H, W), in log space: no epsilon, no
-    saturation.
+    """Blend two images (B, C, H, W) by visibility logits (B, 1, H, W).
+
+    In log space: no epsilon, no saturation.
     """
     weight0, weight1 = torch.stack((F.logsigmoid(occ0), F.logsigmoid(occ1))).softmax(0)
     return weight0 * warped0 + weight1 * warped1
 
 
 def coordinates(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each pixel reads, x and y (B, H, W) in pixels inside the image, from flow (B, 2, H, W)."""
+    """Sample coordinates x and y (B, H, W), in pixels inside the image, of flow (B, 2, H, W)."""
     H, W = flow.shape[2:]
     x = torch.arange(W, device=flow.device, dtype=flow.dtype) + flow[:, 0]
     y = torch.arange(H, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
@@ -78,25 +79,20 @@ def _sample(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     west, north = x.detach().floor(), y.detach().floor()
     fx, fy = (x - west)[:, None], (y - north)[:, None]
     west, north = west.long(), north.long()
-    east, south = (
-        (west + 1).clamp(max=W - 1),
-        (north + 1).clamp(max=H - 1),
-    )  # past the border only where the weight is 0
+    east = (west + 1).clamp(max=W - 1)  # past the border only where the weight is 0
+    south = (north + 1).clamp(max=H - 1)
     pixels = image.flatten(2)
 
-    def at(y, x):
+    def gather(y, x):
         return pixels.gather(2, (y * W + x).flatten(1)[:, None].expand(-1, C, -1)).view(B, C, H, W)
 
-    top = (1 - fx) * at(north, west) + fx * at(north, east)
-    bottom = (1 - fx) * at(south, west) + fx * at(south, east)
+    top = (1 - fx) * gather(north, west) + fx * gather(north, east)
+    bottom = (1 - fx) * gather(south, west) + fx * gather(south, east)
     return (1 - fy) * top + fy * bottom
 
 
 def _clamp(coordinate: torch.Tensor, size: int) -> torch.Tensor:
-    """Into [0, size - 1], NaN to 0; what is clamped, or on the border, has no gradient, as
-    `F.grid_sample` has it.
-    """
+    """Clamp to [0, size - 1], NaN to 0; no gradient where clamped or on the border."""
     inside = (coordinate > 0) & (coordinate < size - 1)
-    return torch.where(
-        inside, coordinate, coordinate.detach().nan_to_num(nan=0.0).clamp(0, size - 1)
-    )
+    clamped = coordinate.detach().nan_to_num(nan=0.0).clamp(0, size - 1)
+    return torch.where(inside, coordinate, clamped)

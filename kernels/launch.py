@@ -1,0 +1,73 @@
+"""Launching Triton kernels: the interpreter, dispatch keys, devices, 64-bit offsets.
+
+Needs Triton; `lift.kernels.dispatch` imports the modules that use it where Triton exists.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import triton
+import triton.language as tl
+
+# Triton reads TRITON_INTERPRET when it is imported. Interpreted kernels run on the CPU, slowly.
+INTERPRETED: bool = triton.knobs.runtime.interpret
+DISPATCH_KEYS = ("CUDA", "CPU") if INTERPRETED else ("CUDA",)
+MASKED = 4096  # elements past the end of an image that a masked offset may reach
+
+_forced_int64: bool | None = None
+
+
+def launch(kernel, programs: int, arguments: dict) -> None:
+    """Launch a kernel on the device of its tensors.
+
+    Args:
+        programs: size of the one-dimensional grid.
+        arguments: every parameter of the kernel by name, with num_warps and other options.
+    """
+    if INTERPRETED:
+        arguments = {name: _for_interpreter(kernel, name, x) for name, x in arguments.items()}
+    first = next(x for x in arguments.values() if isinstance(x, torch.Tensor))
+    with torch.cuda.device_of(first):  # Triton launches on the current device
+        kernel[(programs,)](**arguments)
+
+
+def _for_interpreter(kernel, name: str, value):
+    """Integers as constants: range() in NumPy 2.4 refuses the arrays that Triton 3.6 makes."""
+    is_constexpr = name in kernel.fn.__annotations__
+    return tl.constexpr(value) if isinstance(value, int) and not is_constexpr else value
+
+
+def strides(prefix: str, axes: str, x: torch.Tensor | None) -> dict[str, int]:
+    """Strides as arguments of a kernel: `strides("s0", "bcyx", x)` is s0_b, s0_c, s0_y and s0_x.
+
+    Axes of x beyond those named are left out. All are 0 for None.
+    """
+    values = [0] * len(axes) if x is None else x.stride()
+    return {f"{prefix}_{axis}": stride for axis, stride in zip(axes, values, strict=False)}
+
+
+def needs_int64_offsets(*spans: int) -> bool:
+    """Whether offsets up to these, in elements, need 64 bits."""
+    return max(spans) >= 2**31 if _forced_int64 is None else _forced_int64
+
+
+def image_span(x: torch.Tensor | None) -> int:
+    """The largest offset within one image of x (B, C, H, W), in elements; 0 for None.
+
+    Kernels count the images of a batch in 64 bits, so only one image matters.
+    """
+    if x is None:
+        return 0
+    return sum((n - 1) * s for n, s in zip(x.shape[1:], x.stride()[1:], strict=True)) + MASKED
+
+
+@contextmanager
+def force_int64_offsets(forced: bool) -> Iterator[None]:
+    """Use 64-bit offsets inside the block, or 32-bit ones, whatever the sizes; for tests."""
+    global _forced_int64
+    before, _forced_int64 = _forced_int64, forced
+    try:
+        yield
+    finally:
+        _forced_int64 = before
