@@ -137,9 +137,9 @@ class Card:
 
         def compare(variants, reference, arguments, *, backward, rounds, until=None):
             return {
-                v.name: measure.Measured(failure="wrong: relative error 1")
+                v.name: measure.VariantResult(failure="wrong: relative error 1")
                 if v.name in wrong
-                else measure.Measured(times=[times.get(v.name, 1.0)])
+                else measure.VariantResult(times=[times.get(v.name, 1.0)])
                 for v in variants
             }
 
@@ -189,10 +189,7 @@ def test_a_class_without_a_usable_candidate_keeps_its_config(monkeypatch, tmp_pa
     }
     Card.take_the_place(monkeypatch, {}, wrong=every, spilling=set())
     assert tune_temporal_attention.main(["--measure", "--quick", "--table", str(table)]) == 1
-    assert (
-        not table.exists()
-        and "no candidate can be taken; it keeps what it has" in capsys.readouterr().out
-    )
+    assert not table.exists() and "no usable candidate; its entry stays" in capsys.readouterr().out
 
 
 class Watch:
@@ -231,14 +228,14 @@ def test_tuning_ends_in_time_with_every_class_saved(monkeypatch, tmp_path, capsy
     assert {entry["class"] for entry in json.loads(table.read_text())[Card.name]["entries"]} == set(
         CLASSES
     )
-    assert 50 < watch.now - 1000 <= 60 and "left out" not in capsys.readouterr().out
+    assert 50 < watch.now - 1000 <= 60 and "skipped" not in capsys.readouterr().out
     assert {tune_temporal_attention.window(shape) for shape in tune_temporal_attention.CLASSES} == {
         8,
         4,
         1,
     }
     assert tune_temporal_attention.main(["--measure", "--seconds", "1", "--table", str(table)]) == 0
-    assert capsys.readouterr().out.count("left out, no time was left") == len(CLASSES)
+    assert capsys.readouterr().out.count("skipped, out of time") == len(CLASSES)
 
 
 def test_a_class_that_has_no_more_time_takes_the_best_that_was_tried(monkeypatch):
@@ -265,7 +262,7 @@ def test_measuring_needs_a_gpu(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
         tune_temporal_attention.main(["--measure"])
-    assert "torch finds no GPU to measure; --static needs none" in capsys.readouterr().err
+    assert "torch finds no GPU; --static needs none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shape", tune_temporal_attention.CLASSES, ids=str)
