@@ -16,7 +16,7 @@ from lift.data import multi_target, sampling
 from lift.data.augmentation import Augmentation, centre_crop, random_crop
 from lift.data.sample import Layout, Sample, make_sample
 from lift.data.sampling import Window
-from lift.data.sequences import Preloaded, Sequence, open_sequences
+from lift.data.sequences import InMemorySequence, Sequence, open_sequences
 from lift.data.synthetic import SyntheticScene
 from lift.errors import LiftError
 
@@ -261,7 +261,7 @@ def _check(config: DataConfig) -> None:
 
 def _open(config: DataConfig, split: str) -> list[Sequence]:
     sequences = open_sequences(
-        config.data_root, split, config.resize_short_side, held_back=config.val_split
+        config.data_root, split, config.resize_short_side, val_split=config.val_split
     )
     sequences = [s for s in sequences if _places(s, config)]
     if not sequences:
@@ -272,7 +272,7 @@ def _open(config: DataConfig, split: str) -> list[Sequence]:
         )
     if config.preload:
         bar = tqdm(sequences, desc=f"reading {split} frames", unit="sequence", disable=None)
-        return [Preloaded(sequence) for sequence in bar]
+        return [InMemorySequence(sequence) for sequence in bar]
     return sequences
 
 

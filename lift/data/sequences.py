@@ -1,6 +1,4 @@
-"""Sequences of frames behind one protocol, whatever lies on the disk: folders of numbered frames,
-published layouts, video files.
-"""
+"""Sequences of frames under one interface: frame folders, published layouts, video files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +15,7 @@ from lift.io.manifest import ManifestClip, has_manifest, read_manifest
 from lift.io.video_index import IndexedVideo
 
 SPLITS = frozenset(("train", "val", "test"))
-HELD_BACK = 8  # without a split, every eighth sequence is for validation
+VAL_EVERY = 8  # without a split, every eighth sequence is for validation
 
 ACCEPTED = (
     "a folder of numbered frames, a folder of such folders, video files, "
@@ -27,12 +25,12 @@ ACCEPTED = (
 
 
 class Sequence(Protocol):
-    """Frames in the order in which they are shown.
+    """Frames in the order in which they are displayed.
 
     Attributes:
         name: for messages and reports.
-        size: (H, W) of what `read` returns, pixels.
-        cuts: the first frame of each new shot, frame 0 left out.
+        size: (H, W) of the frames, pixels.
+        cuts: the first frame of each new shot but the first.
         duplicates: frames that repeat the one before them.
         timestamps: seconds of every frame where the rate varies, else None.
     """
@@ -52,14 +50,12 @@ class Sequence(Protocol):
 # -- sequences made from sequences -----------------------------------------------------------------
 
 
-class Resized:
-    """A sequence whose frames are area-resized so that their short side is at most `cover` pixels;
-    never enlarged.
-    """
+class ResizedSequence:
+    """A sequence with area-resized frames, whose short side is at most `short_side` pixels."""
 
-    def __init__(self, sequence: Sequence, cover: int):
+    def __init__(self, sequence: Sequence, short_side: int):
         self.sequence = sequence
-        scale = min(1.0, cover / min(sequence.size))
+        scale = min(1.0, short_side / min(sequence.size))
         self.size = (round(sequence.size[0] * scale), round(sequence.size[1] * scale))
         self.name, self.cuts, self.duplicates = sequence.name, sequence.cuts, sequence.duplicates
         self.timestamps = sequence.timestamps
@@ -69,20 +65,15 @@ class Resized:
 
     def read(self, indices: list[int]) -> np.ndarray:
         frames = np.empty((len(indices), *self.size, 3), np.uint8)
-        for k in np.argsort(
-            indices, kind="stable"
-        ):  # forwards, one by one: full-size frames are never held together
-            cv2.resize(
-                self.sequence.read([indices[k]])[0],
-                self.size[::-1],
-                frames[k],
-                interpolation=cv2.INTER_AREA,
-            )
+        # ascending, one by one: only one frame is in memory at full size
+        for k in np.argsort(indices, kind="stable"):
+            frame = self.sequence.read([indices[k]])[0]
+            cv2.resize(frame, self.size[::-1], frames[k], interpolation=cv2.INTER_AREA)
         return frames
 
 
-class Part:
-    """Frames start..stop - 1 of a sequence, numbered from 0."""
+class SubSequence:
+    """Frames start..stop - 1 of a sequence, with indices from 0."""
 
     def __init__(self, sequence: Sequence, start: int, stop: int):
         self.sequence, self.start, self.stop = sequence, start, stop
@@ -99,23 +90,15 @@ class Part:
         return self.sequence.read([self.start + i for i in indices])
 
 
-class Preloaded:
-    """A sequence whose frames are all in memory, (n, H, W, 3) uint8; forked workers share the
-    pages.
-    """
+class InMemorySequence:
+    """A sequence with all frames in memory, (n, H, W, 3) uint8; forked workers share the pages."""
 
     def __init__(self, sequence: Sequence, chunk: int = 32):
-        self.name, self.size, self.cuts, self.duplicates = (
-            sequence.name,
-            sequence.size,
-            sequence.cuts,
-            sequence.duplicates,
-        )
+        self.name, self.size = sequence.name, sequence.size
+        self.cuts, self.duplicates = sequence.cuts, sequence.duplicates
         self.timestamps = sequence.timestamps
         self.frames = np.empty((len(sequence), *sequence.size, 3), np.uint8)
-        for start in range(
-            0, len(sequence), chunk
-        ):  # in chunks: full-size frames never lie in memory all at once
+        for start in range(0, len(sequence), chunk):
             stop = min(start + chunk, len(sequence))
             self.frames[start:stop] = sequence.read(list(range(start, stop)))
 
@@ -126,50 +109,56 @@ class Preloaded:
         return self.frames[indices]
 
 
-# -- what lies under a root ------------------------------------------------------------------------
+# -- the sequences of a folder ---------------------------------------------------------------------
 
 
 def open_sequences(
-    root: str | Path, split: str | None = None, cover: int = 0, held_back: str = "val"
+    root: str | Path,
+    split: str | None = None,
+    resize_short_side: int = 0,
+    val_split: str = "val",
 ) -> list[Sequence]:
     """All sequences under `root`, in a fixed order.
 
-    Accepted: sequences/<split>/<name>/im00.png .., <split>/<a>/<b>/0000.png .. (X-TRAIN), a folder
-    of numbered frames, folders of such folders, video files, and a manifest.json {"clips":
-    [{"file", "split", "cuts", "duplicate_frames"}]} beside its files.
+    Accepted are sequences/<split>/<name>/im00.png .., <split>/<a>/<b>/0000.png .. (X-TRAIN), a
+    folder of numbered frames, folders of such folders, video files, and a manifest.json beside its
+    files.
 
     Args:
         root: a folder, or one video file.
-        split: which part; all of it when None. Where `root` has no split of the name `held_back`,
-            every eighth sequence belongs to that split (at least one of two; of a single one its
-            last eighth) and the others to every other split.
-        cover: area-resize frames so that their short side is at most this many pixels; 0 keeps
-            their size.
-        held_back: the name of the split for validation.
+        split: which split; all sequences when None. Where `root` has no split named `val_split`,
+            every eighth sequence belongs to it and the others to every other split. Of two
+            sequences one belongs to it, of a single one its last eighth.
+        resize_short_side: area-resize frames so that their short side is at most this many pixels;
+            0 keeps their size.
+        val_split: name of the validation split.
 
     Raises:
-        LiftError: nothing that can be read lies there, the split does not exist, or a sequence is
-            damaged.
+        LiftError: `root` holds no sequence, the split does not exist, or a sequence is damaged.
     """
     root = Path(root)
     if not root.exists():
         raise LiftError(f"{root} does not exist; accepted is {ACCEPTED}")
     if root.is_file():
-        sequences = _hold_back([_open(root, root.name)], split, held_back)
+        sequences = _split_off_val([_open(root, root.name)], split, val_split)
     elif has_manifest(root):
-        sequences = _from_manifest(root, split, held_back)
+        sequences = _from_manifest(root, split, val_split)
     else:
-        sequences = _from_folders(root, split, held_back)
+        sequences = _from_folders(root, split, val_split)
     if not sequences:
         raise LiftError(
             f"{root} holds no sequences"
             + (f" for the split {split!r}" if split else "")
             + f"; accepted is {ACCEPTED}"
         )
-    return [Resized(s, cover) if 0 < cover < min(s.size) else s for s in sequences]
+    short_side = resize_short_side
+    return [
+        ResizedSequence(each, short_side) if 0 < short_side < min(each.size) else each
+        for each in sequences
+    ]
 
 
-def _from_manifest(root: Path, split: str | None, held_back: str) -> list[Sequence]:
+def _from_manifest(root: Path, split: str | None, val_split: str) -> list[Sequence]:
     clips = read_manifest(root)
     splits = {clip.split for clip in clips} - {None}
 
@@ -178,19 +167,19 @@ def _from_manifest(root: Path, split: str | None, held_back: str) -> list[Sequen
 
     if split is None:
         return opened(clips)
-    if held_back in splits:
+    if val_split in splits:
         _check_split(root / MANIFEST, split, splits)
         return opened([clip for clip in clips if clip.split == split])
     pool = [clip for clip in clips if clip.split in (None, "train")] if "train" in splits else clips
-    return _hold_back(opened(pool), split, held_back)
+    return _split_off_val(opened(pool), split, val_split)
 
 
-def _from_folders(root: Path, split: str | None, held_back: str) -> list[Sequence]:
+def _from_folders(root: Path, split: str | None, val_split: str) -> list[Sequence]:
     base = root / "sequences" if (root / "sequences").is_dir() else root
     splits = {
-        p.name for p in base.iterdir() if p.is_dir() and p.name in SPLITS | {split, held_back}
+        p.name for p in base.iterdir() if p.is_dir() and p.name in SPLITS | {split, val_split}
     }
-    if split is not None and held_back in splits:
+    if split is not None and val_split in splits:
         _check_split(base, split, splits)
         return _collect(base / split, base, check=False)
     if split in splits - {"train"}:
@@ -200,7 +189,7 @@ def _from_folders(root: Path, split: str | None, held_back: str) -> list[Sequenc
     pool = (
         _collect(base / "train", base, check=False) if "train" in splits else _collect(base, base)
     )
-    return _hold_back(pool, split, held_back)
+    return _split_off_val(pool, split, val_split)
 
 
 def _check_split(place: Path, split: str, splits: Iterable[str]) -> None:
@@ -209,8 +198,9 @@ def _check_split(place: Path, split: str, splits: Iterable[str]) -> None:
 
 
 def _collect(folder: Path, base: Path, check: bool = True) -> list[Sequence]:
-    """Every frame folder and video file at or below `folder`, sorted by path; headers go unchecked
-    in large published sets.
+    """Every frame folder and video file at or below `folder`, sorted by path.
+
+    With `check` the sizes of all frames of a folder are compared; large published sets go without.
     """
     if is_frame_folder(folder):
         return [FrameFolder(folder, name=_relative(folder, base), check_sizes=check)]
@@ -246,20 +236,20 @@ def _open(
     return sequence
 
 
-def _hold_back(sequences: list[Sequence], split: str | None, held_back: str) -> list[Sequence]:
-    """The part of `sequences` that belongs to `split` when the layout has no split of its own for
-    validation.
-    """
+def _split_off_val(sequences: list[Sequence], split: str | None, val_split: str) -> list[Sequence]:
+    """The sequences of `split` where the layout has no validation split."""
     if split is None or not sequences:
         return sequences
     if len(sequences) == 1:
         only = sequences[0]
-        edge = len(only) - max(3, len(only) // HELD_BACK)
+        edge = len(only) - max(3, len(only) // VAL_EVERY)
         if edge < 3:
             raise LiftError(
-                f"{only.name} is the only sequence and its {len(only)} frames are too few to hold some back for validation; "
-                "add sequences"
+                f"{only.name} is the only sequence and its {len(only)} frames are too few "
+                "for a validation split; add sequences"
             )
-        return [Part(only, edge, len(only)) if split == held_back else Part(only, 0, edge)]
-    chosen = set(range(HELD_BACK - 1, len(sequences), HELD_BACK)) or {len(sequences) - 1}
-    return [s for i, s in enumerate(sequences) if (i in chosen) == (split == held_back)]
+        if split == val_split:
+            return [SubSequence(only, edge, len(only))]
+        return [SubSequence(only, 0, edge)]
+    chosen = set(range(VAL_EVERY - 1, len(sequences), VAL_EVERY)) or {len(sequences) - 1}
+    return [s for i, s in enumerate(sequences) if (i in chosen) == (split == val_split)]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lift.data.sequences import Part, Preloaded, Resized, open_sequences
+from lift.data.sequences import InMemorySequence, ResizedSequence, SubSequence, open_sequences
 from lift.errors import LiftError
 from lift.io.frame_folder import FrameFolder
 from tests.support.numbered import numbers, picture, write_video
@@ -200,12 +200,12 @@ def test_a_file_that_the_manifest_lists_and_is_not_there_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size, cover, result",
+    "size, short_side, result",
     [((48, 64), 24, (24, 32)), ((64, 48), 24, (32, 24)), ((20, 30), 24, (20, 30))],
 )
-def test_cover_shrinks_the_short_side_and_never_enlarges(tmp_path, size, cover, result):
+def test_resizing_shrinks_the_short_side_and_never_enlarges(tmp_path, size, short_side, result):
     write_frames(tmp_path, range(3), size=size)
-    (only,) = open_sequences(tmp_path, cover=cover)
+    (only,) = open_sequences(tmp_path, resize_short_side=short_side)
     assert (
         only.size == result
         and only.read([2, 1]).shape == (2, *result, 3)
@@ -218,20 +218,20 @@ def test_shrinking_averages_areas(tmp_path):
     image[::2] = 200
     for i in range(2):
         cv2.imwrite(str(tmp_path / f"{i}.png"), image)
-    assert (open_sequences(tmp_path, cover=4)[0].read([0]) == 100).all()
+    assert (open_sequences(tmp_path, resize_short_side=4)[0].read([0]) == 100).all()
 
 
 def test_preloaded_and_partial_sequences_read_the_same_frames(tmp_path):
     folder = FrameFolder(write_frames(tmp_path, range(40)))
     folder.cuts, folder.duplicates = (10, 20), (12, 30)
-    part = Part(folder, 8, 20)
+    part = SubSequence(folder, 8, 20)
     assert (
         len(part) == 12
         and part.cuts == (2,)
         and part.duplicates == (4,)
         and numbers(part.read([0, 11])) == [8, 19]
     )
-    loaded = Preloaded(Resized(folder, 12), chunk=7)
+    loaded = InMemorySequence(ResizedSequence(folder, 12), chunk=7)
     assert (
         loaded.size == (12, 16)
         and loaded.cuts == (10, 20)

@@ -76,7 +76,7 @@ def test_a_cover_picture_is_not_taken_for_the_video(tmp_path):
         (".mp4", {"movflags": "frag_keyframe+empty_moov"}),
     ],
 )
-def test_a_truncated_video_is_told_with_the_place(tmp_path, suffix, options):
+def test_a_truncated_video_is_an_error_that_names_the_place(tmp_path, suffix, options):
     noise = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), dtype=np.uint8)
     path = write_video(
         tmp_path / f"a{suffix}", list(noise), list(range(40)), Fraction(1, 25), options=options
@@ -89,7 +89,7 @@ def test_a_truncated_video_is_told_with_the_place(tmp_path, suffix, options):
         read(open_frames(path))
 
 
-def test_what_is_no_video_is_told(tmp_path):
+def test_what_is_no_video_is_an_error(tmp_path):
     whole = write_video(tmp_path / "whole.mp4", moving_frames(3)).read_bytes()
     contents = {
         "text.mp4": b"not a video, whatever its name says\n" * 50,
@@ -102,7 +102,7 @@ def test_what_is_no_video_is_told(tmp_path):
             open_frames(tmp_path / name)
 
 
-def test_a_missing_input_is_told(tmp_path):
+def test_a_missing_input_is_an_error(tmp_path):
     with pytest.raises(LiftError, match="nothing.mp4: no such file or folder"):
         open_frames(tmp_path / "nothing.mp4")
 
@@ -154,7 +154,7 @@ def test_16_bit_and_grey_pictures_become_8_bit_colour(tmp_path):
     assert got.dtype == np.uint8 and (got == 77).all() and got.shape == (16, 24, 3)
 
 
-def test_files_that_are_no_pictures_and_hidden_ones_are_passed_over(tmp_path):
+def test_files_that_are_no_pictures_and_hidden_ones_are_left_out(tmp_path):
     write_folder(tmp_path, moving_frames(3))
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / ".hidden.png").write_bytes(b"x")
@@ -222,7 +222,7 @@ def test_a_bad_folder_is_one_sentence_that_names_the_frame(tmp_path, name):
     assert str(tmp_path / "f") in str(error.value) and "\n" not in str(error.value)
 
 
-def test_several_missing_frames_are_told_together(tmp_path):
+def test_several_missing_frames_are_named_together(tmp_path):
     folder = numbered(tmp_path / "f")
     for name in ("im003.png", "im004.png"):
         (folder / name).unlink()

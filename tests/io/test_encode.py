@@ -72,7 +72,7 @@ def test_sound_is_copied_byte_for_byte_and_in_step(tmp_path):
     assert len(before) > 50 and before == after
 
 
-def test_subtitles_are_copied_where_the_container_takes_them_and_noted_where_not(tmp_path):
+def test_subtitles_are_copied_or_noted_where_the_container_does_not_support_them(tmp_path):
     frames = moving_frames(10)
     source = open_frames(write_video(tmp_path / "in.mkv", frames, subtitles=True))
     kept = VideoWriter(tmp_path / "out.mkv", 64, 48, RATE, TICK, source=source)
@@ -131,7 +131,7 @@ def test_an_existing_video_is_refused_and_survives_a_failed_replacement(tmp_path
 
 
 @pytest.mark.parametrize("name", ("a.webm", "a.gif", "a.txt"))
-def test_an_unknown_suffix_is_told(tmp_path, name):
+def test_an_unknown_suffix_is_an_error(tmp_path, name):
     with pytest.raises(LiftError, match=f"{name}: videos are written as .mp4"):
         is_video_name(tmp_path / name)
 

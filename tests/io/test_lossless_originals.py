@@ -35,7 +35,7 @@ CASES = {
 
 
 def twice(source, folder):
-    """The file after one and after two runs; every second frame is an original, then every fourth."""
+    """The file after one run and after two; every second, then every fourth frame is original."""
     outputs = []
     for k in (1, 2):
         outputs.append(folder / f"pass{k}.mkv")

@@ -37,7 +37,7 @@ def write_video(
     subtitles: bool = False,
     options=None,
 ):
-    """An H.264 video whose k-th frame is shown at ticks[k] * tick seconds (40 ms apart where None)."""
+    """An H.264 video whose k-th frame is displayed at ticks[k] * tick seconds, 40 ms apart if None."""
     import av
 
     ticks = [40 * k for k in range(len(frames))] if ticks is None else ticks

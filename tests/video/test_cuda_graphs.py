@@ -80,7 +80,8 @@ def test_what_cannot_be_recorded_is_an_error():
 
     with pytest.raises(
         LiftError,
-        match=r"cannot be recorded as a CUDA graph \(operation not permitted when stream is capturing\)",
+        match=r"cannot be recorded as a CUDA graph "
+        r"\(operation not permitted when stream is capturing\)",
     ):
         GraphedCall(lambda x: x, record)(torch.ones(2))
 

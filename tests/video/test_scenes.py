@@ -86,7 +86,8 @@ from lift.video.scenes import CutDetector
 try:
     CutDetector()
 except LiftError as error:
-    assert "pip install scenedetect" in str(error) and "--no_scenes" in str(error) and "\\n" not in str(error)
+    text = str(error)
+    assert "pip install scenedetect" in text and "--no_scenes" in text and "\\n" not in text
 else:
     raise AssertionError("no error")
 """
