@@ -44,6 +44,22 @@ def seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def tiny_config():
+    """Sizes of the smallest model that has every part."""
+    from tests.support.models import TINY  # lift's imports wait for a test that needs them
+
+    return TINY
+
+
+@pytest.fixture
+def awake_model(tiny_config):
+    """The smallest LIFT, in evaluation mode, in which every parameter has an effect."""
+    from tests.support.models import awake_lift
+
+    return awake_lift(tiny_config)
+
+
 @pytest.fixture(autouse=True)
 def asks_for_a_gpu_only_where_it_says_so(request):
     """A test that would do something else with a GPU has a marker: `benchmarks/gpu.sh` runs those

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lift.config import DataConfig, TrainConfig, tiny
+from lift.config import DataConfig, TrainConfig
 from lift.data import multi_target
 from lift.data.augmentation import Augmentation
 from lift.data.clip import Batch, Clip
@@ -16,26 +16,10 @@ from lift.data.sample import collate
 from lift.kernels import warp
 from lift.model.lift import LIFT
 from lift.training.losses import total_loss
+from tests.support.models import TINY
 
-TOY = replace(
-    tiny(),
-    stem_channels=8,
-    c4=8,
-    c8=12,
-    c16=16,
-    attn_channels=16,
-    heads=1,
-    layers=1,
-    corr_channels=8,
-    radius16=1,
-    radius8=1,
-    radius4=1,
-    hidden16=16,
-    hidden8=16,
-    hidden4=16,
-    refine_channels=8,
-    flow_blocks=1,
-)
+MODEL = replace(TINY, layers=1)
+
 CONFIG = DataConfig(
     crop_height=32, crop_width=32, targets=3, full_context_prob=0.5, synthetic_size=40
 )
@@ -157,7 +141,7 @@ def learnt(
 ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     """Frames, and gradients of the mean loss; `nudged` moves each weight by its rounding."""
     torch.manual_seed(0)
-    model = LIFT(TOY)
+    model = LIFT(MODEL)
     with torch.no_grad():
         for p in model.parameters():
             if not p.any():
@@ -212,7 +196,7 @@ def test_gradients_are_those_of_separate_passes(root):
 
 def test_each_frame_is_encoded_once(root, monkeypatch):
     batch = collate([samples(root, data_source="folder", full_context_prob=1.0, strides=(2,))[0]])
-    model, encoded = LIFT(TOY), []
+    model, encoded = LIFT(MODEL), []
     original = model.encoder.forward
     monkeypatch.setattr(
         model.encoder, "forward", lambda frames: encoded.append(len(frames)) or original(frames)

@@ -7,39 +7,18 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from lift.config import tiny
 from lift.data.clip import Clip
 from lift.kernels import dispatch
 from lift.kernels.ops.temporal_attention import op
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
 from lift.model.lift import LIFT
-from tests.support.parity import wake
+from tests.support.models import TINY, wake
 from tests.support.temporal_attention_cases import device
 
 if op.triton is None or op.triton.unsupported_reason():
     pytest.skip("Triton has neither a GPU nor its interpreter here", allow_module_level=True)
 
 pytestmark = pytest.mark.native
-
-TOY = replace(
-    tiny(),
-    stem_channels=8,
-    c4=8,
-    c8=12,
-    c16=16,
-    attn_channels=32,
-    heads=2,
-    layers=2,
-    corr_channels=8,
-    radius16=2,
-    radius8=1,
-    radius4=1,
-    hidden16=16,
-    hidden8=16,
-    hidden4=16,
-    refine_channels=8,
-    flow_blocks=1,
-)
 
 
 def exactly(*arguments):
@@ -91,7 +70,7 @@ def test_outputs_and_all_gradients_agree(change, monkeypatch):
     mask = torch.ones(2, 3, dtype=torch.bool)
     mask[1, 0] = False
     clip = Clip(torch.rand(2, 3, 3, 32, 48).to(device()), times.to(device()), mask.to(device()), 1)
-    config = replace(TOY, **change)
+    config = replace(TINY, **change)
     attentions = (op.TEMPORAL_ATTENTION.bind("lift_triton"), temporal_attention_reference, exactly)
     found, low, exact = (run(config, monkeypatch, attention, clip) for attention in attentions)
     assert found.keys() == exact.keys() and any("window_bias" in name for name in found)

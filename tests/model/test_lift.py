@@ -1,11 +1,11 @@
-"""The whole model: what it promises whatever its weights."""
+"""The whole model: properties that hold for any weights."""
 
 from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from lift.config import PRESETS, tiny
+from lift.config import PRESETS
 from lift.data.clip import Clip
 from lift.model.adjacent import AdjacentMotion
 from lift.model.factory import create_lift_model
@@ -13,41 +13,14 @@ from lift.model.lift import LIFT
 from lift.model.transformer import time_features
 from lift.model.types import FlowEstimate
 from lift.video.engine import cast_weights
-from tests.support.parity import wake
+from tests.support.models import TINY, awake_lift, random_clip
 
-SMALL = replace(
-    tiny(),
-    stem_channels=8,
-    c4=8,
-    c8=12,
-    c16=16,
-    attn_channels=16,
-    corr_channels=8,
-    radius16=2,
-    radius8=1,
-    radius4=1,
-    hidden16=16,
-    hidden8=16,
-    hidden4=16,
-    refine_channels=8,
-    flow_blocks=1,
-)
 LIMITS = {"base": (15e6, 20e6), "small": (3e6, 6e6), "tiny": (0.3e6, 1.5e6)}
 
 
 @pytest.fixture
-def model():
-    return wake(LIFT(SMALL)).eval()
-
-
-def clip(frames=5, left=1, size=(32, 48), batch=2):
-    times = (torch.arange(frames) - left).float().expand(batch, -1).clone()
-    return Clip(
-        torch.rand(batch, frames, 3, *size),
-        times,
-        torch.ones(batch, frames, dtype=torch.bool),
-        left,
-    )
+def model(awake_model):
+    return awake_model
 
 
 def tensors(prediction):
@@ -81,7 +54,7 @@ def test_presets_have_the_promised_size(preset):
 @pytest.mark.parametrize("size", [(32, 48), (37, 50), (16, 16), (1, 70)])
 @torch.no_grad()
 def test_any_size_goes_in_and_comes_out(model, size):
-    prediction = model(clip(size=size), half())
+    prediction = model(random_clip(size=size), half())
     small = tuple(-(-n // 4) for n in size)
     assert prediction.frame.shape == (2, 3, *size) and prediction.coarse.shape == (2, 3, *small)
     assert prediction.flow_t0.shape == prediction.flow_t1.shape == (2, 2, *small)
@@ -92,7 +65,7 @@ def test_any_size_goes_in_and_comes_out(model, size):
 @pytest.mark.parametrize("content", [1.0, float("nan"), float("inf")])
 @torch.no_grad()
 def test_masked_frames_change_nothing(model, content):
-    a = clip()
+    a = random_clip()
     a.mask[:, 0] = a.mask[1, 4] = False
     b = replace(a, frames=torch.where(a.mask[..., None, None, None], a.frames, content))
     for (name, x), (_, y) in zip(tensors(model(a, half())), tensors(model(b, half())), strict=True):
@@ -101,7 +74,7 @@ def test_masked_frames_change_nothing(model, content):
 
 @torch.no_grad()
 def test_a_masked_frame_is_an_absent_one(model):
-    a = clip()
+    a = random_clip()
     a.mask[:, 4] = False
     b = Clip(a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left)
     torch.testing.assert_close(model(a, half()).frame, model(b, half()).frame)
@@ -109,7 +82,7 @@ def test_a_masked_frame_is_an_absent_one(model):
 
 @torch.no_grad()
 def test_context_order_carries_no_meaning(model):
-    a = clip()
+    a = random_clip()
     order = [4, 1, 2, 0, 3]  # the references stay adjacent
     b = Clip(a.frames[:, order], a.times[:, order], a.mask[:, order], 1)
     x, y = model(a, half()), model(b, half())
@@ -119,10 +92,10 @@ def test_context_order_carries_no_meaning(model):
 
 @torch.no_grad()
 def test_context_matters_once_trained_and_not_before(model):
-    a, t = clip(), half()
+    a, t = random_clip(), half()
     alone = Clip(a.frames[:, 1:3], a.times[:, 1:3], a.mask[:, 1:3], 0)
     assert not torch.allclose(model(a, t).frame, model(alone, t).frame, atol=1e-6)
-    fresh = LIFT(SMALL)
+    fresh = LIFT(TINY)
     near = Clip(
         a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left
     )  # with the motion beside the references
@@ -133,8 +106,8 @@ def test_context_matters_once_trained_and_not_before(model):
 @torch.no_grad()
 def test_the_motion_beside_is_that_of_the_nearest_frames_not_too_far_away():
     """Of an untrained model, in which context has no other effect."""
-    fresh, t = LIFT(SMALL), half()
-    a = clip(frames=6, left=2)
+    fresh, t = LIFT(TINY), half()
+    a = random_clip(frames=6, left=2)
     made = fresh(a, t).frame
 
     def without(*dropped):
@@ -155,14 +128,14 @@ def test_the_motion_beside_is_that_of_the_nearest_frames_not_too_far_away():
 
 @torch.no_grad()
 def test_real_times_matter(model):
-    a = clip()
+    a = random_clip()
     b = replace(a, times=a.times * torch.tensor([3.0, 1, 1, 3, 3]))
     assert not torch.equal(model(a, half()).frame, model(b, half()).frame)
 
 
 @torch.no_grad()
 def test_attention_sums_to_one_and_is_zero_where_masked(model):
-    a = clip()
+    a = random_clip()
     a.mask[1, 0] = False
     attention = model(a, half()).attention
     torch.testing.assert_close(attention.sum(1), torch.ones(2))
@@ -171,7 +144,7 @@ def test_attention_sums_to_one_and_is_zero_where_masked(model):
 
 @torch.no_grad()
 def test_clips_of_a_batch_do_not_touch(model):
-    a, t = clip(), torch.tensor([0.25, 0.75])
+    a, t = random_clip(), torch.tensor([0.25, 0.75])
     whole = model(a, t).frame
     for i in range(2):
         one = Clip(a.frames[i : i + 1], a.times[i : i + 1], a.mask[i : i + 1], a.left)
@@ -182,7 +155,7 @@ def test_clips_of_a_batch_do_not_touch(model):
 
 @torch.no_grad()
 def test_cached_features_equal_the_forward(model):
-    a, t = clip(), half()
+    a, t = random_clip(), half()
     each = [model.encode(a.frames[:, i]) for i in range(5)]
     motions = [
         model.estimate_motion(
@@ -212,7 +185,7 @@ def test_cached_features_equal_the_forward(model):
 
 @torch.no_grad()
 def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
-    a, t = clip(batch=1), torch.tensor([0.25, 0.5, 0.8])
+    a, t = random_clip(batch=1), torch.tensor([0.25, 0.5, 0.8])
     features = model.encode(a.frames[0])
     pair = model.prepare_pair(*a.references, features[1], features[2])
     keys, values = features.keys[None], features.values[None]
@@ -249,7 +222,7 @@ def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
 
 def test_every_parameter_learns(model):
     model.train()
-    prediction = model(clip(), torch.tensor([0.3, 0.6]))
+    prediction = model(random_clip(), torch.tensor([0.3, 0.6]))
     sum(x.square().sum() for _, x in tensors(prediction) if x.requires_grad).backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent
@@ -258,7 +231,7 @@ def test_every_parameter_learns(model):
 def test_the_encoder_is_frozen_in_the_first_epochs(model):
     model.set_epoch(9)
     assert not any(p.requires_grad for p in model.encoder.parameters())
-    prediction = model(clip(), half())
+    prediction = model(random_clip(), half())
     prediction.frame.sum().backward()
     assert all(p.grad is None for p in model.encoder.parameters())
     assert model.count_parameters()["trainable"] < model.count_parameters()["total"]
@@ -267,8 +240,8 @@ def test_the_encoder_is_frozen_in_the_first_epochs(model):
 
 
 def test_self_attention_is_a_switch():
-    model = wake(LIFT(replace(SMALL, self_attention=True)))
-    a = clip()
+    model = awake_lift(replace(TINY, self_attention=True))
+    a = random_clip()
     prediction = model(a, half())
     prediction.frame.sum().backward()
     torch.testing.assert_close(prediction.attention.sum(1), torch.ones(2))
@@ -277,7 +250,7 @@ def test_self_attention_is_a_switch():
 
 @torch.no_grad()
 def test_compiles_without_a_break(model):
-    a, t = clip(), half()
+    a, t = random_clip(), half()
     compiled = torch.compile(lambda a, t: model(a, t).frame, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(a, t), model(a, t).frame, atol=1e-5, rtol=1e-5)
 
@@ -287,7 +260,7 @@ def test_compiles_without_a_break(model):
 )
 def test_a_wrong_time_is_refused(model, t):
     with pytest.raises(ValueError, match="t must"):
-        model(clip(), t)
+        model(random_clip(), t)
 
 
 def test_unknown_presets_and_sizes_are_refused():
@@ -303,7 +276,7 @@ def test_unknown_presets_and_sizes_are_refused():
 @pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16), ids=str)
 def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
     """Without the learned residuals, which half precision computes, what is left is exact."""
-    model = wake(LIFT(SMALL, kernels="reference")).eval()
+    model = awake_lift(kernels="reference")
     with torch.no_grad():
         flow = model.flow
         for stage in (flow.global_motion, flow.block8, flow.block4, flow.trajectory):
@@ -323,7 +296,7 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
             with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
                 motion = model.flow(left, right, matches, t)
                 bent = model.flow.curve(
-                    motion, adjacent, torch.rand(2, SMALL.attn_channels, 4, 6), t
+                    motion, adjacent, torch.rand(2, TINY.attn_channels, 4, 6), t
                 )
                 bias = model.transformer.attention[0].time_bias(t[:, None], times)
                 time = model.transformer.time_embed(time_features(t))

@@ -1,13 +1,13 @@
-"""The model on a GPU: streams with the fused kernels, recorded as CUDA graphs, and training that is
-broken off and goes on.
-"""
+"""The model on a GPU: streams with fused kernels and CUDA graphs, and resumed training."""
+
+import csv
 
 import pytest
 import torch
 
 from lift.config import tiny
 from lift.model.lift import LIFT
-from tests.support.parity import wake
+from tests.support.models import wake
 
 pytestmark = pytest.mark.gpu
 
@@ -50,22 +50,25 @@ def test_streams_with_the_fused_kernels_are_the_references():
 
 
 @pytest.mark.parametrize("amp", ["off", "bfloat16", "float16"])
-def test_training_that_was_broken_off_ends_like_the_unbroken_one(amp, tmp_path, monkeypatch):
+def test_training_that_is_interrupted_ends_like_training_that_is_not(amp, tmp_path, monkeypatch):
     """Up to the order of sums, which a GPU does not keep."""
     for name in ("cv2", "safetensors"):
         pytest.importorskip(name)
-    from tests.training import test_training as training
+    from lift.training.loop import train
+    from tests.support.training_runs import run_config, stop_after
 
     def run(name):
-        return training.train(training.config(tmp_path / name, device="cuda", amp=amp))
+        return train(run_config(tmp_path / name, device="cuda", amp=amp))
 
-    assert run("unbroken").step == 6
+    def losses(name):
+        with open(tmp_path / name / "curve.csv", newline="") as file:
+            return [float(row["loss"]) for row in csv.DictReader(file) if row.get("loss")]
+
+    assert run("whole").step == 6
     with monkeypatch.context() as patch:
-        training.stop_after(patch, 3)
-        assert run("broken").step == 3
-    assert run("broken").step == 6
-    losses = [
-        [float(row["loss"]) for row in training.rows(tmp_path / name) if row.get("loss")]
-        for name in ("unbroken", "broken")
-    ]
-    assert losses[0] and losses[1] == pytest.approx(losses[0], rel=1e-3 if amp == "off" else 5e-2)
+        stop_after(patch, 3)
+        assert run("interrupted").step == 3
+    assert run("interrupted").step == 6
+    tolerance = 1e-3 if amp == "off" else 5e-2
+    assert losses("whole")
+    assert losses("interrupted") == pytest.approx(losses("whole"), rel=tolerance)

@@ -11,7 +11,7 @@ from lift.config import tiny
 from lift.model.adjacent import AdjacentMotion
 from lift.model.trajectory import Trajectory
 from lift.model.types import FlowEstimate, Motion
-from tests.support.parity import wake
+from tests.support.models import wake
 
 CONFIG = replace(tiny(), hidden4=8, attn_channels=8, trajectory_channels=8)
 

@@ -8,11 +8,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from lift.config import Config, tiny
+from lift.config import Config
 from lift.data.clip import Clip
 from lift.errors import LiftError
 from lift.model.lift import LIFT
-from lift.model.pretrained import load_encoder
 from lift.model.weights import (
     HEADER,
     load_into,
@@ -23,36 +22,17 @@ from lift.model.weights import (
     save_weights,
 )
 from lift.training.losses import batch_psnr
-
-SIZES = replace(
-    tiny(),
-    stem_channels=4,
-    c4=8,
-    c8=8,
-    c16=16,
-    attn_channels=16,
-    layers=1,
-    heads=1,
-    corr_channels=8,
-    radius16=1,
-    radius8=1,
-    radius4=1,
-    hidden16=8,
-    hidden8=8,
-    hidden4=8,
-    flow_blocks=1,
-    refine_channels=8,
-)
+from tests.support.models import TINY
 
 
 @pytest.fixture
 def model():
-    return LIFT(SIZES)
+    return LIFT(TINY)
 
 
 @pytest.fixture
 def file(tmp_path, model):
-    save_weights(tmp_path / "weights.safetensors", model, Config(SIZES), step="7")
+    save_weights(tmp_path / "weights.safetensors", model, Config(TINY), step="7")
     return tmp_path / "weights.safetensors"
 
 
@@ -72,13 +52,13 @@ def one_sentence(error) -> str:
 
 def test_a_model_comes_back_with_its_configuration(model, file):
     loaded, config = load_weights(file)
-    assert same(loaded, model) and config == Config(SIZES) and not loaded.training
+    assert same(loaded, model) and config == Config(TINY) and not loaded.training
     assert read_weights(file)[2]["step"] == "7"
 
 
 def test_weights_go_into_a_model_that_exists(model, file):
     torch.manual_seed(5)
-    other = LIFT(SIZES)
+    other = LIFT(TINY)
     assert not same(other, model)
     load_into(other, file)
     assert same(other, model)
@@ -94,7 +74,7 @@ def test_half_a_file_never_stands_under_the_final_name(model, file, monkeypatch)
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=str(file)):
-        save_weights(file, model, Config(SIZES))
+        save_weights(file, model, Config(TINY))
     assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
 
 
@@ -106,7 +86,7 @@ def test_bundled_weights_are_named_after_their_preset():
 
 
 def test_float32_is_kept_where_it_fits(model, tmp_path):
-    [path] = save_small(tmp_path / "a.safetensors", model, Config(SIZES), limit=10**9)
+    [path] = save_small(tmp_path / "a.safetensors", model, Config(TINY), limit=10**9)
     assert same(load_weights(path)[0], model)
 
 
@@ -138,11 +118,11 @@ def test_weights_of_half_the_bytes_answer_within_60_decibels(tmp_path):
 def test_weights_in_parts_come_back_whole(model, tmp_path):
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     paths = save_small(
-        tmp_path / "a.safetensors", model, Config(SIZES), limit=size // 5 + HEADER, step="3"
+        tmp_path / "a.safetensors", model, Config(TINY), limit=size // 5 + HEADER, step="3"
     )
     assert [path.name for path in paths] == ["a.safetensors", "a.2.safetensors", "a.3.safetensors"]
     loaded, config = load_weights(paths[0])
-    assert config == Config(SIZES) and read_weights(paths[0])[2]["step"] == "3"
+    assert config == Config(TINY) and read_weights(paths[0])[2]["step"] == "3"
     assert all(
         torch.equal(tensor, model.state_dict()[name].half().float())
         for name, tensor in loaded.state_dict().items()
@@ -159,7 +139,7 @@ def test_weights_in_parts_come_back_whole(model, tmp_path):
 def test_a_part_that_is_missing_or_another_is_refused_by_name(model, tmp_path, spoil, reason):
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     path, part, other = save_small(
-        tmp_path / "a.safetensors", model, Config(SIZES), limit=size // 5 + HEADER
+        tmp_path / "a.safetensors", model, Config(TINY), limit=size // 5 + HEADER
     )
     spoil(part, other)
     with pytest.raises(LiftError, match=reason) as error:
@@ -199,7 +179,7 @@ def _newer(file):
         (_newer, "unheard_of"),
     ],
 )
-@pytest.mark.parametrize("load", [load_weights, lambda file: load_into(LIFT(SIZES), file)])
+@pytest.mark.parametrize("load", [load_weights, lambda file: load_into(LIFT(TINY), file)])
 def test_a_file_that_is_no_weights_is_refused(file, spoil, reason, load):
     spoil(file)
     with pytest.raises(LiftError, match=reason) as error:
@@ -209,7 +189,7 @@ def test_a_file_that_is_no_weights_is_refused(file, spoil, reason, load):
 
 def test_another_preset_is_refused_and_named(model, file):
     with pytest.raises(LiftError, match="preset is tiny there and base here") as error:
-        load_into(LIFT(replace(SIZES, preset="base", window=2)), file)
+        load_into(LIFT(replace(TINY, preset="base", window=2)), file)
     assert "window is 4 there and 2 here" in one_sentence(error)
 
 
@@ -221,65 +201,8 @@ def test_a_tensor_of_another_shape_is_refused_and_the_model_left_as_it_was(model
     tensors[name] = torch.zeros(3, 1)
     safetensors.torch.save_file(tensors, file, header)
     torch.manual_seed(5)
-    other = LIFT(SIZES)
+    other = LIFT(TINY)
     before = {n: t.clone() for n, t in other.state_dict().items()}
     with pytest.raises(LiftError, match="does not fit"):
         load_into(other, file)
     assert all(torch.equal(t, before[n]) for n, t in other.state_dict().items())
-
-
-# -- a pretrained encoder --------------------------------------------------------------------------
-
-
-def test_an_encoder_takes_what_fits_and_tells_what_does_not(model, tmp_path):
-    torch.manual_seed(5)
-    source = LIFT(SIZES).encoder.state_dict()
-    first, second, *_ = source
-    content = {f"module.encoder.{name}": tensor for name, tensor in source.items()}
-    content[f"module.encoder.{first}"] = torch.zeros(3)
-    del content[f"module.encoder.{second}"]
-    content["head"] = torch.zeros(4)
-    torch.save({"state_dict": content, "epoch": 3}, tmp_path / "encoder.pth")
-    before = model.encoder.state_dict()[first].clone()
-    report = load_encoder(model.encoder, tmp_path / "encoder.pth")
-    assert f"{len(source) - 2} of {len(source)}" in report
-    assert all(name in report for name in (first, second, "head"))
-    own = model.encoder.state_dict()
-    assert torch.equal(own[first], before)
-    assert all(
-        torch.equal(own[name], source[name]) for name in source if name not in (first, second)
-    )
-
-
-def test_an_encoder_is_taken_from_a_whole_lift(model, file):
-    torch.manual_seed(5)
-    other = LIFT(SIZES)
-    load_encoder(other.encoder, file)
-    assert same(other.encoder, model.encoder)
-
-
-def test_an_encoder_file_in_which_nothing_fits_is_refused(model, tmp_path):
-    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "resnet.pth")
-    with pytest.raises(LiftError, match="nothing in .*resnet.pth fits") as error:
-        load_encoder(model.encoder, tmp_path / "resnet.pth")
-    assert "conv1.weight" in one_sentence(error)
-
-
-class Code:
-    def __reduce__(self):
-        return print, ("run",)
-
-
-@pytest.mark.parametrize(
-    "content, reason",
-    [(Code(), "could run code"), (b"nonsense", "corrupt|could run code"), (None, "not a file")],
-)
-def test_an_encoder_file_that_cannot_be_read_is_refused(model, tmp_path, content, reason, capsys):
-    path = tmp_path / "encoder.pth"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        torch.save(content, path)
-    with pytest.raises(LiftError, match=reason) as error:
-        load_encoder(model.encoder, path)
-    assert str(path) in one_sentence(error) and "run" not in capsys.readouterr().out

@@ -9,32 +9,16 @@ import torch
 
 from lift import kernels
 from lift.commands.train import main
-from lift.config import Config, DataConfig, TrainConfig, base, tiny
+from lift.config import Config, DataConfig, TrainConfig, base
 from lift.kernels import dispatch as backend
-from lift.profiling import memory, stages
+from lift.profiling import memory
 from lift.training.state import build_model
+from tests.support.models import TINY
 
-TOY = replace(
-    tiny(),
-    stem_channels=8,
-    c4=8,
-    c8=12,
-    c16=16,
-    attn_channels=32,
-    heads=1,
-    layers=1,
-    corr_channels=8,
-    radius16=2,
-    radius8=1,
-    radius4=1,
-    hidden16=16,
-    hidden8=16,
-    hidden4=16,
-    refine_channels=8,
-    flow_blocks=1,
-)
+MODEL = replace(TINY, layers=1)
+
 SMALL = Config(
-    TOY, DataConfig(crop_height=48, crop_width=64, context_frames=4), TrainConfig(batch_size=2)
+    MODEL, DataConfig(crop_height=48, crop_width=64, context_frames=4), TrainConfig(batch_size=2)
 )
 LEAN = {"recompute_encoder": True, "recompute_refine": True}
 
@@ -113,13 +97,6 @@ def test_stages_share_all_of_the_time():
     config = lean(SMALL)
     found = memory.times(config, build_model(config), memory.empty_batch(config), None)
     assert all(found.forward[stage] > 0 and found.backward[stage] > 0 for stage in memory.PARTS)
-
-
-def test_methods_are_put_back():
-    model = build_model(SMALL)
-    with stages.Tracer().watch(model):
-        assert "forward" in vars(model.encoder)
-    assert "forward" not in vars(model.encoder)
 
 
 def test_the_command_prints_it(tmp_path, monkeypatch, capsys):

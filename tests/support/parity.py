@@ -232,13 +232,3 @@ FLOWS = {
     ),
     "collapse": lambda B, H, W: _towards(0.3 * (W - 1), 0.6 * (H - 1), B, H, W),
 }
-
-
-def wake(model):
-    """Give the corrections that start at zero something to say, as training would."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
-    return model

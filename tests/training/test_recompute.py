@@ -6,30 +6,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lift.config import tiny
 from lift.data.clip import Clip
 from lift.model import blocks
 from lift.model.lift import LIFT
+from tests.support.models import TINY
 
-TOY = replace(
-    tiny(),
-    stem_channels=8,
-    c4=8,
-    c8=12,
-    c16=16,
-    attn_channels=16,
-    heads=1,
-    layers=1,
-    corr_channels=8,
-    radius16=2,
-    radius8=1,
-    radius4=1,
-    hidden16=16,
-    hidden8=16,
-    hidden4=16,
-    refine_channels=8,
-    flow_blocks=1,
-)
+MODEL = replace(TINY, layers=1)
+
 SWITCHES = ("encoder", "refine")
 
 
@@ -38,7 +21,7 @@ def step(
 ) -> dict[str, torch.Tensor]:
     """The frame and all gradients of one step."""
     torch.manual_seed(0)
-    model = LIFT(TOY)
+    model = LIFT(MODEL)
     with torch.no_grad():
         for p in model.parameters():  # the corrections that start at zero say something too
             if not p.any():
@@ -80,7 +63,7 @@ def test_recomputing_changes_nothing(recompute, frozen, autocast):
 
 def test_without_gradients_nothing_is_recomputed(monkeypatch):
     monkeypatch.setattr(blocks, "checkpoint", None)
-    model = LIFT(TOY)
+    model = LIFT(MODEL)
     model.encoder.recompute = model.refine.recompute = True
     with torch.no_grad():
         model(

@@ -8,32 +8,16 @@ import pytest
 import torch
 
 from lift import kernels
-from lift.config import Config, DataConfig, TrainConfig, tiny
+from lift.config import Config, DataConfig, TrainConfig
 from lift.data.clip import Batch
 from lift.data.dataset import ClipDataset
 from lift.data.sample import collate
 from lift.training.losses import total_loss
 from lift.training.state import build_model
+from tests.support.models import TINY
 
-TOY = replace(
-    tiny(),
-    stem_channels=8,
-    c4=8,
-    c8=12,
-    c16=16,
-    attn_channels=32,
-    heads=2,
-    layers=1,
-    corr_channels=8,
-    radius16=1,
-    radius8=1,
-    radius4=1,
-    hidden16=8,
-    hidden8=8,
-    hidden4=8,
-    refine_channels=8,
-    flow_blocks=1,
-)
+MODEL = replace(TINY, layers=1)
+
 DATA = DataConfig(
     data_source="synthetic",
     crop_height=32,
@@ -62,7 +46,7 @@ class Learner:
     def __init__(self, lean: bool, autocast: torch.dtype | None, nudged: int = 0):
         torch.manual_seed(0)
         self.lean, self.autocast = lean, autocast
-        self.config = Config(TOY, DATA, LEAN if lean else PLAIN, "auto" if lean else "reference")
+        self.config = Config(MODEL, DATA, LEAN if lean else PLAIN, "auto" if lean else "reference")
         self.model = build_model(self.config)
         self.model.set_epoch(self.config.train.freeze_epochs)
         generator = torch.Generator().manual_seed(nudged)

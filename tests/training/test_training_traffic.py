@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from benchmarks.harness import training_step
-from lift.config import Config, DataConfig, TrainConfig, tiny
+from lift.config import Config, DataConfig, TrainConfig
 from lift.kernels import dispatch as backend
 from lift.model.lift import LIFT
 from lift.profiling import memory
@@ -20,29 +20,13 @@ from lift.training.distributed import DistributedContext
 from lift.training.signals import StopRequest
 from lift.training.state import TrainState, build_model
 from tests.support.device_traffic import GPU, Traffic, dataless, device_traffic, place
+from tests.support.models import TINY
+
+MODEL = replace(TINY, layers=1)
 
 STEPS, READS = 2, "lift/training/logger.py"
-TOY = replace(
-    tiny(),
-    stem_channels=8,
-    c4=8,
-    c8=12,
-    c16=16,
-    attn_channels=32,
-    heads=1,
-    layers=1,
-    corr_channels=8,
-    radius16=1,
-    radius8=1,
-    radius4=1,
-    hidden16=16,
-    hidden8=16,
-    hidden4=16,
-    refine_channels=8,
-    flow_blocks=1,
-)
 SMALL = Config(
-    TOY,
+    MODEL,
     DataConfig(
         data_source="synthetic", crop_height=48, crop_width=64, context_frames=4, num_workers=0
     ),

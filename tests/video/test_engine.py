@@ -11,9 +11,8 @@ from lift.model.adjacent import AdjacentMotion
 from lift.model.lift import LIFT
 from lift.video.engine import Engine, cast_weights
 from lift.video.interpolator import Interpolator
-from tests.model.test_lift import SMALL
 from tests.support.device_traffic import dataless, device_traffic
-from tests.support.parity import wake
+from tests.support.models import TINY, wake
 from tests.support.recorder import Recorder
 from tests.support.streams import EXACT, interpolator, tensors
 
@@ -80,7 +79,7 @@ def test_an_engine_dies_with_its_last_user(model, recorded):
 
 
 def test_compiled_streams_are_the_plain_ones(monkeypatch):
-    compile, small = torch.compile, wake(LIFT(SMALL, kernels="reference"))
+    compile, small = torch.compile, wake(LIFT(TINY, kernels="reference"))
     monkeypatch.setattr(
         torch, "compile", lambda call, **options: compile(call, backend="eager", **options)
     )

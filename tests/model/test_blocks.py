@@ -1,0 +1,79 @@
+"""Shared layers: what starts at zero, what saves memory, what ignores autocast."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lift.model.blocks import (
+    PreciseLinear,
+    ResidualBlock,
+    avg_down,
+    broadcast_map,
+    checkpointed,
+    group_count,
+    leaky_relu_,
+    upsample,
+    zero_conv,
+)
+from lift.saved_tensors import saved_bytes
+
+
+def test_zero_convolutions_return_zero_and_learn():
+    layer = zero_conv(3, 4)
+    out = layer(torch.rand(1, 3, 5, 5))
+    assert not out.any()
+    out.sum().backward()
+    assert layer.weight.grad.any() and layer.bias.grad.any()
+
+
+def test_leaky_relu_works_in_place():
+    x = torch.randn(2, 3, 4, 4)
+    expected = F.leaky_relu(x, 0.1)
+    assert leaky_relu_(x) is x and torch.equal(x, expected)
+
+
+def test_upsampling_keeps_pixel_areas_aligned():
+    """A linear ramp stays one: pixel x of the small image covers pixels 4x to 4x + 3."""
+    ramp = torch.arange(6.0).view(1, 1, 1, 6).expand(1, 1, 6, 6)
+    want = (torch.arange(24.0) - 1.5) / 4
+    torch.testing.assert_close(upsample(ramp, 4)[0, 0, 0, 2:-2], want[2:-2])
+    torch.testing.assert_close(avg_down(upsample(ramp, 4), 4)[..., 1:-1], ramp[..., 1:-1])
+
+
+def test_a_map_holds_each_sample_s_value():
+    t_map = broadcast_map(torch.tensor([0.25, 0.75]), torch.zeros(2, 5, 3, 4, dtype=torch.float16))
+    assert t_map.shape == (2, 1, 3, 4) and t_map.dtype == torch.float16
+    assert (t_map[0] == 0.25).all() and (t_map[1] == 0.75).all()
+
+
+@pytest.mark.parametrize("channels, groups", [(8, 8), (24, 8), (12, 4), (6, 2), (5, 1)])
+def test_groups_divide_the_channels(channels, groups):
+    assert group_count(channels) == groups
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_residual_block_without_weights_is_its_skip_connection(norm):
+    block, x = ResidualBlock(8, norm), torch.randn(2, 8, 5, 7)
+    assert block(x).shape == x.shape and not torch.allclose(block(x), F.leaky_relu(x, 0.1))
+    with torch.no_grad():
+        block.conv2.weight.zero_()
+    torch.testing.assert_close(block(x), F.leaky_relu(x, 0.1))
+
+
+def test_checkpointing_saves_the_inputs_alone_and_changes_no_gradient():
+    block, x = ResidualBlock(8), torch.randn(1, 8, 16, 16, requires_grad=True)
+    results = []
+    for run in (lambda: block(x), lambda: checkpointed(block, x)):
+        out, saved = saved_bytes(run, exclude=block.parameters())
+        results.append((saved, torch.autograd.grad(out.square().sum(), x)[0]))
+    (plain, gradient), (lean, again) = results
+    assert lean == x.nbytes < plain
+    torch.testing.assert_close(again, gradient)
+
+
+def test_a_precise_layer_ignores_autocast():
+    layer, x = PreciseLinear(6, 4), torch.randn(3, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.nn.Linear(6, 4)(x).dtype == torch.bfloat16
+        inside = layer(x)
+    assert inside.dtype == torch.float32 and torch.equal(inside, layer(x))
