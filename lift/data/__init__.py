@@ -1,1 +1,1 @@
-"""Clips: what they are, where they come from, how they are cut, altered and batched."""
+"""Training data: sequences, sampling of clips, augmentation, batches."""

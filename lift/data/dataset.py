@@ -30,13 +30,13 @@ class ClipDataset(Dataset):
 
     Everything random in sample g is drawn from default_rng([seed, g]), what a batch shares (its
     number of input frames) from default_rng([seed, 1, g // batch_size]), so the samples of a step
-    do not depend on workers, on devices or on what was loaded before.
+    depend neither on workers and devices nor on what was loaded before.
 
     An epoch is `len(dataset)` samples. When training it visits every stretch of 16 frames of every
     sequence once, in a new order, at a random place in the stretch. For validation (train=False)
-    clips lie evenly over each sequence, the sequences taking turns, in full size (centre-cropped to
-    multiples of 32), with all their context and unaltered; sequences differ in size, so a
-    validation batch is one clip.
+    clips are spread evenly over each sequence, the sequences taking turns, in full size
+    (centre-cropped to multiples of 32), with all their context and without augmentation; sequences
+    differ in size, so a validation batch is one clip.
 
     Args:
         config: see `DataConfig`.
@@ -72,7 +72,7 @@ class ClipDataset(Dataset):
                 for start in range(0, max(1, len(s) - SLOT // 2), SLOT)
             ]
         else:
-            self._slots = _spread(self._places, config, clips)
+            self._slots = _validation_slots(self._places, config, clips)
         self._length = len(self._slots) or (
             config.synthetic_size if train else min(clips, config.synthetic_size)
         )
@@ -243,7 +243,7 @@ def _check(config: DataConfig) -> None:
         raise LiftError(f"sampling must be skip or dense, got {config.sampling!r}")
     if not config.strides or min(config.strides) < 2:
         raise LiftError(
-            "strides must be numbers of at least 2, since the target lies between two inputs; "
+            "strides must be numbers of at least 2, since the target is between two inputs; "
             f"got {list(config.strides)}"
         )
     if not 2 <= config.min_context_frames <= config.context_frames:
@@ -277,7 +277,7 @@ def _open(config: DataConfig, split: str) -> list[Sequence]:
 
 
 def _places(sequence: Sequence, config: DataConfig) -> dict[int, np.ndarray]:
-    """Where a left reference may lie, by stride; strides that fit nowhere are left out."""
+    """Valid left references by stride; strides without any are omitted."""
     strides = set(config.strides) if config.sampling == "skip" else {2}
     places = {
         s: sampling.skip_lefts(len(sequence), s, sequence.cuts, sequence.duplicates)
@@ -287,7 +287,7 @@ def _places(sequence: Sequence, config: DataConfig) -> dict[int, np.ndarray]:
 
 
 def _shot(sequence: Sequence, i: int) -> tuple[int, int]:
-    """The shot that frame i lies in."""
+    """The shot that contains frame i."""
     return next((a, b) for a, b in sampling.shots(len(sequence), sequence.cuts) if a <= i < b)
 
 
@@ -305,7 +305,7 @@ def _validation_stride(config: DataConfig, places: dict[int, np.ndarray]) -> int
     return first if first in places else min(places)
 
 
-def _spread(
+def _validation_slots(
     places: list[dict[int, np.ndarray]], config: DataConfig, clips: int
 ) -> list[tuple[int, int]]:
     """(sequence, left reference) of the validation clips.

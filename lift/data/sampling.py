@@ -1,10 +1,8 @@
-"""Cutting clips from long sequences: which frames are inputs, which is the target, and at what
-times they lie.
+"""Cut clips from long sequences: which frames are inputs, which is the target, and their times.
 
-Two ways. `skip`: every s-th frame is an input and the target any frame between the references, as
-at inference, where the frame to be
-made does not exist. `dense`: sixteen in a row, 0 to 15, target 8, references 7 and 9, the other
-thirteen as context.
+There are two ways. `skip`: every s-th frame is an input and the target any frame between the
+references, as at inference, where the frame to be generated does not exist. `dense`: sixteen
+consecutive frames, 0 to 15, target 8, references 7 and 9, the other thirteen as context.
 """
 
 from collections.abc import Sequence as Numbers
@@ -23,9 +21,9 @@ class Window:
     """A clip as frame numbers of a sequence.
 
     Attributes:
-        indices: numbers of the input frames, in the order of time; frames that do not exist are
-            left out.
-        times: their times; the references lie at 0 and 1.
+        indices: numbers of the input frames, in the order of time, without frames that do not
+            exist.
+        times: their times; the references are at 0 and 1.
         left: position of the left reference in `indices`; the right one follows it.
         target: number of the target frame; never among `indices`.
         t: the target's time, in (0, 1).
@@ -40,7 +38,8 @@ class Window:
     def __post_init__(self):
         if len(self.indices) != len(self.times):
             raise ValueError(
-                f"Window: indices and times must be of one length, got {len(self.indices)} and {len(self.times)}"
+                "Window: indices and times must be of one length, "
+                f"got {len(self.indices)} and {len(self.times)}"
             )
         if not 0 <= self.left < len(self.indices) - 1:
             raise ValueError(f"Window: left must be in 0..{len(self.indices) - 2}, got {self.left}")
@@ -54,26 +53,26 @@ def skip(
     frames: int = 15,
     timestamps: Numbers[float] | None = None,
 ) -> Window:
-    """The window whose inputs are frames left, left + stride, ... and, before them, left - stride,
-    ...; the target lies `step` after left.
+    """The window whose inputs are `stride` frames apart, with the target `step` after the left one.
 
     Args:
         left: number of the left reference; the right one is left + stride.
         stride: frames from input to input, at least 2.
         step: 1 .. stride - 1.
-        shot: first frame of the shot and of the next one; no input lies outside.
+        shot: first frame of the shot and of the next one; no input is outside.
         frames: the largest number of inputs, references included.
         timestamps: seconds of every frame of the sequence, for a variable frame rate; evenly spaced
             when None.
 
     Raises:
-        ValueError: the references do not lie in the shot, or a number is out of range.
+        ValueError: the references are not in the shot, or a number is out of range.
     """
     if not 1 <= step < stride:
         raise ValueError(f"skip: step must be in 1..stride - 1 = {stride - 1}, got {step}")
     if not shot[0] <= left <= left + stride < shot[1]:
         raise ValueError(
-            f"skip: references {left} and {left + stride} must lie in the shot {shot[0]}..{shot[1] - 1}"
+            f"skip: references {left} and {left + stride} must be in the shot "
+            f"{shot[0]}..{shot[1] - 1}"
         )
     before, after = frames_around(frames)
     inputs = [
@@ -87,16 +86,16 @@ def skip(
 def dense(
     first: int, shot: tuple[int, int], frames: int = 15, timestamps: Numbers[float] | None = None
 ) -> Window:
-    """The window of sixteen frames from `first` on: target first + 8, references first + 7 and
-    first + 9, times (i - 7) / 2.
+    """The window of sixteen consecutive frames, with the target in the middle.
 
-    Frames of the sixteen that lie outside the shot are left out; target and references must not.
-    Arguments as for `skip`.
+    Frame i of them is at time (i - 7) / 2; target 8 is between the references 7 and 9. Frames
+    outside the shot are omitted; target and references must be inside. Arguments as for `skip`.
     """
     target = first + BEFORE + 1
     if not shot[0] <= target - 1 <= target + 1 < shot[1]:
         raise ValueError(
-            f"dense: frames {target - 1} to {target + 1} must lie in the shot {shot[0]}..{shot[1] - 1}"
+            f"dense: frames {target - 1} to {target + 1} must be in the shot "
+            f"{shot[0]}..{shot[1] - 1}"
         )
     before, after = frames_around(frames)
     inputs = [
@@ -119,9 +118,7 @@ def _window(
 
 
 def drop_context(window: Window, frames: int, rng: np.random.Generator) -> Window:
-    """The same window with at most `frames` inputs: the references, and frames - 2 of the others at
-    random.
-    """
+    """The same window with at most `frames` inputs: the references, and others at random."""
     if frames < 2:
         raise ValueError(f"drop_context: frames must be at least 2 (the references), got {frames}")
     context = [i for i in range(len(window.indices)) if i not in (window.left, window.left + 1)]
@@ -134,12 +131,15 @@ def drop_context(window: Window, frames: int, rng: np.random.Generator) -> Windo
     return Window(indices, times, kept.index(window.left), window.target, window.t)
 
 
-# -- where windows may lie -------------------------------------------------------------------------
+# -- valid windows ---------------------------------------------------------------------------------
 
 
 def shots(length: int, cuts: Numbers[int]) -> list[tuple[int, int]]:
-    """The shots of a sequence, (first frame, first frame of the next), from the first frames of new
-    shots.
+    """The shots of a sequence, each as (first frame, first frame of the next shot).
+
+    Args:
+        length: frames of the sequence.
+        cuts: the first frame of each new shot.
     """
     edges = sorted({0, length, *(c for c in cuts if 0 < c < length)})
     return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
@@ -148,8 +148,9 @@ def shots(length: int, cuts: Numbers[int]) -> list[tuple[int, int]]:
 def skip_lefts(
     length: int, stride: int, cuts: Numbers[int] = (), duplicates: Numbers[int] = ()
 ) -> np.ndarray:
-    """Left references whose gap of `stride` frames crosses no cut and holds no frame that repeats
-    the one before it; sorted, int64.
+    """Left references whose interval of `stride` frames has no cut and no duplicate; sorted, int64.
+
+    A duplicate is a frame that repeats the one before it.
     """
     if length <= stride:
         return np.empty(0, np.int64)
@@ -160,7 +161,8 @@ def skip_lefts(
 
 
 def dense_firsts(length: int, cuts: Numbers[int] = (), duplicates: Numbers[int] = ()) -> np.ndarray:
-    """First frames of the dense windows whose references and target lie in one shot and are no
-    repeats; negative near the start.
+    """First frames of the dense windows that have no cut or duplicate between the references.
+
+    They are negative near the start of a sequence.
     """
     return skip_lefts(length, 2, cuts, duplicates) - BEFORE

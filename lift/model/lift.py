@@ -205,7 +205,7 @@ class LIFT(nn.Module):
         return AdjacentMotion(before, after, times, valid)
 
     def set_epoch(self, epoch: int) -> None:
-        """Freeze the encoder in the first `freeze_epochs` epochs, counted from 0, and free it after."""
+        """Freeze the encoder in the first `freeze_epochs` epochs, counted from 0."""
         self.frozen = epoch < self.freeze_epochs
         self.encoder.requires_grad_(not self.frozen)
 
@@ -221,11 +221,11 @@ class LIFT(nn.Module):
 
 
 def _check_time(t: torch.Tensor) -> None:
-    """Raise a ValueError where t is outside (0, 1); on a CPU only, since a GPU would have to wait."""
+    """Raise a ValueError where t is outside (0, 1); not on a GPU, which would have to wait."""
     if torch.compiler.is_compiling() or t.device.type != "cpu":
         return
     if not bool(((t > 0) & (t < 1)).all()):
-        raise ValueError(f"LIFT: t must lie between the references, in (0, 1), got {t.tolist()}")
+        raise ValueError(f"LIFT: t must be between the references, in (0, 1), got {t.tolist()}")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Where a training step's memory and time go."""
+"""Activation memory and time of a training step by model stage."""

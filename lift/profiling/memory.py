@@ -143,9 +143,7 @@ def empty_batch(config: Config) -> Batch:
 
 
 class _Dataless(TorchFunctionMode):
-    """What tensors without data on the CPU need to behave like a GPU's: autocast there computes
-    more operations in float32.
-    """
+    """Make tensors without data behave like a GPU's, where autocast runs more ops in float32."""
 
     PRECISE = {
         F.group_norm,
@@ -176,7 +174,7 @@ class _Dataless(TorchFunctionMode):
 
 
 class _Peak(TorchDispatchMode):
-    """The most bytes that the tensors of a computation take at one time."""
+    """Peak memory of all tensors of a computation, bytes."""
 
     def __init__(self, model: nn.Module, batch: Batch):
         super().__init__()
@@ -218,9 +216,7 @@ class _Peak(TorchDispatchMode):
 
 @dataclass
 class Times:
-    """Seconds of a training step by stage, forward and backward; what is computed once more counts
-    as backward.
-    """
+    """Seconds of a training step by stage; recomputation counts as backward."""
 
     forward: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     backward: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
@@ -231,7 +227,7 @@ class Times:
 
 
 class _Clock:
-    """Adds the time since the last call to the stage that was named then."""
+    """Adds up the time between calls, for the stage of the earlier call."""
 
     def __init__(self, device: torch.device, sums: dict[str, float], stage: str):
         self.device, self.sums, self.stage = device, sums, stage
@@ -253,7 +249,7 @@ class _Clock:
 
 
 def times(config: Config, model: LIFT, batch: Batch, autocast: torch.dtype | None) -> Times:
-    """Time forward and backward of a step, waiting for the device wherever the stage changes."""
+    """Time forward and backward of a step by stage, with a synchronisation at each change."""
     found, marks = Times(), []
 
     def entered(stage: str) -> None:
@@ -276,13 +272,13 @@ def times(config: Config, model: LIFT, batch: Batch, autocast: torch.dtype | Non
 
 
 def _sequence_number() -> int:
-    """Autograd numbers what it records in order; the number that comes next."""
+    """The number that autograd will give to the next operation."""
     with torch.enable_grad():
         return torch.zeros((), requires_grad=True).view_as(torch.zeros(())).grad_fn._sequence_nr()
 
 
 def _nodes(root) -> Iterator:
-    """All recorded operations behind one, the accumulation of gradients excepted."""
+    """All nodes of an autograd graph except those that accumulate gradients."""
     seen, waiting = {root}, [root]
     while waiting:
         node = waiting.pop()
@@ -297,10 +293,10 @@ def _nodes(root) -> Iterator:
 
 
 def report(config: Config) -> Iterator[str]:
-    """Lines for a person: bytes by stage, of the plain reference path and of the run as configured,
-    then seconds by stage.
+    """Lines of the memory report: bytes, then seconds, by model stage.
 
-    Bytes are those on a GPU, whether there is one or not, unless the configuration names the CPU.
+    Bytes are given for the reference path and for the run as configured; those of a GPU, whether
+    there is one or not, unless the configuration names the CPU.
 
     Raises:
         LiftError: the device that the configuration names is not there.
@@ -308,9 +304,9 @@ def report(config: Config) -> Iterator[str]:
     with init_distributed(config.train.device) as distributed:
         device = distributed.device
     settings, data = config.train, config.data
-    place = "cpu" if settings.device == "cpu" else "cuda"
-    planned = place != device.type and settings.amp == "auto"  # for a GPU that is not there
-    autocast = torch.bfloat16 if planned else autocast_dtype(settings.amp, device)
+    target = "cpu" if settings.device == "cpu" else "cuda"
+    absent_gpu = target != device.type and settings.amp == "auto"
+    autocast = torch.bfloat16 if absent_gpu else autocast_dtype(settings.amp, device)
     plain = replace(
         config,
         kernels="reference",
@@ -319,18 +315,28 @@ def report(config: Config) -> Iterator[str]:
     precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
     targets = f", {data.targets} targets of each" if data.targets > 1 else ""
     yield (
-        f"kept for backward by a step of {config.model.preset}: batch {settings.batch_size}{targets}, {data.context_frames} frames of "
-        f"{data.crop_height} x {data.crop_width}, {precision}, on a {'CPU' if place == 'cpu' else 'GPU'}; MB"
+        f"activation memory saved for backward by a step of {config.model.preset}: "
+        f"batch {settings.batch_size}{targets}, {data.context_frames} frames of "
+        f"{data.crop_height} x {data.crop_width}, {precision}, "
+        f"on a {'CPU' if target == 'cpu' else 'GPU'}; MB"
     )
-    reference, run = (plan(c, place, autocast, peak=True) for c in (plain, config))
+    reference, run = (plan(c, target, autocast, peak=True) for c in (plain, config))
+
+    def row(name: str, *sizes: int) -> str:
+        return f"{name:14}" + "".join(f"{size / 1e6:12.1f}" for size in sizes)
+
     yield f"{'stage':14}{'reference':>12}{'this run':>12}"
     for stage in PARTS:
-        yield f"{stage:14}{reference.stages[stage] / 1e6:12.1f}{run.stages[stage] / 1e6:12.1f}"
-    yield f"{'all':14}{reference.total / 1e6:12.1f}{run.total / 1e6:12.1f}   {run.total / reference.total:.0%} of the reference"
-    yield f"{'peak':14}{reference.peak / 1e6:12.1f}{run.peak / 1e6:12.1f}   with weights, gradients, batch; no optimiser, no workspaces"
+        yield row(stage, reference.stages[stage], run.stages[stage])
+    share = f"{run.total / reference.total:.0%} of the reference"
+    yield f"{row('all', reference.total, run.total)}   {share}"
+    yield (
+        f"{row('peak', reference.peak, run.peak)}   "
+        "with weights, gradients, batch; without optimizer state and workspaces"
+    )
     yield ""
     autocast = autocast_dtype(settings.amp, device)
-    yield f"seconds of one step here, on {device.type}, after one to warm up"
+    yield f"seconds per step on this machine, on {device.type}, after one warm-up step"
     model = build_model(config).to(device)
     batch = empty_batch(config).to(device)
     with kernels.use(config.kernels):
@@ -342,4 +348,4 @@ def report(config: Config) -> Iterator[str]:
         yield f"{stage:14}{forward:12.4f}{backward:12.4f}{(forward + backward) / found.total:12.0%}"
     yield f"{'all':14}{sum(found.forward.values()):12.4f}{sum(found.backward.values()):12.4f}"
     if device.type == "cuda":
-        yield f"most GPU memory allocated: {torch.cuda.max_memory_allocated(device) / 1e6:.1f} MB"
+        yield f"peak GPU memory allocated: {torch.cuda.max_memory_allocated(device) / 1e6:.1f} MB"

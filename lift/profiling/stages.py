@@ -1,4 +1,4 @@
-"""Which stage of a model computes: told to what counts bytes, measures time or draws a profile."""
+"""Hooks that report which model stage is running, for profilers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,8 +9,8 @@ STAGES = ("encoder", "transformer", "flow", "synthesis", "refine")
 
 
 @contextmanager
-def watched(model: nn.Module, around: Callable[[str], AbstractContextManager]) -> Iterator[None]:
-    """Compute every method of a stage that is called from outside it within `around(stage)`."""
+def watched(model: nn.Module, context: Callable[[str], AbstractContextManager]) -> Iterator[None]:
+    """Run every method of a stage that is called from outside the stage within `context(stage)`."""
     inside, changed = [], []
 
     def within(name: str, method: Callable) -> Callable:
@@ -19,7 +19,7 @@ def watched(model: nn.Module, around: Callable[[str], AbstractContextManager]) -
                 return method(*arguments, **keywords)
             inside.append(name)
             try:
-                with around(name):
+                with context(name):
                     return method(*arguments, **keywords)
             finally:
                 inside.pop()
@@ -40,11 +40,10 @@ def watched(model: nn.Module, around: Callable[[str], AbstractContextManager]) -
 
 
 class Tracer:
-    """Knows, while a model computes, which stage it is in: outside of all of them it is in the
-    loss.
+    """Tracks which stage of a model is running; outside of all stages it is the loss.
 
     Args:
-        entered: told the stage whenever it changes.
+        entered: called with the stage whenever it changes.
     """
 
     def __init__(self, entered: Callable[[str], None] = lambda stage: None):

@@ -109,8 +109,8 @@ def test_dropping_context_keeps_the_references_and_draws_among_the_others():
 WRONG = [
     (lambda: skip(10, 2, 2, (0, 64)), "step must be in"),
     (lambda: skip(10, 2, 0, (0, 64)), "step must be in"),
-    (lambda: skip(10, 2, 1, (0, 12)), "references 10 and 12 must lie in the shot"),
-    (lambda: dense(0, (8, 64)), "frames 7 to 9 must lie in the shot"),
+    (lambda: skip(10, 2, 1, (0, 12)), "references 10 and 12 must be in the shot"),
+    (lambda: dense(0, (8, 64)), "frames 7 to 9 must be in the shot"),
     (lambda: skip(10, 2, 1, (0, 64), frames=1), "at least 2"),
     (lambda: drop_context(skip(10, 2, 1, (0, 64)), 1, np.random.default_rng(0)), "at least 2"),
     (lambda: Window((1, 2), (0.0,), 0, 3, 0.5), "one length"),

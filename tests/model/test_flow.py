@@ -20,7 +20,7 @@ def features(batch: int = 2, size: int = 64) -> FrameFeatures:
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
 @torch.no_grad()
 def test_global_motion_reads_a_shift_out_of_the_correlation(t):
-    """For features moved by whole pixels, before training: found, and split at the target's time."""
+    """Before training, for features moved by whole pixels; divided at the target's time."""
     config = replace(TINY, radius16=3)
     stage = GlobalMotion(config)
     stage.inv_temperature.fill_(60.0)

@@ -1,4 +1,4 @@
-"""Weights: what is written comes back; every other file is refused in one sentence that names it."""
+"""Weights: what is written comes back; any other file is an error of one sentence."""
 
 import errno
 from dataclasses import replace
