@@ -44,7 +44,7 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
 	@touch $@
 
-$(BUILT): $(STAMP) $(wildcard csrc/* csrc/cuda/*) $(wildcard kernels/extension/*.py)
+$(BUILT): $(STAMP) $(shell find csrc -type f) $(wildcard kernels/extension/*.py)
 	@if $(RUN) -m lift.kernels.extension --install-nvcc --cuda $(CUDA); then touch $@; \
 	  else echo "lift: warning: the C++ kernels are not built; LIFT works without them, slower on a CPU" >&2; fi
 

@@ -50,7 +50,7 @@ setup(
     package_dir={"lift": "lift", "lift.kernels": "kernels", "lift.csrc": "csrc"},
     package_data={
         "lift": ["py.typed", "config/presets/*.toml", "weights/*", "assets/*"],
-        "lift.csrc": ["*", "cuda/*"],
+        "lift.csrc": ["**/*"],
         "lift.kernels.ops.temporal_attention": ["configs.json"],
     },
     ext_modules=extensions(),

@@ -1,30 +1,38 @@
-// The operations as PyTorch sees them, and what the module says of its own build.
+// The operations of torch.ops.lift_cpp, and a description of the build.
 //
-// This file is compiled for the processor family's baseline, so that it can be loaded, and asked, on any machine.
+// This file is compiled for the processor family's baseline,
+// so that the module can be loaded and queried on any machine.
 #include <pybind11/pybind11.h>
 #include <torch/csrc/stable/library.h>
 
 #include <sstream>
 #include <string>
 
-#include "correlation_cpu.h"
-#include "grid_sample_cpu.h"
-#include "warp_blend_cpu.h"
+#include "common/cpu_features.h"
+#include "correlation/correlation_cpu.h"
+#include "grid_sample/grid_sample_cpu.h"
+#include "warp_blend/warp_blend_cpu.h"
 
 STABLE_TORCH_LIBRARY(lift_cpp, m) {
   m.def("warp(Tensor image, Tensor flow) -> Tensor");
   m.def("warp_backward(Tensor grad, Tensor image, Tensor flow, int needs) -> (Tensor, Tensor)");
   m.def(
-      "warp_blend(Tensor image0, Tensor image1, Tensor flow0, Tensor flow1, Tensor occ0, Tensor occ1) -> Tensor");
+      "warp_blend(Tensor image0, Tensor image1, Tensor flow0, Tensor flow1,"
+      " Tensor occ0, Tensor occ1) -> Tensor");
   m.def(
-      "warp_blend_backward(Tensor grad, Tensor image0, Tensor image1, Tensor flow0, Tensor flow1, Tensor occ0, Tensor occ1, int needs)"
+      "warp_blend_backward(Tensor grad, Tensor image0, Tensor image1, Tensor flow0, Tensor flow1,"
+      " Tensor occ0, Tensor occ1, int needs)"
       " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  m.def("grid_sample(Tensor input, Tensor grid, int mode, int padding, bool align_corners) -> Tensor");
   m.def(
-      "grid_sample_backward(Tensor grad, Tensor input, Tensor grid, int mode, int padding, bool align_corners, int needs, bool deterministic)"
-      " -> (Tensor, Tensor)");
-  m.def("correlation(Tensor left, Tensor right, int radius, bool unit) -> Tensor");
-  m.def("correlation_backward(Tensor grad, Tensor left, Tensor right, int radius, bool unit, int needs) -> (Tensor, Tensor)");
+      "grid_sample(Tensor input, Tensor grid, int mode, int padding, bool align_corners)"
+      " -> Tensor");
+  m.def(
+      "grid_sample_backward(Tensor grad, Tensor input, Tensor grid, int mode, int padding,"
+      " bool align_corners, int needs, bool deterministic) -> (Tensor, Tensor)");
+  m.def("correlation(Tensor fmap0, Tensor fmap1, int radius, bool normalize) -> Tensor");
+  m.def(
+      "correlation_backward(Tensor grad, Tensor fmap0, Tensor fmap1, int radius, bool normalize,"
+      " int needs) -> (Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
@@ -53,9 +61,9 @@ bool processor_has(const std::string& feature) {
   return true;
 }
 
-// What the kernels were compiled to use and this processor lacks; empty when they can run.
+// The features that the kernels were compiled for and this processor lacks; empty if it has all.
 std::string missing_features() {
-  std::istringstream features(lift::processor_features);
+  std::istringstream features(lift::cpu_features);
   std::string missing;
   for (std::string feature; features >> feature;)
     if (!processor_has(feature)) missing += (missing.empty() ? "" : " ") + feature;
@@ -63,8 +71,9 @@ std::string missing_features() {
 }
 
 pybind11::dict build() {
+  constexpr auto target = TORCH_TARGET_VERSION;
   pybind11::dict info;
-  info["sources"] = LIFT_SOURCES;  // hash of the sources that it was built from
+  info["sources"] = LIFT_SOURCES;  // a hash of the sources
   info["compiler"] =
 #if defined(__clang__)
       "clang " __clang_version__;
@@ -74,17 +83,19 @@ pybind11::dict build() {
       "unknown";
 #endif
   info["flags"] = LIFT_FLAGS;
-  info["features"] = std::string(lift::processor_features);
+  info["features"] = std::string(lift::cpu_features);
   info["torch"] = TORCH_VERSION;
-  info["torch_target"] = std::to_string(TORCH_TARGET_VERSION >> 56) + "." + std::to_string(TORCH_TARGET_VERSION >> 48 & 255);
-  info["pybind11"] = PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_MINOR);
+  info["torch_target"] = std::to_string(target >> 56) + "." + std::to_string(target >> 48 & 255);
+  info["pybind11"] =
+      PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_MINOR);
   return info;
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
-  m.doc() = "The C++ kernels of LIFT; loading it defines the operations of torch.ops.lift_cpp.";
-  m.def("build", &build, "What the module was built with.");
-  m.def("missing_features", &missing_features, "Processor features that the kernels use and this machine lacks.");
+  m.doc() = "The C++ kernels of LIFT. Importing it defines the operations of torch.ops.lift_cpp.";
+  m.def("build", &build, "How the module was built: sources, compiler, flags, versions.");
+  m.def("missing_features", &missing_features,
+        "Processor features that the kernels need and this machine lacks, separated by spaces.");
 }

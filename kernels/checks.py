@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-MAX_SIDE = 1 << 24  # longest_side in csrc: a larger float32 coordinate is no whole pixel
+MAX_SIDE = 1 << 24  # max_side in csrc: a larger float32 coordinate is no whole pixel
 HALF_DTYPES = (torch.float16, torch.bfloat16)
 TRITON_DTYPES = (torch.float32, *HALF_DTYPES)
 

@@ -130,7 +130,7 @@ def triton_backends(module_name: str, *ops: autograd.Op) -> tuple[ModuleType | N
 
 
 def cpp_backend(
-    op: autograd.Op, unsupported_reason: Callable[..., str | None] = extension.reason
+    op: autograd.Op, unsupported_reason: Callable[..., str | None] = extension.unsupported_reason
 ) -> Backend:
     """The backend of an op that the C++ extension defines in `torch.ops.lift_cpp`."""
     if extension.module is not None:

@@ -23,7 +23,7 @@ class Case:
     Attributes:
         grad, input: (B, C, h, w) and (B, C, H, W), one dtype.
         grid: (B, h, w, 2), float32.
-        pixels: whether channels are contiguous in memory (NHWC).
+        nhwc: whether channels are contiguous in memory (NHWC).
         needs: sum of INPUT, GRID, DETERMINISTIC.
         seed: of the order in which the emulation runs threads.
         margin: rows and columns by which the image that the grid refers to is larger than the
@@ -41,14 +41,14 @@ class Case:
         padding="zeros",
         align=True,
         *,
-        pixels=False,
+        nhwc=False,
         needs=INPUT | GRID,
         seed=0,
         margin=(0, 0),
     ):
         self.grad, self.input, self.grid = grad, input, grid
         self.mode, self.padding, self.align = mode, padding, align
-        self.pixels, self.needs, self.seed, self.margin = pixels, needs, seed, margin
+        self.nhwc, self.needs, self.seed, self.margin = nhwc, needs, seed, margin
 
     def bytes(self) -> bytes:
         """The case as the program reads it."""
@@ -66,12 +66,12 @@ class Case:
             PADDINGS[self.padding],
             self.align,
             ELEMENTS[self.input.dtype],
-            self.pixels,
+            self.nhwc,
             self.needs,
             self.seed,
             *self.margin,
         )
-        order = (0, 2, 3, 1) if self.pixels else (0, 1, 2, 3)
+        order = (0, 2, 3, 1) if self.nhwc else (0, 1, 2, 3)
         arrays = (self.grad.permute(order), self.input.permute(order), self.grid)
         return head + b"".join(bytes(x.contiguous().view(torch.uint8).numpy()) for x in arrays)
 
@@ -90,7 +90,7 @@ class Case:
             fixed = self.needs & DETERMINISTIC  # in the dtype of the input, else float32 sums
             flat = take(self.input.numel(), self.input.dtype if fixed else torch.float32)
             dinput = flat.view(B, C, H, W)
-            if self.pixels:
+            if self.nhwc:
                 dinput = flat.view(B, H, W, C).permute(0, 3, 1, 2)
         if self.needs & GRID:
             dgrid = take(self.grid.numel(), torch.float32).view(self.grid.shape)

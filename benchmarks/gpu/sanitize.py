@@ -50,11 +50,11 @@ def cases() -> list[Case]:
     found = []
     sizes = ((2, 3, 21, 37, 19, 41), (1, 9, 12, 35, 14, 33), (2, 32, 9, 20, 11, 34))
     needs = (INPUT | GRID, INPUT, GRID, INPUT | GRID | DETERMINISTIC, INPUT | DETERMINISTIC)
-    for size, pixels, wanted in itertools.product(sizes, (False, True), needs):
-        found.append(make(size, pixels=pixels, needs=wanted, reach=3))
-    for dtype, pixels in itertools.product((torch.float16, torch.bfloat16), (False, True)):
+    for size, nhwc, wanted in itertools.product(sizes, (False, True), needs):
+        found.append(make(size, nhwc=nhwc, needs=wanted, reach=3))
+    for dtype, nhwc in itertools.product((torch.float16, torch.bfloat16), (False, True)):
         for wanted in (INPUT | GRID, INPUT | GRID | DETERMINISTIC):
-            found.append(make(sizes[2], dtype, pixels=pixels, needs=wanted))
+            found.append(make(sizes[2], dtype, nhwc=nhwc, needs=wanted))
     for mode, padding, align in itertools.product(MODES, PADDINGS, (True, False)):
         found.append(make(sizes[1], mode=mode, padding=padding, align=align, reach=20))
     return found
@@ -67,7 +67,7 @@ def nvcc() -> Path:
         Missing: there is none that fits torch.
     """
     try:
-        return cuda.find_compiler(cuda.torch_cuda(requirements().torch)).nvcc
+        return cuda.find_compiler(cuda.torch_cuda_version(requirements().torch)).nvcc
     except BuildError as error:
         raise Missing(str(error)) from error
 
@@ -142,7 +142,7 @@ def check(command: list) -> None:
     wrong = []
     for case, found in zip(several, run(command, several, timeout=SECONDS), strict=True):
         if (error := case.error(found)) >= 1:
-            layout = "NHWC" if case.pixels else "NCHW"
+            layout = "NHWC" if case.nhwc else "NCHW"
             wrong.append(
                 f"{tuple(case.input.shape)} {case.input.dtype} {layout}, {case.mode}, "
                 f"{case.padding}, needs {case.needs}: {error:.3g} times the tolerance"
@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
                 log = folder / "log"
                 under = sanitizer(chosen.tool, log)
                 nvcc()
-                if not (gpus := cuda.present()):
+                if not (gpus := cuda.gpu_architectures()):
                     raise Missing("no GPU was found, by nvidia-smi or by torch")
                 try:
                     check([*under, compiled(folder, gpus[0])])

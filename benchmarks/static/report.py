@@ -132,7 +132,7 @@ def cuda_rows(
             for architecture, codes in zip(architectures, found, strict=True):
                 code = codes[name]
                 yield row(
-                    f"{CUDA}: {source.name} {name}",
+                    f"{CUDA}: {source.relative_to(sources).as_posix()} {name}",
                     architecture,
                     code,
                     -(-(code.threads or THREADS) // 32),
@@ -175,7 +175,7 @@ def _lasting(name: str) -> str:
 def nvcc() -> tuple[cuda.Compiler | None, str | None]:
     """The CUDA compiler that builds the CUDA kernels here, or None and why there is none."""
     try:
-        return cuda.find_compiler(cuda.torch_cuda(requirements().torch)), None
+        return cuda.find_compiler(cuda.torch_cuda_version(requirements().torch)), None
     except BuildError as error:
         return None, str(error)
 

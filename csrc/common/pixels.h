@@ -1,81 +1,91 @@
-// Images as the kernels want them: the channels of a pixel side by side (B, H, W, C), in the type of arithmetic.
+// Images as the kernels read and write them: NHWC, in the accumulate type.
 //
-// A read at any place then brings in a whole pixel, where planes would have it gathered a value at a time, and all arithmetic is vectors
-// over channels. Channels-last images are used where they lie; others are copied so, at the cost of reading and writing them once.
+// A read at any position then fetches a whole pixel, where planes would be gathered value by value,
+// and all arithmetic is vectors over channels. Channels-last images are used in place; others are
+// converted, at the cost of reading and writing them once.
+//
+// `pixel_stride` is the number of values from pixel to pixel. It may exceed C: three channels are
+// stored as four, so that a pixel is one vector. The fourth value is zero.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
 #include <cstdint>
 
+#include "tensors.h"
+
 namespace lift {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-
-// An image (B, C, H, W) of any floating type, wherever it lies; strides in elements.
-struct View {
+// An image (B, C, H, W) of any floating dtype and any strides (in elements).
+struct ImageView {
   void* data;
   ScalarType dtype;
   int64_t B, C, H, W;
-  int64_t batch, channel, row, column;
+  int64_t stride_b, stride_c, stride_y, stride_x;
 
-  explicit View(const Tensor& image);
+  explicit ImageView(const Tensor& image);
 };
 
+// Whether the rows of an image are NHWC and of type A already.
 template <typename A>
-constexpr ScalarType dtype_of = sizeof(A) == 8 ? ScalarType::Double : ScalarType::Float;
+bool is_nhwc(const ImageView& image, int64_t pixel_stride);
 
-// Pixels may also lie further `apart` than their C values: three channels as four, so that a pixel is one vector. The fourth is zero.
+// -- parts of a row -------------------------------------------------------------------------------
 
-// Whether an image's rows of pixels lie one after the other, as the kernels want them.
+// Copy row y as (W, pixel_stride).
 template <typename A>
-bool in_place(const View& image, int64_t apart);
+void copy_row(const ImageView& from, int64_t b, int64_t y, int64_t pixel_stride, A* to);
 
-// A row of pixels, as (W, apart).
+// n pixels from (x, y) on as (n, pixel_stride): in place if possible, else in `copy`.
 template <typename A>
-void copy_row(const View& from, int64_t b, int64_t y, int64_t apart, A* to);
+const A* read_pixels(const ImageView& from, int64_t b, int64_t y, int64_t x, int64_t n,
+                     int64_t pixel_stride, A* copy);
 
-// n pixels from (x, y) on, as (n, apart): where they lie if they lie so, else converted into `copy`.
+// Where to write n pixels from (x, y) on, as (n, pixel_stride): in place if possible, else `copy`.
+// `write_pixels` then converts them, where they are not in place.
 template <typename A>
-const A* read_pixels(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* copy);
-
-
-template <typename A>
-void read_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* copy, const A** rows);
-
-template <typename A>
-void copy_planes(const View& from, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, A* to);
-
-// The same as `read_pixels` the other way: where `to` wants n pixels from (x, y) on, which is `to` itself or `copy`; `write_pixels` then
-// takes them over from there.
-template <typename A>
-A* place_for_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t apart, A* copy);
+A* pixel_buffer(const ImageView& to, int64_t b, int64_t y, int64_t x, int64_t pixel_stride,
+                A* copy);
 
 template <typename A>
-void write_pixels(const View& to, int64_t b, int64_t y, int64_t x, int64_t n, int64_t apart, const A* from);
+void write_pixels(const ImageView& to, int64_t b, int64_t y, int64_t x, int64_t n,
+                  int64_t pixel_stride, const A* from);
 
-// Whole images as (B, H, W, apart).
+// n pixels from (x, y) on as planes, `planes[c]` for channel c: in place if possible,
+// else in `copy`, as (C, plane_stride).
 template <typename A>
-struct Pixels {
+void read_planes(const ImageView& from, int64_t b, int64_t y, int64_t x, int64_t n,
+                 int64_t plane_stride, A* copy, const A** planes);
+
+template <typename A>
+void copy_planes(const ImageView& from, int64_t b, int64_t y, int64_t x, int64_t n,
+                 int64_t plane_stride, A* to);
+
+// Write planes (C, plane_stride) of row y.
+template <typename A>
+void write_planes(const ImageView& to, int64_t b, int64_t y, const A* from, int64_t plane_stride);
+
+// -- whole images ---------------------------------------------------------------------------------
+
+// Images (B, H, W, pixel_stride).
+template <typename A>
+struct NhwcImages {
   A* data = nullptr;
-  int64_t batch = 0;  // distance of images, in elements
+  int64_t stride_b = 0;
 
-  const A* image(int64_t b) const { return data + b * batch; }
-  A* image(int64_t b) { return data + b * batch; }
+  A* image(int64_t b) const { return data + b * stride_b; }
 };
 
-// Where the images lie if they lie so, else a copy that lives as long as `room`.
+// The images in place if possible, else a copy that lives as long as `storage`.
 template <typename A>
-Pixels<A> gather_pixels(const View& from, int64_t apart, Tensor& room);
+NhwcImages<A> to_nhwc(const ImageView& from, int64_t pixel_stride, Tensor& storage);
 
-// The same the other way, as (B, H, W, C): where `to` has its images if it has them so, else unwritten memory that lives as long as
-// `room`; `deliver_pixels` then takes it over.
+// Images (B, H, W, C) to write to: in place if possible, else uninitialised memory that lives as
+// long as `storage`. `from_nhwc` then converts them, where they are not in place.
 template <typename A>
-Pixels<A> room_for_pixels(const View& to, Tensor& room);
+NhwcImages<A> nhwc_buffer(const ImageView& to, Tensor& storage);
 
 template <typename A>
-void deliver_pixels(const Pixels<A>& from, const View& to);
+void from_nhwc(const NhwcImages<A>& from, const ImageView& to);
 
 }  // namespace lift

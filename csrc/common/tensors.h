@@ -1,4 +1,4 @@
-// Room for results, in the layout that they take from an image.
+// Tensors of the stable ABI: memory layouts, new tensors, conversions.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -7,6 +7,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -15,6 +16,25 @@ namespace lift {
 using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+
+template <typename A>
+constexpr ScalarType dtype_of = sizeof(A) == 8 ? ScalarType::Double : ScalarType::Float;
+
+// The dtype of the arithmetic on tensors of a dtype: float64 for float64, else float32.
+inline ScalarType accumulate_dtype(ScalarType dtype) {
+  return dtype == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+// Call work(A()), where A is float, or double for float64.
+template <typename F>
+void dispatch_accumulate_type(ScalarType dtype, const F& work) {
+  if (accumulate_dtype(dtype) == ScalarType::Double)
+    work(double());
+  else
+    work(float());
+}
+
+// -- layouts --------------------------------------------------------------------------------------
 
 inline bool contiguous_channels_last(const Tensor& x) {
   int64_t expected = 1;
@@ -25,23 +45,55 @@ inline bool contiguous_channels_last(const Tensor& x) {
   return true;
 }
 
-// The layout that a result takes from an image: channels_last where the image is so and not contiguous too, else contiguous.
+// The layout of a result, taken from an image:
+// channels_last where the image is channels_last and not also contiguous, else contiguous.
 inline MemoryFormat layout(const Tensor& image) {
-  return !image.is_contiguous() && contiguous_channels_last(image) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
+  const bool channels_last = !image.is_contiguous() && contiguous_channels_last(image);
+  return channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
 }
 
-inline Tensor room(const std::vector<int64_t>& sizes, const Tensor& like, ScalarType dtype, MemoryFormat format) {
-  return torch::stable::empty({sizes.data(), sizes.size()}, dtype, std::nullopt, like.device(), std::nullopt, format);
+// x where it has this layout, else a copy that has.
+inline Tensor to_layout(const Tensor& x, MemoryFormat format) {
+  const bool fits =
+      format == MemoryFormat::Contiguous ? x.is_contiguous() : contiguous_channels_last(x);
+  return fits ? x : torch::stable::contiguous(x, format);
 }
 
-inline Tensor room(const Tensor& like, ScalarType dtype, MemoryFormat format) {
-  return torch::stable::empty(like.sizes(), dtype, std::nullopt, like.device(), std::nullopt, format);
+inline Tensor to_dtype(const Tensor& x, ScalarType dtype) {
+  return x.scalar_type() == dtype ? x : torch::stable::to(x, dtype);
 }
 
-// What stands for a gradient that is not asked for.
-inline Tensor nothing(const Tensor& like, ScalarType dtype) {
+// -- new tensors ----------------------------------------------------------------------------------
+
+inline Tensor empty(const std::vector<int64_t>& sizes, const Tensor& like, ScalarType dtype,
+                    MemoryFormat format) {
+  return torch::stable::empty({sizes.data(), sizes.size()}, dtype, std::nullopt, like.device(),
+                              std::nullopt, format);
+}
+
+inline Tensor empty(const Tensor& like, ScalarType dtype, MemoryFormat format) {
+  return torch::stable::empty(like.sizes(), dtype, std::nullopt, like.device(), std::nullopt,
+                              format);
+}
+
+inline Tensor zeros(const Tensor& like, ScalarType dtype, MemoryFormat format) {
+  Tensor x = empty(like, dtype, format);
+  torch::stable::zero_(x);
+  return x;
+}
+
+// A tensor of shape (0,): what an operation returns for a gradient that is not needed.
+inline Tensor empty_placeholder(const Tensor& like, ScalarType dtype) {
   const std::array<int64_t, 1> none{0};
   return torch::stable::empty({none.data(), 1}, dtype, std::nullopt, like.device());
+}
+
+// Uninitialised CPU memory for `count` values, which lives as long as `storage`.
+template <typename A>
+A* allocate(int64_t count, Tensor& storage) {
+  const std::array<int64_t, 1> size{count};
+  storage = torch::stable::empty({size.data(), 1}, dtype_of<A>);
+  return static_cast<A*>(storage.mutable_data_ptr());
 }
 
 }  // namespace lift

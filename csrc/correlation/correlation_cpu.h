@@ -1,4 +1,4 @@
-// correlation on the CPU: the operations of the namespace lift_cpp (kernels/correlation/registration.py states their schemas).
+// correlation on the CPU: operations of the namespace lift_cpp (schemas: bindings.cpp).
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
@@ -10,9 +10,10 @@ namespace lift {
 
 using torch::stable::Tensor;
 
-Tensor correlation_cpu(const Tensor& left, const Tensor& right, int64_t radius, bool unit);
+Tensor correlation_cpu(const Tensor& fmap0, const Tensor& fmap1, int64_t radius, bool normalize);
 
-std::tuple<Tensor, Tensor> correlation_backward_cpu(const Tensor& grad, const Tensor& left, const Tensor& right, int64_t radius, bool unit,
-                                                    int64_t needs);
+std::tuple<Tensor, Tensor> correlation_backward_cpu(const Tensor& grad, const Tensor& fmap0,
+                                                    const Tensor& fmap1, int64_t radius,
+                                                    bool normalize, int64_t needs);
 
 }  // namespace lift

@@ -1,43 +1,52 @@
-#include "grid_sample_reads.h"
+#include "coords.h"
 
 namespace lift {
 namespace {
 
 template <Mode mode, Padding padding, bool align_corners, typename A>
-void read(const A* __restrict grid, int n, int32_t size, int32_t* __restrict low, A* __restrict fraction, A* __restrict slope) {
+void grid_taps(const A* __restrict grid, int n, int32_t size, int32_t* __restrict low,
+               A* __restrict fraction, A* __restrict slope) {
   LIFT_SIMD
   for (int k = 0; k < n; ++k) {
-    const Reading<A> found = reading(grid[k], size, mode, padding, align_corners);
-    low[k] = found.low;
-    fraction[k] = found.fraction;
-    slope[k] = found.slope;
+    const GridTap<A> tap = grid_tap(grid[k], size, mode, padding, align_corners);
+    low[k] = tap.low;
+    fraction[k] = tap.fraction;
+    slope[k] = tap.slope;
   }
 }
 
 template <typename A>
-using Read = decltype(&read<Mode::bilinear, Padding::zeros, true, A>);
+using GridTaps = decltype(&grid_taps<Mode::bilinear, Padding::zeros, true, A>);
+
+template <Mode mode, bool align_corners, typename A>
+GridTaps<A> choose_grid_taps(Padding padding) {
+  switch (padding) {
+    case Padding::zeros: return grid_taps<mode, Padding::zeros, align_corners, A>;
+    case Padding::border: return grid_taps<mode, Padding::border, align_corners, A>;
+    default: return grid_taps<mode, Padding::reflection, align_corners, A>;
+  }
+}
 
 template <Mode mode, typename A>
-Read<A> chosen(Padding padding, bool align_corners) {
-  switch (padding) {
-    case Padding::zeros: return align_corners ? read<mode, Padding::zeros, true, A> : read<mode, Padding::zeros, false, A>;
-    case Padding::border: return align_corners ? read<mode, Padding::border, true, A> : read<mode, Padding::border, false, A>;
-    default: return align_corners ? read<mode, Padding::reflection, true, A> : read<mode, Padding::reflection, false, A>;
-  }
+GridTaps<A> choose_grid_taps(Padding padding, bool align_corners) {
+  return align_corners ? choose_grid_taps<mode, true, A>(padding)
+                       : choose_grid_taps<mode, false, A>(padding);
 }
 
 }  // namespace
 
 template <typename A>
-Reads<A>::Reads(const Sampling<A>& s, int64_t b, int64_t y, int64_t x) : n(s.length(x)) {
+GridCoords<A>::GridCoords(const GridSampleParams<A>& p, int64_t b, int64_t y, int64_t x)
+    : n(strip_size(x, p.w)) {
   alignas(64) A copy[strip_length];
-  const Read<A> axis = s.mode == Mode::nearest ? chosen<Mode::nearest, A>(s.padding, s.align_corners)
-                                               : chosen<Mode::bilinear, A>(s.padding, s.align_corners);
-  axis(s.strip(0, b, y, x, n, copy), n, static_cast<int32_t>(s.W), column, fx, slope_x);
-  axis(s.strip(1, b, y, x, n, copy), n, static_cast<int32_t>(s.H), row, fy, slope_y);
+  const GridTaps<A> taps = p.mode == Mode::nearest
+                               ? choose_grid_taps<Mode::nearest, A>(p.padding, p.align_corners)
+                               : choose_grid_taps<Mode::bilinear, A>(p.padding, p.align_corners);
+  taps(p.load_strip(0, b, y, x, n, copy), n, static_cast<int32_t>(p.W), x0, fx, slope_x);
+  taps(p.load_strip(1, b, y, x, n, copy), n, static_cast<int32_t>(p.H), y0, fy, slope_y);
 }
 
-template struct Reads<float>;
-template struct Reads<double>;
+template struct GridCoords<float>;
+template struct GridCoords<double>;
 
 }  // namespace lift

@@ -1,35 +1,53 @@
 // The gradients of grid_sample on the CPU; A is float, or double for double inputs.
+//
+// Each value of a gradient is summed by one thread, in the order of the pixels of the result:
+// its bits depend on neither the number of threads nor their timing.
+// dgrid is (B, h, w, 2), contiguous, and for bilinear only. What is null is not computed.
 #pragma once
 
-#include "grid_sample_reads.h"
-#include "pixels.h"
+#include "../common/pixels.h"
+#include "coords.h"
 
 namespace lift {
 
-// dgrid (B, h, w, 2), contiguous, bilinear only.
-template <typename A>
-void grid_sample_backward_grid(const Sampling<A>& s, const Pixels<A>& input, const View& grad, A* dgrid);
+// With fewer channels vectors over the channels of a pixel do not pay.
+constexpr int min_vector_channels = 8;
 
-// dinput (B, H, W, C). What is added at one place is added by one thread, in the order of the pixels of the result, so a gradient's bits
-// depend on neither the number of threads nor chance.
-template <typename A>
-void grid_sample_backward_input(const Sampling<A>& s, const View& grad, const Pixels<A>& dinput);
+// -- NHWC -----------------------------------------------------------------------------------------
 
-constexpr int few_channels = 8;  // fewer than these are too few for vectors over the channels of a pixel
-
-// Both where channels are few: input, dinput (B, C, H, W) and grad (B, C, h, w) of any layout and type, dgrid (B, h, w, 2) contiguous, with
-// the same promise; input and dgrid null where the one is not asked for, dinput where the other is not. An image has less than 2^31 values,
-// with a row and a column more at either side.
+// input (B, H, W, C), grad (B, C, h, w) of any layout.
 template <typename A>
-void grid_sample_backward_few(const Sampling<A>& s, const View* input, const View& grad, const View* dinput, A* dgrid);
+void grid_sample_backward_grid_nhwc(const GridSampleParams<A>& p, const NhwcImages<A>& input,
+                                    const ImageView& grad, A* dgrid);
 
-// Both where each channel is a plane: input (B, C, H, W), needed for dgrid alone; grad (B, C, h, w); dinput like input and dgrid
-// (B, h, w, 2) with the same promise, null where not asked for; all contiguous. A plane has less than 2^31 pixels.
+// dinput (B, H, W, C).
 template <typename A>
-void grid_sample_backward_planes(const Sampling<A>& s, const A* input, const A* grad, A* dinput, A* dgrid);
+void grid_sample_backward_input_nhwc(const GridSampleParams<A>& p, const ImageView& grad,
+                                     const NhwcImages<A>& dinput);
 
-// Whether most strips are read along so few straight runs that planes are the quicker way.
+// -- NCHW -----------------------------------------------------------------------------------------
+
+// Both gradients. A plane has fewer than 2^31 pixels.
+//
+// inputs: input (B, C, H, W), for dgrid only; grad (B, C, h, w); contiguous
+// gradients: dinput (B, C, H, W), contiguous; dgrid
 template <typename A>
-bool mostly_smooth(const Sampling<A>& s);
+void grid_sample_backward_nchw(const GridSampleParams<A>& p, const A* input, const A* grad,
+                               A* dinput, A* dgrid);
+
+// Whether the grid is so smooth that NCHW is the faster way: most strips sample a few straight runs
+// of pixels.
+template <typename A>
+bool is_mostly_smooth(const GridSampleParams<A>& p);
+
+// -- fewer than min_vector_channels ---------------------------------------------------------------
+
+// Both gradients. An image with a border of one pixel has fewer than 2^31 values.
+//
+// inputs: input (B, C, H, W), for dgrid only; grad (B, C, h, w); of any layout and dtype
+// gradients: dinput (B, C, H, W), of any layout and dtype; dgrid
+template <typename A>
+void grid_sample_backward_few_channels(const GridSampleParams<A>& p, const ImageView* input,
+                                       const ImageView& grad, const ImageView* dinput, A* dgrid);
 
 }  // namespace lift

@@ -1,95 +1,124 @@
-#include <optional>
 #include <vector>
 
-#include "warp_blend_kernels.h"
-#include "window.h"
+#include "image_rows.h"
+#include "kernels.h"
 
 namespace lift {
 namespace {
 
-constexpr int64_t beyond_caches = int64_t(16) << 20;  // bytes of a result that whoever reads it will not find in a cache anyway
+// Bytes of a result that is too large to be found in a cache by whoever reads it.
+constexpr int64_t beyond_caches = int64_t(16) << 20;
 
-// Whether a result is written past the caches: whole aligned vectors, and many of them.
+// Whether a result is written past the caches: it is large, and all stores are aligned vectors.
 template <typename A>
-bool streamed(const View& out) {
-  constexpr int64_t vector = widest<A> * sizeof(A);
+bool bypasses_caches(const ImageView& out) {
+  constexpr int64_t vector = max_lanes<A> * sizeof(A);
   const int64_t pixel = out.C * sizeof(A);
-  return out.B * out.H * out.W * pixel >= beyond_caches && pixel % vector == 0 && in_place<A>(out, out.C) &&
-         reinterpret_cast<uintptr_t>(out.data) % vector == 0;
+  return out.B * out.H * out.W * pixel >= beyond_caches && pixel % vector == 0 &&
+         is_nhwc<A>(out, out.C) && reinterpret_cast<uintptr_t>(out.data) % vector == 0;
 }
 
-// A row of the result, in strips. `streams`: as `streamed`.
-template <typename A, int N, int known, bool streams>
-void blend_row(const Problem<A, N>& p, const std::array<Rows<const A>, N>& rows, const View& out, int64_t b, int64_t y, A* copy) {
-  const int64_t C = known ? known : p.C;
+template <typename A, typename L>
+LIFT_HD auto sample(const Corners<const A*>& pixel, const Corners<A>& weight, int64_t c, L lanes) {
+  return weight.nw * load(pixel.nw + c, lanes) + weight.ne * load(pixel.ne + c, lanes) +
+         weight.sw * load(pixel.sw + c, lanes) + weight.se * load(pixel.se + c, lanes);
+}
+
+// What a strip samples of one image.
+template <typename A>
+struct StripSamples {
+  SampleCoords<A> coords;
+  BilinearWeights<A> weights;
+  CornerOffsets<A> offsets;
+
+  template <int N>
+  StripSamples(const WarpParams<A, N>& p, int i, int64_t b, int64_t y, int64_t x,
+               const A* image_weight, const PixelRows<const A>& rows)
+      : coords(p, i, b, y, x), weights(coords, image_weight), offsets(rows, coords) {}
+
+  LIFT_HD Corners<A> weights_of(int k) const {
+    return {weights.nw[k], weights.ne[k], weights.sw[k], weights.se[k]};
+  }
+};
+
+// A row of the result, strip by strip.
+template <typename A, int N, int static_C, bool nontemporal>
+void blend_row(const WarpParams<A, N>& p, const std::array<PixelRows<const A>, N>& rows,
+               const ImageView& out, int64_t b, int64_t y, A* copy) {
+  const int64_t C = static_C ? static_C : p.C;
   for (int64_t x = 0; x < p.W; x += strip_length) {
-    const Weights<A, N> weights(p, b, y, x);
-    const Places<A> at0(p, 0, b, y, x);
-    const Shares<A> share0(at0, weights.weight[0]);
-    std::optional<Places<A>> second;
-    std::optional<Shares<A>> second_share;
-    if constexpr (N == 2) second_share.emplace(second.emplace(p, 1, b, y, x), weights.weight[1]);
-    const Places<A>& at1 = N == 2 ? *second : at0;
-    const Shares<A>& share1 = N == 2 ? *second_share : share0;
-    prefetch_below<A>(rows[0], at0);
-    if constexpr (N == 2) prefetch_below<A>(rows[1], at1);
-    const Addresses<A> address0(rows[0], at0), address1(rows[N - 1], at1);
+    const BlendWeights<A, N> blend(p, b, y, x);
+    const StripSamples<A> samples0(p, 0, b, y, x, blend.weight[0], rows[0]);
+    std::optional<StripSamples<A>> second;
+    if constexpr (N == 2) second.emplace(p, 1, b, y, x, blend.weight[1], rows[1]);
+    const StripSamples<A>& samples1 = N == 2 ? *second : samples0;
+    prefetch_below<A>(rows[0], samples0.coords);
+    if constexpr (N == 2) prefetch_below<A>(rows[1], samples1.coords);
     const A *const image0 = rows[0].data, *const image1 = rows[N - 1].data;
-    A* const to = place_for_pixels(out, b, y, x, C, copy);
-    for (int k = 0; k < at0.n; ++k) {
-      const Corners<const A> from0(image0, address0, k), from1(image1, address1, k);
-      const A nw0 = share0.nw[k], ne0 = share0.ne[k], sw0 = share0.sw[k], se0 = share0.se[k];
-      const A nw1 = share1.nw[k], ne1 = share1.ne[k], sw1 = share1.sw[k], se1 = share1.se[k];
+    A* const to = pixel_buffer(out, b, y, x, C, copy);
+    const int n = samples0.coords.n;
+    for (int k = 0; k < n; ++k) {
+      const Corners<const A*> pixel0 = samples0.offsets.pixels(image0, k);
+      const Corners<const A*> pixel1 = samples1.offsets.pixels(image1, k);
+      const Corners<A> weight0 = samples0.weights_of(k), weight1 = samples1.weights_of(k);
       A* const pixel = to + k * C;
-      for_known_channels<A, known>(C, [&](auto width, int64_t c) {
-        auto sum = nw0 * load(from0.nw + c, width) + ne0 * load(from0.ne + c, width) + sw0 * load(from0.sw + c, width) +
-                   se0 * load(from0.se + c, width);
-        if constexpr (N == 2)
-          sum += nw1 * load(from1.nw + c, width) + ne1 * load(from1.ne + c, width) + sw1 * load(from1.sw + c, width) +
-                 se1 * load(from1.se + c, width);
-        if constexpr (streams)
-          stream<A>(pixel + c, sum, width);
+      for_static_channels<A, static_C>(C, [&](auto lanes, int64_t c) {
+        auto sum = sample(pixel0, weight0, c, lanes);
+        if constexpr (N == 2) sum += sample(pixel1, weight1, c, lanes);
+        if constexpr (nontemporal)
+          store_nontemporal<A>(pixel + c, sum, lanes);
         else
-          store<A>(pixel + c, sum, width);
+          store<A>(pixel + c, sum, lanes);
       });
     }
-    write_pixels<A>(out, b, y, x, at0.n, C, to);
+    write_pixels<A>(out, b, y, x, n, C, to);
   }
+}
+
+template <typename A, int N>
+auto choose_blend_row(int64_t pixel_stride, bool nontemporal) {
+  if (pixel_stride == 4) return blend_row<A, N, 4, false>;
+  return nontemporal ? blend_row<A, N, 0, true> : blend_row<A, N, 0, false>;
 }
 
 }  // namespace
 
 template <typename A, int N>
-void warp_blend_forward(const Problem<A, N>& p, const std::array<View, N>& image, const View& out) {
-  const int64_t values = p.B * p.C * p.H * p.W;
-  const std::vector<Band> all = bands(p.B, p.H, values);
-  std::array<std::vector<Reach>, N> reaches;
-  std::vector<Source<A>> sources;
+void warp_blend_forward(const WarpParams<A, N>& p, const std::array<ImageView, N>& image,
+                        const ImageView& out) {
+  const int64_t values = p.B * p.C * p.H * p.W, pixel_stride = p.pixel_stride();
+  const std::vector<RowBlock> blocks = row_blocks(p.B, p.H, values);
+  std::array<std::vector<RowRange>, N> ranges;
+  std::vector<InputRows<A>> inputs;
   for (int i = 0; i < N; ++i) {
-    if (!in_place<A>(image[i], p.apart())) reaches[i] = reach(p, i);
-    sources.emplace_back(image[i], p.apart(), reaches[i], all);
+    if (!is_nhwc<A>(image[i], pixel_stride)) ranges[i] = sampled_rows(p, i);
+    inputs.emplace_back(image[i], pixel_stride, ranges[i], blocks);
   }
-  const bool streams = streamed<A>(out);
-  const auto row_of_result = p.apart() == 4 ? blend_row<A, N, 4, false> : streams ? blend_row<A, N, 0, true> : blend_row<A, N, 0, false>;
-  for_bands(all, values, [&](int64_t task, const Band& band) {
-    std::vector<A> copy(strip_length * p.apart());
-    std::array<Reader<A>, N> readers;
-    for (int i = 0; i < N; ++i) readers[i] = sources[i].reader(task, band);
-    for (int64_t y = band.begin; y < band.end; ++y) {
-      std::array<Rows<const A>, N> rows;
+  const bool nontemporal = bypasses_caches<A>(out);
+  const auto compute_row = choose_blend_row<A, N>(pixel_stride, nontemporal);
+  for_row_blocks(blocks, values, [&](int64_t task, const RowBlock& block) {
+    std::vector<A> copy(strip_length * pixel_stride);
+    std::array<InputRowReader<A>, N> readers;
+    for (int i = 0; i < N; ++i) readers[i] = inputs[i].reader(task, block);
+    for (int64_t y = block.begin; y < block.end; ++y) {
+      std::array<PixelRows<const A>, N> rows;
       for (int i = 0; i < N; ++i) {
-        if (readers[i].from) readers[i].need(reaches[i][band.b * p.H + y].last);
+        if (readers[i].from) readers[i].load_until(ranges[i][block.b * p.H + y].last);
         rows[i] = readers[i].rows;
       }
-      row_of_result(p, rows, out, band.b, y, copy.data());
+      compute_row(p, rows, out, block.b, y, copy.data());
     }
-    if (streams) finish_streams();
+    if (nontemporal) fence_nontemporal_stores();
   });
 }
 
-template void warp_blend_forward<float, 1>(const Problem<float, 1>&, const std::array<View, 1>&, const View&);
-template void warp_blend_forward<float, 2>(const Problem<float, 2>&, const std::array<View, 2>&, const View&);
-template void warp_blend_forward<double, 1>(const Problem<double, 1>&, const std::array<View, 1>&, const View&);
-template void warp_blend_forward<double, 2>(const Problem<double, 2>&, const std::array<View, 2>&, const View&);
+#define LIFT_FORWARD(A, N)                                                                         \
+  template void warp_blend_forward<A, N>(const WarpParams<A, N>&, const std::array<ImageView, N>&, \
+                                         const ImageView&);
+
+LIFT_FORWARD(float, 1)
+LIFT_FORWARD(float, 2)
+LIFT_FORWARD(double, 1)
+LIFT_FORWARD(double, 2)
 
 }  // namespace lift

@@ -1,6 +1,6 @@
-// The operations: what is given is checked here, results and scratch memory are made, and the kernels called.
+// The operations: check the arguments, create the results, call the kernels.
 //
-// Offsets are 64-bit throughout, so no image is too large for them.
+// Offsets are 64-bit throughout, so images of any size are supported.
 #include "warp_blend_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>
@@ -8,158 +8,150 @@
 #include <algorithm>
 #include <array>
 
-#include "tensors.h"
-#include "warp_blend_kernels.h"
+#include "../common/tensors.h"
+#include "kernels.h"
 
 namespace lift {
 namespace {
 
-void check(const char* name, const Tensor& x, const Tensor& image, int64_t channels, ScalarType dtype) {
-  STD_TORCH_CHECK(x.dim() == 4 && x.size(0) == image.size(0) && x.size(1) == channels && x.size(2) == image.size(2) &&
-                      x.size(3) == image.size(3),
-                  name, " must be (", image.size(0), ", ", channels, ", ", image.size(2), ", ", image.size(3), ")");
+void check(const char* name, const Tensor& x, const Tensor& image, int64_t channels,
+           ScalarType dtype) {
+  STD_TORCH_CHECK(x.dim() == 4 && x.size(0) == image.size(0) && x.size(1) == channels &&
+                      x.size(2) == image.size(2) && x.size(3) == image.size(3),
+                  name, " must be (", image.size(0), ", ", channels, ", ", image.size(2), ", ",
+                  image.size(3), ")");
   STD_TORCH_CHECK(x.is_cpu(), name, " must be on the CPU");
   STD_TORCH_CHECK(x.scalar_type() == dtype, name, " has the wrong dtype");
 }
 
-// The tensors of a call, checked.
+// The arguments of a call, checked.
 template <int N>
 struct Inputs {
   std::array<Tensor, N> images, flows, occs;
-  ScalarType dtype, arithmetic;
+  ScalarType dtype, accumulate;
 
-  Inputs(const std::array<const Tensor*, N>& given_images, const std::array<const Tensor*, N>& given_flows,
-         const std::array<const Tensor*, N>& given_occs)
-      : dtype(given_images[0]->scalar_type()), arithmetic(dtype == ScalarType::Double ? dtype : ScalarType::Float) {
-    const Tensor& first = *given_images[0];
+  using Pointers = std::array<const Tensor*, N>;
+
+  Inputs(const Pointers& image, const Pointers& flow, const Pointers& occ)
+      : dtype(image[0]->scalar_type()), accumulate(accumulate_dtype(dtype)) {
+    const Tensor& first = *image[0];
     STD_TORCH_CHECK(first.dim() == 4, "an image must be (B, C, H, W)");
-    STD_TORCH_CHECK(first.size(2) <= longest_side && first.size(3) <= longest_side, "an image's sides must be at most ", longest_side);
-    STD_TORCH_CHECK(dtype == arithmetic || dtype == ScalarType::Half || dtype == ScalarType::BFloat16,
-                    "images must be float32, float64, float16 or bfloat16");
+    STD_TORCH_CHECK(first.size(2) <= max_side && first.size(3) <= max_side,
+                    "an image's sides must be at most ", max_side);
+    STD_TORCH_CHECK(
+        dtype == accumulate || dtype == ScalarType::Half || dtype == ScalarType::BFloat16,
+        "images must be float32, float64, float16 or bfloat16");
     for (int i = 0; i < N; ++i) {
-      check("image", *given_images[i], first, first.size(1), dtype);
-      check("flow", *given_flows[i], first, 2, arithmetic);
-      images[i] = *given_images[i];
-      flows[i] = *given_flows[i];
+      check("image", *image[i], first, first.size(1), dtype);
+      check("flow", *flow[i], first, 2, accumulate);
+      images[i] = *image[i];
+      flows[i] = *flow[i];
       if (N == 1) continue;
-      occs[i] = given_occs[i]->scalar_type() == arithmetic ? *given_occs[i] : torch::stable::to(*given_occs[i], arithmetic);
-      check("occ", occs[i], first, 1, arithmetic);
+      occs[i] = to_dtype(*occ[i], accumulate);
+      check("occ", occs[i], first, 1, accumulate);
     }
   }
 
   template <typename A>
-  Problem<A, N> problem() const {
-    Problem<A, N> p{images[0].size(0), images[0].size(1), images[0].size(2), images[0].size(3), {}, {}};
+  WarpParams<A, N> params() const {
+    const Tensor& image = images[0];
+    WarpParams<A, N> p{image.size(0), image.size(1), image.size(2), image.size(3), {}, {}};
     for (int i = 0; i < N; ++i) {
-      p.flow[i] = Field<A>(flows[i]);
-      if (N == 2) p.occ[i] = Field<A>(occs[i]);
+      p.flow[i] = StridedMap<A>(flows[i]);
+      if (N == 2) p.occ[i] = StridedMap<A>(occs[i]);
     }
     return p;
   }
 
-  std::array<View, N> views() const {
+  std::array<ImageView, N> views() const {
     if constexpr (N == 1)
-      return {View(images[0])};
+      return {ImageView(images[0])};
     else
-      return {View(images[0]), View(images[1])};
+      return {ImageView(images[0]), ImageView(images[1])};
+  }
+
+  // Input i of the operation: the images, then the flows, then the visibilities.
+  const Tensor& at(int i) const {
+    if (i < N) return images[i];
+    return i < 2 * N ? flows[i - N] : occs[(i - 2 * N) % N];
   }
 
   bool empty() const { return images[0].numel() == 0; }
-
-  // Call work(A) with a value of the type of arithmetic.
-  template <typename F>
-  void dispatch(const F& work) const {
-    if (arithmetic == ScalarType::Double)
-      work(double());
-    else
-      work(float());
-  }
 };
 
 template <int N>
 Tensor forward(const Inputs<N>& inputs) {
-  Tensor out = room(inputs.images[0], inputs.dtype, layout(inputs.images[0]));
+  Tensor out = empty(inputs.images[0], inputs.dtype, layout(inputs.images[0]));
   if (inputs.empty()) return out;
-  inputs.dispatch([&](auto arithmetic) {
-    using A = decltype(arithmetic);
-    warp_blend_forward<A, N>(inputs.template problem<A>(), inputs.views(), View(out));
+  dispatch_accumulate_type(inputs.dtype, [&](auto number) {
+    using A = decltype(number);
+    warp_blend_forward<A, N>(inputs.template params<A>(), inputs.views(), ImageView(out));
   });
   return out;
 }
 
-// Gradients of the images, the flows, the visibilities, in this order; (0,) where bit i of `needs` is not set.
+// The gradients of the images, the flows and the visibilities, in this order;
+// of shape (0,) where bit i of `needs` is not set.
 template <int N>
 std::array<Tensor, 3 * N> backward(const Tensor& grad, const Inputs<N>& inputs, int64_t needs) {
   check("grad", grad, inputs.images[0], inputs.images[0].size(1), inputs.dtype);
-  constexpr int given = N == 1 ? 2 : 6;
-  needs &= (1 << given) - 1;
-  std::array<Tensor, 3 * N> found;
-  for (int i = 0; i < given; ++i) {
-    const Tensor& like = i < N ? inputs.images[i] : i < 2 * N ? inputs.flows[i - N] : inputs.occs[(i - 2 * N) % N];
-    const ScalarType dtype = i < N ? inputs.dtype : inputs.arithmetic;
-    found[i] = needs >> i & 1 ? room(like, dtype, i < N ? layout(like) : MemoryFormat::Contiguous) : nothing(like, dtype);
-    if (inputs.empty() && needs >> i & 1) torch::stable::zero_(found[i]);  // no channels: nothing depends on flow and visibility
+  constexpr int count = N == 1 ? 2 : 6;
+  const auto needed = [&](int i) { return i < count && (needs >> i & 1); };
+  std::array<Tensor, 3 * N> grads;
+  for (int i = 0; i < count; ++i) {
+    const Tensor& like = inputs.at(i);
+    const ScalarType dtype = i < N ? inputs.dtype : inputs.accumulate;
+    const MemoryFormat format = i < N ? layout(like) : MemoryFormat::Contiguous;
+    if (!needed(i))
+      grads[i] = empty_placeholder(like, dtype);
+    else if (inputs.empty())  // without channels nothing depends on flow and visibility
+      grads[i] = zeros(like, dtype, format);
+    else
+      grads[i] = empty(like, dtype, format);
   }
-  if (inputs.empty()) return found;
-  inputs.dispatch([&](auto arithmetic) {
-    using A = decltype(arithmetic);
-    const auto pointer = [&](int i) { return i < given && needs >> i & 1 ? static_cast<A*>(found[i].mutable_data_ptr()) : nullptr; };
-    Gradients<A, N> gradients;
+  if (inputs.empty()) return grads;
+  dispatch_accumulate_type(inputs.dtype, [&](auto number) {
+    using A = decltype(number);
+    const auto pointer = [&](int i) {
+      return needed(i) ? static_cast<A*>(grads[i].mutable_data_ptr()) : nullptr;
+    };
+    WarpGradients<A, N> gradients;
     for (int i = 0; i < N; ++i) {
-      if (needs >> i & 1) gradients.image[i].emplace(found[i]);
+      if (needed(i)) gradients.image[i].emplace(grads[i]);
       gradients.flow[i] = pointer(N + i);
       gradients.occ[i] = pointer(2 * N + i);
     }
-    warp_blend_backward<A, N>(inputs.template problem<A>(), inputs.views(), View(grad), gradients);
+    warp_blend_backward<A, N>(inputs.template params<A>(), inputs.views(), ImageView(grad),
+                              gradients);
   });
-  return found;
+  return grads;
 }
 
 }  // namespace
 
-// -- operations ------------------------------------------------------------------------------------------------------------------------
+// -- operations -----------------------------------------------------------------------------------
 
-Tensor warp_cpu(const Tensor& image, const Tensor& flow) { return forward(Inputs<1>({&image}, {&flow}, {})); }
-
-std::tuple<Tensor, Tensor> warp_backward_cpu(const Tensor& grad, const Tensor& image, const Tensor& flow, int64_t needs) {
-  auto found = backward<1>(grad, Inputs<1>({&image}, {&flow}, {}), needs);
-  return {found[0], found[1]};
+Tensor warp_cpu(const Tensor& image, const Tensor& flow) {
+  return forward(Inputs<1>({&image}, {&flow}, {}));
 }
 
-Tensor warp_blend_cpu(const Tensor& image0, const Tensor& image1, const Tensor& flow0, const Tensor& flow1, const Tensor& occ0,
-                      const Tensor& occ1) {
+std::tuple<Tensor, Tensor> warp_backward_cpu(const Tensor& grad, const Tensor& image,
+                                             const Tensor& flow, int64_t needs) {
+  auto grads = backward<1>(grad, Inputs<1>({&image}, {&flow}, {}), needs);
+  return {grads[0], grads[1]};
+}
+
+Tensor warp_blend_cpu(const Tensor& image0, const Tensor& image1, const Tensor& flow0,
+                      const Tensor& flow1, const Tensor& occ0, const Tensor& occ1) {
   return forward(Inputs<2>({&image0, &image1}, {&flow0, &flow1}, {&occ0, &occ1}));
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> warp_blend_backward_cpu(
-    const Tensor& grad, const Tensor& image0, const Tensor& image1, const Tensor& flow0, const Tensor& flow1, const Tensor& occ0,
-    const Tensor& occ1, int64_t needs) {
-  auto found = backward<2>(grad, Inputs<2>({&image0, &image1}, {&flow0, &flow1}, {&occ0, &occ1}), needs);
-  return {found[0], found[1], found[2], found[3], found[4], found[5]};
+    const Tensor& grad, const Tensor& image0, const Tensor& image1, const Tensor& flow0,
+    const Tensor& flow1, const Tensor& occ0, const Tensor& occ1, int64_t needs) {
+  const Inputs<2> inputs({&image0, &image1}, {&flow0, &flow1}, {&occ0, &occ1});
+  auto grads = backward<2>(grad, inputs, needs);
+  return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5]};
 }
-
-const char* const processor_features = ""
-#if defined(__AVX2__)
-    "avx2 "
-#endif
-#if defined(__FMA__)
-    "fma "
-#endif
-#if defined(__F16C__)
-    "f16c "
-#endif
-#if defined(__AVX512F__)
-    "avx512f "
-#endif
-#if defined(__AVX512VL__)
-    "avx512vl "
-#endif
-#if defined(__AVX512BW__)
-    "avx512bw "
-#endif
-#if defined(__AVX512DQ__)
-    "avx512dq "
-#endif
-    ;
 
 }  // namespace lift

@@ -1,12 +1,10 @@
-"""`python -m lift.kernels.extension`: build the C++ and CUDA kernels for this machine, where they
-are not built yet.
-"""
+"""`python -m lift.kernels.extension`: build the C++ and CUDA kernels for this machine."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from lift.kernels.extension import build_cuda as cuda
+from lift.kernels.extension import build_cuda
 from lift.kernels.extension.build import BuildError, build, requirements
 
 
@@ -17,14 +15,14 @@ def main() -> int:
         "--cuda",
         default="auto",
         metavar="auto|required|off|all|75,89,...",
-        help="what to build the CUDA kernels for; auto: the GPUs present, else all, "
-        "where torch is built for CUDA; required: the GPUs present, "
-        "and fail where the kernels are not built or do not load",
+        help="GPUs to build the CUDA kernels for; auto: those present, else all, "
+        "if torch is built for CUDA; required: those present, "
+        "and fail if the kernels cannot be built or loaded",
     )
     parser.add_argument(
         "--install-nvcc",
         action="store_true",
-        help="have pip install nvcc beside torch where none is found that fits",
+        help="install nvcc by pip if none is found for torch's CUDA version",
     )
     arguments = parser.parse_args()
     chosen = arguments.cuda
@@ -34,19 +32,17 @@ def main() -> int:
             f"--cuda must be {', '.join(words)} or capabilities such as 75,89, got {chosen!r}"
         )
     try:
-        torch = (
-            requirements().torch
-        )  # the two builds need the same, and each goes on without the other
+        torch = requirements().torch  # both builds need the same
     except BuildError as error:
         return _failed(error)
-    status = 0
+    status = 0  # a failure of one build does not stop the other
     try:
         print(f"lift: the C++ kernels are in {build(verbose=arguments.verbose)}")
     except BuildError as error:
         status = _failed(error)
     try:
-        _cuda(arguments, torch)
-    except BuildError as error:  # everything runs without them
+        _build_cuda(arguments, torch)
+    except BuildError as error:  # optional: LIFT runs without the CUDA kernels
         if chosen == "required":
             return _failed(BuildError(f"the CUDA kernels are required: {error}"))
         print(f"lift: warning: the CUDA kernels are not built: {error}", file=sys.stderr)
@@ -58,40 +54,34 @@ def _failed(error: BuildError) -> int:
     return 1
 
 
-def _cuda(arguments: argparse.Namespace, torch: Path) -> None:
-    version = cuda.torch_cuda(torch)
-    if arguments.cuda == "off" or (arguments.cuda == "auto" and version is None):
-        why = (
-            "not asked for" if arguments.cuda == "off" else "torch here is built for the CPU alone"
-        )
-        print(f"lift: the CUDA kernels are not built: {why}")
+def _build_cuda(arguments: argparse.Namespace, torch: Path) -> None:
+    chosen, version = arguments.cuda, build_cuda.torch_cuda_version(torch)
+    if chosen == "off":
+        print("lift: the CUDA kernels are not built: --cuda off")
         return
-    required = arguments.cuda == "required"
-    if required and version is None:
-        raise BuildError(
-            "torch here is built for the CPU alone; install one that is built for CUDA"
-        )
-    if required and not cuda.present():
-        raise BuildError(
-            "there is no GPU here, by nvidia-smi or by torch; run this where there is one"
-        )
-    named = {"auto": None, "required": None, "all": list(cuda.ARCHITECTURES)}
-    wanted = (
-        named[arguments.cuda]
-        if arguments.cuda in named
-        else [int(a) for a in arguments.cuda.split(",")]
-    )
+    if chosen == "auto" and version is None:
+        print("lift: the CUDA kernels are not built: torch here is built for the CPU only")
+        return
+    if chosen == "required" and version is None:
+        raise BuildError("torch here is built for the CPU only; install one that is built for CUDA")
+    if chosen == "required" and not build_cuda.gpu_architectures():
+        raise BuildError("neither nvidia-smi nor torch finds a GPU; run this where there is one")
     try:
-        cuda.find_compiler(version)
+        build_cuda.find_compiler(version)
     except BuildError:
         if not arguments.install_nvcc or version is None:
             raise
-        cuda.install_compiler(version)
-    print(
-        f"lift: the CUDA kernels are in {cuda.LIBRARY}: {cuda.build(architectures=wanted, verbose=arguments.verbose)}"
-    )
-    if required and (failure := cuda.fails_to_load()):
-        raise BuildError(failure)
+        build_cuda.install_compiler(version)
+    description = build_cuda.build(architectures=_architectures(chosen), verbose=arguments.verbose)
+    print(f"lift: the CUDA kernels are in {build_cuda.LIBRARY}: {description}")
+    if chosen == "required" and (error := build_cuda.load_error()):
+        raise BuildError(error)
+
+
+def _architectures(chosen: str) -> list[int] | None:
+    if chosen in ("auto", "required"):
+        return None
+    return list(build_cuda.ARCHITECTURES) if chosen == "all" else list(map(int, chosen.split(",")))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Compiles `csrc/` into the module `lift.kernels._C`, with ninja, against the torch that is
-installed.
+"""Compiles the C++ kernels of `csrc/` into the module `lift.kernels._C`, by ninja.
 
-Stands alone, so that `setup.py` can run it where LIFT cannot be imported yet. One build serves
-every torch from 2.11 on, and this Python
-and this kind of processor: the kernels are compiled for the newest level of the x86-64 family that
-this machine has (LIFT_CPU names another, such as x86-64-v2 for a package that must run everywhere).
-Only what changed is compiled again.
+`setup.py` runs this file where LIFT cannot be imported yet, so it imports nothing of LIFT.
+
+One build works with every torch from 2.11 on, for this Python and this kind of processor. The
+kernels are compiled for the newest x86-64 level that this machine supports. LIFT_CPU names
+another, such as x86-64-v2 for a package that must run everywhere. Only what changed is compiled
+again.
 """
 
 import hashlib
@@ -29,15 +29,14 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-PACKAGE = (
-    Path(__file__).resolve().parent.parent
-)  # kernels/ of a checkout, lift/kernels/ of an installed LIFT
+# kernels/ of a checkout, lift/kernels/ of an installed LIFT
+PACKAGE = Path(__file__).resolve().parent.parent
 SOURCES = PACKAGE.parent / "csrc"
 MODULE = PACKAGE / ("_C" + sysconfig.get_config_var("EXT_SUFFIX"))
 REMEDY = "build it with `python -m lift.kernels.extension`"
 
-# Everything but bindings.cpp, which is asked on any machine, is compiled for a level; each with
-# what it adds, in /proc/cpuinfo's words.
+# The x86-64 levels, each with the flags that it adds in /proc/cpuinfo. All sources are compiled for
+# a level but bindings.cpp, which must run on any machine.
 LEVELS = {
     "x86-64": set(),
     "x86-64-v2": {"cx16", "popcnt", "sse4_2", "ssse3"},
@@ -60,15 +59,36 @@ TORCH_TARGET = "0x020b000000000000"  # the oldest torch that the module must wor
 
 
 class BuildError(Exception):
-    """The extension cannot be built here; the text is one sentence with the cause and the remedy."""
+    """The extension cannot be built; the text is one sentence with cause and remedy."""
+
+
+def cpp_sources() -> list[Path]:
+    """What is compiled and linked, in this order.
+
+    The bindings come first: of an inline function that several objects have, the linker takes the
+    first, which here is the one that runs on any machine.
+    """
+    sources = [path for path in SOURCES.rglob("*.cpp") if not is_cuda_source(path)]
+    return sorted(sources, key=lambda path: (path.name != "bindings.cpp", path))
+
+
+def is_cuda_source(path: Path) -> bool:
+    """Whether a file of csrc/ is in a folder named cuda, which `build_cuda` compiles."""
+    return "cuda" in path.relative_to(SOURCES).parts[:-1]
 
 
 def fingerprint() -> str:
-    """A hash of what the module is built from, as it lies in csrc/."""
+    """A hash of the sources and headers that the module is built from."""
+    headers = [path for path in SOURCES.rglob("*.h") if not is_cuda_source(path)]
+    return hash_of([*cpp_sources(), *headers])
+
+
+def hash_of(sources: list[Path]) -> str:
+    """A hash of the names and contents of files in csrc/, and of the torch that is targeted."""
     digest = hashlib.sha256(TORCH_TARGET.encode())
-    for path in sorted(SOURCES.iterdir()):
-        if path.suffix in (".h", ".cpp"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(sources):
+        name = path.relative_to(SOURCES).as_posix()
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -76,65 +96,71 @@ def build(module: Path = MODULE, verbose: bool = False) -> Path:
     """Compile and link what changed since the last build.
 
     Args:
-        module: the file to make.
+        module: the file to write.
         verbose: show every command.
 
     Returns:
         `module`.
 
     Raises:
-        BuildError: no compiler, no torch, no ninja, or the compiler fails; `module` stays as it
-            was.
+        BuildError: there is no compiler, torch or ninja, or the compiler fails. `module` is then
+            unchanged.
     """
     needed = requirements()
-    with workplace() as folder:
-        made_by_ninja(
-            module,
-            folder,
-            needed,
+    with build_folder() as folder:
+        run_ninja(
             _rules(needed, folder / module.name),
-            verbose,
-            f"the C++ extension could not be compiled with {shlex.join(needed.compiler)}",
+            folder=folder,
+            output=module,
+            ninja=needed.ninja,
+            verbose=verbose,
+            failure=f"the C++ extension could not be compiled with {shlex.join(needed.compiler)}",
         )
     return module
 
 
-def made_by_ninja(
-    file: Path, folder: Path, needed: "Requirements", rules: str, verbose: bool, failure: str
+def run_ninja(
+    rules: str, *, folder: Path, output: Path, ninja: list[str], verbose: bool, failure: str
 ) -> None:
-    """Follow `rules`, which make a file of this name in `folder`, and put it in place.
+    """Run ninja in a folder and move the file that it builds into place.
 
-    What the compiler prints goes to build.log in `folder`, unless `verbose` shows it.
+    Args:
+        rules: the text of build.ninja; they build a file with the name of `output` in `folder`.
+        folder: for build.ninja, objects and, unless `verbose`, the compiler's output in build.log.
+        output: the file to write.
+        ninja: the command that runs ninja.
+        verbose: print every command and what it prints.
+        failure: the message if ninja fails.
 
     Raises:
-        BuildError: `failure`, with what the compiler said; `file` stays as it was.
+        BuildError: `failure`, with the compiler's output; `output` is then unchanged.
     """
     (folder / "build.ninja").write_text(rules)
-    command = [*needed.ninja, "-C", str(folder), "-v" if verbose else "--quiet"]
+    command = [*ninja, "-C", str(folder), "-v" if verbose else "--quiet"]
     pipes = {} if verbose else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    ran = subprocess.run(command, text=True, **pipes)
-    if ran.stdout:  # else the log of the last compilation stays
-        (folder / "build.log").write_text(ran.stdout)
-    if ran.returncode:
-        said = "" if verbose else ", which said:\n" + _without_report(ran.stdout)
-        raise BuildError(failure + said)
-    part = file.with_suffix(f".{os.getpid()}.part")
-    shutil.copyfile(folder / file.name, part)
-    os.replace(part, file)  # a process that has loaded the old one keeps it
+    result = subprocess.run(command, text=True, **pipes)
+    if result.stdout:  # else the log of the last compilation stays
+        (folder / "build.log").write_text(result.stdout)
+    if result.returncode:
+        details = "" if verbose else ":\n" + _without_resource_usage(result.stdout)
+        raise BuildError(failure + details)
+    part = output.with_suffix(f".{os.getpid()}.part")
+    shutil.copyfile(folder / output.name, part)
+    os.replace(part, output)  # processes that have loaded the old file keep it
 
 
-def _without_report(said: str) -> str:
-    """What a compiler said, but for what nvcc reports of kernels that it did compile."""
-    report = re.compile(r"ptxas info|\s+\d+ bytes (stack frame|spill)")
-    return "\n".join(line for line in said.splitlines() if not report.match(line)).strip()
+def _without_resource_usage(output: str) -> str:
+    """A compiler's output without nvcc's resource usage of the kernels that it did compile."""
+    usage = re.compile(r"ptxas info|\s+\d+ bytes (stack frame|spill)")
+    return "\n".join(line for line in output.splitlines() if not usage.match(line)).strip()
 
 
-# -- what is needed --------------------------------------------------------------------------------
+# -- requirements ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """Commands and folders that a build uses."""
+    """The commands and folders that a build needs."""
 
     compiler: list[str]
     ninja: list[str]
@@ -143,10 +169,10 @@ class Requirements:
 
 
 def requirements() -> Requirements:
-    """What is found here to build with.
+    """The commands and folders of this machine.
 
     Raises:
-        BuildError: something is missing.
+        BuildError: one is missing.
     """
     torch, pybind11 = _package("torch", "PyTorch"), _package("pybind11", "pybind11")
     ninja = (
@@ -173,7 +199,7 @@ def _compiler() -> list[str]:
 
 
 def _package(name: str, title: str) -> Path:
-    spec = importlib.util.find_spec(name)  # found, not imported: that takes seconds
+    spec = importlib.util.find_spec(name)  # an import would take seconds
     if spec is None or not spec.submodule_search_locations:
         raise BuildError(
             f"{title} is not installed for {sys.executable}; install it first: pip install {name}"
@@ -182,79 +208,70 @@ def _package(name: str, title: str) -> Path:
 
 
 @contextmanager
-def workplace(name: str = "extension") -> Iterator[Path]:
-    """Where objects lie: build/ of a checkout, to compile only what changed the next time; a
-    temporary folder elsewhere.
+def build_folder(name: str = "extension") -> Iterator[Path]:
+    """The folder for objects: in build/ of a checkout, where they are kept for the next build; else
+    a temporary one.
     """
-    if (SOURCES.parent / "setup.py").is_file():
-        folder = SOURCES.parent / "build" / f"{name}-{sysconfig.get_config_var('SOABI')}"
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "lock", "w") as lock:
-            if fcntl is not None:
-                fcntl.flock(
-                    lock, fcntl.LOCK_EX
-                )  # one build at a time; the system ends the lock with its process
-            yield folder
-    else:
+    if not (SOURCES.parent / "setup.py").is_file():
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
+        return
+    folder = SOURCES.parent / "build" / f"{name}-{sysconfig.get_config_var('SOABI')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        if fcntl is not None:
+            # One build at a time. The system releases the lock when its process ends.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 # -- the processor ---------------------------------------------------------------------------------
 
 
-def level() -> str | None:
-    """The level to compile for: what LIFT_CPU names, else the newest that this processor has; None
-    beside the x86-64 family.
+def target_level() -> str | None:
+    """The x86-64 level to compile for; None for other processors.
+
+    It is the one that LIFT_CPU names, else the newest that this processor supports.
 
     Raises:
         BuildError: LIFT_CPU names no level.
     """
-    wanted = os.environ.get("LIFT_CPU")
-    if wanted is not None and wanted not in LEVELS:
-        raise BuildError(f"LIFT_CPU must be one of {', '.join(LEVELS)}, got {wanted!r}")
-    if wanted is not None or platform.machine() not in ("x86_64", "AMD64"):
-        return wanted
-    has, found = _processor_flags(), "x86-64"
-    for name, added in LEVELS.items():
-        if not added <= has:
+    named = os.environ.get("LIFT_CPU")
+    if named is not None and named not in LEVELS:
+        raise BuildError(f"LIFT_CPU must be one of {', '.join(LEVELS)}, got {named!r}")
+    if named is not None or platform.machine() not in ("x86_64", "AMD64"):
+        return named
+    flags, newest = _processor_flags(), "x86-64"
+    for level, added in LEVELS.items():
+        if not added <= flags:
             break
-        found = name
-    return found
+        newest = level
+    return newest
 
 
 def _processor_flags() -> set[str]:
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return set()
-    return set(
-        next(
-            (line.split(":", 1)[1] for line in text.splitlines() if line.startswith("flags")), ""
-        ).split()
-    )
+    flags = (line.split(":", 1)[1] for line in lines if line.startswith("flags"))
+    return set(next(flags, "").split())
 
 
 # -- ninja -----------------------------------------------------------------------------------------
 
 
-def _rules(needed: Requirements, made: Path) -> str:
+def _rules(needed: Requirements, output: Path) -> str:
     """The text of build.ninja."""
-    chosen = level()
-    tuned = (
-        []
-        if chosen is None
-        else [f"-march={chosen}"] + (["-mprefer-vector-width=512"] if chosen == "x86-64-v4" else [])
-    )
-    flags = [
-        *FLAGS,
-        f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
-        "-isystem",
-        str(needed.torch / "include"),
-    ]
-    # Ahead of torch's folder, which holds a pybind11 of its own: torch 2.11 refuses that one to
-    # code for the stable ABI.
-    python = [
+    level = target_level()
+    tuned = [] if level is None else [f"-march={level}"]
+    if level == "x86-64-v4":
+        tuned.append("-mprefer-vector-width=512")
+    target = f"-DTORCH_TARGET_VERSION={TORCH_TARGET}"
+    flags = [*FLAGS, target, "-isystem", str(needed.torch / "include")]
+    # pybind11's own headers before torch's, which include a pybind11 that in torch 2.11 does not
+    # compile for the stable ABI.
+    bindings = [
         "-isystem",
         sysconfig.get_paths()["include"],
         "-isystem",
@@ -262,11 +279,8 @@ def _rules(needed: Requirements, made: Path) -> str:
         f'-DLIFT_SOURCES="{fingerprint()}"',
         f'-DLIFT_FLAGS="{" ".join([*FLAGS, *tuned])}"',
     ]
-    libraries = [
-        f"-L{needed.torch / 'lib'}",
-        "-ltorch_cpu",
-        "-ltorch",
-    ]  # no path is recorded: torch has loaded them when the module is
+    # No rpath: torch has loaded its libraries when the module is imported.
+    libraries = [f"-L{needed.torch / 'lib'}", "-ltorch_cpu", "-ltorch"]
     lines = [
         "ninja_required_version = 1.5",
         "",
@@ -286,22 +300,24 @@ def _rules(needed: Requirements, made: Path) -> str:
         "",
     ]
     objects = []
-    # The bindings first: where an inline function is in several objects the linker takes the first,
-    # here the one that runs anywhere.
-    for source in sorted(
-        SOURCES.glob("*.cpp"), key=lambda path: (path.name != "bindings.cpp", path.name)
-    ):
-        objects.append(path(Path(source.stem + ".o")))
-        more = python if source.name == "bindings.cpp" else tuned
-        lines += [f"build {objects[-1]}: compile {path(source)}", f"  more = {quoted(more)}"]
-    return "\n".join(
-        [*lines, f"build {path(made)}: link {' '.join(objects)}", f"default {path(made)}", ""]
-    )
+    for source in cpp_sources():
+        objects.append(escaped(object_of(source)))
+        more = bindings if source.name == "bindings.cpp" else tuned
+        lines += [f"build {objects[-1]}: compile {escaped(source)}", f"  more = {quoted(more)}"]
+    output = escaped(output)
+    return "\n".join([*lines, f"build {output}: link {' '.join(objects)}", f"default {output}", ""])
+
+
+def object_of(source: Path) -> Path:
+    """The object file of a source, relative to the build folder."""
+    return source.relative_to(SOURCES).with_suffix(".o")
 
 
 def quoted(words: list[str]) -> str:
+    """A command for build.ninja."""
     return " ".join(map(shlex.quote, words)).replace("$", "$$")
 
 
-def path(path: Path) -> str:
+def escaped(path: Path) -> str:
+    """A path for build.ninja."""
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")

@@ -26,7 +26,7 @@ def toolkit(tmp_path, monkeypatch):
     (tmp_path / "code").write_text("0")
     monkeypatch.setenv("COMPUTE_SANITIZER", str(program))
     monkeypatch.setattr(sanitize, "nvcc", lambda: tmp_path / "nvcc")
-    monkeypatch.setattr(sanitize.cuda, "present", lambda: [90, 120])
+    monkeypatch.setattr(sanitize.cuda, "gpu_architectures", lambda: [90, 120])
     monkeypatch.setattr(sanitize, "compiled", lambda folder, gpu: built(tmp_path, gpu))
     return tmp_path
 
@@ -95,6 +95,6 @@ def test_what_is_missing_is_the_last_line_and_the_exit_code_is_6(
     elif missing == "nvcc":
         monkeypatch.setattr(sanitize, "nvcc", none)
     else:
-        monkeypatch.setattr(sanitize.cuda, "present", lambda: [])
+        monkeypatch.setattr(sanitize.cuda, "gpu_architectures", lambda: [])
     assert sanitize.main(["--tool", "racecheck"]) == 6
     assert capsys.readouterr().out.splitlines()[-1].startswith(sentence)

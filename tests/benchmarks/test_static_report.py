@@ -250,9 +250,9 @@ def test_cuda_sources_are_read(tmp_path, monkeypatch):
         ("csrc: small.cu bounded", 4, 2048, {16: 1}, {16: 1}, {}),
         ("csrc: small.cu open_ended", 8, 0, {4: 1}, {}, {"RED.ADD.F32": 1}),
     ]
-    hashed = "_ZN4lift56_GLOBAL__N__78b5030c_23_grid_sample_backward_cu_ea39985610add_pixelsIfEEvi"
+    hashed = "_ZN4lift44_GLOBAL__N__78b5030c_11_backward_cu_ea39985610bwd_kernelIfEEvi"
     assert (
-        static_report._lasting(hashed) == "_ZN4lift12_GLOBAL__N_110add_pixelsIfEEvi"
+        static_report._lasting(hashed) == "_ZN4lift12_GLOBAL__N_110bwd_kernelIfEEvi"
     )  # what c++filt reads
     (tmp_path / "small.cu").write_text("__global__ void broken( {}")
     with pytest.raises(RuntimeError, match="nvcc does not compile small.cu for sm_90: .*error"):

@@ -44,8 +44,8 @@ def test_a_sound_machine_passes(capsys):
     [
         (
             None,
-            "torch here is built for the CPU alone",
-            "none: torch here is built for the CPU alone",
+            "torch here is built for the CPU only",
+            "none: torch here is built for the CPU only",
         ),
         (
             {"cuda": "13.0", "nvcc": "/opt/nvcc", "architectures": [75, 90]},

@@ -23,7 +23,7 @@ from lift.kernels.ops.grid_sample.reference import (
 )
 from tests.support.parity import LAYOUTS, assert_close, assert_right_as_a_whole
 
-pytestmark = pytest.mark.skipif(bool(extension.reason()), reason=str(extension.reason()))
+pytestmark = pytest.mark.skipif(bool(extension.unsupported_reason()), reason=str(extension.unsupported_reason()))
 
 HOW = list(itertools.product(MODES, PADDING_MODES, (True, False)))
 DTYPES = {

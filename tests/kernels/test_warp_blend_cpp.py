@@ -16,7 +16,7 @@ from tests.support.parity import LAYOUTS
 from tests.support.warp_cases import NAMES, PUBLIC, REFERENCES, make, results, towards
 
 operations = pytest.mark.parametrize("operation", PUBLIC)
-pytestmark = pytest.mark.skipif(bool(extension.reason()), reason=str(extension.reason()))
+pytestmark = pytest.mark.skipif(bool(extension.unsupported_reason()), reason=str(extension.unsupported_reason()))
 CALLS = {"warp": WARP.bind("lift_cpp"), "warp_blend": WARP_BLEND.bind("lift_cpp")}
 
 
@@ -37,15 +37,15 @@ def test_it_is_selected_on_the_cpu_by_default(operation, deterministic):
 def test_unsupported_arguments_have_a_reason(operation):
     inputs = make(operation, "cpp")
     assert (
-        extension.reason(*[x.to("meta") for x in inputs])
+        extension.unsupported_reason(*[x.to("meta") for x in inputs])
         == "the tensors are on meta, not on the CPU"
     )
-    assert extension.reason(inputs[0].to(torch.float8_e4m3fn), *inputs[1:]).startswith(
+    assert extension.unsupported_reason(inputs[0].to(torch.float8_e4m3fn), *inputs[1:]).startswith(
         "images of float8_e4m3fn"
     )
     long = torch.empty(()).expand(1, 1, 1, 2**24 + 1)
     assert (
-        extension.reason(long, *inputs[1:])
+        extension.unsupported_reason(long, *inputs[1:])
         == f"images of 1 x {2**24 + 1} pixels: sides from 0 to {2**24} only"
     )
 

@@ -1,14 +1,19 @@
-// Runs the kernels of csrc/cuda on cases from standard input and writes their gradients to standard output: with g++ on the CPU, where
-// cuda_emulation.h stands in for CUDA, and with nvcc (-x cu) on a GPU, without PyTorch.
+// Runs the CUDA kernels of grid_sample on cases from standard input and writes their gradients to
+// standard output: with g++ on the CPU, where cuda_emulation.h stands in for CUDA, and with nvcc
+// (-x cu) on a GPU, without PyTorch.
 //
-// A case is 15 int64: B, C, H, W, h, w, mode, padding, align_corners, element, order, needs (bit 0: input, bit 1: grid; bit 2:
-// deterministic), seed, above, before; then grad, input and grid as they lie in memory. The answer is the requested of dinput and dgrid,
-// in float32, and three counts, 0 on a GPU: additions to global memory, to shared memory, and sectors that the first touched. Each array
-// is memory of its own, of the right size, so that a sanitizer sees a step beyond it.
+// A case is 15 int64: B, C, H, W, h, w, mode, padding, align_corners, element, layout, needs (bit
+// 0: input, bit 1: grid, bit 2: deterministic), seed, rows above, columns before; then grad, input
+// and grid as they are in memory.
 //
-// With `above` rows and `before` columns the input is the south-east corner of one that is so much larger, and 0 elsewhere; the answer is
-// that corner of dinput. Of such an input only the pages that are touched exist, so it may well have more than 2^32 elements; of the
-// kernel that turns fixed point into floats only the blocks that meet the corner run. Not on a GPU.
+// The output is dinput and dgrid, where needed, in float32; and three counts, which are 0 on a GPU:
+// additions to global memory, additions to shared memory, and sectors that the first touched. Each
+// array is an allocation of its own, of the exact size, so that a sanitizer sees a step beyond it.
+//
+// With `rows above` and `columns before` the input is the south-east corner of one that is so much
+// larger, and 0 elsewhere; the output is that corner of dinput. Only the touched pages of such an
+// input exist, so it may have more than 2^32 elements. Of the kernel that converts fixed point to
+// floats only the blocks that meet the corner run. Not on a GPU.
 #include <sys/mman.h>
 
 #include <cmath>
@@ -22,79 +27,97 @@
 #include "cuda_emulation.h"
 #endif
 
-#include "../csrc/cuda/grid_sample_backward.cu"
-#include "../csrc/cuda/grid_sample_pixels.cu"
-#include "../csrc/cuda/grid_sample_planes.cu"
+#include "../../csrc/grid_sample/cuda/backward.cu"
+#include "../../csrc/grid_sample/cuda/backward_nchw.cu"
+#include "../../csrc/grid_sample/cuda/backward_nhwc.cu"
 
 namespace {
 
-void take(char* to, int64_t bytes) {
+void read_row(char* to, int64_t bytes) {
   if (bytes > 0 && std::fread(to, 1, bytes, stdin) != static_cast<size_t>(bytes)) std::exit(3);
 }
 
-// An array of the size of an input, with the corner that a case has of it.
-class Corner {
+void write_row(const char* from, int64_t bytes) { std::fwrite(from, 1, bytes, stdout); }
+
+void fill_with_nan(char* row, int64_t bytes) { std::fill_n(row, bytes, '\xff'); }
+
+// A zeroed array of which a case has the south-east corner.
+class CornerArray {
  public:
-  // Planes of H x W pixels, each of `unit` bytes.
-  Corner(int64_t planes, int64_t H, int64_t W, int64_t unit, int64_t above = 0, int64_t before = 0)
-      : bytes(planes * (H + above) * (W + before) * unit), planes(planes), H(H), W(W), unit(unit), above(above), before(before) {
+  // Planes of H x W pixels, each of `unit` bytes, in planes that are larger by `above` and
+  // `before`.
+  CornerArray(int64_t planes, int64_t H, int64_t W, int64_t unit, int64_t above = 0,
+              int64_t before = 0)
+      : bytes(planes * (H + above) * (W + before) * unit),
+        planes(planes),
+        H(H),
+        W(W),
+        unit(unit),
+        above(above),
+        before(before) {
     if (bytes == 0) return;
     if (above == 0 && before == 0) {
       start = static_cast<char*>(::operator new(bytes, alignment));
       std::fill_n(start, bytes, 0);
     } else {
-      start = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+      const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+      start = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, -1, 0));
       if (start == MAP_FAILED) std::exit(4);
     }
   }
-  Corner(const Corner&) = delete;
-  ~Corner() {
+  CornerArray(const CornerArray&) = delete;
+  ~CornerArray() {
     if (start != nullptr && above == 0 && before == 0)
       ::operator delete(start, alignment);
     else if (start != nullptr)
       munmap(start, bytes);
   }
 
-  // Calls `use` with each row of the corner and its length in bytes.
+  // Call work(row, bytes) for each row of the corner.
   template <typename F>
-  void each_row(const F& use) const {
-    for (int64_t plane = 0; bytes > 0 && plane < planes; ++plane)
-      for (int64_t y = 0; y < H; ++y) use(start + ((plane * (H + above) + above + y) * (W + before) + before) * unit, W * unit);
+  void for_rows(const F& work) const {
+    if (bytes == 0) return;
+    for (int64_t plane = 0; plane < planes; ++plane)
+      for (int64_t y = 0; y < H; ++y) {
+        const int64_t row = plane * (H + above) + above + y;
+        work(start + (row * (W + before) + before) * unit, W * unit);
+      }
   }
 
   char* start = nullptr;
   const int64_t bytes;
 
  private:
-  static constexpr std::align_val_t alignment{256};  // as memory of a GPU begins
+  static constexpr std::align_val_t alignment{256};  // that of GPU memory
   const int64_t planes, H, W, unit, above, before;
 };
 
-// What the kernels see of an array: itself, or its copy on a GPU.
-class Seen {
+// What the kernels see of an array: the array itself, or its copy on a GPU.
+class DeviceArray {
  public:
-  Seen(const Corner& array, bool written = true) : host(array.bytes > 0 ? array.start : nullptr), bytes(array.bytes) {
-    at = host;
+  DeviceArray(const CornerArray& array, bool initialised = true)
+      : host(array.bytes > 0 ? array.start : nullptr), bytes(array.bytes) {
+    device = host;
 #ifdef __CUDACC__
     if (host == nullptr) return;
-    require(cudaMalloc(&at, bytes));
-    if (written) require(cudaMemcpy(at, host, bytes, cudaMemcpyHostToDevice));
+    require(cudaMalloc(&device, bytes));
+    if (initialised) require(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice));
 #endif
   }
 #ifdef __CUDACC__
-  ~Seen() { cudaFree(at); }
+  ~DeviceArray() { cudaFree(device); }
 #endif
-  Seen(const Seen&) = delete;
+  DeviceArray(const DeviceArray&) = delete;
 
-  void fetch() const {
+  void copy_to_host() const {
 #ifdef __CUDACC__
-    if (host != nullptr) require(cudaMemcpy(host, at, bytes, cudaMemcpyDeviceToHost));
+    if (host != nullptr) require(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost));
 #endif
   }
 
   template <typename T>
   T* as() const {
-    return reinterpret_cast<T*>(at);
+    return reinterpret_cast<T*>(device);
   }
 
 #ifdef __CUDACC__
@@ -107,20 +130,24 @@ class Seen {
 
  private:
   char* const host;
-  char* at;
+  char* device;
   const int64_t bytes;
 };
 
 #ifndef __CUDACC__
-// Of the kernel that ends the deterministic path, run the blocks alone that write to the corner of a large dinput.
-void run_at_the_corner_alone(const Corner& dinput) {
+// Of the kernel that converts fixed point to floats run only the blocks that write to the corner.
+void restrict_conversion_to(const CornerArray& dinput) {
   std::set<unsigned> blocks;
-  dinput.each_row([&](const char* row, int64_t bytes) {
-    const int64_t size = sizeof(float), first = (row - dinput.start) / size, last = first + bytes / size - 1;
-    for (int64_t block = first / lift::finished_numbers; block <= last / lift::finished_numbers; ++block) blocks.insert(block);
+  dinput.for_rows([&](const char* row, int64_t bytes) {
+    const int64_t first = (row - dinput.start) / sizeof(float);
+    const int64_t last = first + bytes / sizeof(float) - 1;
+    for (int64_t i = first / lift::values_per_block; i <= last / lift::values_per_block; ++i)
+      blocks.insert(i);
   });
-  emulation::chosen = [blocks](const char* kernel, unsigned many) {
-    return std::strstr(kernel, "finish") ? std::vector<unsigned>(blocks.begin(), blocks.end()) : emulation::all(many);
+  emulation::choose_blocks = [blocks](const char* kernel, unsigned count) {
+    return std::strstr(kernel, "fixed_to_float")
+               ? std::vector<unsigned>(blocks.begin(), blocks.end())
+               : emulation::all_blocks(count);
   };
 }
 #endif
@@ -130,50 +157,74 @@ void run_at_the_corner_alone(const Corner& dinput) {
 int main() {
   int64_t n[15];
   while (std::fread(n, sizeof n, 1, stdin) == 1) {
-    const int64_t B = n[0], C = n[1], H = n[2], W = n[3], h = n[4], w = n[5];
-    const int64_t size = n[9] == 0 ? 4 : 2, needs = n[11], above = n[13], before = n[14];
-    const bool pixels = n[10] != 0, input_asked = needs & 1, grid_asked = needs & 2, fixed = needs & 4;
-    const int64_t planes = pixels ? B : B * C, together = pixels ? C : 1;
-    const Corner grad(B * C, h, w, size), input(planes, H, W, together * size, above, before), grid(B, h, w, 2 * sizeof(float));
-    for (const Corner* array : {&grad, &input, &grid}) array->each_row(take);
-    // With `fixed`, dinput is written in the input's own type; else sums, in float32, are added to zeros.
-    const int64_t summed = fixed ? size : static_cast<int64_t>(sizeof(float));
-    const Corner dinput(input_asked ? planes : 0, H, W, together * summed, above, before);
-    const Corner dgrid(grid_asked ? B : 0, h, w, 2 * sizeof(float));
-    const Corner sums(input_asked && fixed ? planes : 0, H, W, together * sizeof(long long), above, before);
-    const Corner largest(fixed ? 1 : 0, 1, 1, sizeof(uint32_t));
-    const auto unwritten = [](char* row, int64_t bytes) { std::fill_n(row, bytes, '\xff'); };  // not a number, of whatever type
-    if (fixed) dinput.each_row(unwritten);
-    dgrid.each_row(unwritten);
-    const Seen grad_seen(grad), input_seen(input), grid_seen(grid), dinput_seen(dinput, !fixed), dgrid_seen(dgrid, false);
-    const Seen sums_seen(sums), largest_seen(largest);
+    lift::GridSampleBackwardParams p{};
+    p.B = n[0];
+    p.C = n[1];
+    const int64_t H = n[2], W = n[3], above = n[13], before = n[14];
+    p.H = H + above;
+    p.W = W + before;
+    p.h = n[4];
+    p.w = n[5];
+    p.mode = static_cast<int32_t>(n[6]);
+    p.padding = static_cast<int32_t>(n[7]);
+    p.align_corners = static_cast<int32_t>(n[8]);
+    p.element = static_cast<lift::Element>(n[9]);
+    p.layout = static_cast<lift::Layout>(n[10]);
+    const bool needs_input = n[11] & 1, needs_grid = n[11] & 2, fixed = n[11] & 4;
+
+    const int64_t element = p.element == lift::Element::float32 ? 4 : 2;
+    const bool nhwc = p.layout == lift::Layout::nhwc;
+    const int64_t planes = nhwc ? p.B : p.B * p.C, values = nhwc ? p.C : 1;
+    const CornerArray grad(p.B * p.C, p.h, p.w, element);
+    const CornerArray input(planes, H, W, values * element, above, before);
+    const CornerArray grid(p.B, p.h, p.w, 2 * sizeof(float));
+    for (const CornerArray* array : {&grad, &input, &grid}) array->for_rows(read_row);
+
+    // With `fixed` dinput is written in the input's type; else sums in float32 are added to zeros.
+    const int64_t written = fixed ? element : static_cast<int64_t>(sizeof(float));
+    const int64_t sum = values * static_cast<int64_t>(sizeof(long long));
+    const CornerArray dinput(needs_input ? planes : 0, H, W, values * written, above, before);
+    const CornerArray dgrid(needs_grid ? p.B : 0, p.h, p.w, 2 * sizeof(float));
+    const CornerArray fixed_sums(needs_input && fixed ? planes : 0, H, W, sum, above, before);
+    const CornerArray grad_absmax(fixed ? 1 : 0, 1, 1, sizeof(uint32_t));
+    if (fixed) dinput.for_rows(fill_with_nan);
+    dgrid.for_rows(fill_with_nan);
+
+    const DeviceArray device_grad(grad), device_input(input), device_grid(grid);
+    const DeviceArray device_dinput(dinput, !fixed), device_dgrid(dgrid, false);
+    const DeviceArray device_fixed_sums(fixed_sums), device_grad_absmax(grad_absmax);
+    // inputs
+    p.grad = device_grad.as<void>();
+    p.input = needs_grid ? device_input.as<void>() : nullptr;
+    p.grid = device_grid.as<float>();
+    // gradients
+    p.dinput = device_dinput.as<void>();
+    p.dgrid = device_dgrid.as<float>();
+    // for a deterministic dinput
+    p.fixed_sums = device_fixed_sums.as<long long>();
+    p.grad_absmax = device_grad_absmax.as<uint32_t>();
+
     float counts[3] = {};
 #ifndef __CUDACC__
     emulation::additions = emulation::shared_additions = emulation::sectors = 0;
     emulation::order.seed(static_cast<unsigned>(n[12]));
-    emulation::chosen = nullptr;
-    if (above > 0 || before > 0) run_at_the_corner_alone(dinput);
+    emulation::choose_blocks = nullptr;
+    if (above > 0 || before > 0) restrict_conversion_to(dinput);
 #endif
-    const lift::GridSampleBackward p{
-        B, C, H + above, W + before, h, w, static_cast<int32_t>(n[6]), static_cast<int32_t>(n[7]), static_cast<int32_t>(n[8]),
-        static_cast<lift::Element>(n[9]), static_cast<lift::Order>(n[10]), grad_seen.as<void>(),
-        grid_asked ? input_seen.as<void>() : nullptr, grid_seen.as<float>(), dinput_seen.as<void>(), dgrid_seen.as<float>(),
-        sums_seen.as<long long>(), largest_seen.as<uint32_t>()};
-    if (const char* const failure = lift::grid_sample_backward(p, nullptr)) {
-      std::fprintf(stderr, "the kernels were not launched: %s\n", failure);
+    if (const char* const error = lift::launch_grid_sample_backward(p, nullptr)) {
+      std::fprintf(stderr, "the kernels were not launched: %s\n", error);
       return 5;
     }
 #ifdef __CUDACC__
-    Seen::require(cudaDeviceSynchronize());
+    DeviceArray::require(cudaDeviceSynchronize());
 #else
     counts[0] = static_cast<float>(emulation::additions);
     counts[1] = static_cast<float>(emulation::shared_additions);
     counts[2] = static_cast<float>(emulation::sectors);
 #endif
-    dinput_seen.fetch();
-    dgrid_seen.fetch();
-    for (const Corner* array : {&dinput, &dgrid})
-      array->each_row([](const char* row, int64_t bytes) { std::fwrite(row, 1, bytes, stdout); });
+    device_dinput.copy_to_host();
+    device_dgrid.copy_to_host();
+    for (const CornerArray* array : {&dinput, &dgrid}) array->for_rows(write_row);
     std::fwrite(counts, sizeof(float), 3, stdout);
   }
   return 0;

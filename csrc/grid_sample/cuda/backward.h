@@ -1,4 +1,5 @@
-// The gradients of grid_sample on a GPU, as plain pointers: what grid_sample_cuda.cpp launches, and what tests run on the CPU.
+// The gradients of grid_sample on a GPU, by plain pointers:
+// grid_sample_cuda.cpp launches them, and tests run them without PyTorch.
 #pragma once
 
 #include <cstdint>
@@ -7,30 +8,32 @@ namespace lift {
 
 enum class Element : int32_t { float32, float16, bfloat16 };
 
-// (B, C, H, W) or (B, H, W, C), of any C.
-enum class Order : int32_t { planes, pixels };
+// (B, C, H, W) or (B, H, W, C), for any C.
+enum class Layout : int32_t { nchw, nhwc };
 
-struct GridSampleBackward {
+struct GridSampleBackwardParams {
+  // sizes: of the input (B, C, H, W) and of the result (B, C, h, w)
   int64_t B, C, H, W, h, w;
   int32_t mode, padding, align_corners;  // mode and padding as in grid_sample.h
   Element element;
-  Order order;
+  Layout layout;
 
   // inputs, all aligned to 16 bytes
-  const void* grad;   // (B, C, h, w) or (B, h, w, C), elements
-  const void* input;  // (B, C, H, W) or (B, H, W, C), elements; null where the grid's gradient is not asked for
+  const void* grad;   // (B, C, h, w) in `layout`, elements
+  const void* input;  // (B, C, H, W) in `layout`, elements; null where dgrid is
   const float* grid;  // (B, h, w, 2)
 
-  // gradients; null where not asked for
-  void* dinput;  // like input: float32, zeros; or, where `fixed` is given, elements, unwritten
-  float* dgrid;  // (B, h, w, 2), unwritten
+  // gradients; null where not needed
+  void* dinput;  // (B, C, H, W) in `layout`: float32, zeroed;
+                 // or elements, uninitialised, where `fixed_sums` is given
+  float* dgrid;  // (B, h, w, 2), uninitialised
 
   // for a deterministic dinput, else null: sums in fixed point, whose order does not matter
-  long long* fixed;   // like input, zeros
-  uint32_t* largest;  // (1,), zero, where `fixed` is given, else null: becomes the bits of the largest |grad|
+  long long* fixed_sums;  // like dinput, zeroed
+  uint32_t* grad_absmax;  // (1,), zeroed: becomes the bits of the largest |grad|
 };
 
-// `stream` is a cudaStream_t. Work is queued, not awaited. Returns null, or what CUDA says is wrong with the launch.
-const char* grid_sample_backward(const GridSampleBackward& p, void* stream);
+// Launch the kernels on a cudaStream_t. Returns null, or CUDA's message if the launch failed.
+const char* launch_grid_sample_backward(const GridSampleBackwardParams& p, void* stream);
 
 }  // namespace lift

@@ -1,6 +1,6 @@
-// grid_sample's gradients where pixels lie on lanes: planes of any number of channels, and pixels of fewer than eight.
-// grid_sample_backward.cu has the history of these kernels.
-#include "grid_sample_device.h"
+// grid_sample's gradients where pixels are on lanes: NCHW with any number of channels, and NHWC
+// with fewer than eight. backward.cu has the history of these kernels.
+#include "device.h"
 
 namespace lift {
 namespace {
@@ -8,300 +8,348 @@ namespace {
 constexpr int warps = block_threads / 32;
 
 // What a pixel adds to its four corners.
-struct Corners {
-  float nw, ne, sw, se;
-};
-
-__device__ __forceinline__ Corners shares(float fx, float fy, float g, bool bilinear) {
+__device__ __forceinline__ Corners<float> corner_grads(float fx, float fy, float g, bool bilinear) {
   if (!bilinear) return {g, 0, 0, 0};
-  return {g * ((1 - fx) * (1 - fy)), g * (fx * (1 - fy)), g * ((1 - fx) * fy), g * (fx * fy)};
+  const Corners<float> weight = bilinear_weights(fx, fy);
+  return {g * weight.nw, g * weight.ne, g * weight.sw, g * weight.se};
 }
 
-// A warp is a row of 32 pixels. Where a pixel's western corners are the eastern ones of the pixel before, as in a smooth flow, it adds for
-// both; where all pixels read one place, as in a collapsing flow, the first adds for all. Every thread of the warp must take part.
-struct Neighbours {
-  bool takes = false, gives = false, together = false;
+// Merges what the 32 neighbouring pixels of a warp add to the same corner.
+//
+// Where a pixel's western corners are the eastern ones of the pixel before, as in a smooth flow, it
+// adds for both. Where all pixels have the same corners, as in a collapsing flow, the first one
+// adds for all. Every thread of the warp must take part.
+struct WarpMerge {
+  bool from_west = false;  // this pixel adds for its western neighbour
+  bool to_east = false;    // the eastern neighbour adds for this pixel
+  bool same = false;       // all pixels have the same corners
 
-  __device__ __forceinline__ void find(const Place& at) {
+  __device__ __forceinline__ void find(const SampleCoords& at) {
     const int lane = threadIdx.x % 32;
-    const int32_t row = __shfl_up_sync(everyone, at.row, 1), column = __shfl_up_sync(everyone, at.column, 1);
-    takes = lane > 0 && at.reads() && row == at.row && column + 1 == at.column;
-    gives = __shfl_down_sync(everyone, static_cast<int>(takes), 1) && lane < 31;
-    const int32_t first_row = __shfl_sync(everyone, at.row, 0), first_column = __shfl_sync(everyone, at.column, 0);
-    together = __all_sync(everyone, !at.reads() || (at.row == first_row && at.column == first_column));
+    const int32_t y0 = __shfl_up_sync(full_warp, at.y0, 1);
+    const int32_t x0 = __shfl_up_sync(full_warp, at.x0, 1);
+    from_west = lane > 0 && at.any_inside() && y0 == at.y0 && x0 + 1 == at.x0;
+    to_east = __shfl_down_sync(full_warp, static_cast<int>(from_west), 1) && lane < 31;
+    const int32_t first_y0 = __shfl_sync(full_warp, at.y0, 0);
+    const int32_t first_x0 = __shfl_sync(full_warp, at.x0, 0);
+    same = __all_sync(full_warp, !at.any_inside() || (at.y0 == first_y0 && at.x0 == first_x0));
   }
 
   // From what each pixel adds to what each thread adds.
-  __device__ __forceinline__ void merge(Corners& x) const {
-    if (together) {
-      x = {whole(x.nw), whole(x.ne), whole(x.sw), whole(x.se)};
+  __device__ __forceinline__ void merge(Corners<float>& x) const {
+    if (same) {
+      x = {warp_sum(x.nw), warp_sum(x.ne), warp_sum(x.sw), warp_sum(x.se)};
       return;
     }
-    const float north = __shfl_up_sync(everyone, x.ne, 1), south = __shfl_up_sync(everyone, x.se, 1);
-    if (gives) x.ne = x.se = 0;
-    if (takes) {
+    const float north = __shfl_up_sync(full_warp, x.ne, 1);
+    const float south = __shfl_up_sync(full_warp, x.se, 1);
+    if (to_east) x.ne = x.se = 0;
+    if (from_west) {
       x.nw += north;
       x.sw += south;
     }
   }
 
-  // The sum over the warp, in the first lane; 0 in the others.
-  __device__ static __forceinline__ float whole(float x) {
-    for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(everyone, x, step);
+  // In the first lane; 0 in the others.
+  __device__ static __forceinline__ float warp_sum(float x) {
+    for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(full_warp, x, step);
     return threadIdx.x % 32 == 0 ? x : 0.0f;
   }
 };
 
-// -- few channels: a tile of shared memory ---------------------------------------------------------------------------------------------
+// -- few channels: sums in a tile of shared memory ------------------------------------------------
 
 constexpr int block_width = 32, block_height = warps;  // pixels of the result
 constexpr int tile_width = 48, tile_height = 16;       // pixels of the input
 
+// Add x to pixel (y, x) of a channel: to the tile where it covers the pixel, else to memory.
 template <typename S>
-__device__ __forceinline__ void add_to_tile(typename S::Cell* tile, int32_t top, int32_t left, const GridSampleBackward& p, const S& sums,
-                                            typename S::Cell* channel, int64_t step, int32_t row, int32_t column, float x) {
-  if (x == 0 || !within(p, row, column)) return;
-  const int32_t y = row - top, across = column - left;
-  if (y >= 0 && y < tile_height && across >= 0 && across < tile_width)
-    atomicAdd(tile + y * tile_width + across, sums.cell(x));
+__device__ __forceinline__ void add_to_tile(typename S::Sum* tile, int32_t top, int32_t left,
+                                            const GridSampleBackwardParams& p, const S& sums,
+                                            typename S::Sum* channel, int64_t stride, int32_t y,
+                                            int32_t x, float value) {
+  if (value == 0 || !is_inside(p, y, x)) return;
+  const int32_t down = y - top, across = x - left;
+  if (down >= 0 && down < tile_height && across >= 0 && across < tile_width)
+    atomicAdd(tile + down * tile_width + across, sums.to_sum(value));
   else
-    atomicAdd(channel + (row * p.W + column) * step, sums.cell(x));
+    atomicAdd(channel + (y * p.W + x) * stride, sums.to_sum(value));
 }
 
-template <typename I, typename S, bool with_input, bool with_grid>
-__global__ void __launch_bounds__(block_threads, 2) add_tiles(GridSampleBackward p) {
-  __shared__ typename S::Cell tile[tile_height * tile_width];
-  __shared__ int32_t corner[2];
+template <typename I, typename S, bool needs_input, bool needs_grid>
+__global__ void __launch_bounds__(block_threads, 2)
+    grid_sample_bwd_few_channels_kernel(GridSampleBackwardParams p) {
+  __shared__ typename S::Sum tile[tile_height * tile_width];
+  __shared__ int32_t corner[2];  // row and column of the tile in the input
   const S sums(p);
   const bool bilinear = static_cast<Mode>(p.mode) == Mode::bilinear;
-  const uint32_t across = blocks_for(p.w, block_width), down = blocks_for(p.h, block_height);  // all the blocks are less than 2^31
+  // Blocks of an image; all images have fewer than 2^31.
+  const uint32_t across = blocks_for(p.w, block_width), down = blocks_for(p.h, block_height);
   const uint32_t block = blockIdx.x % (across * down);
-  const int64_t image = blockIdx.x / (across * down), left = block % across * block_width, top = block / across * block_height;
+  const int64_t image = blockIdx.x / (across * down);
+  const int64_t left = block % across * block_width, top = block / across * block_height;
   const int64_t x = left + threadIdx.x % block_width, y = top + threadIdx.x / block_width;
   const bool present = x < p.w && y < p.h;
-  const int64_t plane = p.H * p.W, up_plane = p.h * p.w, pixel = (image * p.h + y) * p.w + x;
-  const bool pixels = p.order == Order::pixels;
-  const int64_t step = pixels ? p.C : 1;  // from pixel to pixel
-  Place at;
-  if (present) at = place(p, pixel);
+  const int64_t plane = p.H * p.W, out_plane = p.h * p.w;
+  const int64_t pixel = (image * p.h + y) * p.w + x;
+  const bool nhwc = p.layout == Layout::nhwc;
+  const int64_t stride = nhwc ? p.C : 1;  // from pixel to pixel
+  SampleCoords at;
+  if (present) at = sample_coords(p, pixel);
 
-  if constexpr (with_input) {
-    // The centre of the block, or its first pixel where it has no centre, decides where the tile lies.
+  if constexpr (needs_input) {
+    // The pixel nearest to the centre of the block decides where the tile is.
     const int64_t centre_x = min(left + block_width / 2, p.w - 1);
     const int64_t centre_y = min(top + block_height / 2, p.h - 1);
     if (x == centre_x && y == centre_y) {
-      corner[0] = at.row - tile_height / 2;
-      corner[1] = at.column - tile_width / 2;
+      corner[0] = at.y0 - tile_height / 2;
+      corner[1] = at.x0 - tile_width / 2;
     }
     __syncthreads();
   }
 
-  Neighbours neighbours;
-  if constexpr (with_input) neighbours.find(at);
-  float east = 0, south = 0;
+  WarpMerge neighbours;
+  if constexpr (needs_input) neighbours.find(at);
+  float dx = 0, dy = 0;
 #pragma unroll 1
   for (int64_t c = 0; c < p.C; ++c) {
-    if constexpr (with_input) {
+    if constexpr (needs_input) {
       for (int i = threadIdx.x; i < tile_height * tile_width; i += block_threads) tile[i] = 0;
       __syncthreads();
     }
-    const int64_t channel = image * p.C * plane + c * (pixels ? 1 : plane);
-    Corners adds = {};
-    if (present && at.reads()) {
-      const int64_t up = image * p.C * up_plane + c * (pixels ? 1 : up_plane);
-      const Values<1> g = load<1>(static_cast<const I*>(p.grad) + up + (y * p.w + x) * step);
-      if constexpr (with_grid) {
-        const I* const from = static_cast<const I*>(p.input) + channel + (at.row * p.W + at.column) * step;
-        Values<1> nw, ne, sw, se;
-        if (within(p, at.row, at.column)) nw = load<1>(from);
-        if (within(p, at.row, at.column + 1)) ne = load<1>(from + step);
-        if (within(p, at.row + 1, at.column)) sw = load<1>(from + p.W * step);
-        if (within(p, at.row + 1, at.column + 1)) se = load<1>(from + (p.W + 1) * step);
-        add_change(east, south, g, nw, ne, sw, se, at.fx, at.fy);
+    const int64_t channel = image * p.C * plane + c * (nhwc ? 1 : plane);
+    Corners<float> adds = {};
+    if (present && at.any_inside()) {
+      const int64_t out_channel = image * p.C * out_plane + c * (nhwc ? 1 : out_plane);
+      const I* const grad_out = static_cast<const I*>(p.grad) + out_channel;
+      const FloatVec<1> g = load<1>(grad_out + (y * p.w + x) * stride);
+      if constexpr (needs_grid) {
+        const I* const input = static_cast<const I*>(p.input) + channel;
+        const I* const from = input + (at.y0 * p.W + at.x0) * stride;
+        Corners<FloatVec<1>> value;
+        if (is_inside(p, at.y0, at.x0)) value.nw = load<1>(from);
+        if (is_inside(p, at.y0, at.x0 + 1)) value.ne = load<1>(from + stride);
+        if (is_inside(p, at.y0 + 1, at.x0)) value.sw = load<1>(from + p.W * stride);
+        if (is_inside(p, at.y0 + 1, at.x0 + 1)) value.se = load<1>(from + (p.W + 1) * stride);
+        add_coord_grads(dx, dy, g, value, at.fx, at.fy);
       }
-      adds = shares(at.fx, at.fy, g.at[0], bilinear);
+      adds = corner_grads(at.fx, at.fy, g.value[0], bilinear);
     }
-    if constexpr (with_input) {
+    if constexpr (needs_input) {
       neighbours.merge(adds);
-      typename S::Cell* const to = S::sums(p) + channel;
-      add_to_tile(tile, corner[0], corner[1], p, sums, to, step, at.row, at.column, adds.nw);
-      add_to_tile(tile, corner[0], corner[1], p, sums, to, step, at.row, at.column + 1, adds.ne);
-      add_to_tile(tile, corner[0], corner[1], p, sums, to, step, at.row + 1, at.column, adds.sw);
-      add_to_tile(tile, corner[0], corner[1], p, sums, to, step, at.row + 1, at.column + 1, adds.se);
+      typename S::Sum* const to = S::data(p) + channel;
+      const auto add = [&](int32_t row, int32_t column, float value) {
+        add_to_tile(tile, corner[0], corner[1], p, sums, to, stride, row, column, value);
+      };
+      add(at.y0, at.x0, adds.nw);
+      add(at.y0, at.x0 + 1, adds.ne);
+      add(at.y0 + 1, at.x0, adds.sw);
+      add(at.y0 + 1, at.x0 + 1, adds.se);
       __syncthreads();
       for (int i = threadIdx.x; i < tile_height * tile_width; i += block_threads) {
         const int32_t row = corner[0] + i / tile_width, column = corner[1] + i % tile_width;
-        if (tile[i] != 0 && within(p, row, column)) atomicAdd(to + (row * p.W + column) * step, tile[i]);
+        if (tile[i] != 0 && is_inside(p, row, column))
+          atomicAdd(to + (row * p.W + column) * stride, tile[i]);
       }
       __syncthreads();
     }
   }
-  if constexpr (with_grid) {
+  if constexpr (needs_grid) {
     if (present) {
-      p.dgrid[2 * pixel] = at.reads() ? at.slope_x * east : 0.0f;
-      p.dgrid[2 * pixel + 1] = at.reads() ? at.slope_y * south : 0.0f;
+      p.dgrid[2 * pixel] = at.any_inside() ? at.slope_x * dx : 0.0f;
+      p.dgrid[2 * pixel + 1] = at.any_inside() ? at.slope_y * dy : 0.0f;
     }
   }
 }
 
-// -- many channels in planes: straight to memory ----------------------------------------------------------------------------------------
+// -- many channels: sums straight to memory -------------------------------------------------------
 
-constexpr int descent = 4;                                     // rows of the result that a warp walks down
-constexpr int least_team = 4, most_rows = warps / least_team * descent;  // of a block
+constexpr int rows_per_team = 4;                            // rows of the result
+constexpr int min_team = 4;                                 // warps
+constexpr int max_rows = warps / min_team * rows_per_team;  // of a block
 
-// What is known of one pixel's place, the same for all channels.
-struct Spot {
-  // Which corners lie inside; whether it reads one row further south than the pixel above it; its neighbours.
-  enum Flag : uint32_t { nw = 1, ne = 2, sw = 4, se = 8, corners = 15, below = 16, takes = 32, gives = 64, together = 128 };
+// How one pixel samples a plane; the same for all channels.
+struct PixelPlan {
+  enum Flag : uint32_t {
+    nw = 1,  // corners that are inside the input
+    ne = 2,
+    sw = 4,
+    se = 8,
+    corners = 15,
+    below = 16,      // samples one row further south than the pixel above it
+    from_west = 32,  // as in WarpMerge
+    to_east = 64,
+    same = 128
+  };
 
-  int64_t offset;  // in a plane, of the north-west corner
+  int64_t offset;  // of the north-west corner in a plane
   float fx, fy;
   uint32_t flags;
 
   __device__ __forceinline__ bool is(uint32_t flag) const { return (flags & flag) != 0; }
 };
 
-// A block takes 32 columns of the result. The `team` warps of a team share `descent` rows of them and have every team-th channel; the
-// other teams of the block have the rows beneath. Each place is found once, by one warp for all, through shared memory.
-template <typename I, typename S, bool with_input, bool with_grid>
-__global__ void __launch_bounds__(block_threads, 2) add_columns(GridSampleBackward p, int team) {
-  __shared__ Place places[most_rows][32];
-  __shared__ float change[with_grid ? 2 : 1][with_grid ? warps * descent : 1][32];
+// A block has 32 columns of the result. The `team` warps of a team share `rows_per_team` rows of
+// them, and each warp has every team-th channel; the block's other teams have the rows below.
+// Coordinates are computed once, by one warp for all, and shared through shared memory.
+template <typename I, typename S, bool needs_input, bool needs_grid>
+__global__ void __launch_bounds__(block_threads, 2)
+    grid_sample_bwd_nchw_kernel(GridSampleBackwardParams p, int team) {
+  __shared__ SampleCoords coords[max_rows][32];
+  // Each warp's sums for dx and dy.
+  __shared__ float partial[needs_grid ? 2 : 1][needs_grid ? warps * rows_per_team : 1][32];
   const S sums(p);
   const bool bilinear = static_cast<Mode>(p.mode) == Mode::bilinear;
-  const int rows = warps / team * descent, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int member = warp % team, first_row = warp / team * descent;
-  const uint32_t across = blocks_for(p.w, 32), down = blocks_for(p.h, rows);  // all the blocks are less than 2^31
+  const int rows = warps / team * rows_per_team, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int member = warp % team, first_row = warp / team * rows_per_team;
+  // Blocks of an image; all images have fewer than 2^31.
+  const uint32_t across = blocks_for(p.w, 32), down = blocks_for(p.h, rows);
   const uint32_t block = blockIdx.x % (across * down);
-  const int64_t image = blockIdx.x / (across * down), top = block / across * static_cast<int64_t>(rows);
+  const int64_t image = blockIdx.x / (across * down);
+  const int64_t top = block / across * static_cast<int64_t>(rows);
   const int64_t x = block % across * 32 + lane;
-  const int64_t plane = p.H * p.W, up_plane = p.h * p.w;
+  const int64_t plane = p.H * p.W, out_plane = p.h * p.w;
 
   for (int row = warp; row < rows; row += warps) {
-    Place at;
-    if (x < p.w && top + row < p.h) at = place(p, (image * p.h + top + row) * p.w + x);
-    places[row][lane] = at;
+    SampleCoords at;
+    if (x < p.w && top + row < p.h) at = sample_coords(p, (image * p.h + top + row) * p.w + x);
+    coords[row][lane] = at;
   }
   __syncthreads();
 
-  Spot spots[descent];
+  PixelPlan plans[rows_per_team];
 #pragma unroll
-  for (int r = 0; r < descent; ++r) {
-    const Place& at = places[first_row + r][lane];
+  for (int r = 0; r < rows_per_team; ++r) {
+    const SampleCoords& at = coords[first_row + r][lane];
     uint32_t flags = 0;
-    if (within(p, at.row, at.column)) flags |= Spot::nw;
-    if (within(p, at.row, at.column + 1)) flags |= Spot::ne;
-    if (within(p, at.row + 1, at.column)) flags |= Spot::sw;
-    if (within(p, at.row + 1, at.column + 1)) flags |= Spot::se;
-    if constexpr (with_input) {
-      Neighbours neighbours;
+    if (is_inside(p, at.y0, at.x0)) flags |= PixelPlan::nw;
+    if (is_inside(p, at.y0, at.x0 + 1)) flags |= PixelPlan::ne;
+    if (is_inside(p, at.y0 + 1, at.x0)) flags |= PixelPlan::sw;
+    if (is_inside(p, at.y0 + 1, at.x0 + 1)) flags |= PixelPlan::se;
+    if constexpr (needs_input) {
+      WarpMerge neighbours;
       neighbours.find(at);
-      if (neighbours.takes) flags |= Spot::takes;
-      if (neighbours.gives) flags |= Spot::gives;
-      if (neighbours.together) flags |= Spot::together;
+      if (neighbours.from_west) flags |= PixelPlan::from_west;
+      if (neighbours.to_east) flags |= PixelPlan::to_east;
+      if (neighbours.same) flags |= PixelPlan::same;
       if (r > 0) {
-        const Place& above = places[first_row + r - 1][lane];
-        if (at.reads() && above.reads() && at.row == above.row + 1 && at.column == above.column) flags |= Spot::below;
+        const SampleCoords& above = coords[first_row + r - 1][lane];
+        if (at.any_inside() && above.any_inside() && at.y0 == above.y0 + 1 && at.x0 == above.x0)
+          flags |= PixelPlan::below;
       }
     }
-    spots[r] = {at.row * p.W + at.column, at.fx, at.fy, flags};
+    plans[r] = {at.y0 * p.W + at.x0, at.fx, at.fy, flags};
   }
 
-  float east[descent] = {}, south[descent] = {};
+  float dx[rows_per_team] = {}, dy[rows_per_team] = {};
 #pragma unroll 1
   for (int64_t c = member; c < p.C; c += team) {
     const int64_t channel = image * p.C + c;
-    const I* const up = static_cast<const I*>(p.grad) + channel * up_plane + (top + first_row) * p.w + x;
-    Values<1> g[descent];
+    const I* const grad_out =
+        static_cast<const I*>(p.grad) + channel * out_plane + (top + first_row) * p.w + x;
+    // All loads before any addition, which the compiler must assume to change what is loaded.
+    FloatVec<1> g[rows_per_team];
 #pragma unroll
-    for (int r = 0; r < descent; ++r)  // all that is read before anything is added, which the compiler must take for a change of it
-      if (spots[r].is(Spot::corners)) g[r] = load<1>(up + r * p.w);
-    if constexpr (with_grid) {
+    for (int r = 0; r < rows_per_team; ++r)
+      if (plans[r].is(PixelPlan::corners)) g[r] = load<1>(grad_out + r * p.w);
+    if constexpr (needs_grid) {
       const I* const input = static_cast<const I*>(p.input) + channel * plane;
 #pragma unroll
-      for (int r = 0; r < descent; ++r) {
-        const Spot& spot = spots[r];
-        const I* const from = input + spot.offset;
-        Values<1> nw, ne, sw, se;
-        if (spot.is(Spot::nw)) nw = load<1>(from);
-        if (spot.is(Spot::ne)) ne = load<1>(from + 1);
-        if (spot.is(Spot::sw)) sw = load<1>(from + p.W);
-        if (spot.is(Spot::se)) se = load<1>(from + p.W + 1);
-        if (spot.is(Spot::corners)) add_change(east[r], south[r], g[r], nw, ne, sw, se, spot.fx, spot.fy);
+      for (int r = 0; r < rows_per_team; ++r) {
+        const PixelPlan& plan = plans[r];
+        const I* const from = input + plan.offset;
+        Corners<FloatVec<1>> value;
+        if (plan.is(PixelPlan::nw)) value.nw = load<1>(from);
+        if (plan.is(PixelPlan::ne)) value.ne = load<1>(from + 1);
+        if (plan.is(PixelPlan::sw)) value.sw = load<1>(from + p.W);
+        if (plan.is(PixelPlan::se)) value.se = load<1>(from + p.W + 1);
+        if (plan.is(PixelPlan::corners))
+          add_coord_grads(dx[r], dy[r], g[r], value, plan.fx, plan.fy);
       }
     }
-    if constexpr (with_input) {
-      typename S::Cell* const to = S::sums(p) + channel * plane;
+    if constexpr (needs_input) {
+      typename S::Sum* const to = S::data(p) + channel * plane;
       float south_west = 0, south_east = 0;  // of the row above, not yet added
-      const auto add_south = [&](const Spot& above) {
-        typename S::Cell* const beneath = to + above.offset + p.W;
-        if (above.is(Spot::sw) && south_west != 0) atomicAdd(beneath, sums.cell(south_west));
-        if (above.is(Spot::se) && south_east != 0) atomicAdd(beneath + 1, sums.cell(south_east));
+      const auto add_south = [&](const PixelPlan& above) {
+        typename S::Sum* const beneath = to + above.offset + p.W;
+        if (above.is(PixelPlan::sw) && south_west != 0) atomicAdd(beneath, sums.to_sum(south_west));
+        if (above.is(PixelPlan::se) && south_east != 0)
+          atomicAdd(beneath + 1, sums.to_sum(south_east));
       };
 #pragma unroll
-      for (int r = 0; r < descent; ++r) {
-        const Spot& spot = spots[r];
-        Corners adds = {};
-        if (spot.is(Spot::corners)) adds = shares(spot.fx, spot.fy, g[r].at[0], bilinear);
-        if (spot.is(Spot::below)) {
+      for (int r = 0; r < rows_per_team; ++r) {
+        const PixelPlan& plan = plans[r];
+        Corners<float> adds = {};
+        if (plan.is(PixelPlan::corners))
+          adds = corner_grads(plan.fx, plan.fy, g[r].value[0], bilinear);
+        if (plan.is(PixelPlan::below)) {
           adds.nw += south_west;
           adds.ne += south_east;
         } else if (r > 0) {
-          add_south(spots[r - 1]);
+          add_south(plans[r - 1]);
         }
-        const Neighbours neighbours{spot.is(Spot::takes), spot.is(Spot::gives), spot.is(Spot::together)};
+        const WarpMerge neighbours{plan.is(PixelPlan::from_west), plan.is(PixelPlan::to_east),
+                                   plan.is(PixelPlan::same)};
         neighbours.merge(adds);
-        if (spot.is(Spot::nw) && adds.nw != 0) atomicAdd(to + spot.offset, sums.cell(adds.nw));
-        if (spot.is(Spot::ne) && adds.ne != 0) atomicAdd(to + spot.offset + 1, sums.cell(adds.ne));
+        if (plan.is(PixelPlan::nw) && adds.nw != 0)
+          atomicAdd(to + plan.offset, sums.to_sum(adds.nw));
+        if (plan.is(PixelPlan::ne) && adds.ne != 0)
+          atomicAdd(to + plan.offset + 1, sums.to_sum(adds.ne));
         south_west = adds.sw;
         south_east = adds.se;
       }
-      add_south(spots[descent - 1]);
+      add_south(plans[rows_per_team - 1]);
     }
   }
 
-  if constexpr (with_grid) {
+  if constexpr (needs_grid) {
 #pragma unroll
-    for (int r = 0; r < descent; ++r) {
-      change[0][warp * descent + r][lane] = east[r];
-      change[1][warp * descent + r][lane] = south[r];
+    for (int r = 0; r < rows_per_team; ++r) {
+      partial[0][warp * rows_per_team + r][lane] = dx[r];
+      partial[1][warp * rows_per_team + r][lane] = dy[r];
     }
     __syncthreads();
     for (int row = warp; row < rows; row += warps) {
       if (x >= p.w || top + row >= p.h) continue;
-      float whole[2] = {};
-      for (int one = 0; one < team; ++one) {  // in this order always
-        const int at = (row / descent * team + one) * descent + row % descent;
-        whole[0] += change[0][at][lane];
-        whole[1] += change[1][at][lane];
+      float total[2] = {};
+      for (int one = 0; one < team; ++one) {  // always in this order
+        const int i = (row / rows_per_team * team + one) * rows_per_team + row % rows_per_team;
+        total[0] += partial[0][i][lane];
+        total[1] += partial[1][i][lane];
       }
-      const Place& at = places[row][lane];
+      const SampleCoords& at = coords[row][lane];
       const int64_t pixel = (image * p.h + top + row) * p.w + x;
-      p.dgrid[2 * pixel] = at.reads() ? at.slope_x * whole[0] : 0.0f;
-      p.dgrid[2 * pixel + 1] = at.reads() ? at.slope_y * whole[1] : 0.0f;
+      p.dgrid[2 * pixel] = at.any_inside() ? at.slope_x * total[0] : 0.0f;
+      p.dgrid[2 * pixel + 1] = at.any_inside() ? at.slope_y * total[1] : 0.0f;
     }
   }
 }
 
-struct LaunchPlanes {
-  const GridSampleBackward& p;
+struct LaunchNchw {
+  const GridSampleBackwardParams& p;
   cudaStream_t stream;
 
-  template <typename I, typename S, bool with_input, bool with_grid>
-  void of() const {
-    if (p.C < few_channels) {
+  template <typename I, typename S, bool needs_input, bool needs_grid>
+  void run() const {
+    if (p.C < min_lane_channels) {
       const int64_t blocks = p.B * blocks_for(p.w, block_width) * blocks_for(p.h, block_height);
-      LIFT_LAUNCH((add_tiles<I, S, with_input, with_grid>), static_cast<uint32_t>(blocks), block_threads, stream, p);
+      LIFT_LAUNCH((grid_sample_bwd_few_channels_kernel<I, S, needs_input, needs_grid>),
+                  static_cast<uint32_t>(blocks), block_threads, stream, p);
     } else {
-      const int team = p.C < 32 ? least_team : warps;  // channels enough that each place is used several times
-      const int64_t blocks = p.B * blocks_for(p.w, 32) * blocks_for(p.h, warps / team * descent);
-      LIFT_LAUNCH((add_columns<I, S, with_input, with_grid>), static_cast<uint32_t>(blocks), block_threads, stream, p, team);
+      // With channels enough for a large team each coordinate is used several times.
+      const int team = p.C < 32 ? min_team : warps;
+      const int64_t blocks =
+          p.B * blocks_for(p.w, 32) * blocks_for(p.h, warps / team * rows_per_team);
+      LIFT_LAUNCH((grid_sample_bwd_nchw_kernel<I, S, needs_input, needs_grid>),
+                  static_cast<uint32_t>(blocks), block_threads, stream, p, team);
     }
   }
 };
 
 }  // namespace
 
-void add_in_planes(const GridSampleBackward& p, cudaStream_t stream) { dispatch(p, LaunchPlanes{p, stream}); }
+void launch_backward_nchw(const GridSampleBackwardParams& p, cudaStream_t stream) {
+  dispatch(p, LaunchNchw{p, stream});
+}
 
 }  // namespace lift

@@ -1,179 +1,209 @@
-// grid_sample's gradients where the channels of a pixel lie side by side, eight or more: they lie on lanes. grid_sample_backward.cu has
-// the history of this kernel.
-#include "grid_sample_device.h"
+// grid_sample's gradients in NHWC with eight or more channels, which are on lanes.
+// backward.cu has the history of this kernel.
+#include "device.h"
 
 namespace lift {
 namespace {
 
-constexpr int run_length = 4;   // pixels of the result that a group of lanes walks along
-constexpr int lane_values = 4;  // channels of a lane
+constexpr int run_length = 4;         // pixels of the result that a group of lanes walks along
+constexpr int channels_per_lane = 4;  // at a time
 
-// The channels of one lane, of those that its group has at a time. `wide`: i V to i V + V - 1 for lane i, 16 bytes of a float's load or
-// addition. Else lane i has i, i + lanes, i + 2 lanes ...: a load or addition of one number a lane is then of one piece for the group.
-struct Channels {
+using LaneVec = FloatVec<channels_per_lane>;
+
+// The channels of one lane, of those that its group has at a time.
+//
+// `wide`: lane i has channels 4 i to 4 i + 3, which are loaded or added at once.
+// Else it has i, i + lanes, i + 2 lanes and i + 3 lanes: a load or an addition of one value per
+// lane is then contiguous for the group.
+struct LaneChannels {
   int lane, lanes;
-  int64_t left;  // how many there are from the group's first on
+  int64_t left;  // channels from the group's first on
 
   template <bool wide, typename I>
-  __device__ __forceinline__ Values<lane_values> load_from(const I* from) const {
-    Values<lane_values> values;
+  __device__ __forceinline__ LaneVec load_from(const I* from) const {
+    LaneVec x;
     if constexpr (wide) {
-      if (lane * lane_values < left) values = load<lane_values>(from + lane * lane_values);
+      if (lane * channels_per_lane < left)
+        x = load<channels_per_lane>(from + lane * channels_per_lane);
     } else {
 #pragma unroll
-      for (int v = 0; v < lane_values; ++v)
-        if (lane + v * lanes < left) values.at[v] = to_float(from[lane + v * lanes]);
+      for (int v = 0; v < channels_per_lane; ++v)
+        if (lane + v * lanes < left) x.value[v] = to_float(from[lane + v * lanes]);
     }
-    return values;
+    return x;
   }
 
   template <bool wide, typename S>
-  __device__ __forceinline__ void add_to(typename S::Cell* to, const Values<lane_values>& x, const S& sums) const {
+  __device__ __forceinline__ void add_to(typename S::Sum* to, const LaneVec& x,
+                                         const S& sums) const {
     uint32_t bits = 0;
 #pragma unroll
-    for (int v = 0; v < lane_values; ++v) bits |= __float_as_uint(x.at[v]);
-    if (bits << 1 == 0) return;  // all are 0, but for the sign: whole pixels, borders
+    for (int v = 0; v < channels_per_lane; ++v) bits |= __float_as_uint(x.value[v]);
+    if (bits << 1 == 0) return;  // all are 0 or -0, as with shifts by whole pixels and at borders
     if constexpr (wide) {
 #if __CUDA_ARCH__ >= 900
-      if (lane * lane_values < left) add_four(to + lane * lane_values, x.at[0], x.at[1], x.at[2], x.at[3]);
+      if (lane * channels_per_lane < left)
+        atomic_add_v4(to + lane * channels_per_lane, x.value[0], x.value[1], x.value[2],
+                      x.value[3]);
 #endif
     } else {
 #pragma unroll
-      for (int v = 0; v < lane_values; ++v)
-        if (lane + v * lanes < left) atomicAdd(to + lane + v * lanes, sums.cell(x.at[v]));
+      for (int v = 0; v < channels_per_lane; ++v)
+        if (lane + v * lanes < left) atomicAdd(to + lane + v * lanes, sums.to_sum(x.value[v]));
     }
   }
 };
 
-// What has been added up for the four corners of one place, and not yet added to memory.
-struct Pending {
-  Values<lane_values> nw, ne, sw, se;
-  int32_t row = nowhere, column = 0;  // of the north-west corner
+// What is summed for the four corners of one sample position, and not yet added to memory.
+struct PendingSums {
+  Corners<LaneVec> at;
+  int32_t y0 = no_row, x0 = 0;  // of the north-west corner
 };
 
 template <bool wide, typename S>
-__device__ __forceinline__ void add_column(const GridSampleBackward& p, const S& sums, int64_t image, int32_t row, int32_t column,
-                                           int64_t c, const Channels& channels, const Values<lane_values>& north,
-                                           const Values<lane_values>& south) {
-  typename S::Cell* const to = S::sums(p) + ((image * p.H + row) * p.W + column) * p.C + c;
-  if (within(p, row, column)) channels.add_to<wide>(to, north, sums);
-  if (within(p, row + 1, column)) channels.add_to<wide>(to + p.W * p.C, south, sums);
+__device__ __forceinline__ void add_column(const GridSampleBackwardParams& p, const S& sums,
+                                           int64_t image, int32_t y0, int32_t x, int64_t c,
+                                           const LaneChannels& channels, const LaneVec& north,
+                                           const LaneVec& south) {
+  typename S::Sum* const to = S::data(p) + ((image * p.H + y0) * p.W + x) * p.C + c;
+  if (is_inside(p, y0, x)) channels.add_to<wide>(to, north, sums);
+  if (is_inside(p, y0 + 1, x)) channels.add_to<wide>(to + p.W * p.C, south, sums);
 }
 
-// `lanes` neighbouring lanes, a power of two and run_length at least, are a group. `wide`: C is a multiple of four, so that a lane loads
-// four channels at once, and adds them at once where sums are so. Where sums are added one by one, their lanes have other channels than
-// those of the wide loads; the gradient of the result, which both need, is then loaded in both ways, the second time from the L1 cache.
-template <typename I, typename S, bool wide, bool with_input, bool with_grid>
-__global__ void __launch_bounds__(block_threads, 2) add_pixels(GridSampleBackward p, int lanes) {
-  constexpr bool four = wide && S::adds_four;
+// A group is `lanes` neighbouring lanes, a power of two and at least run_length.
+//
+// `wide`: C is a multiple of four, so that a lane loads four channels at once, and adds them at
+// once where the sums support it. Where sums are added one by one, the lanes have other channels
+// than in the wide loads. The gradient of the result, which both need, is then loaded both ways,
+// the second time from the L1 cache.
+template <typename I, typename S, bool wide, bool needs_input, bool needs_grid>
+__global__ void __launch_bounds__(block_threads, 2)
+    grid_sample_bwd_nhwc_kernel(GridSampleBackwardParams p, int lanes) {
+  constexpr bool wide_sums = wide && S::has_add_v4;
   const S sums(p);
   const bool bilinear = static_cast<Mode>(p.mode) == Mode::bilinear;
   const int64_t plane = p.h * p.w;
-  const int lane = threadIdx.x % lanes, leader = threadIdx.x % 32 - lane;  // the group's first lane
+  const int lane = threadIdx.x % lanes;
+  const int leader = threadIdx.x % 32 - lane;  // the group's first lane
   const int groups = block_threads / lanes;
-  const uint32_t blocks = blocks_for(plane, run_length * groups);  // of an image, and of all images less than 2^31: no 64-bit division
+  // Blocks per image. All images have fewer than 2^31, which needs no 64-bit division.
+  const uint32_t blocks = blocks_for(plane, run_length * groups);
   const int64_t image = blockIdx.x / blocks;
-  const int64_t in_image = (static_cast<int64_t>(blockIdx.x % blocks) * groups + threadIdx.x / lanes) * run_length;
+  const int64_t group = static_cast<int64_t>(blockIdx.x % blocks) * groups + threadIdx.x / lanes;
+  const int64_t in_image = group * run_length;
   const int64_t first = image * plane + in_image;
   const I* const grad = static_cast<const I*>(p.grad);
   const I* const input = static_cast<const I*>(p.input);
 
-  Place mine;  // of pixel `lane` of the run; the other lanes learn of it by shuffles
-  if (lane < run_length && in_image + lane < plane) mine = place(p, first + lane);
-  float my_east = 0, my_south = 0;
+  // Lane i has the coordinates of pixel i of the run; the others get them by shuffles.
+  SampleCoords mine;
+  if (lane < run_length && in_image + lane < plane) mine = sample_coords(p, first + lane);
+  float my_dx = 0, my_dy = 0;
 
-  for (int64_t c = 0; c < p.C; c += lanes * lane_values) {
-    const Channels channels{lane, lanes, p.C - c};
-    Pending pending;
+  for (int64_t c = 0; c < p.C; c += lanes * channels_per_lane) {
+    const LaneChannels channels{lane, lanes, p.C - c};
+    PendingSums pending;
 #pragma unroll 1
-    for (int r = 0; r <= run_length; ++r) {  // behind the run nothing is read, and what is pending is added
+    for (int r = 0; r <= run_length; ++r) {  // after the run only pending sums are added
       const bool ends = r == run_length;
       const int from_lane = leader + min(r, run_length - 1);
-      const int32_t there = __shfl_sync(everyone, mine.row, from_lane), column = __shfl_sync(everyone, mine.column, from_lane);
-      const int32_t row = ends ? nowhere : there;
-      const float fx = __shfl_sync(everyone, mine.fx, from_lane), fy = __shfl_sync(everyone, mine.fy, from_lane);
-      const I* const up = grad + (first + r) * p.C + c;
-      float east = 0, south = 0;
-      Values<lane_values> g;
-      if (row != nowhere) {
-        g = channels.load_from<with_grid ? wide : four>(up);
-        if constexpr (with_grid) {
-          Values<lane_values> nw, ne, sw, se;
-          const I* const from = input + ((image * p.H + row) * p.W + column) * p.C + c;
-          if (within(p, row, column)) nw = channels.load_from<wide>(from);
-          if (within(p, row, column + 1)) ne = channels.load_from<wide>(from + p.C);
-          if (within(p, row + 1, column)) sw = channels.load_from<wide>(from + p.W * p.C);
-          if (within(p, row + 1, column + 1)) se = channels.load_from<wide>(from + (p.W + 1) * p.C);
-          add_change(east, south, g, nw, ne, sw, se, fx, fy);
-          if constexpr (with_input && wide != four) g = channels.load_from<four>(up);
+      const int32_t there = __shfl_sync(full_warp, mine.y0, from_lane);
+      const int32_t x0 = __shfl_sync(full_warp, mine.x0, from_lane);
+      const int32_t y0 = ends ? no_row : there;
+      const float fx = __shfl_sync(full_warp, mine.fx, from_lane);
+      const float fy = __shfl_sync(full_warp, mine.fy, from_lane);
+      const I* const grad_out = grad + (first + r) * p.C + c;
+      float dx = 0, dy = 0;
+      LaneVec g;
+      if (y0 != no_row) {
+        g = channels.load_from<needs_grid ? wide : wide_sums>(grad_out);
+        if constexpr (needs_grid) {
+          Corners<LaneVec> pixel;
+          const I* const from = input + ((image * p.H + y0) * p.W + x0) * p.C + c;
+          if (is_inside(p, y0, x0)) pixel.nw = channels.load_from<wide>(from);
+          if (is_inside(p, y0, x0 + 1)) pixel.ne = channels.load_from<wide>(from + p.C);
+          if (is_inside(p, y0 + 1, x0)) pixel.sw = channels.load_from<wide>(from + p.W * p.C);
+          if (is_inside(p, y0 + 1, x0 + 1))
+            pixel.se = channels.load_from<wide>(from + (p.W + 1) * p.C);
+          add_coord_grads(dx, dy, g, pixel, fx, fy);
+          if constexpr (needs_input && wide != wide_sums)
+            g = channels.load_from<wide_sums>(grad_out);
         }
       }
 
-      if constexpr (with_input) {
-        if (row != nowhere || ends) {
-          if (row != pending.row || column != pending.column) {
-            add_column<four>(p, sums, image, pending.row, pending.column, c, channels, pending.nw, pending.sw);
-            if (row == pending.row && column == pending.column + 1) {  // one further east, as in a smooth flow
-              pending.nw = pending.ne;
-              pending.sw = pending.se;
+      if constexpr (needs_input) {
+        if (y0 != no_row || ends) {
+          if (y0 != pending.y0 || x0 != pending.x0) {
+            add_column<wide_sums>(p, sums, image, pending.y0, pending.x0, c, channels,
+                                  pending.at.nw, pending.at.sw);
+            if (y0 == pending.y0 && x0 == pending.x0 + 1) {  // the next column: a smooth flow
+              pending.at.nw = pending.at.ne;
+              pending.at.sw = pending.at.se;
             } else {
-              add_column<four>(p, sums, image, pending.row, pending.column + 1, c, channels, pending.ne, pending.se);
-              pending.nw = pending.sw = {};
+              add_column<wide_sums>(p, sums, image, pending.y0, pending.x0 + 1, c, channels,
+                                    pending.at.ne, pending.at.se);
+              pending.at.nw = pending.at.sw = {};
             }
-            pending.ne = pending.se = {};
-            pending.row = row;
-            pending.column = column;
+            pending.at.ne = pending.at.se = {};
+            pending.y0 = y0;
+            pending.x0 = x0;
           }
           if (bilinear) {
-            add_scaled(pending.nw, g, (1 - fx) * (1 - fy));
-            add_scaled(pending.ne, g, fx * (1 - fy));
-            add_scaled(pending.sw, g, (1 - fx) * fy);
-            add_scaled(pending.se, g, fx * fy);
+            const Corners<float> weight = bilinear_weights(fx, fy);
+            add_scaled(pending.at.nw, g, weight.nw);
+            add_scaled(pending.at.ne, g, weight.ne);
+            add_scaled(pending.at.sw, g, weight.sw);
+            add_scaled(pending.at.se, g, weight.se);
           } else {
-            add_scaled(pending.nw, g, 1.0f);
+            add_scaled(pending.at.nw, g, 1.0f);
           }
         }
       }
-      if (with_grid && !ends) {
+      if (needs_grid && !ends) {
         for (int step = lanes / 2; step > 0; step /= 2) {
-          east += __shfl_xor_sync(everyone, east, step);
-          south += __shfl_xor_sync(everyone, south, step);
+          dx += __shfl_xor_sync(full_warp, dx, step);
+          dy += __shfl_xor_sync(full_warp, dy, step);
         }
         if (lane == r) {
-          my_east += east;
-          my_south += south;
+          my_dx += dx;
+          my_dy += dy;
         }
       }
     }
   }
 
-  if constexpr (with_grid) {
+  if constexpr (needs_grid) {
     if (lane < run_length && in_image + lane < plane) {
       const int64_t pixel = first + lane;
-      p.dgrid[2 * pixel] = mine.reads() ? mine.slope_x * my_east : 0.0f;
-      p.dgrid[2 * pixel + 1] = mine.reads() ? mine.slope_y * my_south : 0.0f;
+      p.dgrid[2 * pixel] = mine.any_inside() ? mine.slope_x * my_dx : 0.0f;
+      p.dgrid[2 * pixel + 1] = mine.any_inside() ? mine.slope_y * my_dy : 0.0f;
     }
   }
 }
 
-struct LaunchPixels {
-  const GridSampleBackward& p;
+struct LaunchNhwc {
+  const GridSampleBackwardParams& p;
   cudaStream_t stream;
 
-  template <typename I, typename S, bool with_input, bool with_grid>
-  void of() const {
+  template <typename I, typename S, bool needs_input, bool needs_grid>
+  void run() const {
     int lanes = run_length;
-    while (lanes < 32 && lanes * lane_values < p.C) lanes *= 2;
-    const uint32_t blocks = static_cast<uint32_t>(p.B * blocks_for(p.h * p.w, run_length * (block_threads / lanes)));
-    if (p.C % lane_values == 0)
-      LIFT_LAUNCH((add_pixels<I, S, true, with_input, with_grid>), blocks, block_threads, stream, p, lanes);
+    while (lanes < 32 && lanes * channels_per_lane < p.C) lanes *= 2;
+    const int64_t pixels_per_block = run_length * (block_threads / lanes);
+    const auto blocks = static_cast<uint32_t>(p.B * blocks_for(p.h * p.w, pixels_per_block));
+    if (p.C % channels_per_lane == 0)
+      LIFT_LAUNCH((grid_sample_bwd_nhwc_kernel<I, S, true, needs_input, needs_grid>), blocks,
+                  block_threads, stream, p, lanes);
     else
-      LIFT_LAUNCH((add_pixels<I, S, false, with_input, with_grid>), blocks, block_threads, stream, p, lanes);
+      LIFT_LAUNCH((grid_sample_bwd_nhwc_kernel<I, S, false, needs_input, needs_grid>), blocks,
+                  block_threads, stream, p, lanes);
   }
 };
 
 }  // namespace
 
-void add_in_pixels(const GridSampleBackward& p, cudaStream_t stream) { dispatch(p, LaunchPixels{p, stream}); }
+void launch_backward_nhwc(const GridSampleBackwardParams& p, cudaStream_t stream) {
+  dispatch(p, LaunchNhwc{p, stream});
+}
 
 }  // namespace lift

@@ -1,6 +1,6 @@
-// The operations of the namespace lift_cuda as PyTorch sees them (kernels/grid_sample/registration.py states their schemas): what is
-// given is checked here, results and scratch memory are made, and the kernels launched on PyTorch's stream.
-#define USE_CUDA  // the headers then declare PyTorch's streams; nothing of CUDA's own is needed here
+// The operations of torch.ops.lift_cuda: check the arguments, create the results, launch the
+// kernels on PyTorch's stream.
+#define USE_CUDA  // declares PyTorch's streams; no header of CUDA itself is needed
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/headeronly/util/Exception.h>
@@ -8,14 +8,14 @@
 #include <limits>
 #include <tuple>
 
-#include "../tensors.h"
-#include "../warp.h"
-#include "grid_sample_backward.h"
+#include "../../common/bilinear.h"
+#include "../../common/tensors.h"
+#include "backward.h"
 
 namespace lift {
 namespace {
 
-constexpr int64_t most_blocks = std::numeric_limits<int32_t>::max();
+constexpr int64_t max_grid_blocks = std::numeric_limits<int32_t>::max();
 
 Element element(ScalarType dtype) {
   switch (dtype) {
@@ -26,70 +26,79 @@ Element element(ScalarType dtype) {
   }
 }
 
-void check(const Tensor& grad, const Tensor& input, const Tensor& grid, int64_t mode, int64_t padding) {
+void check(const Tensor& grad, const Tensor& input, const Tensor& grid, int64_t mode,
+           int64_t padding) {
   STD_TORCH_CHECK(input.dim() == 4 && input.is_cuda(), "input must be (B, C, H, W), on a GPU");
-  STD_TORCH_CHECK(input.size(2) > 0 && input.size(3) > 0 && input.size(2) <= longest_side && input.size(3) <= longest_side,
-                  "an input's sides must be from 1 to ", longest_side);
-  STD_TORCH_CHECK(grid.dim() == 4 && grid.size(0) == input.size(0) && grid.size(3) == 2 && grid.scalar_type() == ScalarType::Float,
+  STD_TORCH_CHECK(input.size(2) > 0 && input.size(3) > 0 && input.size(2) <= max_side &&
+                      input.size(3) <= max_side,
+                  "an input's sides must be from 1 to ", max_side);
+  STD_TORCH_CHECK(grid.dim() == 4 && grid.size(0) == input.size(0) && grid.size(3) == 2 &&
+                      grid.scalar_type() == ScalarType::Float,
                   "grid must be (", input.size(0), ", h, w, 2), float32");
-  STD_TORCH_CHECK(grad.dim() == 4 && grad.size(0) == input.size(0) && grad.size(1) == input.size(1) && grad.size(2) == grid.size(1) &&
+  STD_TORCH_CHECK(grad.dim() == 4 && grad.size(0) == input.size(0) &&
+                      grad.size(1) == input.size(1) && grad.size(2) == grid.size(1) &&
                       grad.size(3) == grid.size(2) && grad.scalar_type() == input.scalar_type(),
-                  "grad must be (", input.size(0), ", ", input.size(1), ", ", grid.size(1), ", ", grid.size(2), "), like input");
-  STD_TORCH_CHECK(grad.get_device_index() == input.get_device_index() && grid.get_device_index() == input.get_device_index(),
+                  "grad must be (", input.size(0), ", ", input.size(1), ", ", grid.size(1), ", ",
+                  grid.size(2), "), like input");
+  STD_TORCH_CHECK(grad.get_device_index() == input.get_device_index() &&
+                      grid.get_device_index() == input.get_device_index(),
                   "grad, input and grid must be on one GPU");
-  STD_TORCH_CHECK(grid.size(0) * (grid.size(1) + 8) * (grid.size(2) + 32) / 16 < most_blocks, "a grid of too many pixels for one launch");
-  STD_TORCH_CHECK(mode >= 0 && mode <= 1 && padding >= 0 && padding <= 2, "no such mode or padding");
+  STD_TORCH_CHECK(grid.size(0) * (grid.size(1) + 8) * (grid.size(2) + 32) / 16 < max_grid_blocks,
+                  "the grid has too many pixels for one launch");
+  STD_TORCH_CHECK(mode >= 0 && mode <= 1 && padding >= 0 && padding <= 2,
+                  "no such mode or padding");
 }
 
-// In this layout, from an address that vector loads take.
-Tensor arranged(const Tensor& x, MemoryFormat format) {
-  const bool fits = format == MemoryFormat::Contiguous ? x.is_contiguous() : contiguous_channels_last(x);
-  const Tensor laid = fits ? x : torch::stable::contiguous(x, format);
-  return reinterpret_cast<uintptr_t>(laid.const_data_ptr()) % 16 == 0 ? laid : torch::stable::clone(laid);
-}
-
-Tensor zeros(const Tensor& like, ScalarType dtype, MemoryFormat format) {
-  Tensor made = room(like, dtype, format);
-  torch::stable::zero_(made);
-  return made;
+// x in this layout, from an address that vector loads support.
+Tensor aligned(const Tensor& x, MemoryFormat format) {
+  const Tensor laid_out = to_layout(x, format);
+  const bool is_aligned = reinterpret_cast<uintptr_t>(laid_out.const_data_ptr()) % 16 == 0;
+  return is_aligned ? laid_out : torch::stable::clone(laid_out);
 }
 
 }  // namespace
 
-std::tuple<Tensor, Tensor> grid_sample_backward_cuda(const Tensor& grad, const Tensor& input, const Tensor& grid, int64_t mode,
-                                                     int64_t padding, bool align_corners, int64_t needs, bool deterministic) {
+std::tuple<Tensor, Tensor> grid_sample_backward_cuda(const Tensor& grad, const Tensor& input,
+                                                     const Tensor& grid, int64_t mode,
+                                                     int64_t padding, bool align_corners,
+                                                     int64_t needs, bool deterministic) {
   check(grad, input, grid, mode, padding);
-  const bool input_asked = needs & 1, grid_asked = needs >> 1 & 1;
+  const bool needs_input = needs & 1, needs_grid = needs >> 1 & 1;
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
-  // The kernels read and add to the layout that the result is to have; only what has neither layout, or not input's, is copied.
+  // The kernels work in the layout of the result.
+  // Only a gradient or input with another layout is copied.
   const MemoryFormat format = layout(input);
   const ScalarType dtype = input.scalar_type();
-  const bool empty = grad.numel() == 0, fixed = deterministic && input_asked && !empty;
+  const bool no_pixels = grad.numel() == 0;
+  const bool fixed = deterministic && needs_input && !no_pixels;
 
-  // Zeros where something may not be written: sums, the grid's gradient where it does not depend on the grid.
-  const bool grid_depends = grid_asked && !empty && mode == 0;
-  Tensor dgrid = nothing(grid, ScalarType::Float);
-  if (grid_depends)
-    dgrid = room(grid, ScalarType::Float, MemoryFormat::Contiguous);
-  else if (grid_asked)
+  // Zeros for sums, and where the result does not depend on the grid.
+  const bool computes_dgrid = needs_grid && !no_pixels && mode == 0;
+  Tensor dgrid = empty_placeholder(grid, ScalarType::Float);
+  if (computes_dgrid)
+    dgrid = empty(grid, ScalarType::Float, MemoryFormat::Contiguous);
+  else if (needs_grid)
     dgrid = zeros(grid, ScalarType::Float, MemoryFormat::Contiguous);
-  Tensor dinput = nothing(input, dtype);
+  Tensor dinput = empty_placeholder(input, dtype);
   if (fixed)
-    dinput = room(input, dtype, format);
-  else if (input_asked)
+    dinput = empty(input, dtype, format);
+  else if (needs_input)
     dinput = zeros(input, ScalarType::Float, format);
 
-  if (!empty && (input_asked || grid_depends)) {
-    const Tensor up = arranged(grad, format), from = grid_depends ? arranged(input, format) : input;
-    const Tensor places = arranged(grid, MemoryFormat::Contiguous);
-    Tensor sums = nothing(input, ScalarType::Long), largest = nothing(input, ScalarType::Int);
+  if (!no_pixels && (needs_input || computes_dgrid)) {
+    const Tensor aligned_grad = aligned(grad, format);
+    const Tensor aligned_input = computes_dgrid ? aligned(input, format) : input;
+    const Tensor aligned_grid = aligned(grid, MemoryFormat::Contiguous);
+    Tensor fixed_sums = empty_placeholder(input, ScalarType::Long);
+    Tensor grad_absmax = empty_placeholder(input, ScalarType::Int);
     if (fixed) {
-      sums = zeros(input, ScalarType::Long, format);
-      const std::vector<int64_t> one{1};
-      largest = room(one, input, ScalarType::Int, MemoryFormat::Contiguous);
-      torch::stable::zero_(largest);
+      fixed_sums = zeros(input, ScalarType::Long, format);
+      grad_absmax =
+          empty(std::vector<int64_t>{1}, input, ScalarType::Int, MemoryFormat::Contiguous);
+      torch::stable::zero_(grad_absmax);
     }
-    GridSampleBackward p{};
+
+    GridSampleBackwardParams p{};
     p.B = input.size(0);
     p.C = input.size(1);
     p.H = input.size(2);
@@ -100,33 +109,35 @@ std::tuple<Tensor, Tensor> grid_sample_backward_cuda(const Tensor& grad, const T
     p.padding = static_cast<int32_t>(padding);
     p.align_corners = align_corners;
     p.element = element(dtype);
-    p.order = format == MemoryFormat::ChannelsLast ? Order::pixels : Order::planes;
-    p.grad = up.const_data_ptr();
-    p.grid = static_cast<const float*>(places.const_data_ptr());
-    if (grid_depends) {
-      p.input = from.const_data_ptr();
-      p.dgrid = static_cast<float*>(dgrid.mutable_data_ptr());
-    }
-    if (input_asked) p.dinput = dinput.mutable_data_ptr();
+    p.layout = format == MemoryFormat::ChannelsLast ? Layout::nhwc : Layout::nchw;
+    // inputs
+    p.grad = aligned_grad.const_data_ptr();
+    if (computes_dgrid) p.input = aligned_input.const_data_ptr();
+    p.grid = static_cast<const float*>(aligned_grid.const_data_ptr());
+    // gradients
+    if (needs_input) p.dinput = dinput.mutable_data_ptr();
+    if (computes_dgrid) p.dgrid = static_cast<float*>(dgrid.mutable_data_ptr());
+    // for a deterministic dinput
     if (fixed) {
-      p.fixed = static_cast<long long*>(sums.mutable_data_ptr());
-      p.largest = static_cast<uint32_t*>(largest.mutable_data_ptr());
+      p.fixed_sums = static_cast<long long*>(fixed_sums.mutable_data_ptr());
+      p.grad_absmax = static_cast<uint32_t*>(grad_absmax.mutable_data_ptr());
     }
     void* stream = nullptr;
     TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(input.get_device_index(), &stream));
-    const char* const failure = grid_sample_backward(p, stream);
-    STD_TORCH_CHECK(!failure, "the gradients of grid_sample could not be launched: ", failure);
+    const char* const error = launch_grid_sample_backward(p, stream);
+    STD_TORCH_CHECK(!error, "the gradients of grid_sample could not be launched: ", error);
   }
-  if (input_asked && dinput.scalar_type() != dtype) dinput = torch::stable::to(dinput, dtype);
-  return {dinput, dgrid};
+  return {needs_input ? to_dtype(dinput, dtype) : dinput, dgrid};
 }
 
 }  // namespace lift
 
 STABLE_TORCH_LIBRARY(lift_cuda, m) {
   m.def(
-      "grid_sample_backward(Tensor grad, Tensor input, Tensor grid, int mode, int padding, bool align_corners, int needs, bool deterministic)"
-      " -> (Tensor, Tensor)");
+      "grid_sample_backward(Tensor grad, Tensor input, Tensor grid, int mode, int padding,"
+      " bool align_corners, int needs, bool deterministic) -> (Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(lift_cuda, CUDA, m) { m.impl("grid_sample_backward", TORCH_BOX(&lift::grid_sample_backward_cuda)); }
+STABLE_TORCH_LIBRARY_IMPL(lift_cuda, CUDA, m) {
+  m.impl("grid_sample_backward", TORCH_BOX(&lift::grid_sample_backward_cuda));
+}

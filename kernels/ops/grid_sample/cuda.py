@@ -32,7 +32,7 @@ def unsupported_reason(*arguments) -> str | None:
     if grid.shape[0] * (grid.shape[1] + 8) * (grid.shape[2] + 32) >= MAX_PIXELS:
         return f"a grid of {tuple(grid.shape[:3])} pixels: less than {MAX_PIXELS} only"
     major, minor = capability(input.device)
-    if not build_cuda.serves(library, (major, minor)):
+    if not build_cuda.supports(library, (major, minor)):
         return (
             f"the CUDA kernels were not built for compute capability {major}.{minor}; "
             f"{build_cuda.REMEDY} again"

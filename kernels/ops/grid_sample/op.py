@@ -67,7 +67,7 @@ if cuda.library is not None:  # it has the backward only: the forward is PyTorch
 dispatch.register(
     "grid_sample",
     dispatch.Backend("cuda", GRID_SAMPLE.bind("lift_cuda"), cuda.unsupported_reason),
-    dispatch.cpp_backend(GRID_SAMPLE, partial(extension.reason, shortest_side=1)),
+    dispatch.cpp_backend(GRID_SAMPLE, partial(extension.unsupported_reason, min_side=1)),
     dispatch.Backend("reference", grid_sample_reference, dispatch.always_supported, fused=False),
     sample=_sample,
 )

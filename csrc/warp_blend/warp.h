@@ -1,0 +1,93 @@
+// Arithmetic of the backward warp and of the visibility blend, one pixel at a time.
+//
+// kernels/ops/warp_blend/reference.py defines both. A is the type of the flow and of all
+// arithmetic: float, or double for double images.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "../common/bilinear.h"
+
+namespace lift {
+
+// One axis of a sample: `fraction` of the way from pixel `low` to `low + step`.
+// `step` is 0 on the far border; `inside` says whether the coordinate has a gradient.
+template <typename A>
+struct BilinearTap {
+  int32_t low;
+  int32_t step;
+  A fraction;
+  bool inside;
+};
+
+template <typename A>
+LIFT_HD BilinearTap<A> bilinear_tap(int32_t position, A flow, int32_t size) {
+  const A last = A(size - 1);
+  const A coord = A(position) + flow;
+  const A clamped = clamp_coord(coord, last);
+  const int32_t low = static_cast<int32_t>(clamped);  // floor: never negative
+  return {low, low < size - 1 ? 1 : 0, clamped - A(low), strictly_inside(coord, last)};
+}
+
+// exp(x) for x <= 0, with an error below 2e-7; NaN stays NaN.
+// Plain arithmetic, so that a loop over pixels vectorises.
+LIFT_HD float exp_neg(float x) {
+#if defined(__CUDA_ARCH__)
+  return expf(x);
+#else
+  // 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits.
+  const float shift = 12582912.0f;
+  const float shifted = x * 1.44269504f + shift;
+  const float whole = shifted - shift;
+  // ln 2 in two parts, of which the first has exact products.
+  const float r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  float series = 1.0f / 5040;
+  series = series * r + 1.0f / 720;
+  series = series * r + 1.0f / 120;
+  series = series * r + 1.0f / 24;
+  series = series * r + 1.0f / 6;
+  series = series * r + 0.5f;
+  series = series * r + 1.0f;
+  series = series * r + 1.0f;
+  uint32_t bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits + 127u) << 23;
+  float power;
+  std::memcpy(&power, &bits, sizeof power);
+  return x < -87.0f ? 0.0f : series * power;
+#endif
+}
+
+LIFT_HD double exp_neg(double x) { return std::exp(x); }
+
+// The weights of two images by their visibility logits,
+// softmax(logsigmoid(occ0), logsigmoid(occ1)), and their derivatives:
+// d weight0 / d occ0 = slope0 = - d weight1 / d occ0, and the same with 0 and 1 exchanged.
+template <typename A>
+struct VisibilityBlend {
+  A weight[2];
+  A slope[2];
+};
+
+// With v = 1 / (1 + e^-occ) the first weight is (1 + e^-occ1) / (2 + e^-occ0 + e^-occ1).
+// Here it is divided through by the largest term: no logarithm, and no logit overflows.
+template <typename A>
+LIFT_HD VisibilityBlend<A> visibility_blend(A occ0, A occ1) {
+  const A bound = A(1e30);
+  const A n0 = occ0 < -bound ? bound : (occ0 > bound ? -bound : -occ0);
+  const A n1 = occ1 < -bound ? bound : (occ1 > bound ? -bound : -occ1);
+  A most = n0 > A(0) ? n0 : A(0);
+  most = n1 > most ? n1 : most;
+  const A one = exp_neg(-most), hidden0 = exp_neg(n0 - most), hidden1 = exp_neg(n1 - most);
+  const A inverse = A(1) / (one + one + hidden0 + hidden1);
+  VisibilityBlend<A> blend;
+  blend.weight[0] = (one + hidden1) * inverse;
+  blend.weight[1] = (one + hidden0) * inverse;
+  blend.slope[0] = blend.weight[0] * hidden0 * inverse;
+  blend.slope[1] = blend.weight[1] * hidden1 * inverse;
+  return blend;
+}
+
+}  // namespace lift
