@@ -1,6 +1,7 @@
-"""`lift doctor`: facts on this machine, the backend of each op, and whether results are right."""
+"""`lift doctor`: show which backend each op uses on this machine and verify it numerically."""
 
 import json
+import math
 import sys
 
 import torch
@@ -13,24 +14,27 @@ from lift.provenance import machine
 
 
 def main(argv: list[str]) -> int:
-    """Examine the machine, print the report, and return 0, or 1 where the flag cannot be served or
-    a check fails.
+    """Print the report.
+
+    Returns:
+        0, or 1 if an op has no backend under the kernels flag or a check fails.
     """
-    parser = Parser(prog="lift doctor", description=__doc__)
+    parser = Parser(
+        prog="lift doctor",
+        description="Show which backend each op uses on this machine and verify it numerically.",
+    )
     parser.add_argument(
         "--json",
         metavar="FILE",
-        help="also write the report as JSON; - prints it instead of the text",
+        help="also write the report as JSON; - prints JSON instead of text",
     )
     arguments = parser.parse_args(argv)
     report = examine()
-    if arguments.json == "-":
-        print(json.dumps(report, indent=2))
-    else:
-        print(text(report))
+    content = json.dumps(report, indent=2)
+    print(content if arguments.json == "-" else text(report))
     if arguments.json and arguments.json != "-":
         with atomic(arguments.json) as part:
-            part.write_text(json.dumps(report, indent=2) + "\n")
+            part.write_text(content + "\n")
     return 0 if report["passed"] else 1
 
 
@@ -38,11 +42,14 @@ def main(argv: list[str]) -> int:
 
 
 def examine() -> dict:
-    """The report: `machine` (facts), `flag`, `operations` (for each, for each device: the selected
-    backend, and each backend's `unsupported_reason` and checks), `passed`.
+    """Run all checks.
+
+    Returns:
+        `machine` (facts by name), `flag`, `operations` (for each op and device: the selected
+        backend, and each backend's `unsupported_reason` and checks), and `passed`.
 
     Raises:
-        LiftError: LIFT_KERNELS holds no valid flag.
+        LiftError: LIFT_KERNELS is not a valid flag.
     """
     try:
         flag = {"value": dispatch.flag(), "origin": dispatch.flag_source()}
@@ -53,9 +60,7 @@ def examine() -> dict:
         name: {device: _operation(name, device) for device in devices}
         for name in dispatch.operations()
     }
-    passed = all(
-        _passed(entry) for by_device in operations.values() for entry in by_device.values()
-    )
+    passed = all(map(_passed, _entries(operations)))
     return {"machine": machine(), "flag": flag, "operations": operations, "passed": passed}
 
 
@@ -68,18 +73,14 @@ def _operation(name: str, device: str) -> dict:
     backends = []
     for backend in dispatch.operations()[name]:
         reason = backend.unsupported_reason(*arguments)
-        checks = (
-            []
-            if reason
-            else [_check(name, backend, dtype, device) for dtype in selfcheck.TOLERANCES]
-        )
+        dtypes = () if reason else selfcheck.TOLERANCES
         backends.append(
             {
                 "name": backend.name,
                 "fused": backend.fused,
                 "automatic": backend.automatic,
                 "unsupported_reason": reason,
-                "checks": checks,
+                "checks": [_check(name, backend, dtype, device) for dtype in dtypes],
             }
         )
     return {"selected": selected, "error": error, "backends": backends}
@@ -95,71 +96,54 @@ def _check(name: str, backend: dispatch.Backend, dtype: torch.dtype, device: str
     }
     try:
         check = selfcheck.check(name, backend, dtype, device)
-        entry |= {
-            "error": check.error if check.error == check.error else None,
-            "passed": check.passed,
-            "failure": None if check.error == check.error else "NaN in the result",
-        }
-    except (
-        Exception
-    ) as error:  # a kernel that does not compile or launch is a finding, not the doctor's end
-        entry["failure"] = f"{type(error).__name__}: {error}".splitlines()[0]
-    return entry
+    except Exception as error:  # a kernel that does not compile or launch is a finding
+        return entry | {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
+    if math.isnan(check.error):
+        return entry | {"failure": "NaN in the result"}
+    return entry | {"error": check.error, "passed": check.passed}
+
+
+def _entries(operations: dict) -> list[dict]:
+    return [entry for by_device in operations.values() for entry in by_device.values()]
 
 
 def _passed(entry: dict) -> bool:
-    return entry["selected"] is not None and all(
-        check["passed"] for i in entry["backends"] for check in i["checks"]
-    )
+    checks = [check for backend in entry["backends"] for check in backend["checks"]]
+    return entry["selected"] is not None and all(check["passed"] for check in checks)
 
 
 # -- text ------------------------------------------------------------------------------------------
 
 
 def text(report: dict) -> str:
-    """The report for a person: facts, then the selected backend of each op, then every backend
-    with the reason why it is not supported, or its errors.
-    """
+    """The report as text: facts, selected backends, then reasons and errors of every backend."""
+    dtypes = [str(dtype).removeprefix("torch.") for dtype in selfcheck.TOLERANCES]
+    selected = []
+    rows = [("op", "device", "backend", *(f"{dtype} error" for dtype in dtypes), "")]
+    for name, by_device in report["operations"].items():
+        for device, entry in by_device.items():
+            selected.append((name, device, entry["selected"] or f"none: {entry['error']}"))
+            for backend in entry["backends"]:
+                rows.append((name, device, backend["name"], *_findings(backend, len(dtypes))))
+    tolerances = zip(dtypes, selfcheck.TOLERANCES.values(), strict=True)
+    allowed = ", ".join(f"{dtype} {tolerance:g}" for dtype, tolerance in tolerances)
     flag = report["flag"]
     lines = [
         "Machine",
         *_columns(list(report["machine"].items())),
         "",
-        f"Kernel flag: {flag['value']} (from {flag['origin']})",
+        f"Kernels flag: {flag['value']} (from {flag['origin']})",
         "",
-    ]
-    lines += [
         "Selected backends",
-        *_columns(
-            [
-                (name, device, entry["selected"] or f"none: {entry['error']}")
-                for name, by_device in report["operations"].items()
-                for device, entry in by_device.items()
-            ]
-        ),
+        *_columns(selected),
         "",
-    ]
-    dtypes = [str(dtype).removeprefix("torch.") for dtype in selfcheck.TOLERANCES]
-    rows = [("operation", "device", "backend", *(f"{dtype} error" for dtype in dtypes), "")]
-    for name, by_device in report["operations"].items():
-        for device, entry in by_device.items():
-            for backend in entry["backends"]:
-                rows.append((name, device, backend["name"], *_findings(backend, len(dtypes))))
-    allowed = ", ".join(
-        f"{dtype} {tolerance:g}"
-        for dtype, tolerance in zip(dtypes, selfcheck.TOLERANCES.values(), strict=True)
-    )
-    lines += [
-        f"Largest error of results and gradients against the float64 reference (allowed: {allowed})",
+        "Largest error of results and gradients against the float64 reference",
+        f"(allowed: {allowed})",
         *_columns(rows),
         "",
     ]
-    if not any(
-        i["fused"]
-        for by_device in report["operations"].values()
-        for entry in by_device.values()
-        for i in entry["backends"]
-    ):
+    backends = [b for entry in _entries(report["operations"]) for b in entry["backends"]]
+    if not any(backend["fused"] for backend in backends):
         lines.append("This build has no fused kernel: plain PyTorch computes everything.")
     lines.append("All checks passed." if report["passed"] else "FAILED: see above.")
     return "\n".join(lines)
@@ -167,12 +151,11 @@ def text(report: dict) -> str:
 
 def _findings(backend: dict, dtypes: int) -> tuple[str, ...]:
     if backend["unsupported_reason"]:
-        return *["-"] * dtypes, "not supported: " + backend["unsupported_reason"]
-    failures = sorted(
-        {c["failure"] or f"{c['dtype']} is off" for c in backend["checks"] if not c["passed"]}
-    )
+        return *["-"] * dtypes, f"not supported: {backend['unsupported_reason']}"
+    failed = [check for check in backend["checks"] if not check["passed"]]
+    failures = sorted({c["failure"] or f"{c['dtype']} exceeds its tolerance" for c in failed})
     errors = ["-" if c["error"] is None else f"{c['error']:.1e}" for c in backend["checks"]]
-    verdict = "right" if backend["automatic"] else "right; slow, so taken only when asked for"
+    verdict = "passed" if backend["automatic"] else "passed; slow, so never selected automatically"
     return *errors, "FAILED: " + "; ".join(failures) if failures else verdict
 
 
