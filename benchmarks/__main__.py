@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.harness import compare
-from benchmarks.harness.registry import ALIASES, GROUPS, OPERATIONS, SUITES
+from benchmarks.harness import compare, old_names
+from benchmarks.harness.registry import GROUPS, OPERATIONS, SUITES
 from lift.config.flags import Parser
 from lift.config.values import did_you_mean
 from lift.errors import LiftError, run
@@ -123,7 +123,7 @@ def chosen(wanted: list[str]) -> list[str]:
     """
     found: list[str] = []
     for name in wanted:
-        name = ALIASES.get(name, name)
+        name = old_names.SUITES.get(name, name)
         if name not in SUITES and name not in GROUPS:
             known = [*OPERATIONS, *GROUPS, *SUITES]
             raise LiftError(

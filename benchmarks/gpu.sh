@@ -24,7 +24,7 @@
 # kernels of Triton and Inductor are cached in build/, for the next part too.
 #
 # PYTHON names the Python (default: .venv's, else python3). It needs torch, Triton, ninja, pybind11,
-# pytest, pytest-benchmark, hypothesis, nvidia-ml-py, a C++ compiler and, for the CUDA kernels, nvcc;
+# pytest, pytest-benchmark, hypothesis, nvidia-ml-py, a C++ compiler, and nvcc for the CUDA kernels;
 # no network, and LIFT need not be installed. LIFT_COMMIT names the commit in a copy without git.
 # Tests run in parallel if there is pytest-xdist. Counters need ncu, on the path or named by NCU.
 set -uo pipefail
@@ -65,7 +65,7 @@ table() {
 TABLE
 }
 
-# -- arguments ---------------------------------------------------------------------------------------
+# -- arguments -------------------------------------------------------------------------------------
 
 refuse() { echo "gpu.sh: error: $1" >&2; exit 2; }
 
@@ -77,7 +77,8 @@ while [ $# -gt 0 ]; do
     --dry-run) dry=1 ;;
     --anyway) anyway=1 ;;
     --minutes) minutes="${2:-}"; shift
-      [[ "$minutes" =~ ^[1-9][0-9]*$ ]] || refuse "--minutes takes a whole number, got '$minutes'" ;;
+      [[ "$minutes" =~ ^[1-9][0-9]*$ ]] \
+        || refuse "--minutes takes a whole number, got '$minutes'" ;;
     --steps) only=" ${2:-} "; shift
       only="${only// bench_attention/ bench_temporal_attention}" ;;     # names of earlier versions
     -*) refuse "unknown flag '$1' (known: --steps, --minutes, --anyway, --dry-run, --list)" ;;
@@ -91,7 +92,8 @@ names=()
 while read -r parts name seconds words; do
   [[ -z "$part" || "$parts" == *"$part"* ]] || continue
   [ "$list" = 0 ] || printf '%s\t%s\t%s\t%s\n' "$parts" "$name" "$seconds" "$words"
-  names+=("$name") limit[$name]="${seconds%+}" more[$name]=$((${#seconds} - ${#limit[$name]})) command[$name]="$words"
+  names+=("$name") limit[$name]="${seconds%+}" command[$name]="$words"
+  more[$name]=$((${#seconds} - ${#limit[$name]}))
 done < <(table)
 [ "$list" = 0 ] || exit 0
 for name in $only; do
@@ -104,7 +106,8 @@ if [ -n "${only// /}" ]; then
 fi
 
 python="${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}"
-export TRITON_CACHE_DIR="${TRITON_CACHE_DIR:-$PWD/build/triton}" TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR:-$PWD/build/inductor}"
+export TRITON_CACHE_DIR="${TRITON_CACHE_DIR:-$PWD/build/triton}"
+export TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR:-$PWD/build/inductor}"
 # At toy size more threads would only wait.
 [ "$dry" = 1 ] && export CUDA_VISIBLE_DEVICES="" TRITON_INTERPRET=1 OMP_NUM_THREADS=1
 
@@ -122,11 +125,12 @@ try:
     workers = max(1, min(16, os.cpu_count(), (memory - (12 << 30)) >> 32))
 except ImportError:
     workers = 0
-print("gpu", (gpu.name if gpu else name.removeprefix("NVIDIA ")).lower().replace(" ", "_"), workers)' 2>&1)"
+short = gpu.name if gpu else name.removeprefix("NVIDIA ")
+print("gpu", short.lower().replace(" ", "_"), workers)' 2>&1)"
 case $? in
   0) ;;
   4) [ "$dry" = 1 ] || refuse "torch finds no GPU here; --dry-run runs the steps without one" ;;
-  *) refuse "$python cannot use torch (${found##*$'\n'}); run make env, or name another Python by PYTHON=..." ;;
+  *) refuse "$python cannot use torch (${found##*$'\n'}); run make env, or set PYTHON to another" ;;
 esac
 read -r gpu workers < <(sed -n 's/^gpu //p' <<< "$found")      # torch may print warnings, too
 
@@ -159,7 +163,7 @@ if [ -s "$steps_file" ]; then
   done < "$steps_file"
 fi
 
-# -- the summary, current at any moment --------------------------------------------------------------
+# -- the summary, current at any moment ------------------------------------------------------------
 
 note() { grep -qxF "$1" "$folder/skipped.txt" 2> /dev/null || echo "$1" >> "$folder/skipped.txt"; }
 
@@ -217,7 +221,7 @@ interrupted() {
 trap 'interrupted INT 2' INT
 trap 'interrupted TERM 15' TERM
 
-# -- a step ------------------------------------------------------------------------------------------
+# -- a step ----------------------------------------------------------------------------------------
 
 # allowed NAME LATER: seconds that a step may take; LATER is the sum of the steps after it.
 allowed() {
@@ -291,7 +295,7 @@ tests() {                       # tests SECONDS MARKER...: tests that compute on
   mapfile -t files < <(grep -lE 'mark\.(gpu|native)\b' tests/*/test_*.py)
   "$python" -c 'import av, cv2, safetensors, scenedetect' 2> /dev/null || {
     mapfile -t files < <(grep -L 'mark\.videos\b' "${files[@]}")
-    note "tests of commands that read videos: PyAV, OpenCV, PySceneDetect or safetensors is missing"; }
+    note "tests that read videos: PyAV, OpenCV, PySceneDetect or safetensors is missing"; }
   only=(-m "(gpu or native) and $marker" -k "not cpp")
   [ "$dry" = 1 ] && \
     only+=(-k "not cpp and (nothing_have or refused or gradient_of_the_result or replays)")
@@ -317,7 +321,7 @@ is_timed() {
   case "$1" in bench_* | tune | profile | counters | roofline | report) ;; *) return 1 ;; esac
 }
 
-# -- the run -----------------------------------------------------------------------------------------
+# -- the run ---------------------------------------------------------------------------------------
 
 later=0 wrong="" words=()
 for name in "${names[@]}"; do later=$((later + limit[$name])); done

@@ -237,7 +237,7 @@ def _stream(
 
 
 def training(setting: Setting, captured: bool) -> str:
-    """Loss and gradients of fused kernels against the reference's; captured: against plain calls."""
+    """Loss and gradients of the fused kernels against the reference; captured: plain calls."""
     if captured:
         _only_on_a_gpu(setting)
         expected, allowed = _training_gradients(setting, setting.flag), REPLAY

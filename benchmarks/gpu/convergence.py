@@ -27,7 +27,7 @@ RUNS = 3  # of the reference, besides the first
 ALLOWED = 4.0  # times the spread, which so few runs underestimate
 # Relative: the rounding of the autocast dtype.
 NUDGE = {None: 2.0**-23, torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}
-LEAST = {None: 2e-6, torch.bfloat16: 2e-3, torch.float16: 5e-4}  # relative, always allowed
+MIN_BOUND = {None: 2e-6, torch.bfloat16: 2e-3, torch.float16: 5e-4}  # relative, always allowed
 
 
 def losses(
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
 
     fused, reference = run(arguments.kernels), run("reference")
     others = [run("reference"), *(run("reference", nudged) for nudged in range(1, RUNS))]
-    report = compare(fused, reference, others, LEAST[autocast])
+    report = compare(fused, reference, others, MIN_BOUND[autocast])
     print(
         f"tiny, {arguments.steps} steps, batches of {tuple(arguments.size)}, "
         f"autocast {arguments.amp}, {arguments.device}"

@@ -27,7 +27,7 @@ from benchmarks.report.limits import Case, limit
 
 ROOT = Path(__file__).resolve().parents[2]
 SKIPPED = 6  # exit code that gpu.sh does not treat as a failure
-LEAST = 10e-6  # seconds at the limit: shorter cases are dominated by their launch
+MIN_SECONDS = 10e-6  # seconds at the limit: shorter cases are dominated by their launch
 CONTRIVED = ("collapse",)  # flows that occur in no video
 FORBIDDEN = "ERR_NVGPUCTRPERM"
 UNKNOWN = "Failed to find metric"  # message of ncu for metrics that the GPU does not have
@@ -107,7 +107,9 @@ def furthest(folder: Path, most: int) -> list[Candidate]:
                 row["flow"],
                 least / row["median"],
             )
-            if least >= LEAST and (operation not in found or one.share < found[operation].share):
+            if least >= MIN_SECONDS and (
+                operation not in found or one.share < found[operation].share
+            ):
                 found[operation] = one
     return sorted(found.values(), key=lambda one: one.share)[:most]
 
@@ -219,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
         if not (chosen := furthest(arguments.folder, arguments.most)):
             raise ProfilerUnavailable(
                 f"{arguments.folder} has no GPU result of a fused kernel "
-                f"with a roofline of {LEAST * 1e6:.0f} us or more"
+                f"with a roofline of {MIN_SECONDS * 1e6:.0f} us or more"
             )
         cases = [
             {

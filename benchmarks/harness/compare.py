@@ -1,6 +1,6 @@
 """Compare two recorded runs of the benchmarks on the same machine.
 
-Two medians differ when their distance exceeds the sum of both spreads, and LEAST: runs of the same
+Two medians differ when their distance exceeds the sum of both spreads, and MIN_CHANGE: runs of the same
 code drift by that much.
 """
 
@@ -8,19 +8,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.harness.old_names import VALUES
 from benchmarks.harness.table import CASE
 
 ROW = (*CASE, "variant")
-LEAST = 0.02
+MIN_CHANGE = 0.02
 UNTUNED = "untuned"  # subfolder of a machine's results with the rows from before tuning
-RENAMED = {  # values of earlier recordings, by the name of the column
-    "variant": {
-        "apart": "separate passes",
-        "together": "shared encoding",
-        "together+recompute": "shared encoding+recompute",
-    },
-    "direction": {"all free": "encoder trainable"},
-}
 
 
 class IncompatibleRuns(Exception):
@@ -133,7 +126,7 @@ def _read(path: Path) -> Run | None:
 
 def _current(row: dict) -> dict:
     """A row with the present names of its variant and direction."""
-    new = {key: names.get(row.get(key), row.get(key)) for key, names in RENAMED.items()}
+    new = {key: names.get(row.get(key), row.get(key)) for key, names in VALUES.items()}
     return row | {key: value for key, value in new.items() if value is not None}
 
 
@@ -161,7 +154,7 @@ def changes(before: Run, after: Run) -> list[Change]:
             case,
             a["median"],
             b["median"],
-            abs(b["median"] / a["median"] - 1) > max(a["spread"] + b["spread"], LEAST),
+            abs(b["median"] / a["median"] - 1) > max(a["spread"] + b["spread"], MIN_CHANGE),
         )
         for case, a, b in both
     ]

@@ -135,7 +135,7 @@ def compare(
 
 
 def in_turn(tasks: dict[str, Callable], rounds: int, clock: Callable) -> dict[str, list[float]]:
-    """Seconds of each task, alternating round by round; several rounds are preceded by a warm-up."""
+    """Seconds of each task, alternating round by round; a warm-up precedes several rounds."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(-1 if rounds > 1 else 0, rounds):
         for name, task in tasks.items():

@@ -341,4 +341,3 @@ GROUPS = {  # names on the command line that stand for several suites
     "ops": tuple(OPERATIONS),
     "model": tuple(name for name in SUITES if name not in OPERATIONS),
 }
-ALIASES = {"attention": "temporal_attention", "op": "ops"}  # names of earlier versions

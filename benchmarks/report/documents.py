@@ -182,8 +182,8 @@ def filled(document: Path, all_found: list[Measurements], index: bool = False) -
         IncompatibleRuns: a marker names something that is not recorded.
     """
 
-    def part(match: re.Match) -> str:
-        return f"{match[1]}{_part(match[2].strip(), document, all_found)}\n{match[3]}"
+    def part(found: re.Match) -> str:
+        return f"{found[1]}{_part(found[2].strip(), document, all_found)}\n{found[3]}"
 
     text = document.read_text()
     return MARKED.sub(part, with_sections(text, all_found) if index else text)

@@ -397,7 +397,7 @@ def _add_case(panels: dict[tuple, Panel], group: Group, key: str, label: str) ->
 
 
 def _figure(heights: list[float], extra: float):
-    """A figure of stacked panels with these heights in inches, plus `extra` for legend and label."""
+    """A figure of stacked panels, heights in inches, plus `extra` for legend and label."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

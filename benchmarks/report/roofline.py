@@ -12,6 +12,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.harness.old_names import GPU_FLAGS
 from benchmarks.harness.registry import OPERATIONS
 from benchmarks.harness.table import markdown
 from benchmarks.report.gpus import GPUS, Gpu, at_hand, find_gpu
@@ -125,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--gpu",
-        "--card",
+        *GPU_FLAGS,
         action="append",
         help=f"one of {', '.join(gpu.name for gpu in GPUS)}; may be repeated (default: all)",
     )

@@ -104,7 +104,7 @@ def test_correlation(case, variant, record, request):
         layout=case.layout,
         shape=list(case.shape),
         flow="",
-        moved=CORRELATION.bytes(case.shape, case.dtype, case.direction),
+        required_bytes=CORRELATION.bytes(case.shape, case.dtype, case.direction),
     )
 
 

@@ -119,7 +119,7 @@ def test_grid_sample(case, variant, record, request):
         layout=case.layout,
         shape=list(case.shape),
         flow=case.flow,
-        moved=GRID_SAMPLE.bytes(case.shape, case.dtype, case.direction),
+        required_bytes=GRID_SAMPLE.bytes(case.shape, case.dtype, case.direction),
     )
 
 

@@ -67,7 +67,8 @@ class Case:
 
     def __str__(self) -> str:
         encoder = "frozen" if self.frozen else "free"
-        return f"{self.device}-{self.preset}-{self.size}-{self.batch or 'most'}x{self.targets}-{self.dtype}-{encoder}"
+        batch = f"{self.batch or 'most'}x{self.targets}"
+        return "-".join([self.device, self.preset, str(self.size), batch, self.dtype, encoder])
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -145,7 +146,7 @@ def test_training_step(case, variant, record, request):
         layout="channels_last",
         shape=size,
         flow=f"{case.preset}, {case.targets} targets" + ("" if case.batch else ", most that fit"),
-        moved=None,
+        required_bytes=None,
         batch=row.batch,
         samples_per_second=clips / row.found.median if row.found.times else None,
         saved_by_stage=row.saved,

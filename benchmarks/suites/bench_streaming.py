@@ -134,7 +134,7 @@ def test_streaming(case, variant, record, request):
         layout="channels_last",
         shape=[1, 3, *case.shape],
         flow=f"{case.preset}, {context} frames",
-        moved=None,
+        required_bytes=None,
         frames_per_second=1 / found.median if found.times else None,
         **facts,
     )
@@ -156,7 +156,7 @@ def test_file(kernels, record, request, tmp_path_factory):
         layout="channels_last",
         shape=[1, 3, 256, 448],
         flow="tiny, 15 frames",
-        moved=None,
+        required_bytes=None,
         **facts[kernels],
     )
 

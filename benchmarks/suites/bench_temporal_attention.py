@@ -146,7 +146,7 @@ def test_temporal_attention(case, variant, record, request):
         layout="contiguous",
         shape=list(case.shape),
         flow=case.biases,
-        moved=moved(case),
+        required_bytes=required_bytes(case),
     )
 
 
@@ -336,7 +336,7 @@ def make(case: Case) -> tuple[torch.Tensor, ...]:
     )
 
 
-def moved(case: Case) -> int:
+def required_bytes(case: Case) -> int:
     """Bytes of q, k, v and the result, each once; backward adds their gradients.
 
     Unlike the roofline's count it leaves out bias tables and weights per frame, which SDPA and

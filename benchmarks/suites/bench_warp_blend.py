@@ -113,7 +113,7 @@ def test_warp_blend(case, variant, record, request):
         layout=case.layout,
         shape=list(case.shape),
         flow=case.flow,
-        moved=WARP_BLEND.bytes(case.shape, case.dtype, case.direction),
+        required_bytes=WARP_BLEND.bytes(case.shape, case.dtype, case.direction),
     )
 
 

@@ -36,7 +36,7 @@ def pytest_addoption(parser):
         "--forms",
         type=_forms,
         default=",".join(measure.FORMS),
-        help="forms of the model's variants: plain, graph, compiled, comma-separated (default: all)",
+        help="forms of the model's variants: plain, graph, compiled, comma-separated (all)",
     )
     group.addoption(
         "--threads",
@@ -110,19 +110,21 @@ def bandwidth(request):
 def record(request, benchmark, bandwidth):
     """Write the row of a variant, or fail without a row where its results are wrong.
 
-    `moved` is the bytes that the case must move; None: the row has no bandwidth. `table.CASE` names
+    `required_bytes` is the bytes that the case must move; None: the row has no bandwidth. `table.CASE` names
     the facts that identify a case.
     """
 
-    def keep(measured: measure.VariantResult, *, device: str, moved: int | None, **facts) -> None:
+    def keep(
+        measured: measure.VariantResult, *, device: str, required_bytes: int | None, **facts
+    ) -> None:
         if measured.failure:
             pytest.fail(f"{facts['variant']}: {measured.failure}; it gets no time", pytrace=False)
-        rate = None if moved is None else moved / measured.median
+        rate = None if required_bytes is None else required_bytes / measured.median
         row = facts | {
             "device": device,
             "median": measured.median,
             "spread": measured.spread,
-            "bytes": moved,
+            "bytes": required_bytes,
             "gigabytes_per_second": None if rate is None else rate / 1e9,
             "copy_bandwidth": bandwidth(device) / 1e9,
             "share_of_copy_bandwidth": None if rate is None else rate / bandwidth(device),

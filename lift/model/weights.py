@@ -5,8 +5,6 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -91,6 +89,8 @@ def sha256(path: Path) -> str:
 
 
 def _write(path: str | Path, tensors: dict[str, torch.Tensor], header: dict[str, str]) -> None:
+    import safetensors.torch  # here: a machine that only runs benchmarks may not have it
+
     # Bytes that Python writes: a full disk is then an OSError.
     content = safetensors.torch.save(tensors, header)
     try:
@@ -141,6 +141,8 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
     path = Path(path)
     if not path.is_file():
         raise LiftError(f"{path} is not a file; give the path of a .safetensors file")
+    import safetensors  # here, as in `_write`
+
     try:
         with safetensors.safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}

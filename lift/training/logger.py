@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 COLUMNS = (
     "step",
@@ -145,6 +143,10 @@ class RunLogger:
     """
 
     def __init__(self, output: Path, step: int, total_steps: int):
+        # Here: a machine that only runs benchmarks may have neither.
+        from torch.utils.tensorboard import SummaryWriter
+        from tqdm import tqdm
+
         output.mkdir(parents=True, exist_ok=True)
         self.path = output / "curve.csv"
         rows = self._rows_up_to(step)
@@ -191,7 +193,7 @@ class RunLogger:
 
     def message(self, line: str) -> None:
         """Print a line above the progress bar."""
-        tqdm.write(line, file=sys.stderr)
+        self.bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
         self.bar.close()

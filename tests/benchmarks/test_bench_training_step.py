@@ -106,9 +106,17 @@ def test_what_leaves_the_spread_is_outside():
     assert convergence.compare([1.0, float("nan"), 1.0], reference, others, 1e-4)["outside"] == [1]
 
 
+@pytest.fixture(scope="module")
+def references():
+    """Losses of the reference by the seed of their perturbation: both tests compare with them."""
+    return {}
+
+
 @pytest.mark.native
 @pytest.mark.parametrize(("factor", "code"), [(1.0, 0), (0.5, 1)])
-def test_a_wrong_gradient_shows_in_the_losses(factor, code, monkeypatch, capsys, tmp_path):
+def test_a_wrong_gradient_shows_in_the_losses(
+    factor, code, monkeypatch, capsys, tmp_path, references
+):
     """A `warp` whose result is right and whose gradient of the flow is scaled; the rest as the
     reference computes it.
     """
@@ -127,6 +135,17 @@ def test_a_wrong_gradient_shows_in_the_losses(factor, code, monkeypatch, capsys,
         "warp",
         (replace(reference, name="stand-in", fused=True, call=call), *served["warp"]),
     )
+    right = convergence.losses
+
+    def losses(flag, *how):
+        if flag != "reference":
+            return right(flag, *how)
+        nudged = how[-1]
+        if nudged not in references or nudged == 0 and factor == 1.0:  # two runs of the same seed
+            references[nudged] = right(flag, *how)
+        return references[nudged]
+
+    monkeypatch.setattr(convergence, "losses", losses)
     file = tmp_path / "curves.json"
     assert (
         convergence.main(

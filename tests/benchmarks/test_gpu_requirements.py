@@ -3,29 +3,22 @@
 import os
 import sys
 
+from tests import conftest
+from tests.support import inner_session
 from tests.support.gpu_script import ROOT, marked, pytest_of, run
 
 
-def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path):
-    """Or it ends with an error, on any machine without a GPU: so what the script runs is all that a
-    GPU changes.
-    """
+def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path, monkeypatch):
+    """Others fail on any machine without a GPU, so the script runs all that a GPU changes."""
     (tmp_path / "test_asking.py").write_text(
         "import pytest\nfrom lift.devices import choose_device\n\n"
         "def test_plain():\n    choose_device('auto')\n\n"
         "@pytest.mark.native\ndef test_marked():\n    choose_device('auto')\n"
     )
-    ran = pytest_of(
-        "-p",
-        "conftest",
-        str(tmp_path),
-        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-    )
-    assert "2 passed" in ran.stdout and "1 error" in ran.stdout, ran.stdout
-    assert (
-        "test_plain" in ran.stdout
-        and "asked whether there is a GPU (lift/devices.py choose_device)" in ran.stdout
-    )
+    monkeypatch.setattr(conftest, "GPU", False)
+    ran = inner_session.run(tmp_path, plugins=(conftest,))
+    assert ran.outcomes == {"plain": "error", "marked": "passed"}
+    assert "asked whether there is a GPU (lift/devices.py choose_device)" in ran.output
     assert {
         "tests/model/test_model_gpu.py",
         "tests/kernels/test_correlation_gpu.py",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.harness import registry
+from benchmarks.harness import old_names
 from benchmarks.harness.registry import GROUPS, OPERATIONS, SUITES
 from benchmarks.report import plots, targets
 from benchmarks.report.gpus import GPUS
@@ -41,7 +41,7 @@ def test_every_operation_has_an_entry_and_every_entry_a_suite():
     assert {suite.module for suite in SUITES.values()} == files
     assert all(suite.name == name and suite.help for name, suite in SUITES.items())
     assert {name for names in GROUPS.values() for name in names} == set(SUITES)
-    assert set(registry.ALIASES.values()) <= {*SUITES, *GROUPS}
+    assert set(old_names.SUITES.values()) <= {*SUITES, *GROUPS}
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

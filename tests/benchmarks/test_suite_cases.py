@@ -9,7 +9,7 @@ from benchmarks.suites import bench_correlation, bench_grid_sample, bench_tempor
 from benchmarks.suites import bench_warp_blend as bench
 
 
-def moved(case: bench.Case) -> int:
+def required_bytes(case: bench.Case) -> int:
     return WARP_BLEND.bytes(case.shape, case.dtype, case.direction)
 
 
@@ -27,9 +27,11 @@ def test_collapsing_flow_reads_one_place():
 
 def test_bytes_that_must_move():
     case = bench.Case("cpu", (1, 3, 2, 2), "float32", "contiguous", "zero", "forward")
-    assert moved(case) == 4 * 4 * (2 * 3 + 6 + 3)
+    assert required_bytes(case) == 4 * 4 * (2 * 3 + 6 + 3)
     both = bench.Case("cpu", (1, 3, 2, 2), "bfloat16", "contiguous", "zero", "forward+backward")
-    assert moved(both) == 4 * (2 * 2 * 3 + 24 + 2 * 3 + 2 * 2 * 3 + 24 + 2 * 3 + 2 * 2 * 3 + 24)
+    assert required_bytes(both) == 4 * (
+        2 * 2 * 3 + 24 + 2 * 3 + 2 * 2 * 3 + 24 + 2 * 3 + 2 * 2 * 3 + 24
+    )
 
 
 def test_the_shapes_that_were_promised():
@@ -69,7 +71,9 @@ def test_an_interrupted_run_has_the_cases_with_targets(suite):
 
 def test_large_frames_come_first():
     first = bench.cases("cuda", quick=False, toy=False)[:16]
-    assert all(moved(case) >= target.LARGE for case in first if case.direction == "forward")
+    assert all(
+        required_bytes(case) >= target.LARGE for case in first if case.direction == "forward"
+    )
     gradients = bench_grid_sample.cases("cuda", quick=False, toy=False)[:16]
     assert {case.direction for case in gradients} == {"backward"}
     attention = bench_temporal_attention.cases("cuda", quick=False, toy=False)

@@ -1,6 +1,7 @@
 """Tests on a GPU: memory goes back, large tests run last and alone, dead CUDA ends one process."""
 
 import ast
+import contextlib
 import fcntl
 import os
 import re
@@ -13,18 +14,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.support import gpu_session
+from benchmarks.harness import budget
+from tests import conftest
+from tests.support import gpu_session, inner_session
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(folder: Path, *arguments: str, stub: bool = False) -> subprocess.CompletedProcess:
-    """pytest on a folder's tests, with our conftest or (`stub`) the plugin and torch there."""
-    paths = [*([folder] if stub else []), ROOT, ROOT / "tests"]
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """pytest in a process of its own, with the plugin and the torch of a folder."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, [folder, ROOT]))
     environment.pop("PYTEST_XDIST_WORKER", None)
-    plugins = ["no:cacheprovider", "no:benchmark", "plugin" if stub else "conftest"]
+    plugins = ["no:cacheprovider", "no:benchmark", "no:hypothesispytest", "plugin"]
     command = [
         sys.executable,
         "-m",
@@ -61,7 +63,7 @@ def test_a_budget_bounds_the_examples_of_hypothesis(monkeypatch, gpu, budget, ex
 def test_no_test_on_a_gpu_sets_its_own_number_of_examples():
     """A budget would not bound it."""
     number = re.compile(r"^@settings\(max_examples=\d", re.M)
-    paths = (ROOT / "tests").glob("test_*.py")
+    paths = (ROOT / "tests").rglob("test_*.py")
     own = [path.name for path in paths if number.search(path.read_text())]
     assert own == ["test_grid_sample_parity.py"]  # computes on the CPU everywhere
 
@@ -70,41 +72,41 @@ def test_no_test_on_a_gpu_sets_its_own_number_of_examples():
 
 
 @pytest.fixture
-def card(monkeypatch):
+def gpu(monkeypatch):
     """A GPU of which PyTorch's allocator holds `reserved` bytes, unused, and `free` are free."""
 
-    class Card:
+    class Gpu:
         reserved, free, emptied = 0, 10 << 30, 0
 
         def empty(self):
             self.emptied += 1
             self.free, self.reserved = self.free + self.reserved, 0
 
-    card = Card()
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: card.reserved)
-    monkeypatch.setattr(torch.cuda, "empty_cache", card.empty)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (card.free, 80 << 30))
-    return card
+    gpu = Gpu()
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: gpu.reserved)
+    monkeypatch.setattr(torch.cuda, "empty_cache", gpu.empty)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (gpu.free, 80 << 30))
+    return gpu
 
 
 @pytest.mark.parametrize(("reserved", "emptied"), [(0, 0), (2 << 30, 0), ((2 << 30) + 1, 1)])
-def test_memory_goes_back_where_more_than_two_gigabytes_are_reserved(card, reserved, emptied):
-    card.reserved = reserved
+def test_memory_goes_back_where_more_than_two_gigabytes_are_reserved(gpu, reserved, emptied):
+    gpu.reserved = reserved
     gpu_session.give_memory_back()
-    assert card.emptied == emptied
+    assert gpu.emptied == emptied
 
 
-def test_tensors_of_a_failed_test_are_let_go_of(card, monkeypatch):
-    card.reserved = 3 << 30
+def test_tensors_of_a_failed_test_are_let_go_of(gpu, monkeypatch):
+    gpu.reserved = 3 << 30
     monkeypatch.setattr(sys, "last_value", ValueError("with a traceback"), raising=False)
     gpu_session.give_memory_back()
     assert not hasattr(sys, "last_value")
     sys.last_value = None  # for monkeypatch to undo
 
 
-def test_large_tests_are_skipped_where_memory_is_short(card, monkeypatch):
+def test_large_tests_are_skipped_where_memory_is_short(gpu, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    card.reserved = 2 << 30  # what the allocator holds unused counts as free
+    gpu.reserved = 2 << 30  # what the allocator holds unused counts as free
     gpu_session.needs_gpu_memory(12 << 30)
     reason = r"^needs 12\.5 GiB of free GPU memory, 12\.0 GiB are free$"
     with pytest.raises(pytest.skip.Exception, match=reason):
@@ -126,17 +128,17 @@ def test_alone(): ...
 """
 
 
-IN_TURN = ("-p", "benchmarks.harness.budget", "--in-turn")
 ORDERS = [
     ((), ["plain[0]", "plain[1]", "alone", "large[0]", "large[1]"]),
-    (IN_TURN, ["plain[0]", "alone", "plain[1]", "large[0]", "large[1]"]),
+    (("--in-turn",), ["plain[0]", "alone", "plain[1]", "large[0]", "large[1]"]),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "order"), ORDERS, ids=["plain", "in turn"])
 def test_large_tests_run_last(tmp_path, arguments, order):
     (tmp_path / "test_cases.py").write_text(CASES)
-    assert re.findall(r"::test_(\S+)", run(tmp_path, "--collect-only", *arguments).stdout) == order
+    ran = inner_session.run(tmp_path, "--collect-only", *arguments, plugins=(conftest, budget))
+    assert ran.order == order
 
 
 def test_large_tests_run_one_at_a_time(monkeypatch, tmp_path):
@@ -161,7 +163,7 @@ class cuda:
         if cuda.dead:
             raise AcceleratorError("CUDA error: an illegal memory access was encountered\\nmore")
 """
-PLUGIN = """import gpu_session
+PLUGIN = """from tests.support import gpu_session
 def pytest_configure(config):
     config.pluginmanager.register(gpu_session.DeadContext())
 """
@@ -183,17 +185,33 @@ def fatal(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("distribution", ["load", "loadgroup"])
-def test_another_worker_runs_what_follows_a_dead_context(fatal, distribution):
+def test_another_worker_runs_what_follows_a_dead_context(fatal):
+    """With the scheduler of `load`, which `loadgroup` is replaced by: it hangs otherwise."""
     pytest.importorskip("xdist")
-    ran = run(fatal, "-n", "2", "--dist", distribution, stub=True)
+    ran = run(fatal, "-n", "2", "--dist", "loadgroup")
     assert "2 failed, 15 passed" in ran.stdout, ran.stdout
     failed = re.findall(r"^FAILED .*::test_(\S+)", ran.stdout, re.M)
     assert sorted(failed) == ["harmless", "one[3]"], ran.stdout
 
 
+def test_only_loadgroup_gets_another_scheduler():
+    pytest.importorskip("xdist")
+    from xdist.scheduler import LoadScheduling
+
+    scheduler = {}
+    for name in ("load", "loadgroup", "worksteal"):
+        config = SimpleNamespace(
+            getoption=lambda option, name=name: name, getvalue=lambda option: ["popen"]
+        )
+        with contextlib.suppress(AttributeError):
+            made = gpu_session.DeadContext().pytest_xdist_make_scheduler(config, None)
+            scheduler[name] = type(made)
+    assert scheduler["load"] is scheduler["worksteal"] is type(None)
+    assert scheduler["loadgroup"] is LoadScheduling
+
+
 def test_without_workers_the_session_stops_and_names_the_test(fatal):
-    ran = run(fatal, stub=True)
+    ran = run(fatal)
     assert ran.returncode == 1 and "2 failed, 3 passed" in ran.stdout, ran.stdout
     sentence = (
         "Exit: the CUDA context of this process is dead since test_fatal.py::test_one[3] "
