@@ -145,8 +145,8 @@ class ClipDataset(Dataset):
             rng,
         )
         frames = sequence.read([*layout.frames, *layout.targets])
-        frames = random_crop(frames, augmentation.source(self._size), rng)
-        return make_sample(augmentation.frames(frames, self._size), layout)
+        frames = random_crop(frames, augmentation.source_size(self._size), rng)
+        return make_sample(augmentation.apply(frames, self._size), layout)
 
     def _synthetic(
         self, g: int, augmentation: Augmentation, inputs: int, nearest: bool = True
@@ -170,19 +170,21 @@ class ClipDataset(Dataset):
             augmentation.reverse,
             rng,
         )
-        scene = SyntheticScene(rng, augmentation.source(self._size), self.textures)
+        scene = SyntheticScene(rng, augmentation.source_size(self._size), self.textures)
 
         def clock(i: int) -> float:
             return (i - SCENE_LEFT) / stride
 
         times = [clock(i) for i in (*layout.frames, *layout.targets)]
-        frames = augmentation.frames(scene.render(times), self._size)
+        frames = augmentation.apply(scene.render(times), self._size)
         truths = []
         for clip in layout.windows:
             t = clock(clip.target)
             sides = clock(clip.indices[clip.left]), clock(clip.indices[clip.left + 1])
             flow = scene.flow(t, sides)
-            truths.append(augmentation.truth(flow, scene.visible(t, flow, sides), self._size))
+            truths.append(
+                augmentation.apply_to_flow(flow, scene.visible(t, flow, sides), self._size)
+            )
         flows, visible = zip(*truths, strict=True)
         return make_sample(frames, layout, (np.stack(flows), np.stack(visible)))
 

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from lift.data.augmentation import Augmentation, centre_crop, cover, random_crop
+from lift.data.augmentation import Augmentation, centre_crop, enlarge_to_cover, random_crop
 from lift.data.synthetic import Layer, Path, SyntheticScene
 
 SIZE = (48, 64)
 ALL = [Augmentation(*flags) for flags in product((False, True), repeat=4)]
 NAMES = [
-    " ".join(n for n in ("mirror_x", "mirror_y", "turn", "reverse") if getattr(a, n)) or "nothing"
+    " ".join(n for n in ("flip_x", "flip_y", "rotate", "reverse") if getattr(a, n)) or "nothing"
     for a in ALL
 ]
 
@@ -22,25 +22,25 @@ def scene(size) -> SyntheticScene:
     picture = cv2.normalize(
         cv2.GaussianBlur(noise, (0, 0), 2.5), None, 20, 235, cv2.NORM_MINMAX, cv2.CV_8U
     )
-    return SyntheticScene.of(
+    return SyntheticScene.from_layers(
         [Layer(picture, Path((30, 26), velocity=(6.5, -3.2), spin=0.1, growth=0.05))], size
     )
 
 
-@pytest.mark.parametrize("enlarge", [1, 2])
+@pytest.mark.parametrize("zoom", [1, 2])
 @pytest.mark.parametrize("augmentation", ALL, ids=NAMES)
-def test_flow_stays_true(augmentation, enlarge):
+def test_flow_stays_true(augmentation, zoom):
     a = Augmentation(
-        augmentation.mirror_x,
-        augmentation.mirror_y,
-        augmentation.turn,
+        augmentation.flip_x,
+        augmentation.flip_y,
+        augmentation.rotate,
         augmentation.reverse,
-        enlarge=enlarge,
+        zoom=zoom,
     )
     t = 0.3
-    s = scene(a.source(SIZE))
-    frames = a.frames(s.render([0, 1, t]), SIZE).astype(np.float32)
-    flow, visible = a.truth(s.flow(t), s.visible(t), SIZE)
+    s = scene(a.source_size(SIZE))
+    frames = a.apply(s.render([0, 1, t]), SIZE).astype(np.float32)
+    flow, visible = a.apply_to_flow(s.flow(t), s.visible(t), SIZE)
     assert (
         frames.shape == (3, *SIZE, 3) and flow.shape == (4, *SIZE) and visible.shape == (2, *SIZE)
     )
@@ -62,44 +62,42 @@ def test_flow_stays_true(augmentation, enlarge):
         assert still > 6, "the scene moves too little for this test to notice a wrong flow"
 
 
-def test_the_eight_positions_of_a_picture_are_all_reached():
+def test_all_eight_orientations_are_reached():
     picture = np.arange(16 * 16 * 3, dtype=np.int64).reshape(1, 16, 16, 3)
-    results = {a.frames(picture, (16, 16)).tobytes() for a in ALL}
+    results = {a.apply(picture, (16, 16)).tobytes() for a in ALL}
     assert len(results) == 8
 
 
-def test_turning_right_becomes_up():
+def test_rotation_turns_right_into_up():
     frames = np.zeros((1, 4, 6, 3), np.uint8)
     frames[0, 0, 5] = 255  # top right goes to top left
-    a = Augmentation(turn=True)
-    assert a.frames(frames, (6, 4))[0, 0, 0, 0] == 255
+    a = Augmentation(rotate=True)
+    assert a.apply(frames, (6, 4))[0, 0, 0, 0] == 255
     flow = np.zeros((4, 4, 6), np.float32)
     flow[0], flow[3] = 1, 1  # right, and down
-    turned, _ = a.truth(flow, np.ones((2, 4, 6), np.float32), (6, 4))
+    turned, _ = a.apply_to_flow(flow, np.ones((2, 4, 6), np.float32), (6, 4))
     assert turned[:, 0, 0].tolist() == [0, -1, 1, 0]  # up, and right
 
 
 def test_channels_are_reversed_together():
     frames = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
-    assert np.array_equal(
-        Augmentation(channels=(2, 1, 0)).frames(frames, (8, 8)), frames[..., ::-1]
-    )
+    assert np.array_equal(Augmentation(channels=(2, 1, 0)).apply(frames, (8, 8)), frames[..., ::-1])
 
 
-def test_enlarging_takes_half_the_crop():
-    a = Augmentation(enlarge=2)
-    assert a.source((48, 64)) == (24, 32)
-    assert Augmentation(enlarge=2, turn=True).source((48, 64)) == (32, 24)
-    assert a.source((47, 63)) == (24, 32)
+def test_zoom_takes_half_the_crop():
+    a = Augmentation(zoom=2)
+    assert a.source_size((48, 64)) == (24, 32)
+    assert Augmentation(zoom=2, rotate=True).source_size((48, 64)) == (32, 24)
+    assert a.source_size((47, 63)) == (24, 32)
 
 
 def test_draws_are_even_and_enlarge_one_time_in_ten():
     rng = np.random.default_rng(0)
     drawn = [Augmentation.draw(rng) for _ in range(4000)]
-    for name in ("mirror_x", "mirror_y", "turn", "reverse"):
+    for name in ("flip_x", "flip_y", "rotate", "reverse"):
         assert 0.46 < np.mean([getattr(a, name) for a in drawn]) < 0.54
     assert 0.46 < np.mean([a.channels == (2, 1, 0) for a in drawn]) < 0.54
-    assert 0.08 < np.mean([a.enlarge == 2 for a in drawn]) < 0.12
+    assert 0.08 < np.mean([a.zoom == 2 for a in drawn]) < 0.12
 
 
 def test_random_crop_is_the_same_part_of_every_frame_and_reaches_the_corners():
@@ -114,8 +112,8 @@ def test_random_crop_is_the_same_part_of_every_frame_and_reaches_the_corners():
 
 def test_frames_smaller_than_the_crop_are_enlarged_to_cover_it():
     frames = np.zeros((2, 20, 30, 3), np.uint8)
-    assert cover(frames, (40, 40)).shape == (2, 40, 60, 3)
-    assert cover(frames, (20, 30)) is frames
+    assert enlarge_to_cover(frames, (40, 40)).shape == (2, 40, 60, 3)
+    assert enlarge_to_cover(frames, (20, 30)) is frames
     assert random_crop(frames, (40, 40), np.random.default_rng(0)).shape == (2, 40, 40, 3)
 
 

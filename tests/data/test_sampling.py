@@ -15,7 +15,7 @@ def test_dense_window_is_the_sixteen_frames_with_the_eighth_as_target():
     assert w.times == tuple((i - 7) / 2 for i in range(16) if i != 8)
 
 
-def test_skip_window_takes_every_stride_th_frame_with_eight_up_to_the_left_reference_and_seven_from_the_right_one():
+def test_skip_window_takes_every_second_frame_eight_on_the_left_and_seven_on_the_right():
     w = skip(left=20, stride=2, step=1, shot=(0, 64))
     assert w.indices == tuple(range(6, 36, 2)) and len(w.indices) == 15
     assert w.left == 7 and w.indices[w.left] == 20

@@ -83,8 +83,8 @@ def errors(scene: SyntheticScene, t: float, inside: np.ndarray | None = None) ->
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.8])
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_references_warped_by_the_true_flow_make_the_target_where_a_background_moves(motion, t):
-    scene = SyntheticScene.of([Layer(smooth(3, 150, 170), MOTIONS[motion])], SIZE)
-    wrong = SyntheticScene.of([Layer(smooth(3, 150, 170), MOTIONS[motion])], SIZE)
+    scene = SyntheticScene.from_layers([Layer(smooth(3, 150, 170), MOTIONS[motion])], SIZE)
+    wrong = SyntheticScene.from_layers([Layer(smooth(3, 150, 170), MOTIONS[motion])], SIZE)
     wrong.flow = lambda t: scene.flow(t) * 0.8
     assert max(errors(scene, t)) < 1.2
     assert max(errors(wrong, t)) > 1.5 * max(errors(scene, t)), (
@@ -94,7 +94,7 @@ def test_references_warped_by_the_true_flow_make_the_target_where_a_background_m
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_references_warped_by_the_true_flow_make_the_target_inside_a_moving_layer(motion):
-    scene = SyntheticScene.of([STILL, layer(MOTIONS[motion])], SIZE)
+    scene = SyntheticScene.from_layers([STILL, layer(MOTIONS[motion])], SIZE)
     owner = (scene._view(0.5).owner == 1).astype(np.uint8)
     inside = cv2.erode(owner, np.ones((7, 7), np.uint8)) > 0
     assert inside.sum() > 200
@@ -102,7 +102,9 @@ def test_references_warped_by_the_true_flow_make_the_target_inside_a_moving_laye
 
 
 def test_flow_points_to_where_things_were_and_will_be():
-    scene = SyntheticScene.of([Layer(smooth(3, 150, 170), Path((40, 36), velocity=(8, -4)))], SIZE)
+    scene = SyntheticScene.from_layers(
+        [Layer(smooth(3, 150, 170), Path((40, 36), velocity=(8, -4)))], SIZE
+    )
     flow = scene.flow(0.25)
     assert flow.shape == (4, *SIZE) and flow.dtype == np.float32
     assert np.allclose(flow.mean((1, 2)), [-2, 1, 6, -3], atol=1e-3) and np.allclose(
@@ -111,7 +113,7 @@ def test_flow_points_to_where_things_were_and_will_be():
 
 
 def test_background_that_a_layer_hides_in_one_reference_is_marked_hidden_there_alone():
-    scene = SyntheticScene.of([STILL, layer(Path((44, 36), velocity=(30, 0)))], SIZE)
+    scene = SyntheticScene.from_layers([STILL, layer(Path((44, 36), velocity=(30, 0)))], SIZE)
     visible = scene.visible(0.5)
     assert visible.shape == (2, *SIZE) and set(np.unique(visible)) <= {0, 1}
     y = 36
@@ -123,7 +125,9 @@ def test_background_that_a_layer_hides_in_one_reference_is_marked_hidden_there_a
 
 
 def test_points_that_leave_the_frame_are_not_visible():
-    scene = SyntheticScene.of([Layer(smooth(3, 150, 170), Path((44, 36), velocity=(20, 0)))], SIZE)
+    scene = SyntheticScene.from_layers(
+        [Layer(smooth(3, 150, 170), Path((44, 36), velocity=(20, 0)))], SIZE
+    )
     visible = scene.visible(0.5)
     assert not visible[0, :, :9].any() and visible[0, :, 11:].all()
     assert not visible[1, :, -9:].any() and visible[1, :, :-11].all()
@@ -134,13 +138,15 @@ def test_a_nearer_layer_hides_a_farther_one():
         layer(Path((44, 36))),
         Layer(cut_out(np.full((40, 40, 3), 200, np.uint8), disc(40)), Path((44, 36))),
     )
-    image = SyntheticScene.of([STILL, far, near], SIZE).render([0])[0]
+    image = SyntheticScene.from_layers([STILL, far, near], SIZE).render([0])[0]
     assert (image[36, 44] == 200).all()
 
 
 def test_what_lies_on_the_glass_does_not_follow_the_camera():
     glass = Layer(cut_out(smooth(7, 40, 40), disc(40)), Path((44, 36)), follows=False)
-    scene = SyntheticScene.of([STILL, glass], SIZE, camera=Path((43.5, 35.5), velocity=(10, 0)))
+    scene = SyntheticScene.from_layers(
+        [STILL, glass], SIZE, camera=Path((43.5, 35.5), velocity=(10, 0))
+    )
     flow = scene.flow(0.5)
     assert np.allclose(flow[:, 36, 44], 0, atol=1e-4)
     assert np.allclose(flow[:, 5, 5], [-5, 0, 5, 0], atol=1e-3)

@@ -306,5 +306,8 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
         exact = results(model, None)
         assert all(flow.abs().max() > 0.1 for pair in exact["flows"] for flow in pair)
         torch.testing.assert_close(
-            results(cast_weights(model, dtype) if lower else model, dtype), exact, rtol=1e-6, atol=1e-6
+            results(cast_weights(model, dtype) if lower else model, dtype),
+            exact,
+            rtol=1e-6,
+            atol=1e-6,
         )

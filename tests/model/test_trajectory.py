@@ -1,22 +1,19 @@
-"""The bend of the paths: exact where the motion is the same everywhere, harmless where nothing is
-known.
-"""
+"""Curved trajectories: exact for uniform motion, straight without adjacent frames."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from lift.config import tiny
 from lift.model.adjacent import AdjacentMotion
 from lift.model.trajectory import Trajectory
 from lift.model.types import FlowEstimate, Motion
-from tests.support.models import wake
+from tests.support.models import TINY, wake
 
-CONFIG = replace(tiny(), hidden4=8, attn_channels=8, trajectory_channels=8)
+CONFIG = replace(TINY, hidden4=8, attn_channels=8)
 
 
-def place(time):
+def position(time):
     """A point of a path with changing velocity and acceleration, quarter pixels."""
     return torch.tensor(
         [1.5 * time + 0.8 * time**2 - 0.3 * time**3, -0.5 * time - 0.4 * time**2 + 0.2 * time**3]
@@ -28,19 +25,17 @@ def field(vector, b=1):
 
 
 def straight(t):
-    """What two frames tell of the path: a point half way along the line between its places at 0 and
-    1.
-    """
-    motion, seen = place(1.0) - place(0.0), torch.zeros(1, 1, 8, 12)
+    """The path from two frames alone: a straight line between the positions at 0 and 1."""
+    motion, seen = position(1.0) - position(0.0), torch.zeros(1, 1, 8, 12)
     return FlowEstimate(field(-t * motion), field((1 - t) * motion), seen, seen, 4)
 
 
-def beside(left=-1.0, right=2.0, known=(True, True)):
-    motions = field(place(0.0) - place(left)), field(place(right) - place(1.0))
+def adjacent_motion(left=-1.0, right=2.0, known=(True, True)):
+    motions = field(position(0.0) - position(left)), field(position(right) - position(1.0))
     return AdjacentMotion(*motions, torch.tensor([[left, right]]), torch.tensor([known]))
 
 
-def bent(stage, t, adjacent):
+def curved(stage, t, adjacent):
     return stage(
         straight(t), torch.rand(1, 8, 8, 12), adjacent, torch.rand(1, 8, 2, 3), torch.tensor([t])
     )
@@ -48,7 +43,7 @@ def bent(stage, t, adjacent):
 
 @pytest.fixture
 def stage(monkeypatch):
-    """Untrained, and believing all it sees."""
+    """Untrained, with full confidence in both accelerations."""
     monkeypatch.setattr("lift.model.trajectory.CONFIDENCE_INIT_LOGIT", 50.0)
     return Trajectory(CONFIG)
 
@@ -57,34 +52,41 @@ def stage(monkeypatch):
 @pytest.mark.parametrize("left, right", [(-1.0, 2.0), (-2.0, 1.5), (-0.5, 3.0)])
 @torch.no_grad()
 def test_a_cubic_path_through_four_frames_is_found(stage, left, right, t):
-    estimate = bent(stage, t, beside(left, right))
-    torch.testing.assert_close(estimate.flow_t0, field(place(0.0) - place(t)), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(estimate.flow_t1, field(place(1.0) - place(t)), atol=1e-5, rtol=1e-5)
+    estimate = curved(stage, t, adjacent_motion(left, right))
+    torch.testing.assert_close(
+        estimate.flow_t0, field(position(0.0) - position(t)), atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(
+        estimate.flow_t1, field(position(1.0) - position(t)), atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("known", [(True, False), (False, True)])
 @torch.no_grad()
 def test_three_frames_make_a_parabola(stage, known):
     times = torch.tensor([-1.0 if known[0] else 2.0, 0.0, 1.0], dtype=torch.float64)
-    places = torch.stack([place(time) for time in times]).double()
+    places = torch.stack([position(time) for time in times]).double()
     through = torch.linalg.solve(torch.stack([times**0, times, times**2], 1), places)
     want = places[1] - torch.tensor([1, 0.25, 0.0625], dtype=torch.float64) @ through
     torch.testing.assert_close(
-        bent(stage, 0.25, beside(known=known)).flow_t0, field(want.float()), atol=1e-5, rtol=1e-5
+        curved(stage, 0.25, adjacent_motion(known=known)).flow_t0,
+        field(want.float()),
+        atol=1e-5,
+        rtol=1e-5,
     )
 
 
 @torch.no_grad()
-def test_without_adjacent_nothing_is_bent_whatever_was_learned():
+def test_without_adjacent_frames_paths_stay_straight_for_any_weights():
     stage, t = wake(Trajectory(CONFIG)), 0.3
-    assert not torch.equal(bent(stage, t, beside()).flow_t0, straight(t).flow_t0)
-    unknown = beside(known=(False, False))
+    assert not torch.equal(curved(stage, t, adjacent_motion()).flow_t0, straight(t).flow_t0)
+    unknown = adjacent_motion(known=(False, False))
     for adjacent in (
         unknown,
         replace(unknown, before=1e3 * unknown.before),
         AdjacentMotion.none(Motion((straight(t),), torch.rand(1))),
     ):
-        estimate = bent(stage, t, adjacent)
+        estimate = curved(stage, t, adjacent)
         assert torch.equal(estimate.flow_t0, straight(t).flow_t0) and torch.equal(
             estimate.flow_t1, straight(t).flow_t1
         )
@@ -113,7 +115,7 @@ def test_the_gap_beside_is_looked_at_where_the_point_was_then(stage):
 def test_clips_of_a_batch_have_their_own_adjacent(stage):
     t = torch.tensor([0.5, 0.5])
     both = AdjacentMotion(
-        *(field(getattr(beside(), name)[0, :, 0, 0], 2) for name in ("before", "after")),
+        *(field(getattr(adjacent_motion(), name)[0, :, 0, 0], 2) for name in ("before", "after")),
         torch.tensor([[-1.0, 2.0]] * 2),
         torch.tensor([[True, True], [False, False]]),
     )
@@ -127,6 +129,6 @@ def test_clips_of_a_batch_have_their_own_adjacent(stage):
     )
     estimate = stage(two, torch.rand(2, 8, 8, 12), both, torch.rand(2, 8, 2, 3), t)
     torch.testing.assert_close(
-        estimate.flow_t0[:1], field(place(0.0) - place(0.5)), atol=1e-5, rtol=1e-5
+        estimate.flow_t0[:1], field(position(0.0) - position(0.5)), atol=1e-5, rtol=1e-5
     )
     assert torch.equal(estimate.flow_t0[1:], line.flow_t0)

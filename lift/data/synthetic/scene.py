@@ -1,9 +1,9 @@
-"""Synthetic motion: textured layers that move, turn, grow and hide each other along smooth,
-non-linear paths.
+"""Synthetic scenes: textured layers that move, rotate, scale and occlude each other.
 
-A scene is a background and a few opaque layers, each a picture with an outline and a path. A camera
-moves them all. It is rendered at any time, and because every layer moves as a similarity the true
-flow from a target to the references, and what of it is visible there, are exact.
+A scene is a background and a few opaque layers, each a picture with an outline and a smooth,
+non-linear path. A camera moves them all. It can be rendered at any time, and because every layer
+moves by a similarity transform the true flow from a target to the references, and its visibility
+there, are exact.
 
 Times are those of a clip (references at 0 and 1), coordinates are pixels with centres at whole
 numbers.
@@ -28,9 +28,9 @@ OPAQUE = 127  # a layer owns a pixel where its coverage (0..255) is above this
 
 @dataclass(frozen=True)
 class Path:
-    """Where a picture is at each time: its middle, its angle and its size.
+    """Centre, angle and size of a picture over time.
 
-    With u = t - 0.5, the middle is at `centre + velocity u + acceleration u^2 / 2 + sway (sin(rate
+    With u = t - 0.5, the centre is at `centre + velocity u + acceleration u^2 / 2 + sway (sin(rate
     u + phase) - sin(phase))`; the angle and the logarithm of the size follow the same sine, so the
     path is smooth and not linear.
 
@@ -58,15 +58,16 @@ class Path:
     pulse: float = 0.0
 
     def matrix(self, t: float, middle: tuple[float, float]) -> np.ndarray:
-        """The map at time t that puts picture point `middle` (x, y) on the path: (3, 3) float64,
-        homogeneous.
+        """The homogeneous transform at time t that puts picture point `middle` (x, y) on the path.
+
+        Returns:
+            (3, 3) float64.
         """
         u = t - 0.5
         wave = np.sin(self.rate * u + self.phase) - np.sin(self.phase)
         angle = self.angle + self.spin * u + self.swing * wave
-        size = self.size * np.exp(
-            0.9 * np.tanh((self.growth * u + self.pulse * wave) / 0.9)
-        )  # never lost, never over the whole view
+        # The bound keeps a layer from vanishing and from filling the whole view.
+        size = self.size * np.exp(0.9 * np.tanh((self.growth * u + self.pulse * wave) / 0.9))
         c, s = size * np.cos(angle), size * np.sin(angle)
         x, y = (
             p + v * u + a * u * u / 2 + w * wave
@@ -84,25 +85,27 @@ class Path:
 
 
 def speed(rng: np.random.Generator, size: tuple[int, int]) -> float:
-    """Pixels of motion from reference to reference: mostly 0 to 8, with a tail to 60 on a crop of
-    224 pixels (in proportion on others).
+    """Draw a motion from reference to reference, pixels.
+
+    Mostly 0 to 8, with a tail to 60 on a crop of 224 pixels, which scales with the crop.
     """
     return min(3.5 * np.exp(rng.normal(0, 1.0)), 60 * min(size) / 224)
 
 
 def draw_path(rng: np.random.Generator, centre: tuple[float, float], magnitude: float) -> Path:
-    """A path through `centre` whose velocity is `magnitude` pixels in a random direction, bent by
-    up to about a third of it.
+    """Draw a path through `centre` with a velocity of `magnitude` pixels in a random direction.
+
+    Acceleration and sway add up to about a third of it.
     """
     directions = rng.uniform(0, 2 * np.pi, 3)
-    bend, lean = magnitude * rng.uniform(0, 0.25), magnitude * rng.uniform(0, 0.8)
+    acceleration, sway = magnitude * rng.uniform(0, 0.25), magnitude * rng.uniform(0, 0.8)
     rate = rng.uniform(0.2, 1.4)
     turning, growing = rng.random(2) < (0.5, 0.35)
     return Path(
         centre,
         _polar(magnitude, directions[0]),
-        _polar(bend, directions[1]),
-        _polar(lean, directions[2]),
+        _polar(acceleration, directions[1]),
+        _polar(sway, directions[2]),
         rate,
         phase=rng.uniform(0, 2 * np.pi),
         angle=rng.uniform(-0.5, 0.5),
@@ -127,7 +130,7 @@ class Layer:
     Attributes:
         picture: (h, w, 3) uint8 RGB for a background, which is mirrored on without end; (h, w, 4)
             for a layer: RGB already multiplied by the coverage, then the coverage.
-        path: where its middle goes.
+        path: of its centre.
         follows: whether the camera's motion moves it (a caption on the glass does not follow).
     """
 
@@ -136,7 +139,7 @@ class Layer:
     follows: bool = True
 
     def matrix(self, t: float, camera: np.ndarray) -> np.ndarray:
-        """Picture to image at time t, (3, 3)."""
+        """The transform from picture to image at time t, (3, 3)."""
         h, w = self.picture.shape[:2]
         own = self.path.matrix(t, ((w - 1) / 2, (h - 1) / 2))
         return camera @ own if self.follows else own
@@ -153,7 +156,7 @@ def cut_out(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 @dataclass
 class _View:
-    """A frame as rendered and, at each pixel, which layer owns it (0: background)."""
+    """A rendered frame and the layer that each pixel belongs to (0: background)."""
 
     image: np.ndarray
     owner: np.ndarray
@@ -166,8 +169,8 @@ class SyntheticScene:
     Args:
         rng: everything about the scene is drawn from it.
         size: (H, W) of the frames, pixels.
-        textures: sequences whose frames paint background and layers; procedural surfaces when None
-            or empty.
+        textures: sequences whose frames are the textures of background and layers; procedural ones
+            when None or empty.
     """
 
     def __init__(
@@ -183,12 +186,10 @@ class SyntheticScene:
         self._setup(size, layers, camera, gain, grain)
 
     @classmethod
-    def of(
+    def from_layers(
         cls, layers: list[Layer], size: tuple[int, int], camera: Path | None = None
     ) -> "SyntheticScene":
-        """The scene of these layers, background first, without change of brightness and without
-        noise.
-        """
+        """A scene of given layers, background first, without brightness change and noise."""
         scene = cls.__new__(cls)
         scene._setup(size, layers, camera, 0.0, 0.0)
         return scene
@@ -206,7 +207,7 @@ class SyntheticScene:
     # -- rendering
 
     def render(self, times) -> np.ndarray:
-        """Frames at these times, (n, H, W, 3) uint8 RGB."""
+        """Render frames at these times, (n, H, W, 3) uint8 RGB."""
         return np.stack([self._finish(self._view(float(t)).image, float(t)) for t in times])
 
     def _view(self, t: float) -> _View:
@@ -256,8 +257,11 @@ class SyntheticScene:
     # -- truth
 
     def flow(self, t: float, sides: tuple[float, float] = (0, 1)) -> np.ndarray:
-        """True flow of the frame at t, (4, H, W) float32 pixels: dx, dy to the first side's time,
-        then dx, dy to the second's.
+        """True flow of the frame at t, (4, H, W) float32 pixels.
+
+        Args:
+            t: time of the frame.
+            sides: times of the two frames that it leads to: dx, dy to the first, then to the second.
         """
         view = self._view(float(t))
         there = [np.stack(self._view(float(side)).matrices) for side in sides]
@@ -287,14 +291,15 @@ class SyntheticScene:
     def visible(
         self, t: float, flow: np.ndarray | None = None, sides: tuple[float, float] = (0, 1)
     ) -> np.ndarray:
-        """Where a point of the frame at t is seen at the times of the two sides, (2, H, W) float32
-        of 0 and 1.
+        """Visibility of the points of the frame at t at two other times, (2, H, W) of 0 and 1.
 
-        A point is hidden when another layer owns the place it moved to, or when that place is
-        outside the frame.
+        A point is occluded when the position it moved to belongs to another layer or is outside the
+        frame.
 
         Args:
-            flow: what `flow(t, sides)` returned, to save making it again.
+            t: time of the frame.
+            flow: what `flow(t, sides)` returned; computed when None.
+            sides: the two other times.
         """
         flow = self.flow(t, sides) if flow is None else flow
         owner = self._view(float(t)).owner
@@ -317,7 +322,7 @@ class SyntheticScene:
 def _box(
     matrix: np.ndarray, shape: tuple[int, ...], size: tuple[int, int]
 ) -> tuple[int, int, int, int] | None:
-    """The part of the image that a picture of this shape can touch: x0, y0, x1, y1, or None."""
+    """Bounding box of a picture of this shape in the image, x0, y0, x1, y1; None if outside."""
     h, w = shape[:2]
     corners = matrix[:2] @ np.array([[-1, w, -1, w], [-1, -1, h, h], [1, 1, 1, 1.0]])
     x0, y0 = np.maximum(np.floor(corners.min(1)), 0).astype(int).tolist()
@@ -330,8 +335,9 @@ _grain_bank: list[np.ndarray] = []
 
 
 def _grain(t: float, size: tuple[int, int], sigma: float) -> np.ndarray:
-    """Noise of the frame at t, (H, W, 3) float32: a piece of one fixed sheet, since drawing fresh
-    numbers costs more than rendering.
+    """Noise of the frame at t, (H, W, 3) float32.
+
+    It is cut from one fixed sheet, since drawing new numbers takes longer than rendering.
     """
     if not _grain_bank:
         _grain_bank.append(
@@ -348,7 +354,7 @@ def _grain(t: float, size: tuple[int, int], sigma: float) -> np.ndarray:
     return sheet * np.float32(sigma)
 
 
-# -- what a random scene holds ---------------------------------------------------------------------
+# -- random scenes ---------------------------------------------------------------------------------
 
 
 def _draw_camera(rng: np.random.Generator, size: tuple[int, int]) -> Path | None:
@@ -396,7 +402,7 @@ def _draw_layers(
 
 
 def _draw_frames(rng: np.random.Generator, textures: "list[Sequence] | None") -> list[np.ndarray]:
-    """Up to two real frames to paint a scene with."""
+    """Up to two real frames as textures of a scene."""
     if not textures:
         return []
     picks = rng.integers(0, len(textures), 1 + int(rng.random() < 0.5))
@@ -412,8 +418,8 @@ def _draw_background(
     else:
         picture = texture(rng, int(h * 1.25), int(w * 1.25))
     ph, pw = picture.shape[:2]
-    # Any part of the picture may lie under the view; beyond its border it is mirrored, and the
-    # mirror image moves with it.
+    # Any part of the picture may be in view; beyond its border it is mirrored, and the mirror image
+    # moves with it.
     spread = (max(0, pw - w) / 2, max(0, ph - h) / 2)
     centre = (
         (w - 1) / 2 + rng.uniform(-1, 1) * spread[0],
@@ -439,8 +445,9 @@ def _draw_background(
 def _surface(
     rng: np.random.Generator, height: int, width: int, frames: list[np.ndarray]
 ) -> np.ndarray:
-    """A texture of exactly this size: a piece of a real frame where there is one large enough,
-    mostly; else a procedural one.
+    """A texture of exactly this size.
+
+    Mostly a part of a real frame, where one is large enough; else a procedural one.
     """
     if frames and rng.random() < 0.75:
         frame = frames[-1]

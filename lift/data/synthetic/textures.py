@@ -1,5 +1,4 @@
-"""Surfaces and outlines for synthetic scenes: what a layer is painted with, and what shape it is
-cut to.
+"""Procedural textures and outlines of the layers of synthetic scenes.
 
 Textures are uint8 RGB arrays (h, w, 3); masks are uint8 (h, w), 255 inside, with an antialiased
 edge and zeros along the border.
@@ -17,16 +16,15 @@ Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
 def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A random procedural surface of widely varying contrast: noise, stripes, a grid, marks and
-    more; (height, width, 3) uint8.
-    """
+    """Draw a procedural texture of widely varying contrast, (height, width, 3) uint8."""
     kind = rng.choice(len(TEXTURES), p=TEXTURE_ODDS)
     return TEXTURES[kind](rng, height, width)
 
 
 def _colours(rng: np.random.Generator, n: int) -> np.ndarray:
-    """n colours around one base, (n, 3) in [0, 255]: from almost equal to opposite, so that
-    contrast varies as in real pictures.
+    """Draw n colours around one base, (n, 3) in [0, 255].
+
+    They range from almost equal to opposite, so that contrast varies as in real pictures.
     """
     contrast = np.exp(rng.uniform(np.log(12), np.log(200)))
     spread = rng.uniform(-1, 1, (n, 3)) * rng.uniform(0.2, 1) + np.linspace(-1, 1, n)[:, None]
@@ -34,9 +32,7 @@ def _colours(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Noise of several octaves between two colours; the coarse octaves strongest, as in natural
-    images.
-    """
+    """Noise of several octaves between two colours, the coarse ones strongest as in nature."""
     return _lookup(_octaves(rng, height, width), _ramp(*_colours(rng, 2)))
 
 
@@ -82,9 +78,7 @@ def _axis(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _wave(distance: np.ndarray, period: float, phase: float, sharp: float) -> np.ndarray:
-    """A wave as uint8, from a sine (sharp 1) to bars with antialiased edges (sharp towards the
-    period).
-    """
+    """A wave as uint8: a sine for sharp = 1, antialiased bars for sharp near the period."""
     wave = np.sin(distance * np.float32(2 * np.pi / period) + np.float32(phase))
     return np.clip(wave * np.float32(127 * sharp) + 128, 0, 255).astype(np.uint8)
 
@@ -108,9 +102,7 @@ def _checkers(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _grid(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Thin lines at even distances, along one or two directions: mats, tiles, fences. Matching
-    finds many places that fit.
-    """
+    """Thin lines at even distances in one or two directions; matching is ambiguous there."""
     period, angle = (
         float(np.exp(rng.uniform(np.log(5), np.log(32)))),
         rng.uniform(0, np.pi / 2) * rng.integers(2),
@@ -164,9 +156,7 @@ TEXTURE_ODDS = (0.3, 0.2, 0.09, 0.07, 0.14, 0.06, 0.14)
 
 
 def outline(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A random opaque shape: blob, ellipse, polygon, bar or ring; (h, w) uint8 mask with h, w about
-    `size`.
-    """
+    """Draw a blob, ellipse, polygon, bar or ring, as a (h, w) uint8 mask of about `size`."""
     kind = rng.choice(len(OUTLINES), p=OUTLINE_ODDS)
     return OUTLINES[kind](rng, size)
 
@@ -181,14 +171,15 @@ def _fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _clear_border(mask: np.ndarray) -> np.ndarray:
-    """Zeros along the border, so that a layer fades out there instead of ending in a hard line."""
+    """Zeros along the border, so that a layer fades out there without a hard edge."""
     mask[:2], mask[-2:], mask[:, :2], mask[:, -2:] = 0, 0, 0, 0
     return mask
 
 
 def _around(radius: np.ndarray, angle: np.ndarray, size: int) -> np.ndarray:
-    """Points at `radius` (1: just inside the border) and `angle` about the middle of a size x size
-    square, (n, 2).
+    """Points at `radius` and `angle` about the centre of a square, (n, 2).
+
+    A radius of 1 is just inside the border of size x size pixels.
     """
     half = (size - 1) / 2
     return half + (half - 3) * radius[:, None] * np.stack((np.cos(angle), np.sin(angle)), 1)
