@@ -69,7 +69,7 @@ class RgbConverter:
         bits = _bits(frame.format)
         deep = bits > 8 and coding.full_range and not frame.format.is_rgb
         rgb = self._reformatter.reformat(
-            _without_chroma_location(frame),
+            _without_chroma_location(frame, coding.matrix),
             format="rgb48le" if deep else "rgb24",
             src_colorspace=coding.swscale_matrix,
             src_color_range=FULL if coding.full_range or frame.format.is_rgb else LIMITED,
@@ -115,6 +115,7 @@ def rgb_to_frame(rgb: np.ndarray, pix_fmt: str, coding: YuvCoding):
     """(H, W, 3) uint8 RGB as an av.VideoFrame, `yuv420p` or `yuv444p`, 8 bits."""
     av = require("av", "encoding a video")
     source = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    source.colorspace = coding.matrix
     deep = pix_fmt + "16le" if coding.full_range else pix_fmt
     frame = source.reformat(
         format=deep,
@@ -148,10 +149,10 @@ def planes_to_frame(planes, pix_fmt: str, coding: YuvCoding):
     return frame
 
 
-def _without_chroma_location(frame):
+def _without_chroma_location(frame, matrix: int):
     """The frame, copied where its chroma is subsampled.
 
-    swscale would shift repeated chroma by the location that the frame states, and PyAV can not
+    swscale would shift repeated chroma by the location that the frame states, and PyAV cannot
     unset it.
     """
     layout = frame.format
@@ -163,6 +164,7 @@ def _without_chroma_location(frame):
         to, rows = (np.frombuffer(p, np.uint8).reshape(-1, p.line_size) for p in (target, plane))
         width = min(to.shape[1], rows.shape[1])
         to[:, :width] = rows[: len(to), :width]
+    copy.colorspace = matrix
     return copy
 
 

@@ -199,7 +199,8 @@ def video_stream(path: Path, container):
         LiftError: there is none.
     """
     for stream in container.streams.video:
-        if not int(getattr(stream, "disposition", 0)) & ATTACHED_PICTURE:
+        disposition = getattr(stream.disposition, "value", stream.disposition)
+        if not disposition & ATTACHED_PICTURE:
             stream.thread_type = "AUTO"
             return stream
     raise LiftError(f"{path}: no video stream in this file; give a video")

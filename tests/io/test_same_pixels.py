@@ -116,7 +116,7 @@ def test_a_training_clip_holds_these_pixels(tmp_path):
     dataset = ClipDataset(config, "val", batch_size=1, seed=0, train=False)
     (only,) = open_sequences(tmp_path, "val")
     known = {frame.tobytes() for frame in only.read(range(len(only)))}
-    target = (dataset[0].target.permute(1, 2, 0) * 255).round().byte().numpy()
+    target = (dataset[0].target[0].permute(1, 2, 0) * 255).round().byte().numpy()
     assert target.tobytes() in known
 
 

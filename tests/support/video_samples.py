@@ -6,6 +6,8 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
+from tests.support.exact_color import needs_display_matrix
+
 
 def moving_frames(
     n: int, height: int = 48, width: int = 64, tint: tuple[int, int, int] = (120, 90, 60)
@@ -37,7 +39,7 @@ def write_video(
     subtitles: bool = False,
     options=None,
 ):
-    """An H.264 video whose k-th frame is displayed at ticks[k] * tick seconds, 40 ms apart if None."""
+    """An H.264 video, frame k displayed at ticks[k] * tick seconds; 40 ms apart where None."""
     import av
 
     ticks = [40 * k for k in range(len(frames))] if ticks is None else ticks
@@ -47,6 +49,7 @@ def write_video(
         video.pix_fmt = "yuv444p" if video.height % 2 or video.width % 2 else "yuv420p"
         video.codec_context.time_base = tick
         if rotate:
+            needs_display_matrix(video)
             video.set_display_rotation(rotate)
         audio = out.add_stream("aac", rate=44100) if sound else None
         script = (
