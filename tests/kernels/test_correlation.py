@@ -39,7 +39,7 @@ def test_every_displacement_is_an_inner_product(correlate, shape, radius):
 
 
 @plain
-def test_with_unit_it_is_the_cosine(correlate):
+def test_normalized_it_is_the_cosine(correlate):
     fmap0, fmap1 = torch.randn(2, 2, 6, 4, 5).unbind(0)
     expected = correlate(F.normalize(fmap0), F.normalize(fmap1), 2)
     torch.testing.assert_close(correlate(1e3 * fmap0, 1e-2 * fmap1, 2, True), expected)

@@ -67,13 +67,13 @@ def test_warp_blend(backend, layout, flow, maybe_deterministic):
 
 @backends
 @both_forms
-@pytest.mark.parametrize(("radius", "unit"), [(0, False), (2, False), (3, True)])
-def test_correlation(backend, layout, radius, unit):
-    maps = correlation_cases.make(backend, ("float16", layout, (1, 8, 5, 7), radius, unit))
-    function = correlation_cases.fused(backend, radius, unit)
+@pytest.mark.parametrize(("radius", "normalize"), [(0, False), (2, False), (3, True)])
+def test_correlation(backend, layout, radius, normalize):
+    maps = correlation_cases.make(backend, ("float16", layout, (1, 4, 2, 17), radius, normalize))
+    function = correlation_cases.fused(backend, radius, normalize)
     grad = scaled(function(*maps).shape, maps[0].device)
     found = correlation_cases.results(function, maps, grad)
-    reference = correlation_cases.fused("reference", radius, unit)
+    reference = correlation_cases.fused("reference", radius, normalize)
     single, exact = (
         correlation_cases.results(
             reference, [x.cpu().to(dtype) for x in maps], grad.cpu().to(dtype)

@@ -2,6 +2,7 @@
 gradients, over the matrix of inputs.
 """
 
+import functools
 import math
 
 import pytest
@@ -42,7 +43,7 @@ SHAPES = [
 ]
 MATRIX = sorted(
     {  # each axis is varied against a few of the others
-        *((dtype, layout, (2, 5, 5, 7), "random") for dtype, layout in forms(DTYPES)),
+        *((dtype, layout, (2, 3, 5, 7), "random") for dtype, layout in forms(DTYPES)),
         *(
             ("float32", layout, shape, "random")
             for layout in ("contiguous", "channels_last")
@@ -50,7 +51,7 @@ MATRIX = sorted(
         ),
         *(
             ("float32", layout, (1, C, 2, 3), "random")
-            for layout, C in (("contiguous", 64), ("channels_last", 64), ("channels_last", 130))
+            for layout, C in (("contiguous", 9), ("channels_last", 64), ("channels_last", 130))
         ),
         *(
             (dtype, layout, (2, 4, 6, 9), flow)
@@ -128,15 +129,21 @@ ASKED = [
 ]
 
 
+@functools.cache
+def with_all_gradients(operation: str, backend: str, layout: str) -> tuple[list, dict]:
+    """Inputs, and the result with every gradient."""
+    inputs = make(operation, backend, ("float32", layout, (1, 4, 4, 5), "random"))
+    return inputs, results(fused(operation, backend), inputs)
+
+
 @backends
 @pytest.mark.parametrize(
     ("operation", "asked"), ASKED, ids=lambda a: a if isinstance(a, str) else "+".join(sorted(a))
 )
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_a_gradient_is_the_same_whatever_else_is_asked(operation, backend, asked, layout):
-    inputs = make(operation, backend, ("float32", layout, (1, 4, 4, 5), "random"))
-    function = fused(operation, backend)
-    everything, some = results(function, inputs), results(function, inputs, asked=asked)
+    inputs, everything = with_all_gradients(operation, backend, layout)
+    some = results(fused(operation, backend), inputs, asked=asked)
     assert some.keys() == {"result"} | {f"gradient of {name}" for name in asked}
     torch.testing.assert_close(some, {name: everything[name] for name in some}, atol=1e-6, rtol=0)
 

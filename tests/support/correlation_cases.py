@@ -12,7 +12,7 @@ DTYPES = {
     str(d).removeprefix("torch."): d
     for d in (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 }
-PLAIN = ("float32", "contiguous", (2, 3, 2, 6), 1, True)  # dtype, layout, shape, radius, normalize
+PLAIN = ("float32", "contiguous", (1, 3, 2, 6), 1, True)  # dtype, layout, shape, radius, normalize
 NAMES = ("fmap0", "fmap1")
 INTERPRETED = op.triton is not None and op.triton.INTERPRETED
 

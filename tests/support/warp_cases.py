@@ -18,7 +18,7 @@ DTYPES = {
     str(d).removeprefix("torch."): d
     for d in (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 }
-PLAIN = ("float32", "contiguous", (2, 5, 5, 7), "random")  # dtype, layout, shape, flow
+PLAIN = ("float32", "contiguous", (2, 3, 5, 7), "random")  # dtype, layout, shape, flow
 INTERPRETED = op.triton is not None and op.triton.INTERPRETED
 
 

@@ -24,7 +24,7 @@ CORRELATION = autograd.Op(
 
 
 def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
-    fmap0, fmap1 = (torch.randn(2, 5, 6, 18, generator=generator).to(dtype) for _ in range(2))
+    fmap0, fmap1 = (torch.randn(2, 5, 3, 18, generator=generator).to(dtype) for _ in range(2))
     return fmap0, fmap1, 1, True
 
 

@@ -72,13 +72,13 @@ TEMPORAL_ATTENTION, CHUNKED_TEMPORAL_ATTENTION = _op(saves_rows=True), _op(saves
 
 
 def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
-    B, T, H, W, heads, d, window, shift = 2, 5, 13, 18, 2, 16, 4, 1
+    B, T, H, W, heads, d, window, shift = 2, 4, 7, 10, 2, 16, 4, 1
 
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)
 
     mask = torch.ones(B, T, dtype=torch.bool)
-    mask[0, 3:] = False
+    mask[0, 2:] = False
     q, k, v = (noise(B, frames, H, W, heads, d).to(dtype) for frames in (1, T, T))
     time_bias, window_bias = noise(B, heads, 1, T), noise(heads, 2 * window - 1, 2 * window - 1)
     return q, k, v, window, shift, time_bias, window_bias, mask, None
