@@ -78,7 +78,10 @@ def test_nothing_but_lift_is_installed(installed):
 
 
 def test_the_installed_kernels_are_lift_kernels(installed, tmp_path):
-    program = "import lift.config, lift.kernels; print(lift.kernels.__file__); print(lift.config.load_config('polish').train.epochs)"
+    program = (
+        "import lift.config, lift.kernels; print(lift.kernels.__file__); "
+        "print(lift.config.load_config('polish').train.epochs)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
     ran = subprocess.run(
         [sys.executable, "-c", program],

@@ -32,19 +32,20 @@ REQUIRED = {
     "inference": ["--input", "A", "--output", "B"],
 }
 ACCEPTED = {
-    "train": """--data_root D|--batch_size 4|--preset tiny|--preset small|--max_minutes 30|--output R
-        --config warmup|--config finetune|--config polish|--phases warmup finetune polish
+    "train": """--data_root D|--batch_size 4|--preset tiny|--preset small|--max_minutes 30
+        --output R|--config warmup|--config finetune|--config polish|--phases warmup finetune polish
         --phases pairs128 pairs224 context224|--pretrained_encoder F|--kernels auto|--device cpu
-        --memory_report|--recompute_encoder|--recompute_refine|--targets 4|--accumulate 4|--compile
-        --val_split val|--train_split train|--sampling skip|--sampling dense|--num_workers 4|--lr 1
-        --crop_height 128|--crop_width 128|--context_frames 4|--amp off|--preload|--freeze_epochs 0
-        --epochs 2|--strides 2 2 4|--resume never|--seed 1|--memory-report|--batch-size 4""",
+        --memory_report|--recompute_encoder|--recompute_refine|--targets 4|--accumulate 4
+        --compile|--val_split val|--train_split train|--sampling skip|--sampling dense
+        --num_workers 4|--lr 1|--crop_height 128|--crop_width 128|--context_frames 4|--amp off|--preload
+        --freeze_epochs 0|--epochs 2|--strides 2 2 4|--resume never|--seed 1|--memory-report|--batch-size 4""",
     "interpolate": """--multi 2|--overwrite|--context 2|--dtype bfloat16|--dtype auto|--compile
         --cuda_graph|--kernels reference|--fps 60|--checkpoint C|--crf 20|--device cpu|--batch 2
         --no_scenes|--reverse_average|--source_fps 24|--quiet|--context_frames 2|--no-scenes""",
     "inference": "--checkpoint C|--multi 4|--context 2|--overwrite|--context_frames 2",
     "evaluate": """--checkpoint C|--output F|--context 2,4,15|--kernels auto|--reversal|--split val
-        --methods lift,dis|--clips a,b|--device cpu|--threads 1|--context_frames 2,4|--data-root D""",
+        --methods lift,dis|--clips a,b|--device cpu|--threads 1
+        --context_frames 2,4|--data-root D""",
     "demo": "--output D|--checkpoint C|--context 2|--kernels auto|--device cpu|--context_frames 2",
     "doctor": "--json F",
     "bench": "--quick|--toy|--only x|--json F|--compare A B|--tune|--threads 1|--forms plain",

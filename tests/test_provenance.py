@@ -62,3 +62,9 @@ def test_scores_name_their_weights(tmp_path):
     found = provenance.of_scores(tmp_path / "a.safetensors")
     assert found["weights"]["file"] == "a.safetensors" and len(found["weights"]["sha256"]) == 64
     assert found["made_by"].keys() == provenance.of_scores(None)["made_by"].keys()
+
+
+def test_the_history_of_an_early_checkpoint_counts_its_steps():
+    assert provenance.stored_history({"step": 7, "elapsed": 3.5}) == [
+        {"commit": "", "hardware": "", "torch": "", "precision": "", "steps": 7, "seconds": 3.5}
+    ]

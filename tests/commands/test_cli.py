@@ -20,8 +20,8 @@ def test_every_row_of_the_table_is_a_command():
 
 def test_help_lists_every_command(capsys):
     assert cli.main(["--help"]) == 0
-    said = capsys.readouterr().out
-    assert all(f"\n  {name} " in said for name in cli.COMMANDS)
+    printed = capsys.readouterr().out
+    assert all(f"\n  {name} " in printed for name in cli.COMMANDS)
 
 
 def test_version(capsys):
@@ -36,8 +36,8 @@ def test_no_command_shows_the_usage_as_a_mistake(capsys):
 
 def test_an_unknown_command_is_one_sentence_with_the_close_one(capsys):
     assert cli.main(["trian"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "'trian'" in said and "did you mean 'train'" in said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "'trian'" in printed and "did you mean 'train'" in printed
 
 
 ENDS = [
@@ -65,7 +65,10 @@ def test_a_command_gets_its_arguments_and_gives_the_exit_code(answer, code, monk
 
 
 def test_help_does_not_wait_for_torch():
-    program = "import sys; from lift.cli import main; assert main(['--help']) == 0; sys.exit('torch' in sys.modules)"
+    program = (
+        "import sys; from lift.cli import main; assert main(['--help']) == 0; "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
 
 

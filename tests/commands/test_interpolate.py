@@ -1,4 +1,4 @@
-"""`lift interpolate` as a person runs it: exit codes, one sentence on stderr, nothing half-written."""
+"""`lift interpolate` as a user runs it: exit codes, one-sentence errors, no partial output."""
 
 from dataclasses import replace
 
@@ -90,11 +90,11 @@ def test_the_precision_is_named_where_it_is_not_full(tmp_path, checkpoint, capsy
         out = tmp_path / f"out{len(results)}"
         assert interpolate(src, out, *always, *flags) == 0
         results[flags[1:]] = list(open_frames(out).frames()), capsys.readouterr().out
-    (auto, said), (whole, said32), (half, said16) = results.values()
+    (auto, text), (whole, text32), (half, text16) = results.values()
     assert all(np.array_equal(a, b) for a, b in zip(auto, whole, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(auto, half, strict=True))
-    assert "computed in" not in said + said32
-    assert said16.rstrip().endswith("frames/s, computed in bfloat16")
+    assert "computed in" not in text + text32
+    assert text16.rstrip().endswith("frames/s, computed in bfloat16")
 
 
 @pytest.fixture(scope="module")

@@ -289,9 +289,9 @@ def test_a_flag_s_value_is_checked():
 def test_a_mistake_in_a_flag_is_one_line_and_exit_code_2(argv, words, capsys):
     with pytest.raises(SystemExit) as caught:
         parse(*argv)
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert caught.value.code == 2
-    assert said.count("\n") == 1 and all(word in said for word in words), said
+    assert message.count("\n") == 1 and all(word in message for word in words), message
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""Checkpoints: complete or not there, the newest two kept, and every broken one refused in a
-sentence that says how to go on.
+"""Checkpoints: complete or absent, the newest two remain, and a corrupt one is an error that says
+how to resume.
 """
 
 import errno
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from lift.config import Config, tiny
+from lift.config.old_names import RENAMED
 from lift.errors import LiftError
 from lift.training import checkpoints
 
@@ -77,7 +79,7 @@ def test_the_newest_two_are_kept(tmp_path):
     assert names == ["checkpoint-00000100", "checkpoint-00002000", "latest"]
 
 
-def test_going_on_from_an_older_one_gives_up_the_newer(tmp_path):
+def test_resuming_from_an_older_one_discards_the_newer(tmp_path):
     for step in (10, 20):
         write(tmp_path, step)
     write(tmp_path, 15)
@@ -91,6 +93,18 @@ def test_going_on_from_an_older_one_gives_up_the_newer(tmp_path):
 def test_the_same_step_may_be_written_again(tmp_path):
     write(tmp_path, 10)
     assert checkpoints.read(write(tmp_path, 10), CONFIG).state["step"] == 10
+
+
+def test_a_checkpoint_with_former_names_of_settings_is_read(tmp_path):
+    path = write(tmp_path, 10)
+    manifest = json.loads((path / "manifest.json").read_text())
+    for section, names in RENAMED.items():
+        settings = manifest["config"][section]
+        for former, today in names.items():
+            settings[former] = settings.pop(today)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert "ema" in manifest["config"]["train"]
+    assert checkpoints.read(path, CONFIG).config == CONFIG == checkpoints.read_config(path)
 
 
 # -- killed and full -------------------------------------------------------------------------------
@@ -127,7 +141,7 @@ def _moves(monkeypatch, fail_at: int, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("fail_at", range(5))  # model, average, state, manifest, latest
-def test_a_kill_during_any_write_leaves_a_checkpoint_to_go_on_from(tmp_path, monkeypatch, fail_at):
+def test_a_kill_during_any_write_leaves_a_checkpoint_to_resume_from(tmp_path, monkeypatch, fail_at):
     write(tmp_path, 10)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _writes(patch, fail_at, Killed())
@@ -175,7 +189,7 @@ def test_a_full_disk_leaves_the_former_checkpoint_and_nothing_else(tmp_path, mon
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
-# -- which one -------------------------------------------------------------------------------------
+# -- finding -------------------------------------------------------------------------------------
 
 
 def test_a_new_run_has_none(tmp_path):
@@ -211,7 +225,7 @@ def test_another_runs_checkpoint_does_not_mix_with_this_ones(tmp_path):
         checkpoints.find(tmp_path / "a", str(tmp_path / "b"))
 
 
-# -- broken and different --------------------------------------------------------------------------
+# -- corrupt and different -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [*checkpoints.FILES, "manifest.json"])
@@ -260,7 +274,7 @@ def test_a_run_with_another_configuration_is_refused_by_the_fields_that_differ(
     assert all(words in sentence(error) for words in [*named, str(path)])
 
 
-def test_where_and_how_long_a_run_goes_on_may_change(tmp_path):
+def test_where_and_how_long_a_run_resumes_may_change(tmp_path):
     path = write(tmp_path, 10)
     other = replace(
         CONFIG,

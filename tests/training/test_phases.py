@@ -1,5 +1,5 @@
-"""A training in phases: broken off anywhere it ends like the unbroken one, and it mixes with no
-other training.
+"""Training in phases: interrupted anywhere it ends like the unbroken one, and it never mixes with
+another training.
 """
 
 import signal
@@ -52,10 +52,10 @@ def assert_same(a, b):
         assert all(torch.equal(one[key], other[key]) for key in one), name
 
 
-def said(capsys) -> str:
-    told = capsys.readouterr()
-    assert "Traceback" not in told.err
-    return told.out + told.err
+def printed(capsys) -> str:
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.out + captured.err
 
 
 # -- from phase to phase ---------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_flags_hold_for_every_phase(files, tmp_path, monkeypatch):
     assert rates == [(0.5, 1), (0.5, 2), (0.5, 1)]
 
 
-# -- going on --------------------------------------------------------------------------------------
+# -- resuming --------------------------------------------------------------------------------------
 
 
 def test_a_training_that_is_always_stopped_at_once_ends_like_the_unbroken_one(
@@ -114,7 +114,7 @@ def test_a_training_that_is_always_stopped_at_once_ends_like_the_unbroken_one(
     lines = []
     for _ in range(9):
         assert go(files, tmp_path, "--max_minutes", 1e-9) == 0
-        lines.append(said(capsys))
+        lines.append(printed(capsys))
         if "all phases are finished" in lines[-1]:
             break
     assert (
@@ -132,7 +132,7 @@ def test_a_signal_stops_all_phases(files, tmp_path, unbroken, monkeypatch, capsy
     with monkeypatch.context() as patch:
         stop_after(patch, 2, number)
         assert go(files, tmp_path) == 128 + number
-    assert signal.Signals(number).name in said(capsys) and not (tmp_path / "2_two").exists()
+    assert signal.Signals(number).name in printed(capsys) and not (tmp_path / "2_two").exists()
     assert go(files, tmp_path) == 0
     assert_same(tmp_path, unbroken)
 
@@ -156,28 +156,26 @@ def test_a_kill_before_the_weights_of_a_finished_phase_costs_nothing(
     assert_same(tmp_path, unbroken)
 
 
-def test_a_finished_training_has_nothing_left_to_do_and_says_so(
-    files, unbroken, capsys, monkeypatch
-):
+def test_a_finished_training_does_nothing_and_says_so(files, unbroken, capsys, monkeypatch):
     monkeypatch.setattr(phases, "run", None)  # would be called for a phase with steps to make
     assert go(files, unbroken) == 0
-    assert "phase 3 of 3 (three): step 1 of 1" in said(capsys)
+    assert "phase 3 of 3 (three): step 1 of 1" in printed(capsys)
 
 
 def test_a_phase_may_be_added(files, unbroken, monkeypatch):
-    begun = []
+    started = []
     monkeypatch.setattr(
         phases,
         "run",
         lambda config, *_: (
-            begun.append(config.train.output) or loop.TrainResult(1, 1, "", None, 0.0)
+            started.append(config.train.output) or loop.TrainResult(1, 1, "", None, 0.0)
         ),
     )
     go([*files, files[0]], unbroken)
-    assert begun == [f"{unbroken}/4_one"]
+    assert started == [f"{unbroken}/4_one"]
 
 
-# -- what is refused -------------------------------------------------------------------------------
+# -- errors -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -191,20 +189,20 @@ def test_a_phase_may_be_added(files, unbroken, monkeypatch):
 def test_a_training_is_not_mixed_with_another(files, unbroken, capsys, flags, words):
     before = {p: p.stat().st_mtime_ns for p in unbroken.rglob("*")}
     assert go(files, unbroken, *flags) == 1
-    assert words in said(capsys)
+    assert words in printed(capsys)
     assert {p: p.stat().st_mtime_ns for p in unbroken.rglob("*")} == before
 
 
 def test_other_phases_are_refused(files, unbroken, capsys):
     assert go(files[:2], unbroken) == 1
-    assert "3_three, a phase of another training" in said(capsys)
+    assert "3_three, a phase of another training" in printed(capsys)
 
 
 def test_a_single_run_and_a_training_in_phases_do_not_share_a_folder(files, unbroken, capsys):
     assert run(train.main, [*SIZE, "--output", str(unbroken)]) == 1
-    assert "1_one, 2_two, 3_three" in said(capsys)
+    assert "1_one, 2_two, 3_three" in printed(capsys)
     assert go(files, unbroken / "1_one") == 1
-    assert "has a single run" in said(capsys)
+    assert "has a single run" in printed(capsys)
 
 
 def test_phases_of_different_models_are_refused(files, tmp_path, capsys):
@@ -224,23 +222,20 @@ def test_phases_of_different_models_are_refused(files, tmp_path, capsys):
         == 1
     )
     assert (
-        "narrow and wide train different models (hidden4 is 8 there and 16 here)" in said(capsys)
+        "narrow and wide train different models (hidden4 is 8 there and 16 here)" in printed(capsys)
         and not (tmp_path / "new").exists()
     )
 
 
 @pytest.mark.parametrize("flags", [["--phases", "warmup", "--memory_report"], ["--phases"]])
-def test_phases_that_say_nothing_are_refused(capsys, flags):
+def test_phases_without_files_or_with_a_report_are_refused(capsys, flags):
     with pytest.raises(SystemExit) as ending:
         run(train.main, flags)
-    assert ending.value.code == 2 and "--phases" in said(capsys)
+    assert ending.value.code == 2 and "--phases" in printed(capsys)
 
 
 def test_the_help_names_the_builtin_configurations(capsys):
     with pytest.raises(SystemExit):
         run(train.main, ["--help"])
-    assert all(
-        path.stem in said_once
-        for said_once in [" ".join(capsys.readouterr().out.split())]
-        for path in BUILTIN_FOLDER.glob("*.toml")
-    )
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(path.stem in text for path in BUILTIN_FOLDER.glob("*.toml"))

@@ -1,5 +1,5 @@
-"""The loop: a run that was broken off equals the unbroken one, bad losses end it, and its curves
-and averages are right.
+"""The training loop: an interrupted run equals the unbroken one, a bad loss ends it, and it logs
+and saves what it should.
 """
 
 import copy
@@ -13,15 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from lift.config import from_dict
 from lift.errors import LiftError
-from lift.provenance import stored_history
 from lift.training import checkpoints, logger, loop, state
 from lift.training.distributed import DistributedContext
 from lift.training.loop import train
-from lift.training.optim import WeightAverage, param_groups
 from lift.training.signals import StopRequest
 from tests.support.training_runs import DATA, MODEL, TRAIN, run_config, stop_after
 
@@ -56,25 +53,26 @@ def assert_same_run(a: Path, b: Path) -> None:
         checkpoints.read(output / "checkpoint" / "checkpoint-00000006").state for output in (a, b)
     ]
     assert states[0]["best"] == states[1]["best"] and states[0]["means"] == states[1]["means"]
-    for one, other in zip(*(stored["optimizer"]["state"].values() for stored in states), strict=True):
+    optimizers = [stored["optimizer"]["state"].values() for stored in states]
+    for one, other in zip(*optimizers, strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     output = tmp_path_factory.mktemp("unbroken")
-    torch.manual_seed(99)  # what was drawn before a run is nothing to it
+    torch.manual_seed(99)  # a run does not depend on earlier random numbers
     end = train(run_config(output))
     assert (end.step, end.stopped_by, end.signal) == (6, "", None)
     return output
 
 
-# -- going on --------------------------------------------------------------------------------------
+# -- resuming --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("step", [3, 4])  # within an epoch, between two
-def test_a_run_that_goes_on_equals_the_unbroken_one(tmp_path, monkeypatch, unbroken, workers, step):
+def test_a_resumed_run_equals_the_unbroken_one(tmp_path, monkeypatch, unbroken, workers, step):
     with monkeypatch.context() as patch:
         stop_after(patch, step)
         end = train(run_config(tmp_path, workers))
@@ -90,7 +88,7 @@ def test_a_run_that_goes_on_equals_the_unbroken_one(tmp_path, monkeypatch, unbro
     [{"accumulate": 2}, {"accumulate": 2, "recompute_encoder": True, "recompute_refine": True}],
     ids=str,
 )
-def test_an_accumulating_run_goes_on_too(tmp_path, monkeypatch, settings):
+def test_an_accumulating_run_resumes_too(tmp_path, monkeypatch, settings):
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
         train(run_config(tmp_path / "broken", **settings))
@@ -99,13 +97,13 @@ def test_an_accumulating_run_goes_on_too(tmp_path, monkeypatch, settings):
     assert_same_run(tmp_path / "broken", tmp_path / "whole")
 
 
-def test_two_batches_added_up_make_the_step_of_one_of_twice_the_size(tmp_path):
+def test_accumulating_two_batches_is_the_step_of_one_of_twice_the_size(tmp_path):
     data = {
         **DATA,
         "min_context_frames": 4,
         "full_context_prob": 1.0,
     }  # so that batches of any size hold as many frames
-    made = []
+    gradients = []
     for name, settings in {
         "one": {"batch_size": 4},
         "two": {"batch_size": 2, "accumulate": 2},
@@ -125,26 +123,27 @@ def test_two_batches_added_up_make_the_step_of_one_of_twice_the_size(tmp_path):
         batches = run._batches()
         step(run, batches)
         run.logger.close()
-        made.append({name: p.grad for name, p in run.state.model.named_parameters()})
-    faint = 1e-6 * max(g.norm() for g in made[0].values())
-    for name, gradient in made[0].items():
-        assert (made[1][name] - gradient).norm() <= 1e-4 * gradient.norm() + faint, name
+        gradients.append({name: p.grad for name, p in run.state.model.named_parameters()})
+    faint = 1e-6 * max(g.norm() for g in gradients[0].values())
+    for name, gradient in gradients[0].items():
+        assert (gradients[1][name] - gradient).norm() <= 1e-4 * gradient.norm() + faint, name
 
 
-def test_the_compiler_is_asked_where_it_is_wanted(tmp_path, monkeypatch):
-    original, asked = torch.compile, []
+def test_the_model_is_compiled_only_if_the_setting_says_so(tmp_path, monkeypatch):
+    original, compiled_models = torch.compile, []
+    settings = {"epochs": 1, "epoch_steps": 1, "validate_epochs": 9}
 
     def compiled(model):
-        asked.append(model)
+        compiled_models.append(model)
         return original(
             model, backend="eager", fullgraph=True
-        )  # what it traces, without minutes of compiling
+        )  # traces as usual, without minutes of compiling
 
     monkeypatch.setattr(torch, "compile", compiled)
-    train(run_config(tmp_path / "plain", epochs=1, validate_epochs=9))
-    assert not asked
-    train(run_config(tmp_path / "compiled", epochs=1, validate_epochs=9, compile=True))
-    assert len(asked) == 1
+    train(run_config(tmp_path / "plain", **settings))
+    assert not compiled_models
+    train(run_config(tmp_path / "compiled", **settings, compile=True))
+    assert len(compiled_models) == 1
     one, other = (load_file(tmp_path / name / "last.safetensors") for name in ("plain", "compiled"))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -166,16 +165,10 @@ def test_a_signal_during_validation_puts_the_validation_off(tmp_path, monkeypatc
     assert_same_run(tmp_path, unbroken)
 
 
-def test_a_finished_run_has_nothing_left_to_do(unbroken):
+def test_a_finished_run_does_nothing(unbroken):
     before = (unbroken / "curve.csv").read_bytes()
     assert train(run_config(unbroken)).step == 6
     assert (unbroken / "curve.csv").read_bytes() == before
-
-
-def test_rows_past_the_checkpoint_are_dropped(tmp_path):
-    (tmp_path / "curve.csv").write_text("step,loss\n2,0.5\n4,0.25\n6,0.125\n")
-    logger.RunLogger(tmp_path, 4, 10).close()
-    assert [row["step"] for row in rows(tmp_path)] == ["2", "4"]
 
 
 def test_the_time_limit_ends_a_run_with_a_checkpoint(tmp_path):
@@ -303,26 +296,7 @@ def test_a_killed_loading_process_is_one_sentence_and_costs_no_step(tmp_path, mo
     assert train(run_config(tmp_path, workers=1)).step == 6
 
 
-def test_a_gpu_that_is_not_there_is_told():
-    with pytest.raises(LiftError, match="asks for GPU 97"):
-        train(run_config(Path("unused"), device="cuda:97"))
-
-
-def test_a_second_signal_ends_the_process_at_once():
-    former = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell starts background jobs with SIGINT ignored
-    try:
-        with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
-            signal.raise_signal(signal.SIGINT)
-            assert stop.wanted and stop.cause == "SIGINT"
-            signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, former)
-
-
-# -- what a run tells ------------------------------------------------------------------------------
+# -- what a run logs ------------------------------------------------------------------------------
 
 
 def test_the_curve_holds_losses_and_validations(unbroken):
@@ -355,16 +329,6 @@ def test_tensorboard_gets_losses_rate_attention_and_validation(unbroken):
     assert wanted <= set(tags)
 
 
-def test_attention_is_averaged_by_time_and_masked_frames_do_not_count():
-    attention = torch.tensor([[0.5, 0.3, 0.2, 0.0], [0.1, 0.4, 0.5, 0.0]])
-    times = torch.tensor([[0.0, 1.0, -1.0, 9.0], [0.0, 1.0, 2.0, 9.0]])
-    mask = torch.tensor([[True, True, True, False]] * 2)
-    shares = logger.attention_by_offset(attention, times, mask)
-    assert shares == pytest.approx(
-        {"attention/-1": 0.2, "attention/+0": 0.3, "attention/+1": 0.35, "attention/+2": 0.5}
-    )
-
-
 def test_best_weights_are_those_of_the_best_validation(unbroken):
     from lift.model.weights import read_weights
 
@@ -373,7 +337,7 @@ def test_best_weights_are_those_of_the_best_validation(unbroken):
     assert read_weights(unbroken / "best.safetensors")[2]["step"] == step
 
 
-def test_a_checkpoint_knows_where_its_steps_were_made(tmp_path, monkeypatch):
+def test_a_checkpoint_records_what_computed_its_steps(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("lift.provenance.commit", lambda: "abc")
         stop_after(patch, 4)
@@ -392,34 +356,7 @@ def test_a_checkpoint_knows_where_its_steps_were_made(tmp_path, monkeypatch):
     )
 
 
-def test_a_checkpoint_from_before_that_was_noted_counts_its_steps():
-    assert stored_history({"step": 7, "elapsed": 3.5}) == [
-        {"commit": "", "hardware": "", "torch": "", "precision": "", "steps": 7, "seconds": 3.5}
-    ]
-
-
 # -- parts -----------------------------------------------------------------------------------------
-
-
-def test_the_average_forgets_its_start_and_then_follows_the_decay():
-    model = nn.Linear(2, 2)
-    average = WeightAverage(model, 0.9)
-    start = model.weight.detach().clone()
-    with torch.no_grad():
-        model.weight.add_(1)
-    average.update(model, 1)
-    torch.testing.assert_close(average.model.weight, start + 9 / 11)  # decay (1 + 1) / (10 + 1)
-    before = average.model.weight.clone()
-    average.update(model, 10_000)
-    torch.testing.assert_close(average.model.weight, before + 0.1 * (model.weight - before))
-
-
-def test_biases_do_not_decay():
-    groups = param_groups(nn.Sequential(nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2)), 0.1)
-    assert [(group["weight_decay"], len(group["params"])) for group in groups] == [
-        (0.1, 1),
-        (0.0, 3),
-    ]
 
 
 def test_a_run_may_start_from_weights(tmp_path, unbroken):
