@@ -69,13 +69,13 @@ class RgbConverter:
         bits = _bits(frame.format)
         deep = bits > 8 and coding.full_range and not frame.format.is_rgb
         rgb = self._reformatter.reformat(
-            _without_chroma_location(frame, coding.matrix),
+            _with_aligned_chroma(frame, coding.matrix),
             format="rgb48le" if deep else "rgb24",
             src_colorspace=coding.swscale_matrix,
             src_color_range=FULL if coding.full_range or frame.format.is_rgb else LIMITED,
             dst_color_range=FULL,
             interpolation=TO_RGB,
-        ).to_ndarray()
+        ).to_ndarray()[: frame.height, : frame.width]
         if deep:  # swscale shifts: the largest value is this
             white = ((1 << bits) - 1) << (16 - bits)
             rgb = require("cv2", "decoding").convertScaleAbs(rgb, alpha=255 / white)
@@ -149,21 +149,22 @@ def planes_to_frame(planes, pix_fmt: str, coding: YuvCoding):
     return frame
 
 
-def _without_chroma_location(frame, matrix: int):
-    """The frame, copied where its chroma is subsampled.
+def _with_aligned_chroma(frame, matrix: int):
+    """The frame; where its chroma is subsampled a copy, with sides that are multiples of four.
 
-    swscale would shift repeated chroma by the location that the frame states, and PyAV cannot
-    unset it.
+    swscale would shift repeated chroma by the location that the frame states, which PyAV cannot
+    unset, and by the fraction of a chroma sample at odd sides.
     """
     layout = frame.format
     sizes = {(component.height, component.width) for component in layout.components}
     if layout.is_rgb or len(sizes) == 1:
         return frame
-    copy = require("av", "decoding").VideoFrame(frame.width, frame.height, layout.name)
+    height, width = (-(-side // 4) * 4 for side in (frame.height, frame.width))
+    copy = require("av", "decoding").VideoFrame(width, height, layout.name)
     for target, plane in zip(copy.planes, frame.planes, strict=True):
         to, rows = (np.frombuffer(p, np.uint8).reshape(-1, p.line_size) for p in (target, plane))
-        width = min(to.shape[1], rows.shape[1])
-        to[:, :width] = rows[: len(to), :width]
+        height, width = np.minimum(to.shape, rows.shape)
+        to[:height, :width] = rows[:height, :width]
     copy.colorspace = matrix
     return copy
 

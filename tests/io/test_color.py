@@ -31,6 +31,17 @@ def test_a_decoded_frame_is_the_nearest_rgb(matrix, full_range, bits):
     assert abs(error.mean()) < 0.03 and np.abs(error).max() < 0.55
 
 
+def test_odd_sides_repeat_chroma_like_even_ones():
+    planes = stored_planes(patches(48, 64), 1, False)
+    frame = av.VideoFrame(63, 47, "yuv420p")
+    for target, plane in zip(frame.planes, planes, strict=True):
+        rows = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)
+        rows[: target.height, : target.width] = plane[: target.height, : target.width]
+    frame.colorspace, frame.color_range = 1, 1
+    wanted = rgb_of_planes(planes, 1, False)[:47, :63].clip(0, 255)
+    assert np.abs(RgbConverter()(frame) - wanted).max() < 0.55
+
+
 @pytest.mark.parametrize("matrix, full_range", CODINGS)
 def test_an_encoded_frame_is_the_nearest_yuv(matrix, full_range):
     rgb = np.random.default_rng(0).integers(0, 256, (144, 256, 3), dtype=np.uint8)
