@@ -1,4 +1,4 @@
-# make env            .venv with the tested versions, and the C++ kernels; nothing to do where both are current
+# make env            .venv with the tested versions, and the C++ kernels
 # make demo           interpolates the bundled clip
 # make test           all tests; make test-fast: those for daily work
 # make lint           ruff check, ruff format
@@ -23,7 +23,7 @@ BUILT := $(VENV)/lift-built
 JOBS ?= 2
 CUDA ?= auto
 
-# The oldest supported Triton, beside the newest in the environment: register use depends on the version.
+# The oldest supported Triton, beside the newest: register use depends on the version.
 OLDEST := $(shell sed -n 's/^ *"triton>=\([0-9.]*\).*/\1/p' pyproject.toml)
 OLDEST_TRITON := build/triton-$(OLDEST)
 
@@ -34,11 +34,14 @@ env: $(BUILT)
 
 $(STAMP): setup.py pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \
-	  echo "lift: error: $(PYTHON) was not found; install Python 3.10 or newer, or name one: make env PYTHON=/path/to/python3" >&2; exit 1; }
+	  echo "lift: error: $(PYTHON) was not found; install Python 3.10 or newer, or name one:" \
+	    "make env PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "lift: error: $$($(PYTHON) -V 2>&1) is too old; LIFT needs 3.10 or newer: make env PYTHON=/path/to/python3" >&2; exit 1; }
+	  echo "lift: error: $$($(PYTHON) -V 2>&1) is too old; LIFT needs 3.10 or newer:" \
+	    "make env PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(RUN) -c '' 2>/dev/null || $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
-	  echo "lift: error: this Python cannot make environments; install its venv module (Debian and Ubuntu: sudo apt install python3-venv)" >&2; exit 1; }
+	  echo "lift: error: this Python cannot create environments; install its venv module" \
+	    "(Debian and Ubuntu: sudo apt install python3-venv)" >&2; exit 1; }
 	@$(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip
 	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
@@ -46,7 +49,8 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 
 $(BUILT): $(STAMP) $(shell find csrc -type f) $(wildcard kernels/extension/*.py)
 	@if $(RUN) -m lift.kernels.extension --install-nvcc --cuda $(CUDA); then touch $@; \
-	  else echo "lift: warning: the C++ kernels are not built; LIFT works without them, slower on a CPU" >&2; fi
+	  else echo "lift: warning: the C++ kernels are not built;" \
+	    "LIFT works without them, slower on a CPU; make env tries again" >&2; fi
 
 demo: env
 	$(RUN) -m lift demo
@@ -63,7 +67,8 @@ static-report: env
 
 $(OLDEST_TRITON)/lift-installed: $(STAMP)
 	rm -rf $(OLDEST_TRITON)
-	timeout 600 $(RUN) -m pip install --disable-pip-version-check --no-deps --target $(OLDEST_TRITON) "triton==$(OLDEST)"
+	timeout 600 $(RUN) -m pip install --disable-pip-version-check --no-deps \
+	  --target $(OLDEST_TRITON) "triton==$(OLDEST)"
 	@touch $@
 
 compile-oldest: env $(OLDEST_TRITON)/lift-installed
@@ -74,7 +79,8 @@ report: env
 
 # Uses the machine's Python where there is no .venv, so that it works without a network.
 gpu:
-	benchmarks/gpu.sh $(PART) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(STEPS),--steps "$(STEPS)") $(FOLDER)
+	benchmarks/gpu.sh $(PART) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(STEPS),--steps "$(STEPS)") $(FOLDER)
 
 gpu-dry-run: env
 	benchmarks/gpu.sh --dry-run $(FOLDER)
@@ -82,11 +88,17 @@ gpu-dry-run: env
 # A second build of the C++ kernels in a copy of the sources, and their tests.
 sanitize: env
 	rm -rf build/sanitize && mkdir -p build/sanitize
-	cp -r setup.py pyproject.toml lift kernels csrc tests build/sanitize && rm -f build/sanitize/kernels/_C*
-	cd build/sanitize && CXX="c++ -fsanitize=address,undefined -fno-sanitize-recover=undefined" $(CURDIR)/$(RUN) -m lift.kernels.extension && \
-	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
-	  $(CURDIR)/$(RUN) -m pytest -p no:cacheprovider tests/kernels/test_warp_blend_cpp.py tests/kernels/test_warp_blend_parity.py tests/kernels/test_grid_sample_parity.py tests/kernels/test_correlation_parity.py -k cpp
+	cp -r setup.py pyproject.toml lift kernels csrc tests benchmarks build/sanitize
+	rm -f build/sanitize/kernels/_C*
+	cd build/sanitize && CXX="c++ -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	  $(CURDIR)/$(RUN) -m lift.kernels.extension
+	cd build/sanitize && OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 \
+	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
+	  $(CURDIR)/$(RUN) -m pytest -p no:cacheprovider -k cpp \
+	  $(addprefix tests/kernels/test_,warp_blend_cpp.py warp_blend_parity.py \
+	  grid_sample_parity.py correlation_parity.py)
 
 clean:
-	rm -rf build dist *.egg-info kernels/_C.* kernels/_cuda.* $(BUILT) .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf build dist *.egg-info kernels/_C.* kernels/_cuda.* $(BUILT)
+	rm -rf .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
