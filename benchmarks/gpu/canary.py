@@ -233,7 +233,11 @@ def _stream(
         for k in (0, 1, 2, 3, 4, 3, 2, 1)
     ]
     timed = ((moved[k % len(moved)], Fraction(k)) for k in itertools.count())
-    return (shown.frame for shown in interpolator.stream(timed, MultiplierSchedule(2)) if shown.is_generated)
+    return (
+        shown.frame
+        for shown in interpolator.stream(timed, MultiplierSchedule(2))
+        if shown.is_generated
+    )
 
 
 def training(setting: Setting, captured: bool) -> str:

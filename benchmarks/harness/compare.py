@@ -1,7 +1,7 @@
 """Compare two recorded runs of the benchmarks on the same machine.
 
-Two medians differ when their distance exceeds the sum of both spreads, and MIN_CHANGE: runs of the same
-code drift by that much.
+Two medians differ when their distance exceeds the sum of both spreads, and MIN_CHANGE: runs of the
+same code drift by that much.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""What is known of a kernel without a GPU: registers, spills, occupancy."""
+"""Resource usage of kernels without a GPU: registers, spills, occupancy."""

@@ -80,7 +80,7 @@ def compile_cases(*operations: str, exhaustive: bool = False) -> Iterator[tuple]
     for operation in operations or modules:
         if operation not in modules:
             raise ValueError(
-                f"no Triton kernels for {operation!r}; there are some for {', '.join(modules)}"
+                f"no Triton kernels for {operation!r}; choose from {', '.join(modules)}"
             )
         module = modules[operation]
         cases = module.compile_cases
@@ -208,7 +208,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("TRITON_INTERPRET is set, so Triton interprets instead of compiling; unset it")
     if arguments.triton and f"{triton.__version__}.".removeprefix(arguments.triton)[:1] != ".":
         parser.error(
-            f"this is Triton {triton.__version__}, not {arguments.triton}: put a folder with that one on PYTHONPATH"
+            f"this is Triton {triton.__version__}, not {arguments.triton}: "
+            "put a folder with that one on PYTHONPATH"
         )
     architectures = arguments.arch or ARCHITECTURES
     try:
@@ -228,7 +229,8 @@ def main(argv: list[str] | None = None) -> int:
     width = max(len(f"{operation}: {label}") for (operation, label, *_), _ in todo)
     start, compiled, spilled = time.perf_counter(), 0, 0
     print(
-        f"Triton {triton.__version__}: registers per thread / bytes of shared memory per block / bytes spilled per thread"
+        f"Triton {triton.__version__}: registers per thread / "
+        "bytes of shared memory per block / bytes spilled per thread"
     )
     print("kernel".ljust(width), *(f"sm_{a}".rjust(14) for a in architectures))
     for ((operation, label, *_), wanted), found in zip(todo, _all_usage(todo), strict=True):

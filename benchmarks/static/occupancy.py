@@ -1,10 +1,9 @@
-"""How many warps of a kernel one multiprocessor of a GPU holds at a time, of those that it could
-hold.
+"""Occupancy: active warps per multiprocessor over the most that it supports.
 
-Limits: CUDA Programming Guide, "Compute Capabilities", table "Technical Specifications per Compute
-Capability" (https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/compute-capabilities.html). How registers and shared memory are handed
-out: NVIDIA's own calculator, `cuda_occupancy.h`, which comes with the CUDA toolkit and with Triton;
-the tests compare with it.
+Limits: CUDA Programming Guide, appendix "Compute Capabilities", table "Technical Specifications per
+Compute Capability" (https://docs.nvidia.com/cuda/cuda-programming-guide/).
+Allocation of registers and shared memory: NVIDIA's calculator `cuda_occupancy.h`, which is part of
+the CUDA toolkit and of Triton; the tests compare with it.
 """
 
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Multiprocessor:
-    """What one multiprocessor has.
+    """Limits of one multiprocessor.
 
     Attributes:
-        blocks: of threads, at a time.
-        warps: of 32 threads, at a time.
+        blocks: resident thread blocks.
+        warps: resident warps.
         shared: bytes of shared memory.
-        reserved: bytes of it that the system takes from each block.
-        unit: bytes in which it is handed out.
+        reserved: bytes of it that the system reserves per block.
+        unit: its allocation granularity, bytes.
     """
 
     blocks: int
@@ -39,20 +38,19 @@ LIMITS = {
     100: Multiprocessor(32, 64, 228 * KB),
     120: Multiprocessor(24, 48, 100 * KB),
 }
-PARTITIONS = 4  # of a multiprocessor; a warp lives in one of them
-REGISTERS = 64 * KB // PARTITIONS  # of a partition, of 32 bits
-REGISTER_UNIT = 256  # in which a warp gets its registers
+PARTITIONS = 4  # of a multiprocessor; a warp belongs to one of them
+REGISTERS = 64 * KB // PARTITIONS  # of 32 bits, per partition
+REGISTER_UNIT = 256  # allocation granularity of the registers of a warp
 
 
 @dataclass(frozen=True)
 class Occupancy:
-    """What a multiprocessor holds.
+    """Occupancy of a kernel.
 
     Attributes:
-        blocks: at a time; 0 where one does not fit.
-        share: of the warps that it could hold, 0 to 1.
-        limit: what would have to shrink for more: "registers", "shared memory", or "none" at what
-            the hardware can hold.
+        blocks: resident blocks per multiprocessor; 0 if one does not fit.
+        share: resident warps over the most possible, 0 to 1.
+        limit: what limits it: "registers", "shared memory", or "none" at the hardware's limit.
     """
 
     blocks: int
@@ -61,24 +59,26 @@ class Occupancy:
 
 
 def occupancy(architecture: int, registers: int, shared: int, warps: int) -> Occupancy:
-    """Of a kernel.
+    """Occupancy of a kernel with this resource usage.
 
     Args:
         architecture: compute capability, 89 for 8.9; one of `LIMITS`.
-        registers: of 32 bits, a thread; 0 to 255.
-        shared: bytes of shared memory, a block.
-        warps: a block, 1 to 32.
+        registers: of 32 bits, per thread; 0 to 255.
+        shared: bytes of shared memory per block.
+        warps: per block, 1 to 32.
 
     Raises:
-        ValueError: an architecture without limits here, or figures that no kernel has.
+        ValueError: an architecture that is not in `LIMITS`, or usage that no kernel can have.
     """
     if architecture not in LIMITS:
         raise ValueError(
-            f"no limits are written down for sm_{architecture}; there are some for {', '.join(f'sm_{a}' for a in LIMITS)}"
+            f"no limits are known for sm_{architecture}; "
+            f"choose from {', '.join(f'sm_{a}' for a in LIMITS)}"
         )
     if not (0 <= registers <= 255 and 1 <= warps <= 32 and shared >= 0):
         raise ValueError(
-            f"no kernel has {registers} registers a thread, {shared} bytes of shared memory and {warps} warps a block"
+            f"no kernel has {registers} registers per thread, {shared} bytes of shared memory "
+            f"and {warps} warps per block"
         )
     has = LIMITS[architecture]
     hardware = min(has.blocks, has.warps // warps)

@@ -1,15 +1,13 @@
-"""What every kernel takes of every GPU, read from its machine code without one, and whether that
-got worse.
+"""Resource usage of every kernel on every GPU, without one, compared with the record.
 
-    python -m benchmarks.static.report [--record] [--arch 75 --arch 89] [--json FILE] [operation
-    ...]
+    python -m benchmarks.static.report [--record] [--arch 75 --arch 89] [--json FILE]
+                                       [operation ...]
 
-The Triton kernels are the cases that `benchmarks.static.compile` compiles; CUDA sources
-under `csrc/` are compiled with nvcc where there is one. The report is compared with
-`static_report.json` beside this file: a spill fails always; so does occupancy or the width of
-global loads and stores that is worse than recorded, and a kernel that is not recorded. `--record`
-writes the file anew: look at what it changes, and commit it with the kernel. Another Triton or nvcc
-than the file was recorded with makes other code, so then only a spill fails.
+Triton kernels are the cases that `benchmarks.static.compile` compiles; CUDA sources under `csrc/`
+are compiled by nvcc, if there is one. The report is compared with `record.json` in this folder. It
+fails if a kernel spills, if its occupancy or the width of its global accesses is worse than
+recorded, or if it is not recorded. `--record` updates the file: look at the change, and commit it
+with the kernel. Another version of Triton or nvcc generates other code; then only spills fail.
 """
 
 import argparse
@@ -32,9 +30,9 @@ from lift.kernels.extension import build_cuda as cuda
 from lift.kernels.extension.build import SOURCES, BuildError, requirements
 
 BASELINE = Path(__file__).with_name("record.json")
-CUDA = "csrc"  # what the kernels of csrc/**/*.cu are filed under, in place of an operation
-THREADS = 256  # of a block of a CUDA kernel without __launch_bounds__
-SLACK = 0.05  # a mean width that shrinks by less is taken as another order of instructions
+CUDA = "csrc"  # stands for an operation in the names of kernels of csrc/**/*.cu
+THREADS = 256  # per block, for a CUDA kernel without __launch_bounds__
+SLACK = 0.05  # relative; a smaller change of the mean width is a reordering of instructions
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,12 @@ class Row:
     Attributes:
         kernel: "operation: label".
         architecture: 89 for compute capability 8.9.
-        registers: of 32 bits, a thread.
-        shared: bytes of shared memory, a block.
-        spilled: bytes of local memory, a thread.
-        warps: a block.
-        occupancy: share of the warps that a multiprocessor could hold, 0 to 1.
-        limit: what keeps occupancy down: "registers", "shared memory" or "none".
+        registers: of 32 bits, per thread.
+        shared: bytes of shared memory per block.
+        spilled: bytes of local memory per thread.
+        warps: per block.
+        occupancy: 0 to 1.
+        limit: what limits occupancy: "registers", "shared memory" or "none".
         loads, stores: instructions on global memory, by width in bytes.
         atomics: instructions, by name.
     """
@@ -68,7 +66,7 @@ class Row:
 
 
 def row(kernel: str, architecture: int, code: Code, warps: int, dynamic: int = 0) -> Row:
-    """Of a kernel whose launch adds `dynamic` bytes of shared memory to what its binary has."""
+    """The row of a kernel; `dynamic` is the bytes of shared memory that its launch adds."""
     shared = code.shared + dynamic
     held: Occupancy = occupancy(architecture, code.registers, shared, warps)
     return Row(
@@ -90,9 +88,7 @@ def row(kernel: str, architecture: int, code: Code, warps: int, dynamic: int = 0
 
 
 def triton_rows(operations: tuple[str, ...], architectures: tuple[int, ...]) -> Iterator[Row]:
-    """Of the Triton kernels of `operations`, or of all. While one is compiled, those before are
-    read.
-    """
+    """Rows of Triton kernels. While one is compiled, the machine code of others is read."""
     with ThreadPoolExecutor(2) as readers:
         waiting = []
         for operation, label, *launch in ahead_of_time.compile_cases(*operations):
@@ -114,8 +110,7 @@ def _triton_row(kernel: str, architecture: int, metadata, reading) -> Row:
 def cuda_rows(
     compiler: cuda.Compiler, architectures: tuple[int, ...], sources: Path = SOURCES
 ) -> Iterator[Row]:
-    """Of the kernels in `sources`/**/*.cu. Kernels without __launch_bounds__ are taken to run with
-    256 threads a block.
+    """Rows of CUDA kernels; those without __launch_bounds__ count with THREADS per block.
 
     Raises:
         RuntimeError: nvcc does not compile a source.
@@ -163,9 +158,7 @@ def _compiled(compiler: cuda.Compiler, source: Path, architecture: int) -> dict[
 
 
 def _lasting(name: str) -> str:
-    """A mangled name without the hashes that nvcc puts in place of an anonymous namespace, which
-    change with the file.
-    """
+    """A mangled name without nvcc's hashes of anonymous namespaces, which change with the file."""
     while found := re.search(r"(\d+)_GLOBAL__N__", name):
         start, length = found.start(1), int(found[1])
         name = name[:start] + "12_GLOBAL__N_1" + name[found.end(1) + length :]
@@ -173,7 +166,7 @@ def _lasting(name: str) -> str:
 
 
 def nvcc() -> tuple[cuda.Compiler | None, str | None]:
-    """The CUDA compiler that builds the CUDA kernels here, or None and why there is none."""
+    """The CUDA compiler of this machine, or None and the reason."""
     try:
         return cuda.find_compiler(cuda.torch_cuda_version(requirements().torch)), None
     except BuildError as error:
@@ -181,7 +174,7 @@ def nvcc() -> tuple[cuda.Compiler | None, str | None]:
 
 
 def compilers() -> dict[str, str | None]:
-    """The versions that decide what code comes out."""
+    """Versions of the compilers."""
     import triton
 
     found = nvcc()[0]
@@ -192,7 +185,7 @@ def compilers() -> dict[str, str | None]:
 
 
 def worse(now: Row, then: Row) -> list[str]:
-    """What got worse, a sentence each."""
+    """What got worse, one sentence each."""
     found = []
     if now.occupancy < then.occupancy:
         found.append(f"occupancy fell from {then.occupancy:.0%} to {now.occupancy:.0%}")
@@ -213,7 +206,7 @@ def _mean(widths: dict[int, int]) -> float:
 
 
 def complaints(rows: list[Row], recorded: list[Row], comparable: set[str]) -> list[str]:
-    """Why the report fails: nothing where it does not.
+    """The reasons for which the report fails; empty if it passes.
 
     Args:
         rows: what is now.
@@ -226,7 +219,7 @@ def complaints(rows: list[Row], recorded: list[Row], comparable: set[str]) -> li
     for now in rows:
         name = f"{_readable(now.kernel)}, sm_{now.architecture}"
         if now.spilled:
-            found.append(f"{name}: spills {now.spilled} bytes a thread")
+            found.append(f"{name}: spills {now.spilled} bytes per thread")
         if _compiler(now) not in comparable:
             continue
         if (now.kernel, now.architecture) in then:
@@ -257,7 +250,7 @@ def _compiler(r: Row) -> str:
 
 
 def write(path: Path, rows: list[Row], versions: dict[str, str | None]) -> None:
-    """One line a kernel and architecture, so that a change shows as what it is."""
+    """Write one line per kernel and architecture, for readable diffs."""
     lines = ",\n".join(
         json.dumps(asdict(r)) for r in sorted(rows, key=lambda r: (r.kernel, r.architecture))
     )
@@ -265,7 +258,7 @@ def write(path: Path, rows: list[Row], versions: dict[str, str | None]) -> None:
 
 
 def load(path: Path) -> tuple[list[Row], dict[str, str | None]]:
-    """What `write` wrote; nothing where there is no file."""
+    """Read what `write` wrote; empty if there is no file."""
     if not path.exists():
         return [], {}
     text = json.loads(path.read_text())
@@ -280,7 +273,7 @@ def load(path: Path) -> tuple[list[Row], dict[str, str | None]]:
 
 
 def _readable(kernel: str) -> str:
-    """As the source has it, where a demangler is at hand."""
+    """The name as in the source, if there is a demangler."""
     name, tool = kernel.split()[-1], shutil.which("c++filt")
     if not (kernel.startswith(f"{CUDA}: ") and name.startswith("_Z") and tool):
         return kernel
@@ -293,7 +286,8 @@ def _line(r: Row) -> str:
         return " ".join(f"{count}x{what}" for what, count in counts.items()) or "-"
 
     return (
-        f"  sm_{r.architecture:<4}{r.registers:>5}{r.shared:>8}{r.spilled:>6}{r.occupancy:>7.0%} {r.limit:<14}"
+        f"  sm_{r.architecture:<4}{r.registers:>5}{r.shared:>8}{r.spilled:>6}"
+        f"{r.occupancy:>7.0%} {r.limit:<14}"
         f"{listed(r.loads):<24}{listed(r.stores):<16}{listed(r.atomics)}"
     )
 
@@ -302,12 +296,12 @@ def _line(r: Row) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the report; return 1 where a kernel spills or is worse than recorded."""
+    """Print the report; return 1 if a kernel spills or is worse than recorded."""
     import triton
 
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.static.report",
-        description="What every kernel takes of every GPU.",
+        description="Resource usage of every kernel on every GPU.",
     )
     parser.add_argument(
         "operation",
@@ -332,12 +326,13 @@ def main(argv: list[str] | None = None) -> int:
     architectures = tuple(arguments.arch or ahead_of_time.ARCHITECTURES)
     known = [*ahead_of_time._modules(), CUDA]
     if unknown := [name for name in arguments.operation if name not in known]:
-        parser.error(f"no kernels for {unknown[0]!r}; there are some for {', '.join(known)}")
+        parser.error(f"no kernels for {unknown[0]!r}; choose from {', '.join(known)}")
     operations = arguments.operation or known
 
     start, rows, kernel = time.perf_counter(), [], None
     print(
-        "            registers, bytes of shared memory a block, bytes spilled a thread; occupancy and its limit; loads, stores, atomics"
+        "            registers, bytes of shared memory per block, bytes spilled per thread; "
+        "occupancy and its limit; loads, stores, atomics"
     )
     for r in _rows(operations, architectures):
         if r.kernel != kernel:
@@ -372,14 +367,16 @@ def main(argv: list[str] | None = None) -> int:
     for name in versions.keys() - comparable:
         if versions[name] is not None:
             print(
-                f"compared for spills alone: {name} is {versions[name]}, and the record is of {then[name]}"
+                f"compared for spills only: {name} is {versions[name]}, "
+                f"the record is of {then[name]}"
             )
     found = complaints(rows, asked, comparable)
     for line in found:
         print(f"worse: {line}", file=sys.stderr)
     if found:
         print(
-            f"if this is on purpose: make static-report RECORD=1, and commit benchmarks/{BASELINE.name} with the change",
+            "if this is on purpose: make static-report RECORD=1, "
+            f"and commit benchmarks/static/{BASELINE.name} with the change",
             file=sys.stderr,
         )
     else:
@@ -394,7 +391,7 @@ def _rows(operations: list[str], architectures: tuple[int, ...]) -> Iterator[Row
     if CUDA in operations:
         compiler, reason = nvcc()
         if compiler is None:
-            print(f"the CUDA sources in {SOURCES.name}/ are left out: {reason}")
+            print(f"the CUDA sources in {SOURCES.name}/ are skipped: {reason}")
         else:
             yield from cuda_rows(compiler, architectures)
 

@@ -1,8 +1,7 @@
-"""What a compiled kernel does to memory, read from its machine code without a GPU.
+"""Resource usage and memory accesses of a compiled kernel, from its machine code.
 
-Triton's package carries NVIDIA's `cuobjdump` and `nvdisasm`. The width of an access is what one
-thread moves with one instruction, in bytes; the count is that of instructions in the code, not of
-times that they run.
+Needs no GPU: Triton's package includes NVIDIA's `cuobjdump` and `nvdisasm`. The width of an access
+is the bytes per thread and instruction; counts are of instructions in the code, not of executions.
 """
 
 import re
@@ -17,11 +16,10 @@ class Code:
     """One kernel of a binary.
 
     Attributes:
-        registers: of 32 bits, a thread.
-        shared: bytes of shared memory that the binary itself asks for, a block; what a launch adds
-            is not known here.
-        local: bytes a thread of local memory, where registers that did not fit are spilled to.
-        threads: the most of a block that it was compiled for; None where that was left open.
+        registers: of 32 bits, per thread.
+        shared: bytes of static shared memory per block, without what a launch adds.
+        local: bytes of local memory per thread, where registers are spilled to.
+        threads: `__launch_bounds__`; None if there are none.
         loads, stores: instructions on global memory, by width in bytes, {16: 2, 4: 7}.
         atomics: instructions by name, {"RED.ADD.F32": 4}.
     """
@@ -35,7 +33,7 @@ class Code:
     atomics: dict[str, int] = field(default_factory=dict)
 
 
-LOADS = ("LDG", "LD", "LDGSTS")  # the last copies to shared memory and waits later
+LOADS = ("LDG", "LD", "LDGSTS")  # the last copies to shared memory asynchronously
 STORES = ("STG", "ST")
 ATOMICS = ("RED", "REDG", "ATOM", "ATOMG")
 WIDTHS = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16, "256": 32}
@@ -48,12 +46,12 @@ MANNERS = {
     "CTA",
     "FTZ",
     "RN",
-}  # of an atomic operation: where it is seen, how it rounds
+}  # modifiers of atomics: scope and rounding
 INSTRUCTION = re.compile(
     r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P[0-9T]+\s+)?([A-Z][A-Z0-9_]*)((?:\.[A-Za-z0-9_]+)*)",
     re.MULTILINE,
 )
-RESERVED = 1024  # bytes that the linker adds from sm_90 on to what shared memory a kernel has
+RESERVED = 1024  # bytes that the linker adds to the shared memory of a kernel from sm_90 on
 
 
 def read(binary: bytes, architecture: int) -> dict[str, Code]:
@@ -61,7 +59,7 @@ def read(binary: bytes, architecture: int) -> dict[str, Code]:
 
     Args:
         binary: the cubin.
-        architecture: what it was compiled for, 89 for 8.9.
+        architecture: compute capability, 89 for 8.9.
 
     Raises:
         subprocess.CalledProcessError: it is no cubin.
@@ -77,7 +75,8 @@ def read(binary: bytes, architecture: int) -> dict[str, Code]:
     threads = {
         name: int(value, 16)
         for name, value in re.findall(
-            r"^\.nv\.info\.(\S+)\n(?:(?!^\.nv).*\n)*?\s*Attribute:\s*EIATTR_(?:MAX_THREADS|REQNTID)\s+Format:.*\n\s*Value:\s*(0x[0-9a-f]+)",
+            r"^\.nv\.info\.(\S+)\n(?:(?!^\.nv).*\n)*?\s*Attribute:\s*EIATTR_"
+            r"(?:MAX_THREADS|REQNTID)\s+Format:.*\n\s*Value:\s*(0x[0-9a-f]+)",
             usage,
             re.MULTILINE,
         )
@@ -99,7 +98,7 @@ def read(binary: bytes, architecture: int) -> dict[str, Code]:
 
 
 def accesses(text: str) -> tuple[dict[int, int], dict[int, int], dict[str, int]]:
-    """Loads and stores by width, and atomics by name, of disassembled instructions."""
+    """Loads and stores by width, and atomics by name, in disassembled code."""
     loads, stores, atomics = Counter(), Counter(), Counter()
     for operation, modifiers in INSTRUCTION.findall(text):
         modifiers = modifiers.split(".")[1:]

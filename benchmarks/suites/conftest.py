@@ -110,8 +110,8 @@ def bandwidth(request):
 def record(request, benchmark, bandwidth):
     """Write the row of a variant, or fail without a row where its results are wrong.
 
-    `required_bytes` is the bytes that the case must move; None: the row has no bandwidth. `table.CASE` names
-    the facts that identify a case.
+    `required_bytes` are the bytes that the case must move; None: the row has no bandwidth.
+    `table.CASE` names the facts that identify a case.
     """
 
     def keep(

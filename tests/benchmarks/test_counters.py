@@ -86,7 +86,8 @@ def ncu(tmp_path, monkeypatch):
         (tmp_path / "log").write_text(log)
         (tmp_path / "ncu").write_text(
             f"#!{sys.executable}\nimport sys\nfrom pathlib import Path\n"
-            f"with open({str(tmp_path / 'asked')!r}, 'a') as asked:\n    print(*sys.argv[1:], file=asked)\n"
+            f"with open({str(tmp_path / 'asked')!r}, 'a') as asked:\n"
+            "    print(*sys.argv[1:], file=asked)\n"
             "log = Path(sys.argv[sys.argv.index('--log-file') + 1])\n"
             f"log.write_text(Path({str(tmp_path / 'log')!r}).read_text())\nsys.exit({code})\n"
         )
@@ -155,7 +156,8 @@ def test_they_are_written_and_shown_on_every_page(tmp_path, ncu, capsys):
 def test_without_a_profiler_counters_are_skipped(tmp_path, ncu, monkeypatch, capsys):
     folder = recorded(tmp_path / "h200", [ROW])
     ncu(
-        "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters\n",
+        "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access "
+        "NVIDIA GPU Performance Counters\n",
         code=1,
     )
     assert counters.main([str(folder)]) == counters.SKIPPED

@@ -23,7 +23,7 @@ def script(tmp_path):
     return Script(tmp_path)
 
 
-# -- the table of steps ------------------------------------------------------------------------------
+# -- the table of steps ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_every_suite_is_in_a_part(table):
     assert len(re.findall(r"--forms plain,graph|--forms compiled", " ".join(commands))) == 4
 
 
-# -- a whole run, shared -----------------------------------------------------------------------------
+# -- a whole run, shared ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_some_steps_keep_what_others_found(whole):
     assert 400 <= budget(whole.folder, "bench_temporal_attention_tuned") <= 0.8 * 540
 
 
-# -- parts -------------------------------------------------------------------------------------------
+# -- parts -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

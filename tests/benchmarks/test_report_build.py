@@ -63,11 +63,11 @@ def test_a_gpu_gets_its_sections_in_the_documents(tmp_path, monkeypatch, capsys)
     assert build.main([str(folder), "--documents"]) == 0 and build.main(["--check"]) == 0
     page, short = documents[1].read_text(), documents[0].read_text()
     assert (
-        "Prose.\n\n## Measured on NVIDIA H200\n\n<!-- report: h200 warp_blend -->\nSpeedup over eager"
-        in page
+        "Prose.\n\n## Measured on NVIDIA H200\n\n"
+        "<!-- report: h200 warp_blend -->\nSpeedup over eager" in page
     )
     assert (
-        "| measured on | machine | recorded | commit | torch | Triton | CUDA | driver | clock, MHz | memory clock, MHz |"
+        "| measured on | machine | recorded | commit | torch | Triton | CUDA | driver | clock, MHz | memory clock, MHz |"  # noqa: E501
         in short
     )
     assert (
@@ -93,7 +93,8 @@ def test_a_marker_without_results_is_an_error(tmp_path):
     found = [measurements(write_results(tmp_path / "h200"))]
     with pytest.raises(
         IncompatibleRuns,
-        match="no results are recorded for the marker 'cpu grid_sample'; choose from .* h200 warp_blend",
+        match="no results are recorded for the marker 'cpu grid_sample'; "
+        "choose from .* h200 warp_blend",
     ):
         filled(document(tmp_path, "cpu grid_sample"), found)
 

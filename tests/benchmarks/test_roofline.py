@@ -172,7 +172,10 @@ def test_every_card_is_cited(gpu):
 
 
 def test_the_cards_that_were_promised():
-    promised = "RTX 3080, RTX 3090, RTX 4070, RTX 4080, RTX 4090, RTX 5080, RTX 5090, H100 PCIe, H100 SXM, H200"
+    promised = (
+        "RTX 3080, RTX 3090, RTX 4070, RTX 4080, RTX 4090, RTX 5080, RTX 5090, "
+        "H100 PCIe, H100 SXM, H200"
+    )
     assert [gpu.name for gpu in GPUS] == promised.split(", ")
 
 
@@ -355,7 +358,7 @@ def test_tables_have_a_column_a_card():
         (["--gpu", "RTX 1"], "unknown GPU 'RTX 1'"),
     ],
 )
-def test_wrong_calls_are_told(wrong, said, capsys):
+def test_wrong_calls_are_errors(wrong, said, capsys):
     with pytest.raises(SystemExit):
         roofline.main(wrong)
     assert said in capsys.readouterr().err

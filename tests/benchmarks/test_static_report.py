@@ -1,6 +1,4 @@
-"""What a kernel takes of a GPU is read from its machine code; a spill, lost occupancy and narrower
-accesses are told.
-"""
+"""Resource usage is read from machine code; spills, less occupancy and narrower accesses fail."""
 
 import os
 import random
@@ -58,7 +56,7 @@ BOTH = {"triton", "nvcc"}
         ),
     ],
 )
-def test_what_got_worse_is_told_and_nothing_else(change, said):
+def test_what_got_worse_is_reported_and_nothing_else(change, said):
     assert worse(replace(THEN, **change), THEN) == said
 
 
@@ -66,7 +64,7 @@ def test_a_spill_fails_whatever_was_recorded():
     now = replace(THEN, spilled=16)
     for recorded, comparable in (([now], BOTH), ([THEN], BOTH), ([THEN], set())):
         assert complaints([now], recorded, comparable) == [
-            "warp_blend: forward, sm_89: spills 16 bytes a thread"
+            "warp_blend: forward, sm_89: spills 16 bytes per thread"
         ]
 
 
@@ -98,7 +96,11 @@ def test_another_compiler_is_not_compared():
 
 
 def test_a_record_reads_as_it_was_written(tmp_path):
-    rows = [replace(THEN, architecture=120), THEN, replace(THEN, kernel="attention: forward")]
+    rows = [
+        replace(THEN, architecture=120),
+        THEN,
+        replace(THEN, kernel="temporal_attention: forward"),
+    ]
     write(tmp_path / "report.json", rows, {"triton": "3.7.1", "nvcc": None})
     assert load(tmp_path / "report.json") == (
         [rows[2], rows[1], rows[0]],
@@ -149,7 +151,11 @@ def test_the_command_fails_until_a_change_is_recorded(report):
 
 
 def test_recording_a_part_keeps_the_rest(report):
-    rows = [THEN, replace(THEN, architecture=120), replace(THEN, kernel="attention: forward")]
+    rows = [
+        THEN,
+        replace(THEN, architecture=120),
+        replace(THEN, kernel="temporal_attention: forward"),
+    ]
     report(rows, "--record")
     changed = [replace(rows[0], occupancy=0.25), *rows[1:]]
     assert report(changed, "warp_blend", "--arch", "89", "--record")[0] == 0
@@ -157,7 +163,7 @@ def test_recording_a_part_keeps_the_rest(report):
     assert report(rows[1:])[0] == 1
 
 
-def test_wrong_calls_are_told(report, monkeypatch):
+def test_wrong_calls_are_errors(report, monkeypatch):
     with pytest.raises(SystemExit):
         report([THEN], "warp")
     monkeypatch.setattr(triton.knobs.runtime, "interpret", True)
@@ -215,11 +221,11 @@ with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
     small = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(small)
     x = torch.empty(512, device="meta")
-    ahead_of_time.compile_cases = lambda *_: iter(
-        [("op", "small", small.kernel, {"x": x, "out": x.half(), "total": x[:1], "N": 512, "num_warps": 4})]
-    )
+    arguments = {"x": x, "out": x.half(), "total": x[:1], "N": 512, "num_warps": 4}
+    ahead_of_time.compile_cases = lambda *_: iter([("op", "small", small.kernel, arguments)])
     for row in static_report.triton_rows((), (75, 90)):
-        print(row.architecture, row.warps, row.spilled, row.occupancy, row.loads, row.stores, row.atomics)
+        print(row.architecture, row.warps, row.spilled, row.occupancy,
+              row.loads, row.stores, row.atomics)
 """
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *sys.path])
@@ -243,7 +249,9 @@ def test_cuda_sources_are_read(tmp_path, monkeypatch):
             __syncthreads();
             y[threadIdx.x] = s[127 - threadIdx.x];
         }
-        extern "C" __global__ void open_ended(const float* x, float* y) { atomicAdd(y + threadIdx.x / 2, x[threadIdx.x]); }
+        extern "C" __global__ void open_ended(const float* x, float* y) {
+            atomicAdd(y + threadIdx.x / 2, x[threadIdx.x]);
+        }
     """)
     rows = list(static_report.cuda_rows(compiler, (90,), tmp_path))
     assert [(r.kernel, r.warps, r.shared, r.loads, r.stores, r.atomics) for r in rows] == [
@@ -294,20 +302,25 @@ CALCULATOR = """
 #include <cstdio>
 int main() {
     int architecture, threads_held, shared_held, reserved, registers, shared, threads;
-    while (scanf("%d %d %d %d %d %d %d", &architecture, &threads_held, &shared_held, &reserved, &registers, &shared, &threads) == 7) {
+    while (scanf("%d %d %d %d %d %d %d",
+                 &architecture, &threads_held, &shared_held, &reserved, &registers, &shared,
+                 &threads) == 7) {
         cudaOccDeviceProp has;
         has.computeMajor = architecture / 10; has.computeMinor = architecture % 10;
         has.maxThreadsPerBlock = 1024; has.maxThreadsPerMultiprocessor = threads_held;
         has.regsPerBlock = has.regsPerMultiprocessor = 65536; has.warpSize = 32; has.numSms = 1;
         has.sharedMemPerBlock = 49152; has.sharedMemPerMultiprocessor = shared_held;
-        has.sharedMemPerBlockOptin = shared_held - reserved; has.reservedSharedMemPerBlock = reserved;
+        has.sharedMemPerBlockOptin = shared_held - reserved;
+        has.reservedSharedMemPerBlock = reserved;
         cudaOccFuncAttributes kernel;
         kernel.maxThreadsPerBlock = 1024; kernel.numRegs = registers; kernel.numBlockBarriers = 1;
-        kernel.shmemLimitConfig = FUNC_SHMEM_LIMIT_OPTIN; kernel.maxDynamicSharedSizeBytes = shared_held;
+        kernel.shmemLimitConfig = FUNC_SHMEM_LIMIT_OPTIN;
+        kernel.maxDynamicSharedSizeBytes = shared_held;
         cudaOccDeviceState state;
         state.carveoutConfig = SHAREDMEM_CARVEOUT_MAX_SHARED;
         cudaOccResult result;
-        if (cudaOccMaxActiveBlocksPerMultiprocessor(&result, &has, &kernel, &state, threads, shared)) return 1;
+        if (cudaOccMaxActiveBlocksPerMultiprocessor(
+                &result, &has, &kernel, &state, threads, shared)) return 1;
         printf("%d\\n", result.activeBlocksPerMultiprocessor);
     }
 }
@@ -354,9 +367,7 @@ def test_occupancy_agrees_with_nvidias_calculator(tmp_path):
 
 
 def test_figures_that_no_kernel_has_are_refused():
-    with pytest.raises(
-        ValueError, match="no limits are written down for sm_61; there are some for sm_75"
-    ):
+    with pytest.raises(ValueError, match="no limits are known for sm_61; choose from sm_75"):
         occupancy(61, 32, 0, 4)
     with pytest.raises(ValueError, match="no kernel has 300 registers"):
         occupancy(89, 300, 0, 4)

@@ -163,7 +163,7 @@ def test_targets_without_a_machine_are_not_measured_yet(tmp_path):
     assert {one.target.device for one in targets.unmeasured([cpu])} == {"cuda"}
     table = target_table([cpu])
     assert (
-        "| no GPU yet | warp_blend | speedup over compiled; forward | at least 1.3x |  |  | not measured yet |"
+        "| no GPU yet | warp_blend | speedup over compiled; forward | at least 1.3x |  |  | not measured yet |"  # noqa: E501
         in table
     )
     assert "no GPU" not in report(cpu)
