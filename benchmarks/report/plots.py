@@ -75,7 +75,17 @@ def draw(found: Measurements, folder: Path) -> list[Path]:
 
 
 def pictures(found: Measurements) -> dict:
-    """Figures by name, those for which there are rows."""
+    """Figures by name, those for which there are rows; made once for the same rows."""
+    key = (found.device, digest(found))
+    if key not in _made:
+        _made[key] = _make(found)
+    return _made[key]
+
+
+_made: dict[tuple[str, str], dict] = {}
+
+
+def _make(found: Measurements) -> dict:
     figures = {
         "speedups": overview(found),
         **{f"speedups_{name}": speedups(name, groups) for name, groups in found.operations.items()},
