@@ -16,7 +16,7 @@ import numpy as np
 
 from lift.io.optional import require
 
-# swscale's flags by value: older PyAV has no names for these, and takes the numbers
+# flags of swscale by value, since PyAV 17 has no names for all of them
 POINT, AREA = 0x10, 0x20
 FULL_CHROMA, ACCURATE = 0x2000 | 0x4000, 0x40000
 TO_RGB, TO_YUV = POINT | ACCURATE | FULL_CHROMA, AREA | ACCURATE | FULL_CHROMA
@@ -195,13 +195,13 @@ def _scaled(plane: np.ndarray, scale: float, offset: float) -> np.ndarray:
 
 def _resample(plane: np.ndarray, height: int, width: int, full_chroma: bool) -> np.ndarray:
     """A chroma plane at the size of luma or at half of it: repeated upwards, averaged downwards."""
-    wanted = (height, width) if full_chroma else (height // 2, width // 2)
+    size = (height, width) if full_chroma else (height // 2, width // 2)
     for axis in range(2):
-        factor = -(-wanted[axis] // plane.shape[axis])
+        factor = -(-size[axis] // plane.shape[axis])
         if factor > 1:
             plane = np.repeat(plane, factor, axis)
-            plane = plane[: wanted[0]] if axis == 0 else plane[:, : wanted[1]]
-    if plane.shape == wanted:
+            plane = plane[: size[0]] if axis == 0 else plane[:, : size[1]]
+    if plane.shape == size:
         return plane
     cv2 = require("cv2", "decoding a video")
-    return cv2.resize(plane, wanted[::-1], interpolation=cv2.INTER_AREA)
+    return cv2.resize(plane, size[::-1], interpolation=cv2.INTER_AREA)

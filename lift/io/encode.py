@@ -193,12 +193,12 @@ class VideoWriter:
                 f"got {rgb.shape} {rgb.dtype}"
             )
         if self.source is not None and isinstance(frame, DecodedFrame) and frame.yuv is not None:
-            picture = planes_to_frame(frame.yuv, self.pix_fmt, self.coding)
+            video_frame = planes_to_frame(frame.yuv, self.pix_fmt, self.coding)
         else:
-            picture = rgb_to_frame(rgb, self.pix_fmt, self.coding)
-        picture.pts, picture.time_base = round(time / self.time_base), self.time_base
+            video_frame = rgb_to_frame(rgb, self.pix_fmt, self.coding)
+        video_frame.pts, video_frame.time_base = round(time / self.time_base), self.time_base
         try:
-            self._container.mux(self._stream.encode(picture))
+            self._container.mux(self._stream.encode(video_frame))
             if self._copy is not None:
                 self._copy.copy_until(time)
         except (self._av.error.FFmpegError, OSError) as error:

@@ -1,7 +1,7 @@
 """A folder of numbered image files as a sequence of frames: in order, or by index.
 
 The numbering rule, the same for every command: names begin alike and differ in one number, which
-rises by one from frame to frame, padded or not. Images without a number are passed over.
+rises by one from frame to frame, padded or not. Images without a number are left out.
 """
 
 import re
@@ -33,7 +33,7 @@ class FrameFolder:
         files: the images in the order of their numbers.
         width, height: of the upright frames, pixels.
         cuts, duplicates: indices of frames that open a shot; that repeat the one before.
-        notes: sentences on images that were passed over.
+        notes: sentences on images that were left out.
 
     Raises:
         LiftError: no numbered image, a number is missing or there twice, names that begin
@@ -138,7 +138,7 @@ def _numbered(folder: Path) -> tuple[list[Path], list[str]]:
     others = [file.name for file in images if file not in numbers]
     if not others:
         return files, []
-    return files, [f"{len(others)} image(s) without a number passed over ({others[0]})"]
+    return files, [f"{len(others)} image(s) without a number left out ({others[0]})"]
 
 
 def _frame_numbers(folder: Path, files: list[Path]) -> dict[Path, int]:
@@ -147,10 +147,10 @@ def _frame_numbers(folder: Path, files: list[Path]) -> dict[Path, int]:
     groups = min(len(each) for each in parts.values()) // 2
     values = [{file: int(parts[file][2 * g + 1]) for file in files} for g in range(groups)]
     varying = [g for g in range(groups) if len(set(values[g].values())) > 1]
-    place = varying[0] if varying else groups - 1
+    varying_group = varying[0] if varying else groups - 1
     first = files[0]
     for file in files:
-        if parts[file][: 2 * place + 1 : 2] != parts[first][: 2 * place + 1 : 2]:
+        if parts[file][: 2 * varying_group + 1 : 2] != parts[first][: 2 * varying_group + 1 : 2]:
             raise LiftError(
                 f"{folder}: {first.name} and {file.name} are named differently; "
                 "keep one numbered sequence in a folder"
@@ -160,7 +160,7 @@ def _frame_numbers(folder: Path, files: list[Path]) -> dict[Path, int]:
             f"{folder}: more than one number varies in the names of its frames "
             f"({first.name} to {files[-1].name}); keep one numbered sequence in a folder"
         )
-    return values[place]
+    return values[varying_group]
 
 
 def _check_step(folder: Path, before: Path, after: Path, a: int, b: int) -> None:

@@ -103,28 +103,28 @@ def _orientation(path: Path) -> Orientation:
 
 def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, int]]:
     """(marker, bytes of content) of the segments before the pixels, the file at the content."""
-    place = 2
+    offset = 2
     while True:
-        file.seek(place)
+        file.seek(offset)
         head = file.read(4)
         if len(head) < 4 or head[0] != 0xFF or head[1] in (0xD9, 0xDA):
             return
         if head[1] == 0xFF:  # a fill byte
-            place += 1
+            offset += 1
             continue
         size = int.from_bytes(head[2:], "big")
         yield head[1], size - 2
-        place += 2 + size
+        offset += 2 + size
 
 
-def _chunks(file: BinaryIO, place: int, layout: str, trailer: int) -> Iterator[tuple[bytes, int]]:
+def _chunks(file: BinaryIO, offset: int, layout: str, trailer: int) -> Iterator[tuple[bytes, int]]:
     """(name, bytes of content) of the chunks of a PNG or RIFF file, the file at the content."""
     while True:
-        file.seek(place)
+        file.seek(offset)
         head = file.read(8)
         if len(head) < 8:
             return
         fields = struct.unpack(layout, head)
         size, name = fields if trailer else fields[::-1]
         yield name, size
-        place += 8 + size + (trailer or size % 2)  # RIFF pads to an even size
+        offset += 8 + size + (trailer or size % 2)  # RIFF pads to an even size

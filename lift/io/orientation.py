@@ -1,6 +1,6 @@
-"""The eight orientations of a stored picture: EXIF orientation 1 to 8, or a display matrix.
+"""The eight orientations of a stored image: EXIF orientation 1 to 8, or a display matrix.
 
-A stored picture becomes upright by an optional transposition, then a flip of either axis.
+A stored image becomes upright by an optional transposition, then a flip of either axis.
 """
 
 import struct
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a stored picture becomes upright: transpose, then flip left-right, then flip up-down."""
+    """How a stored image becomes upright: transpose, then flip left-right, then flip up-down."""
 
     transpose: bool = False
     flip_x: bool = False
@@ -24,7 +24,7 @@ class Orientation:
         return image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the upright picture."""
+        """(height, width) of the upright image."""
         return (width, height) if self.transpose else (height, width)
 
 
@@ -44,7 +44,7 @@ OF_EXIF = {
 def of_display_matrix(matrix: bytes) -> Orientation:
     """The orientation in FFmpeg's display matrix: nine native 32-bit integers, a b u c d v x y w.
 
-    A point (p, q) of the stored picture is displayed at (a p + c q + x, b p + d q + y).
+    A point (p, q) of the stored image is displayed at (a p + c q + x, b p + d q + y).
     Other angles than multiples of 90 degrees count as the nearest of these.
     """
     a, b, _, c, d = struct.unpack("=5i", matrix[:20])

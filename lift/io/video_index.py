@@ -122,10 +122,10 @@ class IndexedVideo:
         if damaged or not packets.pts:
             state = "is truncated or damaged" if damaged else "holds no video frame"
             raise LiftError(f"{self.path} {state}; copy or download it again, or leave it out")
-        found = len(packets.pts) + packets.hidden
-        if found < COMPLETE * announced:
+        count = len(packets.pts) + packets.hidden
+        if count < COMPLETE * announced:
             raise LiftError(
-                f"{self.path} is truncated: it announces {announced} frames and holds {found}; "
+                f"{self.path} is truncated: it announces {announced} frames and holds {count}; "
                 "copy it again or leave it out"
             )
         return packets
@@ -164,7 +164,7 @@ class IndexedVideo:
         return (np.array(self._pts) - self._pts[0]) * unit
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
-        """These frames, (n, H, W, 3) uint8 RGB, in the order asked for.
+        """These frames, (n, H, W, 3) uint8 RGB, in the order of `indices`.
 
         Raises:
             IndexError: an index is outside 0..len - 1.
@@ -175,7 +175,7 @@ class IndexedVideo:
             raise IndexError(
                 f"{self.name}: frames must be in 0..{len(self) - 1}, got {list(indices)}"
             )
-        found: dict[int, np.ndarray] = {}
+        frames: dict[int, np.ndarray] = {}
         for i in sorted(set(indices)):  # ascending, so that no group of pictures is decoded twice
             try:
                 frame = self._frame(i)
@@ -191,8 +191,8 @@ class IndexedVideo:
                     f"{self.path}: frame {i} of {len(self)} cannot be decoded; "
                     "the file may be truncated or damaged"
                 )
-            found[i] = self._convert(frame).rgb
-        return np.stack([found[i] for i in indices])
+            frames[i] = self._convert(frame).rgb
+        return np.stack([frames[i] for i in indices])
 
     # -- decoding: `_position` is the index of the frame decoded last
 

@@ -21,12 +21,12 @@ def test_frames_by_index_are_those_in_order(tmp_path):
     assert [time for _, time in folder.timed()] == [Fraction(k, 10) for k in range(5)]
 
 
-def test_images_without_a_number_are_passed_over_with_a_note(tmp_path):
+def test_images_without_a_number_are_left_out_with_a_note(tmp_path):
     folder = write_folder(tmp_path / "f", moving_frames(3))
     (folder / "thumbnail.png").write_bytes((folder / "im001.png").read_bytes())
     source = FrameFolder(folder)
     assert len(source) == 3 and source.notes == [
-        "1 image(s) without a number passed over (thumbnail.png)"
+        "1 image(s) without a number left out (thumbnail.png)"
     ]
     (folder / "thumbnail.png").unlink()
     assert FrameFolder(folder).notes == []
@@ -57,3 +57,11 @@ def test_a_missing_library_is_one_sentence(monkeypatch, module, package):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(LiftError, match=f"^reading needs .*pip install {package}$"):
         require(module, "reading")
+
+
+def test_what_follows_the_number_may_differ(tmp_path):
+    """UCF101 marks the middle frame of three as the ground truth."""
+    for name in ("frame_00.png", "frame_01_gt.png", "frame_02.png"):
+        write_folder(tmp_path, moving_frames(1), pattern=name)
+    folder = FrameFolder(tmp_path)
+    assert [file.name for file in folder.files][1] == "frame_01_gt.png" and len(folder) == 3
