@@ -297,7 +297,9 @@ def load(cuda: str | None) -> tuple[dict | None, str | None]:
 
 
 # Run in another process, because this one may have loaded an older library already.
-LOAD_PROGRAM = "from lift.kernels.ops.grid_sample import cuda; print(cuda.unsupported_reason() or '')"
+LOAD_PROGRAM = (
+    "from lift.kernels.ops.grid_sample import cuda; print(cuda.unsupported_reason() or '')"
+)
 
 
 def load_error() -> str | None:

@@ -71,10 +71,10 @@ def test_gradients_are_right(correlate, normalize):
 
 def test_eager_saves_the_two_maps_alone():
     fmap0, fmap1 = (torch.randn(1, 8, 16, 16, requires_grad=True) for _ in range(2))
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
         correlation_eager(fmap0, fmap1, 3)
-    assert sorted(x.data_ptr() for x in kept) == sorted((fmap0.data_ptr(), fmap1.data_ptr()))
+    assert sorted(x.data_ptr() for x in saved) == sorted((fmap0.data_ptr(), fmap1.data_ptr()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

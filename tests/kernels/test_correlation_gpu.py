@@ -162,12 +162,12 @@ def assert_last_rows(shape, radius: int, layout: str, device: str) -> None:
         slice(-3 * radius - 4, None),
     )  # an ending's first rows miss their neighbours
     endings = [x[:, :, ending].clone(memory_format=memory) for x in maps]
-    for asked in NAMES:
+    for wrt in NAMES:
         grad = fused("triton", radius, True)(
             *maps
         )  # the result is its own gradient: it needs no memory beside it
         whole, part = (
-            gradient(*inputs, radius, asked)
+            gradient(*inputs, radius, wrt)
             for inputs in ((maps, grad), (endings, grad[:, :, ending]))
         )
         torch.testing.assert_close(
@@ -178,9 +178,9 @@ def assert_last_rows(shape, radius: int, layout: str, device: str) -> None:
         del whole, grad
 
 
-def gradient(maps, grad, radius: int, asked: str) -> torch.Tensor:
+def gradient(maps, grad, radius: int, wrt: str) -> torch.Tensor:
     backward = torch.ops.lift_triton.correlation_backward
-    return backward(grad, *maps, radius, True, 1 << NAMES.index(asked))[NAMES.index(asked)]
+    return backward(grad, *maps, radius, True, 1 << NAMES.index(wrt))[NAMES.index(wrt)]
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

@@ -1,6 +1,4 @@
-"""The fused kernels of `correlation` compute what the reference defines: values and gradients, over
-the matrix of inputs.
-"""
+"""The fused kernels of `correlation` against the reference, over the matrix of inputs."""
 
 import math
 
@@ -92,34 +90,33 @@ def test_the_gradient_of_the_result_may_lie_in_any_way(backend, layout):
     assert_parity(results(fused(backend, 1, True), maps, grad), maps, 1, True, grad)
 
 
-def test_one_program_may_serve_all_rows(monkeypatch):
+def test_one_program_may_compute_all_rows(monkeypatch):
     maps = make("triton")
-    apart = results(fused("triton", 1, True), maps)
+    split = results(fused("triton", 1, True), maps)
     monkeypatch.setattr(op.triton, "ENOUGH_PROGRAMS", 0)
     together = results(fused("triton", 1, True), maps)
-    assert all(torch.equal(apart[name], together[name]) for name in apart)
+    assert all(torch.equal(split[name], together[name]) for name in split)
 
 
 @backends
-def test_lengths_of_nothing_have_a_gradient(backend):
-    """Locations shorter than the shortest are scaled by a constant."""
+def test_channels_of_zeros_have_a_gradient(backend):
+    """Norms below EPS are scaled by a constant."""
     fmap0, fmap1 = make(backend)
     fmap0[0, :, 1], fmap1[:, :, :, 4] = 0, 1e-5 * fmap1[:, :, :, 4]
     assert_parity(results(fused(backend, 1, True), (fmap0, fmap1)), (fmap0, fmap1), 1, True)
 
 
-# -- which gradients are asked ---------------------------------------------------------------------
+# -- which gradients are computed ------------------------------------------------------------------
 
 
 @backends
-@pytest.mark.parametrize("asked", ["fmap0", "fmap1"])
-def test_a_gradient_is_the_same_alone(backend, asked):
+@pytest.mark.parametrize("wrt", ["fmap0", "fmap1"])
+def test_a_gradient_is_the_same_alone(backend, wrt):
     maps = make(backend)
     everything, some = (
-        results(fused(backend, 1, True), maps, asked=names)
-        for names in (("fmap0", "fmap1"), (asked,))
+        results(fused(backend, 1, True), maps, wrt=names) for names in (("fmap0", "fmap1"), (wrt,))
     )
-    assert some.keys() == {"result", f"gradient of {asked}"}
+    assert some.keys() == {"result", f"gradient of {wrt}"}
     assert all(torch.equal(some[name], everything[name]) for name in some)
 
 
@@ -139,10 +136,10 @@ def test_one_map_may_be_both(backend):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_exactly_the_inputs_are_saved(backend, dtype):
     maps = [x.requires_grad_() for x in make(backend, (dtype, *PLAIN[1:]))]
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
         fused(backend, 1, True)(*maps)
-    assert sorted(x.data_ptr() for x in kept) == sorted(x.data_ptr() for x in maps)
+    assert sorted(x.data_ptr() for x in saved) == sorted(x.data_ptr() for x in maps)
 
 
 @backends
@@ -234,9 +231,9 @@ def test_under_autocast_maps_are_taken_as_they_come(backend):
 # -- limits and offsets ----------------------------------------------------------------------------
 
 
-def test_what_a_program_cannot_hold_is_told():
+def test_too_many_channels_or_displacements_have_a_reason():
     if op.triton is None or kernels.unsupported_reasons("correlation")["triton"]:
-        pytest.skip("Triton does not serve here")
+        pytest.skip("not supported by Triton here")
     device = device_of("triton")
     wide, plain = torch.empty(1, 257, 2, 2, device=device), torch.empty(1, 256, 2, 2, device=device)
     assert (

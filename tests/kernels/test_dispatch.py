@@ -221,13 +221,13 @@ def test_operations_compile_without_a_break(name, dynamic):
 
 
 def test_a_compiled_graph_may_depend_on_the_gpu(monkeypatch):
-    """PyTorch's own question breaks a graph."""
+    """PyTorch's own query breaks a graph."""
 
-    def asked(device):
+    def breaks(device):
         torch._dynamo.graph_break()
         return 8, 6
 
-    monkeypatch.setattr(torch.cuda, "get_device_capability", asked)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", breaks)
     torch._dynamo.reset()
     compiled = torch.compile(
         lambda x: x + 1 if capability(x.device) < (9, 0) else x + 2, backend="eager", fullgraph=True

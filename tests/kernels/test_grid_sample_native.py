@@ -1,6 +1,4 @@
-"""The CUDA gradients of grid_sample on a GPU: PyTorch's own, maybe_deterministic when asked, captured in
-a graph.
-"""
+"""The CUDA gradients of grid_sample on a GPU: PyTorch's values, determinism, CUDA graphs."""
 
 import itertools
 

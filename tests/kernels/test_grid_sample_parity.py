@@ -23,7 +23,9 @@ from lift.kernels.ops.grid_sample.reference import (
 )
 from tests.support.parity import LAYOUTS, assert_close, assert_right_as_a_whole
 
-pytestmark = pytest.mark.skipif(bool(extension.unsupported_reason()), reason=str(extension.unsupported_reason()))
+pytestmark = pytest.mark.skipif(
+    bool(extension.unsupported_reason()), reason=str(extension.unsupported_reason())
+)
 
 HOW = list(itertools.product(MODES, PADDING_MODES, (True, False)))
 DTYPES = {
@@ -97,9 +99,9 @@ def make(
     return input, grid.double() if dtype == "float64" else grid, grad
 
 
-def results(function, input, grid, grad, how, asked=(True, True)) -> list[torch.Tensor]:
-    """The value, and the gradients asked for."""
-    leaves = [x.detach().requires_grad_(want) for x, want in zip((input, grid), asked, strict=True)]
+def results(function, input, grid, grad, how, wrt=(True, True)) -> list[torch.Tensor]:
+    """The value, and the gradients with respect to `wrt`."""
+    leaves = [x.detach().requires_grad_(want) for x, want in zip((input, grid), wrt, strict=True)]
     out = function(*leaves, *how)
     return [
         out.detach(),
@@ -179,16 +181,16 @@ def test_every_shape(shape):
         assert_parity(LAYOUTS[layout](input), grid, grad, ("bilinear", "zeros", False))
 
 
-@pytest.mark.parametrize("asked", [(True, False), (False, True)], ids=["input", "grid"])
+@pytest.mark.parametrize("wrt", [(True, False), (False, True)], ids=["input", "grid"])
 @pytest.mark.parametrize("C", [3, 20])
-def test_only_what_is_asked_for(asked, C):
+def test_a_gradient_is_the_same_alone(wrt, C):
     input, grid, grad = make((2, C, 5, 7, 4, 6))
     how = ("bilinear", "border", True)
     whole, part = (
         results(fused, input, grid, grad, how),
-        results(fused, input, grid, grad, how, asked),
+        results(fused, input, grid, grad, how, wrt),
     )
-    assert torch.equal(part[1], whole[1 if asked[0] else 2])
+    assert torch.equal(part[1], whole[1 if wrt[0] else 2])
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -25,8 +25,8 @@ def far(x: torch.Tensor, dimension: int) -> torch.Tensor:
     strides[dimension] = PAST // (x.shape[dimension] - 1) + 16
     elements = (x.shape[dimension] - 1) * strides[dimension] + x.numel()
     needs_gpu_memory(elements * x.element_size() + MARGIN)
-    room = torch.empty(elements, dtype=x.dtype, device=x.device)
-    return room.as_strided(x.shape, strides).copy_(x)
+    buffer = torch.empty(elements, dtype=x.dtype, device=x.device)
+    return buffer.as_strided(x.shape, strides).copy_(x)
 
 
 def assert_same(found: dict, expected: dict) -> None:

@@ -1,5 +1,6 @@
-"""Gradients of about 10^4 come in as float16, as a gradient scaler makes them: what they give does
-not overflow where float16 holds it, since the sums are float32.
+"""float16 gradients of about 10^4, as a gradient scaler makes them, do not overflow.
+
+Sums are float32, so the results are right where float16 can hold them.
 """
 
 import pytest

@@ -1,5 +1,6 @@
-"""Windowed temporal attention is scaled_dot_product_attention on explicit windows, with masks that
-let nothing through.
+"""Windowed temporal attention is scaled_dot_product_attention on explicit windows.
+
+Masked frames change nothing.
 """
 
 import pytest
@@ -14,7 +15,7 @@ CASES = [
     (2, 1, 5, 7, 10, 2, 8, 4, 0),  # windows that do not divide
     (1, 1, 4, 6, 5, 3, 4, 4, 2),  # shifted
     (1, 3, 3, 5, 6, 2, 4, 2, 1),  # self-attention among frames
-    (2, 1, 15, 3, 4, 2, 8, 1, 0),  # one location a window
+    (2, 1, 15, 3, 4, 2, 8, 1, 0),  # one location per window
     (1, 1, 1, 1, 1, 1, 4, 8, 7),  # one frame, one pixel
     (1, 1, 2, 9, 3, 1, 4, 8, 3),
 ]

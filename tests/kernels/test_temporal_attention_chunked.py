@@ -1,4 +1,4 @@
-"""Chunked attention in plain PyTorch on a CPU: the definition, with gradients, in no more memory."""
+"""Chunked attention in plain PyTorch on a CPU: the definition, gradients, memory."""
 
 from functools import partial
 
@@ -56,12 +56,12 @@ def make(case, dtype=torch.float64, bias_batch=True, whole=False):
     ]
 
 
-def results(function, given, asked=FLOATING) -> dict[str, torch.Tensor]:
+def results(function, given, wrt=FLOATING) -> dict[str, torch.Tensor]:
     given = [
-        x.detach().requires_grad_() if i in asked and x is not None else x
+        x.detach().requires_grad_() if i in wrt and x is not None else x
         for i, x in enumerate(given)
     ]
-    leaves = {f"gradient {i}": given[i] for i in asked if given[i] is not None}
+    leaves = {f"gradient {i}": given[i] for i in wrt if given[i] is not None}
     out, frame_weights = function(*given)
     towards = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.dtype)
     found = torch.autograd.grad(out, list(leaves.values()), towards) if leaves else ()
@@ -122,12 +122,12 @@ def test_every_layout_is_taken(layout):
         torch.testing.assert_close(x, expected[name], atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("asked", [(), *((i,) for i in FLOATING), (0, 2), (1, 6)], ids=str)
-def test_only_gradients_asked_for_are_made(asked, monkeypatch):
+@pytest.mark.parametrize("wrt", [(), *((i,) for i in FLOATING), (0, 2), (1, 6)], ids=str)
+def test_only_needed_gradients_are_computed(wrt, monkeypatch):
     given = make(CASES[1])
-    expected = results(temporal_attention_reference, given, asked)
+    expected = results(temporal_attention_reference, given, wrt)
     poison(monkeypatch)
-    found = results(temporal_attention_chunked, given, asked)
+    found = results(temporal_attention_chunked, given, wrt)
     assert found.keys() == expected.keys()
     for name, x in expected.items():
         torch.testing.assert_close(found[name], x, atol=1e-12, rtol=1e-12)
@@ -243,23 +243,23 @@ def peak(function) -> int:
 
 @pytest.mark.parametrize("shape", LARGE, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("asked", [(), FLOATING], ids=["forward", "gradients"])
-def test_it_takes_no_more_memory_than_the_reference(shape, dtype, asked):
+@pytest.mark.parametrize("wrt", [(), FLOATING], ids=["forward", "gradients"])
+def test_it_takes_no_more_memory_than_the_reference(shape, dtype, wrt):
     for given in (make(shape, dtype), make(shape, dtype, whole=True)):
-        assert peak(partial(results, temporal_attention_chunked, given, asked)) <= peak(
-            partial(results, temporal_attention_reference, given, asked)
+        assert peak(partial(results, temporal_attention_chunked, given, wrt)) <= peak(
+            partial(results, temporal_attention_reference, given, wrt)
         )
 
 
 @pytest.mark.parametrize("shape", LARGE, ids=str)
 def test_it_saves_only_its_inputs_for_backward(shape):
-    given, kept = make(shape, torch.float32), {}
+    given, saved = make(shape, torch.float32), {}
     given = [x.requires_grad_() if i in FLOATING else x for i, x in enumerate(given)]
 
     def keep(x):
-        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        saved[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         temporal_attention_chunked(*given)
-    assert sum(kept.values()) == sum(x.nbytes for x in given if isinstance(x, torch.Tensor))
+    assert sum(saved.values()) == sum(x.nbytes for x in given if isinstance(x, torch.Tensor))

@@ -125,7 +125,7 @@ def test_the_table_is_extended_card_by_card(monkeypatch, tmp_path):
 
 
 class Card:
-    """As much of a GPU as `measured` asks for."""
+    """As much of a GPU as `measured` uses."""
 
     name, architecture = "a GPU of tomorrow", (9, 0)
 
@@ -193,7 +193,7 @@ def test_a_class_without_a_usable_candidate_keeps_its_config(monkeypatch, tmp_pa
 
 
 class Watch:
-    """In the place of the `time` module: what is tried says how long it takes."""
+    """Replaces the `time` module: calls take the time that they are given."""
 
     def __init__(self):
         self.now = 1000.0
@@ -280,8 +280,9 @@ from benchmarks.static import compile as ahead_of_time
 todo = list(ahead_of_time.compile_cases("temporal_attention", exhaustive=True))
 spilled = []
 for i in range(int(sys.argv[1]), len(todo), int(sys.argv[2])):
-    (_, label, *launch), architecture = todo[i], ahead_of_time.ARCHITECTURES[i % len(ahead_of_time.ARCHITECTURES)]
-    usage = ahead_of_time.compile_for(architecture, *launch)
+    _, label, kernel, arguments = todo[i]
+    architecture = ahead_of_time.ARCHITECTURES[i % len(ahead_of_time.ARCHITECTURES)]
+    usage = ahead_of_time.compile_for(architecture, kernel, arguments)
     if usage.local or usage.shared > (65536 if architecture == 75 else 99 << 10):
         spilled.append((label, architecture, usage))
 assert not spilled, spilled
@@ -289,8 +290,9 @@ assert not spilled, spilled
 
 
 def test_a_sample_of_every_class_compiles_without_a_spill():
-    """One in nine, each for another architecture; `python -m benchmarks.static.compile
-    --everything` compiles them all.
+    """One in nine, each for another architecture.
+
+    `python -m benchmarks.static.compile --everything` compiles them all.
     """
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)

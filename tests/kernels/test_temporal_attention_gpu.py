@@ -1,6 +1,4 @@
-"""The Triton kernels of `temporal_attention` as a GPU runs them: a wide product of inputs, many
-windows, graphs, determinism, training.
-"""
+"""The Triton kernels of `temporal_attention` on a GPU: inputs, graphs, determinism, training."""
 
 from dataclasses import replace
 

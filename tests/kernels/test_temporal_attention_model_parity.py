@@ -1,5 +1,6 @@
-"""The whole model with the fused attention is the model with the reference: outputs and the
-gradient of every parameter.
+"""The whole model with the fused attention against the model with the reference.
+
+Outputs, and the gradient of every parameter.
 """
 
 from dataclasses import fields, replace
@@ -32,14 +33,13 @@ def exactly(*arguments):
 
 
 def run(config, monkeypatch, attention, clip: Clip) -> dict[str, torch.Tensor]:
-    """The prediction and all gradients, with this attention and the reference of everything else."""
-    served = []
+    """The prediction and all gradients, with this attention and the reference for the rest."""
+    calls = []
 
     def call(*arguments):
-        served.append(attention)
+        calls.append(attention)
         return attention(*arguments)
 
-    monkeypatch.setattr(dispatch, "_environment", "")
     only = dispatch.Backend("reference", call, dispatch.always_supported, fused=False)
     monkeypatch.setitem(dispatch._operations, "temporal_attention", (only,))
     torch.manual_seed(0)
@@ -47,7 +47,7 @@ def run(config, monkeypatch, attention, clip: Clip) -> dict[str, torch.Tensor]:
     prediction = model(clip, torch.tensor([0.3, 0.7], device=device()))
     (prediction.frame.square().sum() + prediction.attention.square().sum()).backward()
     monkeypatch.undo()
-    assert served
+    assert calls
     found = {
         f.name: getattr(prediction, f.name)
         for f in fields(prediction)

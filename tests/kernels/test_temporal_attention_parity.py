@@ -1,6 +1,4 @@
-"""The fused kernels of `temporal_attention` compute what the reference defines: values, shares and
-gradients, over the matrix of inputs.
-"""
+"""The fused kernels of `temporal_attention` against the reference, over the matrix of inputs."""
 
 import pytest
 import torch
@@ -62,10 +60,10 @@ SMALL = {
 families = pytest.mark.parametrize("family", SMALL)
 
 
-def poisoned_results(monkeypatch, arguments, asked=NAMES) -> dict:
+def poisoned_results(monkeypatch, arguments, wrt=NAMES) -> dict:
     with monkeypatch.context() as patch:
         poison(patch)
-        return results(fused, arguments, asked)
+        return results(fused, arguments, wrt)
 
 
 # -- the matrix ------------------------------------------------------------------------------------
@@ -79,11 +77,11 @@ def test_values_frame_weights_and_gradients(case, dtype, monkeypatch):
 
 @families
 @pytest.mark.parametrize(
-    "asked", [(), *((name,) for name in NAMES), ("q", "v"), ("k", "window_bias")], ids=str
+    "wrt", [(), *((name,) for name in NAMES), ("q", "v"), ("k", "window_bias")], ids=str
 )
-def test_only_gradients_asked_for_are_made(family, asked, monkeypatch):
+def test_only_needed_gradients_are_computed(family, wrt, monkeypatch):
     arguments = make(SMALL[family])
-    assert_parity(poisoned_results(monkeypatch, arguments, asked), arguments)
+    assert_parity(poisoned_results(monkeypatch, arguments, wrt), arguments)
 
 
 @families
@@ -92,7 +90,7 @@ def test_only_gradients_asked_for_are_made(family, asked, monkeypatch):
     [("time_bias",), ("window_bias",), ("mask",), ("time_bias", "window_bias", "mask", "scale")],
     ids=str,
 )
-def test_every_table_may_be_absent(family, without, monkeypatch):
+def test_every_bias_and_the_mask_may_be_absent(family, without, monkeypatch):
     arguments = make(SMALL[family]) | dict.fromkeys(without)
     assert_parity(poisoned_results(monkeypatch, arguments), arguments)
 
@@ -229,10 +227,10 @@ def test_offsets_past_2_31_are_followed(family, dimension):
     for name in ("q", "k", "v"):
         x, i = arguments[name], {"B": 0, "Tk": 1, "H": 2, "W": 3, "heads": 4}[dimension]
         strides = [2**30 + 16 if j == i else stride for j, stride in enumerate(x.stride())]
-        room = torch.empty(
+        buffer = torch.empty(
             (x.shape[i] - 1) * strides[i] + x.numel(), dtype=x.dtype, device=device()
         )
-        far[name] = room.as_strided(x.shape, strides).copy_(x)
+        far[name] = buffer.as_strided(x.shape, strides).copy_(x)
     found = results(fused, arguments | far)
     assert all(torch.equal(found[n], expected[n]) for n in expected)
 
@@ -265,19 +263,19 @@ def test_compiled_without_a_break_it_is_the_same(family):
 
 
 @families
-def test_backward_keeps_the_inputs_the_output_and_one_number_a_row(family):
-    arguments, kept = make(SMALL[family], "float16"), {}
+def test_backward_saves_the_inputs_the_output_and_one_number_per_row(family):
+    arguments, saved = make(SMALL[family], "float16"), {}
     leaves = {n: x.requires_grad_() if n in NAMES else x for n, x in arguments.items()}
 
     def keep(x):
-        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        saved[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         out, _ = fused(**leaves)
     tensors = [x for x in arguments.values() if isinstance(x, torch.Tensor)]
     lse_bytes = 4 * out.numel() // out.shape[-1]
-    assert sum(kept.values()) == sum(x.nbytes for x in tensors) + out.nbytes + lse_bytes
+    assert sum(saved.values()) == sum(x.nbytes for x in tensors) + out.nbytes + lse_bytes
 
 
 @families
@@ -314,7 +312,7 @@ def test_frame_weights_are_not_differentiable_and_one_tensor_may_be_two_argument
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_autocast_lowers_queries_and_keeps_tables():
+def test_autocast_casts_queries_and_leaves_biases():
     arguments = make(SMALL["window"])
     with torch.autocast(device(), torch.bfloat16):
         out, frame_weights = fused(**arguments)

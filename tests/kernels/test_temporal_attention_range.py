@@ -1,5 +1,7 @@
-"""The backward of the fused attention where gradients are large, or not finite: nothing overflows
-on the way, and what is not finite stays where the definition has it."""
+"""The fused attention's backward with gradients that are large or not finite.
+
+Nothing overflows on the way, and what is not finite stays where the definition has it.
+"""
 
 import math
 
@@ -39,7 +41,7 @@ cases = pytest.mark.parametrize("case", CASES)
 
 
 def large(case) -> tuple[dict, torch.Tensor]:
-    """Arguments and the output's gradient; float16 holds these and every gradient of an argument."""
+    """Arguments and the output's gradient; float16 holds these and all gradients."""
     arguments = make(CASES[case], "float16")
     if arguments["window"] == 1:  # its one number cancels in the softmax
         arguments["window_bias"] = None
@@ -72,7 +74,7 @@ def test_float16_takes_gradients_of_scores_that_it_cannot_hold(case, monkeypatch
 
 @cases
 def test_a_query_with_a_large_gradient_costs_the_others_no_precision(case):
-    """Each gradient of q is as close to the definition as the rule of `parity` allows for it alone."""
+    """Each gradient of q is as close to the definition as `parity` allows for it alone."""
     arguments, grad = large(case)
     grad[:, :, 1:] /= 256
     found = results(fused, arguments, ("q",), grad)

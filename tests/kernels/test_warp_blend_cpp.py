@@ -1,5 +1,4 @@
-"""What is special to the C++ kernels of `warp` and `warp_blend`: threads, vectors over channels,
-memory, derivatives in float64.
+"""The C++ kernels of `warp` and `warp_blend`: threads, vectors over channels, memory, float64.
 
 tests/kernels/test_warp_blend_parity.py compares them with the reference over the matrix of inputs.
 """
@@ -16,7 +15,9 @@ from tests.support.parity import LAYOUTS
 from tests.support.warp_cases import NAMES, PUBLIC, REFERENCES, make, results, towards
 
 operations = pytest.mark.parametrize("operation", PUBLIC)
-pytestmark = pytest.mark.skipif(bool(extension.unsupported_reason()), reason=str(extension.unsupported_reason()))
+pytestmark = pytest.mark.skipif(
+    bool(extension.unsupported_reason()), reason=str(extension.unsupported_reason())
+)
 CALLS = {"warp": WARP.bind("lift_cpp"), "warp_blend": WARP_BLEND.bind("lift_cpp")}
 
 
@@ -103,7 +104,7 @@ VERTICAL = {  # dy at each row, for images of 200 rows
 @pytest.mark.parametrize("vertical", VERTICAL)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_windows_of_rows_have_the_bits_of_whole_images(operation, vertical, threads):
-    """Planes are put in order a few rows at a time; channels-last images are used where they lie."""
+    """Planes are reordered a few rows at a time; channels-last images are used in place."""
     planes = make(operation, "cpp", ("float32", "contiguous", (1, 4, 200, 40), "random"))
     for name, x in zip(NAMES[operation], planes, strict=True):
         if "flow" in name:

@@ -1,6 +1,4 @@
-"""The Triton kernels of `warp` and `warp_blend` as a GPU runs them: the whole product of inputs,
-large sizes, graphs, determinism.
-"""
+"""The Triton kernels of `warp` and `warp_blend` on a GPU: many inputs, large sizes, graphs."""
 
 import pytest
 import torch

@@ -100,14 +100,14 @@ def test_sums_of_the_gradients_of_images(operation, fixed, layout, dimension):
     scale = op.triton._fixed_point(grad)[0] if fixed else None
     found = []
     for place in (lambda x: x, lambda x: far(x, *DIMENSIONS[dimension])):
-        asked = [
+        wrt = [
             place(torch.zeros_like(x, dtype=torch.int64 if fixed else torch.float32))
             if "image" in name
             else None
             for name, x in zip(NAMES[operation], inputs, strict=True)
         ]
-        launch("backward", grad, as_blend(operation, *inputs), as_blend(operation, *asked), scale)
-        found.append([x for x in asked if x is not None])
+        launch("backward", grad, as_blend(operation, *inputs), as_blend(operation, *wrt), scale)
+        found.append([x for x in wrt if x is not None])
     assert all(x.any() for x in found[0]) and all(map(torch.equal, *found))
 
 
@@ -117,11 +117,11 @@ def test_gradients_of_one_pixel_that_is_repeated_2_32_times(name):
     operation = "warp" if name == "flow" else "warp_blend"
     channels = [3 if "image" in n else 2 if "flow" in n else 1 for n in NAMES[operation]]
     inputs = [torch.empty(1, n, 1, 1, device="meta").expand(1, n, 2**16, 2**16) for n in channels]
-    asked = [
+    wrt = [
         torch.empty(x.shape, device="meta") if n == name else None
         for n, x in zip(NAMES[operation], inputs, strict=True)
     ]
     arguments = op.triton.backward_arguments(
-        inputs[0], as_blend(operation, *inputs), as_blend(operation, *asked), None
+        inputs[0], as_blend(operation, *inputs), as_blend(operation, *wrt), None
     )
     assert arguments["INT64_OFFSETS"]

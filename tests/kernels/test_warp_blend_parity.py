@@ -1,6 +1,4 @@
-"""The fused kernels of `warp` and `warp_blend` compute what the reference defines: values and
-gradients, over the matrix of inputs.
-"""
+"""The fused kernels of `warp` and `warp_blend` against the reference, over the matrix of inputs."""
 
 import functools
 import math
@@ -117,9 +115,9 @@ def test_any_shape_in_any_layout(operation, backend, data):
     assert_parity(operation, results(fused(operation, backend), inputs), inputs)
 
 
-# -- which gradients are asked ---------------------------------------------------------------------
+# -- which gradients are computed ------------------------------------------------------------------
 
-ASKED = [
+WRT = [
     ("warp", {"image"}),
     ("warp", {"flow"}),
     *(("warp_blend", {name}) for name in NAMES["warp_blend"]),
@@ -138,18 +136,18 @@ def with_all_gradients(operation: str, backend: str, layout: str) -> tuple[list,
 
 @backends
 @pytest.mark.parametrize(
-    ("operation", "asked"), ASKED, ids=lambda a: a if isinstance(a, str) else "+".join(sorted(a))
+    ("operation", "wrt"), WRT, ids=lambda a: a if isinstance(a, str) else "+".join(sorted(a))
 )
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_a_gradient_is_the_same_whatever_else_is_asked(operation, backend, asked, layout):
+def test_a_gradient_is_the_same_whatever_else_is_computed(operation, backend, wrt, layout):
     inputs, everything = with_all_gradients(operation, backend, layout)
-    some = results(fused(operation, backend), inputs, asked=asked)
-    assert some.keys() == {"result"} | {f"gradient of {name}" for name in asked}
+    some = results(fused(operation, backend), inputs, wrt=wrt)
+    assert some.keys() == {"result"} | {f"gradient of {name}" for name in wrt}
     torch.testing.assert_close(some, {name: everything[name] for name in some}, atol=1e-6, rtol=0)
 
 
 @backends
-def test_what_is_not_asked_is_not_computed(backend):
+def test_gradients_that_are_not_needed_are_not_computed(backend):
     inputs = make("warp_blend", backend)
     backward = getattr(torch.ops, f"lift_{backend}").warp_blend_backward
     gradients = backward(torch.ones_like(inputs[0]), *inputs, 0b100110)
@@ -409,17 +407,17 @@ def test_64_bit_offsets_are_taken_where_an_image_passes_31_bits():
 @operations
 def test_a_gradient_is_written_inside_its_memory_only(operation, monkeypatch):
     inputs = make(operation, "triton", ("float32", "contiguous", (2, 3, 4, 5), "outside"))
-    rooms = []
+    buffers = []
 
     def zeros(gradient, dtype):
         B, C, H, W = gradient.shape
-        rooms.append(torch.zeros(B + 2, C + 2, H + 2, W + 2, dtype=dtype, device=gradient.device))
-        return rooms[-1][1:-1, 1:-1, 1:-1, 1:-1]
+        buffers.append(torch.zeros(B + 2, C + 2, H + 2, W + 2, dtype=dtype, device=gradient.device))
+        return buffers[-1][1:-1, 1:-1, 1:-1, 1:-1]
 
     monkeypatch.setattr(op.triton, "_zeros", zeros)
     results(fused(operation, "triton"), inputs)
-    for room in rooms:
-        inside = room[1:-1, 1:-1, 1:-1, 1:-1].clone()
+    for buffer in buffers:
+        inside = buffer[1:-1, 1:-1, 1:-1, 1:-1].clone()
         assert (inside != 0).any()
-        room[1:-1, 1:-1, 1:-1, 1:-1] = 0
-        assert (room == 0).all()
+        buffer[1:-1, 1:-1, 1:-1, 1:-1] = 0
+        assert (buffer == 0).all()

@@ -45,15 +45,19 @@ def towards(out: torch.Tensor) -> torch.Tensor:
     return torch.randn(out.shape, generator=generator).to(out.device, out.dtype)
 
 
-def results(function, maps, grad=None, asked=NAMES) -> dict[str, torch.Tensor]:
-    """The result and the gradients asked for, given the result's gradient (None: a random one)."""
-    leaves = [x.detach().requires_grad_(name in asked) for name, x in zip(NAMES, maps, strict=True)]
+def results(function, maps, grad=None, wrt=NAMES) -> dict[str, torch.Tensor]:
+    """The result and the gradients with respect to `wrt`.
+
+    Args:
+        grad: the result's gradient; None for a random one.
+    """
+    leaves = [x.detach().requires_grad_(name in wrt) for name, x in zip(NAMES, maps, strict=True)]
     out = function(*leaves)
     found = torch.autograd.grad(
         out, [x for x in leaves if x.requires_grad], towards(out) if grad is None else grad
     )
     return {"result": out.detach()} | dict(
-        zip((f"gradient of {name}" for name in NAMES if name in asked), found, strict=True)
+        zip((f"gradient of {name}" for name in NAMES if name in wrt), found, strict=True)
     )
 
 
@@ -70,7 +74,7 @@ def assert_parity(found: dict, maps, radius: int, normalize: bool, grad=None) ->
     arithmetic = torch.float64 if maps[0].dtype == torch.float64 else torch.float32
     assert found.keys() == low.keys()
     for name in found:
-        cut = name != "result" and found[name].dtype == torch.bfloat16 and INTERPRETED
-        assert_close(name, found[name], low[name], exact[name], arithmetic, cut=cut)
-        if name != "result" and not cut:
+        truncated = name != "result" and found[name].dtype == torch.bfloat16 and INTERPRETED
+        assert_close(name, found[name], low[name], exact[name], arithmetic, truncated=truncated)
+        if name != "result" and not truncated:
             assert_right_as_a_whole(name, found[name], low[name], exact[name], arithmetic)

@@ -1,10 +1,8 @@
-"""How a kernel is compared with its definition: what counts as equal, and the inputs that break
-kernels.
+"""How a kernel is compared with its definition: tolerances, and the inputs that break kernels.
 
-A kernel may err twice as much as the reference does when it computes in the same precision, both
-measured against the reference in
-float64: no tolerance is chosen by hand. Gradients must also be right as a whole, since a small bias
-passes any test of single elements.
+A kernel may err twice as much as the reference does in the same precision, both measured against
+the reference in float64, so no tolerance is chosen by hand. Gradients must also be right as a
+whole, since a small bias passes any test of single elements.
 """
 
 import itertools
@@ -23,18 +21,18 @@ def assert_close(
     exact: torch.Tensor,
     arithmetic: torch.dtype,
     *,
-    cut: bool = False,
+    truncated: bool = False,
 ) -> None:
-    """Raise where `found` is further from `exact` than the rule allows.
+    """Raise if `found` is further from `exact` than the rule allows.
 
     Args:
-        found: the kernel's.
-        low: the reference's, computed in the same dtypes.
-        exact: the reference's, computed in float64.
-        arithmetic: what the kernel computes in; a few of its roundings are allowed where the
-            reference happens to have none.
-        cut: `found` was cut off to its dtype, not rounded, which costs up to one of its units:
-            Triton's interpreter does so with bfloat16.
+        found: of the kernel.
+        low: of the reference, computed in the same dtypes.
+        exact: of the reference, computed in float64.
+        arithmetic: the dtype that the kernel computes in; a few of its roundings are allowed where
+            the reference happens to have none.
+        truncated: `found` was truncated to its dtype, not rounded, which costs up to one unit, as
+            bfloat16 in Triton's interpreter.
     """
     assert (found.shape, found.dtype) == (low.shape, low.dtype), (
         f"{name}: {found.shape} {found.dtype}, not {low.shape} {low.dtype}"
@@ -42,7 +40,7 @@ def assert_close(
     assert found.isfinite().all(), f"{name}: not finite"
     if exact.numel() == 0:
         return
-    rounding = 16 * torch.finfo(arithmetic).eps + (torch.finfo(found.dtype).eps if cut else 0)
+    rounding = 16 * torch.finfo(arithmetic).eps + (torch.finfo(found.dtype).eps if truncated else 0)
     found, low, exact = (x.detach().cpu().double() for x in (found, low, exact))
     allowed = 2 * (low - exact).abs().max() + rounding * exact.abs().max()
     error = (found - exact).abs().max()
@@ -52,9 +50,7 @@ def assert_close(
 def assert_right_as_a_whole(
     name: str, found: torch.Tensor, low: torch.Tensor, exact: torch.Tensor, arithmetic: torch.dtype
 ) -> None:
-    """Raise where a gradient's relative L2 error, direction or signed bias is worse than the
-    reference's own precision explains.
-    """
+    """Raise if a gradient's relative L2 error, cosine or bias exceeds the reference's precision."""
     found, low, exact = (x.detach().cpu().double().flatten() for x in (found, low, exact))
     size = exact.norm()
     if size == 0:
@@ -75,7 +71,7 @@ def assert_right_as_a_whole(
 def assert_same_sums(
     name: str, found: torch.Tensor, expected: torch.Tensor, sizes: torch.Tensor, addends: int
 ) -> None:
-    """Raise where two float32 sums of the same addends differ by more than their order explains.
+    """Raise if two float32 sums of the same addends differ by more than their order explains.
 
     Args:
         sizes: sums of the addends' absolute values; each order may err by a rounding an addend.
@@ -87,9 +83,7 @@ def assert_same_sums(
 
 
 def poison(monkeypatch) -> None:
-    """Fill what Python allocates without a value with NaN (integers: with a large value), so that
-    what is never written shows.
-    """
+    """Fill uninitialised tensors with NaN (integers: a large value), so that gaps show."""
 
     def poisoned(make: Callable) -> Callable:
         def empty(*arguments, **keywords):
@@ -110,8 +104,9 @@ def poison(monkeypatch) -> None:
 
 
 def captured(step: Callable) -> tuple:
-    """A CUDA graph of a call, and what it gave inside, which replays write anew. It first runs
-    outside, which compiles and warms up.
+    """A CUDA graph of a call, and its results, which replays overwrite.
+
+    The call first runs outside the graph, which compiles and warms up.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -128,9 +123,9 @@ def captured(step: Callable) -> tuple:
 
 
 def pairwise(*axes: Sequence, among: Iterable[tuple] = ()) -> list[tuple]:
-    """Cases of the product of the axes such that any values of any two axes meet in one of them.
+    """Few cases of the product of the axes, in which any values of any two axes meet.
 
-    A GPU compiles kernels of its own for nearly every case. `among` are cases to be among them.
+    A GPU compiles kernels for nearly every case. `among` are cases to include.
     """
     product, cases = list(itertools.product(*axes)), []
     missing = {pair for case in product for pair in _pairs(case)}
@@ -159,9 +154,9 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
 
 
 def sliced(x: torch.Tensor) -> torch.Tensor:
-    """A part of a larger image in every dimension; what lies around it is NaN."""
-    room = torch.full([n + 3 for n in x.shape], math.nan, dtype=x.dtype, device=x.device)
-    place = room[tuple(slice(1, n + 1) for n in x.shape)]
+    """A part of a larger image in every dimension, surrounded by NaN."""
+    buffer = torch.full([n + 3 for n in x.shape], math.nan, dtype=x.dtype, device=x.device)
+    place = buffer[tuple(slice(1, n + 1) for n in x.shape)]
     return place.copy_(x)
 
 
@@ -185,8 +180,10 @@ LAYOUTS = {
 
 
 def forms(dtypes: Iterable[str]) -> list[tuple[str, str]]:
-    """Every dtype in every layout; on a GPU, which compiles each, every layout in one dtype: there
-    the tests of the GPU alone have the others."""
+    """Every dtype in every layout; on a GPU, which compiles each, every layout in one dtype.
+
+    The GPU tests have the others.
+    """
     if torch.cuda.is_available():
         return list(zip(itertools.cycle(("float32", "float16", "bfloat16")), LAYOUTS, strict=False))
     return list(itertools.product(dtypes, LAYOUTS))

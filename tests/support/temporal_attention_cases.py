@@ -49,18 +49,18 @@ def reference(**arguments):
     return temporal_attention_reference(**arguments)
 
 
-def results(function, arguments: dict, asked=NAMES, grad=None) -> dict[str, torch.Tensor]:
-    """The output, the frame weights and the gradients of `asked`.
+def results(function, arguments: dict, wrt=NAMES, grad=None) -> dict[str, torch.Tensor]:
+    """The output, the frame weights and the gradients of `wrt`.
 
     Args:
         grad: the output's gradient; None for a random one, always the same.
     """
     leaves = {
-        n: x.detach().requires_grad_(n in asked) if n in NAMES and x is not None else x
+        n: x.detach().requires_grad_(n in wrt) if n in NAMES and x is not None else x
         for n, x in arguments.items()
     }
     out, frame_weights = function(**leaves)
-    wanted = [n for n in asked if leaves.get(n) is not None]
+    wanted = [n for n in wrt if leaves.get(n) is not None]
     grad = towards(out) if grad is None else grad
     found = torch.autograd.grad(out, [leaves[n] for n in wanted], grad) if wanted else ()
     return {"out": out.detach(), "frame_weights": frame_weights} | dict(
@@ -77,14 +77,14 @@ def towards(out: torch.Tensor) -> torch.Tensor:
 def assert_parity(found: dict, arguments: dict, grad=None) -> None:
     """`found` is what the reference has for these arguments, by the rule of `parity`; weights
     multiply in the dtype of queries. `grad` is the output's gradient, as `results` takes it."""
-    asked = tuple(n.removeprefix("gradient of ") for n in found if n.startswith("gradient"))
-    low = results(reference, arguments, asked, grad)
+    wrt = tuple(n.removeprefix("gradient of ") for n in found if n.startswith("gradient"))
+    low = results(reference, arguments, wrt, grad)
     doubled = {
         n: x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
         for n, x in arguments.items()
     }
     exact = results(
-        reference, doubled, asked, (towards(low["out"]) if grad is None else grad).double()
+        reference, doubled, wrt, (towards(low["out"]) if grad is None else grad).double()
     )
     for name in found:
         arithmetic = torch.float32 if name == "frame_weights" else arguments["q"].dtype
@@ -105,10 +105,10 @@ def of_layers(x: torch.Tensor) -> torch.Tensor:
     """As the model has keys: a slice of what one projection gives for all layers, keys and values;
     the rest is NaN.
     """
-    room = torch.full(
+    buffer = torch.full(
         (*x.shape[:2], 2, *x.shape[2:4], 2, *x.shape[4:]), math.nan, dtype=x.dtype, device=x.device
     )
-    return room[:, :, 1, :, :, 0].copy_(x)
+    return buffer[:, :, 1, :, :, 0].copy_(x)
 
 
 def heads_first(x: torch.Tensor) -> torch.Tensor:

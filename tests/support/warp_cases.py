@@ -44,13 +44,16 @@ def make(operation: str, backend: str, case: tuple = PLAIN) -> list[torch.Tensor
     return inputs
 
 
-def results(function, inputs, grad=None, asked=None) -> dict[str, torch.Tensor]:
-    """The result and the gradients asked for (by name; None: all), given the result's gradient
-    (None: a random one).
+def results(function, inputs, grad=None, wrt=None) -> dict[str, torch.Tensor]:
+    """The result and the gradients with respect to `wrt`, by name.
+
+    Args:
+        grad: the result's gradient; None for a random one.
+        wrt: names of inputs; None for all.
     """
     operation = "warp" if len(inputs) == 2 else "warp_blend"
     leaves = [
-        x.detach().requires_grad_(asked is None or name in asked)
+        x.detach().requires_grad_(wrt is None or name in wrt)
         for name, x in zip(NAMES[operation], inputs, strict=True)
     ]
     out = function(*leaves)
@@ -100,16 +103,16 @@ def assert_parity(operation: str, found: dict, inputs, grad=None) -> None:
     """`found` is what the reference has for these inputs, by the rule of `parity`."""
     inputs = [x.detach().cpu() for x in inputs]
     grad = towards(found["result"].cpu()) if grad is None else grad.cpu()
-    asked = {name.removeprefix("gradient of ") for name in found}
-    low = results(REFERENCES[operation], inputs, grad, asked)
-    exact = results(REFERENCES[operation], [x.double() for x in inputs], grad.double(), asked)
+    wrt = {name.removeprefix("gradient of ") for name in found}
+    low = results(REFERENCES[operation], inputs, grad, wrt)
+    exact = results(REFERENCES[operation], [x.double() for x in inputs], grad.double(), wrt)
     arithmetic = torch.float64 if inputs[0].dtype == torch.float64 else torch.float32
     assert found.keys() == low.keys()
     for name in found:
         if "flow" in name:  # there, the side on which float32 falls decides
             flow = inputs[NAMES[operation].index(name.removeprefix("gradient of "))]
             exact[name] = torch.where(flips(flow), low[name].double(), exact[name])
-        cut = name == "result" and found[name].dtype == torch.bfloat16 and INTERPRETED
-        assert_close(name, found[name], low[name], exact[name], arithmetic, cut=cut)
+        truncated = name == "result" and found[name].dtype == torch.bfloat16 and INTERPRETED
+        assert_close(name, found[name], low[name], exact[name], arithmetic, truncated=truncated)
         if name != "result":
             assert_right_as_a_whole(name, found[name], low[name], exact[name], arithmetic)

@@ -9,6 +9,7 @@ They write partial sums of the frame weights and of the bias gradients, one per 
 
 import functools
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -270,11 +271,8 @@ def _window_forward(inputs: Inputs, out, lse, launch) -> torch.Tensor:
     rows = query_blocks * frames
     frame_weights = lse.new_empty((B, windows * heads, rows, inputs.k.shape[1]))
     outputs = {"out": out, "lse": lse, "frame_weights": frame_weights}
-    launch(
-        kernel,
-        B * windows * heads * query_blocks,
-        inputs.arguments() | outputs | blocks | {"query_blocks": query_blocks},
-    )
+    arguments = inputs.arguments() | outputs | blocks | {"query_blocks": query_blocks}
+    launch(kernel, B * windows * heads * query_blocks, arguments)
     return frame_weights.sum(1)[:, :Tq]
 
 
@@ -300,24 +298,6 @@ class Backward(NamedTuple):
     needs_dtime_bias: bool
     needs_dwindow_bias: bool
 
-    def dq_arguments(self, delta, writes_dkv: bool, dtime_bias, dwindow_bias) -> dict:
-        """Arguments of the kernel that computes dq."""
-        return self.inputs.arguments() | {
-            "grad": self.grad,
-            **strides("sg", "btyxh", self.grad),
-            "out": self.out,
-            "lse": self.lse,
-            "dq": self.dq,
-            "dk": self.dk,
-            "dv": self.dv,
-            "delta": delta,
-            "dtime_bias": dtime_bias,
-            "dwindow_bias": dwindow_bias,
-            "WRITE_DKV": writes_dkv,
-            "HAS_DTIME_BIAS": self.needs_dtime_bias,
-            "HAS_DWINDOW_BIAS": self.needs_dwindow_bias,
-        }
-
     def dkv_arguments(self, delta) -> dict:
         """Arguments of the kernel that computes dk and dv."""
         return self.inputs.arguments() | {
@@ -327,6 +307,18 @@ class Backward(NamedTuple):
             "lse": self.lse,
             "dk": self.dk,
             "dv": self.dv,
+        }
+
+    def dq_arguments(self, delta, writes_dkv: bool, dtime_bias, dwindow_bias) -> dict:
+        """Arguments of the kernel that computes dq."""
+        return self.dkv_arguments(delta) | {
+            "out": self.out,
+            "dq": self.dq,
+            "dtime_bias": dtime_bias,
+            "dwindow_bias": dwindow_bias,
+            "WRITE_DKV": writes_dkv,
+            "HAS_DTIME_BIAS": self.needs_dtime_bias,
+            "HAS_DWINDOW_BIAS": self.needs_dwindow_bias,
         }
 
 
@@ -403,13 +395,13 @@ def _small_window_backward(call: Backward, launch) -> tuple[torch.Tensor | None,
         blocks = _small_window_blocks(kernel, inputs)
         programs = B * blocks["window_blocks"] * head_blocks * Tk * area
         launch(kernel, programs, call.dkv_arguments(delta) | blocks)
-    side = [inputs.window] * 4
-    return (
-        dtime_bias.sum((1, 3)).transpose(1, 2) if call.needs_dtime_bias else None,
-        dwindow_bias.sum((0, 1, 2)).transpose(0, 1).reshape(heads, *side)
-        if call.needs_dwindow_bias
-        else None,
-    )
+    dtime_sums = dwindow_sums = None
+    if call.needs_dtime_bias:
+        dtime_sums = dtime_bias.sum((1, 3)).transpose(1, 2)
+    if call.needs_dwindow_bias:
+        side = [inputs.window] * 4
+        dwindow_sums = dwindow_bias.sum((0, 1, 2)).transpose(0, 1).reshape(heads, *side)
+    return dtime_sums, dwindow_sums
 
 
 def _window_backward(call: Backward, launch) -> tuple[torch.Tensor | None, ...]:
@@ -428,11 +420,8 @@ def _window_backward(call: Backward, launch) -> tuple[torch.Tensor | None, ...]:
     dtime_bias = lse.new_empty(time_shape if call.needs_dtime_bias else (0,))
     dwindow_bias = lse.new_empty((*shape, *[side] * 4) if call.needs_dwindow_bias else (0,))
     arguments = call.dq_arguments(delta, writes_dkv, dtime_bias, dwindow_bias)
-    launch(
-        kernel,
-        B * windows * heads * query_blocks,
-        arguments | blocks | {"query_blocks": query_blocks},
-    )
+    arguments |= blocks | {"query_blocks": query_blocks}
+    launch(kernel, B * windows * heads * query_blocks, arguments)
     if call.needs_dkv and not writes_dkv:
         kernel = temporal_attention_window_bwd_dkv_kernel
         blocks = _window_blocks(kernel, inputs, inputs.k, inputs.v, call.grad)
@@ -469,13 +458,12 @@ def compile_cases() -> Iterator[tuple]:
 
 def exhaustive_compile_cases() -> Iterator[tuple]:
     """Every class of shapes with a config of its own, and more frames than the presets'."""
-    for dtype in (torch.float16, torch.float32):
-        for window in (8, 4, 2, 1):
-            for d in CHANNELS:
-                for Tq, Tk in ((1, 15), (15, 15), *(((1, 32), (1, MAX_FRAMES)) if d == 32 else ())):
-                    label = f"window {window}, {d} channels, {Tq} to {Tk} frames"
-                    for _, *case in launches_of(label, dtype, Tq, window, d, True, Tk):
-                        yield tuple(case)
+    more_frames = ((1, 32), (1, MAX_FRAMES))
+    for dtype, window, d in product((torch.float16, torch.float32), (8, 4, 2, 1), CHANNELS):
+        for Tq, Tk in ((1, 15), (15, 15), *(more_frames if d == 32 else ())):
+            label = f"window {window}, {d} channels, {Tq} to {Tk} frames"
+            for _, *case in launches_of(label, dtype, Tq, window, d, True, Tk):
+                yield tuple(case)
 
 
 def launches_of(
