@@ -25,8 +25,9 @@ from lift.model.weights import save_weights
 from lift.provenance import RunHistory, stored_history
 from lift.training import checkpoints
 from lift.training.distributed import DistributedContext, init_distributed
-from lift.training.logger import NullLogger, RunLogger, RunningMeans, StepScalars
+from lift.training.logger import NullLogger, RunLogger
 from lift.training.optim import learning_rate
+from lift.training.scalars import RunningMeans, StepScalars
 from lift.training.signals import StopRequest
 from lift.training.state import TrainState, build_model, load_initial_weights
 from lift.training.validate import validate

@@ -12,9 +12,9 @@ from lift.data.clip import Batch
 from lift.model.lift import LIFT
 from lift.model.pretrained import load_encoder
 from lift.model.weights import load_into
-from lift.training.logger import StepScalars
 from lift.training.losses import total_loss
 from lift.training.optim import WeightAverage, autocast_dtype, param_groups
+from lift.training.scalars import StepScalars
 
 
 def build_model(config: Config) -> LIFT:

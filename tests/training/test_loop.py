@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 
 from lift.config import from_dict
 from lift.errors import LiftError
-from lift.training import checkpoints, logger, loop, state
+from lift.training import checkpoints, loop, state
 from lift.training.distributed import DistributedContext
 from lift.training.loop import train
+from lift.training.scalars import StepScalars
 from lift.training.signals import StopRequest
 from tests.support.training_runs import DATA, MODEL, TRAIN, run_config, stop_after
 
@@ -32,7 +33,7 @@ def rows(output: Path) -> list[dict]:
         ]
 
 
-def step(run: loop.Trainer, batches) -> logger.StepScalars:
+def step(run: loop.Trainer, batches) -> StepScalars:
     """One optimiser step of a run."""
     parts = [next(batches) for _ in range(run.settings.accumulate)]
     return run.state.train_step(run.state.network, parts, run._learning_rate())

@@ -15,8 +15,9 @@ from lift.config import Config, DataConfig, TrainConfig
 from lift.kernels import dispatch as backend
 from lift.model.lift import LIFT
 from lift.profiling import memory
-from lift.training import logger, loop
+from lift.training import loop
 from lift.training.distributed import DistributedContext
+from lift.training.scalars import StepScalars
 from lift.training.signals import StopRequest
 from lift.training.state import TrainState, build_model
 from tests.support.device_traffic import GPU, Traffic, dataless, device_traffic, place
@@ -24,7 +25,7 @@ from tests.support.models import TINY
 
 MODEL = replace(TINY, layers=1)
 
-STEPS, READS = 2, "lift/training/logger.py"
+STEPS, READS = 2, "lift/training/scalars.py"
 SMALL = Config(
     MODEL,
     DataConfig(
@@ -72,13 +73,13 @@ def move(run: loop.Trainer) -> None:
 
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES)
 def test_a_step_waits_for_nothing_but_the_step_before(config, tmp_path, monkeypatch):
-    read, original = [], logger.StepScalars.read
+    read, original = [], StepScalars.read
 
     def reading(self):
         read.append((self.step, run.step))
         return original(self)
 
-    monkeypatch.setattr(logger.StepScalars, "read", reading)
+    monkeypatch.setattr(StepScalars, "read", reading)
     run = loop.Trainer(
         replace(config, train=replace(config.train, output=str(tmp_path))),
         DistributedContext(torch.device("cpu")),
