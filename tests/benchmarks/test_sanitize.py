@@ -10,35 +10,36 @@ from benchmarks.gpu.grid_sample_cases import run
 
 
 @pytest.fixture
-def toolkit(tmp_path, monkeypatch):
+def toolkit(program, tmp_path, monkeypatch):
     """A machine with a GPU, an nvcc that builds for the CPU, and a compute-sanitizer that only
     runs what it is given and ends with the exit code in `code`."""
-    if shutil.which("g++") is None:
-        pytest.skip("needs a C++ compiler")
-    program = tmp_path / "compute-sanitizer"
-    program.write_text(
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text(
         "#!/bin/sh\n"
         f'echo "$@" >> {tmp_path}/arguments\n'
         'while [ "${1#--}" != "$1" ]; do shift 2; done\n'
         f'"$@" || exit; exit $(cat {tmp_path}/code)\n'
     )
-    program.chmod(0o755)
+    tool.chmod(0o755)
     (tmp_path / "code").write_text("0")
-    monkeypatch.setenv("COMPUTE_SANITIZER", str(program))
+    monkeypatch.setenv("COMPUTE_SANITIZER", str(tool))
+
+    def compiled(folder, gpu):
+        assert gpu == 90  # code for the oldest GPU runs on all
+        return program
+
     monkeypatch.setattr(sanitize, "nvcc", lambda: tmp_path / "nvcc")
     monkeypatch.setattr(sanitize.cuda, "gpu_architectures", lambda: [90, 120])
-    monkeypatch.setattr(sanitize, "compiled", lambda folder, gpu: built(tmp_path, gpu))
+    monkeypatch.setattr(sanitize, "compiled", compiled)
     return tmp_path
 
 
-_built = {}
-
-
-def built(folder, gpu):
-    assert gpu == 90  # code for the oldest runs on all
-    if "program" not in _built:
-        _built["program"] = sanitize.emulated(folder)
-    return _built["program"]
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """The emulated kernels, compiled once."""
+    if shutil.which("g++") is None:
+        pytest.skip("needs a C++ compiler")
+    return sanitize.emulated(tmp_path_factory.mktemp("emulated"))
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,8 @@ def few_cases(monkeypatch):
     monkeypatch.setattr(sanitize, "cases", lambda: several)
 
 
-def test_the_dry_run_compiles_and_compares(capsys):
+def test_the_dry_run_compiles_and_compares(program, monkeypatch, capsys):
+    monkeypatch.setattr(sanitize, "emulated", lambda folder: program)
     assert sanitize.main(["--dry-run"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"compiled for sm_90|not compiled for sm_90: .*", said[0])
