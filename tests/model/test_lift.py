@@ -96,30 +96,29 @@ def test_context_matters_once_trained_and_not_before(model):
     alone = Clip(a.frames[:, 1:3], a.times[:, 1:3], a.mask[:, 1:3], 0)
     assert not torch.allclose(model(a, t).frame, model(alone, t).frame, atol=1e-6)
     fresh = LIFT(TINY)
-    near = Clip(
-        a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left
-    )  # with the motion beside the references
+    # Its frames beside the references have an effect before training, too.
+    near = Clip(a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left)
     assert torch.equal(fresh(a, t).frame, fresh(near, t).frame)
     assert not torch.equal(fresh(near, t).frame, fresh(alone, t).frame)
 
 
 @torch.no_grad()
-def test_the_motion_beside_is_that_of_the_nearest_frames_not_too_far_away():
+def test_adjacent_motion_comes_from_the_nearest_frames_within_two_intervals():
     """Of an untrained model, in which context has no other effect."""
     fresh, t = LIFT(TINY), half()
     a = random_clip(frames=6, left=2)
-    made = fresh(a, t).frame
+    frame = fresh(a, t).frame
 
     def without(*dropped):
         mask = a.mask.clone()
         mask[:, dropped] = False
         return fresh(replace(a, mask=mask), t).frame
 
-    assert torch.equal(made, without(0)) and torch.equal(made, without(5))
-    assert not torch.equal(made, without(1)) and not torch.equal(without(1), without(0, 1))
-    repeated = replace(
-        a, frames=a.frames[:, [0, 2, 2, 3, 3, 5]] + 0.02 * torch.rand_like(a.frames)
-    )  # as compression leaves it
+    assert torch.equal(frame, without(0)) and torch.equal(frame, without(5))
+    assert not torch.equal(frame, without(1)) and not torch.equal(without(1), without(0, 1))
+    # Duplicates with the noise of compression.
+    frames = a.frames[:, [0, 2, 2, 3, 3, 5]] + 0.02 * torch.rand_like(a.frames)
+    repeated = replace(a, frames=frames)
     alone = replace(repeated, mask=torch.tensor([[False, False, True, True, False, False]] * 2))
     assert torch.equal(fresh(repeated, t).frame, fresh(alone, t).frame)
     far = replace(a, times=a.times * torch.tensor([9.0, 2.1, 1, 1, 1, 9]))
@@ -170,7 +169,7 @@ def test_cached_features_equal_the_forward(model):
         torch.ones(1, 2, dtype=torch.bool),
     )
     keys, values = (torch.stack([getattr(x, name) for x in each], 1) for name in ("keys", "values"))
-    made = model.synthesize(
+    cached = model.synthesize(
         model.prepare_pair(*a.references, each[1], each[2]),
         motions[1],
         adjacent,
@@ -180,7 +179,7 @@ def test_cached_features_equal_the_forward(model):
         a.mask,
         t,
     )
-    torch.testing.assert_close(made.frame, model(a, t).frame, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(cached.frame, model(a, t).frame, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -189,7 +188,7 @@ def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
     features = model.encode(a.frames[0])
     pair = model.prepare_pair(*a.references, features[1], features[2])
     keys, values = features.keys[None], features.values[None]
-    order = [3, 0, 4, 1, 2]  # context may lie anywhere, and need not be in order
+    order = [3, 0, 4, 1, 2]  # of context frames, which carries no meaning
     beside = [
         model.estimate_motion(
             model.prepare_pair(a.frames[:, i], a.frames[:, i + 1], features[i], features[i + 1]),

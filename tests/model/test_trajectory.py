@@ -93,17 +93,17 @@ def test_without_adjacent_frames_paths_stay_straight_for_any_weights():
 
 
 @torch.no_grad()
-def test_the_gap_beside_is_looked_at_where_the_point_was_then(stage):
-    """What lay left of x = 16 half a gap before the left reference already moved as it does now,
-    what lay right of it did not.
-    """
+def test_adjacent_motion_is_sampled_where_the_point_was_then(stage):
+    """Half an interval before the left reference, only points left of x = 16 were moving."""
     motion, seen = (
         torch.tensor([8.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 40),
         torch.zeros(1, 1, 8, 40),
     )
     estimate = FlowEstimate(-motion / 2, motion / 2, seen, seen, 4)
     before = motion.clone()
-    before[..., 16:] = 0  # at x = 24 now, at 20 in the left reference, at 16 half a gap before
+    before[..., 16:] = (
+        0  # at x = 24 now, at 20 in the left reference, at 16 half an interval before
+    )
     adjacent = AdjacentMotion(
         before, before, torch.tensor([[-1.0, 2.0]]), torch.tensor([[True, False]])
     )
@@ -112,7 +112,7 @@ def test_the_gap_beside_is_looked_at_where_the_point_was_then(stage):
 
 
 @torch.no_grad()
-def test_clips_of_a_batch_have_their_own_adjacent(stage):
+def test_clips_of_a_batch_have_their_own_adjacent_motion(stage):
     t = torch.tensor([0.5, 0.5])
     both = AdjacentMotion(
         *(field(getattr(adjacent_motion(), name)[0, :, 0, 0], 2) for name in ("before", "after")),
