@@ -7,7 +7,7 @@ namespace lift {
 namespace {
 
 // Sums over the channels of grad times the sample, and times its derivatives along x and y.
-// Each is four partial sums, which are added up for a whole strip at once.
+// Each is stored as four partial sums; the totals are computed for a whole strip at once.
 template <typename A>
 struct alignas(64) StripSums {
   A sample[strip_length][4], dx[strip_length][4], dy[strip_length][4];

@@ -59,7 +59,7 @@ struct InputRowReader {
   }
 };
 
-// An image as the tasks read it: in place; else through a ring a task, where rings are small;
+// An image as the tasks read it: in place; else through one ring per task, if rings are small;
 // else as one copy of the whole.
 template <typename A>
 class InputRows {
@@ -141,7 +141,7 @@ struct GradRowWriter {
   }
 };
 
-// The gradient of an image as the tasks sum it: in place, or through a ring a task.
+// The gradient of an image as the tasks sum it: in place, or through one ring per task.
 template <typename A>
 class GradRows {
  public:

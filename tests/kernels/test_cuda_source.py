@@ -361,7 +361,7 @@ def test_offsets_beyond_32_bits_give_the_gradients_of_a_small_input(
 @pytest.mark.parametrize("architecture", (75, 90))
 def test_no_kernel_spills_and_memory_operations_are_as_intended(architecture, tmp_path):
     def compiled(source):
-        made = tmp_path / f"{source.stem}.cubin"
+        cubin = tmp_path / f"{source.stem}.cubin"
         command = [
             NVCC,
             "-std=c++17",
@@ -369,12 +369,12 @@ def test_no_kernel_spills_and_memory_operations_are_as_intended(architecture, tm
             f"-arch=sm_{architecture}",
             "-cubin",
             "-o",
-            str(made),
+            str(cubin),
             str(source),
         ]
         ran = subprocess.run(command, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
-        return read(made.read_bytes(), architecture)
+        return read(cubin.read_bytes(), architecture)
 
     with ThreadPoolExecutor(2) as compiling:
         kernels = {

@@ -75,14 +75,14 @@ def test_without_a_matching_nvcc_the_error_names_the_remedy(toolkits):
 
 def test_all_parts_of_nvcc_are_installed_in_one_version(monkeypatch):
     """PyPI's nvcc depends on any version of nvvm, and cannot read the output of a newer one."""
-    asked = []
+    commands = []
     monkeypatch.setattr(
         build_cuda.subprocess,
         "run",
-        lambda command, **how: asked.append(command) or subprocess.CompletedProcess(command, 0),
+        lambda command, **how: commands.append(command) or subprocess.CompletedProcess(command, 0),
     )
     build_cuda.install_compiler("13.0")
-    extras = re.fullmatch(r"cuda-toolkit\[(.*)\]==13\.0\.\*", asked[0][-1])[1].split(",")
+    extras = re.fullmatch(r"cuda-toolkit\[(.*)\]==13\.0\.\*", commands[0][-1])[1].split(",")
     assert {"nvcc", "nvvm", "crt", "cudart", "cccl"} == set(extras)
 
 
@@ -344,11 +344,11 @@ def test_missing_cuda_kernels_are_an_error_if_required(monkeypatch, capsys, trou
         monkeypatch.setattr(build_cuda, name, answering(answer))
     monkeypatch.setattr(command, "build", lambda verbose: "a file")
     monkeypatch.setattr(sys, "argv", ["extension", "--cuda", choice])
-    code, said = command.main(), capsys.readouterr().err
+    code, errors = command.main(), capsys.readouterr().err
     if choice == "auto" or sentence is None:
-        assert code == 0 and "lift: error" not in said
+        assert code == 0 and "lift: error" not in errors
     else:
-        assert (code, said) == (1, f"lift: error: the CUDA kernels are required: {sentence}\n")
+        assert (code, errors) == (1, f"lift: error: the CUDA kernels are required: {sentence}\n")
 
 
 @pytest.mark.parametrize(
