@@ -15,6 +15,7 @@ MOVED = {
     "lift.data.video_sequence": "lift.io.video_index",
     "lift.evaluation.command": "lift.commands.evaluate",
     "lift.evaluation.small": "lift.evaluation.protocols.real16",
+    "lift.kernels.ahead_of_time": "benchmarks.static.compile",
     "lift.kernels.attention": "lift.kernels.ops.temporal_attention",
     "lift.kernels.backend": "lift.kernels.dispatch",
     "lift.model.prediction": "lift.model.types",

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from lift import provenance
 from lift.config.flags import Parser
+from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
 from lift.errors import LiftError
 from lift.evaluation import baselines
@@ -293,7 +294,7 @@ def _parser() -> Parser:
         metavar="N",
         help="input frames per generated frame, 2 to 15 (default 15)",
     )
-    parser.deprecated_flags["--context"] = "--context_frames"
+    parser.deprecated_flags |= DEPRECATED_FLAGS
     parser.add_argument(
         "--kernels",
         choices=BACKENDS,

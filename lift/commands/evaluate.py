@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from lift import provenance
 from lift.config.flags import Parser
+from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
 from lift.errors import LiftError
 from lift.evaluation.checkpoint import load
@@ -96,7 +97,7 @@ def _parser() -> Parser:
         metavar="N,M",
         help="input frames of lift, 2 or more; several are compared (default 15)",
     )
-    parser.deprecated_flags["--context"] = "--context_frames"
+    parser.deprecated_flags |= DEPRECATED_FLAGS
     parser.add_argument(
         "--reversal",
         action="store_true",

@@ -10,6 +10,7 @@ import torch
 
 from lift.config import InferenceConfig
 from lift.config.flags import Parser
+from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
 from lift.devices import choose_device
 from lift.errors import LiftError, run
@@ -92,7 +93,7 @@ def add_flags(parser: Parser) -> None:
         metavar="N",
         help="input frames per generated frame, 2 to 15; fewer is faster (default %(default)s)",
     )
-    parser.deprecated_flags["--context"] = "--context_frames"
+    parser.deprecated_flags |= DEPRECATED_FLAGS
     parser.add_argument(
         "--no_scenes",
         action="store_true",

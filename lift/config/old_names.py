@@ -40,6 +40,9 @@ AMBIGUOUS_FLAGS = {
     "--attn_channels the width of the transformer",
 }
 
+# Former flags of the commands that use a model, which are accepted with a warning.
+DEPRECATED_FLAGS = {"--context": "--context_frames"}
+
 
 def update(data: Any) -> Any:
     """A stored configuration, as nested dictionaries, with today's names of its fields.

@@ -73,7 +73,7 @@ class ModelConfig:
 
 
 def base() -> ModelConfig:
-    """15 to 20 M parameters: the thesis-sized model, for one RTX GPU."""
+    """15 to 20 M parameters, for one GPU."""
     return ModelConfig()
 
 

@@ -25,7 +25,7 @@ from lift.model.weights import pretrained_path
 MARKED = re.compile(r"(<!-- weights: (\w+) (\w+) -->\n).*?(<!-- weights: end -->)", re.DOTALL)
 # The project's own, which an installed LIFT does not have.
 README = Path(__file__).resolve().parents[2] / "README.md"
-HEAD = """# Model card: bundled weights
+HEAD = """# Bundled weights: model card
 
 One file per preset: `<preset>.safetensors`, the averaged (EMA) weights, with the configuration of
 their run in the file's metadata.
@@ -50,10 +50,10 @@ GAINS = (
 def fill_blocks(text: str, records: dict[str, dict]) -> str:
     """A document with the blocks of the presets in `records` generated."""
 
-    def block(match: re.Match) -> str:
-        opening, preset, part, closing = match.groups()
+    def block(marked: re.Match) -> str:
+        opening, preset, part, closing = marked.groups()
         if preset not in records or part not in BLOCKS:
-            return match.group()
+            return marked.group()
         return f"{opening}\n{BLOCKS[part](records[preset])}\n\n{closing}"
 
     return MARKED.sub(block, text)
