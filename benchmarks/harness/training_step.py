@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from lift.config import Config
-from lift.data.clip import Batch, Clip
+from lift.data.clip import Batch, Clip, frames_around
 from lift.model.lift import LIFT
 from lift.training.losses import total_loss
 
@@ -35,8 +35,7 @@ def batch(B: int, T: int, H: int, W: int, seed: int, device: torch.device | str 
     texture = (0.5 + texture).clamp(0, 1)
     # (B, 2): dx, dy in pixels per unit of time
     velocity = FASTEST * W * (2 * torch.rand(B, 2, generator=generator) - 1)
-    left = (T - 1) // 2
-    times = (torch.arange(T) - left).float().expand(B, T)
+    times = (torch.arange(T) - frames_around(T)[0] + 1).float().expand(B, T)
     t = 0.1 + 0.8 * torch.rand(B, generator=generator)
     y, x = torch.meshgrid(torch.arange(H).float(), torch.arange(W).float(), indexing="ij")
     place = torch.stack((x, y), -1)  # (H, W, 2)
@@ -62,9 +61,8 @@ def batch(B: int, T: int, H: int, W: int, seed: int, device: torch.device | str 
         ((place.movedim(-1, 0) + part >= 0) & (place.movedim(-1, 0) + part <= limit)).all(1)
         for part in flow.split(2, 1)
     ]
-    clip = Clip(frames, times, torch.ones(B, T, dtype=torch.bool), left)
     return Batch(
-        clip,
+        Clip.evenly_spaced(frames),
         t,
         frame(t),
         flow.contiguous(),
