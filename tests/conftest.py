@@ -81,7 +81,8 @@ def asks_for_a_gpu_only_where_it_says_so(request):
         patch.setattr(torch.cuda, "is_available", is_available)
         yield
     assert not asked, (
-        f"asked whether there is a GPU ({asked[0]}): mark the test with gpu or native, or name its device"
+        f"asked whether there is a GPU ({asked[0]}): "
+        "mark the test with gpu or native, or name its device"
     )
 
 

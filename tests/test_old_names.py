@@ -37,8 +37,9 @@ ACCEPTED = {
         --phases pairs128 pairs224 context224|--pretrained_encoder F|--kernels auto|--device cpu
         --memory_report|--recompute_encoder|--recompute_refine|--targets 4|--accumulate 4
         --compile|--val_split val|--train_split train|--sampling skip|--sampling dense
-        --num_workers 4|--lr 1|--crop_height 128|--crop_width 128|--context_frames 4|--amp off|--preload
-        --freeze_epochs 0|--epochs 2|--strides 2 2 4|--resume never|--seed 1|--memory-report|--batch-size 4""",
+        --num_workers 4|--lr 1|--crop_height 128|--crop_width 128|--context_frames 4|--amp off
+        --preload|--freeze_epochs 0|--epochs 2|--strides 2 2 4|--resume never|--seed 1
+        --memory-report|--batch-size 4""",
     "interpolate": """--multi 2|--overwrite|--context 2|--dtype bfloat16|--dtype auto|--compile
         --cuda_graph|--kernels reference|--fps 60|--checkpoint C|--crf 20|--device cpu|--batch 2
         --no_scenes|--reverse_average|--source_fps 24|--quiet|--context_frames 2|--no-scenes""",

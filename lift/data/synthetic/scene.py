@@ -261,7 +261,7 @@ class SyntheticScene:
 
         Args:
             t: time of the frame.
-            sides: times of the two frames that it leads to: dx, dy to the first, then to the second.
+            sides: times of the two frames it leads to: dx, dy to the first, then to the second.
         """
         view = self._view(float(t))
         there = [np.stack(self._view(float(side)).matrices) for side in sides]
