@@ -53,7 +53,10 @@ class Parser(argparse.ArgumentParser):
             now = self.deprecated_flags[flag]
             print(f"{self.prog}: warning: {name} is now {now}", file=sys.stderr)
             flag = now
-        return flag + equals + value if flag in self._option_string_actions else word
+        for spelling in (flag, "--" + flag[2:].replace("_", "-")):
+            if spelling in self._option_string_actions:
+                return spelling + equals + value
+        return word
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")

@@ -232,6 +232,16 @@ def test_every_field_has_a_flag_in_both_spellings(section, field):
         )
 
 
+def test_a_command_s_own_flags_have_both_spellings_too():
+    parser = Parser()
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--max_size", type=int)
+    for argv in (["--dry-run", "--max_size=3"], ["--dry_run", "--max-size", "3"]):
+        given = parser.parse_args(argv)
+        assert given.dry_run and given.max_size == 3
+    assert parser.parse_args(["--max-size", "-1"]).max_size == -1
+
+
 def test_flag_names_are_unique_across_sections():
     names = [field.name for _, field in FIELDS] + ["config", "kernels"]
     assert len(names) == len(set(names))
