@@ -1,4 +1,4 @@
-"""The benchmark of a training step compares like with like, and each variant stands by itself."""
+"""The benchmark of a training step: fair comparisons, and variants independent of each other."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ TOY = bench.cases("cpu", quick=False, toy=True)[0]
 
 
 class Replayed:
-    """In the place of a CUDA graph: runs the step again."""
+    """Stands for a CUDA graph: runs the step again."""
 
     def __init__(self, step, result):
         self.step, self.result = step, result
@@ -37,7 +37,7 @@ def graphs(monkeypatch):
 
 
 def test_a_graph_is_compared_by_gradients_that_are_not_clipped(graphs):
-    """The recorded step clips; gradients of another size are still found wrong."""
+    """The captured step clips; gradients of another size are still found wrong."""
     row = bench.Row(measure.VariantResult(), 1)
     step = bench._examined(row, TOY, "fused+graph")
     assert step.result[1] > 2 * step.config.train.clip_grad
@@ -70,7 +70,7 @@ def test_a_variant_is_built_when_its_own_turn_comes(monkeypatch):
     )
 
 
-def test_after_a_recording_that_failed_nothing_more_is_measured(monkeypatch):
+def test_after_a_failed_graph_capture_nothing_more_is_measured(monkeypatch):
     def capture(step, warm_up=3):
         raise RuntimeError("operation not permitted when stream is capturing")
 

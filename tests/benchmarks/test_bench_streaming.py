@@ -1,6 +1,4 @@
-"""The benchmark of streaming: what it measures, that made frames are compared first, and where the
-time goes.
-"""
+"""The benchmark of streaming: its cases, the check of generated frames, and time by stage."""
 
 from itertools import islice
 
@@ -17,7 +15,7 @@ def fresh(monkeypatch):
     monkeypatch.setattr(bench.measure, "spoiled", None)
 
 
-def test_the_cases_that_were_promised():
+def test_the_cases_cover_sizes_and_dtypes():
     gpu, cpu = (bench.cases(device, quick=False, toy=False) for device in ("cuda", "cpu"))
     assert {case.size for case in gpu} == {"256", "720p", "1080p", "4K"} and {
         "bfloat16",
@@ -58,7 +56,7 @@ def test_right_variants_have_times_and_stages():
 
 
 def test_a_variant_is_built_when_its_own_turn_comes(monkeypatch):
-    """Its row is there before the next one is built; beside it runs nothing but the reference."""
+    """Its row is written before the next one is built; only the reference runs besides it."""
     built = []
     made = bench.Stream.__init__
     monkeypatch.setattr(
@@ -86,13 +84,13 @@ def test_a_wrong_variant_has_no_time(monkeypatch):
     assert one.failure is None and len(one.times) == 1
 
 
-def test_a_variant_that_does_not_run_is_told(monkeypatch):
+def test_a_variant_that_does_not_run_has_its_error(monkeypatch):
     monkeypatch.setattr(bench, "SWITCHES", {**bench.SWITCHES, "fused": {"cuda_graph": True}})
     assert "CUDA graphs need a GPU" in bench.measured(TOY, "fused 2", 1)[0].failure
     assert bench.measured(TOY, "reference 2", 1)[0].failure is None
 
 
-def test_energy_is_asked_once_a_form(monkeypatch):
+def test_energy_is_measured_once_per_form(monkeypatch):
     for name, given in (
         ("_examined", lambda: None),
         ("baseline", lambda: None),
@@ -109,7 +107,7 @@ def test_energy_is_asked_once_a_form(monkeypatch):
 
 
 @pytest.mark.native
-def test_files_are_told_by_kernels(tmp_path):
+def test_files_are_timed_by_kernels(tmp_path):
     pytest.importorskip("av")
     pytest.importorskip("scenedetect")
     found, facts = bench.files(1, tmp_path, 3)

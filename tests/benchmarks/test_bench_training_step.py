@@ -1,6 +1,4 @@
-"""What benchmarks tell of whole training steps: where the time goes, and whether the kernels change
-what is learned.
-"""
+"""Whole training steps: time by stage, and whether the kernels change what is learned."""
 
 from dataclasses import replace
 
@@ -117,9 +115,7 @@ def references():
 def test_a_wrong_gradient_shows_in_the_losses(
     factor, code, monkeypatch, capsys, tmp_path, references
 ):
-    """A `warp` whose result is right and whose gradient of the flow is scaled; the rest as the
-    reference computes it.
-    """
+    """A `warp` with the right result and a scaled gradient of the flow; the rest is the reference."""
     served = backend.operations()
 
     def call(image, flow):

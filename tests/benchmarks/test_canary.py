@@ -1,4 +1,4 @@
-"""The canary: each of its checks catches a fault, and none of them stops the others."""
+"""The canary: each check catches an error, and none stops the others."""
 
 import json
 from dataclasses import dataclass, replace
@@ -34,8 +34,8 @@ GPU = Pretended(**vars(TOY))
 
 
 @pytest.fixture
-def served(monkeypatch):
-    """Have an operation served by its reference with changed results, under every name."""
+def replaced(monkeypatch):
+    """Replace every backend of an operation by its reference with scaled results."""
 
     def change(name: str, factor: float) -> None:
         *others, reference = backend.operations()[name]
@@ -63,26 +63,26 @@ def outcome(name: str, setting: canary.Setting = TOY) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", TRITON)
-def test_a_wrong_triton_operation_fails(served, name):
-    served(name, 1.0)
+def test_a_wrong_triton_operation_fails(replaced, name):
+    replaced(name, 1.0)
     assert outcome(f"{name}, Triton")[0] == "passed"
-    served(name, 1.001)
+    replaced(name, 1.001)
     status, text = outcome(f"{name}, Triton")
     assert status == "FAILED" and text.startswith("error ") and "allowed 2.0e-05" in text
 
 
 @pytest.mark.parametrize("kind", ["fast", "deterministic"])
-def test_wrong_gradients_of_grid_sample_fail(served, kind):
+def test_wrong_gradients_of_grid_sample_fail(replaced, kind):
     name = f"grid_sample, {kind} gradients"
-    served("grid_sample", 1.0)
+    replaced("grid_sample", 1.0)
     assert outcome(name)[0] == "passed"
-    served("grid_sample", 1.001)
+    replaced("grid_sample", 1.001)
     status, text = outcome(name)
     assert status == "FAILED" and "error against ATen in float64 1.0e-03" in text
 
 
-def test_gradients_that_differ_from_run_to_run_fail_as_deterministic_ones(served, monkeypatch):
-    served("grid_sample", 1.0)
+def test_gradients_that_differ_from_run_to_run_fail_as_deterministic_ones(replaced, monkeypatch):
+    replaced("grid_sample", 1.0)
     right, factors = kernels.grid_sample, iter([1.0, 1 + 1e-6])
     monkeypatch.setattr(kernels, "grid_sample", lambda *a, **k: right(*a, **k) * next(factors))
     status, text = outcome("grid_sample, deterministic gradients")
@@ -93,10 +93,10 @@ def test_gradients_that_differ_from_run_to_run_fail_as_deterministic_ones(served
 @pytest.mark.parametrize(
     ("check", "operation"), [("frame", "warp_blend"), ("training step", "correlation")]
 )
-def test_a_model_with_a_wrong_operation_fails(served, check, operation):
-    served(operation, 1.0)
+def test_a_model_with_a_wrong_operation_fails(replaced, check, operation):
+    replaced(operation, 1.0)
     assert outcome(check)[0] == "passed"
-    served(operation, 1.05)
+    replaced(operation, 1.05)
     status, text = outcome(check)
     assert status == "FAILED" and "distance from the reference's " in text
 
@@ -123,7 +123,7 @@ def test_a_graph_that_replays_what_it_recorded_on_fails(monkeypatch, replays):
 
 
 class Small:
-    """A model of a few weights, in the place of the one that is trained."""
+    """A model of a few weights instead of the trained one."""
 
     def __init__(self, config, device, autocast):
         torch.manual_seed(0)

@@ -31,7 +31,7 @@ def written(
     gpus: tuple = (),
     torch: str = "2.13",
 ) -> Path:
-    """A file as the benchmarks write it, a row a variant."""
+    """Write a file in the format of the benchmarks, one row per variant."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lift = {
         "facts": {"torch": torch, "triton": "3.7", "CPU": cpu},

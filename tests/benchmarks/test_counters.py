@@ -63,7 +63,7 @@ def recorded(folder: Path, rows) -> Path:
 
 
 def printed(*kernels: str, values: dict = VALUES) -> str:
-    """What ncu writes into its log for kernels with these values."""
+    """The log of ncu for kernels with these values."""
     lines = ["==PROF== Connected to process 1", ",".join(f'"{head}"' for head in HEADS)]
     for i, kernel in enumerate(kernels):
         for key, value in values.items():
@@ -80,7 +80,7 @@ def printed(*kernels: str, values: dict = VALUES) -> str:
 
 @pytest.fixture
 def ncu(tmp_path, monkeypatch):
-    """Put a program in the place of ncu, which notes what it is asked and writes a log."""
+    """Replace ncu by a program that records its arguments and writes a log."""
 
     def place(log: str, code: int = 0) -> Path:
         (tmp_path / "log").write_text(log)
@@ -185,7 +185,7 @@ def test_a_failure_is_no_absence(tmp_path, ncu, capsys, log, code):
 
 
 def test_metrics_that_a_gpu_does_not_have_are_dropped(tmp_path, ncu):
-    """ncu counts nothing at all where it does not know one of the metrics."""
+    """ncu reads no counter if it does not know one of them."""
     asked = ncu("==ERROR== Failed to find metric lts__t_sectors_op_red.sum\n", code=1)
     assert counters.main([str(recorded(tmp_path / "h200", [ROW]))]) == 1
     first, second = (
@@ -211,7 +211,7 @@ def test_only_the_counted_variant_runs_between_the_marks(monkeypatch):
 
 
 def test_a_recorded_name_is_a_test_that_can_be_run_again():
-    """What pytest-benchmark calls a row is what pytest takes, from the root of the checkout."""
+    """The name of a row is an argument of pytest in the root of the checkout."""
     for path in (ROOT / "benchmarks" / "results" / "cpu").glob("bench_*.json"):
         for benchmark in json.loads(path.read_text())["benchmarks"]:
             file, test = benchmark["fullname"].split("::", 1)

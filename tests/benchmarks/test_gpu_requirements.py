@@ -1,4 +1,4 @@
-"""What the steps of `benchmarks/gpu.sh` need: markers of tests, and no package beyond a few."""
+"""Requirements of `benchmarks/gpu.sh`: markers of tests, and few packages."""
 
 import os
 import sys
@@ -70,7 +70,7 @@ def test_no_step_needs_packages_for_videos_or_training(tmp_path):
 
 
 def test_the_summary_does_not_wait_for_torch():
-    """It is made at every step, in seconds that the card is held for."""
+    """It is written at every step, while the GPU is paid for."""
     ran = run(
         sys.executable,
         "-c",

@@ -53,7 +53,7 @@ def test_every_suite_is_in_a_part(table):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A whole run, then some of its steps again: the state after each, and the folder."""
+    """A whole run, then some of its steps again: the states after each, and the folder."""
     folder = tmp_path_factory.mktemp("whole")
     script, results = Script(folder), folder / "results"
     first = script(str(results))
@@ -94,7 +94,7 @@ def test_some_steps_keep_what_others_found(whole):
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    """All three parts into one folder: what each left there."""
+    """All three parts into one folder: its files, and the budgets of some steps."""
     folder = tmp_path_factory.mktemp("parts")
     script, results = Script(folder), folder / "results"
     for part in PARTS:
@@ -182,7 +182,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def hanging(script, tmp_path):
-    """A part whose second step never ends, with the folder that results are fetched from."""
+    """A part whose second step never ends, with its folder OUT."""
     out = tmp_path / "out"
     process = script.begin(
         "1", "--steps", "build doctor bench_model", SUMMARY="1", OUT=str(out), HANG="*lift doctor*"
@@ -236,7 +236,7 @@ def test_a_stopped_run_stops_its_step_and_says_so(hanging, sent, script):
     assert "interrupted, and wrote its rows" in log(script.tree / "build" / "gpu", "doctor")
 
 
-def test_where_results_are_fetched_from_there_are_two_files(script, tmp_path):
+def test_the_folder_out_gets_two_files(script, tmp_path):
     out = tmp_path / "out"
     script("2", "--steps", "build bench_streaming memcheck", SUMMARY="1", OUT=str(out))
     assert {path.name for path in out.iterdir()} == {"summary.md", "results.tar.gz"}

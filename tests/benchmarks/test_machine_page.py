@@ -35,7 +35,7 @@ def test_only_projections_are_marked_as_such(tmp_path):
 
 
 def test_a_projection_is_a_limit_over_the_measured_share(tmp_path):
-    """What another card needs at its own limit, over the share that this one reached of its."""
+    """The limit of another GPU over the share of its own limit that this one reached."""
     for median in (1e-4, 2e-4):
         found = measurements(write_results(tmp_path / "h200", [ROW | {"median": median}, OTHER]))
         share = 124416000 / 4.8e12 / median

@@ -71,7 +71,7 @@ def summed(x: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_long_sum_may_err_as_the_definition_does_in_its_dtype():
-    """Of two million numbers float32 errs more than is allowed elsewhere; 1.5 times it is wrong."""
+    """A float32 sum of two million numbers exceeds the usual tolerance; 1.5 times it is wrong."""
     numbers = torch.full((1 << 21,), 0.1)
     variants = [
         measure.Variant("right", summed),
@@ -114,7 +114,7 @@ class Operations(TorchDispatchMode):
 
 
 def test_the_cache_is_emptied_by_reading(monkeypatch):
-    """Written lines would be written back while the task is timed."""
+    """Modified cache lines would be written back while the task is timed."""
 
     class Event:
         def __init__(self, enable_timing):
@@ -146,7 +146,7 @@ def test_a_key_is_compiled_once(monkeypatch):
 
 
 def test_compilations_of_many_shapes_do_not_push_each_other_out(monkeypatch):
-    """Dynamo refuses the ninth of one function, and torch.compile then runs it as it is."""
+    """Dynamo gives up at the ninth of one function, which then runs uncompiled."""
     monkeypatch.setattr(measure, "_compiled", {})
     for n in range(1, 11):
         call = measure.compiled(summed, n, backend="eager", fullgraph=True)

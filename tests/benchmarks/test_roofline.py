@@ -171,7 +171,7 @@ def test_every_card_is_cited(gpu):
     assert all(hasattr(gpu, name) for name in gpu.unchecked)
 
 
-def test_the_cards_that_were_promised():
+def test_the_gpus_of_the_roofline():
     promised = (
         "RTX 3080, RTX 3090, RTX 4070, RTX 4080, RTX 4090, RTX 5080, RTX 5090, "
         "H100 PCIe, H100 SXM, H200"
@@ -202,7 +202,7 @@ CASE = Case("warp_blend", "forward", "float32", (1, 3, 1080, 1920))
 
 
 def result(gpu: str, share: float, **changes) -> Result:
-    """One that took its gpu's limit over `share`."""
+    """A result that reached `share` of the limit of a GPU."""
     seconds = limit(CASE, find_gpu(gpu)).seconds / share
     return Result(
         **{
@@ -266,7 +266,7 @@ def test_a_device_without_a_datasheet_is_held_against_its_own_copy():
 
 
 def written(folder, rows: list[dict], **more):
-    """A file as pytest-benchmark writes it with the harness."""
+    """Write a file in the format of the harness."""
     (folder / "gpu").mkdir(exist_ok=True)
     (folder / "gpu" / "results.json").write_text(
         json.dumps(

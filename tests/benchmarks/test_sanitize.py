@@ -1,4 +1,4 @@
-"""The sanitizer's run without a GPU: what it runs, and what it says where something is missing."""
+"""The sanitizer run without a GPU: its commands, and its message if something is missing."""
 
 import re
 import shutil
@@ -11,8 +11,10 @@ from benchmarks.gpu.grid_sample_cases import run
 
 @pytest.fixture
 def toolkit(program, tmp_path, monkeypatch):
-    """A machine with a GPU, an nvcc that builds for the CPU, and a compute-sanitizer that only
-    runs what it is given and ends with the exit code in `code`."""
+    """Fake a GPU, an nvcc that builds for the CPU, and a compute-sanitizer.
+
+    The latter runs its arguments and exits with the code in the file `code`.
+    """
     tool = tmp_path / "compute-sanitizer"
     tool.write_text(
         "#!/bin/sh\n"

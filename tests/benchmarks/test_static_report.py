@@ -111,7 +111,7 @@ def test_a_record_reads_as_it_was_written(tmp_path):
 
 @pytest.fixture
 def report(monkeypatch, tmp_path, capsys):
-    """Runs the command on made-up rows: (rows, *flags) -> (exit code, what it said)."""
+    """Run the command on made-up rows: (rows, *flags) -> (exit code, output)."""
     monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
     monkeypatch.setattr(static_report, "compilers", lambda: {"triton": "3.7.1", "nvcc": None})
 
@@ -196,7 +196,7 @@ def test_accesses_are_counted_by_width():
 
 
 def test_a_kernel_is_read_as_it_was_written():
-    """float4 in, float out, and one atomic addition: by Triton, so on any machine that has it."""
+    """16-byte loads, 8-byte stores and one atomic addition, compiled by Triton."""
     program = """
 import tempfile, torch, triton, triton.language as tl
 from benchmarks.static import report as static_report

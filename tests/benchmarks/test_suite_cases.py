@@ -34,7 +34,7 @@ def test_bytes_that_must_move():
     )
 
 
-def test_the_shapes_that_were_promised():
+def test_the_cases_cover_shapes_and_flows():
     shapes = {case.shape for case in bench.cases("cuda", quick=False, toy=False)}
     assert {(4, 3, 256, 256), (1, 3, 2160, 3840)} <= shapes and {32, 64, 128} <= {
         C for _, C, _, _ in shapes
@@ -86,7 +86,7 @@ def test_large_frames_come_first():
 
 
 def test_flows_share_a_compilation(monkeypatch):
-    """Values change no code: one for each shape, dtype, layout and direction."""
+    """Values do not change the code: one per shape, dtype, layout and direction."""
     made = []
     monkeypatch.setattr(measure, "_compiled", {})
     monkeypatch.setattr(torch, "compile", lambda call, **options: made.append(call) or call)
@@ -117,7 +117,7 @@ def test_flows_share_a_compilation(monkeypatch):
     ],
 )
 def test_windows_share_a_bias_in_place(shape, monkeypatch):
-    """Those that are cut off alike; results and gradients are those of a bias for each window."""
+    """Windows of the same extent; results and gradients equal those with a bias per window."""
     masks, attend = [], torch.nn.functional.scaled_dot_product_attention
     case = bench_temporal_attention.Case("cpu", shape, "float32", "biases", "forward+backward")
     arguments = [x.requires_grad_() for x in bench_temporal_attention.make(case)]
@@ -149,7 +149,7 @@ def test_a_grid_reads_where_its_flow_points():
     torch.testing.assert_close((grid + 1) * torch.tensor([8, 5]) / 2, torch.full_like(grid, 3.25))
 
 
-def test_the_grids_that_were_promised():
+def test_the_grids_cover_channels_and_flows():
     cpu, gpu, quick = (
         bench_grid_sample.cases(device, quick, False)
         for device, quick in (("cpu", False), ("cuda", False), ("cuda", True))

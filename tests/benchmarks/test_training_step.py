@@ -1,4 +1,4 @@
-"""A training step of the benchmarks waits for nothing, and PyTorch can make it deterministic."""
+"""A training step of the benchmarks does not synchronize, and can be made deterministic."""
 
 import os
 import subprocess
@@ -79,7 +79,7 @@ RAISING = (
 
 
 def raising(training: training_step.Training, deterministic: bool) -> set[str]:
-    """Which of them backward of a step would run; forward chooses others for determinism."""
+    """Which of RAISING the backward of a step would run."""
     batch = memory.empty_batch(CONFIG).to(GPU)
     torch.use_deterministic_algorithms(deterministic)
     try:

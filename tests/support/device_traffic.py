@@ -1,4 +1,4 @@
-"""Counts what passes between the host and a GPU, and where a program waits for it, without a GPU.
+"""Records copies between host and GPU, and synchronizations, without a GPU.
 
 Inside `device_traffic` tensors hold no data (FakeTensorMode), so those on "cuda" exist on any
 machine. Every copy between the devices is recorded, and every wait, with the line of the package
@@ -60,7 +60,7 @@ class Record:
 
 @dataclass
 class Traffic:
-    """What `device_traffic` found, in the order in which it happened.
+    """The records of `device_traffic`, in order.
 
     Attributes:
         uploads, downloads: copies from host to device and from device to host.
@@ -98,7 +98,7 @@ def device_traffic() -> Iterator[Traffic]:
 
 
 def dataless(module: nn.Module, device: torch.device | str = GPU) -> nn.Module:
-    """A copy of a module whose parameters and buffers lie on a device and hold no data.
+    """A copy of a module with parameters and buffers on a device, without data.
 
     To be called inside `device_traffic`.
     """
@@ -232,8 +232,11 @@ def _all_of(x: torch.Tensor, indices) -> torch.Tensor:
 
 @contextmanager
 def _guard() -> Iterator[None]:
-    """A torch built without CUDA has nothing that switches between GPUs, which indexing and
-    autograd ask for; what switches between "meta" devices, and does nothing, stands in for it."""
+    """Install a device guard for "cuda" that does nothing.
+
+    Indexing and autograd ask for one, and a torch built without CUDA has none; the guard of "meta"
+    stands for it.
+    """
     if torch.version.cuda is not None:
         yield
         return
@@ -332,8 +335,7 @@ def _numbered(value):
 
 
 def _give_gradients(loss: torch.Tensor) -> None:
-    """Every leaf behind a loss gets a gradient; the operations of backward are left out, since
-    autograd's engine asks for a GPU."""
+    """Give every leaf behind a loss a gradient, without running backward, which needs a GPU."""
     seen, waiting = set(), [loss.grad_fn]
     while waiting:
         node = waiting.pop()

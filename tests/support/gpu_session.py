@@ -1,4 +1,4 @@
-"""What tests on a GPU rely on: bounds of time and memory, and the end of a process without CUDA.
+"""Support for tests on a GPU: bounds of time and memory, and the end of a process without CUDA.
 
 An illegal access kills the CUDA context of its process: every later call fails with the same error.
 The process then ends before its next test. pytest-xdist starts another worker, which runs what is
@@ -138,7 +138,7 @@ class DeadContext:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem, report, sched):
-        """xdist blames the next test for the crash. It has not begun: another worker runs it."""
+        """xdist blames the next test for the crash. It has not started: another worker runs it."""
         if report.node.gateway.id not in self.ended:
             return
         report.outcome = "skipped"
