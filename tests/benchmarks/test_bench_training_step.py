@@ -115,7 +115,7 @@ def references():
 def test_a_wrong_gradient_shows_in_the_losses(
     factor, code, monkeypatch, capsys, tmp_path, references
 ):
-    """A `warp` with the right result and a scaled gradient of the flow; the rest is the reference."""
+    """A `warp` with the right result and a scaled gradient of the flow; the rest as reference."""
     served = backend.operations()
 
     def call(image, flow):
