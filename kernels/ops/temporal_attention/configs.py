@@ -75,6 +75,7 @@ SMALL_WINDOW = {
     ("small_window_bwd_dkv", 4, 16): (1024, 8, None),
     ("small_window_bwd_dkv", 4, 32): (1024, 8, None),
 }
+SMALL_WINDOW_MANY_QUERY_FRAMES = {("small_window_fwd", 4, 16): (1024, 4, 168)}
 # (BN, num_warps, num_stages, maxnreg) for 16, 32 and 64 channels, by bits, positions and frames
 D = (16, 32, 64)
 WINDOW_FWD = {
@@ -105,43 +106,42 @@ WINDOW_BWD_DKV = {
 }
 WINDOW = {"window_fwd": WINDOW_FWD, "window_bwd": WINDOW_BWD}
 
-# Configs for more key frames than a number: their sums take registers from the rest.
+# Changes for more key frames than a number: their sums take registers from the rest.
 MANY_KEY_FRAMES = {
-    ShapeClass("window_bwd", 64, "one", 32, 16): (
-        16,
-        {"BN": 16, "num_warps": 8, "num_stages": 1},
-    ),
     ShapeClass("window_fwd", 64, "one", 32, 16): (
         16,
         {"BN": 16, "num_warps": 4, "num_stages": 4, "maxnreg": 255},
     ),
+    ShapeClass("window_bwd", 64, "one", 32, 16): (
+        16,
+        {"BN": 16, "num_warps": 8, "num_stages": 1},
+    ),
+    ShapeClass("small_window_bwd", 1, "one", 32, 16): (32, {"maxnreg": 168}),
 }
 
 
 def default(shape: ShapeClass) -> dict[str, int]:
     """The config of a kernel on a GPU that the table does not have."""
     if shape.is_small_window:
-        VALUES, num_warps, maxnreg = SMALL_WINDOW[shape.kernel, shape.positions, shape.bits]
-        if shape.kernel == "small_window_fwd" and shape.positions == 4:
-            maxnreg = 168 if (shape.frames, shape.bits) == ("many", 16) else None
-        found = {"VALUES": VALUES, "num_warps": num_warps}
+        key = (shape.kernel, shape.positions, shape.bits)
+        row = SMALL_WINDOW[key]
+        if shape.frames == "many":
+            row = SMALL_WINDOW_MANY_QUERY_FRAMES.get(key, row)
+        names = ("VALUES", "num_warps", "maxnreg")
     else:
         if shape.kernel == "window_bwd_dkv":
             by_channels = WINDOW_BWD_DKV[shape.bits]
         else:
             by_channels = WINDOW[shape.kernel][shape.bits, shape.positions, shape.frames]
-        BN, num_warps, num_stages, maxnreg = by_channels[D.index(shape.d)]
-        found = {"BN": BN, "num_warps": num_warps, "num_stages": num_stages}
-    return found if maxnreg is None else found | {"maxnreg": maxnreg}
+        row = by_channels[D.index(shape.d)]
+        names = ("BN", "num_warps", "num_stages", "maxnreg")
+    return {name: x for name, x in zip(names, row, strict=True) if x is not None}
 
 
 def for_key_frames(shape: ShapeClass, found: dict[str, int], BT: int) -> dict[str, int]:
-    """The config `found` for a kernel, or the one that BT key frames need instead."""
-    if shape in MANY_KEY_FRAMES and BT > MANY_KEY_FRAMES[shape][0]:
-        return MANY_KEY_FRAMES[shape][1]
-    if BT > 32 and shape == ShapeClass("small_window_bwd", 1, "one", 32, 16):
-        return found | {"maxnreg": 168}
-    return found
+    """The config `found` for a kernel, with the changes that BT key frames need."""
+    most, change = MANY_KEY_FRAMES.get(shape, (BT, {}))
+    return found | change if BT > most else found
 
 
 # -- the split of the work -------------------------------------------------------------------------
