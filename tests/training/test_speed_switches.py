@@ -16,7 +16,16 @@ from lift.training.losses import total_loss
 from lift.training.state import build_model
 from tests.support.models import TINY
 
-MODEL = replace(TINY, layers=1)
+# Narrow and of small radius, so that rounding grows little within 32 steps.
+MODEL = replace(
+    TINY,
+    layers=1,
+    radius16=1,
+    hidden16=8,
+    hidden8=8,
+    hidden4=8,
+    trajectory_channels=24,
+)
 
 DATA = DataConfig(
     data_source="synthetic",
