@@ -117,9 +117,9 @@ def _gains(groups: list[Group]) -> str:
     for other in dict.fromkeys(other for group in groups for other in group.others):
         gains = [group.speedup(group.subjects[0], other) for group in groups]
         values = [gain.value for gain in gains if gain]
-        parts.append(
-            f"{other} {min(values):.1f}x to {max(values):.1f}x (median {median(values):.1f}x)"
-        )
+        low, high = f"{min(values):.1f}x", f"{max(values):.1f}x"
+        spread = low if low == high else f"{low} to {high} (median {median(values):.1f}x)"
+        parts.append(f"{other} {spread}")
     return ", ".join(parts)
 
 

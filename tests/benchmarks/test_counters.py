@@ -120,8 +120,10 @@ def test_the_case_furthest_from_its_limit_stands_for_its_operation(tmp_path):
 
 
 def test_counters_are_read_as_ncu_writes_them():
-    first, second = counters.parsed(printed("_forward", "_backward"))
-    assert first["kernel"] == "_forward" and second["kernel"] == "_backward"
+    first, second = counters.parsed(printed("warp_blend_fwd_kernel", "warp_blend_bwd_kernel"))
+    assert (
+        first["kernel"] == "warp_blend_fwd_kernel" and second["kernel"] == "warp_blend_bwd_kernel"
+    )
     assert (
         first["seconds"] == pytest.approx(12.5e-6)
         and first["read"] == 1e6
@@ -133,11 +135,11 @@ def test_counters_are_read_as_ncu_writes_them():
 
 def test_they_are_written_and_shown_on_every_page(tmp_path, ncu, capsys):
     asked, folder = (
-        ncu(printed("_warp_blend")),
+        ncu(printed("warp_blend_fwd_kernel")),
         recorded(tmp_path / "h200", [ROW, OTHER, OTHER | {"variant": "compiled", "median": 1e-4}]),
     )
     assert counters.main([str(folder), "--json", str(folder / "counters.json")]) == 0
-    line = "| `_warp_blend` | 12.5 | 1.5 | 42% |  | 1234.5 | 77.6 |  | 50% | 64 | global memory |"
+    line = "| `warp_blend_fwd_kernel` | 12.5 | 1.5 | 42% |  | 1234.5 | 77.6 |  | 50% | 64 | global memory |"
     assert line in capsys.readouterr().out
     assert (
         "benchmarks/bench.py::test[0] --counted triton" in asked.read_text()
@@ -147,7 +149,7 @@ def test_they_are_written_and_shown_on_every_page(tmp_path, ncu, capsys):
     assert "## Hardware counters" in page and line in page
     assert (
         "| missed in 1 of 1 | 26% of its roofline, memory-bound; "
-        "warps of `_warp_blend` wait for global memory, DRAM at 42% of its peak |" in page
+        "warps of `warp_blend_fwd_kernel` wait for global memory, DRAM at 42% of its peak |" in page
     )
     (folder / "steps.tsv").write_text("counters\tpassed\t9\n")
     assert line in summary.page(folder, dry=False)[0]
@@ -174,7 +176,7 @@ def test_without_a_profiler_counters_are_skipped(tmp_path, ncu, monkeypatch, cap
     "log, code",
     [
         ("==ERROR== Failed to find metric\n", 1),
-        (printed("_forward"), 3),
+        (printed("warp_blend_fwd_kernel"), 3),
         ("==WARNING== No kernels\n", 0),
     ],
 )
