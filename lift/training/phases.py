@@ -61,10 +61,6 @@ class PhasesResult:
     current: int
     result: TrainResult
 
-    @property
-    def finished(self) -> bool:
-        return not self.result.stopped_by and self.current == len(self.phases) - 1
-
 
 def build_phases(configs: list[tuple[str, Config]]) -> list[Phase]:
     """Phases from configurations, each with its folder and the weights of the one before.
@@ -90,20 +86,11 @@ def build_phases(configs: list[tuple[str, Config]]) -> list[Phase]:
                 f"--phases resume by themselves; leave out --resume {config.train.resume}, or "
                 "resume a single phase with --output and the folder of that phase"
             )
-        start = (
-            {}
-            if not phases
-            else {"init_weights": f"{phases[-1].output}/last.safetensors", "pretrained_encoder": ""}
-        )
-        phases.append(
-            Phase(
-                name,
-                replace(
-                    config,
-                    train=replace(config.train, output=str(root / f"{number}_{name}"), **start),
-                ),
-            )
-        )
+        settings = replace(config.train, output=str(root / f"{number}_{name}"))
+        if phases:
+            start = f"{phases[-1].output}/last.safetensors"
+            settings = replace(settings, init_weights=start, pretrained_encoder="")
+        phases.append(Phase(name, replace(config, train=settings)))
     if checkpoints.latest(root / "checkpoint"):
         raise LiftError(f"{root} has a single run; give --phases another --output")
     known = [phase.output.name for phase in phases]
@@ -151,9 +138,8 @@ def train(phases: list[Phase]) -> PhasesResult:
                 )
             result = run(phase.config, distributed, stop)
             more = number + 1 < len(phases)
-            if (
-                more and not result.stopped_by and distributed.any(stop.wanted)
-            ):  # each waits here until the first has written its weights
+            # All processes wait here until the main one has written its weights.
+            if more and not result.stopped_by and distributed.any(stop.wanted):
                 result = replace(result, stopped_by=stop.cause, signal=stop.signal)
             if result.stopped_by:
                 break
