@@ -125,7 +125,7 @@ def chosen(wanted: list[str]) -> list[str]:
     for name in wanted:
         name = old_names.SUITES.get(name, name)
         if name not in SUITES and name not in GROUPS:
-            known = [*OPERATIONS, *GROUPS, *SUITES]
+            known = [*OPERATIONS, *GROUPS, *SUITES, *old_names.SUITES]
             raise LiftError(
                 f"no benchmark '{name}'{did_you_mean(name, known)} "
                 f"(choose from {', '.join(OPERATIONS)} and model)"
