@@ -39,6 +39,10 @@ if (
     torch.set_num_threads(1)
 
 
+# torch.testing._internal, which opcheck imports, would freeze cuDNN's flags for all later tests.
+torch.backends.disable_global_flags = lambda: None
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)

@@ -178,7 +178,7 @@ def test_nothing_comes_out_of_nothing(family):
 @given(st.data())
 def test_any_shape(data):
     window = data.draw(st.integers(1, 8), "window")
-    sizes = [data.draw(st.integers(1, largest)) for largest in (2, 3, 3, 6, 6, 1)]
+    sizes = [data.draw(st.integers(1, largest)) for largest in (2, 2, 3, 5, 4, 1)]
     case = (
         *sizes,
         data.draw(st.sampled_from([16, 32])),
