@@ -29,6 +29,7 @@ from benchmarks.static.sass import read
 from benchmarks.suites import bench_grid_sample
 from lift.kernels.extension import build_cuda as cuda
 from lift.kernels.extension.build import SOURCES, BuildError
+from tests.support.built_once import built_once
 
 KERNELS = sorted((SOURCES / "grid_sample" / "cuda").glob("*.cu"))
 
@@ -44,8 +45,7 @@ nvcc = pytest.mark.skipif(NVCC is None, reason=NO_NVCC)
 # -- the kernels on the CPU ------------------------------------------------------------------------
 
 
-def compiled(folder, *flags: str):
-    program = folder / "grid_sample"
+def compiled(tmp_path_factory, name: str, *flags: str):
     command = [
         *CXX,
         "-std=c++20",
@@ -53,26 +53,28 @@ def compiled(folder, *flags: str):
         "-Wno-unknown-pragmas",
         f"-I{ROOT / 'tests' / 'support'}",
     ]
-    ran = subprocess.run(
-        [*command, "-o", str(program), str(PROGRAM)], capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stderr
-    return [program]
+
+    def compile_to(folder: Path) -> None:
+        output = ["-o", str(folder / "grid_sample"), str(PROGRAM)]
+        ran = subprocess.run([*command, *output], capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+
+    return [built_once(tmp_path_factory, f"emulated_{name}", compile_to) / "grid_sample"]
 
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory):
     """The code for GPUs older than sm_90, under sanitizers. With -O1 compiling takes too long."""
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-    return compiled(tmp_path_factory.mktemp("sanitized"), "-O0", "-g", *sanitizers)
+    return compiled(tmp_path_factory, "sanitized", "-O0", "-g", *sanitizers)
 
 
 @pytest.fixture(scope="module", params=["sm_75", "sm_90"])
 def counter(request, tmp_path_factory):
     """The code for one architecture, optimised, to count memory operations."""
     architecture = int(request.param.removeprefix("sm_")) * 10
-    folder = tmp_path_factory.mktemp(request.param)
-    return compiled(folder, "-O1", f"-DLIFT_EMULATED_ARCH={architecture}")
+    flags = ["-O1", f"-DLIFT_EMULATED_ARCH={architecture}"]
+    return compiled(tmp_path_factory, request.param, *flags)
 
 
 def compare(case: Case, found: tuple) -> None:
