@@ -27,7 +27,8 @@ CUDA ?= auto
 OLDEST := $(shell sed -n 's/^ *"triton>=\([0-9.]*\).*/\1/p' pyproject.toml)
 OLDEST_TRITON := build/triton-$(OLDEST)
 
-.PHONY: env demo test lint sanitize static-report compile-oldest report gpu gpu-dry-run clean
+.PHONY: env demo test test-fast lint sanitize static-report compile-oldest report
+.PHONY: gpu gpu-dry-run clean
 .DELETE_ON_ERROR:
 
 env: $(BUILT)
@@ -56,7 +57,10 @@ demo: env
 	$(RUN) -m lift demo
 
 test: env
-	$(RUN) -m pytest -n $(JOBS) --benchmark-disable
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal --benchmark-disable
+
+test-fast: env
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal --benchmark-disable -m "not slow"
 
 lint: env
 	$(RUN) -m ruff check .

@@ -77,6 +77,7 @@ def test_nothing_but_lift_is_installed(installed):
     assert not any("test" in name for name in files(installed, "**/*"))
 
 
+@pytest.mark.slow
 def test_the_installed_kernels_are_lift_kernels(installed, tmp_path):
     program = (
         "import lift.config, lift.kernels; print(lift.kernels.__file__); "

@@ -77,6 +77,7 @@ def texts(tree: ast.Module):
                 yield node.lineno, node.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_names_and_texts_use_the_glossary(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))

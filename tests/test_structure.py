@@ -37,6 +37,7 @@ def source(name: str) -> Path | None:
     return None
 
 
+@pytest.mark.slow
 def test_imports_are_absolute_and_point_downwards():
     for relative, path in FILES.items():
         for name in imports(path):
@@ -59,6 +60,7 @@ def test_no_test_imports_a_test():
                 assert below is None or not below.name.startswith("test_"), f"{relative}: {name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ("lift", "kernels", "benchmarks"))
 @pytest.mark.parametrize("by_room", (True, False), ids=("rooms", "files"))
 def test_no_circle(package, by_room):

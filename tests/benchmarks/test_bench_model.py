@@ -36,6 +36,7 @@ def graphs(monkeypatch):
     monkeypatch.setattr(bench, "capture", capture)
 
 
+@pytest.mark.slow
 def test_a_graph_is_compared_by_gradients_that_are_not_clipped(graphs):
     """The captured step clips; gradients of another size are still found wrong."""
     row = bench.Row(measure.VariantResult(), 1)

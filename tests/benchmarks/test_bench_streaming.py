@@ -40,6 +40,7 @@ def test_frames_move_and_never_end():
     assert all((a - b).abs().max() > 1e-3 for a, b in zip(frames, frames[1:], strict=False))
 
 
+@pytest.mark.slow
 def test_right_variants_have_times_and_stages():
     for name in bench.names(TOY):
         one, facts = bench.measured(TOY, name, 1)
@@ -71,6 +72,7 @@ def test_a_variant_is_built_when_its_own_turn_comes(monkeypatch):
     assert built.count("fused 2") == 1 and set(built) == {"fused 2", "reference 2"}
 
 
+@pytest.mark.slow
 def test_a_wrong_variant_has_no_time(monkeypatch):
     right = bench.Stream.__call__
     monkeypatch.setattr(
@@ -84,6 +86,7 @@ def test_a_wrong_variant_has_no_time(monkeypatch):
     assert one.failure is None and len(one.times) == 1
 
 
+@pytest.mark.slow
 def test_a_variant_that_does_not_run_has_its_error(monkeypatch):
     monkeypatch.setattr(bench, "SWITCHES", {**bench.SWITCHES, "fused": {"cuda_graph": True}})
     assert "CUDA graphs need a GPU" in bench.measured(TOY, "fused 2", 1)[0].failure
@@ -106,6 +109,7 @@ def test_energy_is_measured_once_per_form(monkeypatch):
     assert bench.measured(TOY, "fused 3", 1)[1]["energy_per_frame"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.native
 def test_files_are_timed_by_kernels(tmp_path):
     pytest.importorskip("av")

@@ -60,6 +60,7 @@ def training():
     return Training(replace(Config(), model=tiny()), "cpu")
 
 
+@pytest.mark.slow
 def test_every_stage_has_its_share_of_forward_and_backward(training):
     report, profiler = profile_step.profiled(training, batch(*SIZE, seed=0), warm_up=1)
     assert set(report["stages"]) == {*profile_step.STAGES, "loss and rest", "update"}
@@ -82,6 +83,7 @@ def test_every_stage_has_its_share_of_forward_and_backward(training):
     assert "encoder" in profile_step.text(report | {"what": "a test"})
 
 
+@pytest.mark.slow
 def test_a_frozen_stage_has_no_backward(training):
     training.model.encoder.requires_grad_(False)
     try:
@@ -110,6 +112,7 @@ def references():
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.native
 @pytest.mark.parametrize(("factor", "code"), [(1.0, 0), (0.5, 1)])
 def test_a_wrong_gradient_shows_in_the_losses(

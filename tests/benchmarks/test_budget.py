@@ -27,6 +27,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_no_time_is_left_for_is_skipped_and_counted(folder):
     (folder / "test_cases.py").unlink()
     ran = run(folder, "--budget", "0.4", plugins=(budget,))
@@ -34,6 +35,7 @@ def test_what_no_time_is_left_for_is_skipped_and_counted(folder):
     assert "skipped, out of time: 2 of 4" in ran.output
 
 
+@pytest.mark.slow
 def test_every_test_has_its_first_case_before_any_has_its_second(folder):
     ran = run(folder, "--in-turn", plugins=(budget,))
     first, second = ["one[0]", "other[0]", "alone", "slow[0]"], ["one[1]", "other[1]", "slow[1]"]

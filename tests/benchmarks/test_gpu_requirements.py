@@ -3,11 +3,14 @@
 import os
 import sys
 
+import pytest
+
 from tests import conftest
 from tests.support import inner_session
 from tests.support.gpu_script import ROOT, marked, pytest_of, run
 
 
+@pytest.mark.slow
 def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path, monkeypatch):
     """Others fail on any machine without a GPU, so the script runs all that a GPU changes."""
     (tmp_path / "test_asking.py").write_text(
@@ -30,6 +33,7 @@ def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path, monkeypatch):
     } <= set(marked())
 
 
+@pytest.mark.slow
 def test_no_step_needs_packages_for_videos_or_training(tmp_path):
     """Neither tests nor benchmarks."""
     absent = [

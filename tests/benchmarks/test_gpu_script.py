@@ -146,6 +146,7 @@ def test_a_part_runs_every_step_whatever_fails(script, tmp_path):
 # -- a failed build or canary ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "named"),
     [("*lift.kernels.extension*", "the build"), ("*benchmarks.gpu.canary*", "the canary")],
@@ -223,6 +224,7 @@ def test_a_killed_run_names_the_step_that_it_was_in(hanging):
     assert {"build.log", "doctor.log", "steps-1.tsv", "summary.json"} <= set(packed(out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_stops_its_step_and_says_so(hanging, sent, script):
     process, out = hanging
@@ -236,6 +238,7 @@ def test_a_stopped_run_stops_its_step_and_says_so(hanging, sent, script):
     assert "interrupted, and wrote its rows" in log(script.tree / "build" / "gpu", "doctor")
 
 
+@pytest.mark.slow
 def test_the_folder_out_gets_two_files(script, tmp_path):
     out = tmp_path / "out"
     script("2", "--steps", "build bench_streaming memcheck", SUMMARY="1", OUT=str(out))
@@ -276,6 +279,7 @@ def test_a_dry_run_runs_the_steps_of_all_parts(script, tmp_path):
         assert flag in log(folder, step), step
 
 
+@pytest.mark.slow
 def test_what_cannot_be_done_is_one_sentence(tmp_path):
     ran = run("benchmarks/gpu.sh", str(tmp_path), PYTHON=sys.executable)
     assert ran.returncode == 2

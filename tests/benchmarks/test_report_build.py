@@ -38,6 +38,7 @@ def test_only_what_is_between_the_markers_changes(tmp_path):
     assert filled(path, found) == text  # and the second time nothing
 
 
+@pytest.mark.slow
 def test_a_gpu_gets_its_sections_in_the_documents(tmp_path, monkeypatch, capsys):
     results, documents = tmp_path / "results", (tmp_path / "README.md", tmp_path / "more.md")
     results.mkdir()
@@ -97,6 +98,7 @@ def test_a_marker_without_results_is_an_error(tmp_path):
         filled(document(tmp_path, "cpu grid_sample"), found)
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_once_from_their_rows(tmp_path):
     folder = write_results(tmp_path / "h200")
     assert build.main([str(folder)]) == 0
@@ -109,6 +111,7 @@ def test_pictures_are_drawn_once_from_their_rows(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_check_finds_what_is_out_of_date(tmp_path, capsys):
     folder = write_results(tmp_path / "h200")
     assert build.main([str(folder)]) == 0 and build.main([str(folder), "--check"]) == 0
@@ -135,5 +138,6 @@ def test_the_check_finds_what_is_out_of_date(tmp_path, capsys):
     assert sorted(path.name for path in folder.glob("*.png")) == ["other.png", "roofline.png"]
 
 
+@pytest.mark.slow
 def test_the_documents_show_what_was_recorded():
     assert build.main(["--check"]) == 0

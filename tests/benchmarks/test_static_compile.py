@@ -31,12 +31,12 @@ def compiling(*command: str, **variables: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_kernel_compiles_everywhere_and_spills_nowhere(operation):
-    answer = compiling("-m", "benchmarks.static.compile", operation)
+@pytest.mark.slow
+def test_every_kernel_compiles_everywhere_and_spills_nowhere():
+    answer = compiling("-m", "benchmarks.static.compile")
     print(answer.stdout)
     assert answer.returncode == 0, answer.stdout + answer.stderr[-3000:]
-    kernels = len(list(ahead_of_time.compile_cases(operation)))
+    kernels = len(list(ahead_of_time.compile_cases()))
     assert (
         f"{kernels * len(ahead_of_time.ARCHITECTURES)} compiled" in answer.stdout
         and "; 0 spill" in answer.stdout
@@ -83,21 +83,22 @@ class OneGPU:                                           # as much of a driver as
 driver.set_active(OneGPU())
 compiled = []
 ahead_of_time._resource_usage = compiled.append
-for _, label, kernel, arguments in list(ahead_of_time.compile_cases(sys.argv[1]))[:2]:
-    launched = kernel.warmup(grid=(1,), **arguments)
-    ahead_of_time.compile_for(89, kernel, arguments)
-    assert launched.asm["ptx"] == compiled[-1].asm["ptx"], label
+for operation in sys.argv[1:]:
+    for _, label, kernel, arguments in list(ahead_of_time.compile_cases(operation))[:2]:
+        launched = kernel.warmup(grid=(1,), **arguments)
+        ahead_of_time.compile_for(89, kernel, arguments)
+        assert launched.asm["ptx"] == compiled[-1].asm["ptx"], label
 """
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_what_a_launch_compiles_is_compiled(operation, tmp_path):
-    answer = compiling(
-        "-c", LAUNCHES, operation, TRITON_CACHE_DIR=str(tmp_path)
-    )  # what is kept elsewhere names other folders' files
+@pytest.mark.slow
+def test_what_a_launch_compiles_is_compiled(tmp_path):
+    # Another cache could name the files of other folders.
+    answer = compiling("-c", LAUNCHES, *OPERATIONS, TRITON_CACHE_DIR=str(tmp_path))
     assert answer.returncode == 0, answer.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_a_spill_is_seen():
     answer = compiling(
         "-c",

@@ -195,6 +195,7 @@ def test_accesses_are_counted_by_width():
     assert atomics == {"RED.ADD.F32": 2, "ATOM.CAS": 1}
 
 
+@pytest.mark.slow
 def test_a_kernel_is_read_as_it_was_written():
     """16-byte loads, 8-byte stores and one atomic addition, compiled by Triton."""
     program = """
@@ -237,6 +238,7 @@ with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
     ), answer.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_cuda_sources_are_read(tmp_path, monkeypatch):
     compiler, reason = static_report.nvcc()
     if compiler is None:

@@ -31,6 +31,7 @@ def rows(file, operation: str) -> list[dict]:
     return [row for row in found if row["operation"] == operation]
 
 
+@pytest.mark.slow
 def test_rows_say_what_they_are_of(ran):
     output, file = ran
     assert "smoke test: figures mean nothing" in output
@@ -80,6 +81,7 @@ def pytest_runtest_logfinish(nodeid):
 """
 
 
+@pytest.mark.slow
 def test_rows_so_far_survive_the_end_of_a_run(tmp_path):
     """Each row is written at once, for a run that is killed; an interrupted one writes its file."""
     file = tmp_path / "rows.json"

@@ -95,6 +95,7 @@ def raising(training: training_step.Training, deterministic: bool) -> set[str]:
     return {name for name in (node.name() for node in seen) if name.startswith(RAISING)}
 
 
+@pytest.mark.slow
 def test_a_step_has_no_gradient_without_a_deterministic_algorithm(monkeypatch):
     """Tensors without data stand for a GPU's."""
     monkeypatch.setattr(training_step, "LIFT", lambda *given: dataless(LIFT(*given)))
@@ -131,6 +132,7 @@ for autocast in (None, torch.bfloat16):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.native
 def test_deterministic_steps_have_the_same_bits_in_two_runs():
     """In a process of its own: cuBLAS reads its setting when CUDA starts."""

@@ -163,6 +163,7 @@ dispatch.register("warp_blend", wrong, *others, reference)
 """
 
 
+@pytest.mark.slow
 def test_a_wrong_kernel_yields_no_row_and_a_failed_run(monkeypatch, tmp_path, capfd):
     """In a copy of the benchmarks where a wrong kernel is registered."""
     shutil.copytree(

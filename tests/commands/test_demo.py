@@ -67,6 +67,7 @@ def test_the_bundled_clip_has_its_attribution():
         assert part in text
 
 
+@pytest.mark.slow
 def test_the_demo_writes_everything_it_names_in_place_of_an_earlier_run(
     short_clip, weights, tmp_path, capsys
 ):

@@ -26,6 +26,7 @@ def add(monkeypatch, call, reason=dispatch.always_supported):
     monkeypatch.setattr(dispatch, "_operations", {"warp": register})
 
 
+@pytest.mark.slow
 def test_a_sound_machine_passes(monkeypatch, capsys):
     monkeypatch.setattr(dispatch, "_operations", {"warp": WARP})
     assert doctor.main([]) == 0

@@ -35,6 +35,7 @@ def last_line(capsys) -> str:
     return error[-1]
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_and_ends_like_the_unbroken_one(tmp_path, capsys):
     killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
     process = multiprocessing.get_context("fork").Process(
@@ -84,6 +85,7 @@ def test_a_run_is_not_mixed_with_another(finished, capsys, flags, words):
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_resumes(tmp_path, capsys):
     assert go(*FLAGS, "--epochs", 2, "--output", tmp_path) == 0
     broken = tmp_path / "checkpoint" / "checkpoint-00000002" / "model.safetensors"

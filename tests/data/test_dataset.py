@@ -174,6 +174,7 @@ def test_an_epoch_visits_every_stretch_once_in_a_new_order(root):
     )
 
 
+@pytest.mark.slow
 def test_mixed_data_holds_the_share_of_synthetic_clips(root):
     d = dataset(root, data_source="mixed", synthetic_fraction=0.3)
     assert 0.2 < np.mean([d[g].flow_known for g in range(200)]) < 0.4

@@ -175,6 +175,7 @@ def apart(model: LIFT, batch: Batch) -> list[torch.Tensor]:
     return frames
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_separate_passes(root):
     data = samples(root, data_source="folder", strides=(3,))
     sample = next(

@@ -55,6 +55,7 @@ def luma(path):
     return [plane[: f.height, : f.width] for plane, f in zip(planes, frames, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_of_a_video(tmp_path, name):
     case = CASES[name]

@@ -93,6 +93,7 @@ VIDEOS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIDEOS)
 def test_of_a_video(tmp_path, monkeypatch, name):
     pytest.importorskip("av")

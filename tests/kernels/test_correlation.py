@@ -58,6 +58,7 @@ def test_short_channels_are_not_blown_up(correlate):
     torch.testing.assert_close(gradient[0, :, 0, 0], torch.tensor([0.5 / EPS, 0.0]))
 
 
+@pytest.mark.slow
 @plain
 @pytest.mark.parametrize("normalize", [False, True])
 def test_gradients_are_right(correlate, normalize):

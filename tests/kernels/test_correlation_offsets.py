@@ -25,6 +25,7 @@ def backward(grad, fmap0, fmap1, radius: int) -> tuple[torch.Tensor, ...]:
     return torch.ops.lift_triton.correlation_backward(grad, fmap0, fmap1, radius, False, 0b11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("layout", "dimension"), FAR)
 def test_maps(layout, dimension, name):
@@ -43,6 +44,7 @@ def test_the_gradient_of_the_result(dimension):
     assert all(map(torch.equal, found, expected))
 
 
+@pytest.mark.slow
 def test_the_gradient_of_169_displacements():
     """Each plane begins 25 million elements after the one before, as for maps of 5000 x 5000."""
     fmap0, fmap1 = torch.randn(2, 1, 4, 1, 9)
@@ -52,6 +54,7 @@ def test_the_gradient_of_169_displacements():
     assert all(map(torch.equal, found, expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transposed", [False, True], ids=NAMES)
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_the_gradient_of_a_map(dimension, transposed):
@@ -64,6 +67,7 @@ def test_the_gradient_of_a_map(dimension, transposed):
     assert torch.equal(distant, backward(grad, fmap0, fmap1, 1)[transposed])
 
 
+@pytest.mark.slow
 def test_the_planes_of_the_result():
     """The first two rows of 1.6 million: their 169 planes are all that is written."""
     shape = (1, 2, 1_600_000, 8)

@@ -56,6 +56,7 @@ MATRIX = sorted(
 # -- the matrix ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @backends
 @pytest.mark.parametrize("case", MATRIX, ids=lambda c: "-".join(map(str, c)))
 def test_values_and_gradients(backend, case, monkeypatch):
@@ -66,6 +67,7 @@ def test_values_and_gradients(backend, case, monkeypatch):
     assert_parity(found, maps, radius, normalize)
 
 
+@pytest.mark.slow
 @backends
 @given(data=st.data())
 def test_any_shape_in_any_layout(backend, data):
@@ -82,6 +84,7 @@ def test_any_shape_in_any_layout(backend, data):
     assert_parity(results(fused(backend, radius, normalize), maps), maps, radius, normalize)
 
 
+@pytest.mark.slow
 @backends
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_gradient_of_the_result_may_lie_in_any_way(backend, layout):
@@ -90,6 +93,7 @@ def test_the_gradient_of_the_result_may_lie_in_any_way(backend, layout):
     assert_parity(results(fused(backend, 1, True), maps, grad), maps, 1, True, grad)
 
 
+@pytest.mark.slow
 def test_one_program_may_compute_all_rows(monkeypatch):
     maps = make("triton")
     split = results(fused("triton", 1, True), maps)
@@ -109,6 +113,7 @@ def test_channels_of_zeros_have_a_gradient(backend):
 # -- which gradients are computed ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @backends
 @pytest.mark.parametrize("wrt", ["fmap0", "fmap1"])
 def test_a_gradient_is_the_same_alone(backend, wrt):
@@ -172,6 +177,7 @@ def test_a_gradient_that_is_not_finite_shows(backend, bad):
 # -- as an operation of PyTorch --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @backends
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_opcheck(backend, layout):
@@ -185,6 +191,7 @@ def test_opcheck(backend, layout):
         torch.library.opcheck(namespace.correlation_backward.default, (grad, *maps, 1, True, needs))
 
 
+@pytest.mark.slow
 @backends
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 def test_compiled_without_a_break_it_is_the_same(backend, dynamic):
@@ -216,6 +223,7 @@ def test_compiled_without_a_break_it_is_the_same(backend, dynamic):
     ]  # the fused backward, not the reference's
 
 
+@pytest.mark.slow
 @backends
 def test_under_autocast_maps_are_taken_as_they_come(backend):
     for dtype in ("float32", "bfloat16"):
@@ -247,6 +255,7 @@ def test_too_many_channels_or_displacements_have_a_reason():
     assert kernels.unsupported_reasons("correlation", plain, plain, 6)["triton"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
 def test_64_bit_offsets_equal_32_bit(layout):
     maps, found = make("triton", ("float32", layout, (2, 4, 1, 5), 1, True)), []

@@ -119,6 +119,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @cpu
 @pytest.mark.parametrize("kernel", SHAPES)
 def test_every_mode_equals_pytorch(emulator, kernel):
@@ -151,6 +152,7 @@ def test_every_mode_equals_pytorch(emulator, kernel):
         compare(case, found)
 
 
+@pytest.mark.slow
 @cpu
 def test_the_code_for_each_architecture_is_correct(counter):
     cases = [
@@ -214,6 +216,7 @@ def test_a_nan_in_the_gradient_reaches_only_the_nearest_pixel(emulator, nhwc):
         assert dinput.isnan().sum() <= case.input.shape[1]
 
 
+@pytest.mark.slow
 @cpu
 @pytest.mark.parametrize(
     ("nhwc", "C"), [(False, 2), (False, 8), (True, 8)], ids=["few channels", "NCHW", "NHWC"]
@@ -243,6 +246,7 @@ def test_deterministic_sums_do_not_depend_on_the_order_of_threads(emulator, nhwc
 
 # few channels: once to the tile, then its contents to memory; NCHW: 33 columns for 32, five rows
 # for four; NHWC: runs of four
+@pytest.mark.slow
 @cpu
 @pytest.mark.parametrize(
     ("flow", "few_channels", "nchw", "nhwc"),
@@ -278,6 +282,7 @@ def test_neighbours_are_merged_before_memory_is_added_to(counter, flow, few_chan
         assert (case.additions + case.shared_additions) / (case.input.shape[1] * h * w) <= limit
 
 
+@pytest.mark.slow
 @cpu
 def test_atomics_touch_few_sectors(counter):
     """Sectors of 32 bytes per pixel and channel for the benchmark's smooth flow and 32 channels.
@@ -315,6 +320,7 @@ def test_fixed_point_represents_gradients_of_any_size(emulator, size):
         assert (dinput.double() - exact).abs().max() <= 2e-5 * exact.abs().max()
 
 
+@pytest.mark.slow
 @cpu
 @pytest.mark.parametrize("deterministic", [False, True], ids=["fast", "deterministic"])
 @pytest.mark.parametrize(
@@ -360,6 +366,7 @@ def test_offsets_beyond_32_bits_give_the_gradients_of_a_small_input(
 
 
 # One architecture for each kind of atomics; `make static-report` reads the others.
+@pytest.mark.slow
 @nvcc
 @pytest.mark.parametrize("architecture", (75, 90))
 def test_no_kernel_spills_and_memory_operations_are_as_intended(architecture, tmp_path):

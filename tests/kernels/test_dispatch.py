@@ -158,6 +158,7 @@ def test_a_wrong_environment_is_an_error_when_it_matters(monkeypatch):
         kernels.warp(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2))
 
 
+@pytest.mark.slow
 def test_the_environment_is_read():
     program = (
         "from lift.kernels import dispatch; print(dispatch.flag(), 'by', dispatch.flag_source())"
@@ -190,6 +191,7 @@ def test_fused_raises_where_no_fused_backend_supports_the_call(name):
         OPERATIONS[name](tensors(name), "fused")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("dtype", selfcheck.TOLERANCES, ids=str)
 def test_every_supported_backend_passes_its_self_check(name, dtype):
@@ -201,6 +203,7 @@ def test_every_supported_backend_passes_its_self_check(name, dtype):
 
 # The plain attention under dynamic=True traces right, but takes minutes: six symbolic sizes, split
 # by a window.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dynamic"),
     [(name, False) for name in OPERATIONS] + [(name, True) for name in list(OPERATIONS)[:3]],

@@ -237,6 +237,7 @@ def test_building_again_compiles_nothing(tmp_path):
     assert module.read_bytes() == build.MODULE.read_bytes()
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_command_fails_with_one_sentence():
     environment = {**os.environ, "CXX": "no-such-compiler"}
     result = subprocess.run(

@@ -86,6 +86,7 @@ def test_all_parts_of_nvcc_are_installed_in_one_version(monkeypatch):
     assert {"nvcc", "nvvm", "crt", "cudart", "cccl"} == set(extras)
 
 
+@pytest.mark.slow
 def test_without_a_network_the_error_is_the_one_of_pip(monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
@@ -177,6 +178,7 @@ def test_the_gpus_present_are_those_of_nvidia_smi_else_those_of_torch(
     assert build_cuda.gpu_architectures() == gpus
 
 
+@pytest.mark.slow
 def test_the_program_that_asks_torch_runs(monkeypatch):
     program = (
         "import torch; torch.cuda.device_count = lambda: 2\n"
@@ -369,6 +371,7 @@ def test_loading_the_library_is_tried_in_another_process(monkeypatch, program, w
     assert build_cuda.load_error() == why
 
 
+@pytest.mark.slow
 def test_that_process_reports_the_reason_of_the_operation(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
     assert build_cuda.load_error() == cuda.unsupported_reason()

@@ -211,6 +211,7 @@ def test_any_shape(shape, how, layout, profile):
     assert_parity(LAYOUTS[layout](input), grid, grad, how, profile)
 
 
+@pytest.mark.slow
 def test_pytorchs_own_samples(monkeypatch):
     asserting = types.ModuleType(
         "expecttest"
@@ -273,6 +274,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(profile, C, layout):
 # -- as an operation of PyTorch --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW, ids=lambda how: "-".join(map(str, how)))
 def test_gradients_are_right_once_and_twice(how):
     input, grid = (

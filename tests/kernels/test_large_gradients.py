@@ -47,6 +47,7 @@ def assert_gradients(found: dict, single: dict, exact: dict) -> None:
     assert largest > LARGEST / 4
 
 
+@pytest.mark.slow
 @backends
 @both_forms
 @pytest.mark.parametrize("flow", ["half", "collapse"])  # of a pixel, and of all into one
@@ -66,6 +67,7 @@ def test_warp_blend(backend, layout, flow, maybe_deterministic):
     assert_gradients(found, single, exact)
 
 
+@pytest.mark.slow
 @backends
 @both_forms
 @pytest.mark.parametrize(("radius", "normalize"), [(0, False), (2, False), (3, True)])

@@ -167,6 +167,7 @@ def test_nothing_comes_out_of_nothing():
 # -- as a PyTorch operation ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_opcheck():
     q, k, v, window, shift, time_bias, window_bias, mask, scale = make(CASES[5], torch.float32)
     leaves = [x.requires_grad_() for x in (q, k, v, time_bias, window_bias)]
@@ -241,6 +242,7 @@ def peak(function) -> int:
     return largest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", LARGE, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("wrt", [(), FLOATING], ids=["forward", "gradients"])

@@ -53,6 +53,7 @@ def test_an_unknown_card_gets_the_default_and_a_known_one_its_own():
     assert configs.config(shape, "NVIDIA GeForce RTX 4090") == known != configs.default(shape)
 
 
+@pytest.mark.slow
 @pytest.mark.native
 @pytest.mark.parametrize(("name", "config"), ENTRIES, ids=str)
 def test_every_entry_computes_the_definition(name, config, monkeypatch):
@@ -92,6 +93,7 @@ print(len(done))
 """
 
 
+@pytest.mark.slow
 def test_every_entry_compiles_for_its_card_without_a_spill():
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
@@ -289,6 +291,7 @@ assert not spilled, spilled
 """
 
 
+@pytest.mark.slow
 def test_a_sample_of_every_class_compiles_without_a_spill():
     """One in eighteen, each for another architecture.
 

@@ -64,6 +64,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_outputs_and_all_gradients_agree(change, monkeypatch):
     times = torch.tensor([-1.5, 0, 1]).expand(2, -1)

@@ -69,12 +69,14 @@ def poisoned_results(monkeypatch, arguments, wrt=NAMES) -> dict:
 # -- the matrix ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "dtype"), MATRIX, ids=str)
 def test_values_frame_weights_and_gradients(case, dtype, monkeypatch):
     arguments = make(case, dtype)
     assert_parity(poisoned_results(monkeypatch, arguments), arguments)
 
 
+@pytest.mark.slow
 @families
 @pytest.mark.parametrize(
     "wrt", [(), *((name,) for name in NAMES), ("q", "v"), ("k", "window_bias")], ids=str
@@ -84,6 +86,7 @@ def test_only_needed_gradients_are_computed(family, wrt, monkeypatch):
     assert_parity(poisoned_results(monkeypatch, arguments, wrt), arguments)
 
 
+@pytest.mark.slow
 @families
 @pytest.mark.parametrize(
     "without",
@@ -102,6 +105,7 @@ def test_one_time_bias_applies_to_the_whole_batch(family):
     assert_parity(results(fused, arguments), arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "layout"),
     [(list(SMALL)[i % 3], name) for i, name in enumerate(LAYOUTS)] + [("window", "heads_first")],
@@ -112,6 +116,7 @@ def test_every_layout_is_read_in_place(family, layout):
     assert_parity(results(fused, arguments), arguments)
 
 
+@pytest.mark.slow
 @families
 def test_an_expanded_gradient_is_taken(family):
     arguments = make(SMALL[family])
@@ -123,6 +128,7 @@ def test_an_expanded_gradient_is_taken(family):
     assert all(torch.equal(found[n], expected[n]) for n in found)
 
 
+@pytest.mark.slow
 @families
 @pytest.mark.parametrize("content", [1e6, float("nan"), float("inf")])
 def test_masked_frames_change_nothing(family, content):
@@ -174,6 +180,7 @@ def test_nothing_comes_out_of_nothing(family):
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=settings.default.max_examples if torch.cuda.is_available() else 4)
 @given(st.data())
 def test_any_shape(data):
@@ -192,6 +199,7 @@ def test_any_shape(data):
 # -- offsets past 2^31 -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @families
 def test_offsets_of_64_bits_give_the_same(family):
     from lift.kernels.launch import force_int64_offsets  # needs Triton
@@ -203,6 +211,7 @@ def test_offsets_of_64_bits_give_the_same(family):
     assert all(torch.equal(found[n], expected[n]) for n in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.large
 @pytest.mark.parametrize(
     ("family", "dimension"),
@@ -238,6 +247,7 @@ def test_offsets_past_2_31_are_followed(family, dimension):
 # -- as a PyTorch operation ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @families
 def test_opcheck(family):
     a = make((1, *SMALL[family][1:]))
@@ -253,6 +263,7 @@ def test_opcheck(family):
         )
 
 
+@pytest.mark.slow
 @families
 def test_compiled_without_a_break_it_is_the_same(family):
     torch._dynamo.reset()
@@ -357,6 +368,7 @@ def test_auto_does_not_select_the_interpreter():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["window_fwd", "window_bwd", "window_bwd_dkv"])
 @pytest.mark.parametrize("change", [{"BN": 32}, {"BN": 64, "num_stages": 4}], ids=str)
 def test_block_sizes_change_nothing_but_rounding(name, change, monkeypatch):

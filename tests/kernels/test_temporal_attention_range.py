@@ -65,6 +65,7 @@ def gradient_of_scores(arguments: dict, grad: torch.Tensor, monkeypatch) -> floa
     return found[0]
 
 
+@pytest.mark.slow
 @cases
 def test_float16_takes_gradients_of_scores_that_it_cannot_hold(case, monkeypatch):
     arguments, grad = large(case)
@@ -72,6 +73,7 @@ def test_float16_takes_gradients_of_scores_that_it_cannot_hold(case, monkeypatch
     assert_parity(results(fused, arguments, grad=grad), arguments, grad)
 
 
+@pytest.mark.slow
 @cases
 def test_a_query_with_a_large_gradient_costs_the_others_no_precision(case):
     """Each gradient of q is as close to the definition as `parity` allows for it alone."""
@@ -87,6 +89,7 @@ def test_a_query_with_a_large_gradient_costs_the_others_no_precision(case):
 # -- gradients that are not finite -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @cases
 @pytest.mark.parametrize(("dtype", "value"), [("float32", math.nan), ("float16", math.inf)])
 def test_a_gradient_that_is_not_finite_reaches_what_it_touches_and_nothing_else(case, dtype, value):

@@ -148,6 +148,7 @@ def test_nan_and_infinite_flow_stay_inside_the_image(warp):
     assert (flow.grad[0, 0, 1] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 2, 4, 5), (1, 1, 1, 3)], ids=str)
 def test_warp_is_differentiable_twice(shape):
     image = torch.randn(shape, dtype=torch.float64, requires_grad=True)

@@ -187,6 +187,7 @@ def test_gradcheck(operation, layout):
     assert torch.autograd.gradcheck(CALLS[operation], smooth(operation, layout, (2, 5, 3, 4)))
 
 
+@pytest.mark.slow
 @operations
 def test_gradgradcheck(operation):
     assert torch.autograd.gradgradcheck(

@@ -56,6 +56,7 @@ def as_blend(operation: str, *tensors) -> tuple:
 # -- what is read ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "name", "layout", "dimension"), READ)
 def test_inputs(operation, name, layout, dimension):
     dense = dict(zip(NAMES[operation], some(operation, layout), strict=True))
@@ -91,6 +92,7 @@ def test_the_result(operation, layout, dimension):
     assert torch.equal(out, fused(operation, "triton")(*inputs))
 
 
+@pytest.mark.slow
 @operations
 @pytest.mark.parametrize("fixed", [False, True], ids=["float32", "fixed point"])
 @pytest.mark.parametrize(("layout", "dimension"), IMAGES)

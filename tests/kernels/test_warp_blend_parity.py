@@ -70,6 +70,7 @@ backends = pytest.mark.parametrize("backend", ["triton", "cpp"])
 # -- the matrix ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @operations
 @backends
 @pytest.mark.parametrize("case", MATRIX, ids=lambda c: "-".join(map(str, c)))
@@ -99,6 +100,7 @@ def test_the_gradient_of_a_sum_has_strides_of_zero(operation, backend):
     assert_parity(operation, results(fused(operation, backend), inputs, grad), inputs, grad)
 
 
+@pytest.mark.slow
 @operations
 @backends
 @given(data=st.data())
@@ -134,6 +136,7 @@ def with_all_gradients(operation: str, backend: str, layout: str) -> tuple[list,
     return inputs, results(fused(operation, backend), inputs)
 
 
+@pytest.mark.slow
 @backends
 @pytest.mark.parametrize(
     ("operation", "wrt"), WRT, ids=lambda a: a if isinstance(a, str) else "+".join(sorted(a))
@@ -209,6 +212,7 @@ def test_second_derivatives_are_the_reference_s(operation, backend):
 # -- as an operation of PyTorch --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @backends
 @pytest.mark.parametrize(
     ("operation", "layout"), [("warp", "channels_last"), ("warp_blend", "contiguous")]
@@ -226,6 +230,7 @@ def test_opcheck(operation, backend, layout):
     )
 
 
+@pytest.mark.slow
 @operations
 @backends
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
@@ -278,6 +283,7 @@ def test_under_autocast_coordinates_stay_float32(operation, backend):
 # -- sums ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @backends
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -304,6 +310,7 @@ def test_deterministic_gradients_are_right(operation, backend, case, determinist
     assert_parity(operation, results(fused(operation, backend), inputs), inputs)
 
 
+@pytest.mark.slow
 @backends
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
 def test_deterministic_sums_depend_on_no_order(backend, size, deterministic):
@@ -379,6 +386,7 @@ def test_no_gradient_at_all_is_no_gradient(deterministic):
 # -- offsets ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @operations
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
 def test_64_bit_offsets_equal_32_bit(operation, layout):

@@ -70,6 +70,7 @@ print(len(instructions), made.asm["ttir"].count("math.log"), made.asm["ttir"].co
 """
 
 
+@pytest.mark.slow
 def test_they_take_three_exponentials_and_no_logarithm():
     """A pixel a thread and no loop: the instructions of the code are those of a pixel."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

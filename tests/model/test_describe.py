@@ -22,6 +22,7 @@ def test_every_stage_describes_itself(stage, monkeypatch, capsys):
     assert not captured.err
 
 
+@pytest.mark.slow
 def test_so_does_the_whole_model():
     """`python -m lift.model.lift` runs `python -m lift.model`."""
     done = subprocess.run(

@@ -247,6 +247,7 @@ def test_self_attention_is_a_switch():
     assert model.transformer.frame_kv_proj.weight.grad.any()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_compiles_without_a_break():
     model = awake_lift(replace(TINY, layers=1))

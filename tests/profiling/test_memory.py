@@ -28,6 +28,7 @@ def lean(config: Config) -> Config:
 LEAN_MULTI = lean(replace(SMALL, data=replace(SMALL.data, targets=3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config, autocast",
     [
@@ -51,6 +52,7 @@ def test_counting_without_data_is_counting(config, autocast):
         assert planned.stages == pytest.approx(real.stages, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_gpu_is_planned_for_without_one(monkeypatch):
     served = []
     for operation, implementations in backend.operations().items():
@@ -73,6 +75,7 @@ def test_a_gpu_is_planned_for_without_one(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_base_at_256_saves_no_more_than_promised():
     """Batch 4 in bfloat16 on a GPU: at most 70 % of the reference path, 35 % with recomputation."""
     config = Config(base(), DataConfig(crop_height=256, crop_width=256), TrainConfig(batch_size=4))
@@ -95,6 +98,7 @@ def test_stages_share_all_of_the_time():
     assert all(found.forward[stage] > 0 and found.backward[stage] > 0 for stage in memory.PARTS)
 
 
+@pytest.mark.slow
 def test_the_command_prints_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     config = replace(lean(SMALL), train=replace(lean(SMALL).train, batch_size=1, device="cpu"))

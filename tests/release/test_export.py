@@ -104,6 +104,7 @@ def go(*argv) -> int:
 # -- what is shipped -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_of_the_last_phase_and_name_no_folder_of_this_machine(
     shipped, runs, clips
 ):
@@ -142,6 +143,7 @@ def test_the_record_counts_what_was_done(shipped):
     ]
 
 
+@pytest.mark.slow
 def test_its_scores_are_those_of_lift_evaluate(shipped, clips, tmp_path):
     evaluate(
         [

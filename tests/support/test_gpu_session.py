@@ -134,6 +134,7 @@ ORDERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "order"), ORDERS, ids=["plain", "in turn"])
 def test_large_tests_run_last(tmp_path, arguments, order):
     (tmp_path / "test_cases.py").write_text(CASES)
@@ -185,6 +186,7 @@ def fatal(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_another_worker_runs_what_follows_a_dead_context(fatal):
     """With the scheduler of `load`, which `loadgroup` is replaced by: it hangs otherwise."""
     pytest.importorskip("xdist")
@@ -210,6 +212,7 @@ def test_only_loadgroup_gets_another_scheduler():
     assert scheduler["loadgroup"] is LoadScheduling
 
 
+@pytest.mark.slow
 def test_without_workers_the_session_stops_and_names_the_test(fatal):
     ran = run(fatal)
     assert ran.returncode == 1 and "2 failed, 3 passed" in ran.stdout, ran.stdout

@@ -71,6 +71,7 @@ def unbroken(tmp_path_factory):
 # -- resuming --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("step", [3, 4])  # within an epoch, between two
 def test_a_resumed_run_equals_the_unbroken_one(tmp_path, monkeypatch, unbroken, workers, step):
@@ -84,6 +85,7 @@ def test_a_resumed_run_equals_the_unbroken_one(tmp_path, monkeypatch, unbroken, 
     assert_same_run(tmp_path, unbroken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{"accumulate": 2}, {"accumulate": 2, "recompute_encoder": True, "recompute_refine": True}],
@@ -130,6 +132,7 @@ def test_accumulating_two_batches_is_the_step_of_one_of_twice_the_size(tmp_path)
         assert (gradients[1][name] - gradient).norm() <= 1e-4 * gradient.norm() + faint, name
 
 
+@pytest.mark.slow
 def test_the_model_is_compiled_only_if_the_setting_says_so(tmp_path, monkeypatch):
     original, compiled_models = torch.compile, []
     settings = {"epochs": 1, "epoch_steps": 1, "validate_epochs": 9}
@@ -149,6 +152,7 @@ def test_the_model_is_compiled_only_if_the_setting_says_so(tmp_path, monkeypatch
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_a_signal_during_validation_puts_the_validation_off(tmp_path, monkeypatch, unbroken):
     real = loop.validate
 
@@ -282,6 +286,7 @@ def test_an_error_in_a_loading_process_stays_one_sentence(tmp_path, monkeypatch)
     assert str(error.value) == "clip.mp4 is truncated; copy it again"
 
 
+@pytest.mark.slow
 def test_a_killed_loading_process_is_one_sentence_and_costs_no_step(tmp_path, monkeypatch):
     original = loop.ClipDataset.__getitem__
 
@@ -338,6 +343,7 @@ def test_best_weights_are_those_of_the_best_validation(unbroken):
     assert read_weights(unbroken / "best.safetensors")[2]["step"] == step
 
 
+@pytest.mark.slow
 def test_a_checkpoint_records_what_computed_its_steps(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("lift.provenance.commit", lambda: "abc")

@@ -61,6 +61,7 @@ def printed(capsys) -> str:
 # -- from phase to phase ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_phase_starts_from_the_average_of_the_one_before_with_its_own_settings(unbroken):
     configs = [
         read_weights(unbroken / name / "last.safetensors")[1].train
@@ -108,6 +109,7 @@ def test_flags_hold_for_every_phase(files, tmp_path, monkeypatch):
 # -- resuming --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_training_that_is_always_stopped_at_once_ends_like_the_unbroken_one(
     files, tmp_path, unbroken, capsys
 ):
@@ -127,6 +129,7 @@ def test_a_training_that_is_always_stopped_at_once_ends_like_the_unbroken_one(
     assert_same(tmp_path, unbroken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_all_phases(files, tmp_path, unbroken, monkeypatch, capsys, number):
     with monkeypatch.context() as patch:
@@ -137,6 +140,7 @@ def test_a_signal_stops_all_phases(files, tmp_path, unbroken, monkeypatch, capsy
     assert_same(tmp_path, unbroken)
 
 
+@pytest.mark.slow
 def test_a_kill_before_the_weights_of_a_finished_phase_costs_nothing(
     files, tmp_path, unbroken, monkeypatch
 ):

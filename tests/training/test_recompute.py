@@ -43,6 +43,7 @@ def step(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("recompute", [("encoder",), ("refine",), SWITCHES], ids="+".join)

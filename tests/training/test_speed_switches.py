@@ -111,6 +111,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_path(batches, autocast):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_32_steps_have_the_losses_of_the_plain_path(batches, autocast):
     plain = Learner(False, autocast).losses(batches)

@@ -71,6 +71,7 @@ def move(run: loop.Trainer) -> None:
 # -- the loop ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES)
 def test_a_step_waits_for_nothing_but_the_step_before(config, tmp_path, monkeypatch):
     read, original = [], StepScalars.read
@@ -114,6 +115,7 @@ def test_the_loader_gives_batches_in_page_locked_memory():
 # -- a CUDA graph --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True], ids=["plain", "recompute"])
 def test_nothing_in_a_step_is_illegal_in_a_cuda_graph(recompute, monkeypatch):
     train = replace(SMALL.train, recompute_encoder=recompute, recompute_refine=recompute)
@@ -145,6 +147,7 @@ class Asked(TorchDispatchMode):
         return function(*arguments, **(keywords or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True], ids=["plain", "recompute"])
 def test_backward_asks_for_nothing_from_the_host(recompute):
     train = replace(SMALL.train, recompute_encoder=recompute, recompute_refine=recompute)

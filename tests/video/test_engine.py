@@ -23,6 +23,7 @@ def made(smooth, multi=3):
     return [frame for k, frame in enumerate(smooth.frames(tensors(6), multi)) if k % multi]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", ({"channels_last": False}, {"batch": 2}, {"context_frames": 4}), ids=str
 )
@@ -34,6 +35,7 @@ def test_layout_and_batch_change_nothing_but_rounding(model, options):
         torch.testing.assert_close(a, b, **EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ({}, {"batch": 2}, {"reverse_average": True}), ids=str)
 def test_recorded_streams_are_the_plain_ones(model, options):
     """With the recorder that stands in for CUDA graphs: the second stream has the first's ring."""
@@ -52,6 +54,7 @@ def test_recorded_streams_are_the_plain_ones(model, options):
     assert recorder.recorded == 1 + 1 + sizes + 1 + 1
 
 
+@pytest.mark.slow
 def test_streams_side_by_side_have_a_ring_each(model):
     smooth, plain = interpolator(model), made(interpolator(model))
     smooth.engine.record(Recorder())
@@ -78,6 +81,7 @@ def test_an_engine_dies_with_its_last_user(model, recorded):
         gc.enable()
 
 
+@pytest.mark.slow
 def test_compiled_streams_are_the_plain_ones(monkeypatch):
     compile, small = torch.compile, wake(LIFT(TINY, kernels="reference"))
     monkeypatch.setattr(
@@ -90,6 +94,7 @@ def test_compiled_streams_are_the_plain_ones(monkeypatch):
         torch.testing.assert_close(a, b, **EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16), ids=str)
 def test_half_precision_is_autocast_of_the_whole_weights(model, dtype):
     before = {name: p.clone() for name, p in model.named_parameters()}
@@ -114,6 +119,7 @@ def test_graphs_need_a_gpu(model):
         Interpolator(model, cuda_graph=True)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_call_comes_from_the_host(model):
     with device_traffic() as found:
         engine = Engine(dataless(model), torch.device("cuda"))
@@ -163,6 +169,7 @@ def test_convolutions_on_a_cpu_are_left_alone(model, monkeypatch):
     assert seen == [cudnn.benchmark]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "capability, dtype",
     (((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)),

@@ -46,6 +46,7 @@ def around(frames, left, times=None):
 # -- streaming equals batch ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", (2, 3, 8, 20))
 def test_streaming_equals_the_plain_forward(model, count):
     frames = tensors(count)
@@ -72,6 +73,7 @@ def test_the_context_matters_in_these_tests(model):
     assert (full - forward(model, frames[9:11], [0, 1], 0.5)).abs().max() > 20 * EXACT["atol"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", (1, 2, 7))
 def test_several_frames_of_a_pair_at_the_times_of_the_source(model, batch):
     frames, times = tensors(6), [Fraction(k, 24) for k in (0, 1, 2, 5, 6, 8)]
@@ -101,6 +103,7 @@ def test_between_is_the_forward_of_two_frames(model):
     torch.testing.assert_close(interpolator(model).between(frame0, frame1, 0.25), want, **EXACT)
 
 
+@pytest.mark.slow
 def test_reverse_average_makes_time_symmetric(model):
     frames = tensors(4)  # few enough that every pair sees them all, from either side
     symmetric = interpolator(model, reverse_average=True)
@@ -142,6 +145,7 @@ class Counting(torch.nn.Module):
         return self.model.synthesize(pair, motion, adjacent, keys, values, times, mask, t)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", ({}, {"batch": 3}, {"reverse_average": True}, {"context_frames": 4})
 )
@@ -233,6 +237,7 @@ def test_the_output_follows_the_input_at_a_constant_distance(model, detect_scene
 RED, BLUE = (200, 60, 50), (40, 70, 160)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("multi", (2, 4))
 def test_a_cut_is_never_blended_and_the_nearer_original_stands_in(model, multi):
     pytest.importorskip("scenedetect")
@@ -351,6 +356,7 @@ def threads(request, monkeypatch):
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_threads_change_no_byte_of_a_folder_or_a_video(model, tmp_path, monkeypatch):
     pytest.importorskip("av")
     src = write_video(tmp_path / "in.mp4", moving_frames(6), sound=True)

@@ -52,6 +52,7 @@ def frames(make, n=1000):
     return ((make(), Fraction(k, 24)) for k in range(n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dtype, scenes, multi, options",
     (
@@ -80,6 +81,7 @@ def test_one_frame_up_and_each_generated_frame_down(model, dtype, scenes, multi,
     assert found.waits == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenes", (False, True))
 def test_frames_on_the_gpu_stay_there(model, scenes):
     """But for their bytes, where scene cuts are looked for: these are found on the host."""
@@ -92,6 +94,7 @@ def test_frames_on_the_gpu_stay_there(model, scenes):
     assert [r.blocking for r in found.downloads] == [False] * (PAIRS if scenes else 0)
 
 
+@pytest.mark.slow
 def test_a_folder_takes_a_copy_each_way_a_frame(model, tmp_path):
     """Reading and writing included: what a longer folder adds to the traffic of a shorter one."""
     counts = []
