@@ -308,9 +308,9 @@ def _parser() -> Parser:
     return parser
 
 
-def _checkpoint(given: str | None) -> Path:
-    if given is not None:
-        return Path(given)
+def _checkpoint(path: str | None) -> Path:
+    if path is not None:
+        return Path(path)
     bundled = pretrained_path("tiny")
     if not bundled.is_file():
         raise LiftError(

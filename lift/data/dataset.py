@@ -122,10 +122,10 @@ class ClipDataset(Dataset):
         nearest: bool,
     ) -> Sample:
         i, start = self._slots[self._order(g // len(self))[g % len(self)]]
-        sequence, places = self.sequences[i], self._places[i]
+        sequence, positions = self.sequences[i], self._places[i]
         strides = self.config.strides if self.config.sampling == "skip" else (2,)
-        stride = int(rng.choice([s for s in strides if s in places]))
-        lefts = places[stride]
+        stride = int(rng.choice([s for s in strides if s in positions]))
+        lefts = positions[stride]
         a, b = np.searchsorted(lefts, (start, start + SLOT))
         left = int(lefts[rng.integers(a, b)] if a < b else rng.choice(lefts))
 
@@ -281,11 +281,11 @@ def _open(config: DataConfig, split: str) -> list[Sequence]:
 def _places(sequence: Sequence, config: DataConfig) -> dict[int, np.ndarray]:
     """Valid left references by stride; strides without any are omitted."""
     strides = set(config.strides) if config.sampling == "skip" else {2}
-    places = {
+    positions = {
         s: sampling.skip_lefts(len(sequence), s, sequence.cuts, sequence.duplicates)
         for s in strides
     }
-    return {s: lefts for s, lefts in places.items() if len(lefts)}
+    return {s: lefts for s, lefts in positions.items() if len(lefts)}
 
 
 def _shot(sequence: Sequence, i: int) -> tuple[int, int]:
@@ -302,24 +302,24 @@ def _window(
     return sampling.skip(left, stride, step, shot, frames, sequence.timestamps)
 
 
-def _validation_stride(config: DataConfig, places: dict[int, np.ndarray]) -> int:
+def _validation_stride(config: DataConfig, positions: dict[int, np.ndarray]) -> int:
     first = config.strides[0] if config.sampling == "skip" else 2
-    return first if first in places else min(places)
+    return first if first in positions else min(positions)
 
 
 def _validation_slots(
-    places: list[dict[int, np.ndarray]], config: DataConfig, clips: int
+    positions: list[dict[int, np.ndarray]], config: DataConfig, clips: int
 ) -> list[tuple[int, int]]:
     """(sequence, left reference) of the validation clips.
 
     They are spread evenly over each sequence, the sequences taking turns.
     """
-    if not places:
+    if not positions:
         return []
-    each = -(-clips // len(places))
+    each = -(-clips // len(positions))
     rounds = []
-    for i, place in enumerate(places):
-        lefts = place[_validation_stride(config, place)]
+    for i, position in enumerate(positions):
+        lefts = position[_validation_stride(config, position)]
         count = min(each, len(lefts))
         picks = ((np.arange(count) + 0.5) * len(lefts) / count).astype(int)
         rounds.append([(i, int(lefts[p])) for p in picks])

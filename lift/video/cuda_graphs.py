@@ -122,8 +122,8 @@ class _Recording:
         return [x for i in self._variable for x in _leaves(arguments[i])]
 
     @staticmethod
-    def _check(plain, replayed) -> None:
-        for a, b in zip(_leaves(plain), _leaves(replayed), strict=True):
+    def _check(expected, replayed) -> None:
+        for a, b in zip(_leaves(expected), _leaves(replayed), strict=True):
             distance = (a.double() - b.double()).norm() / a.double().norm().clamp(min=1e-12)
             if not distance <= MAX_REPLAY_ERROR:  # also for NaN
                 raise LiftError(

@@ -376,7 +376,9 @@ def _draw_layers(
 ) -> list[Layer]:
     frames = _draw_frames(rng, textures)
     h, w = size
-    layers = [_draw_background(rng, size, frames, still=rng.random() < (0.75 if tripod else 0.4))]
+    layers = [
+        _draw_background(rng, size, frames, is_static=rng.random() < (0.75 if tripod else 0.4))
+    ]
     for _ in range(int(rng.choice(5, p=(0.08, 0.3, 0.3, 0.2, 0.12)))):
         mask = outline(
             rng, int(max(14, min(size) * np.exp(rng.uniform(np.log(0.12), np.log(0.9)))))
@@ -410,7 +412,7 @@ def _draw_frames(rng: np.random.Generator, textures: "list[Sequence] | None") ->
 
 
 def _draw_background(
-    rng: np.random.Generator, size: tuple[int, int], frames: list[np.ndarray], still: bool
+    rng: np.random.Generator, size: tuple[int, int], frames: list[np.ndarray], is_static: bool
 ) -> Layer:
     h, w = size
     if frames and rng.random() < 0.8:
@@ -425,11 +427,11 @@ def _draw_background(
         (w - 1) / 2 + rng.uniform(-1, 1) * spread[0],
         (h - 1) / 2 + rng.uniform(-1, 1) * spread[1],
     )
-    path = draw_path(rng, centre, 0.0 if still else 0.5 * speed(rng, size))
+    path = draw_path(rng, centre, 0.0 if is_static else 0.5 * speed(rng, size))
     path = replace(
         path, angle=0.5 * path.angle * rng.integers(2), size=np.exp(rng.uniform(-0.15, 0.35))
     )
-    turning = 0.0 if still else 0.3  # large surfaces turn and grow less than small things
+    turning = 0.0 if is_static else 0.3  # large surfaces turn and grow less than small things
     return Layer(
         picture,
         replace(
