@@ -13,8 +13,10 @@ class _CheckoutKernels(MetaPathFinder):
     """Finds `lift.kernels` beside `lift/` in a checkout; an installed LIFT has it inside."""
 
     def find_spec(self, name, path=None, target=None):
+        if name != "lift.kernels":  # this is asked for every import of the process
+            return None
         file = Path(__file__).resolve().parent.parent / "kernels" / "__init__.py"
-        if name != "lift.kernels" or not (file.parent / "dispatch.py").is_file():
+        if not (file.parent / "dispatch.py").is_file():
             return None
         return spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)])
 

@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(
     path
-    for room in ("lift", "kernels", "benchmarks")
-    for path in (ROOT / room).rglob("*.py")
+    for package in ("lift", "kernels", "benchmarks")
+    for path in (ROOT / package).rglob("*.py")
     if path.name != "old_names.py"  # where old names are mapped to new ones
 )
 

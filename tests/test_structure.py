@@ -1,4 +1,4 @@
-"""The rooms of the project: which may import which, and how long a file may be."""
+"""The packages of the project: which may import which, and how long a file may be."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -62,18 +62,18 @@ def test_no_test_imports_a_test():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("package", ("lift", "kernels", "benchmarks"))
-@pytest.mark.parametrize("by_room", (True, False), ids=("rooms", "files"))
-def test_no_circle(package, by_room):
-    def room(path: Path) -> str:
-        return path.parts[1] if by_room else str(path)
+@pytest.mark.parametrize("by_package", (True, False), ids=("packages", "files"))
+def test_no_circle(package, by_package):
+    def node(path: Path) -> str:
+        return path.parts[1] if by_package else str(path)
 
     graph: dict[str, set[str]] = {}
     for relative, path in FILES.items():
         if relative.parts[0] == package and relative.name != "__init__.py":
             for name in imports(path):
                 below = source(name)
-                if below and below.parts[0] == package and room(below) != room(relative):
-                    graph.setdefault(room(relative), set()).add(room(below))
+                if below and below.parts[0] == package and node(below) != node(relative):
+                    graph.setdefault(node(relative), set()).add(node(below))
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

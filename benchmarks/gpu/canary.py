@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.harness import machine, training_step
+from benchmarks.harness.parameters import fill_zeros
 from lift import kernels
 from lift.config import PRESETS, Config
 from lift.files import atomic
@@ -216,7 +217,7 @@ def _stream(
         raise CheckSkipped(f"lift.video cannot be imported ({error})") from error
     torch.manual_seed(0)
     model = create_lift_model(setting.preset, kernels=flag)
-    _wake(model)
+    fill_zeros(model)
     interpolator = Interpolator(
         model,
         setting.context,
@@ -274,7 +275,7 @@ class _Step:
         config = replace(Config(), model=PRESETS[setting.preset](), kernels=flag)
         dtype = setting.autocast if autocast else None
         self.training = training_step.Training(config, setting.device, dtype)
-        _wake(self.training.model)
+        fill_zeros(self.training.model)
         self.batch, self.flag = training_step.batch(*setting.batch, 0, setting.device), flag
 
     def gradients(self) -> torch.Tensor:
@@ -314,15 +315,6 @@ def _reference_gradients(setting: Setting) -> tuple[list[torch.Tensor], float]:
 def _only_on_a_gpu(setting: Setting) -> None:
     if not setting.is_cuda:
         raise CheckSkipped("needs a GPU")
-
-
-def _wake(model: torch.nn.Module) -> None:
-    """Give weights that start at zero a value, so that every stage affects the result."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for p in model.parameters():
-            if not p.any():
-                p.copy_(0.01 * torch.randn(p.shape, generator=generator))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from benchmarks.harness import measure
+from benchmarks.harness.parameters import fill_zeros, nudge
 from benchmarks.harness.training_step import capture
 from lift import kernels
 from lift.config import PRESETS, Config, DataConfig, TrainConfig
@@ -177,7 +178,9 @@ class Step:
         torch.manual_seed(0)
         self.model = build_model(self.config)
         self.model.set_epoch(0)
-        _wake(self.model, nudged)
+        fill_zeros(self.model)
+        if nudged:
+            nudge(self.model)
         self.model = self.model.to(case.device).train()
         self.batch = replace(batch, clip=batch.clip.separate()) if variant == SEPARATE else batch
         self.network = (
@@ -224,17 +227,6 @@ class Step:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_grad)
         self.optimizer.step()
         return loss.detach(), norm
-
-
-def _wake(model: torch.nn.Module, nudged: bool) -> None:
-    """Give weights that start at zero a value, so that every gradient is compared."""
-    values, signs = (torch.Generator().manual_seed(seed) for seed in (1, 2))
-    with torch.no_grad():
-        for p in model.parameters():
-            if not p.any():
-                p.copy_(0.01 * torch.randn(p.shape, generator=values))
-            if nudged:
-                p.mul_(1 + 2.0**-23 * (2.0 * torch.randint(2, p.shape, generator=signs) - 1))
 
 
 # -- measuring -------------------------------------------------------------------------------------

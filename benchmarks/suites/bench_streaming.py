@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.harness import measure
+from benchmarks.harness.parameters import fill_zeros
 
 for needed in ("cv2", "safetensors"):  # a GPU machine may lack them; then streaming is skipped
     pytest.importorskip(needed)
@@ -177,7 +178,7 @@ class Stream:
             kernels="reference" if form == "reference" else "auto",
         )
         if case.preset != "tiny":
-            _wake(model)
+            fill_zeros(model)
         self.interpolator = Interpolator(
             model,
             int(context),
@@ -203,15 +204,6 @@ def _timed(case: Case) -> Iterator[tuple[torch.Tensor, Fraction]]:
     ]
     for k in count():
         yield frames[k % len(frames)], Fraction(k)
-
-
-def _wake(model: torch.nn.Module) -> None:
-    """Give weights that start at zero a value, where no trained weights ship."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for p in model.parameters():
-            if not p.any():
-                p.copy_(0.01 * torch.randn(p.shape, generator=generator))
 
 
 # -- measuring -------------------------------------------------------------------------------------

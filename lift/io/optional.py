@@ -10,10 +10,10 @@ NAMES = {"av": "PyAV", "cv2": "OpenCV"}
 
 
 def require(module: str, purpose: str) -> ModuleType:
-    """Import `av` or `cv2`.
+    """Import `av`, `cv2` or one of their modules.
 
     Args:
-        module: `av` or `cv2`.
+        module: its full name.
         purpose: what needs it, as the beginning of a sentence ("reading a video").
 
     Raises:
@@ -22,7 +22,8 @@ def require(module: str, purpose: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
+        package = module.partition(".")[0]
         raise LiftError(
-            f"{purpose} needs {NAMES[module]}, which cannot be imported ({error}); "
-            f"pip install {PACKAGES[module]}"
+            f"{purpose} needs {NAMES[package]}, which cannot be imported ({error}); "
+            f"pip install {PACKAGES[package]}"
         ) from error

@@ -82,7 +82,7 @@ def test_bundled_weights_are_named_after_their_preset():
     assert pretrained_path("tiny").parts[-3:] == ("lift", "weights", "tiny.safetensors")
 
 
-# -- in little room --------------------------------------------------------------------------------
+# -- small files -----------------------------------------------------------------------------------
 
 
 def test_float32_is_kept_where_it_fits(model, tmp_path):

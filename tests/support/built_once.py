@@ -1,6 +1,5 @@
 """Files that are slow to make: the workers of one run make them once."""
 
-import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,8 @@ def built_once(tmp_path_factory, name: str, build: Callable[[Path], object]) -> 
         name: of the folder; one build, one name.
         build: gets the empty folder; if it raises, the next worker tries again.
     """
+    import fcntl  # not on Windows
+
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # each worker has a folder of its own below it
