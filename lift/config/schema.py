@@ -180,6 +180,11 @@ class DataConfig:
         low=0,
     )
     preload: bool = _field(False, "decode all sequences into memory before training")
+    frame_cache: str = _field(
+        "",
+        "folder in which decoded frames are kept for this run and others, as large as with "
+        "preload; empty: none",
+    )
     synthetic_fraction: float = _field(
         0.25, "fraction of synthetic clips with --data_source mixed", low=0, high=1
     )

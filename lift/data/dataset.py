@@ -14,6 +14,7 @@ from tqdm import tqdm
 from lift.config import DataConfig
 from lift.data import multi_target, sampling
 from lift.data.augmentation import Augmentation, centre_crop, random_crop
+from lift.data.frame_cache import CachedSequence
 from lift.data.sample import Layout, Sample, make_sample
 from lift.data.sampling import Window
 from lift.data.sequences import InMemorySequence, Sequence, open_sequences
@@ -272,6 +273,9 @@ def _open(config: DataConfig, split: str) -> list[Sequence]:
             f"{config.data_root}: no sequence of the split {split!r} has {need} consecutive frames "
             "without a cut or a duplicate; add longer sequences or choose smaller strides"
         )
+    if config.frame_cache:
+        bar = tqdm(sequences, desc=f"opening {split} frames", unit="sequence", disable=None)
+        return [CachedSequence(sequence, config.frame_cache) for sequence in bar]
     if config.preload:
         bar = tqdm(sequences, desc=f"reading {split} frames", unit="sequence", disable=None)
         return [InMemorySequence(sequence) for sequence in bar]

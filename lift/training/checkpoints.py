@@ -31,7 +31,7 @@ FILES = ("model.safetensors", "ema.safetensors", "state.pt")
 SUMMARY_KEYS = ("step", "total_steps", "world", "history")
 # What may change on resume: where the run computes and how it is watched, not what it computes.
 MAY_CHANGE = {
-    "data": {"data_root", "preload", "num_workers"},
+    "data": {"data_root", "preload", "frame_cache", "num_workers"},
     "train": {
         "amp",
         "compile",

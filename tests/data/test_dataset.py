@@ -183,12 +183,13 @@ def test_mixed_data_holds_the_share_of_synthetic_clips(root):
     )
 
 
-def test_preloading_changes_nothing(root):
-    plain, loaded = (
+def test_preloading_and_caching_change_nothing(root, tmp_path):
+    plain, loaded, cached = (
         dataset(root, data_source="folder"),
         dataset(root, data_source="folder", preload=True),
+        dataset(root, data_source="folder", frame_cache=str(tmp_path)),
     )
-    assert all(same(plain[g], loaded[g]) for g in range(8))
+    assert all(same(plain[g], loaded[g]) and same(plain[g], cached[g]) for g in range(8))
 
 
 def test_validation_clips_are_fixed_and_in_full_size(root):
