@@ -1,7 +1,8 @@
 """Baselines: frame copy, frame averaging, and DIS optical flow from two or four frames.
 
 A method is a function (frame0, frame1, t) -> frame. The references and the generated frame are
-(H, W, 3) uint8 RGB; t in (0, 1) is the target's time between the references.
+(H, W, 3) uint8 RGB; t in (0, 1) is the target's time between the references. Each has a form whose
+frame is float32 in [0, 255], before rounding.
 
 DIS source: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, as OpenCV
 implements it.
@@ -30,7 +31,12 @@ def copy(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
 
 def average(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
     """Frame averaging: (1 - t) frame0 + t frame1, rounded half up."""
-    return _round((1 - t) * frame0.astype(np.float32) + t * frame1.astype(np.float32))
+    return round_half_up(average_unrounded(frame0, frame1, t))
+
+
+def average_unrounded(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
+    """As `average`, float32."""
+    return (1 - t) * frame0.astype(np.float32) + t * frame1.astype(np.float32)
 
 
 def dis(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
@@ -43,10 +49,20 @@ def dis(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
     Raises:
         LiftError: OpenCV is not installed.
     """
+    return round_half_up(dis_unrounded(frame0, frame1, t))
+
+
+def dis_unrounded(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
+    """As `dis`, float32."""
     return _warp_and_blend(frame0, frame1, dis_flow(frame0, frame1), t)
 
 
 METHODS: dict[str, Method] = {"copy": copy, "average": average, "dis": dis}
+UNROUNDED_METHODS: dict[str, Method] = {
+    "copy": copy,
+    "average": average_unrounded,
+    "dis": dis_unrounded,
+}
 
 
 def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
@@ -83,9 +99,10 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
         after = _warp(flow, ((time + 1) / 2 - t) * motion)
         parts.append(weights[1] * acceleration_after(motion, after, time))
     if not parts:
-        return _warp_and_blend(frame0, frame1, motion, t)
+        return round_half_up(_warp_and_blend(frame0, frame1, motion, t))
     acceleration = cv2.GaussianBlur(sum(parts), (0, 0), ACCELERATION_SIGMA)
-    return _warp_and_blend(frame0, frame1, motion, t, t * (t - 1) * acceleration)
+    offset = t * (t - 1) * acceleration
+    return round_half_up(_warp_and_blend(frame0, frame1, motion, t, offset))
 
 
 ACCELERATION_SIGMA = 4.0  # pixels, of the Gaussian that smooths accelerations
@@ -114,13 +131,13 @@ def _warp_and_blend(
     t: float,
     offset: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """The references warped to t, blended by time.
+    """The references warped to t, blended by time, float32.
 
     `offset`, (H, W, 2) in pixels, is the distance of the trajectory at t from a straight one.
     """
     warped0 = _warp(frame0, -t * motion - offset)
     warped1 = _warp(frame1, (1 - t) * motion - offset)
-    return _round((1 - t) * warped0 + t * warped1)
+    return (1 - t) * warped0 + t * warped1
 
 
 def _warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
@@ -136,5 +153,6 @@ def _warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     )
 
 
-def _round(frame: np.ndarray) -> np.ndarray:
+def round_half_up(frame: np.ndarray) -> np.ndarray:
+    """A float frame in [0, 255] as uint8: rounded half up, clipped."""
     return np.clip(np.floor(frame + 0.5), 0, 255).astype(np.uint8)

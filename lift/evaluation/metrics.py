@@ -1,4 +1,4 @@
-"""PSNR and SSIM of 8-bit frames, as protocol `real16` reports them.
+"""PSNR and SSIM of 8-bit frames, as the protocols report them.
 
 SSIM source: Wang et al., "Image quality assessment: from error visibility to structural
 similarity", IEEE TIP 2004. Papers differ in both metrics (rounding before PSNR; the window, its
@@ -46,6 +46,30 @@ def psnr(frame: np.ndarray, truth: np.ndarray) -> float:
         ValueError: a shape or dtype is another.
     """
     _check(frame, truth)
+    return _psnr(frame, truth)
+
+
+def psnr_unrounded(frame: np.ndarray, truth: np.ndarray) -> float:
+    """As `psnr`, of a frame that is not rounded to 8 bits.
+
+    Args:
+        frame: (H, W, 3) float, in [0, 255].
+        truth: (H, W, 3) uint8.
+
+    Raises:
+        ValueError: the shapes differ, or a value is not finite.
+    """
+    if frame.shape != truth.shape:
+        raise ValueError(
+            f"psnr_unrounded: frame and truth must have one shape, got {frame.shape} and "
+            f"{truth.shape}"
+        )
+    if not np.isfinite(frame).all():
+        raise ValueError("psnr_unrounded: frame holds NaN or infinity")
+    return _psnr(frame, truth)
+
+
+def _psnr(frame: np.ndarray, truth: np.ndarray) -> float:
     difference = frame.astype(np.float64) - truth
     return float(10 * np.log10(255**2 / max(np.mean(difference * difference), MSE_FLOOR)))
 

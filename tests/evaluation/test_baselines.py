@@ -36,6 +36,16 @@ def test_average_mixes_by_time_and_rounds_half_up():
     ).all()
 
 
+@pytest.mark.parametrize("name", baselines.METHODS)
+def test_a_frame_is_its_unrounded_form_rounded(name):
+    frames = _texture(0), _texture(3)
+    unrounded = baselines.UNROUNDED_METHODS[name](*frames, 0.5)
+    rounded = baselines.METHODS[name](*frames, 0.5)
+    assert np.abs(unrounded - rounded.astype(np.float32)).max() <= 0.5
+    if name != "copy":
+        assert unrounded.dtype == np.float32 and (unrounded % 1 != 0).any()
+
+
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
 def test_dis_follows_motion_to_any_time(t):
     frame0, frame1, truth = _texture(0), _texture(6), _texture(6 * t)
