@@ -3,8 +3,9 @@
 import json
 import sys
 import time
-from argparse import ArgumentTypeError
-from collections.abc import Iterable
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,43 +17,168 @@ from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
 from lift.errors import LiftError
 from lift.evaluation.checkpoint import load
-from lift.evaluation.protocols import real16
-from lift.evaluation.report import differences, table, with_recorded
+from lift.evaluation.protocols import real16, triplets, ucf101
+from lift.evaluation.report import differences, table, triplet_table, with_recorded
 from lift.evaluation.reversal import reversal
 from lift.files import atomic
-from lift.io.manifest import ManifestClip, read_manifest
-
-PROTOCOLS = {real16.NAME: real16.score}
-RENAMED = {"small": real16.NAME}
+from lift.io.manifest import read_manifest
 
 
 def main(argv: list[str]) -> int | None:
     """Print a table of scores, and write them as JSON with --output."""
     args = _parser().parse_args(argv)
+    protocol = PROTOCOLS[args.protocol]
+    _check_flags(args, protocol)
     if args.threads:
         torch.set_num_threads(args.threads)
     started = time.perf_counter()
-    candidates = _candidates(args)
-    result = PROTOCOLS[args.protocol](args.data_root, candidates, args.split, args.clips, _bar)
-    if args.reversal:
-        result["reversal"] = _reversal(args)
-    recorded = _recorded(args.data_root)
-    rows = with_recorded(result, recorded)
-    result["gains_db"] = {m: differences(rows, m) for m in candidates if m.startswith("lift")}
+    result, text = protocol.run(args)
     result |= provenance.of_scores(args.checkpoint) | {
         "seconds": round(time.perf_counter() - started, 1)
     }
-    print(table(result, recorded))
-    for name, each in result.get("reversal", {}).items():
-        print(
-            f"{name}: t = 0.25 against t = 0.75 of the reversed clip: {each['psnr']:.2f} dB, "
-            f"at most {each['largest']} of 255"
-        )
+    print(text)
     if args.output:
         with atomic(args.output) as part:
             part.write_text(json.dumps(result, indent=1) + "\n")
         print(f"written: {args.output}")
     return None
+
+
+# -- protocols -------------------------------------------------------------------------------------
+
+
+def _real16(args: Namespace) -> tuple[dict, str]:
+    """Scores of protocol real16, and the text to print."""
+    candidates = {}
+    for method in args.methods:
+        if method == "lift":
+            model = load(args.checkpoint, args.kernels, args.device)
+            candidates |= {
+                f"lift_{n}": real16.model_candidate(model, n) for n in args.context_frames
+            }
+        else:
+            candidates[method] = real16.baseline_candidate(method)
+    result = real16.score(args.data_root, candidates, args.split, args.clips, _bar)
+    if args.reversal:
+        result["reversal"] = _reversal(args)
+    recorded = _recorded(args.data_root)
+    rows = with_recorded(result, recorded)
+    result["gains_db"] = {m: differences(rows, m) for m in candidates if m.startswith("lift")}
+    lines = [table(result, recorded)]
+    lines += [
+        f"{name}: t = 0.25 against t = 0.75 of the reversed clip: {each['psnr']:.2f} dB, "
+        f"at most {each['largest']} of 255"
+        for name, each in result.get("reversal", {}).items()
+    ]
+    return result, "\n".join(lines)
+
+
+def _ucf101(args: Namespace) -> tuple[dict, str]:
+    """Scores of protocol ucf101, and the text to print."""
+    methods = {}
+    for method in args.methods:
+        if method == "lift":
+            model = load(args.checkpoint, args.kernels, args.device)
+            methods["lift_2"] = triplets.model_method(model)
+        else:
+            methods[method] = triplets.baseline_method(method)
+    result = triplets.score(ucf101.PROTOCOL, args.data_root, methods, args.limit, _bar)
+    return result, triplet_table(result)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol as this command runs it.
+
+    Attributes:
+        run: scores (JSON-able, with "protocol" and "description") and the text to print.
+        flags: those of OPTIONAL_FLAGS that it takes.
+        baselines: its methods beside lift.
+        default_baselines: those of them that are scored without --methods.
+    """
+
+    run: Callable[[Namespace], tuple[dict, str]]
+    flags: tuple[str, ...]
+    baselines: tuple[str, ...]
+    default_baselines: tuple[str, ...]
+
+
+PROTOCOLS = {
+    real16.NAME: Protocol(
+        _real16,
+        ("split", "clips", "context_frames", "reversal"),
+        real16.BASELINES,
+        ("average", "dis", "dis_cubic"),
+    ),
+    ucf101.NAME: Protocol(_ucf101, ("limit",), triplets.BASELINES, ("average", "dis")),
+}
+RENAMED = {"small": real16.NAME}
+# Flags that not every protocol takes, with their defaults.
+OPTIONAL_FLAGS = {
+    "split": "all",
+    "clips": None,
+    "context_frames": (15,),
+    "reversal": False,
+    "limit": None,
+}
+
+
+def _check_flags(args: Namespace, protocol: Protocol) -> None:
+    """Set defaults of flags and methods.
+
+    Raises:
+        LiftError: the protocol does not take a flag or a method, or weights are missing.
+    """
+    for name, default in OPTIONAL_FLAGS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+        elif name not in protocol.flags:
+            raise LiftError(f"protocol {args.protocol} takes no --{name}; leave it out")
+    lift = ["lift"] if args.checkpoint else []
+    args.methods = args.methods or [*lift, *protocol.default_baselines]
+    for method in args.methods:
+        if method not in ("lift", *protocol.baselines):
+            raise LiftError(
+                f"protocol {args.protocol} has no method {method}; "
+                f"it has lift, {', '.join(protocol.baselines)}"
+            )
+    if "lift" in args.methods and not args.checkpoint:
+        raise LiftError(
+            "scoring lift needs weights: give --checkpoint FILE, or leave lift out of --methods"
+        )
+    if args.checkpoint and "lift" not in args.methods:
+        raise LiftError(
+            "--checkpoint is given but --methods does not name lift; add it, or leave out "
+            "--checkpoint"
+        )
+    if args.reversal and not args.checkpoint:
+        raise LiftError("--reversal compares lift with itself: give --checkpoint FILE")
+
+
+def _reversal(args: Namespace) -> dict[str, dict[str, float]]:
+    model = load(args.checkpoint, args.kernels, args.device)
+    clips = real16.select_clips(read_manifest(args.data_root), args.split, args.clips)
+    return {clip.name: reversal(clip, model, max(args.context_frames)) for clip in _bar(clips)}
+
+
+def _recorded(root: str) -> dict | None:
+    """The baselines recorded beside the clips, for gains over baselines that are not scored."""
+    path = Path(root) / "baselines.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise LiftError(
+            f"{path} is not JSON; restore it, or remove it to compare with this run's own scores"
+        ) from None
+
+
+def _bar(clips: list) -> Iterable:
+    return tqdm(clips, unit="clip", disable=None, leave=False)
+
+
+# -- command line ----------------------------------------------------------------------------------
 
 
 def _parser() -> Parser:
@@ -67,7 +193,7 @@ def _parser() -> Parser:
         "--data_root",
         required=True,
         metavar="DIR",
-        help="folder with the clips and their manifest.json",
+        help="folder with the clips and their manifest.json, or of the test set",
     )
     parser.add_argument(
         "--protocol",
@@ -79,21 +205,29 @@ def _parser() -> Parser:
     parser.add_argument(
         "--split",
         choices=("train", "val", "all"),
-        default="all",
         help="clips of this split (default all)",
     )
     parser.add_argument("--clips", type=_names, metavar="A,B", help="only these clips")
     parser.add_argument(
+        "--limit",
+        type=_positive,
+        metavar="N",
+        help="only the first N triplets of a test set (default all)",
+    )
+    parser.add_argument(
         "--methods",
         type=_methods,
         metavar="A,B",
-        help=f"methods to score: lift, {', '.join(real16.BASELINES)} "
-        "(default lift,average,dis,dis_cubic)",
+        help=f"methods to score: lift, {', '.join(_BASELINES)} (default "
+        + "; ".join(
+            f"{name}: {','.join(('lift', *each.default_baselines))}"
+            for name, each in PROTOCOLS.items()
+        )
+        + ")",
     )
     parser.add_argument(
         "--context_frames",
         type=_counts,
-        default=[15],
         metavar="N,M",
         help="input frames of lift, 2 or more; several are compared (default 15)",
     )
@@ -101,6 +235,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--reversal",
         action="store_true",
+        default=None,
         help="also compare lift with itself on the time-reversed clips",
     )
     parser.add_argument("--output", metavar="FILE", help="write the scores to this JSON file")
@@ -130,11 +265,21 @@ def _names(text: str) -> list[str]:
 def _methods(text: str) -> list[str]:
     names = _names(text)
     for name in names:
-        if name != "lift" and name not in real16.BASELINES:
+        if name not in ("lift", *_BASELINES):
             raise ArgumentTypeError(
-                f"unknown method '{name}'; there are lift, {', '.join(real16.BASELINES)}"
+                f"unknown method '{name}'; there are lift, {', '.join(_BASELINES)}"
             )
     return names
+
+
+# those of any protocol, each once
+_BASELINES = tuple(dict.fromkeys(name for each in PROTOCOLS.values() for name in each.baselines))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"must be a number of at least 1, got '{text}'")
+    return int(text)
 
 
 def _counts(text: str) -> list[int]:
@@ -142,52 +287,3 @@ def _counts(text: str) -> list[int]:
     if min(counts) < 2:
         raise ArgumentTypeError(f"must be numbers of at least 2 separated by commas, got '{text}'")
     return counts
-
-
-def _candidates(args) -> dict[str, real16.Candidate]:
-    default = [*(["lift"] if args.checkpoint else []), "average", "dis", "dis_cubic"]
-    methods = args.methods or default
-    if "lift" in methods and not args.checkpoint:
-        raise LiftError(
-            "scoring lift needs weights: give --checkpoint FILE, or leave lift out of --methods"
-        )
-    if args.checkpoint and "lift" not in methods:
-        raise LiftError(
-            "--checkpoint is given but --methods does not name lift; add it, or leave out "
-            "--checkpoint"
-        )
-    candidates = {}
-    for method in methods:
-        if method == "lift":
-            model = load(args.checkpoint, args.kernels, args.device)
-            candidates |= {
-                f"lift_{n}": real16.model_candidate(model, n) for n in args.context_frames
-            }
-        else:
-            candidates[method] = real16.baseline_candidate(method)
-    return candidates
-
-
-def _reversal(args) -> dict[str, dict[str, float]]:
-    if not args.checkpoint:
-        raise LiftError("--reversal compares lift with itself: give --checkpoint FILE")
-    model = load(args.checkpoint, args.kernels, args.device)
-    clips = real16.select_clips(read_manifest(args.data_root), args.split, args.clips)
-    return {clip.name: reversal(clip, model, max(args.context_frames)) for clip in _bar(clips)}
-
-
-def _recorded(root: str) -> dict | None:
-    """The baselines recorded beside the clips, for gains over baselines that are not scored."""
-    path = Path(root) / "baselines.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        raise LiftError(
-            f"{path} is not JSON; restore it, or remove it to compare with this run's own scores"
-        ) from None
-
-
-def _bar(clips: list[ManifestClip]) -> Iterable[ManifestClip]:
-    return tqdm(clips, unit="clip", disable=None, leave=False)

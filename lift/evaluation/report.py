@@ -68,16 +68,49 @@ def table(result: dict, recorded: dict | None = None) -> str:
     return _aligned([head, *lines]) + "\nPSNR dB / SSIM; gains in dB of PSNR"
 
 
+def triplet_table(result: dict) -> str:
+    """Means of a triplet protocol by method, gains over the baselines, and published scores."""
+    scores, count = result["scores"], len(result["samples"])
+    gains = [ref for ref, _ in REFERENCES if ref in scores]
+    head = [
+        f"protocol {result['protocol']}",
+        *("PSNR, 8-bit", "PSNR, unrounded", "SSIM"),
+        *(f"- {ref}" for ref in gains),
+        "published",
+    ]
+    lines = []
+    for name, each in scores.items():
+        over = [
+            f"{each['psnr'] - scores[ref]['psnr']:+.2f}" if name.startswith("lift") else ""
+            for ref in gains
+        ]
+        means = (f"{each['psnr']:.2f}", f"{each['psnr_unrounded']:.2f}", f"{each['ssim']:.4f}")
+        lines.append([name, *means, *over, ""])
+    empty = [""] * (len(head) - 2)
+    for name, paper in result["published"].items():
+        cell = f"{paper['psnr']:.2f} / {paper['ssim']:.3f}"
+        lines.append([f"{name} ({paper['paper']})", *empty, cell])
+    return "\n".join(
+        (
+            _aligned([head, *lines], left=1),
+            f"mean of {count} triplets of {result['count']}; PSNR dB, gains in dB of 8-bit PSNR",
+            result["description"],
+            "published: PSNR dB / SSIM as the paper states them; rounding and SSIM are the paper's",
+        )
+    )
+
+
 def _cells(name: str, split: str, row: dict, gains: list[tuple[str, str]]) -> list[str]:
     scores = [f"{p:.2f} / {s:.4f}" for p, s in row.values()]
     return [name, split, *scores, *(f"{row[model][0] - row[ref][0]:+.2f}" for model, ref in gains)]
 
 
-def _aligned(lines: list[list[str]]) -> str:
+def _aligned(lines: list[list[str]], left: int = 2) -> str:
+    """Columns of text, the first `left` of them flush left."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.ljust(w) if i < 2 else cell.rjust(w)
+            cell.ljust(w) if i < left else cell.rjust(w)
             for i, (cell, w) in enumerate(zip(line, widths, strict=True))
         )
         for line in lines
