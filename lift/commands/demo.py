@@ -16,7 +16,16 @@ from lift.config.schema import BACKENDS
 from lift.errors import LiftError
 from lift.evaluation import baselines
 from lift.evaluation.checkpoint import load
-from lift.evaluation.figures import ERROR_LIMIT, Tile, caption, error_map, flow_to_color, panel
+from lift.evaluation.figures import (
+    ERROR_LIMIT,
+    Tile,
+    caption,
+    error_map,
+    flow_in_frame_pixels,
+    flow_limit,
+    flow_to_color,
+    panel,
+)
 from lift.evaluation.metrics import psnr, ssim, to_uint8
 from lift.evaluation.protocols.real16 import as_clip, context_indices
 from lift.files import atomic
@@ -213,11 +222,10 @@ def write_picture(
     truth, each = frames[target], {m: video[target // 2] for m, video in results.items()}
     prediction, times = predict(frames, target, model, context_frames)
     flow0, flow1 = (
-        f[0].permute(1, 2, 0).float().cpu().numpy() * 4
-        for f in (prediction.flow_t0, prediction.flow_t1)
+        flow_in_frame_pixels(flow, truth.shape[0])
+        for flow in (prediction.flow_t0, prediction.flow_t1)
     )
-    lengths = np.hypot(*np.moveaxis(np.stack((flow0, flow1)), -1, 0))
-    limit = max(1.0, float(np.quantile(lengths, 0.995)))
+    limit = flow_limit(flow0, flow1)
     names = {"lift": "LIFT", "average": "frame averaging", "dis": "DIS optical flow"}
     scored, errors = [], []
     for m, x in each.items():

@@ -16,10 +16,12 @@ from lift.config.flags import Parser
 from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
 from lift.errors import LiftError
+from lift.evaluation import worst
 from lift.evaluation.checkpoint import load
 from lift.evaluation.protocols import real16, triplets, ucf101
 from lift.evaluation.report import differences, table, triplet_table, with_recorded
 from lift.evaluation.reversal import reversal
+from lift.evaluation.target import ScoredFrame, Target
 from lift.files import atomic
 from lift.io.manifest import read_manifest
 
@@ -41,6 +43,9 @@ def main(argv: list[str]) -> int | None:
         with atomic(args.output) as part:
             part.write_text(json.dumps(result, indent=1) + "\n")
         print(f"written: {args.output}")
+    if args.worst:
+        _draw_worst(args, protocol, result)
+        print(f"written: {args.worst}")
     return None
 
 
@@ -86,6 +91,22 @@ def _ucf101(args: Namespace) -> tuple[dict, str]:
     return result, triplet_table(result)
 
 
+def _real16_frames(args: Namespace, result: dict) -> list[ScoredFrame]:
+    return real16.scored_frames(result, f"lift_{max(args.context_frames)}", "dis")
+
+
+def _real16_target(args: Namespace, frame: ScoredFrame) -> Target:
+    return real16.target(args.data_root, frame.clip, frame.frame, max(args.context_frames))
+
+
+def _ucf101_frames(args: Namespace, result: dict) -> list[ScoredFrame]:
+    return triplets.scored_frames(result, "lift_2", "dis")
+
+
+def _ucf101_target(args: Namespace, frame: ScoredFrame) -> Target:
+    return triplets.target(ucf101.PROTOCOL, args.data_root, frame.clip)
+
+
 @dataclass(frozen=True)
 class Protocol:
     """A protocol as this command runs it.
@@ -95,22 +116,36 @@ class Protocol:
         flags: those of OPTIONAL_FLAGS that it takes.
         baselines: its methods beside lift.
         default_baselines: those of them that are scored without --methods.
+        frames: the PSNR of every frame in the scores, by lift with its most input frames and by
+            dis; None where the protocol does not take --worst.
+        target: such a frame with its input frames.
     """
 
     run: Callable[[Namespace], tuple[dict, str]]
     flags: tuple[str, ...]
     baselines: tuple[str, ...]
     default_baselines: tuple[str, ...]
+    frames: Callable[[Namespace, dict], list[ScoredFrame]] | None = None
+    target: Callable[[Namespace, ScoredFrame], Target] | None = None
 
 
 PROTOCOLS = {
     real16.NAME: Protocol(
         _real16,
-        ("split", "clips", "context_frames", "reversal"),
+        ("split", "clips", "context_frames", "reversal", "worst"),
         real16.BASELINES,
         ("average", "dis", "dis_cubic"),
+        _real16_frames,
+        _real16_target,
     ),
-    ucf101.NAME: Protocol(_ucf101, ("limit",), triplets.BASELINES, ("average", "dis")),
+    ucf101.NAME: Protocol(
+        _ucf101,
+        ("limit", "worst"),
+        triplets.BASELINES,
+        ("average", "dis"),
+        _ucf101_frames,
+        _ucf101_target,
+    ),
 }
 RENAMED = {"small": real16.NAME}
 # Flags that not every protocol takes, with their defaults.
@@ -120,6 +155,7 @@ OPTIONAL_FLAGS = {
     "context_frames": (15,),
     "reversal": False,
     "limit": None,
+    "worst": None,
 }
 
 
@@ -153,6 +189,18 @@ def _check_flags(args: Namespace, protocol: Protocol) -> None:
         )
     if args.reversal and not args.checkpoint:
         raise LiftError("--reversal compares lift with itself: give --checkpoint FILE")
+    if args.worst and not {"lift", "dis"} <= set(args.methods):
+        raise LiftError("--worst compares lift with dis: score both, with --checkpoint FILE")
+
+
+def _draw_worst(args: Namespace, protocol: Protocol, result: dict) -> None:
+    """Write the picture of the worst frames."""
+    chosen = worst.choose(protocol.frames(args, result), args.worst_count, args.worst_by)
+    rows = [(frame, protocol.target(args, frame)) for frame in _bar(chosen)]
+    model = load(args.checkpoint, args.kernels, args.device)
+    measure = {"gain": "PSNR gain over DIS", "psnr": "PSNR"}[args.worst_by]
+    title = f"protocol {args.protocol}: frames with the lowest {measure}"
+    worst.draw(args.worst, rows, model, title)
 
 
 def _reversal(args: Namespace) -> dict[str, dict[str, float]]:
@@ -238,6 +286,26 @@ def _parser() -> Parser:
         default=None,
         help="also compare lift with itself on the time-reversed clips",
     )
+    parser.add_argument(
+        "--worst",
+        type=_picture,
+        metavar="FILE",
+        help="also draw the worst frames: inputs, truth, result, flow, errors of lift and dis",
+    )
+    parser.add_argument(
+        "--worst_count",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help="frames in that picture, one of each clip where there are enough (default 5)",
+    )
+    parser.add_argument(
+        "--worst_by",
+        choices=worst.ORDERS,
+        default="gain",
+        help="the worst frames have the lowest PSNR gain over dis, or the lowest psnr "
+        "(default gain)",
+    )
     parser.add_argument("--output", metavar="FILE", help="write the scores to this JSON file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
@@ -274,6 +342,12 @@ def _methods(text: str) -> list[str]:
 
 # those of any protocol, each once
 _BASELINES = tuple(dict.fromkeys(name for each in PROTOCOLS.values() for name in each.baselines))
+
+
+def _picture(text: str) -> str:
+    if Path(text).suffix.lower() not in (".png", ".jpg", ".pdf"):
+        raise ArgumentTypeError(f"must be a .png, .jpg or .pdf file, got '{text}'")
+    return text
 
 
 def _positive(text: str) -> int:

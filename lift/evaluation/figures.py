@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lift.files import atomic
 from lift.io.optional import require
@@ -40,6 +41,23 @@ def flow_to_color(flow: np.ndarray, limit: float | None = None) -> np.ndarray:
     hue = np.arctan2(dy, dx) / (2 * np.pi) % 1
     hsv = np.stack((hue, np.clip(length / limit, 0, 1), np.ones_like(hue)), -1)
     return np.round(255 * hsv_to_rgb(hsv)).astype(np.uint8)
+
+
+def flow_in_frame_pixels(flow: torch.Tensor, height: int) -> np.ndarray:
+    """Flow of a prediction, at its own scale, in pixels of the frame: (h, w, 2), dx then dy.
+
+    Args:
+        flow: (1, 2, h, w), pixels of its own scale.
+        height: of the frame, pixels.
+    """
+    scale = round(height / flow.shape[2])
+    return flow[0].permute(1, 2, 0).float().cpu().numpy() * scale
+
+
+def flow_limit(*flows: np.ndarray) -> float:
+    """The length of full saturation for flows (H, W, 2), pixels: 99.5 % of vectors are shorter."""
+    lengths = np.concatenate([np.hypot(flow[..., 0], flow[..., 1]).ravel() for flow in flows])
+    return max(1.0, float(np.quantile(lengths, 0.995)))
 
 
 def color_wheel(size: int = 96) -> np.ndarray:
@@ -131,9 +149,7 @@ def panel(
     from matplotlib.figure import Figure
 
     columns = max(len(row) for row in rows)
-    height, width = rows[0][0].image.shape[:2]
-    tile_height = 3.4 * height / width + 0.3
-    heights = [tile_height] * len(rows) + ([1.7] if attention else [])
+    heights = [_row_height(row) for row in rows] + ([1.7] if attention else [])
     figure = Figure(figsize=(3.4 * columns, sum(heights) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)
@@ -145,6 +161,12 @@ def panel(
         draw_attention(figure.add_subplot(grid[-1, :]), *attention)
     with atomic(path) as part:
         figure.savefig(part, dpi=120)
+
+
+def _row_height(row: list[Tile]) -> float:
+    """Inches of a row of tiles: the first image, at most as high as wide, and its title."""
+    height, width = row[0].image.shape[:2]
+    return 3.4 * min(height / width, 1) + 0.3
 
 
 def _draw_tile(axes, tile: Tile) -> None:

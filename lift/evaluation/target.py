@@ -29,7 +29,7 @@ class ScoredFrame:
     @property
     def title(self) -> str:
         """The clip and the number of the frame in words."""
-        return self.clip if self.frame is None else f"{self.clip}, frame {self.frame}"
+        return f"triplet {self.clip}" if self.frame is None else f"{self.clip}, frame {self.frame}"
 
 
 @dataclass(frozen=True)

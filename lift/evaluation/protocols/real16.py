@@ -18,6 +18,7 @@ from lift.data.clip import Clip, frames_around
 from lift.errors import LiftError
 from lift.evaluation import baselines
 from lift.evaluation.metrics import psnr, ssim, to_uint8
+from lift.evaluation.target import ScoredFrame, Target
 from lift.io.decode import open_frames
 from lift.io.frame_folder import FrameFolder
 from lift.io.manifest import ManifestClip, read_manifest
@@ -344,3 +345,27 @@ def _mean_scores(entries: list[dict], method: str) -> dict:
         "ssim": float(np.mean([score["ssim"] for score in scores])),
         "clips": len(entries),
     }
+
+
+# -- single frames ---------------------------------------------------------------------------------
+
+
+def scored_frames(result: dict, method: str, baseline: str) -> list[ScoredFrame]:
+    """The recorded PSNR of every target by a method and a baseline."""
+    frames = []
+    for name, entry in result["clips"].items():
+        each = (entry["scores"][m]["psnr_each"] for m in (method, baseline))
+        frames += [ScoredFrame(name, *row) for row in zip(entry["targets"], *each, strict=True)]
+    return frames
+
+
+def target(root: str | Path, name: str, k: int, context_frames: int = 15) -> Target:
+    """Frame k of a clip with its input frames.
+
+    Raises:
+        LiftError: the manifest or the clip cannot be read.
+    """
+    clip = with_frame_count(select_clips(read_manifest(root), names=[name])[0])
+    indices, times, left = context_indices(k, clip.frames, clip.cuts, context_frames)
+    frames = read_frames(clip, [k], context_frames)
+    return Target(np.stack([frames[i] for i in indices]), times, left, frames[k])
