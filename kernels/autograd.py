@@ -28,7 +28,8 @@ class Op:
 
     Attributes:
         name: of the forward.
-        schema, backward_schema: what follows the names, as PyTorch writes schemas.
+        schema, backward_schema: what follows the names, as PyTorch writes schemas. Without a
+            backward_schema the op has no backward, and its outputs never require a gradient.
         inputs: how many arguments can have a gradient.
         tensors: how many arguments are tensors or None.
         features: how many inputs hold features. Their gradients have their layout and dtype; those
@@ -44,7 +45,7 @@ class Op:
 
     name: str
     schema: str
-    backward_schema: str
+    backward_schema: str | None
     inputs: int
     tensors: int
     features: int
@@ -83,11 +84,12 @@ def define(namespace: str, schema: str, function: Callable, keys: Iterable[str])
 
 
 def define_op(
-    namespace: str, op: Op, forward: Callable, backward: Callable, keys: Iterable[str]
+    namespace: str, op: Op, forward: Callable, backward: Callable | None, keys: Iterable[str]
 ) -> None:
-    """Define an op and its backward in Python, with fakes and gradients."""
+    """Define an op and its backward, if it has one, in Python, with fakes and gradients."""
     define(namespace, op.name + op.schema, forward, keys)
-    define(namespace, f"{op.name}_backward{op.backward_schema}", backward, keys)
+    if op.backward_schema is not None:
+        define(namespace, f"{op.name}_backward{op.backward_schema}", backward, keys)
     register_autograd(namespace, op)
 
 
@@ -96,6 +98,11 @@ def register_autograd(namespace: str, op: Op) -> None:
     library = Library(namespace, "FRAGMENT")
     _libraries.append(library)
     name = f"{namespace}::{op.name}"
+    register_fake(name, op.fake, lib=library)
+    if op.backward_schema is None:
+        # Without a backward autograd would warn where an input requires a gradient.
+        torch_register_autograd(name, _no_grads, setup_context=_mark_no_grad, lib=library)
+        return
     backward = partial(run_op, namespace, f"{op.name}_backward")
     flags = len(op.backward_flags())
 
@@ -127,9 +134,16 @@ def register_autograd(namespace: str, op: Op) -> None:
             *[None] * (len(arguments) - op.inputs),
         )
 
-    register_fake(name, op.fake, lib=library)
     register_fake(f"{name}_backward", fake_backward, lib=library)
     torch_register_autograd(name, gradients, setup_context=setup_context, lib=library)
+
+
+def _mark_no_grad(ctx, inputs, output) -> None:
+    ctx.mark_non_differentiable(*(output if isinstance(output, tuple) else (output,)))
+
+
+def _no_grads(ctx, *grads):
+    raise RuntimeError("an op without backward was differentiated")  # its outputs prevent it
 
 
 def _reference_grads(op: Op, arguments: tuple, wanted, grad) -> tuple[torch.Tensor | None, ...]:

@@ -108,7 +108,8 @@ def triton_backends(module_name: str, *ops: autograd.Op) -> tuple[ModuleType | N
     """The Triton backend of some ops, defined in `torch.ops.lift_triton`.
 
     Args:
-        module_name: the module with `<op>_forward`, `<op>_backward` and `unsupported_reason`.
+        module_name: the module with `<op>_forward`, `<op>_backward` where the op has one, and
+            `unsupported_reason`.
 
     Returns:
         The module, None where Triton has no build for this machine, and a backend for each op.
@@ -120,7 +121,7 @@ def triton_backends(module_name: str, *ops: autograd.Op) -> tuple[ModuleType | N
         return None, [Backend("triton", None, lambda *arguments: reason) for _ in ops]
     for op in ops:
         forward = getattr(module, f"{op.name}_forward")
-        backward = getattr(module, f"{op.name}_backward")
+        backward = getattr(module, f"{op.name}_backward", None)
         autograd.define_op("lift_triton", op, forward, backward, module.DISPATCH_KEYS)
     automatic = not module.INTERPRETED
     return module, [
@@ -258,7 +259,8 @@ def unsupported_reasons(operation: str, *arguments) -> dict[str, str | None]:
     """Why each backend does not support a call, whatever the flag.
 
     Args:
-        operation: "warp", "warp_blend", "temporal_attention", "correlation" or "grid_sample".
+        operation: "warp", "warp_blend", "temporal_attention", "correlation", "lucas_kanade" or
+            "grid_sample".
         arguments: those of the op, in the order of its public function; none for what holds on
             this machine whatever the arguments.
 

@@ -79,11 +79,13 @@ def _is_floating(value) -> bool:
 
 
 def _outputs_and_grads(backend: dispatch.Backend, arguments: Sequence) -> list[torch.Tensor]:
-    """Outputs, then the gradients of every floating-point argument."""
+    """Outputs, then the gradients of every floating-point argument if the op has gradients."""
     arguments = [a.detach().requires_grad_() if _is_floating(a) else a for a in arguments]
     outputs = backend.call(*arguments)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     first = outputs[0]
+    if not first.requires_grad:
+        return list(outputs)
     grad = torch.linspace(-1, 1, first.numel(), dtype=torch.float64).view(first.shape)
     inputs = [a for a in arguments if _is_floating(a)]
     grads = torch.autograd.grad(first, inputs, grad.to(first.device, first.dtype))
