@@ -100,7 +100,7 @@ sanitize: env
 	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
 	  $(CURDIR)/$(RUN) -m pytest -p no:cacheprovider -k cpp \
 	  $(addprefix tests/kernels/test_,warp_blend_cpp.py warp_blend_parity.py \
-	  grid_sample_parity.py correlation_parity.py)
+	  grid_sample_parity.py correlation_parity.py lucas_kanade_parity.py)
 
 clean:
 	rm -rf build dist *.egg-info kernels/_C.* kernels/_cuda.* $(BUILT)

@@ -49,7 +49,8 @@ table() {
 2   convergence               45  python -m benchmarks.gpu.convergence --amp off --device DEVICE --json FOLDER/convergence.json
 2   convergence_bf16          45  python -m benchmarks.gpu.convergence --amp bfloat16 --device DEVICE --json FOLDER/convergence_bf16.json
 2   bench_warp_blend          60+ suite bench_warp_blend
-2   bench_correlation         60+ suite bench_correlation
+2   bench_correlation         40+ suite bench_correlation
+2   bench_lucas_kanade        20  suite bench_lucas_kanade
 2   memcheck                  45  python -m benchmarks.gpu.sanitize --tool memcheck
 2   racecheck                 25  python -m benchmarks.gpu.sanitize --tool racecheck
 2   initcheck                 25  python -m benchmarks.gpu.sanitize --tool initcheck

@@ -11,6 +11,7 @@
 #include "common/cpu_features.h"
 #include "correlation/correlation_cpu.h"
 #include "grid_sample/grid_sample_cpu.h"
+#include "lucas_kanade/lucas_kanade_cpu.h"
 #include "warp_blend/warp_blend_cpu.h"
 
 STABLE_TORCH_LIBRARY(lift_cpp, m) {
@@ -33,6 +34,9 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
   m.def(
       "correlation_backward(Tensor grad, Tensor fmap0, Tensor fmap1, int radius, bool normalize,"
       " int needs) -> (Tensor, Tensor)");
+  m.def(
+      "lucas_kanade(Tensor image0, Tensor image1, Tensor flow0, Tensor flow1, Tensor t)"
+      " -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
@@ -44,6 +48,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("grid_sample_backward", TORCH_BOX(&lift::grid_sample_backward_cpu));
   m.impl("correlation", TORCH_BOX(&lift::correlation_cpu));
   m.impl("correlation_backward", TORCH_BOX(&lift::correlation_backward_cpu));
+  m.impl("lucas_kanade", TORCH_BOX(&lift::lucas_kanade_cpu));
 }
 
 namespace {

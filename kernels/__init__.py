@@ -9,12 +9,14 @@ from lift.kernels import dispatch
 from lift.kernels.dispatch import selected_backend, unsupported_reasons, use
 from lift.kernels.ops.correlation.op import correlation
 from lift.kernels.ops.grid_sample.op import grid_sample
+from lift.kernels.ops.lucas_kanade.op import lucas_kanade
 from lift.kernels.ops.temporal_attention.op import temporal_attention
 from lift.kernels.ops.warp_blend.op import warp, warp_blend
 
 __all__ = [
     "correlation",
     "grid_sample",
+    "lucas_kanade",
     "reasons",
     "selected_backend",
     "serving",

@@ -347,7 +347,7 @@ CHECKS: dict[str, Callable[[Setting], str]] = {
     "grid_sample, deterministic gradients": partial(grid_sample, deterministic=True),
     **{
         f"{name}, Triton": partial(triton_operation, name=name)
-        for name in ("warp", "warp_blend", "correlation", "temporal_attention")
+        for name in ("warp", "warp_blend", "correlation", "lucas_kanade", "temporal_attention")
     },
     "frame": partial(frame, in_graphs=False),
     "training step": partial(training, captured=False),

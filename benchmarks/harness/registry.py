@@ -253,6 +253,17 @@ CORRELATION = Suite(
     layouts=True,
 )
 
+LUCAS_KANADE = Suite(
+    name="lucas_kanade",
+    help="one Lucas-Kanade step between two warped images",
+    module="bench_lucas_kanade",
+    variants=("triton", "cpp", "reference", "compiled"),
+    axes="(B, C, H, W)",
+    work=work.lucas_kanade,
+    shapes=((4, 1, 128, 128), (1, 1, 540, 960)),
+    directions=("forward",),
+)
+
 TRAINING_STEP = Suite(
     name="training_step",
     help="one step of training",
@@ -332,6 +343,7 @@ SUITES = {
         GRID_SAMPLE,
         TEMPORAL_ATTENTION,
         CORRELATION,
+        LUCAS_KANADE,
         TRAINING_STEP,
         STREAMING,
     )

@@ -102,3 +102,16 @@ def correlation(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
     if not backward:
         return Work(maps, result, places * (2 * C * D + 4 * C + 2 * D), 2 * places)
     return Work(maps + result, maps, places * (4 * C * D + 14 * C), 2 * places)
+
+
+def lucas_kanade(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
+    """Shape (B, C, H, W). Both images are read whole. There is no backward.
+
+    Per pixel: 28 operations for coordinates, fractions and weights, 80 for the window (five sums,
+    each by two boxes of five in two directions), 20 for the solution. Per channel: 14 for eight
+    weighted corners, 3 for mean and difference, 4 for the gradient, 10 for five products.
+    """
+    B, C, H, W = shape
+    pixels, value = B * H * W, BYTES[dtype]
+    read = pixels * (2 * C * value + 4 * FLOAT) + B * FLOAT
+    return Work(read, pixels * 2 * FLOAT, pixels * (128 + 31 * C), pixels)

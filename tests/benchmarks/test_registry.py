@@ -15,6 +15,7 @@ from benchmarks.static.occupancy import LIMITS
 from benchmarks.suites import (
     bench_correlation,
     bench_grid_sample,
+    bench_lucas_kanade,
     bench_model,
     bench_streaming,
     bench_temporal_attention,
@@ -51,6 +52,7 @@ def test_variants_of_the_suites_are_registered(device, monkeypatch):
         found = {
             "warp_blend": bench_warp_blend.names("cpu", False),
             "correlation": bench_correlation.names("cpu", False),
+            "lucas_kanade": bench_lucas_kanade.names("cpu", False),
             "grid_sample": bench_grid_sample.names("cpu", "backward", False)
             + bench_grid_sample.names("cpu", "forward+backward", False),
             "temporal_attention": [

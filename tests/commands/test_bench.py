@@ -74,6 +74,7 @@ def test_the_operations_are_run_by_default(ran):
     assert sorted(suites(ran)) == [
         "bench_correlation",
         "bench_grid_sample",
+        "bench_lucas_kanade",
         "bench_temporal_attention",
         "bench_warp_blend",
     ]
@@ -113,7 +114,7 @@ def test_tuning_is_a_run_of_its_own(ran):
         (
             ["wrap_blend"],
             "no benchmark 'wrap_blend'; did you mean 'warp_blend'? (choose from warp_blend, "
-            "grid_sample, temporal_attention, correlation and model)",
+            "grid_sample, temporal_attention, correlation, lucas_kanade and model)",
         ),
         (
             ["--compare", "nowhere", "nowhere"],

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = {
     "1": "build canary doctor tests tests_large bench_grid_sample bench_model",
     "2": "build bench_streaming profile convergence convergence_bf16 bench_warp_blend "
-    "bench_correlation memcheck racecheck initcheck synccheck",
+    "bench_correlation bench_lucas_kanade memcheck racecheck initcheck synccheck",
     "3": "build bench_temporal_attention tune bench_temporal_attention_tuned counters roofline "
     "bench_streaming_compiled bench_model_compiled report",
 }

@@ -1,0 +1,373 @@
+// One Lucas-Kanade step between two warped images.
+//
+// kernels/ops/lucas_kanade/reference.py defines it. One pass: rows are warped, multiplied, summed
+// over the window and solved while they are in a cache. Three warped rows and nine rows of products
+// are kept. Threads divide the rows of the result and compute the rows around theirs again, so a
+// result does not depend on the number of threads.
+#include "lucas_kanade_cpu.h"
+
+#include <torch/headeronly/util/Exception.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "../common/bilinear.h"
+#include "../common/parallel.h"
+#include "../common/pixels.h"
+#include "../common/simd.h"
+#include "../common/strip.h"
+#include "../common/tensors.h"
+
+namespace lift {
+namespace {
+
+// As in reference.py.
+constexpr int radius = 4;
+constexpr int taps = 2 * radius + 1;
+constexpr double damping = 1e-4, limit = 1;
+constexpr double weight_sum = 625;  // of (1 2 3 4 5 4 3 2 1) in both directions
+
+constexpr int products = 5;  // gx gx, gx gy, gy gy, gx d, gy d
+
+// Planes (B, C, H, W) of type A whose neighbouring pixels are adjacent.
+template <typename A>
+struct Planes {
+  Tensor storage;
+  const A* data;
+  int64_t stride_b, stride_c, stride_y;
+
+  // The image in place if possible, else a copy. A sample reads two pixels, so a single column
+  // is copied too.
+  explicit Planes(const Tensor& image) : storage(image) {
+    if (image.scalar_type() != dtype_of<A> || image.stride(3) != 1 || image.size(3) == 1) {
+      const ImageView from(image);
+      const int64_t width = std::max<int64_t>(2, from.W);
+      A* const to = allocate<A>(from.B * from.C * from.H * width, storage);
+      stride_y = width;
+      stride_c = from.H * stride_y;
+      stride_b = from.C * stride_c;
+      for_rows(from.B, from.H, from.C * from.W, [&](int64_t b, int64_t y) {
+        A* const row = to + b * stride_b + y * stride_y;
+        copy_planes<A>(from, b, y, 0, from.W, stride_c, row);
+        if (from.W == 1)
+          for (int64_t c = 0; c < from.C; ++c) row[c * stride_c + 1] = row[c * stride_c];
+      });
+      data = to;
+    } else {
+      data = static_cast<const A*>(image.const_data_ptr());
+      stride_b = image.stride(0);
+      stride_c = image.stride(1);
+      stride_y = image.stride(2);
+    }
+  }
+
+  // The largest offset within a plane.
+  int64_t span(int64_t H, int64_t W) const { return (H - 1) * stride_y + W; }
+};
+
+template <typename A>
+struct Arguments {
+  int64_t B, C, H, W;
+  Planes<A> image[2];
+  StridedMap<A> flow[2];  // (B, 2, H, W)
+  const A* t;             // (B,)
+  int64_t stride_t;
+  A* out;  // (B, 2, H, W), contiguous
+};
+
+// -- samples --------------------------------------------------------------------------------------
+
+// The first of the two rows or columns around each sample of a strip, and how far it is from there.
+//
+// On the far border these are the last two, and the fraction is 1. Not inlined: GCC vectorises it
+// alone.
+template <bool along, typename A>
+__attribute__((noinline)) void locate(int32_t position, const A* __restrict flow, int n,
+                                      int32_t size, int32_t* __restrict first,
+                                      A* __restrict fraction) {
+  const A last = A(size - 1);
+  const int32_t last_first = size > 2 ? size - 2 : 0;
+  LIFT_SIMD
+  for (int k = 0; k < n; ++k) {
+    const A coord = clamp_coord(A(along ? position + k : position) + flow[k], last);
+    const int32_t whole = static_cast<int32_t>(coord);
+    first[k] = whole < last_first ? whole : last_first;
+    fraction[k] = coord - A(first[k]);
+  }
+}
+
+// Where a strip samples a plane: `offset` values from its start. Lanes beyond n, up to a multiple of
+// four, sample the first pixels. I holds any offset within a plane.
+template <typename A, typename I>
+struct alignas(64) Samples {
+  I offset[strip_length];
+  A fx[strip_length], fy[strip_length];
+
+  Samples(const Arguments<A>& p, int i, int64_t b, int64_t y, int64_t x, int n) {
+    alignas(64) A copy[strip_length];
+    alignas(64) int32_t x0[strip_length], y0[strip_length];
+    const StridedMap<A>& flow = p.flow[i];
+    locate<true>(static_cast<int32_t>(x), flow.load_strip(b, 0, y, x, n, copy), n,
+                 static_cast<int32_t>(p.W), x0, fx);
+    locate<false>(static_cast<int32_t>(y), flow.load_strip(b, 1, y, x, n, copy), n,
+                  static_cast<int32_t>(p.H), y0, fy);
+    const I stride = static_cast<I>(p.image[i].stride_y);
+    LIFT_SIMD
+    for (int k = 0; k < n; ++k) offset[k] = static_cast<I>(y0[k]) * stride + static_cast<I>(x0[k]);
+    for (int k = n; k % 4; ++k) offset[k] = 0, fx[k] = fy[k] = A(0);
+  }
+};
+
+constexpr ActiveLanes<4, 4> four_lanes;
+
+template <typename A>
+LIFT_HD Vec<A, 2> load_pair(const A* from) {
+  Vec<A, 2> pair;
+  std::memcpy(&pair, from, sizeof pair);
+  return pair;
+}
+
+// Four samples between pairs of neighbours in one row.
+template <typename A, typename I>
+LIFT_HD Vec<A, 4> sample_row(const A* row, const I* offset, Vec<A, 4> fx) {
+  const auto ab = __builtin_shufflevector(load_pair(row + offset[0]), load_pair(row + offset[1]), 0,
+                                          1, 2, 3);
+  const auto cd = __builtin_shufflevector(load_pair(row + offset[2]), load_pair(row + offset[3]), 0,
+                                          1, 2, 3);
+  const Vec<A, 4> west = __builtin_shufflevector(ab, cd, 0, 2, 4, 6);
+  const Vec<A, 4> east = __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+  return west + fx * (east - west);
+}
+
+// Four samples of a plane whose rows are `stride` apart.
+template <typename A, typename I>
+LIFT_HD Vec<A, 4> sample(const A* plane, int64_t stride, const Samples<A, I>& at, int k) {
+  const Vec<A, 4> fx = load(at.fx + k, four_lanes), fy = load(at.fy + k, four_lanes);
+  const Vec<A, 4> north = sample_row(plane, at.offset + k, fx);
+  const Vec<A, 4> south = sample_row(plane + stride, at.offset + k, fx);
+  return north + fy * (south - north);
+}
+
+// -- rows -----------------------------------------------------------------------------------------
+
+// Row buffers of one thread. A plane of a row has `pad` values on both sides.
+template <typename A>
+struct Rows {
+  static constexpr int64_t pad = 16;
+  const int64_t C, W, stride;
+  std::vector<A> warped, product, filtered, sums;
+
+  Rows(int64_t C, int64_t W)
+      : C(C),
+        W(W),
+        stride((W + 3 * pad - 1) / pad * pad),
+        warped(3 * 2 * C * stride),
+        product(products * stride),
+        filtered(taps * products * stride),
+        sums(products * stride) {}
+
+  // The mean of the warped images (C planes), and their difference (C more).
+  A* mean(int64_t y) { return warped.data() + y % 3 * 2 * C * stride + pad; }
+  A* difference(int64_t y) { return mean(y) + C * stride; }
+  // Products, summed over the window horizontally.
+  A* filtered_row(int64_t y) { return filtered.data() + y % taps * products * stride + pad; }
+};
+
+template <typename A, typename I>
+void warp_row(const Arguments<A>& p, int64_t b, int64_t y, Rows<A>& rows) {
+  const A t = p.t[b * p.stride_t];
+  // For a single row the southern one is the same.
+  const int64_t step0 = p.H > 1 ? p.image[0].stride_y : 0, step1 = p.H > 1 ? p.image[1].stride_y : 0;
+  A *const mean = rows.mean(y), *const difference = rows.difference(y);
+  for (int64_t x = 0; x < p.W; x += strip_length) {
+    const int n = strip_size(x, p.W);
+    const Samples<A, I> at0(p, 0, b, y, x, n), at1(p, 1, b, y, x, n);
+    for (int64_t c = 0; c < p.C; ++c) {
+      const A* const plane0 = p.image[0].data + b * p.image[0].stride_b + c * p.image[0].stride_c;
+      const A* const plane1 = p.image[1].data + b * p.image[1].stride_b + c * p.image[1].stride_c;
+      for (int k = 0; k < n; k += 4) {
+        const Vec<A, 4> warped0 = sample(plane0, step0, at0, k);
+        const Vec<A, 4> warped1 = sample(plane1, step1, at1, k);
+        const Vec<A, 4> d = warped1 - warped0;
+        store<A>(mean + c * rows.stride + x + k, warped1 - t * d, four_lanes);
+        store<A>(difference + c * rows.stride + x + k, d, four_lanes);
+      }
+    }
+  }
+  for (int64_t c = 0; c < p.C; ++c) {
+    A* const plane = mean + c * rows.stride;
+    plane[-1] = plane[0];
+    plane[p.W] = plane[p.W - 1];
+  }
+}
+
+// Add the products of one channel to five planes.
+template <bool first, typename A>
+void add_products(const A* __restrict mean, const A* __restrict above, const A* __restrict below,
+                  const A* __restrict difference, int64_t W, int64_t stride, A* __restrict to) {
+  A *const __restrict gxx = to, *const __restrict gxy = to + stride,
+    *const __restrict gyy = to + 2 * stride, *const __restrict gxd = to + 3 * stride,
+    *const __restrict gyd = to + 4 * stride;
+  LIFT_SIMD
+  for (int64_t x = 0; x < W; ++x) {
+    const A gx = (mean[x + 1] - mean[x - 1]) * A(0.5), gy = (below[x] - above[x]) * A(0.5);
+    const A d = difference[x];
+    gxx[x] = gx * gx + (first ? A(0) : gxx[x]);
+    gxy[x] = gx * gy + (first ? A(0) : gxy[x]);
+    gyy[x] = gy * gy + (first ? A(0) : gyy[x]);
+    gxd[x] = gx * d + (first ? A(0) : gxd[x]);
+    gyd[x] = gy * d + (first ? A(0) : gyd[x]);
+  }
+}
+
+// Nine values, `step` apart, times 1 2 3 4 5 4 3 2 1.
+template <typename A>
+LIFT_HD A triangle(A a, A b, A c, A d, A e, A f, A g, A h, A i) {
+  return (a + i) + A(2) * (b + h) + A(3) * (c + g) + A(4) * (d + f) + A(5) * e;
+}
+
+template <typename A>
+void filter_along(const A* __restrict from, int64_t W, A* __restrict to) {
+  LIFT_SIMD
+  for (int64_t x = 0; x < W; ++x)
+    to[x] = triangle(from[x - 4], from[x - 3], from[x - 2], from[x - 1], from[x], from[x + 1],
+                     from[x + 2], from[x + 3], from[x + 4]);
+}
+
+template <typename A>
+void filter_across(const A* const (&rows)[taps], int64_t offset, int64_t W, A* __restrict to) {
+  const A *const r0 = rows[0] + offset, *const r1 = rows[1] + offset, *const r2 = rows[2] + offset,
+          *const r3 = rows[3] + offset, *const r4 = rows[4] + offset, *const r5 = rows[5] + offset,
+          *const r6 = rows[6] + offset, *const r7 = rows[7] + offset, *const r8 = rows[8] + offset;
+  LIFT_SIMD
+  for (int64_t x = 0; x < W; ++x)
+    to[x] = triangle(r0[x], r1[x], r2[x], r3[x], r4[x], r5[x], r6[x], r7[x], r8[x]);
+}
+
+// Products of row y, summed over the window horizontally. The rows around it are warped.
+template <typename A>
+void multiply_row(const Arguments<A>& p, int64_t y, Rows<A>& rows) {
+  const int64_t above = std::max<int64_t>(y - 1, 0), below = std::min(y + 1, p.H - 1);
+  const int64_t stride = rows.stride, W = p.W;
+  A* const product = rows.product.data() + Rows<A>::pad;
+  for (int64_t c = 0; c < p.C; ++c) {
+    const auto add = c == 0 ? add_products<true, A> : add_products<false, A>;
+    const int64_t plane = c * stride;
+    add(rows.mean(y) + plane, rows.mean(above) + plane, rows.mean(below) + plane,
+        rows.difference(y) + plane, W, stride, product);
+  }
+  A* const to = rows.filtered_row(y);
+  for (int i = 0; i < products; ++i) {
+    A* const from = product + i * stride;
+    std::fill_n(from - radius, radius, from[0]);
+    std::fill_n(from + W, radius, from[W - 1]);
+    filter_along(from, W, to + i * stride);
+  }
+}
+
+// Solve the 2 x 2 system of every pixel of a row; the sums have `stride` values per plane.
+template <typename A>
+void solve(const A* __restrict sums, int64_t stride, int64_t W, A* __restrict out_x,
+           A* __restrict out_y) {
+  const A scale = A(1 / weight_sum), most = A(limit);
+  LIFT_SIMD
+  for (int64_t x = 0; x < W; ++x) {
+    A a = sums[x] * scale, c = sums[x + 2 * stride] * scale;
+    const A b = sums[x + stride] * scale;
+    const A u = sums[x + 3 * stride] * scale, v = sums[x + 4 * stride] * scale;
+    const A minor = a * c - b * b;  // never negative but for rounding
+    const A determinant = (minor > A(0) ? minor : A(0)) + A(damping) * (a + c + A(damping));
+    a += A(damping);
+    c += A(damping);
+    const A inverse = A(1) / determinant;
+    const A dx = (b * v - c * u) * inverse, dy = (b * u - a * v) * inverse;
+    const A dx_low = dx < -most ? -most : dx, dy_low = dy < -most ? -most : dy;
+    out_x[x] = dx_low > most ? most : dx_low;
+    out_y[x] = dy_low > most ? most : dy_low;
+  }
+}
+
+template <typename A>
+void solve_row(const Arguments<A>& p, int64_t b, int64_t y, Rows<A>& rows) {
+  const A* around[taps];
+  for (int i = 0; i < taps; ++i)
+    around[i] = rows.filtered_row(std::clamp<int64_t>(y + i - radius, 0, p.H - 1));
+  for (int i = 0; i < products; ++i)
+    filter_across(around, i * rows.stride, p.W, rows.sums.data() + i * rows.stride);
+  A* const out = p.out + (b * 2 * p.H + y) * p.W;
+  solve(rows.sums.data(), rows.stride, p.W, out, out + p.H * p.W);
+}
+
+template <typename A, typename I>
+void lucas_kanade(const Arguments<A>& p) {
+  const int64_t values = p.B * (p.C + products) * p.H * p.W;
+  for_row_blocks(row_blocks(p.B, p.H, values), values, [&](int64_t, const RowBlock& block) {
+    Rows<A> rows(p.C, p.W);
+    int64_t warped = std::max<int64_t>(block.begin - radius - 1, 0);
+    int64_t multiplied = std::max<int64_t>(block.begin - radius, 0);
+    for (int64_t y = block.begin; y < block.end; ++y) {
+      for (; multiplied <= std::min(y + radius, p.H - 1); ++multiplied) {
+        for (; warped <= std::min(multiplied + 1, p.H - 1); ++warped)
+          warp_row<A, I>(p, block.b, warped, rows);
+        multiply_row(p, multiplied, rows);
+      }
+      solve_row(p, block.b, y, rows);
+    }
+  });
+}
+
+// -- checks ---------------------------------------------------------------------------------------
+
+void check(const char* name, const Tensor& x, const Tensor& image, int64_t channels,
+           ScalarType dtype) {
+  STD_TORCH_CHECK(x.dim() == 4 && x.size(0) == image.size(0) && x.size(1) == channels &&
+                      x.size(2) == image.size(2) && x.size(3) == image.size(3),
+                  name, " must be (", image.size(0), ", ", channels, ", ", image.size(2), ", ",
+                  image.size(3), ")");
+  STD_TORCH_CHECK(x.is_cpu(), name, " must be on the CPU");
+  STD_TORCH_CHECK(x.scalar_type() == dtype, name, " has the wrong dtype");
+}
+
+}  // namespace
+
+Tensor lucas_kanade_cpu(const Tensor& image0, const Tensor& image1, const Tensor& flow0,
+                        const Tensor& flow1, const Tensor& t) {
+  const ScalarType dtype = image0.scalar_type(), accumulate = accumulate_dtype(dtype);
+  STD_TORCH_CHECK(image0.dim() == 4, "an image must be (B, C, H, W)");
+  STD_TORCH_CHECK(image0.size(2) <= max_side && image0.size(3) <= max_side,
+                  "an image's sides must be at most ", max_side);
+  STD_TORCH_CHECK(dtype == accumulate || dtype == ScalarType::Half || dtype == ScalarType::BFloat16,
+                  "images must be float32, float64, float16 or bfloat16");
+  const int64_t B = image0.size(0), C = image0.size(1), H = image0.size(2), W = image0.size(3);
+  check("image0", image0, image0, C, dtype);
+  check("image1", image1, image0, C, dtype);
+  check("flow0", flow0, image0, 2, accumulate);
+  check("flow1", flow1, image0, 2, accumulate);
+  STD_TORCH_CHECK(t.dim() == 1 && t.size(0) == B && t.is_cpu() && t.scalar_type() == accumulate,
+                  "t must be (", B, ",), on the CPU, in the dtype of the flows");
+  Tensor out = empty({B, 2, H, W}, image0, accumulate, MemoryFormat::Contiguous);
+  if (image0.numel() == 0) return torch::stable::zero_(out);
+  dispatch_accumulate_type(dtype, [&](auto number) {
+    using A = decltype(number);
+    const Arguments<A> p{B,
+                         C,
+                         H,
+                         W,
+                         {Planes<A>(image0), Planes<A>(image1)},
+                         {StridedMap<A>(flow0), StridedMap<A>(flow1)},
+                         static_cast<const A*>(t.const_data_ptr()),
+                         t.stride(0),
+                         static_cast<A*>(out.mutable_data_ptr())};
+    const int64_t span = std::max(p.image[0].span(H, W), p.image[1].span(H, W));
+    if (span <= std::numeric_limits<int32_t>::max())
+      lucas_kanade<A, int32_t>(p);
+    else
+      lucas_kanade<A, int64_t>(p);
+  });
+  return out;
+}
+
+}  // namespace lift

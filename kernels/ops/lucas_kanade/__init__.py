@@ -1,0 +1,1 @@
+"""One Lucas-Kanade step between two warped images."""
