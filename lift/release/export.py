@@ -11,23 +11,17 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from lift import provenance
 from lift.config import PRESETS, Config, to_flags
 from lift.config.flags import Parser
 from lift.errors import LiftError
 from lift.errors import run as run_command
-from lift.evaluation.checkpoint import load
-from lift.evaluation.protocols import real16
-from lift.evaluation.reversal import reversal
 from lift.files import atomic
 from lift.io.manifest import read_manifest
 from lift.model.weights import differing_fields, load_weights, pretrained_path, save_small, sha256
-from lift.release import curves, model_card
+from lift.release import curves, model_card, scores
 from lift.training import checkpoints
 from lift.training.phases import phase_folders
 
@@ -85,6 +79,17 @@ def main(argv: list[str]) -> None:
         help="weights of the last run: last.safetensors (default) or best.safetensors",
     )
     parser.add_argument(
+        "--split",
+        choices=("train", "val", "all"),
+        default="val",
+        help="score the clips of this split (default val)",
+    )
+    parser.add_argument(
+        "--ucf101",
+        metavar="DIR",
+        help="also score the triplets in this folder under protocol ucf101",
+    )
+    parser.add_argument(
         "--device",
         default="auto",
         help="device for scoring: auto, cpu, cuda or cuda:N (default auto)",
@@ -123,8 +128,10 @@ def main(argv: list[str]) -> None:
             "parameters": model.count_parameters()["total"],
             "phases": phases(runs),
             "data": sources(runs, Path(args.data_root)),
-            "scores": scores(files[0], args.data_root, args.device),
+            "scores": scores.of_clips(files[0], args.data_root, args.split, args.device),
         }
+        if args.ucf101:
+            record["ucf101"] = scores.of_triplets(files[0], args.ucf101, args.device)
         args.output.mkdir(parents=True, exist_ok=True)
         for path in files:
             with atomic(args.output / path.name) as part:
@@ -235,41 +242,7 @@ def sources(runs: list[RunRecord], root: Path) -> dict:
     }
 
 
-# -- scores and files ------------------------------------------------------------------------------
-
-
-def scores(weights: Path, root: str, device: str) -> dict:
-    """Scores under protocol real16 with 15, 4 and 2 frames and of the baselines, JSON-able.
-
-    Also compares the model with itself on time-reversed validation clips.
-    """
-    bar = partial(tqdm, unit="clip", disable=None, leave=False)
-    model = load(weights, device=device)
-    candidates = {
-        f"lift_{context}": real16.model_candidate(model, context) for context in (15, 4, 2)
-    }
-    candidates |= {
-        name: real16.baseline_candidate(name) for name in ("average", "dis", "dis_cubic")
-    }
-    result = real16.score(root, candidates, progress=bar)
-    clips = {
-        name: {
-            "split": entry["split"],
-            "scores": {
-                m: {"psnr": s["psnr"], "ssim": s["ssim"]} for m, s in entry["scores"].items()
-            },
-        }
-        for name, entry in result["clips"].items()
-    }
-    validation = [clip for clip in read_manifest(root) if clip.split == "val"]
-    return {
-        "protocol": result["protocol"],
-        "description": result["description"],
-        "clips": clips,
-        "mean": result["mean"],
-        "reversal": {clip.name: reversal(clip, model) for clip in bar(validation)},
-        "made_by": provenance.of_scores(None)["made_by"],
-    }
+# -- files -----------------------------------------------------------------------------------------
 
 
 def write_curve(runs: list[Path], path: Path) -> None:

@@ -2,8 +2,8 @@
 
     <!-- weights: tiny facts -->      file, hardware, duration, and the command of each phase
     <!-- weights: tiny data -->       training and validation clips
-    <!-- weights: tiny scores -->     protocol `real16`, clip by clip
-    <!-- weights: tiny summary -->    validation clips only, for a page with less detail
+    <!-- weights: tiny scores -->     protocol `real16`, clip by clip, and protocol `ucf101`
+    <!-- weights: tiny summary -->    validation clips and means, for a page with less detail
     <!-- weights: end -->
 
 Everything else in a document is kept.
@@ -39,6 +39,7 @@ METHODS = (
     ("dis", "DIS"),
     ("dis_cubic", "DIS, 4 frames"),
 )
+TRIPLET_METHODS = (("lift_2", "LIFT"), ("average", "averaging"), ("dis", "DIS"))
 GAINS = (
     ("lift_2", "15 frames − 2"),
     ("average", "LIFT − averaging"),
@@ -234,8 +235,8 @@ def scores(record: dict) -> str:
                 *rows,
             ]
         ),
-        "```bash\nlift evaluate --checkpoint lift/weights/"
-        f"{record['preset']}.safetensors --data_root D --context_frames 2,4,15\n```",
+        _gain_sentence(found, groups[0]),
+        f"```bash\n{_scoring_command(record, clips)}\n```",
     ]
     if found["reversal"]:
         each = ", ".join(
@@ -248,11 +249,71 @@ def scores(record: dict) -> str:
                 f"15 frames): {each}; a value differs by at most {largest} of 255."
             )
         )
+    if "ucf101" in record:
+        parts += _triplets(record["ucf101"])
     return "\n\n".join(parts)
 
 
+def _scoring_command(record: dict, clips: list[tuple[str, dict]]) -> str:
+    splits = {entry["split"] for _, entry in clips}
+    words = [
+        f"lift evaluate --checkpoint lift/weights/{record['preset']}.safetensors",
+        *("--data_root D", "--context_frames 2,4,15"),
+        *(["--split val"] if splits == {"val"} else []),
+    ]
+    return _wrap_command(words)
+
+
+def _gain_sentence(found: dict, group: str) -> str:
+    """Mean gains of fifteen frames over fewer and over DIS, dB, with the number of clips won."""
+    clips = [entry for entry in found["clips"].values() if group in ("all", entry["split"])]
+    gains = []
+    for method, name in (
+        ("lift_2", "two frames"),
+        ("lift_4", "four frames"),
+        ("dis", "DIS"),
+        ("dis_cubic", "DIS through four frames"),
+    ):
+        each = [e["scores"]["lift_15"]["psnr"] - e["scores"][method]["psnr"] for e in clips]
+        mean = found["mean"][group]
+        gain = mean["lift_15"]["psnr"] - mean[method]["psnr"]
+        better = sum(value > 0 for value in each)
+        gains.append(f"{name} {gain:+.2f} dB ({better} of {len(each)} clips better)")
+    kind = {"val": "validation ", "train": "training "}.get(group, "")
+    return _wrap(
+        f"Fifteen frames on {len(clips)} {kind}clips, mean PSNR gain over {'; '.join(gains)}."
+    )
+
+
+def _triplets(found: dict) -> list[str]:
+    """A sentence on protocol ucf101, and its table with published scores."""
+    rows = [
+        [
+            title,
+            *(f"{found['scores'][m][name]:.2f}" for name in ("psnr", "psnr_unrounded")),
+            f"{found['scores'][m]['ssim']:.4f}",
+        ]
+        for m, title in TRIPLET_METHODS
+    ]
+    rows += [
+        [
+            f"{name}, published ({paper['paper']})",
+            f"{paper['psnr']:.2f}",
+            "",
+            f"{paper['ssim']:.3f}",
+        ]
+        for name, paper in found["published"].items()
+    ]
+    sentence = (
+        f"Protocol `{found['protocol']}`: {found['description']}. Published scores are under the "
+        "paper's own rounding and SSIM."
+    )
+    head = ["two frames in", "PSNR, dB", "PSNR, unrounded", "SSIM"]
+    return [_wrap(sentence), _table([head, *rows])]
+
+
 def summary(record: dict) -> str:
-    """Scores of the validation clips with fifteen frames."""
+    """Scores of the validation clips with fifteen frames, and means of the triplets."""
     found, methods = record["scores"], [m for m in METHODS if m[0] not in ("lift_4", "lift_2")]
     validation = {
         name: entry for name, entry in found["clips"].items() if entry["split"] == "val"
@@ -260,9 +321,27 @@ def summary(record: dict) -> str:
     group = "val" if "val" in found["mean"] else "all"
     rows = [[name, *_cells(entry["scores"], methods)] for name, entry in validation.items()]
     rows.append([f"**mean of {len(validation)}**", *_cells(found["mean"][group], methods)])
-    return _table(
-        [["clip", *(title for _, title in methods), *(title for _, title in GAINS)], *rows]
-    )
+    head = ["clip", *(title for _, title in methods), *(title for _, title in GAINS)]
+    kind = "clips not trained on" if group == "val" else "clips"
+    parts = [
+        _wrap(
+            f"`{record['preset']}` on {len(validation)} {kind}, protocol `{found['protocol']}`, "
+            "PSNR in dB / SSIM:"
+        ),
+        _table([head, *rows]),
+        _gain_sentence(found, group),
+    ]
+    if "ucf101" in record:
+        triplets = record["ucf101"]
+        means = (f"{title} {triplets['scores'][m]['psnr']:.2f} dB" for m, title in TRIPLET_METHODS)
+        published = (f"{name} {each['psnr']:.2f}" for name, each in triplets["published"].items())
+        parts.append(
+            _wrap(
+                f"UCF101 ({triplets['count']} triplets, two frames in): {', '.join(means)}; "
+                f"published: {', '.join(published)}."
+            )
+        )
+    return "\n\n".join(parts)
 
 
 def _cells(found: dict[str, dict], methods: Iterable[tuple[str, str]]) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 from lift.commands.evaluate import main as evaluate
 from lift.config import PRESETS, from_dict
 from lift.errors import run
+from lift.model.lift import LIFT
 from lift.model.weights import load_weights, pretrained_path, read_weights, sha256
 from lift.release import export, model_card
 from lift.training.loop import train
@@ -19,6 +20,7 @@ from tests.support.training_runs import DATA, MODEL, TRAIN
 from tests.support.video_samples import moving_frames, write_video
 
 CLIPS = {"one": "train", "two": "val"}
+WHOLE_PRESETS = dict(PRESETS)
 SIZES = from_dict(
     {"model": MODEL}
 ).model  # take the place of tiny's, since only a whole preset's weights are bundled
@@ -153,6 +155,8 @@ def test_its_scores_are_those_of_lift_evaluate(shipped, clips, tmp_path):
             str(clips),
             "--context_frames",
             "2,4,15",
+            "--split",
+            "val",
             "--device",
             "cpu",
             "--output",
@@ -195,11 +199,11 @@ def test_a_card_without_a_section_gets_one_with_all_blocks(shipped):
         model_card.add_section(text, "tiny") == text
         and model_card.fill_blocks(text, {"tiny": record}) == text
     )
-    val, mean = record["scores"]["clips"]["two"]["scores"], record["scores"]["mean"]["all"]
+    val, mean = record["scores"]["clips"]["two"]["scores"], record["scores"]["mean"]["val"]
     for words in (
         "| one | example.org/one | `0123456789ab` | `a/one.mp4` | CC0 |",
         "Validation clips, not trained on: `two`",
-        "**mean of 2**",
+        "**mean of 1**",
         f"| two | val | {val['lift_15']['psnr']:.2f} / {val['lift_15']['ssim']:.4f} |",
         f"{mean['lift_15']['psnr'] - mean['dis']['psnr']:+.2f} |",
     ):
@@ -239,7 +243,7 @@ def test_the_curve_holds_all_phases(shipped, runs):
 
 def test_parts_of_larger_weights_before_are_removed(tmp_path, runs, clips, monkeypatch, shipped):
     scores = json.loads((shipped / "tiny.json").read_text())["scores"]
-    monkeypatch.setattr(export, "scores", lambda *arguments: scores)
+    monkeypatch.setattr(export.scores, "of_clips", lambda *arguments: scores)
     (tmp_path / "tiny.2.safetensors").write_bytes(b"")
     assert go(runs[1], "--data_root", clips, "--output", tmp_path) == 0
     assert (
@@ -295,3 +299,12 @@ def test_every_block_in_the_documents_is_known():
             for mark in marks
         )
         assert len(marks) == 2 * marks.count("end")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_readme_states_the_parameters_of_the_preset(preset):
+    row = re.search(rf"^\| `{preset}` \| ([\d.]+) M \|", model_card.README.read_text(), re.M)
+    with torch.device("meta"):
+        count = LIFT(WHOLE_PRESETS[preset]()).count_parameters()["total"]
+    decimals = len(row[1].partition(".")[2])
+    assert float(row[1]) == round(count / 1e6, decimals)
