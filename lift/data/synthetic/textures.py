@@ -21,6 +21,23 @@ def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return TEXTURES[kind](rng, height, width)
 
 
+def natural_texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Draw a texture with detail everywhere and without repetition, (height, width, 3) uint8.
+
+    Motion can be matched at every point of it, as in well-lit photographs of natural surfaces.
+    """
+    while True:
+        picture = (_noise, _rough)[rng.integers(2)](rng, height, width)
+        marks = _marks(rng, height, width)
+        picture = cv2.addWeighted(picture, 0.65, marks, 0.35, 0)
+        detail = picture.astype(np.float32) - cv2.GaussianBlur(picture, (0, 0), 6)
+        if NATURAL_DETAIL[0] <= detail.std() <= NATURAL_DETAIL[1]:
+            return picture
+
+
+NATURAL_DETAIL = (7.0, 22.0)  # standard deviation of what a blur of 6 pixels removes, of 255
+
+
 def _colours(rng: np.random.Generator, n: int) -> np.ndarray:
     """Draw n colours around one base, (n, 3) in [0, 255].
 
