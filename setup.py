@@ -49,7 +49,13 @@ setup(
     ],
     package_dir={"lift": "lift", "lift.kernels": "kernels", "lift.csrc": "csrc"},
     package_data={
-        "lift": ["py.typed", "config/presets/*.toml", "weights/*", "assets/*"],
+        "lift": [
+            "py.typed",
+            "config/presets/*.toml",
+            "evaluation/protocols/*.json",
+            "weights/*",
+            "assets/*",
+        ],
         "lift.csrc": ["**/*"],
         "lift.kernels.ops.temporal_attention": ["configs.json"],
     },

@@ -56,7 +56,13 @@ def test_every_module_is_installed(installed):
 def test_the_files_that_modules_read_are_installed(installed):
     read = {
         f"lift/{name}"
-        for pattern in ("py.typed", "config/presets/*.toml", "weights/*", "assets/*")
+        for pattern in (
+            "py.typed",
+            "config/presets/*.toml",
+            "evaluation/protocols/*.json",
+            "weights/*",
+            "assets/*",
+        )
         for name in files(ROOT / "lift", pattern)
     }
     read |= {

@@ -18,8 +18,14 @@ from lift.config.schema import BACKENDS
 from lift.errors import LiftError
 from lift.evaluation import worst
 from lift.evaluation.checkpoint import load
-from lift.evaluation.protocols import real16, triplets, ucf101
-from lift.evaluation.report import differences, table, triplet_table, with_recorded
+from lift.evaluation.protocols import long_context, real16, triplets, ucf101
+from lift.evaluation.report import (
+    context_table,
+    differences,
+    table,
+    triplet_table,
+    with_recorded,
+)
 from lift.evaluation.reversal import reversal
 from lift.evaluation.target import ScoredFrame, Target
 from lift.files import atomic
@@ -54,15 +60,7 @@ def main(argv: list[str]) -> int | None:
 
 def _real16(args: Namespace) -> tuple[dict, str]:
     """Scores of protocol real16, and the text to print."""
-    candidates = {}
-    for method in args.methods:
-        if method == "lift":
-            model = load(args.checkpoint, args.kernels, args.device)
-            candidates |= {
-                f"lift_{n}": real16.model_candidate(model, n) for n in args.context_frames
-            }
-        else:
-            candidates[method] = real16.baseline_candidate(method)
+    candidates = _clip_candidates(args)
     result = real16.score(args.data_root, candidates, args.split, args.clips, _bar)
     if args.reversal:
         result["reversal"] = _reversal(args)
@@ -76,6 +74,32 @@ def _real16(args: Namespace) -> tuple[dict, str]:
         for name, each in result.get("reversal", {}).items()
     ]
     return result, "\n".join(lines)
+
+
+def _long_context(args: Namespace) -> tuple[dict, str]:
+    """Scores of protocol long_context, and the text to print."""
+    candidates = _clip_candidates(args)
+    most = max(args.context_frames)
+    lift = candidates.get(f"lift_{most}")
+    shuffled = {f"lift_shuffled_{most}": lift} if lift and most > 2 else None
+    result = long_context.score(
+        args.data_root, candidates, args.split, args.clips, _bar, shuffled=shuffled
+    )
+    return result, context_table(result)
+
+
+def _clip_candidates(args: Namespace) -> dict[str, real16.Candidate]:
+    """Methods of protocols on clips, lift once for each number of input frames."""
+    candidates = {}
+    for method in args.methods:
+        if method == "lift":
+            model = load(args.checkpoint, args.kernels, args.device)
+            candidates |= {
+                f"lift_{n}": real16.model_candidate(model, n) for n in args.context_frames
+            }
+        else:
+            candidates[method] = real16.baseline_candidate(method)
+    return candidates
 
 
 def _ucf101(args: Namespace) -> tuple[dict, str]:
@@ -119,6 +143,8 @@ class Protocol:
         frames: the PSNR of every frame in the scores, by lift with its most input frames and by
             dis; None where the protocol does not take --worst.
         target: such a frame with its input frames.
+        needs_files: whether it has no targets without --data_root.
+        context_frames: numbers of input frames of lift without --context_frames.
     """
 
     run: Callable[[Namespace], tuple[dict, str]]
@@ -127,6 +153,8 @@ class Protocol:
     default_baselines: tuple[str, ...]
     frames: Callable[[Namespace, dict], list[ScoredFrame]] | None = None
     target: Callable[[Namespace, ScoredFrame], Target] | None = None
+    needs_files: bool = True
+    context_frames: tuple[int, ...] = (15,)
 
 
 PROTOCOLS = {
@@ -146,13 +174,21 @@ PROTOCOLS = {
         _ucf101_frames,
         _ucf101_target,
     ),
+    long_context.NAME: Protocol(
+        _long_context,
+        ("split", "clips", "context_frames"),
+        real16.BASELINES,
+        ("average", "dis", "dis_cubic"),
+        needs_files=False,
+        context_frames=long_context.CONTEXT_FRAMES,
+    ),
 }
 RENAMED = {"small": real16.NAME}
 # Flags that not every protocol takes, with their defaults.
 OPTIONAL_FLAGS = {
     "split": "all",
     "clips": None,
-    "context_frames": (15,),
+    "context_frames": None,  # the protocol's
     "reversal": False,
     "limit": None,
     "worst": None,
@@ -170,6 +206,9 @@ def _check_flags(args: Namespace, protocol: Protocol) -> None:
             setattr(args, name, default)
         elif name not in protocol.flags:
             raise LiftError(f"protocol {args.protocol} takes no --{name}; leave it out")
+    args.context_frames = args.context_frames or protocol.context_frames
+    if protocol.needs_files and args.data_root is None:
+        raise LiftError(f"protocol {args.protocol} needs --data_root, the folder with its frames")
     lift = ["lift"] if args.checkpoint else []
     args.methods = args.methods or [*lift, *protocol.default_baselines]
     for method in args.methods:
@@ -239,9 +278,9 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--data_root",
-        required=True,
         metavar="DIR",
-        help="folder with the clips and their manifest.json, or of the test set",
+        help="folder with the clips and their manifest.json, or of the test set; "
+        f"without it {long_context.NAME} scores its synthetic clips only",
     )
     parser.add_argument(
         "--protocol",
@@ -277,7 +316,8 @@ def _parser() -> Parser:
         "--context_frames",
         type=_counts,
         metavar="N,M",
-        help="input frames of lift, 2 or more; several are compared (default 15)",
+        help="input frames of lift, 2 or more; several are compared (default 15; "
+        f"{long_context.NAME}: {','.join(map(str, long_context.CONTEXT_FRAMES))})",
     )
     parser.deprecated_flags |= DEPRECATED_FLAGS
     parser.add_argument(

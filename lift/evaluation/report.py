@@ -100,6 +100,47 @@ def triplet_table(result: dict) -> str:
     )
 
 
+def context_table(result: dict) -> str:
+    """PSNR by kind and method, means by split, and what more input frames of lift gain."""
+    methods = list(next(iter(result["mean"].values())))
+    counts = sorted(int(m[5:]) for m in methods if m[5:].isdigit() and m.startswith("lift_"))
+    gains = []
+    if counts:
+        most = counts[-1]
+        others = [f"lift_{counts[0]}", "lift_4", f"lift_shuffled_{most}"]
+        pairs = [(f"lift_{most}", other) for other in dict.fromkeys(others)]
+        gains = [pair for pair in pairs if pair[1] in methods and pair[0] != pair[1]]
+    short = {m: m.removeprefix("lift_").replace("shuffled_", "shuffled ") for m in methods}
+    head = [
+        f"protocol {result['protocol']}",
+        "targets",
+        *methods,
+        *(f"{short[most]} - {short[other].split()[0]}" for most, other in gains),
+    ]
+
+    def line(name: str, targets: int, scores: dict) -> list[str]:
+        psnrs = {method: scores[method]["psnr"] for method in methods}
+        return [
+            name,
+            str(targets),
+            *(f"{psnr:.2f}" for psnr in psnrs.values()),
+            *(f"{psnrs[most] - psnrs[other]:+.2f}" for most, other in gains),
+        ]
+
+    clips = result["clips"]
+    lines = [
+        line(name, each["targets"], each["scores"])
+        for name, each in clips.items()
+        if each["split"] == "synthetic"
+    ]
+    for split, scores in result["mean"].items():
+        members = [each for each in clips.values() if each["split"] == split]
+        what = "kinds" if split == "synthetic" else f"{split} clips"
+        targets = sum(each["targets"] for each in members)
+        lines.append(line(f"mean of {len(members)} {what}", targets, scores))
+    return _aligned([head, *lines]) + "\nPSNR dB; gains in dB"
+
+
 def _cells(name: str, split: str, row: dict, gains: list[tuple[str, str]]) -> list[str]:
     scores = [f"{p:.2f} / {s:.4f}" for p, s in row.values()]
     return [name, split, *scores, *(f"{row[model][0] - row[ref][0]:+.2f}" for model, ref in gains)]
