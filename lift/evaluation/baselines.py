@@ -92,11 +92,11 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
     parts = []
     if exists[0]:
         time, flow = adjacent_times[0], dis_flow(frames[position[0]], frame0)
-        before = _warp(flow, (time / 2 - t) * motion)
+        before = warp(flow, (time / 2 - t) * motion)
         parts.append(weights[0] * acceleration_before(motion, before, time))
     if exists[1]:
         time, flow = adjacent_times[1], dis_flow(frame1, frames[position[1]])
-        after = _warp(flow, ((time + 1) / 2 - t) * motion)
+        after = warp(flow, ((time + 1) / 2 - t) * motion)
         parts.append(weights[1] * acceleration_after(motion, after, time))
     if not parts:
         return round_half_up(_warp_and_blend(frame0, frame1, motion, t))
@@ -117,11 +117,27 @@ def dis_flow(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:
     Returns:
         (H, W, 2) float32, dx then dy, pixels.
     """
+    forward, backward = dis_flows(frame0, frame1)
+    return 0.5 * (forward - backward)
+
+
+def dis_flows(frame0: np.ndarray, frame1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The DIS flows from frame0 to frame1, on the grid of frame0, and back, on that of frame1.
+
+    Args:
+        frame0, frame1: (H, W, 3) uint8 RGB.
+
+    Returns:
+        Two of (H, W, 2) float32, dx then dy, pixels.
+
+    Raises:
+        LiftError: OpenCV is not installed.
+    """
     cv2 = require("cv2", "the dis baseline")
     estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     estimator.setFinestScale(0)
     luma0, luma1 = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (frame0, frame1))
-    return 0.5 * (estimator.calc(luma0, luma1, None) - estimator.calc(luma1, luma0, None))
+    return estimator.calc(luma0, luma1, None), estimator.calc(luma1, luma0, None)
 
 
 def _warp_and_blend(
@@ -135,12 +151,12 @@ def _warp_and_blend(
 
     `offset`, (H, W, 2) in pixels, is the distance of the trajectory at t from a straight one.
     """
-    warped0 = _warp(frame0, -t * motion - offset)
-    warped1 = _warp(frame1, (1 - t) * motion - offset)
+    warped0 = warp(frame0, -t * motion - offset)
+    warped1 = warp(frame1, (1 - t) * motion - offset)
     return (1 - t) * warped0 + t * warped1
 
 
-def _warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+def warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Backward warp of `image` (H, W, 3): bilinear, clamped to the border."""
     cv2 = require("cv2", "the dis baseline")
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
