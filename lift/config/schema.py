@@ -345,13 +345,23 @@ def load_config(path_or_name: str | Path, base: Config | None = None) -> Config:
             f"{', '.join(known)}{values.did_you_mean(name, known)}"
         )
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path)
         old_names.reject(data)
         return from_dict(data, base)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise LiftError(f"{path} is not valid TOML: {error}") from error
     except LiftError as error:
         raise LiftError(f"{path}: {error}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        LiftError: not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LiftError(f"not valid TOML: {error}") from error
 
 
 def check_config(config: Config) -> None:
