@@ -22,6 +22,10 @@ COMMANDS = {
         "raise the frame rate of a video or a folder of frames",
     ),
     "train": ("lift.commands.train", "train a model or resume a run"),
+    "ablate": (
+        "lift.commands.ablate",
+        "train variants under the same conditions and compare them by class of motion",
+    ),
     "evaluate": ("lift.commands.evaluate", "score weights and baselines on real clips"),
     "bench": (
         "lift.commands.bench",

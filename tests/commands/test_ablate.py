@@ -1,0 +1,274 @@
+"""`lift ablate`: variants under the same conditions, resumed, and in a table that adds up."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lift.ablation import cost, runs
+from lift.commands import ablate
+from lift.errors import run
+from lift.training.state import TrainState
+from tests.support.training_runs import DATA, MODEL, stop_after
+from tests.support.video_samples import moving_frames, write_folder
+
+pytestmark = [pytest.mark.native, pytest.mark.videos]
+
+TOML = """
+[variants.old]
+[variants.wide.model]
+hidden4 = 16
+[variants.scored]
+checkpoint = "{weights}"
+"""
+FLAGS = ["--eval_targets", "2", "--eval_context_frames", "2,4"]
+
+
+def section(values: dict) -> str:
+    def text(value):
+        return f'"{value}"' if isinstance(value, str) else str(value)
+
+    return "".join(f"{key} = {text(value)}\n" for key, value in values.items())
+
+
+def train_settings(**settings) -> dict:
+    return {
+        "batch_size": 1,
+        "epochs": 1,
+        "epoch_steps": 3,
+        "warmup_steps": 2,
+        "freeze_epochs": 0,
+        "device": "cpu",
+        **settings,
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with clips, their manifest, a file of variants, and weights that are only scored."""
+    from lift.config import from_dict
+    from lift.model.lift import LIFT
+    from lift.model.weights import save_weights
+
+    root = tmp_path_factory.mktemp("ablation")
+    clips = []
+    for name, split in (("learn", "train"), ("judge", "val"), ("check", "val")):
+        tint = (60, 90, 120) if name == "judge" else (120, 90, 60)
+        write_folder(root / "clips" / name, moving_frames(26, 64, 96, tint))
+        clips.append({"name": name, "file": name, "frames": 26, "split": split})
+    (root / "clips" / "manifest.json").write_text(json.dumps({"clips": clips}))
+    config = from_dict({"model": MODEL})
+    save_weights(root / "weights.safetensors", LIFT(config.model), config)
+    data = {**DATA, "data_source": "folder", "data_root": str(root / "clips")}
+    common = f"[model]\n{section(MODEL)}[data]\n{section(data)}[train]\n{section(train_settings())}"
+    (root / "variants.toml").write_text(common + TOML.format(weights=root / "weights.safetensors"))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def small_streams(monkeypatch):
+    """Costs are measured on small frames."""
+    monkeypatch.setattr(cost, "HEIGHT", 64)
+    monkeypatch.setattr(cost, "WIDTH", 64)
+
+
+def go(folder: Path, output: Path, *flags) -> int:
+    words = ["--variants", folder / "variants.toml", "--output", output, "--seeds", 0, 1]
+    return run(ablate.main, [str(word) for word in (*words, *FLAGS, *flags)])
+
+
+@pytest.fixture(scope="module")
+def finished(folder) -> Path:
+    output = folder / "finished"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "HEIGHT", 64)
+        patch.setattr(cost, "WIDTH", 64)
+        assert go(folder, output) == 0
+    return output
+
+
+def results(output: Path) -> dict:
+    return json.loads((output / "results.json").read_text())
+
+
+def table_row(output: Path, *cells: str) -> list[str]:
+    """Cells of the first line of the table that begins with these."""
+    lines = (output / "table.md").read_text().splitlines()
+    found = next(line for line in lines if line.startswith(f"| {' | '.join(cells)} |"))
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def psnr(found: dict) -> dict:
+    return {
+        (entry["variant"], entry["seed"], entry["context_frames"]): entry["psnr"]
+        for entry in found["methods"]
+    }
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+def test_the_means_of_the_table_are_those_of_the_scores(finished):
+    found = results(finished)
+    clips = np.array([target["clip"] for target in found["targets"]])
+    means = []
+    for seed in (0, 1):
+        values = np.array(psnr(found)["wide", seed, 4])
+        means.append(np.mean([values[clips == clip].mean() for clip in ("judge", "check")]))
+    shown = table_row(finished, "wide", "4")[2]
+    assert shown == f"{np.mean(means):.2f} ± {abs(means[0] - means[1]) / 2:.2f}"
+
+
+def test_classes_have_the_mean_of_their_targets(finished):
+    found = results(finished)
+    members = ["slow" in target["classes"] for target in found["targets"]]
+    head = table_row(finished, "variant")
+    assert head[3] == f"slow ({sum(members)})" and sum(members) > 0
+    values = np.array(psnr(found)["dis", None, 2])[members]
+    assert table_row(finished, "dis", "2")[3] == f"{values.mean():.2f}"
+
+
+def test_gains_are_over_the_first_variant_seed_by_seed(finished):
+    found = psnr(results(finished))
+    gains = [
+        np.mean(found["wide", seed, 2]) - np.mean(found["old", seed, 2])  # clips of equal length
+        for seed in (0, 1)
+    ]
+    text = (finished / "table.md").read_text().partition("Gain over old")[2]
+    shown = next(line for line in text.splitlines() if line.startswith("| wide | 2 |"))
+    assert f"| {np.mean(gains):+.2f} ± {abs(gains[0] - gains[1]) / 2:.2f} |" in shown
+
+
+def test_every_run_states_its_size_steps_and_cost(finished):
+    for entry in results(finished)["methods"]:
+        if not entry["baseline"]:
+            assert entry["parameters"] > 0 and entry["flops"] > 0 and entry["milliseconds"] > 0
+        if entry["trained"]:
+            assert entry["steps"] == 3 and entry["seconds_per_step"] > 0
+    sizes = {e["variant"]: e["flops"] for e in results(finished)["methods"]}
+    assert sizes["wide"] > sizes["old"]
+
+
+def test_what_differs_is_recorded(finished):
+    variants = results(finished)["variants"]
+    assert variants["wide"] == {"model": {"hidden4": 16}} and variants["old"] == {}
+
+
+def test_the_csv_has_a_line_for_each_row(finished):
+    lines = (finished / "table.csv").read_text().splitlines()
+    assert len(lines) == 1 + 3 * 2 + 3 and lines[0].startswith("variant,context_frames,seeds")
+
+
+# -- the same conditions, resumed ------------------------------------------------------------------
+
+
+def test_all_variants_see_the_same_data_in_the_same_order(folder, tmp_path, monkeypatch):
+    seen, step = {}, TrainState.train_step
+
+    def train_step(self, network, batches, lr):
+        width = self.model.config.hidden4
+        key = width, self.settings.seed
+        seen.setdefault(key, []).extend(batch.target.double().sum().item() for batch in batches)
+        return step(self, network, batches, lr)
+
+    monkeypatch.setattr(TrainState, "train_step", train_step)
+    assert go(folder, tmp_path, "--eval_targets", 1, "--eval_context_frames", 2) == 0
+    assert len(seen) == 4 and all(len(sums) == 3 for sums in seen.values())
+    assert seen[8, 0] == seen[16, 0] != seen[8, 1] == seen[16, 1]
+
+
+def test_a_finished_ablation_is_only_printed_again(folder, finished, monkeypatch, capsys):
+    before = (finished / "table.md").read_text()
+    monkeypatch.setattr(runs, "work", lambda job, stop: pytest.fail(f"{job.label} runs again"))
+    assert go(folder, finished) == 0
+    assert (
+        capsys.readouterr().out.strip()
+        == before.strip()
+        == (finished / "table.md").read_text().strip()
+    )
+
+
+def test_a_stopped_ablation_goes_on_and_ends_like_the_unbroken_one(
+    folder, finished, tmp_path, capsys
+):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, step=2)
+        assert go(folder, tmp_path) == 128 + 15
+    printed = capsys.readouterr().out
+    assert "not finished: old, seed 0; wide, seed 0" in printed and "resumes" in printed
+    assert {key[0] for key in psnr(results(tmp_path))} == {"average", "dis", "dis_cubic"}
+    assert go(folder, tmp_path) == 0
+    assert psnr(results(tmp_path)) == psnr(results(finished))
+
+
+def test_more_targets_add_to_the_scores_that_exist(folder, finished, monkeypatch):
+    known = json.loads((finished / "old" / "seed0" / "scores.json").read_text())
+    assert go(folder, finished, "--eval_targets", 3) == 0
+    scores = json.loads((finished / "old" / "seed0" / "scores.json").read_text())
+    assert scores["psnr"]["lift_2"]["judge"].items() >= known["psnr"]["lift_2"]["judge"].items()
+    assert results(finished)["targets_per_clip"] == 3
+    assert go(folder, finished) == 0 and results(finished)["targets_per_clip"] == 2
+
+
+def test_a_run_that_fails_does_not_stop_the_others(folder, tmp_path, monkeypatch, capsys):
+    step = TrainState.non_finite
+
+    def non_finite(self, losses, norm):
+        return "loss" if self.model.config.hidden4 == 16 else step(self, losses, norm)
+
+    monkeypatch.setattr(TrainState, "non_finite", non_finite)
+    assert go(folder, tmp_path) == 1
+    assert "wide, seed 0: the loss of step 1 is not finite" in capsys.readouterr().err
+    assert {key[0] for key in psnr(results(tmp_path))} >= {"old", "scored"}
+
+
+@pytest.mark.slow
+def test_runs_in_processes_of_their_own_score_the_same(folder, finished, tmp_path):
+    assert go(folder, tmp_path, "--jobs", 2) == 0
+    assert psnr(results(tmp_path)) == psnr(results(finished))
+
+
+# -- mistakes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[variants.wide.model]\nhiden4 = 1\n", ["variant 'wide'", "model.hiden4", "hidden4"]),
+        ("[variants.wide.modell]\nhidden4 = 1\n", ["variant 'wide'", "'modell'", "model"]),
+        ("[variants.wide.train]\nseed = 1\n", ["variant 'wide'", "train.seed", "same for all"]),
+        ("[variants.wide.data]\ntargets = 2\n", ["variant 'wide'", "data.targets", "flag"]),
+        ('[variants.a]\ncheckpoint = "none.safetensors"\n', ["variant 'a'", "none.safetensors"]),
+        ('[variants."a/b"]\n', ["variant 'a/b'", "letters"]),
+        ("[variants.scoring]\n", ["variant 'scoring'", "name"]),
+        ("[model]\nlayers = 1\n", ["no variants", "[variants.wide.model]"]),
+        ("[model]\nlayer = 1\n[variants.a]\n", ["model.layer"]),
+        ("[variants", ["not valid TOML"]),
+    ],
+)
+def test_a_wrong_file_is_one_sentence_that_names_the_variant(tmp_path, capsys, text, words):
+    (tmp_path / "wrong.toml").write_text(text)
+    flags = ["--variants", tmp_path / "wrong.toml", "--data_root", tmp_path, "--targets", 1]
+    assert run(ablate.main, [*map(str, flags), "--output", str(tmp_path / "out")]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and all(word in lines[0] for word in ["wrong.toml", *words])
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_configuration_is_an_error_before_anything_runs(folder, finished, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert go(folder, finished, "--lr", "0.1") == 1
+    line = capsys.readouterr().err.strip()
+    assert "old, seed 0" in line and "lr" in line
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "flags, word",
+    [(["--seed", 1], "--seeds"), (["--eval_targets", 21], "20"), (["--jobs", 0], "at least 1")],
+)
+def test_a_wrong_flag_is_one_sentence(folder, tmp_path, capsys, flags, word):
+    with pytest.raises(SystemExit):
+        go(folder, tmp_path, *flags)
+    assert word in capsys.readouterr().err
