@@ -63,6 +63,12 @@ class ModelConfig:
     hidden8: int = _field(256, "hidden channels of the 1/8 flow block", low=1)
     hidden4: int = _field(160, "hidden channels of the 1/4 flow block", low=1)
     flow_blocks: int = _field(3, "residual blocks per flow scale", low=1)
+    align8: int = _field(1, "Lucas-Kanade steps at 1/8; 0: none", low=0)
+    align4: int = _field(1, "Lucas-Kanade steps at 1/4; 0: none", low=0)
+    align2: int = _field(2, "Lucas-Kanade steps at 1/2; 0: none", low=0)
+    convex_upsampling: bool = _field(
+        True, "upsample flows with predicted weights instead of bilinearly"
+    )
     trajectory_channels: int = _field(64, "channels of the trajectory curvature stage", low=1)
     refine_channels: int = _field(
         32, "channels of the full-resolution stage, after the reduction", low=1
@@ -178,6 +184,11 @@ class DataConfig:
         0,
         "shrink frames while loading until their short side is at most this, pixels; 0: never",
         low=0,
+    )
+    flow_teacher: str = _field(
+        "none",
+        "teacher of the flows on real clips: dis (optical flow that sees the target), or none",
+        choices=("none", "dis"),
     )
     preload: bool = _field(False, "decode all sequences into memory before training")
     frame_cache: str = _field(

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from lift.config import DataConfig
 from lift.data import multi_target, sampling
 from lift.data.augmentation import Augmentation, centre_crop, random_crop
+from lift.data.flow_teacher import target_flow
 from lift.data.frame_cache import CachedSequence
 from lift.data.sample import Layout, Sample, make_sample
 from lift.data.sampling import Window
@@ -147,7 +148,20 @@ class ClipDataset(Dataset):
         )
         frames = sequence.read([*layout.frames, *layout.targets])
         frames = random_crop(frames, augmentation.source_size(self._size), rng)
-        return make_sample(augmentation.apply(frames, self._size), layout)
+        frames = augmentation.apply(frames, self._size)
+        truth = self._taught(frames, layout) if self.config.flow_teacher == "dis" else None
+        return make_sample(frames, layout, truth)
+
+    @staticmethod
+    def _taught(frames: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+        """Flow and visibility of the layout's clips as DIS sees them from the targets."""
+        place = {number: i for i, number in enumerate(layout.frames)}
+        truths = []
+        for target, window in zip(frames[len(layout.frames) :], layout.windows, strict=True):
+            sides = [frames[place[window.indices[window.left + side]]] for side in (0, 1)]
+            truths.append(target_flow(target, *(sides[::-1] if layout.reverse else sides)))
+        flows, visible = zip(*truths, strict=True)
+        return np.stack(flows), np.stack(visible)
 
     def _synthetic(
         self, g: int, augmentation: Augmentation, inputs: int, nearest: bool = True
