@@ -34,6 +34,9 @@ RENAMED: dict[str, dict[str, str]] = {
     },
 }
 
+# Sizes that stored models did not have when they lacked the field: the model as it was then.
+FORMER_MODEL = {"align8": 0, "align4": 0, "align2": 0, "convex_upsampling": False}
+
 # Flags whose former name could mean two of today's.
 AMBIGUOUS_FLAGS = {
     "context": "--context_frames is the number of input frames, "
@@ -52,6 +55,12 @@ def update(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     return {name: _update(name, value) for name, value in data.items()}
+
+
+def of_stored_model(data: Any) -> Any:
+    """The configuration stored with a model, with the sizes that came after it switched off."""
+    model = data.get("model") if isinstance(data, dict) else None
+    return data | {"model": FORMER_MODEL | model} if isinstance(model, dict) else data
 
 
 def _update(section: str, values: Any) -> Any:

@@ -12,9 +12,11 @@ from lift import kernels
 from lift.config import ModelConfig
 from lift.kernels.ops.correlation.reference import displacements
 from lift.model.adjacent import AdjacentMotion
+from lift.model.alignment import add_motion, missing_motion
 from lift.model.blocks import (
     SLOPE,
     ResidualBlock,
+    avg_down,
     broadcast_map,
     conv,
     leaky_relu_,
@@ -24,6 +26,7 @@ from lift.model.blocks import (
 )
 from lift.model.trajectory import Trajectory
 from lift.model.types import CostVolumes, FlowEstimate, FrameFeatures, Motion
+from lift.model.upsampling import FlowUpsampling
 
 
 class GlobalMotion(nn.Module):
@@ -98,14 +101,16 @@ class FlowBlock(nn.Module):
         hidden: int,
         radius: int,
         scale: int,
+        align: int,
         config: ModelConfig,
         backend: str = "auto",
     ):
         super().__init__()
-        self.radius, self.scale, self.backend = radius, scale, backend
+        self.radius, self.scale, self.align, self.backend = radius, scale, align, backend
         self.corr_proj = nn.Conv2d(c, config.corr_channels, 1)
         self.hidden_proj = nn.Conv2d(c_hidden_in, hidden, 1)
-        self.conv_in = conv(2 * c + (2 * radius + 1) ** 2 + 8, hidden, 1)
+        self.upsampling = FlowUpsampling(c_hidden_in, config)
+        self.conv_in = conv(2 * c + (2 * radius + 1) ** 2 + 8 + 2 * bool(align), hidden, 1)
         self.body = nn.Sequential(
             conv(hidden, hidden),
             nn.LeakyReLU(SLOPE, inplace=True),
@@ -121,20 +126,23 @@ class FlowBlock(nn.Module):
         return self._correlation(left, right, 0)
 
     def forward(
-        self, left, right, zero_motion, coarser: FlowEstimate, coarser_hidden, t
+        self, left, right, lumas, zero_motion, coarser: FlowEstimate, coarser_hidden, t
     ) -> tuple[FlowEstimate, torch.Tensor]:
         """The estimate at this scale and its hidden features (B, hidden, h, w).
 
         Args:
             left, right: (B, c, h, w), features of the references.
+            lumas: (B, 1, h, w) of each.
             zero_motion: (B, 1, h, w), what `zero_motion_similarity` returned.
             coarser, coarser_hidden: the estimate at the next coarser scale and its features.
             t: (B,).
         """
-        scale = coarser.scale // self.scale
-        flow0, flow1 = upsample(coarser.flow_t0, scale), upsample(coarser.flow_t1, scale)
-        flow0, flow1 = flow0 * scale, flow1 * scale
-        occ0, occ1 = upsample(coarser.occ_t0, scale), upsample(coarser.occ_t1, scale)
+        flow0, flow1, occ0, occ1 = self.upsampling(coarser, coarser_hidden)
+        aligned = []
+        if self.align:
+            missing = missing_motion(*lumas, flow0, flow1, t, self.align, self.backend)
+            flow0, flow1 = add_motion(flow0, flow1, missing, t)
+            aligned = [missing]
         warped0 = kernels.warp(left, flow0, backend=self.backend)
         warped1 = kernels.warp(right, flow1, backend=self.backend)
         local = self._correlation(warped0, warped1, self.radius)
@@ -142,9 +150,9 @@ class FlowBlock(nn.Module):
         flows = torch.cat((flow0, flow1), 1) * (self.scale / 32)
         t_map = broadcast_map(t, flow0)
         x = self.conv_in(
-            torch.cat((warped0, warped1, local, zero_motion, flows, occ0, occ1, t_map), 1)
+            torch.cat((warped0, warped1, local, zero_motion, flows, occ0, occ1, t_map, *aligned), 1)
         )
-        x = x + upsample(self.hidden_proj(coarser_hidden), scale)
+        x = x + upsample(self.hidden_proj(coarser_hidden), 2)
         hidden = self.body(leaky_relu_(x))
         d = self.head(hidden).float()
         estimate = FlowEstimate(
@@ -168,10 +176,24 @@ class FlowCascade(nn.Module):
         super().__init__()
         self.global_motion = GlobalMotion(config, backend)
         self.block8 = FlowBlock(
-            config.c8, config.hidden16, config.hidden8, config.radius8, 8, config, backend
+            config.c8,
+            config.hidden16,
+            config.hidden8,
+            config.radius8,
+            8,
+            config.align8,
+            config,
+            backend,
         )
         self.block4 = FlowBlock(
-            config.c4, config.hidden8, config.hidden4, config.radius4, 4, config, backend
+            config.c4,
+            config.hidden8,
+            config.hidden4,
+            config.radius4,
+            4,
+            config.align4,
+            config,
+            backend,
         )
         self.trajectory = Trajectory(config, backend)
 
@@ -198,12 +220,14 @@ class FlowCascade(nn.Module):
             t: (B,).
         """
         volumes = cost_volumes
+        lumas4 = left.luma4, right.luma4
+        lumas8 = [avg_down(x, 2) for x in lumas4]
         estimate16, hidden = self.global_motion(left.s16, right.s16, volumes.correlation, t)
         estimate8, hidden = self.block8(
-            left.s8, right.s8, volumes.zero_motion8, estimate16, hidden, t
+            left.s8, right.s8, lumas8, volumes.zero_motion8, estimate16, hidden, t
         )
         estimate4, hidden = self.block4(
-            left.s4, right.s4, volumes.zero_motion4, estimate8, hidden, t
+            left.s4, right.s4, lumas4, volumes.zero_motion4, estimate8, hidden, t
         )
         return Motion((estimate16, estimate8, estimate4), hidden)
 

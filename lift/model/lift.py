@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from lift.config import ModelConfig, TrainConfig
 from lift.data.clip import Clip
 from lift.model.adjacent import AdjacentMotion, adjacent_frames, has_motion
+from lift.model.alignment import luma
 from lift.model.blocks import avg_down
 from lift.model.encoder import Encoder
 from lift.model.flow import FlowCascade
-from lift.model.refine import Refinement, change_map
+from lift.model.refine import Refinement, reference_images
 from lift.model.synthesis import CoarseSynthesis
 from lift.model.transformer import TemporalTransformer
 from lift.model.types import (
@@ -86,7 +87,8 @@ class LIFT(nn.Module):
         frames = pad(frames)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             s4, s8, s16 = self.encoder(frames)
-        return FrameFeatures(s4, s8, s16, *self.transformer.key_values(s16))
+        luma4 = luma(avg_down(frames, 4))
+        return FrameFeatures(s4, s8, s16, luma4, *self.transformer.key_values(s16))
 
     def prepare_pair(
         self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures
@@ -101,11 +103,9 @@ class LIFT(nn.Module):
         image0, image1 = pad(image0), pad(image1)
         return ReferencePair(
             size=size,
-            image0=image0,
-            image1=image1,
+            images=reference_images(image0, image1),
             quarter0=avg_down(image0, 4),
             quarter1=avg_down(image1, 4),
-            change=change_map(image0, image1),
             left=left.reference_only(),
             right=right.reference_only(),
             cost_volumes=self.flow.correlate(left, right),
@@ -158,7 +158,7 @@ class LIFT(nn.Module):
         if adjacent is not None:
             estimate = self.flow.curve(motion, adjacent, context, t)
         coarse = self.synthesis(pair.quarter0, pair.quarter1, estimate, motion.hidden, context)
-        frame = self.refine(pair.image0, pair.image1, pair.change, estimate, motion.hidden, coarse)
+        frame = self.refine(pair.images, estimate, motion.hidden, coarse, t)
         h, w = pair.size
         quarter = (..., slice((h + 3) // 4), slice((w + 3) // 4))
         return Prediction(

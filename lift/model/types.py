@@ -59,6 +59,7 @@ class FrameFeatures:
     Attributes:
         s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16), used for
             references only; None in `context_only()`.
+        luma4: (N, 1, H/4, W/4), of the frames average-pooled; None in `context_only()`.
         keys, values: (N, layers, H/16, W/16, heads, d), input of the temporal transformer; None in
             `reference_only()`.
     """
@@ -66,6 +67,7 @@ class FrameFeatures:
     s4: torch.Tensor | None
     s8: torch.Tensor | None
     s16: torch.Tensor | None
+    luma4: torch.Tensor | None
     keys: torch.Tensor | None
     values: torch.Tensor | None
 
@@ -80,11 +82,11 @@ class FrameFeatures:
 
     def context_only(self) -> "FrameFeatures":
         """Keys and values only."""
-        return FrameFeatures(None, None, None, self.keys, self.values)
+        return FrameFeatures(None, None, None, None, self.keys, self.values)
 
     def reference_only(self) -> "FrameFeatures":
         """Everything but keys and values."""
-        return FrameFeatures(self.s4, self.s8, self.s16, None, None)
+        return FrameFeatures(self.s4, self.s8, self.s16, self.luma4, None, None)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,23 @@ class CostVolumes:
 
 
 @dataclass(frozen=True)
+class ReferenceImages:
+    """What the full-resolution stage needs of two references, B pairs.
+
+    Attributes:
+        image0, image1: (B, 3, H, W), in [0, 1].
+        luma0, luma1: (B, 1, H/2, W/2), of the images average-pooled.
+        change: (B, 1, H/2, W/2), see `refine.change_map`.
+    """
+
+    image0: torch.Tensor
+    image1: torch.Tensor
+    luma0: torch.Tensor
+    luma1: torch.Tensor
+    change: torch.Tensor
+
+
+@dataclass(frozen=True)
 class ReferencePair:
     """Two references and everything that does not depend on the target's time, B pairs.
 
@@ -109,19 +128,16 @@ class ReferencePair:
 
     Attributes:
         size: H and W of the frames before padding; the tensors have the padded size.
-        image0, image1: (B, 3, H, W), in [0, 1].
+        images: at full and at half resolution.
         quarter0, quarter1: (B, 3, H/4, W/4), the images average-pooled.
-        change: (B, 1, H, W), see `refine.change_map`.
         left, right: features, `reference_only`.
         cost_volumes: correlations between the two.
     """
 
     size: tuple[int, int]
-    image0: torch.Tensor
-    image1: torch.Tensor
+    images: ReferenceImages
     quarter0: torch.Tensor
     quarter1: torch.Tensor
-    change: torch.Tensor
     left: FrameFeatures
     right: FrameFeatures
     cost_volumes: CostVolumes

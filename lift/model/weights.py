@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lift.config import Config, from_dict, to_dict
+from lift.config import Config, from_dict, old_names, to_dict
 from lift.errors import LiftError
 from lift.files import atomic
 from lift.model.key_map import current_key
@@ -118,7 +118,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], Config, dic
             "give a .safetensors file that lift wrote"
         )
     try:
-        config = from_dict(json.loads(header.pop("config")))
+        config = from_dict(old_names.of_stored_model(json.loads(header.pop("config"))))
     except (ValueError, TypeError, LiftError) as error:
         raise LiftError(
             f"{path} has a configuration that this version cannot read ({error}); "

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lift.config import Config, from_dict, to_dict
+from lift.config import Config, from_dict, old_names, to_dict
 from lift.errors import LiftError
 from lift.files import atomic
 from lift.model.weights import differing_fields, load_into, save_weights
@@ -260,7 +260,7 @@ def _manifest(path: Path) -> tuple[Config, dict[str, Any]]:
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         manifest["crc32"].items()
-        return from_dict(manifest["config"]), manifest
+        return from_dict(old_names.of_stored_model(manifest["config"])), manifest
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LiftError) as error:
         raise _broken(
             path, "manifest.json", getattr(error, "strerror", None) or str(error)

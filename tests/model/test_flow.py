@@ -14,7 +14,7 @@ from tests.support.models import TINY, wake
 def features(batch: int = 2, size: int = 64) -> FrameFeatures:
     scales = ((TINY.c4, 4), (TINY.c8, 8), (TINY.c16, 16))
     maps = (torch.rand(batch, c, size // s, size // s) for c, s in scales)
-    return FrameFeatures(*maps, None, None)
+    return FrameFeatures(*maps, torch.rand(batch, 1, size // 4, size // 4), None, None)
 
 
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
@@ -43,12 +43,12 @@ def test_without_training_the_shorter_of_equal_motions_is_likelier():
 
 @torch.no_grad()
 def test_a_block_starts_with_the_coarser_flow_enlarged():
-    block = FlowBlock(TINY.c8, 16, 16, 1, 8, TINY)
+    block = FlowBlock(TINY.c8, 16, 16, 1, 8, 0, replace(TINY, convex_upsampling=False))
     left, right = torch.rand(2, 2, TINY.c8, 8, 8)
     coarser = FlowEstimate(*torch.randn(2, 2, 2, 4, 4), *torch.randn(2, 2, 1, 4, 4), 16)
     zero_motion = block.zero_motion_similarity(left, right)
     t = torch.tensor([0.3, 0.6])
-    estimate, hidden = block(left, right, zero_motion, coarser, torch.rand(2, 16, 4, 4), t)
+    estimate, hidden = block(left, right, (), zero_motion, coarser, torch.rand(2, 16, 4, 4), t)
     assert torch.equal(estimate.flow_t0, 2 * upsample(coarser.flow_t0, 2))
     assert torch.equal(estimate.occ_t1, upsample(coarser.occ_t1, 2))
     assert estimate.scale == 8 and hidden.shape == (2, 16, 8, 8)
@@ -56,7 +56,7 @@ def test_a_block_starts_with_the_coarser_flow_enlarged():
 
 @torch.no_grad()
 def test_similarity_at_zero_motion_is_one_where_nothing_moves():
-    block, x = FlowBlock(TINY.c8, 16, 16, 1, 8, TINY), torch.randn(1, TINY.c8, 4, 4)
+    block, x = FlowBlock(TINY.c8, 16, 16, 1, 8, 1, TINY), torch.randn(1, TINY.c8, 4, 4)
     torch.testing.assert_close(block.zero_motion_similarity(x, x), torch.ones(1, 1, 4, 4))
     assert (block.zero_motion_similarity(x, torch.randn_like(x)) < 0.999).all()
 

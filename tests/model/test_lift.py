@@ -148,7 +148,7 @@ def test_clips_of_a_batch_do_not_touch(model):
     for i in range(2):
         one = Clip(a.frames[i : i + 1], a.times[i : i + 1], a.mask[i : i + 1], a.left)
         torch.testing.assert_close(
-            whole[i : i + 1], model(one, t[i : i + 1]).frame, atol=1e-5, rtol=1e-5
+            whole[i : i + 1], model(one, t[i : i + 1]).frame, atol=2e-4, rtol=1e-5
         )
 
 
@@ -216,7 +216,7 @@ def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
             tensors(together), tensors(model(a, t[i : i + 1])), strict=True
         ):
             if name != "attention":
-                torch.testing.assert_close(x[i : i + 1], y, atol=1e-5, rtol=1e-5, msg=name)
+                torch.testing.assert_close(x[i : i + 1], y, atol=2e-4, rtol=1e-5, msg=name)
 
 
 def test_every_parameter_learns(model):
@@ -283,6 +283,8 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
         for stage in (flow.global_motion, flow.block8, flow.block4, flow.trajectory):
             stage.head.weight.zero_()
             stage.head.bias.zero_()
+        for stage in (flow.block8, flow.block4):
+            stage.upsampling.convex.head.weight.zero_()
         features, t = model.encode(torch.rand(4, 3, 64, 96)), torch.tensor([0.3, 0.7])
         left, right = features[:2].reference_only(), features[2:].reference_only()
         matches = flow.correlate(left, right)
