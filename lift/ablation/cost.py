@@ -23,7 +23,7 @@ def stream_cost(model: LIFT, context_frames: int) -> dict[str, float]:
     """Cost of the next generated frame of a stream that doubles the frame rate.
 
     Args:
-        model: on the device where time is measured; its kernels are restored.
+        model: on the device where time is measured, with kernels that a flag may choose.
         context_frames: input frames of the generated frame.
 
     Returns:
@@ -38,7 +38,10 @@ def stream_cost(model: LIFT, context_frames: int) -> dict[str, float]:
         start = clock()
         next(stream)
         times.append(1e3 * (clock() - start))
-    return {"flops": _flops(model, context_frames), "milliseconds": statistics.median(times)}
+    with kernels.use("reference"), FlopCounterMode(display=False) as counter:
+        next(stream)
+    flops = float(counter.get_total_flops())
+    return {"flops": flops, "milliseconds": statistics.median(times)}
 
 
 def _clock(device: torch.device) -> Callable[[], float]:
@@ -51,14 +54,6 @@ def _clock(device: torch.device) -> Callable[[], float]:
         return time.perf_counter()
 
     return now
-
-
-def _flops(model: LIFT, context_frames: int) -> float:
-    with kernels.use("reference"):
-        stream = _stream(model, context_frames)
-        with FlopCounterMode(display=False) as counter:
-            next(stream)
-    return float(counter.get_total_flops())
 
 
 def _stream(model: LIFT, context_frames: int) -> Iterator[torch.Tensor]:

@@ -1,7 +1,6 @@
 """What an ablation found, per run and target, and the rows of its table."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from lift import provenance
 from lift.ablation.runs import BASELINES, baseline_scores, method, run_scores, training_result
@@ -17,14 +16,13 @@ BASELINE_FRAMES = {"average": 2, "dis": 2, "dis_cubic": 4}
 
 
 def collect(
-    runs: list[Run], scoring_set: ScoringSet, output: Path, context_frames: list[int], about: dict
+    runs: list[Run], scoring_set: ScoringSet, context_frames: list[int], about: dict
 ) -> dict:
     """Everything about the runs that have all their scores; JSON-able.
 
     Args:
         runs: of the ablation.
         scoring_set: the targets.
-        output: folder of the ablation.
         context_frames: the numbers of input frames that models were scored with.
         about: what else to record of the ablation.
 
@@ -33,7 +31,7 @@ def collect(
         seed and number of input frames its facts and "psnr", in the order of the targets. A method
         whose "trained" is true is a run, "baseline" marks the classical methods.
     """
-    shared = baseline_scores(output, scoring_set)
+    shared = baseline_scores(scoring_set)
     motion = shared.motion(scoring_set.targets)
     places = [(clip, k) for clip, each in scoring_set.targets.items() for k in each]
     methods = [
@@ -151,6 +149,28 @@ def column_means(psnr: list[float], targets: list[dict]) -> dict[str, float | No
         members = [v for v, t in zip(psnr, targets, strict=True) if name in t["classes"]]
         means[name] = _mean(members) if members else None
     return means
+
+
+def by_clip(results: dict) -> tuple[list[tuple[str, int]], dict[str, list[float]]]:
+    """PSNR of each clip, dB, the mean over seeds, with the most input frames of each method.
+
+    Returns:
+        Variant and number of input frames of each method, and their values by clip.
+    """
+    groups: dict[str, list[dict]] = {}
+    for entry in results["methods"]:
+        group = groups.setdefault(entry["variant"], [])
+        if group and group[0]["context_frames"] < entry["context_frames"]:
+            group.clear()
+        if not group or group[0]["context_frames"] == entry["context_frames"]:
+            group.append(entry)
+    clips = dict.fromkeys(target["clip"] for target in results["targets"])
+    places = {c: [i for i, t in enumerate(results["targets"]) if t["clip"] == c] for c in clips}
+    values = {
+        clip: [_mean([e["psnr"][i] for e in group for i in where]) for group in groups.values()]
+        for clip, where in places.items()
+    }
+    return [(name, group[0]["context_frames"]) for name, group in groups.items()], values
 
 
 def rows(results: dict) -> list[Row]:

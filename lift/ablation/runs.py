@@ -2,7 +2,8 @@
 
     output/<variant>/seed<k>/   a run like any other, and its scores.json
     output/<variant>/           scores.json of a variant that is not trained
-    output/scoring/             baselines.json; frames/, unless there is a --frame_cache
+    output/frames/              decoded frames, and scores that depend on the clips alone;
+                                other ablations share them with --frame_cache
 
 Nothing else is stored: what is finished is read from these files, so the same command resumes.
 """
@@ -14,14 +15,13 @@ import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 import torch
 
 from lift import kernels
 from lift.ablation.cost import stream_cost
 from lift.ablation.scores import Scores, ScoringSet, measure_motion, score
-from lift.ablation.variants import SCORING, Run
+from lift.ablation.variants import Run
 from lift.errors import LiftError
 from lift.evaluation.checkpoint import load
 from lift.evaluation.protocols import real16
@@ -42,7 +42,6 @@ class Job:
         label: for messages.
         run: what is trained and scored; None for the baselines and the statistics of motion.
         root, split, targets, frame_cache: see `ScoringSet.open`.
-        output: folder of the ablation.
         context_frames: the numbers of input frames that a model is scored with.
         device, kernels: where a model is scored, and how.
     """
@@ -53,7 +52,6 @@ class Job:
     split: str
     targets: int
     frame_cache: str
-    output: str
     context_frames: tuple[int, ...]
     device: str
     kernels: str
@@ -78,7 +76,7 @@ def finished(job: Job, scoring_set: ScoringSet) -> bool:
         LiftError: its run has begun with another configuration, or its checkpoint is corrupt.
     """
     if job.run is None:
-        scores = baseline_scores(job.output, scoring_set)
+        scores = baseline_scores(scoring_set)
         return _motion_complete(scores, scoring_set) and all(
             scores.complete(name, scoring_set.targets) for name in BASELINES
         )
@@ -102,9 +100,10 @@ def training_result(run: Run) -> loop.TrainResult | None:
         raise LiftError(f"{run.label}: {error}") from error
 
 
-def baseline_scores(output: str | Path, scoring_set: ScoringSet) -> Scores:
+def baseline_scores(scoring_set: ScoringSet) -> Scores:
     """Scores of the baselines, and the statistics of motion."""
-    return Scores(Path(output) / SCORING / "baselines.json", scoring_set.fingerprint)
+    data = scoring_set.fingerprint
+    return Scores(scoring_set.frame_cache / f"{real16.NAME}-{data}.json", data)
 
 
 def run_scores(run: Run, scoring_set: ScoringSet) -> Scores:
@@ -146,11 +145,12 @@ def work(job: Job, stop: StopRequest) -> bool:
             scores.content["cost"] = cost
             scores.save()
         candidates = {method(n): real16.model_candidate(model, n) for n in job.context_frames}
+        print(f"{job.label}: scoring {len(scoring_set)} targets", file=sys.stderr, flush=True)
         return score(scores, candidates, scoring_set, lambda: stop.wanted)
 
 
 def _score_baselines(job: Job, scoring_set: ScoringSet, stop: StopRequest) -> bool:
-    scores = baseline_scores(job.output, scoring_set)
+    scores = baseline_scores(scoring_set)
     candidates = {name: real16.baseline_candidate(name) for name in BASELINES}
     return measure_motion(scores, scoring_set, lambda: stop.wanted) and score(
         scores, candidates, scoring_set, lambda: stop.wanted

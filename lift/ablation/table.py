@@ -3,7 +3,16 @@
 import csv
 import io
 
-from lift.ablation.results import COLUMNS, FACTS, Row, Value, context_gains, counts, rows
+from lift.ablation.results import (
+    COLUMNS,
+    FACTS,
+    Row,
+    Value,
+    by_clip,
+    context_gains,
+    counts,
+    rows,
+)
 
 
 def markdown(results: dict) -> str:
@@ -49,7 +58,15 @@ def markdown(results: dict) -> str:
                 [[name, *(_gain(each[c]) for c in COLUMNS)] for name, each in gains.items()],
             ),
         ]
+    methods, clips = by_clip(results)
     lines += [
+        "",
+        "PSNR by clip, dB:",
+        "",
+        *_table(
+            ["clip", *(f"{name}, {frames} frames" for name, frames in methods)],
+            [[clip, *(f"{value:.2f}" for value in values)] for clip, values in clips.items()],
+        ),
         "",
         "Cost of a generated frame in a stream at 448x256 (GFLOP of convolutions and matrix "
         "products, processor time), and of a training step as it ran:",

@@ -18,8 +18,8 @@ from lift.errors import LiftError
 from lift.evaluation.protocols.real16 import BASELINES
 from lift.model.weights import pretrained_path
 
-SCORING = "scoring"  # the folder beside those of the variants
-RESERVED = (SCORING, *BASELINES)
+FRAMES = "frames"  # the folder beside those of the variants
+RESERVED = (FRAMES, *BASELINES)
 # What must be the same in all runs, or belongs to the command.
 COMMON = ("seed", "output", "resume", "max_minutes", "device")
 
@@ -70,6 +70,8 @@ def read_variants(
         )
     try:
         old_names.reject(data)
+        if "seed" in data.get("train", {}):
+            raise LiftError("'train.seed' is of a single run; give --seeds")
         common = apply_flags(from_dict(data, base), flags)
     except LiftError as error:
         raise LiftError(f"{path}: {error}") from error

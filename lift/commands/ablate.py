@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         if hasattr(args, f"train.{flag}"):
             parser.error(f"--{flag} is of a single run; {instead}")
 
-    from lift.ablation.variants import read_variants, runs_of
+    from lift.ablation.variants import FRAMES, read_variants, runs_of
 
     base = load_config(args.config, BASE) if hasattr(args, "config") else BASE
     common, variants = read_variants(args.variants, base, args)
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     from lift.training.signals import StopRequest
 
     output = Path(common.train.output)
-    frame_cache = common.data.frame_cache or str(output / "scoring" / "frames")
+    frame_cache = common.data.frame_cache or str(output / FRAMES)
     jobs = [
         work.Job(
             label=run.label if run else "baselines and classes of motion",
@@ -51,7 +51,6 @@ def main(argv: list[str]) -> int:
             split=args.eval_split,
             targets=args.eval_targets,
             frame_cache=frame_cache,
-            output=str(output),
             context_frames=tuple(args.eval_context_frames),
             device=common.train.device,
             kernels=common.kernels,
@@ -90,7 +89,7 @@ def _write(args, common: Config, variants, runs, scoring_set, output: Path) -> N
             for variant in variants
         },
     }
-    found = results.collect(runs, scoring_set, output, args.eval_context_frames, about)
+    found = results.collect(runs, scoring_set, args.eval_context_frames, about)
     text = table.markdown(found)
     for name, content in (
         ("results.json", json.dumps(found, indent=1) + "\n"),

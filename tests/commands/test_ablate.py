@@ -155,6 +155,14 @@ def test_what_differs_is_recorded(finished):
     assert variants["wide"] == {"model": {"hidden4": 16}} and variants["old"] == {}
 
 
+def test_clips_have_the_mean_of_seeds_and_targets(finished):
+    found = results(finished)
+    where = [i for i, target in enumerate(found["targets"]) if target["clip"] == "check"]
+    values = np.array([psnr(found)["wide", seed, 4] for seed in (0, 1)])[:, where]
+    assert table_row(finished, "clip")[2] == "wide, 4 frames"
+    assert table_row(finished, "check")[2] == f"{values.mean():.2f}"
+
+
 def test_the_csv_has_a_line_for_each_row(finished):
     lines = (finished / "table.csv").read_text().splitlines()
     assert len(lines) == 1 + 3 * 2 + 3 and lines[0].startswith("variant,context_frames,seeds")
@@ -163,6 +171,7 @@ def test_the_csv_has_a_line_for_each_row(finished):
 # -- the same conditions, resumed ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_variants_see_the_same_data_in_the_same_order(folder, tmp_path, monkeypatch):
     seen, step = {}, TrainState.train_step
 
@@ -189,6 +198,7 @@ def test_a_finished_ablation_is_only_printed_again(folder, finished, monkeypatch
     )
 
 
+@pytest.mark.slow
 def test_a_stopped_ablation_goes_on_and_ends_like_the_unbroken_one(
     folder, finished, tmp_path, capsys
 ):
@@ -202,6 +212,7 @@ def test_a_stopped_ablation_goes_on_and_ends_like_the_unbroken_one(
     assert psnr(results(tmp_path)) == psnr(results(finished))
 
 
+@pytest.mark.slow
 def test_more_targets_add_to_the_scores_that_exist(folder, finished, monkeypatch):
     known = json.loads((finished / "old" / "seed0" / "scores.json").read_text())
     assert go(folder, finished, "--eval_targets", 3) == 0
@@ -211,6 +222,7 @@ def test_more_targets_add_to_the_scores_that_exist(folder, finished, monkeypatch
     assert go(folder, finished) == 0 and results(finished)["targets_per_clip"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_does_not_stop_the_others(folder, tmp_path, monkeypatch, capsys):
     step = TrainState.non_finite
 
@@ -225,8 +237,17 @@ def test_a_run_that_fails_does_not_stop_the_others(folder, tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_runs_in_processes_of_their_own_score_the_same(folder, finished, tmp_path):
-    assert go(folder, tmp_path, "--jobs", 2) == 0
-    assert psnr(results(tmp_path)) == psnr(results(finished))
+    assert go(folder, tmp_path, "--jobs", 2, "--seeds", 0) == 0
+    expected = {key: scores for key, scores in psnr(results(finished)).items() if key[1] != 1}
+    assert psnr(results(tmp_path)) == expected
+
+
+@pytest.mark.slow
+def test_ablations_share_the_scores_of_baselines(folder, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "_score_baselines", lambda *_: pytest.fail("scored again"))
+    flags = ["--frame_cache", finished / "frames", "--seeds", 0, "--eval_context_frames", 2]
+    assert go(folder, tmp_path, *flags) == 0
+    assert not (tmp_path / "frames").exists()
 
 
 # -- mistakes --------------------------------------------------------------------------------------
@@ -241,9 +262,10 @@ def test_runs_in_processes_of_their_own_score_the_same(folder, finished, tmp_pat
         ("[variants.wide.data]\ntargets = 2\n", ["variant 'wide'", "data.targets", "flag"]),
         ('[variants.a]\ncheckpoint = "none.safetensors"\n', ["variant 'a'", "none.safetensors"]),
         ('[variants."a/b"]\n', ["variant 'a/b'", "letters"]),
-        ("[variants.scoring]\n", ["variant 'scoring'", "name"]),
+        ("[variants.frames]\n", ["variant 'frames'", "name"]),
         ("[model]\nlayers = 1\n", ["no variants", "[variants.wide.model]"]),
         ("[model]\nlayer = 1\n[variants.a]\n", ["model.layer"]),
+        ("[train]\nseed = 1\n[variants.a]\n", ["train.seed", "--seeds"]),
         ("[variants", ["not valid TOML"]),
     ],
 )
