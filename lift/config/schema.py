@@ -236,6 +236,12 @@ class TrainConfig:
     )
     ema_decay: float = _field(0.999, "decay of the averaged (EMA) weights", low=0, below=1)
     freeze_epochs: int = _field(10, "epochs during which the encoder is frozen", low=0)
+    stages: str = _field(
+        "all",
+        "stages that are trained: all, or synthesis (coarse synthesis and refinement, for fixed "
+        "flows: a step takes less than half the time)",
+        choices=("all", "synthesis"),
+    )
     census_weight: float = _field(0.1, "weight of the census loss", low=0)
     coarse_weight: float = _field(
         0.5, "weight of the Laplacian loss of the quarter-resolution frame", low=0

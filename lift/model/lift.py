@@ -45,6 +45,7 @@ class LIFT(nn.Module):
         super().__init__()
         self.config = config
         self.freeze_epochs = TrainConfig.freeze_epochs
+        self.trained_stages = TrainConfig.stages
         self.frozen = False
         self.encoder = Encoder(config)
         self.transformer = TemporalTransformer(config, kernels)
@@ -205,9 +206,15 @@ class LIFT(nn.Module):
         return AdjacentMotion(before, after, times, valid)
 
     def set_epoch(self, epoch: int) -> None:
-        """Freeze the encoder in the first `freeze_epochs` epochs, counted from 0."""
-        self.frozen = epoch < self.freeze_epochs
+        """Freeze the encoder in the first `freeze_epochs` epochs, counted from 0.
+
+        Where only the synthesis is trained, everything before it stays frozen.
+        """
+        fixed = self.trained_stages == "synthesis"
+        self.frozen = fixed or epoch < self.freeze_epochs
         self.encoder.requires_grad_(not self.frozen)
+        for stage in (self.transformer, self.flow):
+            stage.requires_grad_(not fixed)
 
     def count_parameters(self) -> dict[str, int]:
         """Number of parameters: "total", "trainable", and of each stage by name."""

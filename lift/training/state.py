@@ -21,6 +21,7 @@ def build_model(config: Config) -> LIFT:
     """A LIFT with random weights, in the memory format and with the checkpointing of the config."""
     model = LIFT(config.model, config.kernels)
     model.freeze_epochs = config.train.freeze_epochs
+    model.trained_stages = config.train.stages
     model.encoder.recompute = config.train.recompute_encoder
     model.refine.recompute = config.train.recompute_refine
     if config.train.channels_last:
