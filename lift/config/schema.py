@@ -69,6 +69,11 @@ class ModelConfig:
     convex_upsampling: bool = _field(
         True, "upsample flows with predicted weights instead of bilinearly"
     )
+    path_frames: int = _field(
+        6,
+        "largest number of frames that a point's curved path runs through, references included",
+        choices=(4, 6),
+    )
     trajectory_channels: int = _field(64, "channels of the trajectory curvature stage", low=1)
     refine_channels: int = _field(
         32, "channels of the full-resolution stage, after the reduction", low=1

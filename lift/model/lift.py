@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from lift.config import ModelConfig, TrainConfig
 from lift.data.clip import Clip
-from lift.model.adjacent import AdjacentMotion, adjacent_frames, has_motion
+from lift.model.adjacent import AdjacentMotion, adjacent_frames, gaps_per_side, has_motion
 from lift.model.alignment import luma
 from lift.model.blocks import avg_down
 from lift.model.encoder import Encoder
@@ -188,22 +188,27 @@ class LIFT(nn.Module):
         if clip.times.shape[1] == 2:
             # In training the trajectory takes part all the same: every step has all gradients.
             return AdjacentMotion.none(motion) if torch.is_grad_enabled() else None
-        position, times, exists = adjacent_frames(clip.times, clip.mask)
+        per_side = gaps_per_side(clip.times.shape[1], self.config.path_frames)
+        position, times, exists = adjacent_frames(clip.times, clip.mask, per_side)
         reference = clip.indices[:, clip.left : clip.left + 2]
-        # Where no frame exists, any one: the result is not valid.
-        outer = torch.where(exists, clip.indices.gather(1, position), reference)
-        left = torch.cat((outer[:, 0], reference[:, 1]))
-        right = torch.cat((reference[:, 0], outer[:, 1]))
+        inner, outer = [], []
+        for frame, there in zip(position.split(2, 1), exists.split(2, 1), strict=True):
+            inner.append(outer[-1] if outer else reference)
+            # Where no frame exists, any one: the result is not valid.
+            outer.append(torch.where(there, clip.indices.gather(1, frame), inner[-1]))
+        inner, outer = torch.cat(inner, 1), torch.cat(outer, 1)  # (B, G)
+        before = torch.arange(inner.shape[1], device=inner.device) % 2 == 0
+        left = torch.where(before, outer, inner).flatten()
+        right = torch.where(before, inner, outer).flatten()
         with torch.no_grad():
             half = times.new_full((len(left),), 0.5)
             features0, features1 = features[left].reference_only(), features[right].reference_only()
             volumes = self.flow.correlate(features0, features1)
-            flows = self.flow(features0, features1, volumes, half).flow_01
-            before, after = flows.chunk(2)
+            motions = self.flow(features0, features1, volumes, half).flow_01
             quarter0, quarter1 = (avg_down(pad(frames[i]), 4) for i in (left, right))
-            differences = mean_difference(quarter0, quarter1).view(2, -1).T
+            differences = mean_difference(quarter0, quarter1).view(times.shape)
             valid = exists & has_motion(differences, pair.difference[:, None])
-        return AdjacentMotion(before, after, times, valid)
+        return AdjacentMotion(motions.unflatten(0, times.shape), times, valid)
 
     def set_epoch(self, epoch: int) -> None:
         """Freeze the encoder in the first `freeze_epochs` epochs, counted from 0.

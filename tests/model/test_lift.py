@@ -92,21 +92,22 @@ def test_context_order_carries_no_meaning(model):
 
 @torch.no_grad()
 def test_context_matters_once_trained_and_not_before(model):
-    a, t = random_clip(), half()
+    a, t = random_clip(frames=6), half()
     alone = Clip(a.frames[:, 1:3], a.times[:, 1:3], a.mask[:, 1:3], 0)
     assert not torch.allclose(model(a, t).frame, model(alone, t).frame, atol=1e-6)
     fresh = LIFT(TINY)
     # Its frames beside the references have an effect before training, too.
-    near = Clip(a.frames[:, :4], a.times[:, :4], a.mask[:, :4], a.left)
+    near = Clip(a.frames[:, :5], a.times[:, :5], a.mask[:, :5], a.left)
     assert torch.equal(fresh(a, t).frame, fresh(near, t).frame)
     assert not torch.equal(fresh(near, t).frame, fresh(alone, t).frame)
 
 
+@pytest.mark.parametrize("path_frames, ends", [(4, 1), (6, 2)])
 @torch.no_grad()
-def test_adjacent_motion_comes_from_the_nearest_frames_within_two_intervals():
+def test_adjacent_motion_comes_from_the_nearest_frames_within_two_intervals(path_frames, ends):
     """Of an untrained model, in which context has no other effect."""
-    fresh, t = LIFT(TINY), half()
-    a = random_clip(frames=6, left=2)
+    fresh, t = LIFT(replace(TINY, path_frames=path_frames)), half()
+    a = random_clip(frames=8, left=3)
     frame = fresh(a, t).frame
 
     def without(*dropped):
@@ -114,15 +115,22 @@ def test_adjacent_motion_comes_from_the_nearest_frames_within_two_intervals():
         mask[:, dropped] = False
         return fresh(replace(a, mask=mask), t).frame
 
-    assert torch.equal(frame, without(0)) and torch.equal(frame, without(5))
-    assert not torch.equal(frame, without(1)) and not torch.equal(without(1), without(0, 1))
+    assert torch.equal(frame, without(0)) and torch.equal(frame, without(7))
+    assert torch.equal(frame, without(1)) == torch.equal(frame, without(6)) == (path_frames == 4)
+    assert not torch.equal(frame, without(2)) and not torch.equal(without(2), without(1, 2))
     # Duplicates with the noise of compression.
-    frames = a.frames[:, [0, 2, 2, 3, 3, 5]] + 0.02 * torch.rand_like(a.frames)
+    frames = a.frames[:, [0, 1, 3, 3, 4, 4, 6, 7]] + 0.02 * torch.rand_like(a.frames)
     repeated = replace(a, frames=frames)
-    alone = replace(repeated, mask=torch.tensor([[False, False, True, True, False, False]] * 2))
+    alone = [False] * 3 + [True] * 2 + [False] * 3
+    alone = replace(repeated, mask=torch.tensor([alone] * 2))
     assert torch.equal(fresh(repeated, t).frame, fresh(alone, t).frame)
-    far = replace(a, times=a.times * torch.tensor([9.0, 2.1, 1, 1, 1, 9]))
-    assert torch.equal(fresh(far, t).frame, without(0, 1))
+    far = replace(a, times=a.times * torch.tensor([9.0, 9.0, 2.1, 1, 1, 1, 1, 9]))
+    assert torch.equal(fresh(far, t).frame, without(0, 1, 2))
+    # The frames beside the references are there, those beyond are duplicates of them.
+    frames = a.frames[:, [0, 2, 2, 3, 4, 5, 5, 7]] + 0.02 * torch.rand_like(a.frames)
+    repeated = replace(a, frames=frames)
+    nearest = replace(repeated, mask=torch.tensor([[False] * 2 + [True] * 4 + [False] * 2] * 2))
+    assert torch.equal(fresh(repeated, t).frame, fresh(nearest, t).frame)
 
 
 @torch.no_grad()
@@ -152,6 +160,15 @@ def test_clips_of_a_batch_do_not_touch(model):
         )
 
 
+def beside(motions):
+    """Adjacent motion for `random_clip()`: frames -1, 0, 1, 2 and 3 and no frame -2."""
+    return AdjacentMotion(
+        torch.stack([motion.flow_01 for motion in motions], 1),
+        torch.tensor([[-1.0, 2.0, -2.0, 3.0]]),
+        torch.tensor([[True, True, False, True]]),
+    )
+
+
 @torch.no_grad()
 def test_cached_features_equal_the_forward(model):
     a, t = random_clip(), half()
@@ -160,14 +177,9 @@ def test_cached_features_equal_the_forward(model):
         model.estimate_motion(
             model.prepare_pair(a.frames[:, i], a.frames[:, i + 1], each[i], each[i + 1]), t
         )
-        for i in range(3)
+        for i in range(4)
     ]
-    adjacent = AdjacentMotion(
-        motions[0].flow_01,
-        motions[2].flow_01,
-        torch.tensor([[-1.0, 2.0]]),
-        torch.ones(1, 2, dtype=torch.bool),
-    )
+    adjacent = beside([motions[0], motions[2], motions[0], motions[3]])
     keys, values = (torch.stack([getattr(x, name) for x in each], 1) for name in ("keys", "values"))
     cached = model.synthesize(
         model.prepare_pair(*a.references, each[1], each[2]),
@@ -189,17 +201,16 @@ def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
     pair = model.prepare_pair(*a.references, features[1], features[2])
     keys, values = features.keys[None], features.values[None]
     order = [3, 0, 4, 1, 2]  # of context frames, which carries no meaning
-    beside = [
-        model.estimate_motion(
-            model.prepare_pair(a.frames[:, i], a.frames[:, i + 1], features[i], features[i + 1]),
-            half(1),
-        )
-        for i in (0, 2)
-    ]
-    adjacent = AdjacentMotion(
-        *(motion.flow_01 for motion in beside),
-        torch.tensor([[-1.0, 2.0]]),
-        torch.ones(1, 2, dtype=torch.bool),
+    adjacent = beside(
+        [
+            model.estimate_motion(
+                model.prepare_pair(
+                    a.frames[:, i], a.frames[:, i + 1], features[i], features[i + 1]
+                ),
+                half(1),
+            )
+            for i in (0, 2, 0, 3)
+        ]
     )
     together = model.synthesize(
         pair,
@@ -290,9 +301,9 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
         matches = flow.correlate(left, right)
         times = torch.tensor([[-7 / 3, 0.0, 1.0, 7.7]] * 2)
         adjacent = AdjacentMotion(
-            *torch.randn(2, 2, 2, 16, 24),
-            torch.tensor([[-1.3, 2.1]] * 2),
-            torch.ones(2, 2, dtype=torch.bool),
+            torch.randn(2, 4, 2, 16, 24),
+            torch.tensor([[-1.3, 2.1, -2.2, 3.6]] * 2),
+            torch.ones(2, 4, dtype=torch.bool),
         )
 
         def results(model, autocast):

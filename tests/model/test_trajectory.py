@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lift.model.adjacent import AdjacentMotion
+from lift.model.adjacent import AdjacentMotion, path_differences
 from lift.model.trajectory import Trajectory
 from lift.model.types import FlowEstimate, Motion
 from tests.support.models import TINY, wake
@@ -20,11 +20,15 @@ def position(time):
     )
 
 
+def quintic(time):
+    return position(time) + torch.tensor([0.1 * time**4 - 0.05 * time**5, 0.08 * time**5])
+
+
 def field(vector, b=1):
     return vector.view(1, 2, 1, 1).expand(b, 2, 8, 12)
 
 
-def straight(t):
+def straight(t, position=position):
     """The path from two frames alone: a straight line between the positions at 0 and 1."""
     motion, seen = position(1.0) - position(0.0), torch.zeros(1, 1, 8, 12)
     return FlowEstimate(field(-t * motion), field((1 - t) * motion), seen, seen, 4)
@@ -32,7 +36,19 @@ def straight(t):
 
 def adjacent_motion(left=-1.0, right=2.0, known=(True, True)):
     motions = field(position(0.0) - position(left)), field(position(right) - position(1.0))
-    return AdjacentMotion(*motions, torch.tensor([[left, right]]), torch.tensor([known]))
+    return AdjacentMotion(
+        torch.stack(motions, 1), torch.tensor([[left, right]]), torch.tensor([known])
+    )
+
+
+def with_outer_gaps(left=-2.0, right=3.0, known=(True, True), path=quintic):
+    """Motion in two gaps on each side, the inner ones from -1 and to 2."""
+    gaps = (-1.0, 0.0), (1.0, 2.0), (left, -1.0), (2.0, right)
+    return AdjacentMotion(
+        torch.stack([field(path(b) - path(a)) for a, b in gaps], 1),
+        torch.tensor([[-1.0, 2.0, left, right]]),
+        torch.tensor([[True, True, *known]]),
+    )
 
 
 def curved(stage, t, adjacent):
@@ -43,8 +59,9 @@ def curved(stage, t, adjacent):
 
 @pytest.fixture
 def stage(monkeypatch):
-    """Untrained, with full confidence in both accelerations."""
+    """Untrained, with full confidence in all differences."""
     monkeypatch.setattr("lift.model.trajectory.CONFIDENCE_INIT_LOGIT", 50.0)
+    monkeypatch.setattr("lift.model.trajectory.OUTER_INIT_LOGIT", 50.0)
     return Trajectory(CONFIG)
 
 
@@ -59,6 +76,56 @@ def test_a_cubic_path_through_four_frames_is_found(stage, left, right, t):
     torch.testing.assert_close(
         estimate.flow_t1, field(position(1.0) - position(t)), atol=1e-5, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("t", [0.25, 0.5, 0.8])
+@pytest.mark.parametrize("left, right", [(-2.0, 3.0), (-3.0, 2.5), (-1.25, 4.0)])
+@torch.no_grad()
+def test_a_path_of_degree_five_through_six_frames_is_found(stage, left, right, t):
+    estimate = stage(
+        straight(t, quintic),
+        torch.rand(1, 8, 8, 12),
+        with_outer_gaps(left, right),
+        torch.rand(1, 8, 2, 3),
+        torch.tensor([t]),
+    )
+    for flow, end in ((estimate.flow_t0, 0.0), (estimate.flow_t1, 1.0)):
+        torch.testing.assert_close(flow, field(quintic(end) - quintic(t)), atol=1e-5, rtol=1e-5)
+
+
+def former_stage():
+    return Trajectory(replace(CONFIG, path_frames=4))
+
+
+def grown(former, stage):
+    """`stage` with the weights of a former one, and zeros for the inputs and outputs it lacks."""
+    state = stage.state_dict()
+    for name, old in former.state_dict().items():
+        new = torch.zeros_like(state[name])
+        new[tuple(slice(n) for n in old.shape)] = old
+        state[name] = new
+    stage.load_state_dict(state)
+    return stage
+
+
+@torch.no_grad()
+def test_weights_of_four_frames_grow_to_six():
+    former = wake(former_stage())
+    stage, t = grown(former, Trajectory(CONFIG)), torch.tensor([0.3])
+    hidden, context = torch.rand(1, 8, 8, 12), torch.rand(1, 8, 2, 3)
+    two, four = adjacent_motion(), with_outer_gaps(known=(False, False), path=position)
+    expected = former(straight(0.3), hidden, two, context, t).flow_t0
+    for adjacent in (two, four):
+        found = stage(straight(0.3), hidden, adjacent, context, t).flow_t0
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    known = with_outer_gaps()
+    assert (stage(straight(0.3), hidden, known, context, t).flow_t0 - expected).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_a_path_through_four_frames_has_the_layout_it_always_had():
+    shapes = {name: tuple(p.shape) for name, p in former_stage().named_parameters()}
+    assert shapes["conv_in.weight"][:2] == (8, 8 + 6) and shapes["head.weight"][0] == 4
 
 
 @pytest.mark.parametrize("known", [(True, False), (False, True)])
@@ -83,7 +150,8 @@ def test_without_adjacent_frames_paths_stay_straight_for_any_weights():
     unknown = adjacent_motion(known=(False, False))
     for adjacent in (
         unknown,
-        replace(unknown, before=1e3 * unknown.before),
+        replace(unknown, motions=1e3 * unknown.motions),
+        replace(with_outer_gaps(), valid=torch.tensor([[False, False, True, True]])),
         AdjacentMotion.none(Motion((straight(t),), torch.rand(1))),
     ):
         estimate = curved(stage, t, adjacent)
@@ -105,9 +173,9 @@ def test_adjacent_motion_is_sampled_where_the_point_was_then(stage):
         0  # at x = 24 now, at 20 in the left reference, at 16 half an interval before
     )
     adjacent = AdjacentMotion(
-        before, before, torch.tensor([[-1.0, 2.0]]), torch.tensor([[True, False]])
+        torch.stack((before, before), 1), torch.tensor([[-1.0, 2.0]]), torch.tensor([[True, False]])
     )
-    change, _ = stage.accelerations(estimate, adjacent)
+    change = path_differences(estimate.flow_t0, estimate.flow_t1, adjacent, stage._warp)[:, 0]
     assert not change[..., :24].any() and change[:, 0, :, 24:].all()
 
 
@@ -115,7 +183,7 @@ def test_adjacent_motion_is_sampled_where_the_point_was_then(stage):
 def test_clips_of_a_batch_have_their_own_adjacent_motion(stage):
     t = torch.tensor([0.5, 0.5])
     both = AdjacentMotion(
-        *(field(getattr(adjacent_motion(), name)[0, :, 0, 0], 2) for name in ("before", "after")),
+        adjacent_motion().motions.expand(2, -1, -1, -1, -1),
         torch.tensor([[-1.0, 2.0]] * 2),
         torch.tensor([[True, True], [False, False]]),
     )

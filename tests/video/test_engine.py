@@ -133,7 +133,7 @@ def test_nothing_of_a_call_comes_from_the_host(model):
         mask, t = torch.empty(1, 4, dtype=torch.bool, device="cuda"), times[0, :2]
         motion = engine.estimate_motion(pair, t)
         flow = motion.flow_01[:1]
-        adjacent = AdjacentMotion(flow, flow, times[:, :2], mask[:, :2])
+        adjacent = AdjacentMotion(torch.stack([flow] * 4, 1), times, mask)
         made = engine.synthesize(pair, motion, adjacent, keys, values, times, mask, t)
         assert made.shape == (2, 3, 32, 48)
         assert not (found.uploads or found.downloads or found.waits or found.synchronizations)
