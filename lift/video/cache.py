@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lift.io.decode import DecodedFrame, rgb_of
-from lift.model.adjacent import AdjacentMotion, adjacent_frames, has_motion
+from lift.model.adjacent import AdjacentMotion, adjacent_frames, gaps_per_side, has_motion
 from lift.model.types import FrameFeatures, Motion, ReferencePair
 from lift.video.engine import Engine
 from lift.video.transfers import Uploader, as_image, float_tensor
@@ -46,17 +46,32 @@ class KVRingBuffer:
         return self.keys.dtype == keys.dtype and self.keys.device == keys.device
 
 
+@dataclass(frozen=True)
+class GapMotion:
+    """What a gap between two frames tells about the path between two others.
+
+    Attributes:
+        flow_01: (1, 2, H/4, W/4), the motion as seen half way.
+        difference: (1,), the mean difference of the frames.
+    """
+
+    flow_01: torch.Tensor
+    difference: torch.Tensor
+
+
 @dataclass
 class FramePair:
     """Two consecutive encoded frames, prepared as references.
 
     Attributes:
-        pair: the prepared references.
-        motion_at_half: the motion at t = 0.5, once it has been needed.
+        pair: the prepared references; None after `BufferedFrame.release_all_but_motion`.
+        motion_at_half: the motion at t = 0.5, once it has been needed; None as above.
+        gap: the part of it that other pairs need, once they have.
     """
 
-    pair: ReferencePair
+    pair: ReferencePair | None
     motion_at_half: Motion | None = None
+    gap: GapMotion | None = None
 
 
 @dataclass
@@ -89,6 +104,16 @@ class BufferedFrame:
             self.frame = self.uploaded = self.features = None
             self.pairs.clear()
 
+    def release_all_but_motion(self) -> None:
+        """Free what only a reference needs, but not the motion to the next frame.
+
+        Where that has not been computed, everything stays.
+        """
+        if self.encoded and self.pairs and all(pair.gap for pair in self.pairs.values()):
+            self.frame = self.uploaded = self.features = None
+            for pair in self.pairs.values():
+                pair.pair = pair.motion_at_half = None
+
     def image(self, upload: Uploader) -> torch.Tensor:
         """(1, 3, H, W) float32 in [0, 1] on the device; the frame is uploaded once."""
         if self.uploaded is None:
@@ -99,7 +124,8 @@ class BufferedFrame:
 class MotionCache:
     """Motion between consecutive frames, computed once and stored with the earlier frame.
 
-    It is used for the pair itself and, as adjacent motion, for the pairs before and after it.
+    It is used for the pair itself and, as adjacent motion, for the pairs before and after it: one
+    on each side, or two with paths through six frames.
     """
 
     def __init__(self, engine: Engine, upload: Uploader):
@@ -117,6 +143,14 @@ class MotionCache:
             cached.motion_at_half = self.engine.estimate_motion(cached.pair, half)
         return cached.motion_at_half
 
+    def gap_motion(self, first: BufferedFrame, second: BufferedFrame, reverse: bool) -> GapMotion:
+        """What the gap between two frames tells about the path between two others."""
+        cached = self._frame_pair(first, second, reverse)
+        if cached.gap is None:
+            motion = self.motion_at_half(first, second, reverse)
+            cached.gap = GapMotion(motion.flow_01, cached.pair.difference)
+        return cached.gap
+
     def adjacent_motion(
         self, window: list[BufferedFrame], left: int, reverse: bool
     ) -> AdjacentMotion | None:
@@ -130,27 +164,31 @@ class MotionCache:
         interval = second.time - first.time
         frame_times = [float((each.time - first.time) / interval) for each in window]
         same_shot = [each.shot == first.shot for each in window]
+        per_side = gaps_per_side(len(window), self.engine.path_frames)
         position, times, exists = (
             x[0].tolist()
-            for x in adjacent_frames(torch.tensor([frame_times]), torch.tensor([same_shot]))
+            for x in adjacent_frames(
+                torch.tensor([frame_times]), torch.tensor([same_shot]), per_side
+            )
         )
-        sides = (window[position[0]], first), (second, window[position[1]])
-        reference_difference = self.pair(first, second, reverse).difference
+        reference = self.gap_motion(first, second, reverse)
+        inner = [left, left + 1, *position[:2]]  # of each gap; window[position] is the outer frame
         found = []
-        for side, time, there in zip(sides, times, exists, strict=True):
+        for k, (time, there) in enumerate(zip(times, exists, strict=True)):
             if there:
-                difference = self.pair(*side, reverse).difference
-                valid = has_motion(difference, reference_difference)
-                flow = self.motion_at_half(*side, reverse).flow_01
+                sides = window[min(inner[k], position[k])], window[max(inner[k], position[k])]
+                gap = self.gap_motion(*sides, reverse)
+                valid = has_motion(gap.difference, reference.difference)
+                found.append((gap.flow_01, time, valid))
             else:
-                valid = torch.zeros_like(reference_difference, dtype=torch.bool)
-                flow = torch.zeros_like(self.motion_at_half(first, second, reverse).flow_01)
-            found.append((flow, time, valid))
+                valid = torch.zeros_like(reference.difference, dtype=torch.bool)
+                found.append((torch.zeros_like(reference.flow_01), time, valid))
         if reverse:
-            found = [(flow, 1 - time, valid) for flow, time, valid in reversed(found)]
+            swapped = [found[k ^ 1] for k in range(len(found))]
+            found = [(flow, 1 - time, valid) for flow, time, valid in swapped]
         flows, times, valid = zip(*found, strict=True)
         times = float_tensor(times, self.engine.device)[None]
-        return AdjacentMotion(*flows, times, torch.stack(valid, 1))
+        return AdjacentMotion(torch.stack(flows, 1), times, torch.stack(valid, 1))
 
     def _frame_pair(self, first: BufferedFrame, second: BufferedFrame, reverse: bool) -> FramePair:
         if reverse not in first.pairs:

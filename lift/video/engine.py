@@ -49,6 +49,7 @@ class Engine:
 
     Attributes:
         model: the model as it runs.
+        path_frames: of the model's configuration.
         recorded: whether its calls are recorded as CUDA graphs.
 
     Raises:
@@ -70,6 +71,7 @@ class Engine:
                 "leave --cuda_graph out"
             )
         self.device, self.dtype, self.recorded = device, dtype, False
+        self.path_frames = model.config.path_frames
         model = model.to(device).eval()
         if dtype != torch.float32:
             model = cast_weights(model, dtype)

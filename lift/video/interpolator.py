@@ -2,7 +2,7 @@
 
 Each frame is encoded once; its keys and values stay in a ring buffer of `context_frames` slots,
 where every pair reads those of the frames around it. The motion between two consecutive frames is
-estimated once too, for the pair itself and for the two pairs beside it.
+estimated once too, for the pair itself and for the pairs beside it, one or two on each side.
 
 With 15 context frames a pair sees up to eight frames at or before its left reference and seven at
 or after its right one. The output is then seven frames behind the input, and two more with scene
@@ -28,6 +28,7 @@ from lift.data.clip import frames_around
 from lift.errors import LiftError
 from lift.io.decode import DecodedFrame, VideoSource, open_frames, rgb_of
 from lift.io.encode import FolderWriter, VideoWriter, is_video_name
+from lift.model.adjacent import gaps_per_side
 from lift.video.cache import HALF, BufferedFrame, KVRingBuffer, MotionCache
 from lift.video.engine import Engine, choose_dtype
 from lift.video.scenes import CutDetector, number_shots
@@ -147,6 +148,7 @@ class Interpolator:
         self.reverse_average, self.detect_scenes = reverse_average, detect_scenes
         # at or before the left reference, at or after the right one
         self.frames_left, self.frames_right = frames_around(context_frames)
+        self.gaps_per_side = gaps_per_side(context_frames, self.engine.path_frames)
         self.cuts = 0  # scene cuts in the latest stream
         self._pair_buffer = KVRingBuffer(2)
         self._spare: KVRingBuffer | None = None  # of a stream that ended, for the next one
@@ -344,8 +346,9 @@ class Interpolator:
 
     def _advance(self, window: deque[BufferedFrame], left: int) -> int:
         """Make the next frame the left reference; the former one becomes context."""
-        if left:
-            window[left - 1].release()  # the next pair needs the motion from window[left] on
+        if left >= self.gaps_per_side:
+            # the next pair needs the motion from the frame after this one on
+            window[left - self.gaps_per_side].release()
         if left + 1 < self.frames_left:
             return left + 1
         window.popleft()
@@ -374,8 +377,10 @@ class Interpolator:
             pair = self.motion_cache.pair(first, second, reverse)
             adjacent = self.motion_cache.adjacent_motion(window, left, reverse)
             prepared.append((reverse, pair, adjacent))
-        for frame in window[:left]:
+        for frame in window[: max(left + 1 - self.gaps_per_side, 0)]:
             frame.release()
+        for frame in window[:left]:
+            frame.release_all_but_motion()
         for start in range(0, len(ts), self.batch):
             chunk = ts[start : start + self.batch]
             chunk_t = float_tensor([float(t) for t in chunk], self.device)

@@ -8,8 +8,18 @@ from lift.model.factory import create_lift_model
 
 @pytest.fixture(scope="module")
 def model():
+    return _model(path_frames=6)
+
+
+@pytest.fixture(scope="module", params=(4, 6), ids=("four frames", "six frames"))
+def model_of_a_path(request):
+    """The model with paths through four frames, and through six."""
+    return _model(request.param)
+
+
+def _model(path_frames):
     torch.manual_seed(0)
-    model = create_lift_model("tiny", kernels="reference")
+    model = create_lift_model("tiny", kernels="reference", path_frames=path_frames)
     with torch.no_grad():
         # the projections that start at zero would hide the context
         for parameter in model.parameters():

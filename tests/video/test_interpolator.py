@@ -67,10 +67,23 @@ def test_repeated_frames_in_a_stream_are_what_they_are_in_a_clip(model):
             torch.testing.assert_close(frame, forward(model, *around(frames, k // 2), 0.5), **EXACT)
 
 
-def test_the_context_matters_in_these_tests(model):
+def test_frames_at_any_distance_are_what_they_are_in_a_clip(model_of_a_path):
+    """Some gaps are too long for the pair beside them and short enough for the one after that."""
+    model, frames = model_of_a_path, tensors(9)
+    times = [Fraction(k, 24) for k in (0, 3, 4, 14, 15, 17, 18, 21, 22)]
+    shown = list(interpolator(model).frames(frames, 2, times))
+    for k in range(8):
+        expected = forward(model, *around(frames, k, times), 0.5)
+        torch.testing.assert_close(shown[2 * k + 1], expected, **EXACT)
+
+
+def test_the_context_matters_in_these_tests(model, monkeypatch):
+    """All of it, and by itself the motion in the farther gaps."""
     frames = tensors(20)
     full = forward(model, *around(frames, 9), 0.5)
     assert (full - forward(model, frames[9:11], [0, 1], 0.5)).abs().max() > 20 * EXACT["atol"]
+    monkeypatch.setattr("lift.model.trajectory.OUTER_INIT_LOGIT", -1e9)
+    assert (full - forward(model, *around(frames, 9), 0.5)).abs().max() > 20 * EXACT["atol"]
 
 
 @pytest.mark.slow
@@ -86,14 +99,17 @@ def test_several_frames_of_a_pair_at_the_times_of_the_source(model, batch):
             )
 
 
-@pytest.mark.parametrize("context, before, after", ((2, 1, 1), (3, 2, 1), (4, 2, 2)))
+@pytest.mark.parametrize(
+    "context, before, after",
+    ((2, 1, 1), (3, 2, 1), (4, 2, 2), (5, 3, 2), (6, 3, 3)),
+)
 def test_a_smaller_context_takes_the_nearest_frames(model, context, before, after):
     frames = tensors(8)
     shown = list(interpolator(model, context_frames=context).frames(frames))
-    chosen = range(3 - before + 1, 3 + after + 1)
-    torch.testing.assert_close(
-        shown[7], forward(model, [frames[k] for k in chosen], [k - 3 for k in chosen], 0.5), **EXACT
-    )
+    for left in (3, 6):  # in the middle, and with one frame after the left reference
+        chosen = range(left - before + 1, min(left + after + 1, 8))
+        expected = forward(model, [frames[k] for k in chosen], [k - left for k in chosen], 0.5)
+        torch.testing.assert_close(shown[2 * left + 1], expected, **EXACT)
 
 
 def test_between_is_the_forward_of_two_frames(model):
@@ -125,7 +141,7 @@ class Counting(torch.nn.Module):
 
     def __init__(self, model):
         super().__init__()
-        self.model = model
+        self.model, self.config = model, model.config
         self.encoded, self.contexts, self.pairs, self.motions = [], [], 0, 0
 
     def encode(self, frames):
@@ -160,7 +176,7 @@ def test_each_frame_is_encoded_exactly_once(model, options):
     assert counting.motions == 16 * directions * (1 + calls)  # half way, and for the targets
 
 
-@pytest.mark.parametrize("context", (2, 3, 4, 15))
+@pytest.mark.parametrize("context", (2, 3, 4, 6, 15))
 def test_half_way_the_motion_in_each_gap_is_computed_once(model, context):
     counting = Counting(model)
     list(interpolator(counting, context_frames=context).frames(tensors(9), 2))

@@ -18,7 +18,7 @@ from lift.video.schedule import MultiplierSchedule  # noqa: E402
 from lift.video.transfers import Download, Uploader, as_image, float_tensor  # noqa: E402
 from tests.support.video_samples import moving_frames, write_folder  # noqa: E402
 
-H, W, CONTEXT, PAIRS = 32, 48, 3, 2
+H, W, CONTEXT, PAIRS = 32, 48, 6, 2
 DTYPES = (torch.float32, torch.bfloat16)
 
 
