@@ -48,7 +48,7 @@ class KVRingBuffer:
 
 @dataclass(frozen=True)
 class GapMotion:
-    """What a gap between two frames tells about the path between two others.
+    """What a gap between two frames shows of the path between two others.
 
     Attributes:
         flow_01: (1, 2, H/4, W/4), the motion as seen half way.
