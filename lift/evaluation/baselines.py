@@ -1,4 +1,4 @@
-"""Baselines: frame copy, frame averaging, and DIS optical flow from two or four frames.
+"""Baselines: frame copy, frame averaging, and DIS optical flow from two, four or six frames.
 
 A method is a function (frame0, frame1, t) -> frame. The references and the generated frame are
 (H, W, 3) uint8 RGB; t in (0, 1) is the target's time between the references. Each has a form whose
@@ -15,10 +15,10 @@ import torch
 
 from lift.io.optional import require
 from lift.model.adjacent import (
-    acceleration_after,
-    acceleration_before,
-    acceleration_weights,
+    AdjacentMotion,
     adjacent_frames,
+    path_differences,
+    path_weights,
 )
 
 Method = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
@@ -69,8 +69,8 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
     """As `dis` at t = 0.5, along a cubic trajectory through four frames.
 
     The baseline for models with more than two input frames. The adjacent motions are sampled where
-    linear motion puts a point, and changes of velocity are smoothed. With one adjacent frame the
-    trajectory is a parabola, with none a line.
+    linear motion puts a point, and the distance from the straight path is smoothed. With one
+    adjacent frame the trajectory is a parabola, with none a line.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, in the order of time.
@@ -80,32 +80,52 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
     Raises:
         LiftError: OpenCV is not installed.
     """
+    return _along_path(frames, times, left, per_side=1)
+
+
+def dis_quintic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
+    """As `dis_cubic`, along a trajectory of degree five through six frames.
+
+    With one frame less it is of degree four.
+    """
+    return _along_path(frames, times, left, per_side=2)
+
+
+# By name; functions of (frames, times, left).
+PATH_METHODS = {"dis_cubic": dis_cubic, "dis_quintic": dis_quintic}
+OFFSET_SIGMA = 4.0  # pixels, of the Gaussian that smooths distances from the straight path
+
+
+def _along_path(frames: np.ndarray, times: list[float], left: int, per_side: int) -> np.ndarray:
     cv2 = require("cv2", "the dis baseline")
     t = 0.5
     frame0, frame1 = frames[left : left + 2]
     motion = dis_flow(frame0, frame1)
     mask = torch.ones(1, len(times), dtype=torch.bool)
-    position, adjacent_times, exists = (
-        x[0].tolist() for x in adjacent_frames(torch.tensor([times]), mask)
-    )
-    weights = list(acceleration_weights(*adjacent_times, t)) if all(exists) else [1.0, 1.0]
-    parts = []
-    if exists[0]:
-        time, flow = adjacent_times[0], dis_flow(frames[position[0]], frame0)
-        before = warp(flow, (time / 2 - t) * motion)
-        parts.append(weights[0] * acceleration_before(motion, before, time))
-    if exists[1]:
-        time, flow = adjacent_times[1], dis_flow(frame1, frames[position[1]])
-        after = warp(flow, ((time + 1) / 2 - t) * motion)
-        parts.append(weights[1] * acceleration_after(motion, after, time))
-    if not parts:
+    position, gap_times, exists = adjacent_frames(torch.tensor([times]), mask, per_side)
+    if not exists.any():
         return round_half_up(_warp_and_blend(frame0, frame1, motion, t))
-    acceleration = cv2.GaussianBlur(sum(parts), (0, 0), ACCELERATION_SIGMA)
-    offset = t * (t - 1) * acceleration
+    inner, gaps = (left, left + 1, *position[0, :2].tolist()), []
+    for near, far, there in zip(inner, position[0].tolist(), exists[0].tolist(), strict=False):
+        first, second = sorted((near, far))
+        gaps.append(dis_flow(frames[first], frames[second]) if there else np.zeros_like(motion))
+    adjacent = AdjacentMotion(_channels_first(np.stack(gaps))[None], gap_times, exists)
+    straight = _channels_first(motion)[None]
+    differences = path_differences(-t * straight, (1 - t) * straight, adjacent, _warp_tensors)
+    weights = path_weights(adjacent, torch.tensor([t]))[..., None, None, None]
+    offset = (weights * differences).sum(1)[0].permute(1, 2, 0).numpy()
+    offset = cv2.GaussianBlur(offset, (0, 0), OFFSET_SIGMA)
     return round_half_up(_warp_and_blend(frame0, frame1, motion, t, offset))
 
 
-ACCELERATION_SIGMA = 4.0  # pixels, of the Gaussian that smooths accelerations
+def _channels_first(flow: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(flow).movedim(-1, -3)
+
+
+def _warp_tensors(images: torch.Tensor, flows: torch.Tensor) -> torch.Tensor:
+    """`_warp` of (N, 2, H, W) tensors."""
+    pairs = zip(images.movedim(1, 3).numpy(), flows.movedim(1, 3).numpy(), strict=True)
+    return _channels_first(np.stack([_warp(image, flow) for image, flow in pairs]))
 
 
 def dis_flow(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:

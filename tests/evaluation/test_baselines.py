@@ -86,9 +86,37 @@ def test_dis_cubic_follows_a_bent_path(times, left):
     assert psnr(made[inside], truth[inside]) > psnr(straight[inside], truth[inside]) + 3
 
 
-def test_dis_cubic_of_two_frames_is_dis():
+@pytest.mark.parametrize("method", baselines.PATH_METHODS.values(), ids=baselines.PATH_METHODS)
+def test_without_a_third_frame_the_path_is_straight(method):
     frames = _at([0.0, 1.0])
-    assert (baselines.dis_cubic(frames, [0.0, 1.0], 0) == baselines.dis(*frames, 0.5)).all()
+    assert (method(frames, [0.0, 1.0], 0) == baselines.dis(*frames, 0.5)).all()
+
+
+@pytest.mark.parametrize(
+    "times, left",
+    [
+        ([-2.0, -1.0, 0.0, 1.0, 2.0, 3.0], 2),
+        ([-1.75, -0.75, 0.0, 1.0, 2.0], 2),
+        ([-1.0, 0.0, 1.0, 2.0, 3.0], 1),
+    ],
+)
+def test_dis_quintic_follows_a_path_that_a_cubic_does_not(times, left):
+    """Back and forth, as a pendulum swings."""
+    frames, (truth,) = (
+        np.stack([_texture(12 * np.sin(1.1 * time)) for time in at]) for at in (times, [0.5])
+    )
+    inside = np.s_[8:-8, 20:-20]
+    quintic, cubic = (
+        psnr(method(frames, times, left)[inside], truth[inside])
+        for method in (baselines.dis_quintic, baselines.dis_cubic)
+    )
+    assert quintic > cubic + 1
+
+
+def test_dis_quintic_of_four_frames_is_dis_cubic():
+    times = [-1.0, 0.0, 1.0, 2.0]
+    frames = _at(times)
+    assert (baselines.dis_quintic(frames, times, 1) == baselines.dis_cubic(frames, times, 1)).all()
 
 
 def test_without_opencv_dis_says_what_to_install(monkeypatch):

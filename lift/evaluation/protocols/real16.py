@@ -183,13 +183,14 @@ class Candidate:
     interpolate: Callable[[np.ndarray, list[float], int], np.ndarray]
 
 
-BASELINES = (*baselines.METHODS, "dis_cubic")
+BASELINES = (*baselines.METHODS, *baselines.PATH_METHODS)
+PATH_FRAMES = {"dis_cubic": 4, "dis_quintic": 6}
 
 
 def baseline_candidate(name: str) -> Candidate:
     """A baseline by name, one of BASELINES."""
-    if name == "dis_cubic":
-        return Candidate(4, baselines.dis_cubic)
+    if name in baselines.PATH_METHODS:
+        return Candidate(PATH_FRAMES[name], baselines.PATH_METHODS[name])
     return two_frame_candidate(baselines.METHODS[name])
 
 
