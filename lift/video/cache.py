@@ -144,7 +144,7 @@ class MotionCache:
         return cached.motion_at_half
 
     def gap_motion(self, first: BufferedFrame, second: BufferedFrame, reverse: bool) -> GapMotion:
-        """What the gap between two frames tells about the path between two others."""
+        """What the gap between two frames shows of the path between two others."""
         cached = self._frame_pair(first, second, reverse)
         if cached.gap is None:
             motion = self.motion_at_half(first, second, reverse)
