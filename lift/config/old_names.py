@@ -35,7 +35,13 @@ RENAMED: dict[str, dict[str, str]] = {
 }
 
 # Sizes that stored models did not have when they lacked the field: the model as it was then.
-FORMER_MODEL = {"align8": 0, "align4": 0, "align2": 0, "convex_upsampling": False}
+FORMER_MODEL = {
+    "align8": 0,
+    "align4": 0,
+    "align2": 0,
+    "convex_upsampling": False,
+    "path_frames": 4,
+}
 
 # Flags whose former name could mean two of today's.
 AMBIGUOUS_FLAGS = {

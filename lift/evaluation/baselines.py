@@ -123,9 +123,9 @@ def _channels_first(flow: np.ndarray) -> torch.Tensor:
 
 
 def _warp_tensors(images: torch.Tensor, flows: torch.Tensor) -> torch.Tensor:
-    """`_warp` of (N, 2, H, W) tensors."""
+    """`warp` of (N, 2, H, W) tensors."""
     pairs = zip(images.movedim(1, 3).numpy(), flows.movedim(1, 3).numpy(), strict=True)
-    return _channels_first(np.stack([_warp(image, flow) for image, flow in pairs]))
+    return _channels_first(np.stack([warp(image, flow) for image, flow in pairs]))
 
 
 def dis_flow(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:
