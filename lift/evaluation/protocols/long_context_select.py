@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from lift.config.flags import Parser
 from lift.errors import LiftError
-from lift.evaluation.baselines import ACCELERATION_SIGMA, dis_flow
+from lift.evaluation.baselines import OFFSET_SIGMA, dis_flow
 from lift.evaluation.protocols import real16
 from lift.evaluation.protocols.long_context import TARGETS_FILE
 from lift.files import atomic
@@ -79,7 +79,7 @@ def candidates(
         """Of a path through the frames in the middle from the straight one, at the target."""
         first = LEFT + 1 - len(weights) // 2
         path = sum(w * flow for w, flow in zip(weights, flows[first:], strict=False))
-        return cv2.GaussianBlur(path, (0, 0), ACCELERATION_SIGMA)
+        return cv2.GaussianBlur(path, (0, 0), OFFSET_SIGMA)
 
     def blend(deviation: np.ndarray) -> np.ndarray:
         warped = [sample(frames[LEFT + side], flows[LEFT + side] - deviation) for side in (0, 1)]
