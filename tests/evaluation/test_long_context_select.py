@@ -1,5 +1,6 @@
 """The oracle that chooses real targets gains where far frames show what the near ones hide."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,17 @@ def test_the_targets_with_the_largest_gains_are_kept_and_few_of_a_clip():
     assert max(sum(e["clip"] == name for e in chosen) for name in gains) <= select.PER_CLIP
     assert min(entry["target"] for entry in chosen) == 45
     assert len(select.choose({"a": {0: 1.0}, "b": {0: 2.0, 3: -1.0}})) == 3
+
+
+def test_the_command_writes_the_list_of_both_splits(tmp_path, monkeypatch):
+    clips = [{"file": f"{i}.mp4", "split": ("val", "train")[i % 2], "frames": 99} for i in range(6)]
+    (tmp_path / "manifest.json").write_text(json.dumps({"clips": clips}))
+    monkeypatch.setattr(select, "clip_gains", lambda clip, step: {step: 1.0})
+    select.main(["--data_root", str(tmp_path), "--output", str(tmp_path / "list.json")])
+    written = json.loads((tmp_path / "list.json").read_text())
+    entry = {"clip": "0", "target": 4, "oracle_gain_db": 1.0}
+    assert written["val"]["tried"] == 3 and written["val"]["targets"][0] == entry
+    assert [each["clip"] for each in written["train"]["targets"]] == ["1", "5"]
 
 
 def test_neighbouring_targets_share_the_motion_of_their_gaps(monkeypatch):
