@@ -25,6 +25,7 @@ def test_a_test_that_asks_for_a_gpu_has_a_marker(tmp_path, monkeypatch):
     assert {
         "tests/model/test_model_gpu.py",
         "tests/kernels/test_correlation_gpu.py",
+        "tests/kernels/test_lucas_kanade_gpu.py",
         "tests/kernels/test_temporal_attention_gpu.py",
         "tests/kernels/test_warp_blend_gpu.py",
         "tests/kernels/test_grid_sample_native.py",

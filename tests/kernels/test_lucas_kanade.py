@@ -11,9 +11,10 @@ from tests.support.lucas_kanade_cases import DTYPES, device_of, fused, make
 from tests.support.parity import FLOWS
 
 pytestmark = pytest.mark.native
-backends = pytest.mark.parametrize(
-    "backend", [i.name for i in dispatch.operations()["lucas_kanade"]]
-)
+BACKENDS = [i.name for i in dispatch.operations()["lucas_kanade"]]
+backends = pytest.mark.parametrize("backend", BACKENDS)
+on_the_cpu = pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "triton"])
+SMALL = ("float32", "contiguous", (1, 1, 2, 3), "random")
 
 
 # -- an independent definition ---------------------------------------------------------------------
@@ -72,7 +73,7 @@ def by_loops(image0, image1, flow0, flow1, t: float) -> np.ndarray:
 
 
 @backends
-@pytest.mark.parametrize("shape", [(2, 1, 6, 11), (1, 3, 3, 4), (1, 2, 1, 5)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 1, 1, 11), (1, 3, 2, 4), (1, 1, 12, 3)], ids=str)
 def test_it_equals_loops_over_windows(backend, shape):
     B, _, H, W = shape
     inputs = [
@@ -100,7 +101,7 @@ def pattern(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return 0.5 + 0.25 * (0.7 * x + 0.4 * y).sin() + 0.25 * (0.7 * y - 0.4 * x).cos()
 
 
-@backends
+@on_the_cpu
 @pytest.mark.parametrize("t", [0.0, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("motion", [(0.6, -0.4), (-0.8, 0.1)], ids=str)
 def test_two_steps_recover_a_translation(backend, motion, t):
@@ -109,27 +110,23 @@ def test_two_steps_recover_a_translation(backend, motion, t):
     times = torch.tensor([t])
     images = pattern(x, y)[None, None], pattern(x - dx, y - dy)[None, None]
     flow0, flow1 = torch.zeros(1, 2, 24, 28), torch.zeros(1, 2, 24, 28)
-    inputs = [z.to(device_of(backend)) for z in (*images, flow0, flow1, times)]
-    if reason := kernels.unsupported_reasons("lucas_kanade", *inputs)[backend]:
-        pytest.skip(reason)
-    image0, image1, flow0, flow1, times = inputs
     for _ in range(2):
-        step = fused(backend)(image0, image1, flow0, flow1, times)
+        step = fused(backend)(*images, flow0, flow1, times)
         flow0, flow1 = flow0 - t * step, flow1 + (1 - t) * step
-    found = (flow1 - flow0)[0, :, 6:-6, 6:-6].cpu()  # windows that the border does not change
+    found = (flow1 - flow0)[0, :, 6:-6, 6:-6]  # windows that the border does not change
     expected = torch.tensor(motion).view(2, 1, 1)
     assert (found - expected).norm(dim=0).max() < 0.03 * torch.tensor(motion).norm()
     torch.testing.assert_close(flow0, -t * (flow1 - flow0), atol=1e-6, rtol=0)
 
 
-@backends
+@on_the_cpu
 def test_right_flows_are_left_alone(backend):
     inputs = make(backend)
     image, flow, t = inputs[0], inputs[2], inputs[4]
     assert not fused(backend)(image, image, flow, flow, t).any()
 
 
-@backends
+@on_the_cpu
 @pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
 def test_flat_images_have_no_step(backend, level):
     inputs = make(backend)
@@ -137,20 +134,20 @@ def test_flat_images_have_no_step(backend, level):
     assert fused(backend)(*flat, *inputs[2:]).abs().max() < 1e-6
 
 
-@backends
+@on_the_cpu
 def test_a_difference_without_texture_has_no_step(backend):
     image0, image1, *others = make(backend)
     step = fused(backend)(torch.full_like(image0, 0.25), torch.full_like(image1, 0.75), *others)
     assert step.abs().max() < 1e-3
 
 
-@backends
+@on_the_cpu
 def test_steps_are_limited_to_a_pixel(backend):
     step = fused(backend)(*make(backend, ("float32", "contiguous", (1, 1, 20, 24), "random")))
     assert step.abs().max() == LIMIT
 
 
-@backends
+@on_the_cpu
 def test_channels_that_say_the_same_change_nothing_but_the_damping(backend):
     image0, image1, *others = make(backend)
     once = fused(backend)(image0, image1, *others)
@@ -161,7 +158,7 @@ def test_channels_that_say_the_same_change_nothing_but_the_damping(backend):
 # -- dtypes, sizes, gradients ----------------------------------------------------------------------
 
 
-@backends
+@on_the_cpu
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_step_is_float32_whatever_the_images_are(backend, dtype):
     inputs = make(backend, (dtype, "channels_last", (2, 3, 4, 5), "half"))
@@ -182,7 +179,7 @@ def test_empty_images_give_empty_results_or_zeros(backend, shape):
 
 @backends
 def test_no_gradient_flows_through_it(backend):
-    inputs = [x.requires_grad_() for x in make(backend)]
+    inputs = [x.requires_grad_() for x in make(backend, SMALL)]
     step = fused(backend)(*inputs)
     assert not step.requires_grad
     (inputs[2] + step).sum().backward()

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from lift.kernels import dispatch
-from tests.support.far_memory import far
-from tests.support.lucas_kanade_cases import INTERPRETED, NAMES, fused, make
-from tests.support.parity import LAYOUTS
+from lift.kernels.ops.lucas_kanade import op
+from tests.support.far_memory import far, reserved
+from tests.support.lucas_kanade_cases import INTERPRETED, NAMES, fused
+from tests.support.parity import FLOWS, LAYOUTS
 
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="needs Triton's interpreter")
 backends = pytest.mark.parametrize(
@@ -28,11 +29,43 @@ READ = [
 ]
 
 
+def some(C: int, H: int, W: int) -> list[torch.Tensor]:
+    """Inputs with C channels."""
+    images = [torch.rand(1, C, H, W) for _ in range(2)]
+    flows = [FLOWS["half"](1, H, W) for _ in range(2)]
+    return [*images, *flows, torch.rand(1)]
+
+
 @pytest.mark.slow
 @backends
 @pytest.mark.parametrize(("name", "layout", "dimension"), READ)
 def test_what_is_read(backend, name, layout, dimension):
-    dense = make(backend, ("float32", "contiguous", (1, 3, 3, 3), "random"))
+    dense = some(3 if dimension == "channels" else 1, 3, 3)
     dense = {n: x if n == "t" else LAYOUTS[layout](x) for n, x in zip(NAMES, dense, strict=True)}
     distant = dense | {name: far(dense[name], DIMENSIONS[dimension])}
     assert torch.equal(fused(backend)(*distant.values()), fused(backend)(*dense.values()))
+
+
+PLANE = 2**30  # elements from plane to plane
+
+
+def test_planes_of_warped_images():
+    H, W = 2, 8
+    inputs = some(2, H, W)
+    dense = op.triton.empty_warped(inputs[0])
+    distant = reserved(dense.shape, (0, PLANE, W, 1), torch.float32)
+    for warped, plane in ((dense, H * W), (distant, PLANE)):
+        programs, arguments = op.triton.warp_arguments(warped, *inputs)
+        assert arguments["INT64_OFFSETS"] == (warped is distant)
+        changed = arguments | {"HW": plane, "BP": H * W}  # one program has all pixels
+        op.triton.launch(op.triton.lucas_kanade_warp_kernel, programs, changed)
+    assert torch.equal(distant, dense) and dense.any()
+
+    step, expected = torch.zeros(2, 1, 2, H, W).unbind(0)
+    programs, arguments = op.triton.solve_arguments(expected, dense)
+    op.triton.launch(op.triton.lucas_kanade_solve_kernel, programs, arguments)
+    step = reserved(step.shape, (0, PLANE, W, 1), torch.float32)
+    programs, arguments = op.triton.solve_arguments(step, distant)
+    changed = arguments | {"HW": PLANE}
+    op.triton.launch(op.triton.lucas_kanade_solve_kernel, programs, changed)
+    assert torch.equal(step, expected) and torch.equal(step, fused("triton")(*inputs))

@@ -12,7 +12,6 @@ from lift.kernels import dispatch
 from lift.kernels.ops.lucas_kanade import op
 from tests.support.lucas_kanade_cases import (
     DTYPES,
-    PLAIN,
     assert_parity,
     device_of,
     fused,
@@ -23,23 +22,24 @@ from tests.support.parity import FLOWS, LAYOUTS, forms, poison
 pytestmark = pytest.mark.native
 
 FUSED = [i.name for i in dispatch.operations()["lucas_kanade"] if i.fused]
-backends = pytest.mark.parametrize("backend", FUSED)
+backends = pytest.mark.parametrize(  # the interpreter takes a tenth of a second and more a call
+    "backend", [pytest.param(i, marks=pytest.mark.slow) if i == "triton" else i for i in FUSED]
+)
 
 MATRIX = sorted(
     {  # each axis is varied against a few of the others
-        *((dtype, layout, (2, 3, 5, 6), "random") for dtype, layout in forms(DTYPES)),
-        *(("float32", "contiguous", (2, 1, 6, 9), flow) for flow in FLOWS),
-        *(("float16", "channels_last", (1, 3, 4, 5), flow) for flow in ("outside", "nan")),
+        *((dtype, layout, (2, 2, 2, 5), "random") for dtype, layout in forms(DTYPES)),
+        *(("float32", "contiguous", (1, 1, 4, 9), flow) for flow in FLOWS),
         *(
             ("float32", "contiguous", (1, 1, H, W), "random")
-            for H, W in ((1, 1), (1, 12), (12, 1), (2, 2), (3, 4), (9, 8), (17, 70), (21, 131))
+            for H, W in ((1, 1), (1, 12), (12, 1), (2, 2), (9, 8), (3, 65), (2, 131))
         ),
-        *(("float32", "contiguous", (1, C, 1, 3), "random") for C in (2, 4, 5, 17)),
-        ("float32", "channels_last", (3, 2, 10, 66), "half"),
+        *(("float32", "contiguous", (1, C, 1, 3), "random") for C in (3, 5)),
         ("float64", "contiguous", (1, 1, 12, 67), "random"),
     },
     key=str,
 )
+PLANES = ("float32", "contiguous", (2, 1, 1, 5), "random")
 
 
 # -- the matrix ------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def test_values(backend, case, monkeypatch):
 @backends
 @given(data=st.data())
 def test_any_shape_in_any_layout(backend, data):
-    sizes = st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 14), st.integers(0, 20))
+    sizes = st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 4), st.integers(0, 20))
     dtype, shape = data.draw(st.sampled_from(["float32", "float16", "bfloat16"])), data.draw(sizes)
     torch.manual_seed(data.draw(st.integers(0, 99)))
     inputs = make(backend, (dtype, "contiguous", shape, "random"))
@@ -71,7 +71,7 @@ def test_any_shape_in_any_layout(backend, data):
 
 @backends
 def test_times_may_lie_in_any_way(backend):
-    inputs = make(backend, ("float32", "contiguous", (3, 1, 5, 6), "random"))
+    inputs = make(backend, ("float32", "contiguous", (3, 1, 1, 3), "random"))
     apart = torch.stack((inputs[4], inputs[4] + 9), 1)[:, 0]
     same = inputs[4][:1].expand(3)
     assert torch.equal(fused(backend)(*inputs[:4], apart), fused(backend)(*inputs))
@@ -80,7 +80,7 @@ def test_times_may_lie_in_any_way(backend):
 
 @backends
 def test_images_of_a_batch_do_not_mix(backend):
-    inputs = make(backend, ("float32", "contiguous", (3, 2, 9, 8), "random"))
+    inputs = make(backend, ("float32", "contiguous", (3, 1, 2, 8), "random"))
     together = fused(backend)(*inputs)
     for b in range(3):
         alone = fused(backend)(*(x[b : b + 1] for x in inputs))
@@ -89,7 +89,7 @@ def test_images_of_a_batch_do_not_mix(backend):
 
 @backends
 def test_two_runs_give_the_same_bits(backend, maybe_deterministic):
-    inputs = make(backend)
+    inputs = make(backend, PLANES)
     assert torch.equal(fused(backend)(*inputs), fused(backend)(*inputs))
 
 
@@ -113,7 +113,7 @@ def test_threads_change_no_bit():
 @backends
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_opcheck(backend, layout):
-    inputs = make(backend, ("float32", layout, (1, 2, 2, 3), "half"))
+    inputs = make(backend, ("float32", layout, (1, 2, 1, 3), "half"))
     operation = getattr(torch.ops, f"lift_{backend}").lucas_kanade.default
     torch.library.opcheck(operation, tuple(inputs))
     torch.library.opcheck(operation, tuple(x.detach().requires_grad_() for x in inputs))
@@ -139,7 +139,7 @@ def test_compiled_without_a_break_it_is_the_same(backend, dynamic):
         fullgraph=True,
         dynamic=dynamic,
     )
-    for shape in ((2, 3, 4, 5), (2, 3, 6, 7)) if dynamic else ((2, 3, 4, 5),):
+    for shape in ((2, 2, 1, 5), (2, 2, 2, 7)) if dynamic else ((2, 1, 1, 5),):
         inputs = make(backend, ("float32", "contiguous", shape, "half"))
         inputs[2].requires_grad_()
         found, expected = compiled(*inputs), step(*inputs)
@@ -152,7 +152,7 @@ def test_compiled_without_a_break_it_is_the_same(backend, dynamic):
 @backends
 def test_under_autocast_images_are_taken_as_they_come(backend):
     for dtype in ("float32", "bfloat16"):
-        inputs = make(backend, (dtype, *PLAIN[1:]))
+        inputs = make(backend, (dtype, *PLANES[1:]))
         plain = fused(backend)(*inputs)
         with torch.autocast(device_of(backend), torch.bfloat16):
             assert torch.equal(fused(backend)(*inputs), plain)
@@ -187,3 +187,28 @@ def test_the_op_itself_checks_shapes_and_dtypes():
         call(image0, image1.double(), flow0, flow1, t)
     with pytest.raises(RuntimeError, match=r"t must be \(2,\)"):
         call(image0, image1, flow0, flow1, t[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
+def test_64_bit_offsets_equal_32_bit(layout):
+    inputs, found = make("triton", ("float32", layout, (2, 2, 1, 5), "random")), []
+    from lift.kernels.launch import force_int64_offsets  # needs Triton
+
+    for forced in (False, True):
+        with force_int64_offsets(forced):
+            found.append(fused("triton")(*inputs))
+    assert torch.equal(*found)
+
+
+def test_64_bit_offsets_are_taken_where_an_image_passes_31_bits():
+    if op.triton is None:
+        pytest.skip("Triton cannot be imported")
+    for side, wide in ((20000, False), (40000, True)):
+        image = torch.empty(9, 1, side, side, device="meta")
+        flow, t = torch.empty(9, 2, side, side, device="meta"), torch.empty(9, device="meta")
+        warped = op.triton.empty_warped(image)
+        programs, warp = op.triton.warp_arguments(warped, image, image, flow, flow, t)
+        _, solve = op.triton.solve_arguments(flow, warped)
+        assert warp["INT64_OFFSETS"] == solve["INT64_OFFSETS"] == wide
+        assert programs < 2**31

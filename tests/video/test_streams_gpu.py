@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from lift import kernels
 from lift.kernels.ops.grid_sample import cuda
-from tests.support import correlation_cases, warp_cases
+from tests.support import correlation_cases, lucas_kanade_cases, warp_cases
 from tests.support import temporal_attention_cases as attention_cases
 from tests.support.parity import assert_close
 
@@ -83,6 +83,11 @@ def correlation_call(radius: int, unit: bool) -> Call:
     return Call(lambda *x: correlation_cases.results(fused, x[:-1], x[-1]), [*maps, grad])
 
 
+def lucas_kanade_call() -> Call:
+    inputs = lucas_kanade_cases.make("triton", ("float16", "contiguous", (2, 1, 60, 90), "random"))
+    return Call(lambda *x: {"result": lucas_kanade_cases.fused("triton")(*x)}, inputs)
+
+
 def grid_sample_call() -> Call:
     if reason := cuda.unsupported_reason():
         pytest.skip(reason)
@@ -119,6 +124,7 @@ CALLS = {
     "temporal_attention of one location": lambda: attention_call(1),
     "correlation": lambda: correlation_call(3, True),
     "correlation without unit length": lambda: correlation_call(2, False),
+    "lucas_kanade": lucas_kanade_call,
     "grid_sample": grid_sample_call,
 }
 

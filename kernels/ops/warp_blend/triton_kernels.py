@@ -21,7 +21,7 @@ def _named(direction: str) -> Callable:
 
 
 @triton.jit
-def _axis_coords(b_flow, o_pixel, SIZE):
+def axis_coords(b_flow, o_pixel, SIZE):
     """Sample coordinates along one axis: the pixel before and after, the fraction between them,
     and whether flow has a gradient.
     """
@@ -41,13 +41,13 @@ def _sample_coords(flow, s_channel, o_flow, m_pixel, o_x, o_y, H, W):
     """Rows and columns around each sample, the fractions between, and where flow has a gradient."""
     b_dx = tl.load(flow + o_flow, mask=m_pixel, other=0.0)
     b_dy = tl.load(flow + s_channel + o_flow, mask=m_pixel, other=0.0)
-    o_west, o_east, b_fx, m_x = _axis_coords(b_dx, o_x, W)
-    o_north, o_south, b_fy, m_y = _axis_coords(b_dy, o_y, H)
+    o_west, o_east, b_fx, m_x = axis_coords(b_dx, o_x, W)
+    o_north, o_south, b_fy, m_y = axis_coords(b_dy, o_y, H)
     return o_north, o_south, o_west, o_east, b_fx, b_fy, m_x, m_y
 
 
 @triton.jit
-def _corner_offsets(o_north, o_south, o_west, o_east, s_y, s_x):
+def corner_offsets(o_north, o_south, o_west, o_east, s_y, s_x):
     """Offsets of the four pixels around each sample."""
     return (
         o_north * s_y + o_west * s_x,
@@ -58,7 +58,7 @@ def _corner_offsets(o_north, o_south, o_west, o_east, s_y, s_x):
 
 
 @triton.jit
-def _load_corners(p_image, o_nw, o_ne, o_sw, o_se, m):
+def load_corners(p_image, o_nw, o_ne, o_sw, o_se, m):
     """Four pixels of an image as float32: the interpreter's bfloat16 arithmetic is wrong."""
     return (
         tl.load(p_image + o_nw, mask=m, other=0.0).to(tl.float32),
@@ -69,7 +69,7 @@ def _load_corners(p_image, o_nw, o_ne, o_sw, o_se, m):
 
 
 @triton.jit
-def _bilinear(b_nw, b_ne, b_sw, b_se, b_fx, b_fy):
+def bilinear(b_nw, b_ne, b_sw, b_se, b_fx, b_fy):
     b_north = (1 - b_fx) * b_nw + b_fx * b_ne
     b_south = (1 - b_fx) * b_sw + b_fx * b_se
     return (1 - b_fy) * b_north + b_fy * b_south
@@ -130,14 +130,14 @@ def warp_blend_fwd_kernel(
     o_n, o_s, o_w, o_e, b_fx0, b_fy0, _, _ = _sample_coords(
         flow0 + i_b * sf0_b, sf0_c, o_p * sf0_p, m_p, o_x, o_y, H, W
     )
-    o_nw0, o_ne0, o_sw0, o_se0 = _corner_offsets(o_n, o_s, o_w, o_e, s0_y, s0_x)
+    o_nw0, o_ne0, o_sw0, o_se0 = corner_offsets(o_n, o_s, o_w, o_e, s0_y, s0_x)
     p_0 = image0 + i_b * s0_b
     p_out = out + i_b * s_b
     if BLEND:
         o_n, o_s, o_w, o_e, b_fx1, b_fy1, _, _ = _sample_coords(
             flow1 + i_b * sf1_b, sf1_c, o_p * sf1_p, m_p, o_x, o_y, H, W
         )
-        o_nw1, o_ne1, o_sw1, o_se1 = _corner_offsets(o_n, o_s, o_w, o_e, s1_y, s1_x)
+        o_nw1, o_ne1, o_sw1, o_se1 = corner_offsets(o_n, o_s, o_w, o_e, s1_y, s1_x)
         p_1 = image1 + i_b * s1_b
         b_w0, b_w1 = _blend_weights(
             tl.load(occ0 + i_b * so0_b + o_p * so0_p, mask=m_p, other=0.0).to(tl.float32),
@@ -147,11 +147,11 @@ def warp_blend_fwd_kernel(
     for i_c in range(0, C, BC):
         o_i = i_c + o_c
         m = m_p & (o_i < C)
-        b_nw, b_ne, b_sw, b_se = _load_corners(p_0 + o_i * s0_c, o_nw0, o_ne0, o_sw0, o_se0, m)
-        b_out = _bilinear(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
+        b_nw, b_ne, b_sw, b_se = load_corners(p_0 + o_i * s0_c, o_nw0, o_ne0, o_sw0, o_se0, m)
+        b_out = bilinear(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
         if BLEND:
-            b_nw, b_ne, b_sw, b_se = _load_corners(p_1 + o_i * s1_c, o_nw1, o_ne1, o_sw1, o_se1, m)
-            b_out = b_w0 * b_out + b_w1 * _bilinear(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
+            b_nw, b_ne, b_sw, b_se = load_corners(p_1 + o_i * s1_c, o_nw1, o_ne1, o_sw1, o_se1, m)
+            b_out = b_w0 * b_out + b_w1 * bilinear(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
         tl.store(p_out + o_i * s_c + o_p * s_p, b_out.to(out.dtype.element_ty), mask=m)
 
 
@@ -225,20 +225,20 @@ def warp_blend_bwd_kernel(
             flow0 + i_b * sf0_b, sf0_c, o_p * sf0_p, m_p, o_x, o_y, H, W
         )
         if READ_IMAGE0:
-            o_nw0, o_ne0, o_sw0, o_se0 = _corner_offsets(o_n, o_s, o_w, o_e, s0_y, s0_x)
+            o_nw0, o_ne0, o_sw0, o_se0 = corner_offsets(o_n, o_s, o_w, o_e, s0_y, s0_x)
             p_0 = image0 + i_b * s0_b
         if HAS_DIMAGE0:
-            o_nwd0, o_ned0, o_swd0, o_sed0 = _corner_offsets(o_n, o_s, o_w, o_e, sd0_y, sd0_x)
+            o_nwd0, o_ned0, o_swd0, o_sed0 = corner_offsets(o_n, o_s, o_w, o_e, sd0_y, sd0_x)
             p_d0 = dimage0 + i_b * sd0_b
     if READ_IMAGE1 or HAS_DIMAGE1:
         o_n, o_s, o_w, o_e, b_fx1, b_fy1, m_x1, m_y1 = _sample_coords(
             flow1 + i_b * sf1_b, sf1_c, o_p * sf1_p, m_p, o_x, o_y, H, W
         )
         if READ_IMAGE1:
-            o_nw1, o_ne1, o_sw1, o_se1 = _corner_offsets(o_n, o_s, o_w, o_e, s1_y, s1_x)
+            o_nw1, o_ne1, o_sw1, o_se1 = corner_offsets(o_n, o_s, o_w, o_e, s1_y, s1_x)
             p_1 = image1 + i_b * s1_b
         if HAS_DIMAGE1:
-            o_nwd1, o_ned1, o_swd1, o_sed1 = _corner_offsets(o_n, o_s, o_w, o_e, sd1_y, sd1_x)
+            o_nwd1, o_ned1, o_swd1, o_sed1 = corner_offsets(o_n, o_s, o_w, o_e, sd1_y, sd1_x)
             p_d1 = dimage1 + i_b * sd1_b
     b_dx0 = tl.zeros((BP, 1), tl.float32)
     b_dy0 = tl.zeros((BP, 1), tl.float32)
@@ -252,17 +252,17 @@ def warp_blend_bwd_kernel(
         b_g = tl.load(p_grad + o_i * s_c + o_p * s_p, mask=m, other=0.0).to(tl.float32)
         b_difference = tl.zeros((BP, BC), tl.float32)
         if READ_IMAGE0:
-            b_nw, b_ne, b_sw, b_se = _load_corners(p_0 + o_i * s0_c, o_nw0, o_ne0, o_sw0, o_se0, m)
+            b_nw, b_ne, b_sw, b_se = load_corners(p_0 + o_i * s0_c, o_nw0, o_ne0, o_sw0, o_se0, m)
             if HAS_DOCC0 or HAS_DOCC1:
-                b_difference = _bilinear(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
+                b_difference = bilinear(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
             if HAS_DFLOW0:
                 b_x, b_y = _bilinear_slopes(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
                 b_dx0 += tl.sum(b_g * b_x, 1, keep_dims=True)
                 b_dy0 += tl.sum(b_g * b_y, 1, keep_dims=True)
         if READ_IMAGE1:
-            b_nw, b_ne, b_sw, b_se = _load_corners(p_1 + o_i * s1_c, o_nw1, o_ne1, o_sw1, o_se1, m)
+            b_nw, b_ne, b_sw, b_se = load_corners(p_1 + o_i * s1_c, o_nw1, o_ne1, o_sw1, o_se1, m)
             if HAS_DOCC0 or HAS_DOCC1:
-                b_difference -= _bilinear(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
+                b_difference -= bilinear(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
             if HAS_DFLOW1:
                 b_x, b_y = _bilinear_slopes(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
                 b_dx1 += tl.sum(b_g * b_x, 1, keep_dims=True)

@@ -1,0 +1,126 @@
+"""Launches of the Triton kernels of `lucas_kanade`.
+
+Images, flows and times are read with any strides.
+"""
+
+import torch
+import triton
+
+from lift.kernels.checks import unsupported_by_triton
+from lift.kernels.launch import (
+    DISPATCH_KEYS,  # noqa: F401  for dispatch
+    INTERPRETED,
+    image_span,
+    launch,
+    needs_int64_offsets,
+    strides,
+)
+from lift.kernels.ops.lucas_kanade.reference import empty_output
+from lift.kernels.ops.lucas_kanade.triton_kernels import (
+    lucas_kanade_solve_kernel,
+    lucas_kanade_warp_kernel,
+)
+
+COLUMNS, ROWS = 64, 8  # of a program that solves: a thread per column holds 40 sums
+PIXELS = 128  # of a program that warps: one per thread
+
+
+def unsupported_reason(*arguments) -> str | None:
+    """The reason why Triton does not support arguments of `lucas_kanade`, or None."""
+    return unsupported_by_triton(INTERPRETED, *arguments[:1])
+
+
+# -- arguments of the kernels ----------------------------------------------------------------------
+
+
+def empty_warped(image0: torch.Tensor) -> torch.Tensor:
+    """Uninitialised mean and difference of the warped images, (B, 2 C, H, W), contiguous."""
+    B, C, H, W = image0.shape
+    return image0.new_empty((B, 2 * C, H, W), dtype=torch.float32)
+
+
+def warp_arguments(warped, image0, image1, flow0, flow1, t) -> tuple[int, dict]:
+    """The number of programs and the arguments of `lucas_kanade_warp_kernel`."""
+    B, C, H, W = image0.shape
+    blocks_per_image = triton.cdiv(H * W, PIXELS)
+    read = (image0, image1, flow0, flow1)
+    arguments = {
+        "warped": warped,
+        "image0": image0,
+        **strides("s0", "bcyx", image0),
+        "image1": image1,
+        **strides("s1", "bcyx", image1),
+        "flow0": flow0,
+        **strides("sf0", "bcyx", flow0),
+        "flow1": flow1,
+        **strides("sf1", "bcyx", flow1),
+        "t": t,
+        **strides("st", "b", t),
+        "H": H,
+        "W": W,
+        "HW": H * W,
+        "blocks_per_image": blocks_per_image,
+        "C": C,
+        "BP": PIXELS,
+        "INT64_OFFSETS": needs_int64_offsets(*map(image_span, (warped, *read))),
+        "num_warps": PIXELS // 32,
+    }
+    return B * blocks_per_image, arguments
+
+
+def solve_arguments(out, warped) -> tuple[int, dict]:
+    """The number of programs and the arguments of `lucas_kanade_solve_kernel`."""
+    B, _, H, W = out.shape
+    BY = min(triton.next_power_of_2(H), ROWS)
+    blocks_per_row, blocks_per_column = triton.cdiv(W, COLUMNS), triton.cdiv(H, BY)
+    arguments = {
+        "out": out,
+        "warped": warped,
+        "H": H,
+        "W": W,
+        "HW": H * W,
+        "blocks_per_row": blocks_per_row,
+        "blocks_per_column": blocks_per_column,
+        "C": warped.shape[1] // 2,
+        "BX": COLUMNS,
+        "BY": BY,
+        "INT64_OFFSETS": needs_int64_offsets(*map(image_span, (out, warped))),
+        "num_warps": COLUMNS // 32,
+    }
+    return B * blocks_per_row * blocks_per_column, arguments
+
+
+# -- forward ---------------------------------------------------------------------------------------
+
+
+def lucas_kanade_forward(image0, image1, flow0, flow1, t):
+    out = empty_output(image0)
+    if image0.numel() == 0:
+        return out.zero_()  # without channels, sums of nothing
+    warped = empty_warped(image0)
+    launch(lucas_kanade_warp_kernel, *warp_arguments(warped, image0, image1, flow0, flow1, t))
+    launch(lucas_kanade_solve_kernel, *solve_arguments(out, warped))
+    return out
+
+
+# -- ahead-of-time compilation ---------------------------------------------------------------------
+
+
+def compile_cases():
+    """(label, kernel, arguments): each dtype, one channel and several, each width of offsets."""
+    last, planes = torch.channels_last, torch.contiguous_format
+    for label, dtype, size, layout in (
+        ("float32 luma", torch.float32, (1, 1, 540, 960), planes),
+        ("float16 luma", torch.float16, (4, 1, 128, 128), planes),
+        ("bfloat16 3 last", torch.bfloat16, (1, 3, 360, 640), last),
+        ("float32 luma, odd, 64-bit", torch.float32, (1, 1, 40001, 30001), planes),
+    ):
+        B, _, H, W = size
+        image = torch.empty(size, dtype=dtype, device="meta").to(memory_format=layout)
+        flow, t = torch.empty(B, 2, H, W, device="meta"), torch.empty(B, device="meta")
+        warped = empty_warped(image)
+        _, arguments = warp_arguments(warped, image, image, flow, flow, t)
+        yield f"warp {label}", lucas_kanade_warp_kernel, arguments
+        if dtype == torch.float32 or size[1] > 1:  # else as of another case
+            _, arguments = solve_arguments(empty_output(image), warped)
+            yield f"solve {label}", lucas_kanade_solve_kernel, arguments
