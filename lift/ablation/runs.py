@@ -219,7 +219,7 @@ def _failed(outcome: WorkResult, job: Job, message: str) -> None:
 def _in_processes(jobs: list[Job], processes: int, threads: int, stop: StopRequest) -> WorkResult:
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     outcome, waiting, running = WorkResult([], []), list(enumerate(jobs, 1)), {}
-    signalled = False
+    signalled = False  # whether the processes were asked to end
     try:
         while running or (waiting and not stop.wanted):
             while waiting and len(running) < processes and not stop.wanted:
@@ -234,7 +234,7 @@ def _in_processes(jobs: list[Job], processes: int, threads: int, stop: StopReque
                 running[process.sentinel] = process, receiver, job
             for sentinel in wait(list(running), timeout=0.5):
                 process, receiver, job = running.pop(sentinel)
-                _collect(outcome, process, receiver, job)
+                _collect(outcome, process, receiver, job, signalled)
             if stop.signal is not None and not signalled:
                 signalled = True
                 for process, _, _ in running.values():
@@ -246,12 +246,13 @@ def _in_processes(jobs: list[Job], processes: int, threads: int, stop: StopReque
     return outcome
 
 
-def _collect(outcome: WorkResult, process, receiver: Connection, job: Job) -> None:
+def _collect(outcome: WorkResult, process, receiver: Connection, job: Job, signalled: bool) -> None:
     process.join()
     try:
         done, message = receiver.recv()
-    except EOFError:
-        done, message = False, f"its process ended with code {process.exitcode}"
+    except EOFError:  # a process that is still starting ends at once when it is asked to
+        message = "" if signalled else f"its process ended with code {process.exitcode}"
+        done = False
     receiver.close()
     if message:
         _failed(outcome, job, message)

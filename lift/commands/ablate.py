@@ -66,10 +66,8 @@ def main(argv: list[str]) -> int:
     if jobs[0].label not in outcome.left:
         _write(args, common, variants, runs, scoring_set, output)
     if outcome.left and not outcome.errors:
-        print(
-            f"stopped by {stop.cause}; not finished: {'; '.join(outcome.left)}; "
-            "the same command resumes"
-        )
+        left = [job.label for job in jobs if job.label in outcome.left]
+        print(f"stopped by {stop.cause}; not finished: {'; '.join(left)}; the same command resumes")
     for sentence in outcome.errors:
         print(f"lift ablate: error: {sentence}", file=sys.stderr)
     return 128 + stop.signal if stop.signal else int(bool(outcome.errors))

@@ -71,6 +71,7 @@ def small_streams(monkeypatch):
     """Costs are measured on small frames."""
     monkeypatch.setattr(cost, "HEIGHT", 64)
     monkeypatch.setattr(cost, "WIDTH", 64)
+    monkeypatch.setattr(cost, "ROUNDS", 1)
 
 
 def go(folder: Path, output: Path, *flags) -> int:
@@ -84,6 +85,7 @@ def finished(folder) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cost, "HEIGHT", 64)
         patch.setattr(cost, "WIDTH", 64)
+        patch.setattr(cost, "ROUNDS", 1)
         assert go(folder, output) == 0
     return output
 
