@@ -12,7 +12,6 @@ from lift.training import checkpoints
 
 MEAN = "mean"
 COLUMNS = (MEAN, *CLASSES)
-BASELINE_FRAMES = {"average": 2, "dis": 2, "dis_cubic": 4}
 
 
 def collect(
@@ -42,7 +41,7 @@ def collect(
     ]
     for name in BASELINES:
         psnr = shared.values(name, scoring_set.targets)
-        methods.append(_entry(name, BASELINE_FRAMES[name], psnr, baseline=True))
+        methods.append(_entry(name, real16.PATH_FRAMES.get(name, 2), psnr, baseline=True))
     return {
         "protocol": real16.NAME,
         "description": real16.DESCRIPTION,

@@ -67,17 +67,19 @@ def markdown(results: dict) -> str:
             ["clip", *(f"{name}, {frames} frames" for name, frames in methods)],
             [[clip, *(f"{value:.2f}" for value in values)] for clip, values in clips.items()],
         ),
-        "",
-        "Cost of a generated frame in a stream at 448x256 (GFLOP of convolutions and matrix "
-        "products, processor time), and of a training step as it ran:",
-        "",
-        *_table(
-            ["variant", "frames", "parameters", "GFLOP", "ms", "steps", "s per step"],
-            [_cost(row) for row in found if not row.baseline],
-        ),
-        "",
-        *(f"- {name}: {rule}" for name, rule in results["classes"].items()),
     ]
+    if models := [row for row in found if not row.baseline]:
+        lines += [
+            "",
+            "Cost of a generated frame in a stream at 448x256 (GFLOP of convolutions and matrix "
+            "products, processor time), and of a training step as it ran:",
+            "",
+            *_table(
+                ["variant", "frames", "parameters", "GFLOP", "ms", "steps", "s per step"],
+                [_cost(row) for row in models],
+            ),
+        ]
+    lines += ["", *(f"- {name}: {rule}" for name, rule in results["classes"].items())]
     return "\n".join(lines) + "\n"
 
 
