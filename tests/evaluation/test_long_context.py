@@ -161,10 +161,10 @@ def test_a_missing_clip_and_an_unknown_name_are_refused(folder):
         long_context.score(folder, _copy(), names=["occluder"])
 
 
-@pytest.mark.parametrize("split", ["val"])
-def test_the_list_in_the_package_has_enough_targets_and_few_of_each_clip(split):
+@pytest.mark.parametrize(("split", "least"), [("val", 60), ("train", 30)])
+def test_the_list_in_the_package_has_enough_targets_and_few_of_each_clip(split, least):
     listed = long_context.listed_targets(split)
-    assert sum(map(len, listed.values())) >= 60
+    assert sum(map(len, listed.values())) >= least
     assert max(map(len, listed.values())) <= 6
     assert all(len(set(ks)) == len(ks) for ks in listed.values())
 

@@ -66,11 +66,11 @@ def test_targets_have_fifteen_frames_in_their_shot_and_no_repeated_one_beside_th
 
 def test_the_targets_with_the_largest_gains_are_kept_and_few_of_a_clip():
     gains = {f"clip{c}": {k: float(k + c / 100) for k in range(50)} for c in range(20)}
-    chosen = select.choose(gains)
+    chosen = select.choose(gains, 60)
     assert len(chosen) == 100  # a tenth of a thousand
     assert max(sum(e["clip"] == name for e in chosen) for name in gains) <= select.PER_CLIP
     assert min(entry["target"] for entry in chosen) == 45
-    assert len(select.choose({"a": {0: 1.0}, "b": {0: 2.0, 3: -1.0}})) == 3
+    assert len(select.choose({"a": {0: 1.0}, "b": {0: 2.0, 3: -1.0}}, 60)) == 3
 
 
 def test_the_command_writes_the_list_of_both_splits(tmp_path, monkeypatch):
@@ -81,7 +81,7 @@ def test_the_command_writes_the_list_of_both_splits(tmp_path, monkeypatch):
     written = json.loads((tmp_path / "list.json").read_text())
     entry = {"clip": "0", "target": 4, "oracle_gain_db": 1.0}
     assert written["val"]["tried"] == 3 and written["val"]["targets"][0] == entry
-    assert [each["clip"] for each in written["train"]["targets"]] == ["1", "5"]
+    assert [each["clip"] for each in written["train"]["targets"]] == ["1", "3", "5"]
 
 
 def test_neighbouring_targets_share_the_motion_of_their_gaps(monkeypatch):

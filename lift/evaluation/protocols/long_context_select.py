@@ -7,7 +7,7 @@ An oracle that sees the target decides. DIS flow, chained from gap to gap along 
 of the references, the blend along a path through six frames, and each warped frame; the candidate
 with the least squared error, averaged over a window, is taken. A target's gain is the PSNR of that
 choice among what fifteen frames give, less the same among what four frames give. Of each split
-the tenth with the largest gains is kept, at least sixty targets and at most six of a clip.
+the tenth with the largest gains is kept, at least LEAST targets and at most PER_CLIP of a clip.
 
 The list is part of the package, so that scoring needs neither DIS nor this module.
 """
@@ -33,8 +33,8 @@ from lift.io.manifest import ManifestClip, read_manifest
 FRAMES = 15
 LEFT = 7  # position of the left reference among them
 STEP = {"val": 4, "train": 60}  # frames between two targets that are tried
-CLIP_STEP = {"val": 1, "train": 2}  # every clip, every second one
-SHARE, LEAST, PER_CLIP = 0.1, 60, 6  # of the targets tried; of a split; of a clip
+CLIPS = {"val": None, "train": 39}  # the first ones of the manifest; None: all
+SHARE, LEAST, PER_CLIP = 0.1, {"val": 60, "train": 30}, 6  # of those tried; of a split; of a clip
 WINDOW = 15  # pixels over which the error of a candidate is averaged
 
 # the value half way between the two middle ones of six equally spaced positions
@@ -178,14 +178,15 @@ def clip_gains(
     return gains
 
 
-def choose(gains: dict[str, dict[int, float]]) -> list[dict]:
+def choose(gains: dict[str, dict[int, float]], least: int) -> list[dict]:
     """The targets of a split with the largest gains, as the list in the package has them.
 
     Args:
         gains: {clip: {target: dB}} of every target that was tried.
+        least: number of targets to keep where a tenth is fewer.
     """
     tried = [(gain, name, k) for name, each in gains.items() for k, gain in each.items()]
-    count = max(LEAST, round(SHARE * len(tried)))
+    count = max(least, round(SHARE * len(tried)))
     chosen, of_clip = [], Counter()
     for gain, name, k in sorted(tried, reverse=True):
         if len(chosen) < count and of_clip[name] < PER_CLIP:
@@ -203,11 +204,11 @@ def main(argv: list[str]) -> None:
     clips = [real16.with_frame_count(clip) for clip in read_manifest(args.data_root)]
     result = {}
     for split, step in STEP.items():
-        members = real16.select_clips(clips, split)[:: CLIP_STEP[split]]
+        members = real16.select_clips(clips, split)[: CLIPS[split]]
         bar = tqdm(members, unit="clip", disable=None)
         gains = {clip.name: clip_gains(clip, step) for clip in bar}
         tried = sum(map(len, gains.values()))
-        result[split] = {"tried": tried, "targets": choose(gains)}
+        result[split] = {"tried": tried, "targets": choose(gains, LEAST[split])}
         print(f"{split}: {len(result[split]['targets'])} of {tried} targets", flush=True)
     with atomic(Path(args.output)) as part:
         part.write_text(json.dumps(result, indent=1) + "\n")
