@@ -36,12 +36,12 @@ def missing_motion(
         luma0, luma1: (B, 1, h, w).
         flow0, flow1: (B, 2, h, w), from the target to each, pixels.
         t: (B,), the target's time.
-        steps: number of Lucas-Kanade steps, each of at most a pixel.
+        steps: number of Lucas-Kanade steps, at least 1, each of at most a pixel.
         backend: of the kernels.
     """
-    missing = torch.zeros_like(flow0)
     with without_autocast(flow0.device):
-        for _ in range(steps):
+        missing = kernels.lucas_kanade(luma0, luma1, flow0, flow1, t, backend=backend)
+        for _ in range(steps - 1):
             flows = add_motion(flow0, flow1, missing, t)
             missing = missing + kernels.lucas_kanade(luma0, luma1, *flows, t, backend=backend)
     return missing
@@ -52,4 +52,4 @@ def add_motion(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Flows from the target to its references after a change of the motion between these."""
     t = t.view(-1, 1, 1, 1)
-    return flow0 - t * motion, flow1 + (1 - t) * motion
+    return torch.addcmul(flow0, t, motion, value=-1), torch.addcmul(flow1, 1 - t, motion)
