@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lift import kernels
 from lift.config import DataConfig
 from lift.data.augmentation import Augmentation
 from lift.data.dataset import ClipDataset
@@ -286,3 +287,25 @@ def test_wrong_settings_are_named(changes, words):
 def test_sequences_too_short_for_every_stride_are_named(root):
     with pytest.raises(LiftError, match="has 101 consecutive frames"):
         dataset(root, data_source="folder", strides=(100,))
+
+
+def test_a_teacher_s_flow_leads_from_the_target_to_both_references(tmp_path):
+    """Also where a clip is turned, mirrored, enlarged or played backwards."""
+    rng = np.random.default_rng(5)
+    scene = cv2.resize(rng.integers(0, 256, (24, 48, 3), np.uint8), (384, 192))
+    for i in range(24):
+        cv2.imwrite(str(tmp_path / f"{i:02d}.png"), scene[2 * i : 2 * i + 96, 3 * i : 3 * i + 128])
+    taught = dataset(
+        tmp_path, data_source="folder", flow_teacher="dis", crop_height=64, crop_width=64
+    )
+    for sample in (taught[g] for g in range(12)):
+        assert sample.flow_known and set(sample.visible.unique().tolist()) <= {0.5, 1.0}
+        for side in (0, 1):
+            flow = sample.flow[:, 2 * side : 2 * side + 2].contiguous()
+            warped = kernels.warp(sample.frames[side : side + 1], flow)
+            trusted = sample.visible[:, side : side + 1] == 1
+            moved, still = (
+                ((x - sample.target).abs() * trusted).sum() / trusted.sum()
+                for x in (warped, sample.frames[side : side + 1])
+            )
+            assert trusted.float().mean() > 0.3 and moved < still / 3

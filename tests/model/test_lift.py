@@ -325,3 +325,15 @@ def test_autocast_rounds_neither_flows_nor_times(dtype, lower):
             rtol=1e-6,
             atol=1e-6,
         )
+
+
+def test_only_the_synthesis_is_trained_where_the_configuration_says_so():
+    model = awake_lift()
+    model.trained_stages = "synthesis"
+    for epoch in (0, model.freeze_epochs):
+        model.set_epoch(epoch)
+        trained = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+        assert trained == {"synthesis", "refine"}
+    model.trained_stages = "all"
+    model.set_epoch(model.freeze_epochs)
+    assert all(p.requires_grad for p in model.parameters())
