@@ -107,11 +107,12 @@ def correlation(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
 def lucas_kanade(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
     """Shape (B, C, H, W). Both images are read whole. There is no backward.
 
-    Per pixel: 28 operations for coordinates, fractions and weights, 80 for the window (five sums,
-    each by two boxes of five in two directions), 20 for the solution. Per channel: 14 for eight
-    weighted corners, 3 for mean and difference, 4 for the gradient, 10 for five products.
+    Per pixel: 28 operations for coordinates, fractions and weights, 48 for the window (six sums,
+    each by two boxes of three in two directions), 20 for the solution, 12 for error and weight, 6
+    for the weighted motion, 36 for three boxes of seven, 4 for the result. Per channel: 14 for
+    eight weighted corners, 3 for mean and difference, 4 for the gradient, 12 for six products.
     """
     B, C, H, W = shape
     pixels, value = B * H * W, BYTES[dtype]
     read = pixels * (2 * C * value + 4 * FLOAT) + B * FLOAT
-    return Work(read, pixels * 2 * FLOAT, pixels * (128 + 31 * C), pixels)
+    return Work(read, pixels * 2 * FLOAT, pixels * (154 + 33 * C), pixels)

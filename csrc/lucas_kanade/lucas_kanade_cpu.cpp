@@ -1,9 +1,10 @@
-// One Lucas-Kanade step between two warped images.
+// One Lucas-Kanade step between two warped images, and the motion smoothed.
 //
 // kernels/ops/lucas_kanade/reference.py defines it. One pass: rows are warped, multiplied, summed
-// over the window and solved while they are in a cache. Three warped rows and nine rows of products
-// are kept. Threads divide the rows of the result and compute the rows around theirs again, so a
-// result does not depend on the number of threads.
+// over the window, solved and smoothed while they are in a cache. Three warped rows, five rows of
+// products and seven of weighted motion are kept. Every sum is direct: a running sum would carry
+// its rounding along. Threads divide the rows of the result and compute the rows around theirs
+// again, so a result does not depend on the number of threads.
 #include "lucas_kanade_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>
@@ -25,12 +26,15 @@ namespace lift {
 namespace {
 
 // As in reference.py.
-constexpr int radius = 4;
+constexpr int radius = 2;
 constexpr int taps = 2 * radius + 1;
 constexpr double damping = 1e-4, limit = 1;
-constexpr double weight_sum = 625;  // of (1 2 3 4 5 4 3 2 1) in both directions
+constexpr double weight_sum = 81;  // of (1 2 3 2 1) in both directions
+constexpr int smooth_radius = 3;
+constexpr int smooth_taps = 2 * smooth_radius + 1;
+constexpr double small_error = 4e-4;
 
-constexpr int products = 5;  // gx gx, gx gy, gy gy, gx d, gy d
+constexpr int products = 6;  // gx gx, gx gy, gy gy, gx d, gy d, d d
 
 // Planes (B, C, H, W) of type A whose neighbouring pixels are adjacent.
 template <typename A>
@@ -158,7 +162,7 @@ template <typename A>
 struct Rows {
   static constexpr int64_t pad = 16;
   const int64_t C, W, stride;
-  std::vector<A> warped, product, filtered, sums;
+  std::vector<A> warped, product, filtered, sums, weighted, smoothed;
 
   Rows(int64_t C, int64_t W)
       : C(C),
@@ -167,13 +171,18 @@ struct Rows {
         warped(3 * 2 * C * stride),
         product(products * stride),
         filtered(taps * products * stride),
-        sums(products * stride) {}
+        sums(products * stride),
+        weighted(3 * stride),
+        smoothed(smooth_taps * 5 * stride) {}
 
   // The mean of the warped images (C planes), and their difference (C more).
   A* mean(int64_t y) { return warped.data() + y % 3 * 2 * C * stride + pad; }
   A* difference(int64_t y) { return mean(y) + C * stride; }
   // Products, summed over the window horizontally.
   A* filtered_row(int64_t y) { return filtered.data() + y % taps * products * stride + pad; }
+  // Weight times motion (two planes) and weight, summed over the square horizontally, and the
+  // motion of the flows (two more).
+  A* smoothed_row(int64_t y) { return smoothed.data() + y % smooth_taps * 5 * stride + pad; }
 };
 
 template <typename A, typename I>
@@ -204,13 +213,13 @@ void warp_row(const Arguments<A>& p, int64_t b, int64_t y, Rows<A>& rows) {
   }
 }
 
-// Add the products of one channel to five planes.
+// Add the products of one channel to six planes.
 template <bool first, typename A>
 void add_products(const A* __restrict mean, const A* __restrict above, const A* __restrict below,
                   const A* __restrict difference, int64_t W, int64_t stride, A* __restrict to) {
   A *const __restrict gxx = to, *const __restrict gxy = to + stride,
     *const __restrict gyy = to + 2 * stride, *const __restrict gxd = to + 3 * stride,
-    *const __restrict gyd = to + 4 * stride;
+    *const __restrict gyd = to + 4 * stride, *const __restrict dd = to + 5 * stride;
   LIFT_SIMD
   for (int64_t x = 0; x < W; ++x) {
     const A gx = (mean[x + 1] - mean[x - 1]) * A(0.5), gy = (below[x] - above[x]) * A(0.5);
@@ -220,31 +229,60 @@ void add_products(const A* __restrict mean, const A* __restrict above, const A* 
     gyy[x] = gy * gy + (first ? A(0) : gyy[x]);
     gxd[x] = gx * d + (first ? A(0) : gxd[x]);
     gyd[x] = gy * d + (first ? A(0) : gyd[x]);
+    dd[x] = d * d + (first ? A(0) : dd[x]);
   }
 }
 
-// Nine values, `step` apart, times 1 2 3 4 5 4 3 2 1.
+// Five values times 1 2 3 2 1.
 template <typename A>
-LIFT_HD A triangle(A a, A b, A c, A d, A e, A f, A g, A h, A i) {
-  return (a + i) + A(2) * (b + h) + A(3) * (c + g) + A(4) * (d + f) + A(5) * e;
+LIFT_HD A triangle(A a, A b, A c, A d, A e) {
+  return (a + e) + A(2) * (b + d) + A(3) * c;
+}
+
+// Seven values.
+template <typename A>
+LIFT_HD A box(A a, A b, A c, A d, A e, A f, A g) {
+  return ((a + b) + (c + d)) + ((e + f) + g);
 }
 
 template <typename A>
-void filter_along(const A* __restrict from, int64_t W, A* __restrict to) {
+void triangle_along(const A* __restrict from, int64_t W, A* __restrict to) {
   LIFT_SIMD
   for (int64_t x = 0; x < W; ++x)
-    to[x] = triangle(from[x - 4], from[x - 3], from[x - 2], from[x - 1], from[x], from[x + 1],
-                     from[x + 2], from[x + 3], from[x + 4]);
+    to[x] = triangle(from[x - 2], from[x - 1], from[x], from[x + 1], from[x + 2]);
 }
 
 template <typename A>
-void filter_across(const A* const (&rows)[taps], int64_t offset, int64_t W, A* __restrict to) {
+void box_along(const A* __restrict from, int64_t W, A* __restrict to) {
+  LIFT_SIMD
+  for (int64_t x = 0; x < W; ++x)
+    to[x] = box(from[x - 3], from[x - 2], from[x - 1], from[x], from[x + 1], from[x + 2],
+                from[x + 3]);
+}
+
+template <typename A>
+void triangle_across(const A* const (&rows)[taps], int64_t offset, int64_t W, A* __restrict to) {
+  const A *const r0 = rows[0] + offset, *const r1 = rows[1] + offset, *const r2 = rows[2] + offset,
+          *const r3 = rows[3] + offset, *const r4 = rows[4] + offset;
+  LIFT_SIMD
+  for (int64_t x = 0; x < W; ++x) to[x] = triangle(r0[x], r1[x], r2[x], r3[x], r4[x]);
+}
+
+template <typename A>
+void box_across(const A* const (&rows)[smooth_taps], int64_t offset, int64_t W, A* __restrict to) {
   const A *const r0 = rows[0] + offset, *const r1 = rows[1] + offset, *const r2 = rows[2] + offset,
           *const r3 = rows[3] + offset, *const r4 = rows[4] + offset, *const r5 = rows[5] + offset,
-          *const r6 = rows[6] + offset, *const r7 = rows[7] + offset, *const r8 = rows[8] + offset;
+          *const r6 = rows[6] + offset;
   LIFT_SIMD
   for (int64_t x = 0; x < W; ++x)
-    to[x] = triangle(r0[x], r1[x], r2[x], r3[x], r4[x], r5[x], r6[x], r7[x], r8[x]);
+    to[x] = box(r0[x], r1[x], r2[x], r3[x], r4[x], r5[x], r6[x]);
+}
+
+// Give a row its nearest values beyond both borders.
+template <typename A>
+void extend(A* row, int64_t W, int count) {
+  std::fill_n(row - count, count, row[0]);
+  std::fill_n(row + W, count, row[W - 1]);
 }
 
 // Products of row y, summed over the window horizontally. The rows around it are warped.
@@ -261,17 +299,31 @@ void multiply_row(const Arguments<A>& p, int64_t y, Rows<A>& rows) {
   }
   A* const to = rows.filtered_row(y);
   for (int i = 0; i < products; ++i) {
-    A* const from = product + i * stride;
-    std::fill_n(from - radius, radius, from[0]);
-    std::fill_n(from + W, radius, from[W - 1]);
-    filter_along(from, W, to + i * stride);
+    extend(product + i * stride, W, radius);
+    triangle_along(product + i * stride, W, to + i * stride);
   }
 }
 
-// Solve the 2 x 2 system of every pixel of a row; the sums have `stride` values per plane.
+// The motion of the flows in row y.
 template <typename A>
-void solve(const A* __restrict sums, int64_t stride, int64_t W, A* __restrict out_x,
-           A* __restrict out_y) {
+void subtract_flows(const Arguments<A>& p, int64_t b, int64_t y, int64_t stride, A* motion) {
+  for (int c = 0; c < 2; ++c)
+    for (int64_t x = 0; x < p.W; x += strip_length) {
+      A copy0[strip_length], copy1[strip_length];
+      const int n = strip_size(x, p.W);
+      const A* const flow0 = p.flow[0].load_strip(b, c, y, x, n, copy0);
+      const A* const flow1 = p.flow[1].load_strip(b, c, y, x, n, copy1);
+      A* const __restrict to = motion + c * stride + x;
+      LIFT_SIMD
+      for (int k = 0; k < n; ++k) to[k] = flow1[k] - flow0[k];
+    }
+}
+
+// Solve the 2 x 2 system of every pixel of a row, and weight the motion after the step. Planes of a
+// row have `stride` values.
+template <typename A>
+void solve(const A* __restrict sums, const A* __restrict motion, int64_t stride, int64_t W,
+           A* __restrict weighted) {
   const A scale = A(1 / weight_sum), most = A(limit);
   LIFT_SIMD
   for (int64_t x = 0; x < W; ++x) {
@@ -285,20 +337,57 @@ void solve(const A* __restrict sums, int64_t stride, int64_t W, A* __restrict ou
     const A inverse = A(1) / determinant;
     const A dx = (b * v - c * u) * inverse, dy = (b * u - a * v) * inverse;
     const A dx_low = dx < -most ? -most : dx, dy_low = dy < -most ? -most : dy;
-    out_x[x] = dx_low > most ? most : dx_low;
-    out_y[x] = dy_low > most ? most : dy_low;
+    const A step_x = dx_low > most ? most : dx_low, step_y = dy_low > most ? most : dy_low;
+    const A error = sums[x + 5 * stride] * scale + u * step_x + v * step_y;
+    const A weight =
+        determinant / ((a + c) * ((error > A(0) ? error : A(0)) + A(small_error)));
+    weighted[x] = weight * (motion[x] + step_x);
+    weighted[x + stride] = weight * (motion[x + stride] + step_y);
+    weighted[x + 2 * stride] = weight;
   }
 }
 
+// Weighted motion of row y, summed over the square horizontally. The rows around it are multiplied.
 template <typename A>
 void solve_row(const Arguments<A>& p, int64_t b, int64_t y, Rows<A>& rows) {
   const A* around[taps];
   for (int i = 0; i < taps; ++i)
     around[i] = rows.filtered_row(std::clamp<int64_t>(y + i - radius, 0, p.H - 1));
   for (int i = 0; i < products; ++i)
-    filter_across(around, i * rows.stride, p.W, rows.sums.data() + i * rows.stride);
+    triangle_across(around, i * rows.stride, p.W, rows.sums.data() + i * rows.stride);
+  A *const to = rows.smoothed_row(y), *const motion = to + 3 * rows.stride;
+  A* const weighted = rows.weighted.data() + Rows<A>::pad;
+  subtract_flows(p, b, y, rows.stride, motion);
+  solve(rows.sums.data(), motion, rows.stride, p.W, weighted);
+  for (int i = 0; i < 3; ++i) {
+    extend(weighted + i * rows.stride, p.W, smooth_radius);
+    box_along(weighted + i * rows.stride, p.W, to + i * rows.stride);
+  }
+}
+
+// What the averaged motion has more than the flows. Planes of a row have `stride` values.
+template <typename A>
+void divide(const A* __restrict sums, const A* __restrict motion, int64_t stride, int64_t W,
+            A* __restrict out_x, A* __restrict out_y) {
+  LIFT_SIMD
+  for (int64_t x = 0; x < W; ++x) {
+    const A inverse = A(1) / sums[x + 2 * stride];
+    out_x[x] = sums[x] * inverse - motion[x];
+    out_y[x] = sums[x + stride] * inverse - motion[x + stride];
+  }
+}
+
+// Row y of the result. The rows around it are solved.
+template <typename A>
+void smooth_row(const Arguments<A>& p, int64_t b, int64_t y, Rows<A>& rows) {
+  const A* around[smooth_taps];
+  for (int i = 0; i < smooth_taps; ++i)
+    around[i] = rows.smoothed_row(std::clamp<int64_t>(y + i - smooth_radius, 0, p.H - 1));
+  for (int i = 0; i < 3; ++i)
+    box_across(around, i * rows.stride, p.W, rows.sums.data() + i * rows.stride);
   A* const out = p.out + (b * 2 * p.H + y) * p.W;
-  solve(rows.sums.data(), rows.stride, p.W, out, out + p.H * p.W);
+  divide(rows.sums.data(), rows.smoothed_row(y) + 3 * rows.stride, rows.stride, p.W, out,
+         out + p.H * p.W);
 }
 
 template <typename A, typename I>
@@ -306,15 +395,19 @@ void lucas_kanade(const Arguments<A>& p) {
   const int64_t values = p.B * (p.C + products) * p.H * p.W;
   for_row_blocks(row_blocks(p.B, p.H, values), values, [&](int64_t, const RowBlock& block) {
     Rows<A> rows(p.C, p.W);
-    int64_t warped = std::max<int64_t>(block.begin - radius - 1, 0);
-    int64_t multiplied = std::max<int64_t>(block.begin - radius, 0);
+    int64_t solved = std::max<int64_t>(block.begin - smooth_radius, 0);
+    int64_t multiplied = std::max<int64_t>(solved - radius, 0);
+    int64_t warped = std::max<int64_t>(multiplied - 1, 0);
     for (int64_t y = block.begin; y < block.end; ++y) {
-      for (; multiplied <= std::min(y + radius, p.H - 1); ++multiplied) {
-        for (; warped <= std::min(multiplied + 1, p.H - 1); ++warped)
-          warp_row<A, I>(p, block.b, warped, rows);
-        multiply_row(p, multiplied, rows);
+      for (; solved <= std::min(y + smooth_radius, p.H - 1); ++solved) {
+        for (; multiplied <= std::min(solved + radius, p.H - 1); ++multiplied) {
+          for (; warped <= std::min(multiplied + 1, p.H - 1); ++warped)
+            warp_row<A, I>(p, block.b, warped, rows);
+          multiply_row(p, multiplied, rows);
+        }
+        solve_row(p, block.b, solved, rows);
       }
-      solve_row(p, block.b, y, rows);
+      smooth_row(p, block.b, y, rows);
     }
   });
 }

@@ -36,7 +36,7 @@ def missing_motion(
         luma0, luma1: (B, 1, h, w).
         flow0, flow1: (B, 2, h, w), from the target to each, pixels.
         t: (B,), the target's time.
-        steps: number of Lucas-Kanade steps, at least 1, each of at most a pixel.
+        steps: number of Lucas-Kanade steps, at least 1, each of at most a pixel, then made smooth.
         backend: of the kernels.
     """
     with without_autocast(flow0.device):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.support.gpu_session import needs_gpu_memory
-from tests.support.lucas_kanade_cases import assert_parity, fused, make
-from tests.support.parity import FLOWS, LAYOUTS, captured, pairwise
+from tests.support.lucas_kanade_cases import FINITE_FLOWS, assert_parity, fused, make
+from tests.support.parity import LAYOUTS, captured, pairwise
 
 pytestmark = pytest.mark.gpu
 
@@ -29,7 +29,7 @@ def test_values_at_the_models_sizes(dtype, shape):
 
 @pytest.mark.parametrize(("layout", "dtype", "shape"), MATRIX, ids=str)
 def test_every_flow_in_every_layout(layout, dtype, shape):
-    for flow in FLOWS:
+    for flow in FINITE_FLOWS:
         inputs = make("triton", (dtype, layout, shape, flow))
         assert_parity(fused("triton")(*inputs), inputs)
 

@@ -1,5 +1,7 @@
 """The fused kernels of `lucas_kanade` against the reference, over the matrix of inputs."""
 
+import math
+
 import pytest
 import torch
 from functorch.compile import make_boxed_func
@@ -10,14 +12,16 @@ from torch._dynamo.backends.common import aot_autograd
 from lift import kernels
 from lift.kernels import dispatch
 from lift.kernels.ops.lucas_kanade import op
+from lift.kernels.ops.lucas_kanade.reference import lucas_kanade_reference
 from tests.support.lucas_kanade_cases import (
     DTYPES,
+    FINITE_FLOWS,
     assert_parity,
     device_of,
     fused,
     make,
 )
-from tests.support.parity import FLOWS, LAYOUTS, forms, poison
+from tests.support.parity import LAYOUTS, forms, poison
 
 pytestmark = pytest.mark.native
 
@@ -29,7 +33,7 @@ backends = pytest.mark.parametrize(  # the interpreter takes a tenth of a second
 MATRIX = sorted(
     {  # each axis is varied against a few of the others
         *((dtype, layout, (1, 2, 2, 5), "random") for dtype, layout in forms(DTYPES)),
-        *(("float32", "contiguous", (1, 1, 4, 9), flow) for flow in FLOWS),
+        *(("float32", "contiguous", (1, 1, 4, 9), flow) for flow in FINITE_FLOWS),
         *(
             ("float32", "contiguous", (1, 1, H, W), "random")
             for H, W in ((1, 1), (1, 12), (12, 1), (2, 2), (9, 8), (3, 65), (2, 131))
@@ -48,14 +52,26 @@ PLANES = ("float32", "contiguous", (2, 1, 1, 5), "random")
 
 @backends
 @pytest.mark.parametrize("case", MATRIX, ids=lambda c: "-".join(map(str, c)))
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # NumPy's, of NaN
-@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # NumPy's
 def test_values(backend, case, monkeypatch):
     inputs = make(backend, case)
     poison(monkeypatch)
     found = fused(backend)(*inputs)
     monkeypatch.undo()
     assert_parity(found, inputs)
+
+
+@backends
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # NumPy's, of NaN
+def test_a_flow_that_is_not_finite_spoils_three_pixels_around(backend, value):
+    inputs = make(backend, ("float32", "contiguous", (1, 1, 9, 15), "half"))
+    inputs[3][0, 0, 4, 5] = value
+    found, exact = fused(backend)(*inputs), lucas_kanade_reference(*[x.double() for x in inputs])
+    spoilt = ~found.isfinite()
+    assert spoilt[0, 0, 1:8, 2:9].all() and spoilt.sum() == 49
+    found, exact = (torch.where(spoilt, 0, x) for x in (found, exact))
+    torch.testing.assert_close(found.double(), exact, atol=2e-4, rtol=0)
 
 
 @pytest.mark.slow

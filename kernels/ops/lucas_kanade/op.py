@@ -60,7 +60,10 @@ def lucas_kanade(
     """The motion still missing between two images that are each warped by their flow.
 
     One Lucas-Kanade step on the grid of the frame at time t between the images, within windows of
-    9 x 9 pixels (Lucas and Kanade, IJCAI 1981). Better flows are
+    5 x 5 pixels (Lucas and Kanade, IJCAI 1981). The motion after it, flow1 - flow0 + step, is then
+    averaged over 7 x 7 pixels: windows of much texture and a small remaining difference count most
+    (as patches do in Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016).
+    Better flows, smooth where the images tell nothing, are
 
         flow0 - t * step,    flow1 + (1 - t) * step
 
@@ -75,8 +78,9 @@ def lucas_kanade(
         backend: "auto", "fused", "reference" or the name of a backend; None for the flag.
 
     Returns:
-        (B, 2, H, W), dx then dy in pixels within +-1, float32 whatever the images are (float64 for
-        float64). It never requires a gradient.
+        (B, 2, H, W), dx then dy in pixels, float32 whatever the images are (float64 for float64):
+        the averaged motion less flow1 - flow0. Where this is constant the step is within +-1. It
+        never requires a gradient. A flow that is not finite spoils the step within three pixels.
 
     Raises:
         TypeError, ValueError: an argument of another dtype, device or shape.
