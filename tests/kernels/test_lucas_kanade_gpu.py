@@ -82,14 +82,14 @@ def test_the_host_never_waits_for_the_device():
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_memory_holds_the_step_and_the_warped_images_only():
+def test_memory_holds_the_warped_images_and_the_weighted_motion_only():
     inputs = make("triton", ("float32", "contiguous", (1, 1, 540, 960), "random"))
     fused("triton")(*inputs)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     step = fused("triton")(*inputs)
-    allowed = 2 * step.nbytes + (1 << 20)  # torch may give a block that is so much larger
+    allowed = 5 * step.nbytes // 2 + (2 << 20)  # torch may give a block that is so much larger
     assert torch.cuda.max_memory_allocated() - before <= allowed
 
 
@@ -98,9 +98,9 @@ def test_memory_holds_the_step_and_the_warped_images_only():
 
 @pytest.mark.large
 def test_the_last_rows_of_a_large_image():
-    """The warped images and the step have 2^31 values each; the flows are of no size."""
+    """The warped images, 2 H W values, pass 2^31, as the weighted motion and the step do."""
     H = W = 32800
-    needs_gpu_memory(2 * H * W + 2 * 8 * H * W + (64 << 20))
+    needs_gpu_memory(2 * H * W + (8 + 12) * H * W + (64 << 20))
     image = torch.empty((1, 1, H, W), dtype=torch.float16, device="cuda").uniform_()
     t = torch.tensor([0.4], device="cuda")
     flow0, flow1 = (

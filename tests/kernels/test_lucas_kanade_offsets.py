@@ -49,7 +49,7 @@ def test_what_is_read(backend, name, layout, dimension):
 PLANE = 2**30  # elements from plane to plane
 
 
-def test_planes_of_warped_images():
+def test_planes_of_what_one_launch_has_for_the_next():
     H, W = 2, 8
     inputs = some(2, H, W)
     dense = op.triton.empty_warped(inputs[0])
@@ -61,11 +61,17 @@ def test_planes_of_warped_images():
         op.triton.launch(op.triton.lucas_kanade_warp_kernel, programs, changed)
     assert torch.equal(distant, dense) and dense.any()
 
-    step, expected = torch.zeros(2, 1, 2, H, W).unbind(0)
-    programs, arguments = op.triton.solve_arguments(expected, dense)
-    op.triton.launch(op.triton.lucas_kanade_solve_kernel, programs, arguments)
-    step = reserved(step.shape, (0, PLANE, W, 1), torch.float32)
-    programs, arguments = op.triton.solve_arguments(step, distant)
-    changed = arguments | {"HW": PLANE}
-    op.triton.launch(op.triton.lucas_kanade_solve_kernel, programs, changed)
-    assert torch.equal(step, expected) and torch.equal(step, fused("triton")(*inputs))
+    flows, kernel = inputs[2:4], op.triton.lucas_kanade_solve_kernel
+    weighted = op.triton.empty_weighted(inputs[0])
+    op.triton.launch(kernel, *op.triton.solve_arguments(weighted, dense, *flows))
+    far_weighted = reserved(weighted.shape, (0, PLANE, W, 1), torch.float32)
+    programs, arguments = op.triton.solve_arguments(far_weighted, distant, *flows)
+    op.triton.launch(kernel, programs, arguments | {"HW": PLANE})
+    assert torch.equal(far_weighted, weighted) and weighted[:, 2].all()
+
+    step = reserved((1, 2, H, W), (0, PLANE, W, 1), torch.float32)
+    programs, arguments = op.triton.smooth_arguments(step, far_weighted, *flows)
+    assert arguments["INT64_OFFSETS"]
+    kernel = op.triton.lucas_kanade_smooth_kernel
+    op.triton.launch(kernel, programs, arguments | {"HW": PLANE})
+    assert torch.equal(step, fused("triton")(*inputs))

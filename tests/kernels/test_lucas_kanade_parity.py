@@ -226,6 +226,8 @@ def test_64_bit_offsets_are_taken_where_an_image_passes_31_bits():
         flow, t = torch.empty(9, 2, side, side, device="meta"), torch.empty(9, device="meta")
         warped = op.triton.empty_warped(image)
         programs, warp = op.triton.warp_arguments(warped, image, image, flow, flow, t)
-        _, solve = op.triton.solve_arguments(flow, warped)
-        assert warp["INT64_OFFSETS"] == solve["INT64_OFFSETS"] == wide
+        weighted = op.triton.empty_weighted(image)
+        _, solve = op.triton.solve_arguments(weighted, warped, flow, flow)
+        _, smooth = op.triton.smooth_arguments(flow, weighted, flow, flow)
+        assert all(i["INT64_OFFSETS"] == wide for i in (warp, solve, smooth))
         assert programs < 2**31

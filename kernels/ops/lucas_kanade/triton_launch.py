@@ -17,11 +17,12 @@ from lift.kernels.launch import (
 )
 from lift.kernels.ops.lucas_kanade.reference import empty_output
 from lift.kernels.ops.lucas_kanade.triton_kernels import (
+    lucas_kanade_smooth_kernel,
     lucas_kanade_solve_kernel,
     lucas_kanade_warp_kernel,
 )
 
-COLUMNS, ROWS = 64, 8  # of a program that solves: a thread per column holds 40 sums
+COLUMNS, ROWS = 64, 8  # of a program that solves or averages, a thread per column
 PIXELS = 128  # of a program that warps: one per thread
 
 
@@ -68,23 +69,43 @@ def warp_arguments(warped, image0, image1, flow0, flow1, t) -> tuple[int, dict]:
     return B * blocks_per_image, arguments
 
 
-def solve_arguments(out, warped) -> tuple[int, dict]:
+def empty_weighted(image0: torch.Tensor) -> torch.Tensor:
+    """Uninitialised weighted motion and weights, (B, 3, H, W), contiguous."""
+    B, _, H, W = image0.shape
+    return image0.new_empty((B, 3, H, W), dtype=torch.float32)
+
+
+def solve_arguments(weighted, warped, flow0, flow1) -> tuple[int, dict]:
     """The number of programs and the arguments of `lucas_kanade_solve_kernel`."""
-    B, _, H, W = out.shape
+    programs, blocks = _blocks(flow0, flow1, weighted, warped)
+    arguments = {"weighted": weighted, "warped": warped, "C": warped.shape[1] // 2, **blocks}
+    return programs, arguments
+
+
+def smooth_arguments(out, weighted, flow0, flow1) -> tuple[int, dict]:
+    """The number of programs and the arguments of `lucas_kanade_smooth_kernel`."""
+    programs, blocks = _blocks(flow0, flow1, out, weighted)
+    return programs, {"out": out, "weighted": weighted, **blocks}
+
+
+def _blocks(flow0, flow1, *others) -> tuple[int, dict]:
+    """The number of programs of COLUMNS x ROWS pixels, and the arguments that these have."""
+    B, _, H, W = flow0.shape
     BY = min(triton.next_power_of_2(H), ROWS)
     blocks_per_row, blocks_per_column = triton.cdiv(W, COLUMNS), triton.cdiv(H, BY)
     arguments = {
-        "out": out,
-        "warped": warped,
+        "flow0": flow0,
+        **strides("sf0", "bcyx", flow0),
+        "flow1": flow1,
+        **strides("sf1", "bcyx", flow1),
         "H": H,
         "W": W,
         "HW": H * W,
         "blocks_per_row": blocks_per_row,
         "blocks_per_column": blocks_per_column,
-        "C": warped.shape[1] // 2,
         "BX": COLUMNS,
         "BY": BY,
-        "INT64_OFFSETS": needs_int64_offsets(*map(image_span, (out, warped))),
+        "INT64_OFFSETS": needs_int64_offsets(*map(image_span, (flow0, flow1, *others))),
         "num_warps": COLUMNS // 32,
     }
     return B * blocks_per_row * blocks_per_column, arguments
@@ -94,12 +115,15 @@ def solve_arguments(out, warped) -> tuple[int, dict]:
 
 
 def lucas_kanade_forward(image0, image1, flow0, flow1, t):
-    out = empty_output(image0)
     if image0.numel() == 0:
-        return out.zero_()  # without channels, sums of nothing
+        return empty_output(image0).zero_()  # without channels, sums of nothing
     warped = empty_warped(image0)
     launch(lucas_kanade_warp_kernel, *warp_arguments(warped, image0, image1, flow0, flow1, t))
-    launch(lucas_kanade_solve_kernel, *solve_arguments(out, warped))
+    weighted = empty_weighted(image0)
+    launch(lucas_kanade_solve_kernel, *solve_arguments(weighted, warped, flow0, flow1))
+    del warped  # the result may have its memory
+    out = empty_output(image0)
+    launch(lucas_kanade_smooth_kernel, *smooth_arguments(out, weighted, flow0, flow1))
     return out
 
 
@@ -122,5 +146,9 @@ def compile_cases():
         _, arguments = warp_arguments(warped, image, image, flow, flow, t)
         yield f"warp {label}", lucas_kanade_warp_kernel, arguments
         if dtype == torch.float32 or size[1] > 1:  # else as of another case
-            _, arguments = solve_arguments(empty_output(image), warped)
+            weighted = empty_weighted(image)
+            _, arguments = solve_arguments(weighted, warped, flow, flow)
             yield f"solve {label}", lucas_kanade_solve_kernel, arguments
+            if dtype == torch.float32:
+                _, arguments = smooth_arguments(empty_output(image), weighted, flow, flow)
+                yield f"smooth {label}", lucas_kanade_smooth_kernel, arguments
