@@ -55,6 +55,18 @@ def read(path: Path) -> list[dict[str, float]]:
     return rows
 
 
+def read_phases(path: Path) -> list[list[dict[str, float]]]:
+    """Rows as `read` gives them, of each phase in a table with the column `phase`, in order."""
+    phases: dict[str, list[dict[str, float]]] = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            values = {
+                name: float(value) for name, value in row.items() if value and name != "phase"
+            }
+            phases.setdefault(row["phase"], []).append(values)
+    return list(phases.values())
+
+
 def draw(phases: list[list[dict[str, float]]], output: Path) -> None:
     """Plot phases side by side on one axis of steps, separated by dotted lines."""
     from matplotlib.figure import Figure

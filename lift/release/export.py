@@ -73,6 +73,12 @@ def main(argv: list[str]) -> None:
         help="folder with the clips and their manifest.json",
     )
     parser.add_argument(
+        "--continued",
+        action="store_true",
+        help="the first run began with the weights that are there now: their phases come first in "
+        "the record and in the curve",
+    )
+    parser.add_argument(
         "--weights",
         default="last.safetensors",
         metavar="NAME",
@@ -126,7 +132,7 @@ def main(argv: list[str]) -> None:
             "stored": stored,
             "weights": args.weights,
             "parameters": model.count_parameters()["total"],
-            "phases": phases(runs),
+            "phases": earlier_phases(args.output, preset, args.continued) + phases(runs),
             "data": sources(runs, Path(args.data_root)),
             "scores": scores.of_clips(files[0], args.data_root, args.split, args.device),
         }
@@ -139,8 +145,9 @@ def main(argv: list[str]) -> None:
     for path in args.output.glob(f"{preset}.*.safetensors"):  # parts of earlier, larger weights
         if path.name not in record["files"]:
             path.unlink()
-    write_curve([run.folder for run in runs], args.output / f"{preset}_curve.csv")
-    curves.draw([curves.read(run.folder) for run in runs], args.output / f"{preset}_curve.png")
+    curve = args.output / f"{preset}_curve.csv"
+    write_curve([run.folder for run in runs], curve, args.continued)
+    curves.draw(curves.read_phases(curve), args.output / f"{preset}_curve.png")
     with atomic(args.output / f"{preset}.json") as part:
         part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for path in model_card.update(args.output):
@@ -169,6 +176,23 @@ def read(folder: Path) -> RunRecord:
             f"{folder} has no run; give the --output of lift train, with --phases or without"
         )
     return RunRecord(folder, *checkpoints.read_summary(found))
+
+
+def earlier_phases(folder: Path, preset: str, continued: bool) -> list[dict]:
+    """The phases of the weights in a folder, where the runs continue them.
+
+    Raises:
+        LiftError: the folder has no record of such weights.
+    """
+    if not continued:
+        return []
+    try:
+        return json.loads((folder / f"{preset}.json").read_text(encoding="utf-8"))["phases"]
+    except (OSError, ValueError, KeyError):
+        raise LiftError(
+            f"{folder} has no record of {preset} that the runs could continue; leave out "
+            "--continued, or give the folder of the weights that they began with as --output"
+        ) from None
 
 
 def phases(runs: list[RunRecord]) -> list[dict]:
@@ -245,9 +269,15 @@ def sources(runs: list[RunRecord], root: Path) -> dict:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def write_curve(runs: list[Path], path: Path) -> None:
-    """Write the curves of the runs as one table, with a column for the name of the run."""
+def write_curve(runs: list[Path], path: Path, append: bool = False) -> None:
+    """Write the curves of the runs as one table, with a column for the name of the run.
+
+    With `append` the rows that the file has come first.
+    """
     rows = []
+    if append:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows += csv.DictReader(file)
     for folder in runs:
         with open(folder / "curve.csv", newline="", encoding="utf-8") as file:
             rows += [{"phase": folder.name, **row} for row in csv.DictReader(file)]

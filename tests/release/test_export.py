@@ -241,6 +241,22 @@ def test_the_curve_holds_all_phases(shipped, runs):
     assert (shipped / "tiny_curve.png").stat().st_size > 0
 
 
+@pytest.mark.slow
+def test_runs_that_continue_bundled_weights_are_recorded_after_them(
+    runs, clips, tmp_path, shipped, capsys
+):
+    (tmp_path / "README.md").write_text(CARD.format("outdated\n"))
+    where = "--data_root", clips, "--output", tmp_path, "--device", "cpu"
+    assert go(runs[1], "--continued", *where) == 1
+    assert "leave out --continued" in capsys.readouterr().err
+    assert go(runs[0], *where) == 0 and go(runs[1], "--continued", *where) == 0
+    once, twice = (json.loads((f / "tiny.json").read_text())["phases"] for f in (shipped, tmp_path))
+    assert [phase["name"] for phase in twice] == ["first", "second"]
+    assert twice[0] == once[0]
+    assert (tmp_path / "tiny_curve.csv").read_text() == (shipped / "tiny_curve.csv").read_text()
+
+
+@pytest.mark.slow
 def test_parts_of_larger_weights_before_are_removed(tmp_path, runs, clips, monkeypatch, shipped):
     scores = json.loads((shipped / "tiny.json").read_text())["scores"]
     monkeypatch.setattr(export.scores, "of_clips", lambda *arguments: scores)
