@@ -12,7 +12,7 @@ from lift import kernels
 from lift.config import ModelConfig
 from lift.kernels.ops.correlation.reference import displacements
 from lift.model.adjacent import AdjacentMotion
-from lift.model.alignment import add_motion, missing_motion
+from lift.model.alignment import add_motion, luma, missing_motion
 from lift.model.blocks import (
     SLOPE,
     ResidualBlock,
@@ -220,7 +220,7 @@ class FlowCascade(nn.Module):
             t: (B,).
         """
         volumes = cost_volumes
-        lumas4 = left.luma4, right.luma4
+        lumas4 = luma(left.quarter), luma(right.quarter)
         lumas8 = [avg_down(x, 2) for x in lumas4]
         estimate16, hidden = self.global_motion(left.s16, right.s16, volumes.correlation, t)
         estimate8, hidden = self.block8(

@@ -88,8 +88,9 @@ class LIFT(nn.Module):
         frames = pad(frames)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             s4, s8, s16 = self.encoder(frames)
-        luma4 = luma(avg_down(frames, 4))
-        return FrameFeatures(s4, s8, s16, luma4, *self.transformer.key_values(s16))
+        half = avg_down(frames, 2)
+        quarter = avg_down(half, 2)
+        return FrameFeatures(s4, s8, s16, luma(half), quarter, *self.transformer.key_values(s16))
 
     def prepare_pair(
         self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures
@@ -104,9 +105,7 @@ class LIFT(nn.Module):
         image0, image1 = pad(image0), pad(image1)
         return ReferencePair(
             size=size,
-            images=reference_images(image0, image1),
-            quarter0=avg_down(image0, 4),
-            quarter1=avg_down(image1, 4),
+            images=reference_images(image0, image1, left.luma2, right.luma2),
             left=left.reference_only(),
             right=right.reference_only(),
             cost_volumes=self.flow.correlate(left, right),
@@ -158,7 +157,9 @@ class LIFT(nn.Module):
         estimate = motion.cascade[-1]
         if adjacent is not None:
             estimate = self.flow.curve(motion, adjacent, context, t)
-        coarse = self.synthesis(pair.quarter0, pair.quarter1, estimate, motion.hidden, context)
+        coarse = self.synthesis(
+            pair.left.quarter, pair.right.quarter, estimate, motion.hidden, context
+        )
         frame = self.refine(pair.images, estimate, motion.hidden, coarse, t)
         h, w = pair.size
         quarter = (..., slice((h + 3) // 4), slice((w + 3) // 4))
@@ -205,8 +206,8 @@ class LIFT(nn.Module):
             features0, features1 = features[left].reference_only(), features[right].reference_only()
             volumes = self.flow.correlate(features0, features1)
             motions = self.flow(features0, features1, volumes, half).flow_01
-            quarter0, quarter1 = (avg_down(pad(frames[i]), 4) for i in (left, right))
-            differences = mean_difference(quarter0, quarter1).view(times.shape)
+            quarters = features[left].quarter, features[right].quarter
+            differences = mean_difference(*quarters).view(times.shape)
             valid = exists & has_motion(differences, pair.difference[:, None])
         return AdjacentMotion(motions.unflatten(0, times.shape), times, valid)
 

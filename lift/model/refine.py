@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from lift import kernels
 from lift.config import ModelConfig
-from lift.model.alignment import add_motion, luma, missing_motion
+from lift.model.alignment import add_motion, missing_motion
 from lift.model.blocks import (
     ResidualBlock,
     avg_down,
@@ -151,10 +151,16 @@ class Refinement(nn.Module):
         return blend + detail
 
 
-def reference_images(image0: torch.Tensor, image1: torch.Tensor) -> ReferenceImages:
-    """What `Refinement` needs of the references (B, 3, H, W), in [0, 1]; even H and W."""
-    lumas = (luma(avg_down(image, 2)) for image in (image0, image1))
-    return ReferenceImages(image0, image1, *lumas, change_map(image0, image1))
+def reference_images(
+    image0: torch.Tensor, image1: torch.Tensor, luma0: torch.Tensor, luma1: torch.Tensor
+) -> ReferenceImages:
+    """What `Refinement` needs of the references.
+
+    Args:
+        image0, image1: (B, 3, H, W), in [0, 1]; even H and W.
+        luma0, luma1: (B, 1, H/2, W/2), of the images average-pooled.
+    """
+    return ReferenceImages(image0, image1, luma0, luma1, change_map(image0, image1))
 
 
 def change_map(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
@@ -193,7 +199,7 @@ if __name__ == "__main__":
     config = preset_from_command_line()
     describe(
         Refinement(config),
-        reference_images(*torch.rand(2, 2, 3, 256, 256)),
+        reference_images(*torch.rand(2, 2, 3, 256, 256), *torch.rand(2, 2, 1, 128, 128)),
         random_estimate(),
         torch.rand(2, config.hidden4, 64, 64),
         torch.rand(2, 3, 64, 64),

@@ -59,7 +59,8 @@ class FrameFeatures:
     Attributes:
         s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16), used for
             references only; None in `context_only()`.
-        luma4: (N, 1, H/4, W/4), of the frames average-pooled; None in `context_only()`.
+        luma2: (N, 1, H/2, W/2), luma of the frames average-pooled; None in `context_only()`.
+        quarter: (N, 3, H/4, W/4), the frames average-pooled; None in `context_only()`.
         keys, values: (N, layers, H/16, W/16, heads, d), input of the temporal transformer; None in
             `reference_only()`.
     """
@@ -67,7 +68,8 @@ class FrameFeatures:
     s4: torch.Tensor | None
     s8: torch.Tensor | None
     s16: torch.Tensor | None
-    luma4: torch.Tensor | None
+    luma2: torch.Tensor | None
+    quarter: torch.Tensor | None
     keys: torch.Tensor | None
     values: torch.Tensor | None
 
@@ -82,11 +84,11 @@ class FrameFeatures:
 
     def context_only(self) -> "FrameFeatures":
         """Keys and values only."""
-        return FrameFeatures(None, None, None, None, self.keys, self.values)
+        return FrameFeatures(None, None, None, None, None, self.keys, self.values)
 
     def reference_only(self) -> "FrameFeatures":
         """Everything but keys and values."""
-        return FrameFeatures(self.s4, self.s8, self.s16, self.luma4, None, None)
+        return FrameFeatures(self.s4, self.s8, self.s16, self.luma2, self.quarter, None, None)
 
 
 @dataclass(frozen=True)
@@ -129,15 +131,12 @@ class ReferencePair:
     Attributes:
         size: H and W of the frames before padding; the tensors have the padded size.
         images: at full and at half resolution.
-        quarter0, quarter1: (B, 3, H/4, W/4), the images average-pooled.
         left, right: features, `reference_only`.
         cost_volumes: correlations between the two.
     """
 
     size: tuple[int, int]
     images: ReferenceImages
-    quarter0: torch.Tensor
-    quarter1: torch.Tensor
     left: FrameFeatures
     right: FrameFeatures
     cost_volumes: CostVolumes
@@ -145,7 +144,7 @@ class ReferencePair:
     @property
     def difference(self) -> torch.Tensor:
         """(B,), the mean absolute difference of the references."""
-        return mean_difference(self.quarter0, self.quarter1)
+        return mean_difference(self.left.quarter, self.right.quarter)
 
 
 def mean_difference(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:

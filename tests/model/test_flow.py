@@ -14,7 +14,7 @@ from tests.support.models import TINY, wake
 def features(batch: int = 2, size: int = 64) -> FrameFeatures:
     scales = ((TINY.c4, 4), (TINY.c8, 8), (TINY.c16, 16))
     maps = (torch.rand(batch, c, size // s, size // s) for c, s in scales)
-    return FrameFeatures(*maps, torch.rand(batch, 1, size // 4, size // 4), None, None)
+    return FrameFeatures(*maps, None, torch.rand(batch, 3, size // 4, size // 4), None, None)
 
 
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.75])

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from lift.model.alignment import luma
 from lift.model.blocks import avg_down
 from lift.model.refine import NOISE_CONTRAST, Refinement, change_map, reference_images
 from lift.model.types import FlowEstimate
@@ -18,7 +19,7 @@ def refined(image0, image1, flow, config=TINY, visible=(9.0, 9.0), stage=None):
     stage = stage or Refinement(config)
     coarse = avg_down((image0 + image1) / 2, 4)
     return stage(
-        reference_images(image0, image1),
+        reference_images(image0, image1, *(luma(avg_down(x, 2)) for x in (image0, image1))),
         FlowEstimate(flow, flow, *occ, 4),
         torch.rand(1, config.hidden4, 8, 8),
         coarse,

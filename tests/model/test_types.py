@@ -8,7 +8,14 @@ from lift.model.types import FlowEstimate, FrameFeatures, Motion, expand, mean_d
 
 def features(n: int) -> FrameFeatures:
     s4, s8, s16 = (torch.rand(n, 2, size, size) for size in (8, 4, 2))
-    return FrameFeatures(s4, s8, s16, torch.rand(n, 1, 8, 8), *torch.rand(2, n, 1, 2, 2, 1, 4))
+    return FrameFeatures(
+        s4,
+        s8,
+        s16,
+        torch.rand(n, 1, 16, 16),
+        torch.rand(n, 3, 8, 8),
+        *torch.rand(2, n, 1, 2, 2, 1, 4),
+    )
 
 
 def test_an_index_keeps_the_axis_of_frames():
@@ -21,7 +28,7 @@ def test_an_index_keeps_the_axis_of_frames():
 def test_references_need_no_keys_and_context_no_maps():
     three = features(3)
     assert three.reference_only().keys is None and three.reference_only().s4 is three.s4
-    assert three.context_only().s16 is None and three.context_only().luma4 is None
+    assert three.context_only().s16 is None and three.context_only().quarter is None
     assert three.context_only().keys is three.keys
     assert len(three.reference_only()) == len(three.context_only()) == 3
     assert three.reference_only()[0].keys is None
