@@ -64,7 +64,7 @@ def helped(name: str) -> str:
 
 @pytest.mark.parametrize("text", blocks("bash"))
 def test_commands_and_their_flags_exist(text):
-    for line in text.splitlines():
+    for line in text.replace("\\\n", " ").splitlines():
         words = line.partition("#")[0].split()
         words = [word for word in words if "=" not in word or word.startswith("--")]
         if not words or words[0] in OTHERS or words[0].startswith(("benchmarks/", ".ci/")):

@@ -151,12 +151,14 @@ def test_a_bad_file_is_named(tmp_path, content, word):
 
 
 def test_a_missing_file_is_answered_with_the_builtin_ones():
-    with pytest.raises(LiftError, match="pairs224, polish, warmup; did you mean 'warmup'"):
+    with pytest.raises(LiftError, match="pairs224, polish, tiny_long, warmup; did you mean 'warmup'"):
         load_config("warmpu")
 
 
 def test_the_phases_are_builtin_and_there_are_no_others():
-    assert sorted(file.stem for file in BUILTIN_FOLDER.glob("*.toml")) == sorted(PHASES + BUNDLED)
+    assert sorted(file.stem for file in BUILTIN_FOLDER.glob("*.toml")) == sorted(
+        [*PHASES, *BUNDLED, "tiny_long"]
+    )
 
 
 def test_the_phases_follow_each_other():

@@ -22,7 +22,7 @@ from lift.kernels.ops.lucas_kanade.triton_kernels import (
     lucas_kanade_warp_kernel,
 )
 
-COLUMNS, ROWS = 64, 8  # of a program that solves or averages, a thread per column
+COLUMNS, ROWS = 64, 4  # of a program that solves or averages, a thread per column
 PIXELS = 128  # of a program that warps: one per thread
 
 
