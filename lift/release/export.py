@@ -36,6 +36,7 @@ OMITTED_FLAGS = {
     "checkpoint_minutes",
     "log_steps",
     "preload",
+    "frame_cache",
     "num_workers",
 }
 
@@ -230,7 +231,7 @@ def anonymized(config: Config) -> Config:
     )
     return replace(
         config,
-        data=replace(config.data, data_root="D" if config.data.data_root else ""),
+        data=replace(config.data, data_root="D" if config.data.data_root else "", frame_cache=""),
         train=replace(
             train,
             init_weights=init,

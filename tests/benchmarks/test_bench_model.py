@@ -42,7 +42,8 @@ def test_a_graph_is_compared_by_gradients_that_are_not_clipped(graphs):
     row = bench.Row(measure.VariantResult(), 1)
     step = bench._examined(row, TOY, "fused+graph")
     assert step.result[1] > 2 * step.config.train.clip_grad
-    assert row.found.failure is None and row.found.error < 1e-4 and row.found.peak_of_recording
+    assert row.found.failure is None and row.found.error < row.found.tolerance
+    assert row.found.peak_of_recording
 
 
 def test_wrong_gradients_are_found_although_the_step_clips_them(graphs, monkeypatch):

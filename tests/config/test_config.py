@@ -151,7 +151,9 @@ def test_a_bad_file_is_named(tmp_path, content, word):
 
 
 def test_a_missing_file_is_answered_with_the_builtin_ones():
-    with pytest.raises(LiftError, match="pairs224, polish, tiny_long, warmup; did you mean 'warmup'"):
+    with pytest.raises(
+        LiftError, match="pairs224, polish, tiny_long, warmup; did you mean 'warmup'"
+    ):
         load_config("warmpu")
 
 

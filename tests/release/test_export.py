@@ -69,6 +69,7 @@ def runs(tmp_path_factory, clips):
                 **DATA,
                 "data_source": "mixed",
                 "data_root": str(clips),
+                "frame_cache": str(clips / "cache"),
                 "crop_height": 32,
                 "crop_width": 32,
             }
