@@ -244,7 +244,7 @@ class TrainConfig:
     stages: str = _field(
         "all",
         "stages that are trained: all, or synthesis (coarse synthesis and refinement, for fixed "
-        "flows: a step takes less than half the time)",
+        "flows)",
         choices=("all", "synthesis"),
     )
     census_weight: float = _field(0.1, "weight of the census loss", low=0)

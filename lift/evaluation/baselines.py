@@ -177,7 +177,7 @@ def _warp_and_blend(
 
 
 def warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Backward warp of `image` (H, W, 3): bilinear, clamped to the border."""
+    """Backward warp of `image` (H, W, C), (H, W, C) float32: bilinear, clamped to the border."""
     cv2 = require("cv2", "the dis baseline")
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     return cv2.remap(

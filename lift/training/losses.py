@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from lift import kernels
 from lift.config import TrainConfig
 from lift.data.clip import Batch
+from lift.model.alignment import luma
 from lift.model.types import FlowEstimate, Prediction
 
 LEVELS, COARSE_LEVELS = 5, 3  # bands of the Laplacian pyramid at full and at quarter resolution
@@ -91,12 +92,8 @@ def census_loss(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             "census_loss: frame must be (B, 3, H, W) with H and W larger than 3, "
             f"got {tuple(frame.shape)}"
         )
-    return _Census.apply(_gray(frame), _gray(target))
-
-
-def _gray(image: torch.Tensor) -> torch.Tensor:
-    r, g, b = image.float().unbind(1)
-    return 0.299 * r + 0.587 * g + 0.114 * b
+    lumas = (luma(image.float()).squeeze(1) for image in (frame, target))
+    return _Census.apply(*lumas)
 
 
 def _census_pair(frame: torch.Tensor, target: torch.Tensor, y: int, x: int):

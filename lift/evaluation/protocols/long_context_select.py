@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from lift.config.flags import Parser
 from lift.errors import LiftError
-from lift.evaluation.baselines import OFFSET_SIGMA, dis_flow
+from lift.evaluation.baselines import OFFSET_SIGMA, dis_flow, warp
 from lift.evaluation.protocols import real16
 from lift.evaluation.protocols.long_context import TARGETS_FILE
 from lift.files import atomic
@@ -83,7 +83,7 @@ def candidates(
         return cv2.GaussianBlur(path, (0, 0), OFFSET_SIGMA)
 
     def blend(deviation: np.ndarray) -> np.ndarray:
-        warped = [sample(frames[LEFT + side], flows[LEFT + side] - deviation) for side in (0, 1)]
+        warped = [warp(frames[LEFT + side], flows[LEFT + side] - deviation) for side in (0, 1)]
         return sum(warped) / 2
 
     cubic, six = offset(FOUR_POINTS), offset(SIX_POINTS)
@@ -91,7 +91,7 @@ def candidates(
     curved = follow(gaps, -motion / 2 - cubic, motion / 2 - cubic)
     for k, (frame, flow) in enumerate(zip(frames, curved, strict=True)):
         needed = 2 * max(LEFT + 1 - k, k - LEFT)
-        found.append((needed, sample(frame, flow), inside(flow)))
+        found.append((needed, warp(frame, flow), inside(flow)))
     return found
 
 
@@ -108,24 +108,12 @@ def follow(gaps: list[np.ndarray], to_left: np.ndarray, to_right: np.ndarray) ->
     flows = [to_left, to_right]
     for gap in reversed(gaps[:LEFT]):
         # a gap's motion is as seen half way through it, which takes a second look-up to reach
-        middle = flows[0] - sample(gap, flows[0]) / 2
-        flows.insert(0, flows[0] - sample(gap, middle))
+        middle = flows[0] - warp(gap, flows[0]) / 2
+        flows.insert(0, flows[0] - warp(gap, middle))
     for gap in gaps[LEFT + 1 :]:
-        middle = flows[-1] + sample(gap, flows[-1]) / 2
-        flows.append(flows[-1] + sample(gap, middle))
+        middle = flows[-1] + warp(gap, flows[-1]) / 2
+        flows.append(flows[-1] + warp(gap, middle))
     return flows
-
-
-def sample(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Backward warp of `image` (H, W, C), (H, W, C) float32: bilinear, clamped to the border."""
-    y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
-    return cv2.remap(
-        image.astype(np.float32),
-        x + flow[..., 0],
-        y + flow[..., 1],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
 
 
 def inside(flow: np.ndarray) -> np.ndarray:
