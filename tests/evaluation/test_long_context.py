@@ -11,9 +11,9 @@ cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 from lift.commands import evaluate as command  # noqa: E402
 from lift.errors import LiftError  # noqa: E402
 from lift.evaluation import baselines, report  # noqa: E402
+from lift.evaluation.baselines import warp  # noqa: E402
 from lift.evaluation.protocols import long_context, real16  # noqa: E402
 from lift.evaluation.protocols import long_context_scenes as scenes  # noqa: E402
-from lift.evaluation.protocols.long_context_select import sample  # noqa: E402
 from lift.evaluation.target import Target  # noqa: E402
 
 
@@ -61,7 +61,7 @@ class Oracle:
         shown, total = np.full((*scenes.SIZE, 1), 1e-3), 1e-3 * frames[left].astype(np.float64)
         for frame, time in zip(frames, times, strict=True):
             flow, seen = self._truth(clip, time)
-            total, shown = total + seen * sample(frame, flow), shown + seen
+            total, shown = total + seen * warp(frame, flow), shown + seen
         return np.round(total / shown).astype(np.uint8)
 
 

@@ -8,6 +8,7 @@ import pytest
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 from lift.data.synthetic import SyntheticScene  # noqa: E402
+from lift.evaluation.baselines import warp  # noqa: E402
 from lift.evaluation.protocols.long_context_scenes import (  # noqa: E402
     KINDS,
     LEFT,
@@ -18,7 +19,6 @@ from lift.evaluation.protocols.long_context_scenes import (  # noqa: E402
     synthetic_clip,
     synthetic_clips,
 )
-from lift.evaluation.protocols.long_context_select import sample  # noqa: E402
 
 NUMBERS = range(6)
 
@@ -71,7 +71,7 @@ def test_another_background_changes_the_hidden_points_of_the_target_and_of_no_ne
         there = clip.scene.flow(TARGET_TIME, (time, time))[:2].transpose(1, 2, 0)
         before, after = (scene.render([time])[0] for scene in (clip.scene, other))
         change = np.abs(before.astype(int) - after.astype(int)).max(-1)
-        return sample(change, there)[hidden]
+        return warp(change, there)[hidden]
 
     assert np.median(change(TARGET_TIME)) > 20
     for time in NEAR:
