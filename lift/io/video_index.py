@@ -1,8 +1,10 @@
 """Frames of a video file by index: seek to the keyframe before, then decode."""
 
 import bisect
+import gc
 import multiprocessing
 import os
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -225,31 +227,29 @@ class IndexedVideo:
         return None
 
     def _reopen(self) -> None:
-        if (
-            self._process == os.getpid()
-        ):  # a forked worker must not share its parent's file position
+        if self._container is not None:
             return
         self._container = open_container(self.path)
         self._stream = video_stream(self.path, self._container)
         if multiprocessing.parent_process() is not None:  # worker processes are parallel already
             self._stream.thread_type = "SLICE"
         self._convert = FrameConverter()
-        self._process = os.getpid()
         self._frames, self._position = self._container.decode(self._stream), -1
+        _open_videos.add(self)
 
     def close(self) -> None:
         """Close the file; the next read opens it again."""
-        if self._process == os.getpid():
+        if self._container is not None:
             self._container.close()
         self._forget()
 
     def _forget(self) -> None:
-        self._process = self._container = self._stream = self._frames = self._convert = None
+        self._container = self._stream = self._frames = self._convert = None
         self._position = -1
 
     def __getstate__(self):
         state = dict(self.__dict__, _position=-1)
-        for name in ("_process", "_container", "_stream", "_frames", "_convert"):
+        for name in ("_container", "_stream", "_frames", "_convert"):
             state[name] = None
         return state
 
@@ -261,3 +261,26 @@ def _is_shown_vp8(packet) -> bool:
 
 def _cause(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
+
+
+# -- forks: a worker shares neither its parent's place in a file nor its decoders ------------------
+
+_open_videos: weakref.WeakSet[IndexedVideo] = weakref.WeakSet()
+_of_parent: list[tuple] = []
+
+
+def _forget_open_videos() -> None:
+    """In a forked process: open every file again, and never free a decoder of the parent.
+
+    FFmpeg waits for a decoder's threads before it frees it, and a fork has none of them.
+    """
+    for video in list(_open_videos):
+        _of_parent.append((video._container, video._stream, video._frames, video._convert))
+        video._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    # frozen: closed files wait in reference cycles, which a worker would collect as well
+    os.register_at_fork(
+        before=gc.freeze, after_in_parent=gc.unfreeze, after_in_child=_forget_open_videos
+    )

@@ -14,9 +14,10 @@ from lift.model.adjacent import AdjacentMotion, path_differences, path_weights
 from lift.model.blocks import SLOPE, ResidualBlock, conv, upsample, zero_conv
 from lift.model.types import FlowEstimate
 
-# Confidences before training: 0.88 in accelerations and 0.5 in differences of order 4.
-CONFIDENCE_INIT_LOGIT = 2.0
-OUTER_INIT_LOGIT = 0.0
+# Offsets of the confidences' logits: of accelerations and of differences of order 4.
+CONFIDENCE_LOGIT = 2.0
+OUTER_LOGIT = 0.0
+INIT_LOGIT = 4.0  # of all confidences before training: 0.98, since most paths are smooth
 # In quarter-resolution pixels; they scale differences of order 2 and 4 to about unit size.
 ACCEL_SCALE = 4.0
 OUTER_SCALE = 1.0
@@ -37,6 +38,9 @@ class Trajectory(nn.Module):
         self.conv_in = conv(config.hidden4 + 2 + 2 * self.gaps, channels)
         self.body = nn.Sequential(nn.LeakyReLU(SLOPE, inplace=True), ResidualBlock(channels))
         self.head = zero_conv(channels, 2 + self.gaps)
+        with torch.no_grad():
+            self.head.bias[:2] = INIT_LOGIT - CONFIDENCE_LOGIT
+            self.head.bias[4:] = INIT_LOGIT - OUTER_LOGIT
 
     def forward(
         self,
@@ -63,9 +67,9 @@ class Trajectory(nn.Module):
             inputs.append(outer.flatten(1, 2) / OUTER_SCALE)
         x = self.conv_in(torch.cat(inputs, 1)) + upsample(self.context_proj(context), 4)
         d = self.head(self.body(x)).float()
-        confidence = torch.sigmoid(CONFIDENCE_INIT_LOGIT + d[:, :2])
+        confidence = torch.sigmoid(CONFIDENCE_LOGIT + d[:, :2])
         if gaps == 4:
-            confidence = torch.cat((confidence, torch.sigmoid(OUTER_INIT_LOGIT + d[:, 4:])), 1)
+            confidence = torch.cat((confidence, torch.sigmoid(OUTER_LOGIT + d[:, 4:])), 1)
         weights = path_weights(adjacent, t)[..., None, None] * confidence
         residual = (t * (t - 1) * adjacent.valid[:, :2].any(1)).view(-1, 1, 1, 1) * d[:, 2:4]
         offset = (weights[:, :, None] * differences).sum(1) + residual

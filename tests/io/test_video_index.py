@@ -1,5 +1,7 @@
 """Frames of a video by index are those that play in order, whatever lies in the file."""
 
+import gc
+import multiprocessing
 import pickle
 
 import numpy as np
@@ -47,6 +49,38 @@ def test_a_video_survives_being_sent_to_another_process(tmp_path):
     video = IndexedVideo(write_video(tmp_path / "v.mp4"))
     video.read([5])
     assert numbers(pickle.loads(pickle.dumps(video)).read([9, 3])) == [9, 3]
+
+
+def in_a_fork(function):
+    """What the function returns in a forked process; an error after twenty seconds without it."""
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    process = context.Process(target=lambda: answers.put(function()))
+    process.start()
+    process.join(20)
+    ended = not process.is_alive()
+    process.kill()
+    assert ended, "the forked process hangs"
+    return answers.get()
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
+)
+def test_a_forked_process_waits_for_no_decoder_of_its_parent(tmp_path):
+    path = write_video(tmp_path / "v.mp4")
+    kept = IndexedVideo(path)
+    kept.read([5])
+    gc.disable()  # what closes a file stays in a reference cycle until it is collected
+    try:
+        closed = IndexedVideo(path)
+        closed.read([5])
+        del closed
+        assert in_a_fork(gc.collect) >= 0
+    finally:
+        gc.enable()
+    assert in_a_fork(lambda: numbers(kept.read([9, 3]))) == [9, 3]
+    assert numbers(kept.read([6])) == [6], "the parent's place in the file moved"
 
 
 def test_times_are_given_only_where_the_rate_varies(tmp_path):

@@ -60,8 +60,7 @@ def curved(stage, t, adjacent):
 @pytest.fixture
 def stage(monkeypatch):
     """Untrained, with full confidence in all differences."""
-    monkeypatch.setattr("lift.model.trajectory.CONFIDENCE_INIT_LOGIT", 50.0)
-    monkeypatch.setattr("lift.model.trajectory.OUTER_INIT_LOGIT", 50.0)
+    monkeypatch.setattr("lift.model.trajectory.INIT_LOGIT", 50.0)
     return Trajectory(CONFIG)
 
 
