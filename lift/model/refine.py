@@ -17,6 +17,7 @@ from lift.model.blocks import (
     avg_down,
     checkpointed,
     conv,
+    conv_unshuffled,
     leaky_relu_,
     upsample,
     zero_conv,
@@ -126,14 +127,13 @@ class Refinement(nn.Module):
         warped0 = kernels.warp(image0, flow0, backend=self.backend)
         warped1 = kernels.warp(image1, flow1, backend=self.backend)
         # The difference shows whether anything moved here at all.
-        images = torch.cat((torch.cat((warped0, warped1), 1), image0 - image1), 1)
-        images = F.pixel_unshuffle(images, s) if s > 1 else images
+        images = [torch.cat((warped0, warped1), 1), image0 - image1]
         # The factor gives usual motion about unit size.
         state = torch.cat((half[:, :4] * (2 / 32), half[:, 4:], *aligned), 1)
         if s != 2:
             state = upsample(state, 2) if s == 1 else avg_down(state, 2)
         coarse_features = self.reduce(torch.cat((hidden, coarse), 1))
-        x = self.conv_in(torch.cat((images, state), 1)) + upsample(coarse_features, 4 // s)
+        x = conv_unshuffled(self.conv_in, images, state, s) + upsample(coarse_features, 4 // s)
         d = self.head(self.body(leaky_relu_(x)))
         d = F.pixel_shuffle(d, s) if s > 1 else d
         df0, df1, do0, do1, detail, d_gate = d.float().split((2, 2, 1, 1, 3, 1), 1)

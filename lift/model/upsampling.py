@@ -38,11 +38,14 @@ class ConvexUpsampling(nn.Module):
         weights = self.head(hidden)
         with without_autocast(x.device):  # half precision would round the flows
             weights = (
-                weights.float().view(b, FACTOR**2, 9, h, w) + self.prior.view(FACTOR**2, 9, 1, 1)
+                weights.float().reshape(b, FACTOR**2, 9, h, w) + self.prior.view(FACTOR**2, 9, 1, 1)
             ).softmax(2)
-            around = F.pad(x.float(), (1, 1, 1, 1), mode="replicate")
-            around = F.unfold(around, 3).view(b, c, 9, h, w)
-            fine = torch.einsum("bckhw,bskhw->bcshw", around, weights)
+            around = F.pad(x.float(), (1, 1, 1, 1), mode="replicate").unsqueeze(2)
+            shifted = [around[..., i : i + h, j : j + w] for i in range(3) for j in range(3)]
+            # a sum over planes, since a CPU is slow at a matrix product per pixel
+            fine = shifted[0] * weights[:, None, :, 0]
+            for k in range(1, 9):
+                fine.addcmul_(shifted[k], weights[:, None, :, k])
         return F.pixel_shuffle(fine.reshape(b, c * FACTOR**2, h, w), FACTOR)
 
 

@@ -10,6 +10,8 @@ from lift.model.blocks import (
     avg_down,
     broadcast_map,
     checkpointed,
+    conv,
+    conv_unshuffled,
     group_count,
     leaky_relu_,
     upsample,
@@ -44,6 +46,21 @@ def test_a_map_holds_each_sample_s_value():
     t_map = broadcast_map(torch.tensor([0.25, 0.75]), torch.zeros(2, 5, 3, 4, dtype=torch.float16))
     assert t_map.shape == (2, 1, 3, 4) and t_map.dtype == torch.float16
     assert (t_map[0] == 0.25).all() and (t_map[1] == 0.75).all()
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_a_convolution_of_unshuffled_images_is_the_same_without_gradients(factor):
+    images = [torch.rand(2, c, 4 * factor, 6 * factor) for c in (6, 3)]
+    rest = torch.rand(2, 5, 4, 6)
+    layer = conv(9 * factor**2 + 5, 7)
+    layer.bias.data.normal_()
+    unshuffled = F.pixel_unshuffle(torch.cat(images, 1), factor)
+    expected = layer(torch.cat((unshuffled, rest), 1))
+    torch.testing.assert_close(conv_unshuffled(layer, images, rest, factor), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            conv_unshuffled(layer, images, rest, factor), expected, atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("channels, groups", [(8, 8), (24, 8), (12, 4), (6, 2), (5, 1)])

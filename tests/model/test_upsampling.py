@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 
 from lift.model.blocks import upsample
 from lift.model.types import FlowEstimate
@@ -25,6 +26,19 @@ def test_weights_can_keep_an_edge_that_bilinear_blurs():
     fine = stage(x, torch.zeros(1, 1, 4, 4))
     torch.testing.assert_close(fine, x.repeat_interleave(2, -1).repeat_interleave(2, -2))
     assert ((upsample(x, 2) > 0) & (upsample(x, 2) < 8)).any()
+
+
+@torch.no_grad()
+def test_a_fine_pixel_mixes_the_nine_coarse_ones_around_it():
+    stage, x, hidden = ConvexUpsampling(2), torch.randn(1, 3, 4, 5), torch.randn(1, 2, 4, 5)
+    stage.head.weight.normal_()
+    logits = stage.head(hidden).view(4, 9, 4, 5) + stage.prior.view(4, 9, 1, 1)
+    weights = logits.softmax(1)
+    fine, around = stage(x, hidden), F.pad(x, (1, 1, 1, 1), mode="replicate")
+    for row, column in ((0, 0), (3, 9), (5, 4), (7, 2)):
+        i, j, s = row // 2, column // 2, 2 * (row % 2) + column % 2
+        mixed = around[0, :, i : i + 3, j : j + 3].flatten(1) @ weights[s, :, i, j]
+        torch.testing.assert_close(fine[0, :, row, column], mixed)
 
 
 @torch.no_grad()
