@@ -14,10 +14,11 @@ from lift.model.adjacent import AdjacentMotion, path_differences, path_weights
 from lift.model.blocks import SLOPE, ResidualBlock, conv, upsample, zero_conv
 from lift.model.types import FlowEstimate
 
-# Offsets of the confidences' logits: of accelerations and of differences of order 4.
-CONFIDENCE_LOGIT = 2.0
-OUTER_LOGIT = 0.0
-INIT_LOGIT = 4.0  # of all confidences before training: 0.98, since most paths are smooth
+CONFIDENCE_LOGIT = 2.0  # offset of the logits of confidences in accelerations
+INIT_LOGIT = 4.0  # of those before training: 0.98, since most paths are smooth
+# Largest weight of a difference of order 4. It starts at half of this; where motion oscillates, a
+# weight above 1 stands for differences of yet higher orders, which bend the path the same way.
+LARGEST_WEIGHT = 2.0
 # In quarter-resolution pixels; they scale differences of order 2 and 4 to about unit size.
 ACCEL_SCALE = 4.0
 OUTER_SCALE = 1.0
@@ -40,7 +41,6 @@ class Trajectory(nn.Module):
         self.head = zero_conv(channels, 2 + self.gaps)
         with torch.no_grad():
             self.head.bias[:2] = INIT_LOGIT - CONFIDENCE_LOGIT
-            self.head.bias[4:] = INIT_LOGIT - OUTER_LOGIT
 
     def forward(
         self,
@@ -69,7 +69,7 @@ class Trajectory(nn.Module):
         d = self.head(self.body(x)).float()
         confidence = torch.sigmoid(CONFIDENCE_LOGIT + d[:, :2])
         if gaps == 4:
-            confidence = torch.cat((confidence, torch.sigmoid(OUTER_LOGIT + d[:, 4:])), 1)
+            confidence = torch.cat((confidence, LARGEST_WEIGHT * torch.sigmoid(d[:, 4:])), 1)
         weights = path_weights(adjacent, t)[..., None, None] * confidence
         residual = (t * (t - 1) * adjacent.valid[:, :2].any(1)).view(-1, 1, 1, 1) * d[:, 2:4]
         offset = (weights[:, :, None] * differences).sum(1) + residual

@@ -92,6 +92,17 @@ def test_a_path_of_degree_five_through_six_frames_is_found(stage, left, right, t
         torch.testing.assert_close(flow, field(quintic(end) - quintic(t)), atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_differences_of_order_4_count_from_not_at_all_to_twice(stage):
+    flows = []
+    for logit in (-50.0, 0.0, 50.0):
+        stage.head.bias[4:] = logit
+        flows.append(curved(stage, 0.5, with_outer_gaps()).flow_t0)
+    none, once, twice = flows
+    assert (once - none).abs().max() > 1e-3
+    torch.testing.assert_close(twice - none, 2 * (once - none), atol=1e-5, rtol=1e-5)
+
+
 def former_stage():
     return Trajectory(replace(CONFIG, path_frames=4))
 
