@@ -12,9 +12,9 @@ def fill_zeros(model: torch.nn.Module) -> None:
                 parameter.copy_(0.01 * torch.randn(parameter.shape, generator=generator))
 
 
-def nudge(model: torch.nn.Module) -> None:
-    """Change every parameter by one unit of float32's rounding, up or down."""
-    generator = torch.Generator().manual_seed(2)
+def nudge(model: torch.nn.Module, seed: int) -> None:
+    """Change every parameter by one unit of float32's rounding, up or down as the seed draws."""
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             signs = 2.0 * torch.randint(2, parameter.shape, generator=generator) - 1

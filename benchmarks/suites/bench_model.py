@@ -43,6 +43,7 @@ SETTINGS = {
     SHARED: {},
     f"{SHARED}+recompute": LEAN,
 }
+NUDGES = 5  # changes by rounding that the tolerance is measured with
 ROUNDING = {None: 1e-4, torch.bfloat16: 1e-3}  # relative error that is always allowed
 
 
@@ -162,7 +163,8 @@ class Step:
     """One variant of a case, as a callable that runs a step.
 
     Args:
-        nudged: change the weights by a unit in the last place, to measure the effect of rounding.
+        nudged: seed of a change of the weights by a unit in the last place, which measures the
+            effect of rounding; 0: none.
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class Step:
         case: Case,
         variant: str,
         batch: Batch,
-        nudged: bool = False,
+        nudged: int = 0,
         autocast: torch.dtype | None = None,
     ):
         self.config = configuration(case, variant, len(batch.clip.frames))
@@ -180,7 +182,7 @@ class Step:
         self.model.set_epoch(0)
         fill_zeros(self.model)
         if nudged:
-            nudge(self.model)
+            nudge(self.model, nudged)
         self.model = self.model.to(case.device).train()
         self.batch = replace(batch, clip=batch.clip.separate()) if variant == SEPARATE else batch
         self.network = (
@@ -272,14 +274,16 @@ def standard(case: Case) -> tuple[Batch, list[torch.Tensor], float]:
     """The batch, loss and gradients of the reference in full precision, and the tolerance.
 
     The tolerance is twice the error of the reference in the precision of the case or, in full
-    precision, four times the effect of rounding its weights.
+    precision, four times the largest effect of rounding its weights in several ways: a gradient is
+    not continuous where a sign changes, and only some of them meet such a place.
     """
     batch, name = clips(case, case.batch), names(case)[0]
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     exact = Step(case, name, batch).gradients()
     if case.autocast is None:
-        noise = 4 * max(distance(Step(case, name, batch, nudged=True).gradients(), exact))
+        steps = (Step(case, name, batch, nudged=seed) for seed in range(1, NUDGES + 1))
+        noise = 4 * max(max(distance(step.gradients(), exact)) for step in steps)
     else:
         noise = 2 * max(
             distance(Step(case, name, batch, autocast=case.autocast).gradients(), exact)
