@@ -42,7 +42,8 @@ def test_a_graph_is_compared_by_gradients_that_are_not_clipped(graphs):
     row = bench.Row(measure.VariantResult(), 1)
     step = bench._examined(row, TOY, "fused+graph")
     assert step.result[1] > 2 * step.config.train.clip_grad
-    assert row.found.failure is None and row.found.error < 1e-3
+    assert row.found.failure is None
+    assert row.found.error < 0.02  # clipped ones would be wrong by more than half
     assert row.found.peak_of_recording
 
 
