@@ -70,9 +70,9 @@ class ModelConfig:
         True, "upsample flows with predicted weights instead of bilinearly"
     )
     path_frames: int = _field(
-        6,
+        8,
         "largest number of frames that a point's curved path runs through, references included",
-        choices=(4, 6),
+        choices=(4, 6, 8),
     )
     trajectory_channels: int = _field(64, "channels of the trajectory curvature stage", low=1)
     refine_channels: int = _field(
@@ -243,9 +243,9 @@ class TrainConfig:
     freeze_epochs: int = _field(10, "epochs during which the encoder is frozen", low=0)
     stages: str = _field(
         "all",
-        "stages that are trained: all, or synthesis (coarse synthesis and refinement, for fixed "
-        "flows)",
-        choices=("all", "synthesis"),
+        "stages that are trained: all, synthesis (coarse synthesis and refinement, for fixed "
+        "flows) or trajectory (how paths curve, everything else fixed)",
+        choices=("all", "synthesis", "trajectory"),
     )
     census_weight: float = _field(0.1, "weight of the census loss", low=0)
     coarse_weight: float = _field(

@@ -1,4 +1,4 @@
-"""Baselines: frame copy, frame averaging, and DIS optical flow from two, four or six frames.
+"""Baselines: frame copy, frame averaging, and DIS optical flow from two, four, six or eight frames.
 
 A method is a function (frame0, frame1, t) -> frame. The references and the generated frame are
 (H, W, 3) uint8 RGB; t in (0, 1) is the target's time between the references. Each has a form whose
@@ -91,8 +91,16 @@ def dis_quintic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray
     return _along_path(frames, times, left, per_side=2)
 
 
+def dis_septic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
+    """As `dis_cubic`, along a trajectory of degree seven through eight frames.
+
+    Where frames are missing it is of a lower degree.
+    """
+    return _along_path(frames, times, left, per_side=3)
+
+
 # By name; functions of (frames, times, left).
-PATH_METHODS = {"dis_cubic": dis_cubic, "dis_quintic": dis_quintic}
+PATH_METHODS = {"dis_cubic": dis_cubic, "dis_quintic": dis_quintic, "dis_septic": dis_septic}
 OFFSET_SIGMA = 4.0  # pixels, of the Gaussian that smooths distances from the straight path
 
 
@@ -105,8 +113,8 @@ def _along_path(frames: np.ndarray, times: list[float], left: int, per_side: int
     position, gap_times, exists = adjacent_frames(torch.tensor([times]), mask, per_side)
     if not exists.any():
         return round_half_up(_warp_and_blend(frame0, frame1, motion, t))
-    inner, gaps = (left, left + 1, *position[0, :2].tolist()), []
-    for near, far, there in zip(inner, position[0].tolist(), exists[0].tolist(), strict=False):
+    inner, gaps = (left, left + 1, *position[0, :-2].tolist()), []
+    for near, far, there in zip(inner, position[0].tolist(), exists[0].tolist(), strict=True):
         first, second = sorted((near, far))
         gaps.append(dis_flow(frames[first], frames[second]) if there else np.zeros_like(motion))
     adjacent = AdjacentMotion(_channels_first(np.stack(gaps))[None], gap_times, exists)

@@ -2,19 +2,18 @@
 
 The batch model, the streaming interpolator and the optical-flow baselines share these functions.
 Two frames show where a point was and where it will be, not how it got there. Let x(s) be the
-position of a point at time s, in frames at times l2 < l1 < 0 < 1 < r1 < r2, the references at 0 and
-1. The motion in the gaps between the frames gives the divided differences of x (Newton's form): of
-order 2 over (l1, 0, 1) and (0, 1, r1), the accelerations AL and AR; of order 4 over (l2, l1, 0, 1,
-r1) and (l1, 0, 1, r1, r2), DL and DR. The polynomial through all six frames deviates at time t from
-the straight line by
+position of a point at time s, in frames at times ... l2 < l1 < 0 < 1 < r1 < r2 ..., the references
+at l0 = 0 and r0 = 1. The motion in the gaps between the frames gives the divided differences of x
+(Newton's form), of the orders 2, 4 and 6 for k = 1, 2 and 3: Lk over the frames lk to r(k-1), Rk
+over those from l(k-1) to rk. L1 and R1 are accelerations. The polynomial through all frames up to
+lK and rK deviates at time t from the straight line by the sum over k = 1 ... K of
 
-    t (t - 1) [(r1 - t) AL + (t - l1) AR] / (r1 - l1)
-    + (t - l1) t (t - 1) (t - r1) [(r2 - t) DL + (t - l2) DR] / (r2 - l2).
+    Pk [(rk - t) Lk + (t - lk) Rk] / (rk - lk),  P1 = t (t - 1),  P(k+1) = Pk (t - lk) (t - rk):
 
-The first line alone is the cubic through the four inner frames. Where the frame of one side is
-missing the other's difference stands alone: a parabola through three frames, a quartic through
-five. Differences of order 4 need both frames beside the references; without any of those the path
-is a straight line.
+a cubic through four frames, of degree five through six, of degree seven through eight. Where the
+last frame of one side is missing, the other side's difference stands alone: a parabola through
+three frames, a quartic through five. Differences of a higher order need both frames of the order
+before; without any frame beside the references the path is a straight line.
 """
 
 import math
@@ -22,10 +21,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from lift.model.types import Motion
 
 MAX_ADJACENT_GAP = 2  # in reference intervals; frames farther apart say little about the path
+AGREEMENT_WINDOW = 9  # pixels of 1/4, odd
+EPSILON = 1e-8  # squared pixels
 DUPLICATE_RATIO = 0.1  # of the references' difference; compression changes duplicates too
 
 
@@ -33,9 +35,9 @@ DUPLICATE_RATIO = 0.1  # of the references' difference; compression changes dupl
 class AdjacentMotion:
     """Motion in the G gaps beside two references, B pairs.
 
-    G is 2 or 4. Gaps are in the order: before the left reference, after the right one, and where G
-    is 4 before and after those two. Each lies between an inner frame, nearer to the references, and
-    an outer one.
+    G is 2, 4 or 6. Gaps are in the order: before the left reference, after the right one, then
+    before and after those two, and so on. Each lies between an inner frame, nearer to the
+    references, and an outer one.
 
     Attributes:
         motions: (B, G, 2, H/4, W/4), from the earlier frame of each gap to the later one, as seen
@@ -59,19 +61,22 @@ class AdjacentMotion:
 
     @property
     def differences_valid(self) -> torch.Tensor:
-        """(B, G), bool: which divided differences are known, of order 2 and then of order 4."""
-        inner, outer = self.valid[:, :2], self.valid[:, 2:]
-        return torch.cat((inner, outer & inner.all(1, keepdim=True)), 1)
+        """(B, G), bool: which divided differences are known, by order: 2, 4, 6."""
+        known = [self.valid[:, :2]]
+        for outer in self.valid[:, 2:].split(2, 1):
+            known.append(outer & known[-1].all(1, keepdim=True))
+        return torch.cat(known, 1)
 
 
 def gaps_per_side(frames: int, path_frames: int) -> int:
-    """How many gaps on either side of the references a path may use, 1 or 2.
+    """How many gaps on either side of the references a path may use, 1 to 3.
 
     Args:
-        frames: number of frames; a second gap needs five, the references and three beside them.
+        frames: number of frames; a second gap needs five, the references and three beside them, a
+            third one seven.
         path_frames: of `ModelConfig`.
     """
-    return 2 if frames > 4 and path_frames > 4 else 1
+    return max(min((frames - 1) // 2, path_frames // 2 - 1), 1)
 
 
 def adjacent_frames(
@@ -81,7 +86,7 @@ def adjacent_frames(
 
     Args:
         times, mask: (B, T), as in `Clip`.
-        per_side: 1 or 2 frames on each side.
+        per_side: frames on each side, 1 to 3.
 
     Returns:
         Positions in the clip (B, G), int64, G = 2 * per_side in the order of `AdjacentMotion`;
@@ -112,7 +117,7 @@ def has_motion(difference: torch.Tensor, reference_difference: torch.Tensor) -> 
     return difference >= DUPLICATE_RATIO * reference_difference
 
 
-# -- the path through up to six frames -------------------------------------------------------------
+# -- the path through up to eight frames -----------------------------------------------------------
 
 
 def path_differences(
@@ -129,35 +134,37 @@ def path_differences(
         warp: backward warp of (N, 2, h, w) along flows (N, 2, h, w).
 
     Returns:
-        (B, G, 2, h, w), those of order 2 over the frames up to and from the references, then those
-        of order 4; pixels per reference interval to the power of the order, 0 where not valid.
+        (B, G, 2, h, w): L1, R1, L2, R2, ... of the module's formula; pixels per reference interval
+        to the power of the order, 0 where not valid.
     """
 
     def sampled(motions, flows):
         return warp(motions.flatten(0, 1), flows.flatten(0, 1)).unflatten(0, motions.shape[:2])
 
-    # A gap's motion is given where points are half way through it; at the velocity of the gap
-    # before, nearer to the references, they get there in half its time.
     velocity = flow_t1 - flow_t0
     times = adjacent.times[..., None, None, None]
-    flows = torch.stack((flow_t0, flow_t1), 1)
-    reach = torch.stack((times[:, 0], times[:, 1] - 1), 1)  # signed
-    motions = sampled(adjacent.motions[:, :2], flows + reach / 2 * velocity[:, None])
-    ordered = motions[:, 0], velocity, motions[:, 1]
-    at = times[:, 0], torch.zeros_like(times[:, 0]), torch.ones_like(times[:, 0]), times[:, 1]
-    if adjacent.motions.shape[1] == 4:
-        beside = motions / reach.abs()
-        flows = flows + (reach + (times[:, 2:] - times[:, :2]) / 2) * beside
-        outer = sampled(adjacent.motions[:, 2:], flows)
-        ordered = outer[:, 0], *ordered, outer[:, 1]
-        at = times[:, 2], *at, times[:, 3]
+    edge = torch.stack((torch.zeros_like(times[:, 0]), torch.ones_like(times[:, 1])), 1)
+    at, motions = [*edge.unbind(1)], [velocity]  # in the order of time
+    flows, beside = torch.stack((flow_t0, flow_t1), 1), velocity[:, None]
+    for outer, gap in zip(times.split(2, 1), adjacent.motions.split(2, 1), strict=True):
+        # A gap's motion is given where points are half way through it; at the velocity of the gap
+        # before, nearer to the references, they get there in half its time.
+        reach = outer - edge  # signed
+        motion = sampled(gap, flows + reach / 2 * beside)
+        beside = motion / reach.abs()
+        flows, edge = flows + reach * beside, outer
+        at = [outer[:, 0], *at, outer[:, 1]]
+        motions = [motion[:, 0], *motions, motion[:, 1]]
     at = torch.stack(at, 1)
-    second = _next_order(torch.stack(ordered, 1) / (at[:, 1:] - at[:, :-1]), at)
-    if adjacent.motions.shape[1] == 4:
-        fourth = _next_order(_next_order(second, at), at)
-        differences = torch.cat((second[:, 1:3], fourth), 1)
-    else:
-        differences = second
+    order = _next_order(torch.stack(motions, 1) / (at[:, 1:] - at[:, :-1]), at)
+    differences = []
+    while True:
+        middle = order.shape[1] // 2
+        differences.append(order[:, middle - 1 : middle + 1])
+        if middle == 1:
+            break
+        order = _next_order(_next_order(order, at), at)
+    differences = torch.cat(differences, 1)
     return torch.where(adjacent.differences_valid[..., None, None, None], differences, 0)
 
 
@@ -166,6 +173,29 @@ def _next_order(differences: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
     order = times.shape[1] - differences.shape[1] + 1
     change = differences[:, 1:] - differences[:, :-1]
     return change / (times[:, order:] - times[:, :-order])
+
+
+def side_agreement(differences: torch.Tensor) -> torch.Tensor:
+    """How well the differences of the two sides agree around each pixel, without gradients.
+
+    Where frames are displaced at random, by noise or a shaken camera, the two differences of order
+    n have opposite signs: their correlation is -n / (n + 1). Along smooth paths it is near 1.
+
+    Args:
+        differences: (B, G, 2, h, w), of `path_differences`.
+
+    Returns:
+        (B, G/2, h, w), by order: their correlation over `AGREEMENT_WINDOW` squared pixels, -1 to 1;
+        0 where one is not known.
+    """
+    left, right = differences.detach().unflatten(1, (-1, 2)).unbind(2)
+    squares = (left.square() + right.square()).sum(2) / 2
+    means = torch.cat(((left * right).sum(2), squares), 1)
+    for size in ((AGREEMENT_WINDOW, 1), (1, AGREEMENT_WINDOW)):
+        pad = size[0] // 2, size[1] // 2
+        means = F.avg_pool2d(means, size, 1, pad, count_include_pad=False)
+    products, squares = means.chunk(2, 1)
+    return products / (squares + EPSILON)
 
 
 def path_weights(adjacent: AdjacentMotion, t: torch.Tensor) -> torch.Tensor:

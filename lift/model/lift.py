@@ -214,13 +214,17 @@ class LIFT(nn.Module):
     def set_epoch(self, epoch: int) -> None:
         """Freeze the encoder in the first `freeze_epochs` epochs, counted from 0.
 
-        Where only the synthesis is trained, everything before it stays frozen.
+        Where only the synthesis or the trajectory is trained, everything else stays frozen.
         """
-        fixed = self.trained_stages == "synthesis"
-        self.frozen = fixed or epoch < self.freeze_epochs
+        trained = self.trained_stages
+        self.frozen = trained != "all" or epoch < self.freeze_epochs
+        self.requires_grad_(trained == "all")
         self.encoder.requires_grad_(not self.frozen)
-        for stage in (self.transformer, self.flow):
-            stage.requires_grad_(not fixed)
+        if trained == "synthesis":
+            self.synthesis.requires_grad_(True)
+            self.refine.requires_grad_(True)
+        elif trained == "trajectory":
+            self.flow.trajectory.requires_grad_(True)
 
     def count_parameters(self) -> dict[str, int]:
         """Number of parameters: "total", "trainable", and of each stage by name."""

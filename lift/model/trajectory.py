@@ -1,7 +1,7 @@
 """Curved trajectories: how each point's velocity changes, from the motion beside the references.
 
 (Quadratic motion: Xu et al., "Quadratic Video Interpolation", NeurIPS 2019; here polynomials
-through up to six frames at any times, weighted by learned confidences. The formula is in
+through up to eight frames at any times, weighted by learned confidences. The formula is in
 `adjacent`.)
 """
 
@@ -10,16 +10,16 @@ import torch.nn as nn
 
 from lift import kernels
 from lift.config import ModelConfig
-from lift.model.adjacent import AdjacentMotion, path_differences, path_weights
+from lift.model.adjacent import AdjacentMotion, path_differences, path_weights, side_agreement
 from lift.model.blocks import SLOPE, ResidualBlock, conv, upsample, zero_conv
 from lift.model.types import FlowEstimate
 
 CONFIDENCE_LOGIT = 2.0  # offset of the logits of confidences in accelerations
 INIT_LOGIT = 4.0  # of those before training: 0.98, since most paths are smooth
-# Largest weight of a difference of order 4. It starts at half of this; where motion oscillates, a
-# weight above 1 stands for differences of yet higher orders, which bend the path the same way.
+# Largest weight of a difference above order 2. It starts at half of this; where motion oscillates,
+# a weight above 1 stands for differences of yet higher orders, which bend the path the same way.
 LARGEST_WEIGHT = 2.0
-# In quarter-resolution pixels; they scale differences of order 2 and 4 to about unit size.
+# In quarter-resolution pixels; they scale differences of order 2 and above to about unit size.
 ACCEL_SCALE = 4.0
 OUTER_SCALE = 1.0
 
@@ -27,13 +27,18 @@ OUTER_SCALE = 1.0
 class Trajectory(nn.Module):
     """Divided differences over the frames beside the references, weighted by learned confidences.
 
-    Convolutions predict the confidence in each difference and a residual acceleration.
+    Convolutions predict the confidence in each difference and a residual acceleration. Differences
+    above order 2 count as far as the two sides agree, so that random displacements of the frames do
+    not bend the path.
     """
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
         self.backend = backend
         self.gaps = config.path_frames - 2
+        # in noise, the correlation between the two sides' differences of the orders above 2
+        noise = torch.tensor([-n / (n + 1) for n in range(4, self.gaps + 1, 2)])
+        self.register_buffer("noise_agreement", noise.view(-1, 1, 1), persistent=False)
         channels = config.trajectory_channels
         self.context_proj = nn.Conv2d(config.attn_channels, channels, 1)
         self.conv_in = conv(config.hidden4 + 2 + 2 * self.gaps, channels)
@@ -59,20 +64,24 @@ class Trajectory(nn.Module):
             t: (B,), in (0, 1).
         """
         differences = path_differences(estimate.flow_t0, estimate.flow_t1, adjacent, self._warp)
-        gaps = adjacent.valid.shape[1]
+        gaps = differences.shape[1]
+        if gaps < self.gaps:
+            unknown = differences.new_zeros(len(t), self.gaps - gaps, *differences.shape[2:])
+            differences = torch.cat((differences, unknown), 1)
         velocity = estimate.flow_t1 - estimate.flow_t0
         inputs = [hidden, differences[:, :2].flatten(1, 2) / ACCEL_SCALE, velocity * (4 / 32)]
-        if self.gaps == 4:
-            outer = differences[:, 2:] if gaps == 4 else torch.zeros_like(differences)
-            inputs.append(outer.flatten(1, 2) / OUTER_SCALE)
+        inputs.append(differences[:, 2:].flatten(1, 2) / OUTER_SCALE)
         x = self.conv_in(torch.cat(inputs, 1)) + upsample(self.context_proj(context), 4)
         d = self.head(self.body(x)).float()
         confidence = torch.sigmoid(CONFIDENCE_LOGIT + d[:, :2])
-        if gaps == 4:
-            confidence = torch.cat((confidence, LARGEST_WEIGHT * torch.sigmoid(d[:, 4:])), 1)
+        if gaps > 2:
+            agreement = side_agreement(differences[:, 2:gaps])
+            trust = (agreement - self.noise_agreement[: gaps // 2 - 1]).clamp(0, 1)
+            outer = LARGEST_WEIGHT * torch.sigmoid(d[:, 4 : 2 + gaps])
+            confidence = torch.cat((confidence, outer * trust.repeat_interleave(2, 1)), 1)
         weights = path_weights(adjacent, t)[..., None, None] * confidence
         residual = (t * (t - 1) * adjacent.valid[:, :2].any(1)).view(-1, 1, 1, 1) * d[:, 2:4]
-        offset = (weights[:, :, None] * differences).sum(1) + residual
+        offset = (weights[:, :, None] * differences[:, :gaps]).sum(1) + residual
         return FlowEstimate(
             flow_t0=estimate.flow_t0 - offset,
             flow_t1=estimate.flow_t1 - offset,
@@ -92,7 +101,7 @@ if __name__ == "__main__":
     gaps = config.path_frames - 2
     adjacent = AdjacentMotion(
         motions=torch.randn(2, gaps, 2, 64, 64),
-        times=torch.tensor([[-1.0, 2.0, -2.0, 3.0]])[:, :gaps].expand(2, gaps),
+        times=torch.tensor([[-1.0, 2.0, -2.0, 3.0, -3.0, 4.0]])[:, :gaps].expand(2, gaps),
         valid=torch.ones(2, gaps, dtype=torch.bool),
     )
     describe(

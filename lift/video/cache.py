@@ -125,7 +125,7 @@ class MotionCache:
     """Motion between consecutive frames, computed once and stored with the earlier frame.
 
     It is used for the pair itself and, as adjacent motion, for the pairs before and after it: one
-    on each side, or two with paths through six frames.
+    on each side, two or three with paths through six or eight frames.
     """
 
     def __init__(self, engine: Engine, upload: Uploader):
@@ -172,7 +172,7 @@ class MotionCache:
             )
         )
         reference = self.gap_motion(first, second, reverse)
-        inner = [left, left + 1, *position[:2]]  # of each gap; window[position] is the outer frame
+        inner = [left, left + 1, *position[:-2]]  # of each gap; window[position] is the outer frame
         found = []
         for k, (time, there) in enumerate(zip(times, exists, strict=True)):
             if there:

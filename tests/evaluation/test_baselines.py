@@ -113,10 +113,25 @@ def test_dis_quintic_follows_a_path_that_a_cubic_does_not(times, left):
     assert quintic > cubic + 1
 
 
-def test_dis_quintic_of_four_frames_is_dis_cubic():
+def test_dis_septic_follows_a_path_that_a_quintic_does_not():
+    times = [float(time) for time in range(-3, 5)]
+    frames, (truth,) = (
+        np.stack([_texture(6 * np.sin(1.7 * time)) for time in at]) for at in (times, [0.5])
+    )
+    inside = np.s_[8:-8, 20:-20]
+    septic, quintic = (
+        psnr(method(frames, times, 3)[inside], truth[inside])
+        for method in (baselines.dis_septic, baselines.dis_quintic)
+    )
+    assert septic > quintic + 0.5
+
+
+def test_paths_of_higher_degree_are_those_of_four_frames_where_there_are_four():
     times = [-1.0, 0.0, 1.0, 2.0]
     frames = _at(times)
-    assert (baselines.dis_quintic(frames, times, 1) == baselines.dis_cubic(frames, times, 1)).all()
+    cubic = baselines.dis_cubic(frames, times, 1)
+    for method in (baselines.dis_quintic, baselines.dis_septic):
+        assert (method(frames, times, 1) == cubic).all()
 
 
 def test_without_opencv_dis_says_what_to_install(monkeypatch):

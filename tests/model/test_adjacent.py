@@ -10,6 +10,7 @@ from lift.model.adjacent import (
     has_motion,
     path_differences,
     path_weights,
+    side_agreement,
 )
 
 ALL = [True] * 6
@@ -70,9 +71,13 @@ def test_time_reversal_swaps_the_sides():
 
 
 @pytest.mark.parametrize(
-    "frames, path_frames, per_side", [(2, 6, 1), (4, 6, 1), (5, 6, 2), (15, 6, 2), (15, 4, 1)]
-)
-def test_a_second_gap_needs_five_frames_and_a_path_through_six(frames, path_frames, per_side):
+    "frames, path_frames, per_side",
+    [
+        (2, 6, 1), (4, 6, 1), (5, 6, 2), (15, 6, 2), (15, 4, 1),
+        (2, 8, 1), (4, 8, 1), (6, 8, 2), (7, 8, 3), (15, 8, 3),
+    ],
+)  # fmt: skip
+def test_farther_gaps_need_more_frames_and_longer_paths(frames, path_frames, per_side):
     assert gaps_per_side(frames, path_frames) == per_side
 
 
@@ -86,17 +91,20 @@ def test_duplicates_have_no_motion():
 
 def position(times, degree):
     """Points on a polynomial of time, float64."""
-    factors = torch.tensor([3.0, -2, 1.5, -0.7, 0.4, -0.3], dtype=torch.float64)[: degree + 1]
+    factors = [3.0, -2, 1.5, -0.7, 0.4, -0.3, 0.2, -0.1]
+    factors = torch.tensor(factors[: degree + 1], dtype=torch.float64)
     return (times[:, None] ** torch.arange(degree + 1) * factors).sum(1)
 
 
-def deviation(frames, degree, t, valid=ALL[:4]):
+def deviation(frames, degree, t, valid=ALL):
     """Distance of the path at t from a straight one, of one uniform field of motion."""
     frames = torch.tensor(frames, dtype=torch.float64)
     gaps = len(frames) - 2
     motions = position(frames, degree).diff()
-    order = {2: [0, 2], 4: [1, 3, 0, 4]}[gaps]
-    outer = {2: [0, 3], 4: [1, 4, 0, 5]}[gaps]
+    # outwards from the references, before and after them in turn
+    half = gaps // 2
+    outer = [k for i in range(half) for k in (half - 1 - i, half + 2 + i)]
+    order = [k - (k > half) for k in outer]
     adjacent = AdjacentMotion(
         motions[order].view(1, -1, 1, 1, 1).expand(1, gaps, 2, 1, 1),
         frames[None, outer],
@@ -118,6 +126,7 @@ def true_deviation(degree, t):
 
 FOUR_FRAMES = [(-1.0, 0, 1, 2), (-0.5, 0, 1, 2.75)]
 SIX_FRAMES = [(-2.0, -1, 0, 1, 2, 3), (-2.7, -0.9, 0, 1, 1.5, 3.25), (-1, -0.25, 0, 1, 3, 3.5)]
+EIGHT_FRAMES = [(-3.0, *SIX_FRAMES[0], 4), (-4.0, *SIX_FRAMES[1], 3.5)]
 
 
 @pytest.mark.parametrize("frames", FOUR_FRAMES)
@@ -131,6 +140,30 @@ def test_four_frames_lie_on_a_cubic(frames, t):
 @pytest.mark.parametrize("t", [0.2, 0.5, 0.9])
 def test_six_frames_lie_on_a_quintic(frames, t):
     torch.testing.assert_close(deviation(frames, 5, t), true_deviation(5, t))
+
+
+@pytest.mark.parametrize("frames", EIGHT_FRAMES)
+@pytest.mark.parametrize("t", [0.2, 0.5, 0.9])
+def test_eight_frames_lie_on_a_septic(frames, t):
+    torch.testing.assert_close(deviation(frames, 7, t), true_deviation(7, t))
+
+
+@pytest.mark.parametrize("frames", EIGHT_FRAMES)
+@pytest.mark.parametrize("missing", (4, 5))
+def test_seven_frames_lie_on_a_sextic(frames, missing):
+    valid = [k != missing for k in range(6)]
+    torch.testing.assert_close(deviation(frames, 6, 0.3, valid), true_deviation(6, 0.3))
+    assert not torch.isclose(deviation(frames, 7, 0.3, valid), true_deviation(7, 0.3), rtol=1e-3)
+
+
+@pytest.mark.parametrize("frames", EIGHT_FRAMES)
+@pytest.mark.parametrize("missing", (2, 3))
+def test_the_farthest_gaps_count_only_with_all_frames_before_them(frames, missing):
+    valid = [k != missing for k in range(6)]
+    assert torch.equal(
+        deviation(frames, 7, 0.3, valid), deviation(frames, 7, 0.3, [*valid[:4], False, False])
+    )
+    torch.testing.assert_close(deviation(frames, 4, 0.3, valid), true_deviation(4, 0.3))
 
 
 @pytest.mark.parametrize("frames", SIX_FRAMES)
@@ -169,3 +202,40 @@ def test_motion_is_sampled_where_the_point_was_half_way_through_each_gap():
     path_differences(still, still, adjacent, warp)
     # 2 a unit of time before, and 2 a unit of time after
     assert seen == [[0, 0], [-2 - 2, 1 + 2]]
+
+
+# -- the agreement of both sides -------------------------------------------------------------------
+
+
+def differences_of(positions):
+    """Of points at the times -3 to 4, (N,) points in (N, 8): (1, 6, 2, 1, N)."""
+    motions = positions.diff(dim=1)
+    gaps = motions[:, [2, 4, 1, 5, 0, 6]].T.reshape(1, 6, 1, 1, -1).expand(-1, -1, 2, -1, -1)
+    times = torch.tensor([[-1.0, 2, -2, 3, -3, 4]], dtype=positions.dtype)
+    adjacent = AdjacentMotion(gaps, times, torch.ones(1, 6, dtype=torch.bool))
+    velocity = motions[:, 3].expand(1, 2, 1, -1)
+    return path_differences(-velocity / 2, velocity / 2, adjacent, lambda motion, flow: motion)
+
+
+def test_both_sides_agree_along_a_smooth_path():
+    times = torch.arange(-3.0, 5, dtype=torch.float64)
+    path = torch.sin(0.3 * times + 1).expand(20, 8) * 1e3
+    assert (side_agreement(differences_of(path)) > 0.9).all()
+
+
+def test_in_noise_the_differences_of_order_n_correlate_by_n_over_n_plus_1():
+    noise = torch.randn(4000, 8, generator=torch.Generator().manual_seed(0)).double()
+    agreement = side_agreement(100 * differences_of(noise)).mean((0, 2, 3))
+    expected = torch.tensor([-2 / 3, -4 / 5, -6 / 7], dtype=torch.float64)
+    torch.testing.assert_close(agreement, expected, atol=0.05, rtol=0)
+
+
+def test_agreement_is_local_and_zero_where_a_side_is_not_known():
+    differences = torch.ones(1, 2, 2, 8, 40)
+    differences[:, 1, :, :, 20:] = -1
+    agreement = side_agreement(differences)
+    assert agreement.shape == (1, 1, 8, 40)
+    torch.testing.assert_close(agreement[..., :16], torch.ones(1, 1, 8, 16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(agreement[..., 24:], -torch.ones(1, 1, 8, 16), atol=1e-4, rtol=0)
+    differences[:, 1] = 0
+    assert not side_agreement(differences).any()

@@ -8,12 +8,12 @@ from lift.model.factory import create_lift_model
 
 @pytest.fixture(scope="module")
 def model():
-    return _model(path_frames=6)
+    return _model(path_frames=8)
 
 
-@pytest.fixture(scope="module", params=(4, 6), ids=("four frames", "six frames"))
+@pytest.fixture(scope="module", params=(4, 6, 8), ids="{} frames".format)
 def model_of_a_path(request):
-    """The model with paths through four frames, and through six."""
+    """The model with paths through four, six and eight frames."""
     return _model(request.param)
 
 

@@ -184,7 +184,7 @@ class Candidate:
 
 
 BASELINES = (*baselines.METHODS, *baselines.PATH_METHODS)
-PATH_FRAMES = {"dis_cubic": 4, "dis_quintic": 6}
+PATH_FRAMES = {"dis_cubic": 4, "dis_quintic": 6, "dis_septic": 8}
 
 
 def baseline_candidate(name: str) -> Candidate:
