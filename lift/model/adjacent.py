@@ -157,15 +157,18 @@ def path_differences(
         motions = [motion[:, 0], *motions, motion[:, 1]]
     at = torch.stack(at, 1)
     order = _next_order(torch.stack(motions, 1) / (at[:, 1:] - at[:, :-1]), at)
-    differences = []
-    while True:
-        middle = order.shape[1] // 2
-        differences.append(order[:, middle - 1 : middle + 1])
-        if middle == 1:
-            break
+    differences = [_middle(order)]
+    while order.shape[1] > 2:
         order = _next_order(_next_order(order, at), at)
+        differences.append(_middle(order))
     differences = torch.cat(differences, 1)
     return torch.where(adjacent.differences_valid[..., None, None, None], differences, 0)
+
+
+def _middle(differences: torch.Tensor) -> torch.Tensor:
+    """The two in the middle, around the references: (B, n, ...) -> (B, 2, ...)."""
+    first = differences.shape[1] // 2 - 1
+    return differences[:, first : first + 2]
 
 
 def _next_order(differences: torch.Tensor, times: torch.Tensor) -> torch.Tensor:

@@ -69,8 +69,12 @@ class Trajectory(nn.Module):
             unknown = differences.new_zeros(len(t), self.gaps - gaps, *differences.shape[2:])
             differences = torch.cat((differences, unknown), 1)
         velocity = estimate.flow_t1 - estimate.flow_t0
-        inputs = [hidden, differences[:, :2].flatten(1, 2) / ACCEL_SCALE, velocity * (4 / 32)]
-        inputs.append(differences[:, 2:].flatten(1, 2) / OUTER_SCALE)
+        inputs = (
+            hidden,
+            differences[:, :2].flatten(1, 2) / ACCEL_SCALE,
+            velocity * (4 / 32),
+            differences[:, 2:].flatten(1, 2) / OUTER_SCALE,
+        )
         x = self.conv_in(torch.cat(inputs, 1)) + upsample(self.context_proj(context), 4)
         d = self.head(self.body(x)).float()
         confidence = torch.sigmoid(CONFIDENCE_LOGIT + d[:, :2])

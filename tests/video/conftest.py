@@ -24,6 +24,6 @@ def _model(path_frames):
         # the projections that start at zero would hide the context
         for parameter in model.parameters():
             parameter += 0.03 * torch.randn_like(parameter)
-        # the motion that random weights find is noise, which would not bend paths
-        model.flow.trajectory.noise_agreement.fill_(-2.0)
+        # the motion that random weights find is noise, which would hardly bend paths
+        model.flow.trajectory.noise_agreement.fill_(-1.5)
     return model.eval()
