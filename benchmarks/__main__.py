@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import count
 from benchmarks.harness import compare, old_names
 from benchmarks.harness.registry import GROUPS, OPERATIONS, SUITES
 from lift.config.flags import Parser
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
   lift bench warp_blend --json runs/before   and again with runs/after once something has changed
   lift bench --compare runs/before runs/after
   lift bench model                           training and streaming
+  lift bench --count                         launches and bytes of a frame on a GPU, without one
 """
 
 
@@ -37,8 +39,11 @@ def main(argv: list[str]) -> int:
     arguments = parser().parse_args(argv)
     if arguments.threads is not None and arguments.threads < 1:
         parser().error(f"--threads must be at least 1, got {arguments.threads}")
-    if sum(map(bool, (arguments.what, arguments.compare, arguments.tune))) > 1:
-        parser().error("--compare, --tune and names of suites exclude each other")
+    asked = (arguments.what, arguments.compare, arguments.tune, arguments.count)
+    if sum(map(bool, asked)) > 1:
+        parser().error("--compare, --count, --tune and names of suites exclude each other")
+    if arguments.count:
+        return count.main([])
     if arguments.compare:
         return _compare(*arguments.compare)
     if arguments.tune:
@@ -104,6 +109,11 @@ def parser() -> Parser:
         type=Path,
         metavar=("A", "B"),
         help="what changed from run A to run B of one machine; each a folder or file of --json",
+    )
+    found.add_argument(
+        "--count",
+        action="store_true",
+        help="launches, bytes and FLOPs of a frame and of a training step; needs no GPU",
     )
     found.add_argument(
         "--tune",

@@ -15,6 +15,7 @@ from torch.library import register_autograd as torch_register_autograd
 from lift.kernels.checks import accumulate_dtype
 
 _libraries: list[Library] = []  # an op lives as long as its library
+implementations: dict[str, Callable] = {}  # of the ops defined in Python, by namespace::name
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,10 @@ def define(namespace: str, schema: str, function: Callable, keys: Iterable[str])
     library = Library(namespace, "FRAGMENT")
     _libraries.append(library)
     library.define(schema)
+    name = schema.split("(")[0]
+    implementations[f"{namespace}::{name}"] = function
     for key in keys:
-        library.impl(schema.split("(")[0], function, key)
+        library.impl(name, function, key)
 
 
 def define_op(

@@ -3,7 +3,7 @@
 Needs Triton; `lift.kernels.dispatch` imports the modules that use it where Triton exists.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -16,6 +16,7 @@ DISPATCH_KEYS = ("CUDA", "CPU") if INTERPRETED else ("CUDA",)
 MASKED = 4096  # elements past the end of an image that a masked offset may reach
 
 _forced_int64: bool | None = None
+_observer: Callable[[dict], None] | None = None
 
 
 def launch(kernel, programs: int, arguments: dict) -> None:
@@ -25,11 +26,25 @@ def launch(kernel, programs: int, arguments: dict) -> None:
         programs: size of the one-dimensional grid.
         arguments: every parameter of the kernel by name, with num_warps and other options.
     """
+    if _observer is not None:
+        _observer(arguments)
+        return
     if INTERPRETED:
         arguments = {name: _for_interpreter(kernel, name, x) for name, x in arguments.items()}
     first = next(x for x in arguments.values() if isinstance(x, torch.Tensor))
     with torch.cuda.device_of(first):  # Triton launches on the current device
         kernel[(programs,)](**arguments)
+
+
+@contextmanager
+def observed_launches(observer: Callable[[dict], None]) -> Iterator[None]:
+    """Call `observer(arguments)` in place of every launch inside the block, to count them."""
+    global _observer
+    before, _observer = _observer, observer
+    try:
+        yield
+    finally:
+        _observer = before
 
 
 def _for_interpreter(kernel, name: str, value):

@@ -9,7 +9,7 @@ the run.
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -73,18 +73,22 @@ def count(
         with tracer.watch(model), on_saved_storage(saved, exclude=model.parameters()):
             loss = _forward(config, model, batch, autocast)
         if sizes is not None:
-            # As loss.backward(), during which modes for functions would not be active.
-            torch.autograd.Variable._execution_engine.run_backward(
-                (loss,),
-                (torch.ones_like(loss),),
-                False,
-                False,
-                (),
-                allow_unreachable=True,
-                accumulate_grad=True,
-            )
+            run_backward(loss)
             found.peak = sizes.highest
     return found
+
+
+def run_backward(loss: torch.Tensor) -> None:
+    """As loss.backward(), during which modes for functions would not be active."""
+    torch.autograd.Variable._execution_engine.run_backward(
+        (loss,),
+        (torch.ones_like(loss),),
+        False,
+        False,
+        (),
+        allow_unreachable=True,
+        accumulate_grad=True,
+    )
 
 
 def _forward(
@@ -106,13 +110,20 @@ def plan(
         autocast: the dtype that autocast computes in, or None.
         peak: count the peak too, which doubles the time.
     """
+    with dataless_step(config, device):
+        return count(config, build_model(config), empty_batch(config), autocast, peak=peak)
+
+
+@contextmanager
+def dataless_step(config: Config, device: str) -> Iterator[None]:
+    """A step inside the block is one on tensors without data, as on a device with this name."""
     with ExitStack() as stack:
         stack.enter_context(kernels.use(config.kernels))
         if device != "cpu":
             stack.enter_context(backend.assume_available())
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(_Dataless(as_on_a_gpu=device != "cpu"))
-        return count(config, build_model(config), empty_batch(config), autocast, peak=peak)
+        yield
 
 
 def empty_batch(config: Config) -> Batch:

@@ -14,7 +14,8 @@ from benchmarks.harness import training_step
 from lift.config import Config, DataConfig, TrainConfig, tiny
 from lift.model.lift import LIFT
 from lift.profiling import memory
-from tests.support.device_traffic import GPU, dataless, device_traffic
+from lift.profiling.dataless import GPU, dataless
+from tests.support.device_traffic import device_traffic
 
 CONFIG = replace(
     Config(),

@@ -5,18 +5,16 @@ machine. Every copy between the devices is recorded, and every wait, with the li
 that caused it:
 
     with device_traffic() as found:
-        model = dataless(model)                         # its weights on "cuda"
+        model = dataless(model)                         # of lift.profiling.dataless
         model(torch.empty(1, 3, 64, 64, device="cuda"))
     assert not found.uploads and not found.downloads and not found.waits
 
 A value that a program asks for (`item`, `tolist`, `bool`) is 1, since there is none.
 """
 
-import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,14 +27,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lift import kernels
+from lift.profiling.dataless import GPU, cuda_guard
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("lift/", "kernels/")  # where a place is looked for
 COPIES = ("_to_copy", "copy_", "_foreach_copy_", "_foreach_copy")
 VALUES = ("_local_scalar_dense", "is_nonzero", "equal", "allclose")  # answer with a Python value
 SIZES = ("nonzero", "masked_select", "_unique2", "unique_dim")  # as large as values say
-GPU = torch.device("cuda", 0)
-CUDA, META = 1, 14  # numbers of these kinds of device in torch
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def device_traffic() -> Iterator[Traffic]:
     `backward` gives gradients without computing them.
     """
     found = Traffic()
-    with _guard(), pytest.MonkeyPatch.context() as patch:
+    with cuda_guard(), pytest.MonkeyPatch.context() as patch:
         watch = _Watch(found)
         _replace_methods(patch, watch)
         _replace_streams(patch, found)
@@ -95,21 +92,6 @@ def device_traffic() -> Iterator[Traffic]:
         patch.setattr(torch.cuda, "is_bf16_supported", lambda *arguments, **keywords: True)
         with kernels.dispatch.assume_available(), FakeTensorMode(allow_non_fake_inputs=True), watch:
             yield found
-
-
-def dataless(module: nn.Module, device: torch.device | str = GPU) -> nn.Module:
-    """A copy of a module with parameters and buffers on a device, without data.
-
-    To be called inside `device_traffic`.
-    """
-    names = [(name, part) for name, part in (*module.named_parameters(), *module.named_buffers())]
-    memo = {id(part): _empty_like(part, device) for _, part in names}
-    return deepcopy(module, memo)
-
-
-def _empty_like(x: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    new = torch.empty(x.shape, dtype=x.dtype, device=device)
-    return nn.Parameter(new, x.requires_grad) if isinstance(x, nn.Parameter) else new
 
 
 # -- what is recorded ----------------------------------------------------------------------------
@@ -228,29 +210,6 @@ def _all_of(x: torch.Tensor, indices) -> torch.Tensor:
 
 
 # -- what data-less tensors on "cuda" need where there is no GPU --------------------------------
-
-
-@contextmanager
-def _guard() -> Iterator[None]:
-    """Install a device guard for "cuda" that does nothing.
-
-    Indexing and autograd ask for one, and a torch built without CUDA has none; the guard of "meta"
-    stands for it.
-    """
-    if torch.version.cuda is not None:
-        yield
-        return
-    path = Path(torch.__file__).parent / "lib" / "libc10.so"
-    name = "_ZN3c104impl26device_guard_impl_registryE"
-    try:
-        guards = (ctypes.c_void_p * (META + 1)).in_dll(ctypes.CDLL(str(path)), name)
-    except (OSError, ValueError):
-        pytest.skip("needs a torch for Linux")
-    before, guards[CUDA] = guards[CUDA], guards[META]
-    try:
-        yield
-    finally:
-        guards[CUDA] = before
 
 
 def _replace_methods(patch: pytest.MonkeyPatch, watch: _Watch) -> None:

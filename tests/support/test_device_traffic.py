@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.device_traffic import dataless, device_traffic
+from lift.profiling.dataless import dataless
+from tests.support.device_traffic import device_traffic
 
 H, D = "cpu", "cuda"
 

@@ -15,12 +15,13 @@ from lift.config import Config, DataConfig, TrainConfig
 from lift.kernels import dispatch as backend
 from lift.model.lift import LIFT
 from lift.profiling import memory
+from lift.profiling.dataless import GPU, dataless
 from lift.training import loop
 from lift.training.distributed import DistributedContext
 from lift.training.scalars import StepScalars
 from lift.training.signals import StopRequest
 from lift.training.state import TrainState, build_model
-from tests.support.device_traffic import GPU, Traffic, dataless, device_traffic, place
+from tests.support.device_traffic import Traffic, device_traffic, place
 from tests.support.models import TINY
 
 MODEL = replace(TINY, layers=1)

@@ -9,9 +9,10 @@ import torch
 from lift.errors import LiftError
 from lift.model.adjacent import AdjacentMotion
 from lift.model.lift import LIFT
+from lift.profiling.dataless import dataless
 from lift.video.engine import Engine, cast_weights
 from lift.video.interpolator import Interpolator
-from tests.support.device_traffic import dataless, device_traffic
+from tests.support.device_traffic import device_traffic
 from tests.support.models import TINY, wake
 from tests.support.recorder import Recorder
 from tests.support.streams import EXACT, interpolator, tensors

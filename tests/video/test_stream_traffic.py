@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.device_traffic import dataless, device_traffic
+from lift.profiling.dataless import dataless
+from tests.support.device_traffic import device_traffic
 
 for needed in ("cv2", "safetensors"):  # a machine with a GPU may have neither
     pytest.importorskip(needed)
