@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import count
 from benchmarks.harness import compare, old_names
 from benchmarks.harness.registry import GROUPS, OPERATIONS, SUITES
 from lift.config.flags import Parser
@@ -43,6 +42,8 @@ def main(argv: list[str]) -> int:
     if sum(map(bool, asked)) > 1:
         parser().error("--compare, --count, --tune and names of suites exclude each other")
     if arguments.count:
+        from benchmarks import count  # needs torch and the model, which no other option does here
+
         return count.main([])
     if arguments.compare:
         return _compare(*arguments.compare)

@@ -2,15 +2,13 @@
 
     python -m benchmarks.count [--record]
 
-`--record` writes the counts into `results/cost.json`, from which documents take their tables;
-what was counted at an earlier commit stays there for comparison.
+`--record` writes the counts into `results/cost.json`; a test tells when they have changed.
 """
 
 import argparse
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -31,7 +29,6 @@ class Case:
         preset: of the model.
         height, width: of the frames or of a crop, pixels.
         dtype: of autocast.
-        recompute: whether a step uses activation checkpointing.
     """
 
     kind: str
@@ -39,11 +36,9 @@ class Case:
     height: int
     width: int
     dtype: str
-    recompute: bool = False
 
     def __str__(self) -> str:
-        recompute = " recompute" if self.recompute else ""
-        return f"{self.kind} {self.preset} {self.width}x{self.height} {self.dtype}{recompute}"
+        return f"{self.kind} {self.preset} {self.width}x{self.height} {self.dtype}"
 
 
 CASES = (
@@ -60,15 +55,12 @@ def count(case: Case) -> launches.Cost:
     model, dtype = PRESETS[case.preset](), getattr(torch, case.dtype)
     if case.kind == "frame":
         return launches.frame(model, case.height, case.width, 15, dtype)
-    train = TrainConfig(
-        batch_size=BATCH, recompute_encoder=case.recompute, recompute_refine=case.recompute
-    )
     data = DataConfig(crop_height=case.height, crop_width=case.width)
-    return launches.training_step(Config(model, data, train), dtype)
+    return launches.training_step(Config(model, data, TrainConfig(batch_size=BATCH)), dtype)
 
 
 def row(case: Case, cost: launches.Cost) -> dict:
-    """A case and its cost, for JSON: [part, op, launches, bytes, FLOPs] for each of the two."""
+    """A case and its cost, for JSON: part, op, launches, bytes and FLOPs of each op of a part."""
     keys = sorted(cost.launches, key=lambda key: -cost.bytes[key])
     counters = cost.launches, cost.bytes, cost.flops
     return {"case": str(case), "ops": [[*key, *(int(c[key]) for c in counters)] for key in keys]}
@@ -102,17 +94,9 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(table(case, cost)), flush=True)
         rows.append(row(case, cost))
     if arguments.record:
-        write(RECORD, rows)
+        text = json.dumps(rows, indent=1).replace("\n    ", " ").replace("\n   ]", "]")
+        RECORD.write_text(text + "\n")
     return 0
-
-
-def write(path: Path, rows: list[dict]) -> None:
-    """Write the present counts; those of the commit before the fusions stay."""
-    record = json.loads(path.read_text()) if path.is_file() else {}
-    record["now"] = rows
-    record.setdefault("before", rows)
-    lines = json.dumps(record, indent=1).replace("\n     ", " ").replace("\n    ]", "]")
-    path.write_text(lines + "\n")
 
 
 if __name__ == "__main__":

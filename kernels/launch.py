@@ -47,6 +47,11 @@ def observed_launches(observer: Callable[[dict], None]) -> Iterator[None]:
         _observer = before
 
 
+def is_interpreted() -> bool:
+    """Whether the next launch is one of Triton's interpreter, and not observed instead."""
+    return INTERPRETED and _observer is None
+
+
 def _for_interpreter(kernel, name: str, value):
     """Integers as constants: range() in NumPy 2.4 refuses the arrays that Triton 3.6 makes."""
     is_constexpr = name in kernel.fn.__annotations__

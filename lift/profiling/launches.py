@@ -83,7 +83,7 @@ class CostCounter(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.part, self.cost, self._op = "", Cost(), ""
+        self.part, self.cost = "", Cost()
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         keywords = keywords or {}

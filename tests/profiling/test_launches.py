@@ -12,7 +12,7 @@ from lift.errors import LiftError
 from lift.profiling import dataless, launches
 from tests.support.models import TINY
 
-MB = 4 * 16 * 64 * 64  # bytes of the image below
+IMAGE = 4 * 16 * 64 * 64  # bytes of the image below
 
 
 def counted(function, **layouts):
@@ -31,47 +31,43 @@ BIAS = 4 * 16
 WEIGHT = 4 * 16 * 16 * 9
 
 
-@pytest.mark.parametrize(
-    "function, layouts, expected",
-    [
-        (lambda x, w: x.view(16, -1)[2:, None].mT, {}, {}),
-        (lambda x, w: torch.empty_like(x), {}, {}),
-        (lambda x, w: x + x, {}, {"add": (1, 2 * MB)}),
-        (lambda x, w: x + w[0, 0, 0, 0], {}, {"add": (1, 2 * MB + 4)}),
-        (lambda x, w: x.mul_(2), {}, {"mul_": (1, 2 * MB)}),
-        (
-            lambda x, w: F.conv2d(x, w, padding=1),
-            LAST,
-            {"convolution": (1, 2 * MB + WEIGHT)},
-        ),
-        (
-            lambda x, w: F.conv2d(x, w, x[0, :, 0, 0].clone(), padding=1),
-            LAST,
-            {
-                "convolution": (1, 2 * MB + WEIGHT + BIAS),
-                "conv bias": (1, 2 * MB + BIAS),
-                "clone": (1, 2 * BIAS),
-            },
-        ),
-        (
-            lambda x, w: F.conv2d(x.contiguous(), w, padding=1),
-            LAST,
-            {
-                "clone": (1, 2 * MB),
-                "conv: input to NHWC": (1, 2 * MB),
-                "convolution": (1, 2 * MB + WEIGHT),
-            },
-        ),
-        (
-            lambda x, w: kernels.warp(x, x[:, :2]),
-            LAST,
-            {"warp": (1, 2 * MB + MB // 8)},
-        ),
-    ],
-    ids=lambda value: "",
-)
-def test_an_op_costs_its_launches_and_its_bytes(function, layouts, expected):
+CASES = {
+    "view": (lambda x, w: x.view(16, -1)[2:, None].mT, {}, {}),
+    "allocation": (lambda x, w: torch.empty_like(x), {}, {}),
+    "sum with itself": (lambda x, w: x + x, {}, {"add": (1, 2 * IMAGE)}),
+    "sum": (lambda x, w: x + w[0, 0, 0, 0], {}, {"add": (1, 2 * IMAGE + 4)}),
+    "in place": (lambda x, w: x.mul_(2), {}, {"mul_": (1, 2 * IMAGE)}),
+    "convolution": (
+        lambda x, w: F.conv2d(x, w, padding=1),
+        LAST,
+        {"convolution": (1, 2 * IMAGE + WEIGHT)},
+    ),
+    "convolution with bias": (
+        lambda x, w: F.conv2d(x, w, x[0, :, 0, 0].clone(), padding=1),
+        LAST,
+        {
+            "convolution": (1, 2 * IMAGE + WEIGHT + BIAS),
+            "conv bias": (1, 2 * IMAGE + BIAS),
+            "clone": (1, 2 * BIAS),
+        },
+    ),
+    "convolution of planes": (
+        lambda x, w: F.conv2d(x.contiguous(), w, padding=1),
+        LAST,
+        {
+            "clone": (1, 2 * IMAGE),
+            "conv: input to NHWC": (1, 2 * IMAGE),
+            "convolution": (1, 2 * IMAGE + WEIGHT),
+        },
+    ),
+    "warp": (lambda x, w: kernels.warp(x, x[:, :2]), LAST, {"warp": (1, 2 * IMAGE + IMAGE // 8)}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_op_costs_its_launches_and_its_bytes(case):
     pytest.importorskip("triton")
+    function, layouts, expected = CASES[case]
     assert counted(function, **layouts) == expected
 
 
@@ -82,6 +78,7 @@ def test_a_launch_inside_an_op_of_the_project_is_counted():
 
 
 def test_flops_are_those_of_convolutions():
+    pytest.importorskip("triton")
     counter = launches.CostCounter()
     with launches.on_a_gpu(), counter:
         F.conv2d(torch.empty(1, 4, 8, 8, device="cuda:0"), torch.empty(6, 4, 3, 3, device="cuda:0"))

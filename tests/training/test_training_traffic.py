@@ -6,13 +6,11 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from benchmarks.harness import training_step
 from lift.config import Config, DataConfig, TrainConfig
-from lift.kernels import dispatch as backend
 from lift.model.lift import LIFT
 from lift.profiling import memory
 from lift.profiling.dataless import GPU, dataless
@@ -153,23 +151,11 @@ class Asked(TorchDispatchMode):
 def test_backward_asks_for_nothing_from_the_host(recompute):
     train = replace(SMALL.train, recompute_encoder=recompute, recompute_refine=recompute)
     config = replace(SMALL, train=train)
-    with (
-        backend.assume_available(),
-        FakeTensorMode(allow_non_fake_inputs=True),
-        memory._Dataless(as_on_a_gpu=True),
-    ):
+    with memory.dataless_step(config, "cuda"):
         model, batch = build_model(config), memory.empty_batch(config)
         loss = memory._forward(config, model, batch, torch.bfloat16)
         with Asked() as asked:
             torch.tensor(1.0)  # so that it is seen to notice
-            torch.autograd.Variable._execution_engine.run_backward(
-                (loss,),
-                (torch.ones_like(loss),),
-                False,
-                False,
-                (),
-                allow_unreachable=True,
-                accumulate_grad=True,
-            )
+            memory.run_backward(loss)
     assert len(asked.places) == 1, asked.places
     assert all(p.grad is not None for p in model.parameters())

@@ -233,7 +233,7 @@ def temporal_attention_forward(*arguments, launch: Callable = launches.launch):
         launch: takes a kernel, its number of programs and its arguments.
     """
     q = arguments[0]
-    if INTERPRETED and q.dtype == torch.bfloat16 and not q.is_meta:
+    if launches.is_interpreted() and q.dtype == torch.bfloat16 and not q.is_meta:
         # The interpreter truncates bfloat16 instead of rounding.
         q, k, v, *others = arguments
         out, *rest = temporal_attention_forward(q.float(), k.float(), v.float(), *others)
@@ -331,7 +331,7 @@ def temporal_attention_backward(grad, *arguments, launch: Callable = launches.la
     """
     *forward_arguments, out, lse, needs = arguments
     q = forward_arguments[0]
-    if INTERPRETED and q.dtype == torch.bfloat16 and not q.is_meta:
+    if launches.is_interpreted() and q.dtype == torch.bfloat16 and not q.is_meta:
         q, k, v, *others = forward_arguments
         grads = temporal_attention_backward(
             grad.float(), q.float(), k.float(), v.float(), *others, out.float(), lse, needs
