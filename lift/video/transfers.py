@@ -65,10 +65,11 @@ class Download:
         if isinstance(frame, np.ndarray | DecodedFrame):
             self._bytes = frame
             return
-        pixels = (frame.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+        planes = frame.detach().clamp(0, 1).mul_(255).round_().byte()
+        pixels = torch.stack(planes.unbind(), 2)  # faster than a copy of a permuted view
         if pixels.is_cuda:
             pixels, source = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True), pixels
-            pixels.copy_(source.contiguous(), non_blocking=True)
+            pixels.copy_(source, non_blocking=True)
             self._done = torch.cuda.Event(blocking=True)
             self._done.record(torch.cuda.current_stream(source.device))
         self._bytes = pixels.numpy()
