@@ -233,6 +233,11 @@ class TrainConfig:
     )
     accumulate: int = _field(1, "batches whose gradients are accumulated per optimiser step", low=1)
     compile: bool = _field(False, "run the model through torch.compile")
+    cuda_graph: bool = _field(
+        False,
+        "record forward and backward of a step as a CUDA graph, which removes the launch overhead "
+        "on one GPU",
+    )
     recompute_encoder: bool = _field(
         False, "activation checkpointing of the encoder: its features are recomputed in backward"
     )

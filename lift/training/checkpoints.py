@@ -35,6 +35,7 @@ MAY_CHANGE = {
     "train": {
         "amp",
         "compile",
+        "cuda_graph",
         "recompute_encoder",
         "recompute_refine",
         "validate_epochs",

@@ -85,6 +85,8 @@ class Trainer:
         settings = config.train
         self.config, self.settings = config, settings
         self.distributed, self.stop = distributed, stop
+        if settings.cuda_graph and distributed.world_size > 1:
+            raise LiftError("--cuda_graph trains on one GPU; leave it out to train on several")
         self.output = Path(settings.output)
         torch.manual_seed(settings.seed)
 

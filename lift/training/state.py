@@ -12,6 +12,7 @@ from lift.data.clip import Batch
 from lift.model.lift import LIFT
 from lift.model.pretrained import load_encoder
 from lift.model.weights import load_into
+from lift.training.cuda_graph import GraphedGradients
 from lift.training.losses import total_loss
 from lift.training.optim import WeightAverage, autocast_dtype, param_groups
 from lift.training.scalars import StepScalars
@@ -51,6 +52,7 @@ class TrainState:
         network: the model, compiled if the settings ask for it; what a step calls.
         ema: the average of the weights.
         autocast: dtype of mixed precision, None for full precision.
+        graphed: the gradients of a batch as a CUDA graph, or None.
         step: optimiser steps so far.
     """
 
@@ -62,6 +64,7 @@ class TrainState:
         self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=True)
         self.autocast = autocast_dtype(settings.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.autocast == torch.float16)
+        self.graphed = GraphedGradients(model, self._forward) if settings.cuda_graph else None
         self.step = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -127,12 +130,21 @@ class TrainState:
             Its scalars and its attention (B, T), on the device.
         """
         batch = batch.to(self.device)
+        if self.graphed is not None:
+            return self.graphed(batch, weight)
+        loss, scalars, attention = self._forward(batch, weight, network)
+        loss.backward()
+        return scalars, attention
+
+    def _forward(self, batch, weight, network=None):
+        """The loss to be differentiated, the scalars to log, and attention (B, T)."""
+        network = self.network if network is None else network
         enabled = self.autocast is not None
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled):
             prediction = network(batch.clip, batch.t)
         loss, scalars = total_loss(prediction, batch, self.settings)
-        self.scaler.scale(loss * weight if weight < 1 else loss).backward()
-        return scalars, prediction.attention.detach()
+        loss = self.scaler.scale(loss * weight if weight < 1 else loss)
+        return loss, scalars, prediction.attention.detach()
 
     def non_finite(self, losses: list[float], norm: float) -> str:
         """Which of loss and gradient is not finite, or an empty string.
