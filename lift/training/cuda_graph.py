@@ -58,10 +58,15 @@ class GraphedGradients:
                 lambda batch: self._gradients(batch, parameters, key), self._recorder
             )
         flat, scalars, attention = self._calls[key](batch)
-        gradients = flat.split([p.numel() for p in parameters])
-        for p, gradient in zip(parameters, gradients, strict=True):
-            gradient = gradient.as_strided(p.shape, p.stride())
-            p.grad = gradient if p.grad is None else p.grad + gradient
+        parts = flat.split([p.numel() for p in parameters])
+        gradients = [
+            x.as_strided(p.shape, p.stride()) for x, p in zip(parts, parameters, strict=True)
+        ]
+        if parameters[0].grad is None:
+            for p, gradient in zip(parameters, gradients, strict=True):
+                p.grad = gradient
+        else:
+            torch._foreach_add_([p.grad for p in parameters], gradients)
         return dict(zip(self._names[key], scalars.unbind(), strict=True)), attention
 
     def _gradients(self, batch, parameters, key):

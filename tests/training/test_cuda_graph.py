@@ -85,12 +85,14 @@ def test_it_needs_a_gpu_and_only_one(tmp_path):
 
 @pytest.mark.gpu
 def test_a_graph_trains_like_launches_on_a_gpu(batches):
-    graphed = learner(replace(SETTINGS, cuda_graph=True), "cuda")
-    expected, got = learn(learner(device="cuda"), batches), learn(graphed, batches)
-    for plain, recorded in zip(expected[0], got[0], strict=True):
-        for a, b in zip(plain[0], recorded[0], strict=True):
-            assert b == pytest.approx(a, rel=1e-3, abs=1e-5)
-    for a, b in zip(expected[1], got[1], strict=True):
-        torch.testing.assert_close(
-            a, b, rtol=0, atol=4e-3
-        )  # two steps of AdamW, in opposite directions
+    """One step, so that no rounding has grown in the optimiser."""
+    plain, graphed = learner(device="cuda"), learner(replace(SETTINGS, cuda_graph=True), "cuda")
+    (expected,), _ = learn(plain, batches, epochs=(1,))
+    (got,), _ = learn(graphed, batches, epochs=(1,))
+    for a, b in zip(expected[0], got[0], strict=True):
+        assert b == pytest.approx(a, rel=1e-3, abs=1e-5)
+    a, b = (
+        torch.cat([p.grad.flatten() for p in state.model.parameters()])
+        for state in (plain, graphed)
+    )
+    assert (a - b).norm() < 1e-3 * a.norm()
