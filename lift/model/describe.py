@@ -39,7 +39,7 @@ def random_features(config: ModelConfig, n: int = 2, size: int = 256) -> FrameFe
 
 def random_estimate(n: int = 2, size: int = 64) -> FlowEstimate:
     """An estimate at 1/4 of n square frames."""
-    return FlowEstimate(*torch.randn(2, n, 2, size, size), *torch.randn(2, n, 1, size, size), 4)
+    return FlowEstimate(torch.randn(n, 6, size, size), 4)
 
 
 def shapes(value, name: str = "") -> list[str]:

@@ -78,14 +78,8 @@ class GlobalMotion(nn.Module):
         inputs = (sampled, left, right, motion / self.radius, t_map)
         hidden = self.decoder(torch.cat(inputs, 1))
         d = self.head(hidden).float()
-        estimate = FlowEstimate(
-            flow_t0=d[:, 0:2] - t_map * motion,
-            flow_t1=d[:, 2:4] + (1 - t_map) * motion,
-            occ_t0=d[:, 4:5],
-            occ_t1=d[:, 5:6],
-            scale=16,
-        )
-        return estimate, hidden
+        flows = d[:, 0:2] - t_map * motion, d[:, 2:4] + (1 - t_map) * motion
+        return FlowEstimate(torch.cat((*flows, d[:, 4:]), 1), 16), hidden
 
 
 class FlowBlock(nn.Module):
@@ -154,15 +148,8 @@ class FlowBlock(nn.Module):
         )
         x = x + upsample(self.hidden_proj(coarser_hidden), 2)
         hidden = self.body(leaky_relu_(x))
-        d = self.head(hidden).float()
-        estimate = FlowEstimate(
-            flow_t0=flow0 + d[:, 0:2],
-            flow_t1=flow1 + d[:, 2:4],
-            occ_t0=occ0 + d[:, 4:5],
-            occ_t1=occ1 + d[:, 5:6],
-            scale=self.scale,
-        )
-        return estimate, hidden
+        state = torch.cat((flow0, flow1, occ0, occ1), 1) + self.head(hidden).float()
+        return FlowEstimate(state, self.scale), hidden
 
     def _correlation(self, left, right, radius: int) -> torch.Tensor:
         left, right = self.corr_proj(left), self.corr_proj(right)

@@ -166,10 +166,7 @@ class LIFT(nn.Module):
         return Prediction(
             frame=frame[..., :h, :w],
             coarse=coarse[quarter],
-            flow_t0=estimate.flow_t0[quarter],
-            flow_t1=estimate.flow_t1[quarter],
-            occ_t0=estimate.occ_t0[quarter],
-            occ_t1=estimate.occ_t1[quarter],
+            state=estimate.state[quarter],
             attention=attention,
             cascade=motion.cascade[:-1],
         )

@@ -84,10 +84,7 @@ class Refinement(nn.Module):
             images.luma0,
             images.luma1,
             images.change,
-            estimate.flow_t0,
-            estimate.flow_t1,
-            estimate.occ_t0,
-            estimate.occ_t1,
+            estimate.state,
             hidden,
             coarse,
             t,
@@ -104,18 +101,13 @@ class Refinement(nn.Module):
         luma0,
         luma1,
         change,
-        flow_t0,
-        flow_t1,
-        occ_t0,
-        occ_t1,
+        state,
         hidden,
         coarse,
         t,
     ) -> torch.Tensor:
         s = self.stride
-        flow0, flow1, occ0, occ1 = self.upsampling(
-            FlowEstimate(flow_t0, flow_t1, occ_t0, occ_t1, 4), hidden
-        )
+        flow0, flow1, occ0, occ1 = self.upsampling(FlowEstimate(state, 4), hidden)
         aligned = []
         if self.align:
             missing = missing_motion(luma0, luma1, flow0, flow1, t, self.align, self.backend)

@@ -86,13 +86,8 @@ class Trajectory(nn.Module):
         weights = path_weights(adjacent, t)[..., None, None] * confidence
         residual = (t * (t - 1) * adjacent.valid[:, :2].any(1)).view(-1, 1, 1, 1) * d[:, 2:4]
         offset = (weights[:, :, None] * differences[:, :gaps]).sum(1) + residual
-        return FlowEstimate(
-            flow_t0=estimate.flow_t0 - offset,
-            flow_t1=estimate.flow_t1 - offset,
-            occ_t0=estimate.occ_t0,
-            occ_t1=estimate.occ_t1,
-            scale=estimate.scale,
-        )
+        parts = estimate.flow_t0 - offset, estimate.flow_t1 - offset, estimate.state[:, 4:]
+        return FlowEstimate(torch.cat(parts, 1), estimate.scale)
 
     def _warp(self, motions: torch.Tensor, flows: torch.Tensor) -> torch.Tensor:
         return kernels.warp(motions, flows, backend=self.backend)

@@ -12,17 +12,25 @@ class FlowEstimate:
     """Flows and visibilities at one scale of the cascade.
 
     Attributes:
+        state: (B, 6, h, w), the flows and visibilities below in this order.
+        scale: full-resolution pixels per pixel of this scale (16, 8, 4).
         flow_t0, flow_t1: (B, 2, h, w), dx then dy, from the target to the left / right reference,
             pixels of this scale.
         occ_t0, occ_t1: (B, 1, h, w), visibility logits in the left / right reference.
-        scale: full-resolution pixels per pixel of this scale (16, 8, 4).
     """
 
-    flow_t0: torch.Tensor
-    flow_t1: torch.Tensor
-    occ_t0: torch.Tensor
-    occ_t1: torch.Tensor
+    state: torch.Tensor
     scale: int
+
+    flow_t0 = property(lambda self: self.state[:, 0:2])
+    flow_t1 = property(lambda self: self.state[:, 2:4])
+    occ_t0 = property(lambda self: self.state[:, 4:5])
+    occ_t1 = property(lambda self: self.state[:, 5:6])
+
+    @staticmethod
+    def join(flow_t0, flow_t1, occ_t0, occ_t1, scale: int) -> "FlowEstimate":
+        """An estimate of separate flows (B, 2, h, w) and visibilities (B, 1, h, w)."""
+        return FlowEstimate(torch.cat((flow_t0, flow_t1, occ_t0, occ_t1), 1), scale)
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Prediction:
     Attributes:
         frame: (B, 3, H, W), RGB, nominally in [0, 1], not clamped.
         coarse: (B, 3, h, w), the frame synthesised at quarter resolution.
+        state: (B, 6, h, w), the flows and visibilities below in this order.
         flow_t0, flow_t1: (B, 2, h, w), from target to reference, quarter-resolution pixels.
         occ_t0, occ_t1: (B, 1, h, w), visibility logits.
         attention: (B, T), attention weight per frame; sums to 1, 0 where masked.
@@ -42,12 +51,12 @@ class Prediction:
 
     frame: torch.Tensor
     coarse: torch.Tensor
-    flow_t0: torch.Tensor
-    flow_t1: torch.Tensor
-    occ_t0: torch.Tensor
-    occ_t1: torch.Tensor
+    state: torch.Tensor
     attention: torch.Tensor
     cascade: tuple[FlowEstimate, ...] = ()
+
+    flow_t0, flow_t1 = FlowEstimate.flow_t0, FlowEstimate.flow_t1
+    occ_t0, occ_t1 = FlowEstimate.occ_t0, FlowEstimate.occ_t1
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,6 @@ class FlowUpsampling(nn.Module):
             coarser: at (h, w).
             hidden: (B, channels, h, w).
         """
-        flows = FACTOR * coarser.flow_t0, FACTOR * coarser.flow_t1
-        state = torch.cat((*flows, coarser.occ_t0, coarser.occ_t1), 1)
+        state = torch.cat((FACTOR * coarser.state[:, :4], coarser.state[:, 4:]), 1)
         state = upsample(state, FACTOR) if self.convex is None else self.convex(state, hidden)
         return state.split((2, 2, 1, 1), 1)

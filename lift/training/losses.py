@@ -180,8 +180,7 @@ def coarse_loss(prediction: Prediction, target: torch.Tensor) -> torch.Tensor:
 
 def estimates(prediction: Prediction) -> tuple[FlowEstimate, ...]:
     """Every scale of the cascade, the quarter resolution last."""
-    p = prediction
-    return (*p.cascade, FlowEstimate(p.flow_t0, p.flow_t1, p.occ_t0, p.occ_t1, 4))
+    return (*prediction.cascade, FlowEstimate(prediction.state, 4))
 
 
 def cascade_loss(prediction: Prediction, batch: Batch) -> torch.Tensor:
@@ -226,7 +225,7 @@ def flow_loss(prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, torch
         flow_total = flow_total + (distance * mask).sum() / mask.sum().clamp(min=1)
 
         only = mask * (seen.flip(1) < 1 - VISIBLE).float()  # visible in one reference only
-        log_weights = F.log_softmax(F.logsigmoid(torch.cat((e.occ_t0, e.occ_t1), 1).float()), 1)
+        log_weights = F.log_softmax(F.logsigmoid(e.state[:, 4:].float()), 1)
         visibility_total = visibility_total - (log_weights * only).sum() / only.sum().clamp(min=1)
     return flow_total, visibility_total
 

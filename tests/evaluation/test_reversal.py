@@ -25,7 +25,7 @@ class Mixture(torch.nn.Module):
     def forward(self, clip, t):
         self.asked.append((clip.frames, clip.times[0].tolist(), float(t)))
         left, right = clip.references
-        return Prediction(self.share(t) * left + (1 - self.share(t)) * right, *[None] * 6)
+        return Prediction(self.share(t) * left + (1 - self.share(t)) * right, *[None] * 3)
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,7 @@ def test_without_training_the_shorter_of_equal_motions_is_likelier():
 def test_a_block_starts_with_the_coarser_flow_enlarged():
     block = FlowBlock(TINY.c8, 16, 16, 1, 8, 0, replace(TINY, convex_upsampling=False))
     left, right = torch.rand(2, 2, TINY.c8, 8, 8)
-    coarser = FlowEstimate(*torch.randn(2, 2, 2, 4, 4), *torch.randn(2, 2, 1, 4, 4), 16)
+    coarser = FlowEstimate(torch.randn(2, 6, 4, 4), 16)
     zero_motion = block.zero_motion_similarity(left, right)
     t = torch.tensor([0.3, 0.6])
     estimate, hidden = block(left, right, (), zero_motion, coarser, torch.rand(2, 16, 4, 4), t)

@@ -40,7 +40,7 @@ def field(vector, b=1):
 def straight(t, position=position):
     """The path from two frames alone: a straight line between the positions at 0 and 1."""
     motion, seen = position(1.0) - position(0.0), torch.zeros(1, 1, 8, 12)
-    return FlowEstimate(field(-t * motion), field((1 - t) * motion), seen, seen, 4)
+    return FlowEstimate.join(field(-t * motion), field((1 - t) * motion), seen, seen, 4)
 
 
 def adjacent_motion(left=-1.0, right=2.0, known=(True, True)):
@@ -222,7 +222,7 @@ def test_adjacent_motion_is_sampled_where_the_point_was_then(stage):
         torch.tensor([8.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 40),
         torch.zeros(1, 1, 8, 40),
     )
-    estimate = FlowEstimate(-motion / 2, motion / 2, seen, seen, 4)
+    estimate = FlowEstimate.join(-motion / 2, motion / 2, seen, seen, 4)
     before = motion.clone()
     before[..., 16:] = (
         0  # at x = 24 now, at 20 in the left reference, at 16 half an interval before
@@ -243,13 +243,7 @@ def test_clips_of_a_batch_have_their_own_adjacent_motion(stage):
         torch.tensor([[True, True], [False, False]]),
     )
     line = straight(0.5)
-    two = FlowEstimate(
-        *(
-            getattr(line, n).expand(2, -1, -1, -1)
-            for n in ("flow_t0", "flow_t1", "occ_t0", "occ_t1")
-        ),
-        4,
-    )
+    two = FlowEstimate(line.state.expand(2, -1, -1, -1), 4)
     estimate = stage(two, torch.rand(2, 8, 8, 12), both, torch.rand(2, 8, 2, 3), t)
     torch.testing.assert_close(
         estimate.flow_t0[:1], field(position(0.0) - position(0.5)), atol=1e-5, rtol=1e-5

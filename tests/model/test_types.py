@@ -43,14 +43,14 @@ def test_expanding_copies_nothing():
 
 
 def test_tensors_are_mapped_at_any_depth():
-    estimate = FlowEstimate(*torch.rand(2, 1, 2, 4, 4), *torch.rand(2, 1, 1, 4, 4), 4)
+    estimate = FlowEstimate(torch.rand(1, 6, 4, 4), 4)
     doubled = map_tensors(lambda x: 2 * x, Motion((estimate, estimate), torch.ones(1)))
     assert torch.equal(doubled.cascade[1].flow_t1, 2 * estimate.flow_t1)
     assert doubled.cascade[0].scale == 4 and doubled.hidden == 2
 
 
 def test_motion_between_the_references_is_the_difference_of_the_flows():
-    estimate = FlowEstimate(*torch.rand(2, 1, 2, 4, 4), *torch.rand(2, 1, 1, 4, 4), 4)
+    estimate = FlowEstimate(torch.rand(1, 6, 4, 4), 4)
     motion = Motion((estimate,), torch.rand(1))
     assert torch.equal(motion.flow_01, estimate.flow_t1 - estimate.flow_t0)
 

@@ -28,13 +28,9 @@ SIZES = [(32, 32), (48, 32), (37, 53)]  # the last one is no multiple of anythin
 
 def estimate(B, h, w, scale, flow=(0.0, 0.0), occ=0.0):
     constant = torch.tensor(flow).view(1, 2, 1, 1).expand(B, 2, h, w)
-    leaves = (
-        constant.clone(),
-        -constant.clone(),
-        torch.full((B, 1, h, w), occ),
-        torch.zeros(B, 1, h, w),
-    )
-    return FlowEstimate(*(leaf.requires_grad_() for leaf in leaves), scale)
+    visible, hidden = torch.full((B, 1, h, w), occ), torch.zeros(B, 1, h, w)
+    joined = FlowEstimate.join(constant, -constant, visible, hidden, scale)
+    return FlowEstimate(joined.state.requires_grad_(), scale)
 
 
 def prediction(B, H, W, **motion):
@@ -46,9 +42,7 @@ def prediction(B, H, W, **motion):
     h, w = -(-H // 4), -(-W // 4)
     e = estimate(B, h, w, 4, **motion)
     frame, coarse = torch.rand(B, 3, H, W).requires_grad_(), torch.rand(B, 3, h, w).requires_grad_()
-    return Prediction(
-        frame, coarse, e.flow_t0, e.flow_t1, e.occ_t0, e.occ_t1, torch.full((B, 2), 0.5), cascade
-    )
+    return Prediction(frame, coarse, e.state, torch.full((B, 2), 0.5), cascade)
 
 
 def batch(B, H, W, flow=0.0, visible=1.0, known=True):
@@ -195,10 +189,10 @@ def test_every_part_of_the_prediction_gets_a_finite_gradient(size):
     b.visible[:, 1] = 0
     loss, scalars = total_loss(p, b, TrainConfig())
     loss.backward()
-    leaves = [p.frame, p.coarse, p.flow_t0, p.flow_t1, p.occ_t0, p.occ_t1]
-    leaves += [getattr(e, n) for e in p.cascade for n in ("flow_t0", "flow_t1", "occ_t0", "occ_t1")]
-    for leaf in leaves:
-        assert leaf.grad.isfinite().all() and leaf.grad.any()
+    states = [p.state, *(e.state for e in p.cascade)]
+    parts = [part for state in states for part in state.grad.split((2, 2, 1, 1), 1)]
+    for gradient in (p.frame.grad, p.coarse.grad, *parts):
+        assert gradient.isfinite().all() and gradient.any()
     assert not any(value.requires_grad for value in scalars.values())
 
 
