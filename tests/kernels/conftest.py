@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lift.kernels import dispatch
+from tests.support import op_suite
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +26,8 @@ def maybe_deterministic(request):
     torch.use_deterministic_algorithms(request.param)
     yield request.param
     torch.use_deterministic_algorithms(False)
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.cls is not None and issubclass(metafunc.cls, op_suite.OpSuite):
+        op_suite.pytest_generate_tests(metafunc)
