@@ -28,7 +28,7 @@ class FlowEstimate:
     occ_t1 = property(lambda self: self.state[:, 5:6])
 
     @staticmethod
-    def join(flow_t0, flow_t1, occ_t0, occ_t1, scale: int) -> "FlowEstimate":
+    def from_parts(flow_t0, flow_t1, occ_t0, occ_t1, scale: int) -> "FlowEstimate":
         """An estimate of separate flows (B, 2, h, w) and visibilities (B, 1, h, w)."""
         return FlowEstimate(torch.cat((flow_t0, flow_t1, occ_t0, occ_t1), 1), scale)
 

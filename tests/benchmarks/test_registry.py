@@ -1,6 +1,7 @@
 """The registry is the only list of suites; imports of the benchmarks run one way."""
 
 import ast
+import importlib
 from itertools import combinations
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks.harness import old_names
+from benchmarks.harness.frame_suites import FRAME_SUITES
 from benchmarks.harness.registry import GROUPS, OPERATIONS, SUITES
 from benchmarks.report import plots, targets
 from benchmarks.report.gpus import GPUS
@@ -74,6 +76,9 @@ def test_variants_of_the_suites_are_registered(device, monkeypatch):
     found["training_step"] = [name for case in model for name in bench_model.names(case)]
     streams = bench_streaming.cases(device, False, False)
     found["streaming"] = [n.split()[0] for case in streams for n in bench_streaming.names(case)]
+    for suite in FRAME_SUITES:
+        module = importlib.import_module(f"benchmarks.suites.{suite.module}")
+        found[suite.name] = module.SUITE.names(device, False) if device == "cpu" else []
     for name, variants in found.items():
         assert set(variants) <= set(SUITES[name].variants), name
 

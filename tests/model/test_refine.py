@@ -20,7 +20,7 @@ def refined(image0, image1, flow, config=TINY, visible=(9.0, 9.0), stage=None):
     coarse = avg_down((image0 + image1) / 2, 4)
     return stage(
         reference_images(image0, image1, *(luma(avg_down(x, 2)) for x in (image0, image1))),
-        FlowEstimate.join(flow, flow, *occ, 4),
+        FlowEstimate.from_parts(flow, flow, *occ, 4),
         torch.rand(1, config.hidden4, 8, 8),
         coarse,
         torch.full((1,), 0.5),

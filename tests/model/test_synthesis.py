@@ -13,7 +13,7 @@ def inputs(flow=0.0, visible=(9.0, 9.0)):
     return {
         "quarter0": torch.rand(1, 3, 8, 8),
         "quarter1": torch.rand(1, 3, 8, 8),
-        "estimate": FlowEstimate.join(still, still, *occ, 4),
+        "estimate": FlowEstimate.from_parts(still, still, *occ, 4),
         "hidden": torch.rand(1, TINY.hidden4, 8, 8),
         "context": torch.rand(1, TINY.attn_channels, 2, 2),
     }

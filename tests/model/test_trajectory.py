@@ -40,7 +40,7 @@ def field(vector, b=1):
 def straight(t, position=position):
     """The path from two frames alone: a straight line between the positions at 0 and 1."""
     motion, seen = position(1.0) - position(0.0), torch.zeros(1, 1, 8, 12)
-    return FlowEstimate.join(field(-t * motion), field((1 - t) * motion), seen, seen, 4)
+    return FlowEstimate.from_parts(field(-t * motion), field((1 - t) * motion), seen, seen, 4)
 
 
 def adjacent_motion(left=-1.0, right=2.0, known=(True, True)):
@@ -222,7 +222,7 @@ def test_adjacent_motion_is_sampled_where_the_point_was_then(stage):
         torch.tensor([8.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 40),
         torch.zeros(1, 1, 8, 40),
     )
-    estimate = FlowEstimate.join(-motion / 2, motion / 2, seen, seen, 4)
+    estimate = FlowEstimate.from_parts(-motion / 2, motion / 2, seen, seen, 4)
     before = motion.clone()
     before[..., 16:] = (
         0  # at x = 24 now, at 20 in the left reference, at 16 half an interval before

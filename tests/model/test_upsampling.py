@@ -51,7 +51,7 @@ def test_a_mixture_never_leaves_the_range_of_the_pixels_around():
 
 @torch.no_grad()
 def test_flows_double_with_the_resolution_and_visibilities_do_not():
-    estimate = FlowEstimate.join(
+    estimate = FlowEstimate.from_parts(
         torch.full((1, 2, 4, 4), 3.0),
         torch.full((1, 2, 4, 4), -1.0),
         torch.full((1, 1, 4, 4), 5.0),

@@ -29,7 +29,7 @@ SIZES = [(32, 32), (48, 32), (37, 53)]  # the last one is no multiple of anythin
 def estimate(B, h, w, scale, flow=(0.0, 0.0), occ=0.0):
     constant = torch.tensor(flow).view(1, 2, 1, 1).expand(B, 2, h, w)
     visible, hidden = torch.full((B, 1, h, w), occ), torch.zeros(B, 1, h, w)
-    joined = FlowEstimate.join(constant, -constant, visible, hidden, scale)
+    joined = FlowEstimate.from_parts(constant, -constant, visible, hidden, scale)
     return FlowEstimate(joined.state.requires_grad_(), scale)
 
 
