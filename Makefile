@@ -4,7 +4,8 @@
 # make lint           ruff check, ruff format
 # make static-report  registers, spills and occupancy of every kernel, without a GPU;
 #                     fails where one is worse than recorded (RECORD=1 records it)
-# make compile-oldest compiles every kernel with the oldest supported Triton; fails on a spill
+# make compile-oldest compiles every kernel with the oldest supported Triton for three
+#                     architectures; fails on a spill
 # make gpu            tests, sanitizer, benchmarks, tuning, counters and report on a GPU
 #                     (PART=1, 2 or 3: a third in 540 s; MINUTES=n, STEPS="names", FOLDER=results)
 # make gpu-dry-run    its steps on a CPU at toy size
@@ -25,6 +26,7 @@ CUDA ?= auto
 
 # The oldest supported Triton, beside the newest: register use depends on the version.
 OLDEST := $(shell sed -n 's/^ *"triton>=\([0-9.]*\).*/\1/p' pyproject.toml)
+OLDEST_FLAGS := --triton $(OLDEST) --arch 80 --arch 90 --arch 120
 OLDEST_TRITON := build/triton-$(OLDEST)
 
 .PHONY: env demo test test-fast lint sanitize static-report compile-oldest report
@@ -76,7 +78,7 @@ $(OLDEST_TRITON)/lift-installed: $(STAMP)
 	@touch $@
 
 compile-oldest: env $(OLDEST_TRITON)/lift-installed
-	PYTHONPATH=$(CURDIR)/$(OLDEST_TRITON) $(RUN) -m benchmarks.static.compile --triton $(OLDEST)
+	PYTHONPATH=$(CURDIR)/$(OLDEST_TRITON) $(RUN) -m benchmarks.static.compile $(OLDEST_FLAGS)
 
 report: env
 	$(RUN) -m benchmarks.report.build

@@ -1,4 +1,4 @@
-"""Every Triton kernel compiles for every architecture, without a GPU, and spills nowhere."""
+"""Every Triton kernel compiles without a GPU, and spills nowhere."""
 
 import importlib
 import inspect
@@ -32,18 +32,14 @@ def compiling(*command: str, **variables: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_every_kernel_compiles_everywhere_and_spills_nowhere():
-    answer = compiling("-m", "benchmarks.static.compile")
+def test_every_kernel_compiles_and_spills_nowhere():
+    """For one architecture; `make static-report` compiles for all."""
+    answer = compiling("-m", "benchmarks.static.compile", "--arch", "89")
     print(answer.stdout)
     assert answer.returncode == 0, answer.stdout + answer.stderr[-3000:]
     kernels = len(list(ahead_of_time.compile_cases()))
-    assert (
-        f"{kernels * len(ahead_of_time.ARCHITECTURES)} compiled" in answer.stdout
-        and "; 0 spill" in answer.stdout
-    )
-    assert len(re.findall(r"\d+ / \d+ / 0\b", answer.stdout)) == kernels * len(
-        ahead_of_time.ARCHITECTURES
-    )
+    assert f"{kernels} compiled" in answer.stdout and "; 0 spill" in answer.stdout
+    assert len(re.findall(r"\d+ / \d+ / 0\b", answer.stdout)) == kernels
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -137,7 +133,8 @@ def test_ci_compiles_every_kernel_with_the_oldest_triton_that_is_allowed():
     assert f'"triton=={floor}"' in said
     compiled = re.search(r"PYTHONPATH=(\S+) \S+ -m benchmarks.static.compile (.*)", said)
     assert compiled[1].endswith(f"build/triton-{floor}")
-    assert compiled[2] == f"--triton {floor}"  # all operations, all architectures
+    # all operations, an architecture of each kind: the newest Triton compiles for all
+    assert compiled[2] == f"--triton {floor} --arch 80 --arch 90 --arch 120"
     assert "make compile-oldest" in (ROOT / ".ci" / "run").read_text()
 
 
