@@ -233,7 +233,8 @@ def select(operation: str, backend: str | None, *arguments) -> Backend:
     """
     wanted = flag(backend)
     if _assume_available and wanted in ("auto", "fused"):
-        return next(b for b in _backends(operation) if b.fused)
+        backends = _backends(operation)
+        return next((b for b in backends if b.fused), backends[-1])
     eligible = _eligible(operation, wanted)
     for candidate in eligible:
         if candidate.unsupported_reason(*arguments) is None:

@@ -125,6 +125,19 @@ def _gpu(
     )
 
 
+# Only for the model of a frame's cost; figures as below.
+RTX_3060 = _gpu(
+    "RTX 3060 12 GB",
+    "NVIDIA GeForce RTX 3060",
+    86,
+    (360.0, 12.7, 25.5, 12.7, 28, 1.777, 3),
+    AMPERE,
+    GA102_READ[:0],
+    "tensor",
+    "tf32",
+    "l2",
+)
+
 GPUS = (  # GB/s; TFLOPS: float32, 16-bit products, TF32 products; multiprocessors, GHz, MiB of L2
     _gpu(
         "RTX 3080",

@@ -1,0 +1,99 @@
+"""What a frame and a training step cost: counts before and after, and a model of frames per second.
+
+The counts are those of `benchmarks.count`; "before" is commit eaa7ba6, when the fused ops were
+warps, attention, correlation and Lucas-Kanade. Nothing here is measured.
+"""
+
+import json
+from pathlib import Path
+
+from benchmarks.harness.table import markdown
+from benchmarks.report.gpus import GPUS, RTX_3060, Gpu
+from benchmarks.report.results import RESULTS
+
+BEFORE, NOW = RESULTS / "cost_before.json", RESULTS / "cost.json"
+PRICES = RESULTS / "prices.json"
+LAUNCH = 2e-6  # seconds that a launch takes at least, in a CUDA graph
+MODELLED = ("H100 SXM", "RTX 4090", "RTX 4080")
+
+Row = tuple[str, str, int, int, int]  # part, op, launches, bytes, FLOPs
+
+
+def recorded(path: Path) -> dict[str, list[Row]]:
+    """The rows of each case of a recorded count."""
+    return {row["case"]: [tuple(op) for op in row["ops"]] for row in json.loads(path.read_text())}
+
+
+def totals(rows: list[Row]) -> tuple[int, int, int]:
+    """Launches, bytes and FLOPs of a case."""
+    return tuple(sum(row[k] for row in rows) for k in (2, 3, 4))
+
+
+def seconds(rows: list[Row], gpu: Gpu) -> float:
+    """The least time of a case on a GPU at its peak rates.
+
+    Each row, the launches of an op in a part of the model, takes the longest of: its bytes at the
+    memory's bandwidth, its FLOPs at the rate of the tensor cores, `LAUNCH` for each launch.
+    """
+    return sum(
+        max(launches * LAUNCH, size / gpu.bandwidth, flops / gpu.tensor)
+        for _, _, launches, size, flops in rows
+    )
+
+
+def counted() -> str:
+    """A table of launches and bytes of every case, before and now."""
+    before, now = recorded(BEFORE), recorded(NOW)
+    heads = ("case", "launches before", "now", "GB before", "now", "GFLOP now")
+    lines = []
+    for case, rows in now.items():
+        first, last = totals(before[case]), totals(rows)
+        lines.append(
+            (
+                case,
+                f"{first[0]:,}",
+                f"{last[0]:,}",
+                f"{first[1] / 1e9:.2f}",
+                f"{last[1] / 1e9:.2f}",
+                f"{last[2] / 1e9:.0f}",
+            )
+        )
+    return markdown([heads, *lines])
+
+
+def by_part() -> str:
+    """A table of launches and gigabytes of every part of every case."""
+    lines = []
+    for case, rows in recorded(NOW).items():
+        for part in dict.fromkeys(row[0] for row in rows):
+            own = [row for row in rows if row[0] == part]
+            launches, size, _ = totals(own)
+            lines.append((case, part, f"{launches:,}", f"{size / 1e9:.2f}"))
+    return markdown([("case", "part", "launches", "GB"), *lines])
+
+
+def modelled() -> str:
+    """Output frames per second of a stream that doubles the rate, modelled, before and now."""
+    gpus = [next(gpu for gpu in GPUS if gpu.name == name) for name in MODELLED] + [RTX_3060]
+    before, now = recorded(BEFORE), recorded(NOW)
+    lines = [
+        [case, *(f"{2 / seconds(before[case], g):.0f} → {2 / seconds(rows, g):.0f}" for g in gpus)]
+        for case, rows in now.items()
+        if case.startswith("frame")
+    ]
+    return markdown([("case", *(gpu.name for gpu in gpus)), *lines])
+
+
+def prices() -> str:
+    """What each op saves against plain PyTorch in its place, and its lines of code."""
+    found = json.loads(PRICES.read_text())
+    heads = ["op", "lines", *(f"{case}: launches, GB" for case in found["cases"])]
+    lines = [
+        [
+            f"`{name}`",
+            str(row["lines"]),
+            *(f"{n:,}, {size / 1e9:.2f}" if n or size else "–" for n, size in row["saved"]),
+        ]
+        for name, row in found["ops"].items()
+    ]
+    return markdown([heads, *lines])
