@@ -1,0 +1,88 @@
+"""The whole model with fused kernels against the reference: outputs and gradients."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lift.config import TrainConfig
+from lift.data.clip import Batch
+from lift.kernels import dispatch
+from lift.model.lift import LIFT
+from lift.training.losses import total_loss
+from tests.support.models import TINY, random_clip, wake
+
+ROUNDINGS = 3  # of the inputs, which tell how much rounding changes the results
+pytestmark = [pytest.mark.native, pytest.mark.slow]
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def batch(rounding: int = 0) -> Batch:
+    """Two clips of five frames and their targets; the frames rounded in another way."""
+    torch.manual_seed(0)
+    clip, target = random_clip(), torch.rand(2, 3, 32, 48)
+    made = Batch(
+        clip=clip,
+        target=target,
+        t=torch.tensor([0.3, 0.7]),
+        flow=torch.randn(2, 4, 32, 48),
+        visible=torch.ones(2, 2, 32, 48),
+        flow_known=torch.ones(2, dtype=torch.bool),
+    )
+    if rounding:
+        generator = torch.Generator().manual_seed(rounding)
+        noise = torch.rand(clip.frames.shape, generator=generator) - 0.5
+        frames = clip.frames * (1 + 2 * torch.finfo(torch.float32).eps * noise)
+        made = replace(made, clip=replace(clip, frames=frames))
+    return made.to(device())
+
+
+def run(kernels: str, config, dtype: torch.dtype, rounding: int = 0) -> dict[str, torch.Tensor]:
+    """Outputs, losses and the gradients of all parameters."""
+    torch.manual_seed(1)
+    model, made = wake(LIFT(config, kernels)).to(device()), batch(rounding)
+    model.set_epoch(99)
+    with dispatch.use(kernels):
+        with torch.autocast(device().type, dtype, enabled=dtype != torch.float32):
+            prediction = model(made.clip, made.t)
+        loss, scalars = total_loss(prediction, made, TrainConfig())
+    loss.backward()
+    found = {"frame": prediction.frame, "coarse": prediction.coarse, "state": prediction.state}
+    found |= {name: value for name, value in scalars.items()}
+    found |= {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {name: x.detach().double() for name, x in found.items()}
+
+
+def distances(found: dict, exact: dict) -> dict[str, float]:
+    """The distance of each result, relative to its size; gradients to that of all of a module."""
+    return {
+        name: ((found[name] - x).norm() / x.norm().clamp(min=1e-4)).item()
+        for name, x in exact.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def interpreted():
+    triton = [b for b in dispatch.operations()["warp"] if b.name == "triton"]
+    if not triton or triton[0].unsupported_reason():
+        pytest.skip("Triton has neither a GPU nor its interpreter here")
+
+
+@pytest.mark.parametrize(
+    ("stride", "dtype"), [(2, "float32"), (1, "float32"), (2, "bfloat16"), (2, "float16")]
+)
+def test_outputs_and_gradients_agree(interpreted, stride, dtype):
+    """No result is further off than twice what the reference is in the same precision."""
+    config = replace(TINY, refine_stride=stride)
+    exact, dtype = run("reference", config, torch.float32), getattr(torch, dtype)
+    low = [run("reference", config, dtype, i + 1) for i in range(ROUNDINGS)]
+    found = run("fused", config, dtype)
+    assert found.keys() == exact.keys()
+    noise = [distances(one, exact) for one in low]
+    typical = sorted(max(n[name] for n in noise) for name in exact)[len(exact) // 2]
+    for name, error in distances(found, exact).items():
+        allowed = 2 * max(n[name] for n in noise) + 2 * typical + 1e-6
+        assert error <= allowed, f"{name}: off by {error:.3g}, allowed {allowed:.3g}"
