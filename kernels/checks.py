@@ -132,6 +132,15 @@ def unsupported_by_triton(interpreted: bool, *images: torch.Tensor) -> str | Non
     return unsupported_images(images[0], device, TRITON_DTYPES)
 
 
+def unsupported_gradient(**inputs: torch.Tensor) -> str | None:
+    """The reason why a kernel without gradients does not support its inputs, or None."""
+    if torch.is_grad_enabled():
+        for name, x in inputs.items():
+            if x.requires_grad:
+                return f"a gradient of {name} is required, which the kernels do not compute"
+    return None
+
+
 @torch.compiler.assume_constant_result  # torch.compile cannot trace the query
 def capability(device: torch.device) -> tuple[int, int]:
     """The compute capability of a GPU, (8, 9) for 8.9."""
@@ -169,6 +178,16 @@ def cast_to_autocast(value):
     ):
         return value.to(torch.get_autocast_dtype(value.device.type))
     return value
+
+
+def autocast_dtype(x: torch.Tensor) -> torch.dtype:
+    """The dtype in which a linear layer computes with x: autocast's under autocast, else its own.
+
+    Autocast leaves float64 as it is.
+    """
+    if x.dtype != torch.float64 and _autocast(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
 
 
 def _autocast(device: str) -> bool:

@@ -260,8 +260,7 @@ def unsupported_reasons(operation: str, *arguments) -> dict[str, str | None]:
     """Why each backend does not support a call, whatever the flag.
 
     Args:
-        operation: "warp", "warp_blend", "temporal_attention", "correlation", "lucas_kanade" or
-            "grid_sample".
+        operation: name of an op, such as "warp"; `operations` has them all.
         arguments: those of the op, in the order of its public function; none for what holds on
             this machine whatever the arguments.
 

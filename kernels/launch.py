@@ -30,10 +30,29 @@ def launch(kernel, programs: int, arguments: dict) -> None:
         _observer(arguments)
         return
     if INTERPRETED:
-        arguments = {name: _for_interpreter(kernel, name, x) for name, x in arguments.items()}
+        _interpret(kernel, programs, arguments)
+        return
     first = next(x for x in arguments.values() if isinstance(x, torch.Tensor))
     with torch.cuda.device_of(first):  # Triton launches on the current device
         kernel[(programs,)](**arguments)
+
+
+def _interpret(kernel, programs: int, arguments: dict) -> None:
+    """Run a kernel in the interpreter, bfloat16 tensors as float32.
+
+    The interpreter truncates to bfloat16, where a GPU rounds to the nearest.
+    """
+    arguments = {name: _for_interpreter(kernel, name, x) for name, x in arguments.items()}
+    wide = {}
+    for name, x in arguments.items():
+        if isinstance(x, torch.Tensor) and x.dtype == torch.bfloat16 and x.numel() > 0:
+            size = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True))
+            memory = x.detach().as_strided((size,), (1,))  # the same strides, also those of 0
+            wide[name] = x, *(memory.float().as_strided(x.shape, x.stride()) for _ in range(2))
+    kernel[(programs,)](**arguments | {name: after for name, (_, _, after) in wide.items()})
+    for x, before, after in wide.values():
+        if not torch.equal(before, after):
+            x.detach().copy_(after)
 
 
 @contextmanager
@@ -47,9 +66,9 @@ def observed_launches(observer: Callable[[dict], None]) -> Iterator[None]:
         _observer = before
 
 
-def is_interpreted() -> bool:
-    """Whether the next launch is one of Triton's interpreter, and not observed instead."""
-    return INTERPRETED and _observer is None
+def is_observed() -> bool:
+    """Whether the next launch is only observed."""
+    return _observer is not None
 
 
 def _for_interpreter(kernel, name: str, value):
@@ -65,6 +84,22 @@ def strides(prefix: str, axes: str, x: torch.Tensor | None) -> dict[str, int]:
     """
     values = [0] * len(axes) if x is None else x.stride()
     return {f"{prefix}_{axis}": stride for axis, stride in zip(axes, values, strict=False)}
+
+
+def pixels_in_rows(x: torch.Tensor | None) -> torch.Tensor | None:
+    """x (B, C, H, W) with its pixels, row by row, at one stride; a copy where they are not."""
+    if x is None or x.shape[2] == 1 or x.shape[3] == 1 or x.stride(2) == x.shape[3] * x.stride(3):
+        return x
+    return x.contiguous()
+
+
+def pixel_strides(prefix: str, axes: str, x: torch.Tensor | None) -> dict[str, int]:
+    """Strides of x (B, C, H, W) as (B, C, HW), for `axes` of "bcp"."""
+    if x is None:
+        return {f"{prefix}_{axis}": 0 for axis in axes}
+    pixel = x.stride(2) if x.shape[3] == 1 else x.stride(3)
+    values = {"b": x.stride(0), "c": x.stride(1), "p": pixel}
+    return {f"{prefix}_{axis}": values[axis] for axis in axes}
 
 
 def needs_int64_offsets(*spans: int) -> bool:

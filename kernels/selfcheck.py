@@ -60,14 +60,16 @@ def check(
 ) -> Check:
     """Compare a backend's outputs and first gradients with the float64 reference's."""
     arguments = samples(operation, dtype, device)
+    places = _differentiable(backend, arguments)
     exact = [a.cpu() if isinstance(a, torch.Tensor) else a for a in arguments]
     exact = [a.double() if _is_floating(a) else a for a in exact]
     reference = dispatch.operations()[operation][-1]
     errors = [
-        (found.cpu().double() - expected).abs().max() / expected.abs().max().clamp(min=1)
+        (found.cpu().double() - expected.double()).abs().max()
+        / expected.double().abs().max().clamp(min=1)
         for found, expected in zip(
-            _outputs_and_grads(backend, arguments),
-            _outputs_and_grads(reference, exact),
+            _outputs_and_grads(backend, arguments, places),
+            _outputs_and_grads(reference, exact, places),
             strict=True,
         )
     ]
@@ -78,15 +80,31 @@ def _is_floating(value) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _outputs_and_grads(backend: dispatch.Backend, arguments: Sequence) -> list[torch.Tensor]:
-    """Outputs, then the gradients of every floating-point argument if the op has gradients."""
-    arguments = [a.detach().requires_grad_() if _is_floating(a) else a for a in arguments]
+def _differentiable(backend: dispatch.Backend, arguments: Sequence) -> list[int]:
+    """Positions of the arguments whose gradient the backend supports, if the op has gradients."""
+
+    def supported(i: int) -> bool:
+        leaf = arguments[i].detach().requires_grad_()
+        return backend.unsupported_reason(*arguments[:i], leaf, *arguments[i + 1 :]) is None
+
+    return [i for i, a in enumerate(arguments) if _is_floating(a) and supported(i)]
+
+
+def _outputs_and_grads(
+    backend: dispatch.Backend, arguments: Sequence, places: Sequence[int]
+) -> list[torch.Tensor]:
+    """Outputs, then the gradients of the arguments at these places if the op has gradients.
+
+    They are zeros for one that never gets any, such as a time.
+    """
+    leaves = {i: arguments[i].detach().requires_grad_() for i in places}
+    arguments = [leaves.get(i, a) for i, a in enumerate(arguments)]
     outputs = backend.call(*arguments)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     first = outputs[0]
     if not first.requires_grad:
         return list(outputs)
     grad = torch.linspace(-1, 1, first.numel(), dtype=torch.float64).view(first.shape)
-    inputs = [a for a in arguments if _is_floating(a)]
-    grads = torch.autograd.grad(first, inputs, grad.to(first.device, first.dtype))
+    grad = grad.to(first.device, first.dtype)
+    grads = torch.autograd.grad(first, list(leaves.values()), grad, materialize_grads=True)
     return [o.detach() for o in outputs] + list(grads)

@@ -74,7 +74,6 @@ def assert_parity(found: dict, maps, radius: int, normalize: bool, grad=None) ->
     arithmetic = torch.float64 if maps[0].dtype == torch.float64 else torch.float32
     assert found.keys() == low.keys()
     for name in found:
-        truncated = name != "result" and found[name].dtype == torch.bfloat16 and INTERPRETED
-        assert_close(name, found[name], low[name], exact[name], arithmetic, truncated=truncated)
-        if name != "result" and not truncated:
+        assert_close(name, found[name], low[name], exact[name], arithmetic)
+        if name != "result":
             assert_right_as_a_whole(name, found[name], low[name], exact[name], arithmetic)

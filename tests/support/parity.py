@@ -20,8 +20,6 @@ def assert_close(
     low: torch.Tensor,
     exact: torch.Tensor,
     arithmetic: torch.dtype,
-    *,
-    truncated: bool = False,
 ) -> None:
     """Raise if `found` is further from `exact` than the rule allows.
 
@@ -31,8 +29,6 @@ def assert_close(
         exact: of the reference, computed in float64.
         arithmetic: the dtype that the kernel computes in; a few of its roundings are allowed where
             the reference happens to have none.
-        truncated: `found` was truncated to its dtype, not rounded, which costs up to one unit, as
-            bfloat16 in Triton's interpreter.
     """
     assert (found.shape, found.dtype) == (low.shape, low.dtype), (
         f"{name}: {found.shape} {found.dtype}, not {low.shape} {low.dtype}"
@@ -40,7 +36,7 @@ def assert_close(
     assert found.isfinite().all(), f"{name}: not finite"
     if exact.numel() == 0:
         return
-    rounding = 16 * torch.finfo(arithmetic).eps + (torch.finfo(found.dtype).eps if truncated else 0)
+    rounding = 16 * torch.finfo(arithmetic).eps
     found, low, exact = (x.detach().cpu().double() for x in (found, low, exact))
     allowed = 2 * (low - exact).abs().max() + rounding * exact.abs().max()
     error = (found - exact).abs().max()
