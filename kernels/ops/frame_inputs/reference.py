@@ -1,0 +1,70 @@
+"""What a model reads of a frame: padded, normalized, and small: the definition.
+
+Frames are padded at the right and at the bottom by their nearest pixels. Means over 2 x 2 pixels,
+again over 2 x 2 of these and so on are those of a pyramid; luma is that of Rec. 601.
+"""
+
+import torch
+import torch.nn.functional as F
+
+LUMA = (0.299, 0.587, 0.114)  # weights of R, G and B
+
+
+def frame_inputs_reference(
+    frames: torch.Tensor, multiple: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, ...]:
+    """Inputs of an encoder, the padded frames, and their pyramid.
+
+    Args:
+        frames: (N, 3, H, W), in [0, 1].
+        multiple: what the sides are padded to, a multiple of 8.
+        dtype: of the encoder's input.
+
+    Returns:
+        As `frame_inputs`, but for the padded frames: (0,) where nothing is padded.
+    """
+    padded = pad(frames, multiple)
+    half = F.avg_pool2d(padded, 2)
+    quarter = F.avg_pool2d(half, 2)
+    luma4 = luma(quarter)
+    return (
+        normalize(padded).to(dtype),
+        frames.new_empty((0,)) if padded is frames else padded,
+        luma(half),
+        quarter,
+        luma4,
+        F.avg_pool2d(luma4, 2),
+    )
+
+
+def pad(frames: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Replicate the right and bottom edge of (N, C, H, W) up to a multiple, where it is needed."""
+    h, w = frames.shape[-2:]
+    right, bottom = -w % multiple, -h % multiple
+    return F.pad(frames, (0, right, 0, bottom), mode="replicate") if right or bottom else frames
+
+
+def normalize(frames: torch.Tensor) -> torch.Tensor:
+    """Frames in [0, 1] at about zero mean and, if they are natural images, unit variance."""
+    return (frames - 0.5) * 4
+
+
+def luma(image: torch.Tensor) -> torch.Tensor:
+    """Luma of an RGB image, (B, 3, H, W) -> (B, 1, H, W)."""
+    r, g, b = image.unbind(1)
+    return (LUMA[0] * r + LUMA[1] * g + LUMA[2] * b).unsqueeze(1)
+
+
+def empty_outputs(
+    frames: torch.Tensor, multiple: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, ...]:
+    """The uninitialised outputs of a fused backend: as the reference's, the first channels-last."""
+    N, _, H, W = frames.shape
+    h, w = H + -H % multiple, W + -W % multiple
+
+    def planes(channels: int, scale: int) -> torch.Tensor:
+        return frames.new_empty((N, channels, h // scale, w // scale))
+
+    stem = frames.new_empty((N, h, w, 3), dtype=dtype).permute(0, 3, 1, 2)
+    padded = frames.new_empty((0,)) if (h, w) == (H, W) else planes(3, 1)
+    return stem, padded, planes(1, 2), planes(3, 4), planes(1, 4), planes(1, 8)
