@@ -1,0 +1,1 @@
+"""How much two images differ around each pixel, relative to their contrast."""

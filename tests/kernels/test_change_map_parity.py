@@ -1,0 +1,31 @@
+"""The fused kernel of `change_map` against the reference."""
+
+import torch
+
+from lift import kernels
+from lift.kernels.ops.change_map.op import CHANGE_MAP
+from tests.support.op_suite import OpSuite
+
+
+def images(*size: int):
+    return lambda dtype, generator: tuple(torch.rand(2, *size, generator=generator).to(dtype))
+
+
+class TestChangeMap(OpSuite):
+    op = CHANGE_MAP
+    cases = {
+        "small": images(2, 3, 2, 12),
+        "one block": images(1, 3, 2, 2),
+        "two rows of programs": images(1, 3, 18, 4),
+        "two columns of programs": images(1, 3, 2, 134),
+        "none": images(0, 3, 2, 2),
+    }
+
+    def test_what_is_not_supported_has_a_reason(self):
+        image0, image1 = self.make("one block", "float32")
+        for arguments, reason in (
+            ((image0.double(), image1.double()), "images of float64"),
+            ((image0, image1.requires_grad_()), "a gradient of image1 is required"),
+        ):
+            found = kernels.unsupported_reasons("change_map", *arguments)["triton"]
+            assert found.startswith(reason)
