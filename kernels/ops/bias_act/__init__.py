@@ -1,0 +1,1 @@
+"""The epilogue of a convolution: bias, skip connection and leaky ReLU."""
