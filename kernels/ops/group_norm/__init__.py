@@ -1,0 +1,1 @@
+"""GroupNorm with what stands before and after it."""
