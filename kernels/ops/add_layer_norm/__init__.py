@@ -1,0 +1,1 @@
+"""A sum of two tensors, and its layer normalization."""
