@@ -1,0 +1,1 @@
+"""`time_mlp`: a small MLP of time differences."""
