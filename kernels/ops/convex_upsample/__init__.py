@@ -1,0 +1,1 @@
+"""Learned upsampling of flows and visibilities by convex combinations."""
