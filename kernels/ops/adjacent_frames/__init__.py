@@ -1,0 +1,1 @@
+"""The frames nearest to two references."""
