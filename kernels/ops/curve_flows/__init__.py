@@ -1,0 +1,1 @@
+"""Flows along curved paths."""
