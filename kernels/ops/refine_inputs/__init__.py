@@ -1,0 +1,1 @@
+"""The input of the refinement's first convolution."""

@@ -1,0 +1,14 @@
+"""Inputs of `refine_inputs` and `refine_output`."""
+
+import torch
+
+
+def references(generator: torch.Generator, batch: int, size: tuple[int, int]):
+    """Two images (B, 3, H, W)."""
+    return [torch.rand(batch, 3, *size, generator=generator) for _ in range(2)]
+
+
+def maps(generator: torch.Generator, batch: int, size: tuple[int, int], *channels: int):
+    """Random maps (B, channels, H/2, W/2); as flows they reach beyond the image."""
+    half = size[0] // 2, size[1] // 2
+    return [2 * torch.randn(batch, n, *half, generator=generator) for n in channels]
