@@ -1,0 +1,1 @@
+"""The frame that the refinement's residuals make of the references."""

@@ -1,0 +1,106 @@
+"""`refine_output`: the public function, its schema and backends."""
+
+import torch
+
+from lift.kernels import autograd, dispatch
+from lift.kernels.checks import check_same
+from lift.kernels.ops.refine_inputs.op import check_references
+from lift.kernels.ops.refine_inputs.reference import STATE
+from lift.kernels.ops.refine_output.reference import RESIDUALS, refine_output_reference
+
+# -- the op ----------------------------------------------------------------------------------------
+
+_ARGUMENTS = (
+    "Tensor residual, Tensor bias, Tensor image0, Tensor image1, Tensor state, Tensor change, "
+    "Tensor threshold, int stride"
+)
+REFINE_OUTPUT = autograd.Op(
+    name="refine_output",
+    schema=f"({_ARGUMENTS}) -> Tensor",
+    backward_schema=f"(Tensor grad, {_ARGUMENTS}, int needs)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    inputs=7,  # images and change among them, which backends without their gradient refuse
+    tensors=7,
+    features=1,
+    fake=lambda residual, bias, image0, *others: image0.new_empty(image0.shape),
+    reference=refine_output_reference,
+)
+
+
+def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
+    images = [torch.rand(2, 3, 12, 20, generator=generator) for _ in range(2)]
+    residual = torch.randn(2, RESIDUALS * 4, 6, 10, generator=generator).to(dtype)
+    bias = torch.randn(RESIDUALS * 4, generator=generator)
+    state = 4 * torch.randn(2, STATE, 6, 10, generator=generator)
+    change = torch.randn(2, 1, 6, 10, generator=generator)
+    return residual, bias, *images, state, change, torch.tensor(-1.7), 2
+
+
+# -- backends, the preferred first -----------------------------------------------------------------
+
+triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", REFINE_OUTPUT)
+dispatch.register(
+    "refine_output",
+    _triton,
+    dispatch.Backend("reference", refine_output_reference, dispatch.always_supported, fused=False),
+    sample=_sample,
+)
+
+
+# -- public ----------------------------------------------------------------------------------------
+
+
+def refine_output(
+    residual: torch.Tensor,
+    bias: torch.Tensor,
+    image0: torch.Tensor,
+    image1: torch.Tensor,
+    state: torch.Tensor,
+    change: torch.Tensor,
+    threshold: torch.Tensor,
+    stride: int,
+    *,
+    backend: str | None = None,
+) -> torch.Tensor:
+    """The frame: both references warped and blended with the refinement's residuals, plus a colour.
+
+    Flows, logits and change are upsampled bilinearly by 2, flows in pixels of full resolution. With
+    the residuals df0, df1, do0, do1, colour and g of a pixel the frame is
+
+        gate = sigmoid(4 (change - threshold) + g)
+        warp_blend(image0, image1, gate (flow0 + df0), gate (flow1 + df1), occ0 + do0, occ1 + do1)
+            + colour
+
+    Args:
+        residual: (B, 10 stride^2, H/stride, W/stride), float32, float16, bfloat16 or float64: what
+            `F.pixel_shuffle` makes (df0, df1, do0, do1, colour, g), without the bias.
+        bias: (10 stride^2,), any floating dtype.
+        image0, image1: (B, 3, H, W), float32, or float64; H and W are multiples of 2 and of stride.
+        state: (B, 6, H/2, W/2), dtype of the images: flows to image0 and to image1, each dx then dy
+            in pixels of half resolution, then two visibility logits.
+        change: (B, 1, H/2, W/2), dtype of the images: log change of the references.
+        threshold: (), any floating dtype.
+        stride: 1, 2 or 4, of the space-to-depth view.
+        backend: "auto", "fused", "reference" or the name of a backend; None for the flag.
+
+    Returns:
+        (B, 3, H, W), dtype of the images, not clamped. Differentiable in residual, bias, state and
+        threshold; fused backends refuse images and change that require a gradient.
+
+    Raises:
+        TypeError, ValueError: an argument of another dtype, device or shape.
+        RuntimeError: the backend asked for does not support the call; the message says why.
+    """
+    op = "refine_output"
+    check_references(op, image0, image1, stride)
+    B, _, H, W = image0.shape
+    channels, half = RESIDUALS * stride**2, (H // 2, W // 2)
+    size = (B, channels, H // stride, W // stride)
+    check_same(op, "residual", residual, "image0", image0, size)
+    check_same(op, "bias", bias, "residual", residual, (channels,))
+    check_same(op, "state", state, "image0", image0, (B, STATE, *half), image0.dtype)
+    check_same(op, "change", change, "image0", image0, (B, 1, *half), image0.dtype)
+    check_same(op, "threshold", threshold, "image0", image0, ())
+    return dispatch.call(
+        op, backend, residual, bias, image0, image1, state, change, threshold, stride
+    )

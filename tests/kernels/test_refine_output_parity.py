@@ -1,0 +1,32 @@
+"""The fused kernels of `refine_output` against the reference."""
+
+import torch
+
+from lift.kernels.ops.refine_output.op import REFINE_OUTPUT
+from tests.support.op_suite import OpSuite
+from tests.support.refine_cases import maps, references
+
+
+def _case(stride: int, size: tuple[int, int], batch: int = 1):
+    def make(dtype, generator):
+        (H, W), channels = size, 10 * stride**2
+        residual = torch.randn(batch, channels, H // stride, W // stride, generator=generator)
+        bias = torch.randn(channels, generator=generator)
+        state, change = maps(generator, batch, size, 6, 1)
+        images = references(generator, batch, size)
+        return residual.to(dtype), bias, *images, state, change, torch.tensor(-1.7), stride
+
+    return make
+
+
+class TestRefineOutput(OpSuite):
+    op = REFINE_OUTPUT
+    cases = {
+        "stride 2": _case(2, (6, 10), batch=2),
+        "stride 1": _case(1, (6, 4)),
+        "stride 4": _case(4, (8, 12)),
+        "one pixel": _case(2, (2, 2)),
+        "several programs": _case(2, (26, 22)),
+    }
+    half_layouts = ("channels_last",)
+    without_gradient = (2, 3, 5)
