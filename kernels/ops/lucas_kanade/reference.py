@@ -35,6 +35,8 @@ vision", IJCAI 1981; here it is symmetric about the time t. Kroeger et al., "Fas
 Dense Inverse Search", ECCV 2016, merges overlapping patches by weights of their errors.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -75,6 +77,46 @@ def lucas_kanade_reference(
         weighted = _padded(torch.cat((weight * (motion + step), weight), 1), SMOOTH // 2)
         sums = F.avg_pool2d(weighted, SMOOTH, 1)
         return sums[:, :2] / sums[:, 2:] - motion
+
+
+def align_reference(
+    luma0: torch.Tensor,
+    luma1: torch.Tensor,
+    state: torch.Tensor,
+    t: torch.Tensor,
+    steps: int,
+    step: Callable = lucas_kanade_reference,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both flows of a state corrected by Lucas-Kanade steps, and the motion that was missing.
+
+    Args:
+        luma0, luma1: (B, 1, h, w), any floating dtype.
+        state: (B, 6, h, w), the flows to both, then two channels that stay; float32 or float64.
+        t: (B,), dtype of state.
+        steps: number of steps, at least 1.
+        step: computes one, as `lucas_kanade_reference`.
+
+    Returns:
+        (B, 6, h, w) and (B, 2, h, w), dtype of state. The gradient of the first passes to the state
+        unchanged; the second has none.
+    """
+    flow0, flow1, rest = state.split((2, 2, state.shape[1] - 4), 1)
+    times = t.detach().view(-1, 1, 1, 1)
+
+    def flows_after(motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.addcmul(flow0, times, motion, value=-1), flow1.addcmul(1 - times, motion)
+
+    with torch.no_grad():
+        missing = step(luma0, luma1, flow0, flow1, t)
+        for _ in range(steps - 1):
+            missing = missing + step(luma0, luma1, *flows_after(missing), t)
+    return torch.cat((*flows_after(missing), rest), 1), missing
+
+
+def empty_aligned(state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Uninitialised outputs of `align`, contiguous."""
+    B, C, H, W = state.shape
+    return state.new_empty((B, C, H, W)), state.new_empty((B, 2, H, W))
 
 
 def empty_output(image0: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,11 @@
-"""Triton kernels of `lucas_kanade`, three launches.
+"""Triton kernels of `lucas_kanade` and `align`, three launches a step.
 
 The first warps both images and writes the mean and the difference of each channel, so that every
 pixel is sampled once. The second solves and writes weighted motion and weights, the third averages
-them. A program of these computes BY rows of BX columns. It walks down the rows that their windows
-have, sums what a row has in the window horizontally, and adds this to each of the BY rows with the
-weight that the row has there. Products never reach memory. All arithmetic is float32.
+them; in `align` it also moves the flows. A program of these computes BY rows of BX columns. It
+walks down the rows that their windows have, sums what a row has in the window horizontally, and
+adds this to each of the BY rows with the weight that the row has there. Products never reach
+memory. All arithmetic is float32.
 
 Names: B* block sizes, i_* program ids and loops, o_* offsets, m_* masks, p_* pointers, s_* strides,
 b_* blocks in registers.
@@ -177,6 +178,29 @@ def lucas_kanade_solve_kernel(
 
 
 @triton.jit
+def _averages(p_weighted, o_plane, o_x, o_r, i_y, H, W, BX: tl.constexpr, BY: tl.constexpr):
+    """Weighted motion and weights of an image, summed over the square around each pixel."""
+    b_x = tl.zeros((BY, BX), tl.float32)
+    b_y, b_weight = b_x, b_x
+    for i_k in range(BY + SMOOTH - 1):
+        i_row = tl.minimum(tl.maximum(i_y + i_k - SMOOTH // 2, 0), H - 1)
+        b_0 = tl.zeros(o_x.shape, tl.float32)
+        b_1, b_2 = b_0, b_0
+        for i_dx in tl.static_range(SMOOTH):
+            o = tl.minimum(tl.maximum(o_x + (i_dx - SMOOTH // 2), 0), W - 1)
+            p = p_weighted + i_row * W + o
+            b_0 += tl.load(p)
+            b_1 += tl.load(p + o_plane)
+            b_2 += tl.load(p + 2 * o_plane)
+        # Not a product with 0, which a motion that is not finite would pass.
+        m_row = (o_r <= i_k) & (i_k < o_r + SMOOTH)
+        b_x += tl.where(m_row, b_0, 0.0)
+        b_y += tl.where(m_row, b_1, 0.0)
+        b_weight += tl.where(m_row, b_2, 0.0)
+    return b_x, b_y, b_weight
+
+
+@triton.jit
 def lucas_kanade_smooth_kernel(
     out,  # (B, 2, HW), contiguous, written
     weighted,  # (B, 3, HW), contiguous
@@ -196,23 +220,7 @@ def lucas_kanade_smooth_kernel(
     o_x = (i_x * BX + tl.arange(0, BX))[None, :]
     o_r = tl.arange(0, BY)[:, None]
     p_weighted = weighted + i_b * 3 * o_plane
-    b_x = tl.zeros((BY, BX), tl.float32)
-    b_y, b_weight = b_x, b_x
-    for i_k in range(BY + SMOOTH - 1):
-        i_row = tl.minimum(tl.maximum(i_y + i_k - SMOOTH // 2, 0), H - 1)
-        b_0 = tl.zeros(o_x.shape, tl.float32)
-        b_1, b_2 = b_0, b_0
-        for i_dx in tl.static_range(SMOOTH):
-            o = tl.minimum(tl.maximum(o_x + (i_dx - SMOOTH // 2), 0), W - 1)
-            p = p_weighted + i_row * W + o
-            b_0 += tl.load(p)
-            b_1 += tl.load(p + o_plane)
-            b_2 += tl.load(p + 2 * o_plane)
-        # Not a product with 0, which a motion that is not finite would pass.
-        m_row = (o_r <= i_k) & (i_k < o_r + SMOOTH)
-        b_x += tl.where(m_row, b_0, 0.0)
-        b_y += tl.where(m_row, b_1, 0.0)
-        b_weight += tl.where(m_row, b_2, 0.0)
+    b_x, b_y, b_weight = _averages(p_weighted, o_plane, o_x, o_r, i_y, H, W, BX, BY)
     o_y = i_y + o_r
     m = (o_x < W) & (o_y < H)
     p_0, p_1 = flow0 + i_b * sf0_b, flow1 + i_b * sf1_b
@@ -222,3 +230,50 @@ def lucas_kanade_smooth_kernel(
     p_out = out + i_b * 2 * o_plane + o_y * W + o_x
     tl.store(p_out, b_x, mask=m)
     tl.store(p_out + o_plane, b_y, mask=m)
+
+
+@triton.jit
+def align_smooth_kernel(
+    aligned,  # (B, 4 or 6, HW), contiguous, written: the flows after the step, the rest
+    missing,  # (B, 2, HW), contiguous, written: the sum of the steps
+    missing_before,  # (B, 2, HW), contiguous, or None in the first step
+    rest, sr_b, sr_c, sr_y, sr_x,  # (B, 2, H, W), copied in the last step, else None
+    weighted,  # (B, 3, HW), contiguous
+    flow0, sf0_b, sf0_c, sf0_y, sf0_x,  # (B, 2, H, W)
+    flow1, sf1_b, sf1_c, sf1_y, sf1_x,  # (B, 2, H, W)
+    t, st_b,  # (B,)
+    H, W, HW,
+    blocks_per_row, blocks_per_column,  # programs
+    BX: tl.constexpr, BY: tl.constexpr, INT64_OFFSETS: tl.constexpr,
+):  # fmt: skip
+    i = tl.program_id(0)
+    i_x, i_y = i % blocks_per_row, i // blocks_per_row % blocks_per_column
+    i_b = (i // blocks_per_row // blocks_per_column).to(tl.int64)
+    o_plane = tl.full((), HW, tl.int64 if INT64_OFFSETS else tl.int32)
+    if INT64_OFFSETS:  # offsets within one image can pass 2^31
+        i_x, i_y = i_x.to(tl.int64), i_y.to(tl.int64)
+    i_y *= BY
+    o_x = (i_x * BX + tl.arange(0, BX))[None, :]
+    o_r = tl.arange(0, BY)[:, None]
+    p_weighted = weighted + i_b * 3 * o_plane
+    b_x, b_y, b_weight = _averages(p_weighted, o_plane, o_x, o_r, i_y, H, W, BX, BY)
+    b_t = tl.load(t + i_b * st_b)
+    o_y = i_y + o_r
+    m = (o_x < W) & (o_y < H)
+    o = o_y * W + o_x
+    p_0 = flow0 + i_b * sf0_b + o_y * sf0_y + o_x * sf0_x
+    p_1 = flow1 + i_b * sf1_b + o_y * sf1_y + o_x * sf1_x
+    p_missing = missing + i_b * 2 * o_plane + o
+    p_aligned = aligned + i_b * (4 if rest is None else 6) * o_plane + o
+    for i_c in tl.static_range(2):
+        b_flow0 = tl.load(p_0 + i_c * sf0_c, mask=m, other=0.0)
+        b_flow1 = tl.load(p_1 + i_c * sf1_c, mask=m, other=0.0)
+        b_step = (b_x if i_c == 0 else b_y) / b_weight - (b_flow1 - b_flow0)
+        tl.store(p_aligned + i_c * o_plane, b_flow0 - b_t * b_step, mask=m)
+        tl.store(p_aligned + (2 + i_c) * o_plane, b_flow1 + (1 - b_t) * b_step, mask=m)
+        if missing_before is not None:
+            b_step += tl.load(missing_before + i_b * 2 * o_plane + o + i_c * o_plane, mask=m)
+        tl.store(p_missing + i_c * o_plane, b_step, mask=m)
+        if rest is not None:
+            p = rest + i_b * sr_b + i_c * sr_c + o_y * sr_y + o_x * sr_x
+            tl.store(p_aligned + (4 + i_c) * o_plane, tl.load(p, mask=m, other=0.0), mask=m)

@@ -1,4 +1,4 @@
-"""Launches of the Triton kernels of `lucas_kanade`.
+"""Launches of the Triton kernels of `lucas_kanade` and `align`.
 
 Images, flows and times are read with any strides.
 """
@@ -15,8 +15,9 @@ from lift.kernels.launch import (
     needs_int64_offsets,
     strides,
 )
-from lift.kernels.ops.lucas_kanade.reference import empty_output
+from lift.kernels.ops.lucas_kanade.reference import empty_aligned, empty_output
 from lift.kernels.ops.lucas_kanade.triton_kernels import (
+    align_smooth_kernel,
     lucas_kanade_smooth_kernel,
     lucas_kanade_solve_kernel,
     lucas_kanade_warp_kernel,
@@ -27,7 +28,7 @@ PIXELS = 128  # of a program that warps: one per thread
 
 
 def unsupported_reason(*arguments) -> str | None:
-    """The reason why Triton does not support arguments of `lucas_kanade`, or None."""
+    """The reason why Triton does not support arguments of either op, or None."""
     return unsupported_by_triton(INTERPRETED, *arguments[:1])
 
 
@@ -88,6 +89,23 @@ def smooth_arguments(out, weighted, flow0, flow1) -> tuple[int, dict]:
     return programs, {"out": out, "weighted": weighted, **blocks}
 
 
+def align_arguments(aligned, missing, missing_before, rest, weighted, flow0, flow1, t):
+    """The number of programs and the arguments of `align_smooth_kernel`."""
+    programs, blocks = _blocks(flow0, flow1, aligned, weighted, rest)
+    arguments = {
+        "aligned": aligned,
+        "missing": missing,
+        "missing_before": missing_before,
+        "rest": rest,
+        **strides("sr", "bcyx", rest),
+        "weighted": weighted,
+        "t": t,
+        **strides("st", "b", t),
+        **blocks,
+    }
+    return programs, arguments
+
+
 def _blocks(flow0, flow1, *others) -> tuple[int, dict]:
     """The number of programs of COLUMNS x ROWS pixels, and the arguments that these have."""
     B, _, H, W = flow0.shape
@@ -117,14 +135,37 @@ def _blocks(flow0, flow1, *others) -> tuple[int, dict]:
 def lucas_kanade_forward(image0, image1, flow0, flow1, t):
     if image0.numel() == 0:
         return empty_output(image0).zero_()  # without channels, sums of nothing
+    weighted = _weighted_motion(image0, image1, flow0, flow1, t)
+    out = empty_output(image0)
+    launch(lucas_kanade_smooth_kernel, *smooth_arguments(out, weighted, flow0, flow1))
+    return out
+
+
+def align_forward(state, luma0, luma1, t, steps):
+    out, missing = empty_aligned(state)
+    if state.numel() == 0:
+        return out, missing
+    flow0, flow1, rest = state.split(2, 1)
+    missing_before = None
+    for i in range(steps):
+        is_last = i == steps - 1
+        weighted = _weighted_motion(luma0, luma1, flow0, flow1, t)
+        # Not in place: threads may share pixels.
+        aligned = out if is_last else out.new_empty((len(out), 4, *out.shape[2:]))
+        found = missing if is_last else torch.empty_like(missing)
+        written = (aligned, found, missing_before, rest if is_last else None)
+        launch(align_smooth_kernel, *align_arguments(*written, weighted, flow0, flow1, t))
+        missing_before, (flow0, flow1) = found, aligned[:, :4].split(2, 1)
+    return out, missing
+
+
+def _weighted_motion(image0, image1, flow0, flow1, t) -> torch.Tensor:
+    """Weighted motion and weights of a step, (B, 3, H, W), before they are averaged."""
     warped = empty_warped(image0)
     launch(lucas_kanade_warp_kernel, *warp_arguments(warped, image0, image1, flow0, flow1, t))
     weighted = empty_weighted(image0)
     launch(lucas_kanade_solve_kernel, *solve_arguments(weighted, warped, flow0, flow1))
-    del warped  # the result may have its memory
-    out = empty_output(image0)
-    launch(lucas_kanade_smooth_kernel, *smooth_arguments(out, weighted, flow0, flow1))
-    return out
+    return weighted
 
 
 # -- ahead-of-time compilation ---------------------------------------------------------------------
@@ -152,3 +193,7 @@ def compile_cases():
             if dtype == torch.float32:
                 _, arguments = smooth_arguments(empty_output(image), weighted, flow, flow)
                 yield f"smooth {label}", lucas_kanade_smooth_kernel, arguments
+                state = flow.new_empty((B, 6, H, W))
+                written = (*empty_aligned(state), None, state[:, 4:])
+                _, arguments = align_arguments(*written, weighted, flow, flow, t)
+                yield f"align {label}", align_smooth_kernel, arguments
