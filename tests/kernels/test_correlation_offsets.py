@@ -77,7 +77,7 @@ def test_the_planes_of_the_result():
         x[:, :, :8].normal_()
     out = torch.empty(1, 169, *shape[2:], device="meta")
     out = reserved(out.shape, out.stride(), out.dtype)
-    programs, arguments = op.triton.forward_arguments(out, *distant, None, None, 6)
+    programs, arguments = op.triton.forward_arguments(out, *distant, 6, False)
     assert programs == shape[2] and 168 * out.stride(1) > 2**31
     op.triton.launch(op.triton.correlation_fwd_kernel, 2, arguments)
     expected = fused("triton", 6, False)(*[x[:, :, :8].contiguous() for x in distant])

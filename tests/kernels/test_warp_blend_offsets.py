@@ -99,7 +99,7 @@ def test_the_result(operation, layout, dimension):
 def test_sums_of_the_gradients_of_images(operation, fixed, layout, dimension):
     inputs = some(operation, layout)
     grad = towards(inputs[0])
-    scale = op.triton._fixed_point(grad)[0] if fixed else None
+    scale = op.triton.fixed_point_units(grad)[0] if fixed else None
     found = []
     for place in (lambda x: x, lambda x: far(x, *DIMENSIONS[dimension])):
         wrt = [

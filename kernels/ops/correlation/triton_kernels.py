@@ -1,7 +1,8 @@
 """Triton kernels of `correlation`, forward and backward.
 
 One pass over products, sums and normalization: neither a shifted copy nor a product reaches memory,
-only an inverse norm per location where maps are normalized. All arithmetic is float32.
+and only the backward writes an inverse norm per location. All arithmetic is float32. The distance
+between columns is a constant, which tells the compiler how far a location's channels are aligned.
 
 A program of the forward computes BP locations of one row and the 2 radius + 1 displacements of one
 dy, or of all dy in turn where the locations alone fill a GPU. It loops over the channels BC at a
@@ -66,8 +67,8 @@ def _inverse_norm(
 @triton.jit
 def correlation_inverse_norms_kernel(
     inv_norm0, inv_norm1,  # (B, HW), written
-    fmap0, s0_b, s0_c, s0_y, s0_x,  # (B, C, H, W)
-    fmap1, s1_b, s1_c, s1_y, s1_x,  # (B, C, H, W)
+    fmap0, s0_b, s0_c, s0_y, s0_x: tl.constexpr,  # (B, C, H, W)
+    fmap1, s1_b, s1_c, s1_y, s1_x: tl.constexpr,  # (B, C, H, W)
     H, W,
     blocks_per_row,  # programs per row
     C: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, INT64_OFFSETS: tl.constexpr,
@@ -100,12 +101,12 @@ def correlation_inverse_norms_kernel(
 @triton.jit
 def correlation_fwd_kernel(
     out,  # (B, D, HW), written
-    fmap0, s0_b, s0_c, s0_y, s0_x,  # (B, C, H, W)
-    fmap1, s1_b, s1_c, s1_y, s1_x,  # (B, C, H, W)
-    inv_norm0, inv_norm1,  # (B, HW), or None without normalization
+    fmap0, s0_b, s0_c, s0_y, s0_x: tl.constexpr,  # (B, C, H, W)
+    fmap1, s1_b, s1_c, s1_y, s1_x: tl.constexpr,  # (B, C, H, W)
     H, W,
     blocks_per_row,  # programs per row
-    C: tl.constexpr, RADIUS: tl.constexpr, ROWS_PER_PROGRAM: tl.constexpr,
+    C: tl.constexpr, RADIUS: tl.constexpr, NORMALIZE: tl.constexpr,
+    ROWS_PER_PROGRAM: tl.constexpr,
     BP: tl.constexpr, BD: tl.constexpr, BC: tl.constexpr, INT64_OFFSETS: tl.constexpr,
 ):  # fmt: skip
     SIDE: tl.constexpr = 2 * RADIUS + 1
@@ -132,6 +133,8 @@ def correlation_fwd_kernel(
         m_fmap1 = m_shifted & (i_shifted >= 0) & (i_shifted < H)
         p_fmap1 = fmap1 + i_b * s1_b + i_shifted * s1_y + o_shifted * s1_x
         b_products = tl.zeros((BP, BD, BC), tl.float32)
+        b_squares0 = tl.zeros((BP, 1, BC), tl.float32)
+        b_squares1 = tl.zeros((BP, BD, BC), tl.float32)
         for i_c in range(0, C, BC):
             m_c = i_c + o_c < C
             b_fmap0 = tl.load(p_fmap0 + (i_c + o_c) * s0_c, mask=m_x & m_c, other=0.0).to(
@@ -141,11 +144,13 @@ def correlation_fwd_kernel(
                 tl.float32
             )
             b_products += b_fmap0 * b_fmap1
+            if NORMALIZE:
+                b_squares0 += b_fmap0 * b_fmap0
+                b_squares1 += b_fmap1 * b_fmap1
         b_out = tl.sum(b_products, 2)
-        if inv_norm0 is not None:
-            b_out *= tl.load(inv_norm0 + i_b * H * W + i_y * W + o_x2, mask=o_x2 < W, other=0.0)
-            p_inv_norm = inv_norm1 + i_b * H * W + i_shifted * W + tl.reshape(o_shifted, (BP, BD))
-            b_out *= tl.load(p_inv_norm, mask=tl.reshape(m_fmap1, (BP, BD)), other=0.0)
+        if NORMALIZE:
+            b_out *= tl.rsqrt(tl.maximum(tl.sum(b_squares0, 2), EPS_SQ))
+            b_out *= tl.rsqrt(tl.maximum(tl.sum(b_squares1, 2), EPS_SQ))
         tl.store(
             out + (i_b * SIDE * SIDE + i_dy * SIDE + o_d) * H * W + i_y * W + o_x2,
             b_out,
@@ -154,19 +159,20 @@ def correlation_fwd_kernel(
 
 
 @triton.jit
-def correlation_bwd_kernel(
-    dfmap, sd_b, sd_c, sd_y, sd_x,  # (B, C, H, W), written: the gradient of fmap
-    fmap, sm_b, sm_c, sm_y, sm_x,  # (B, C, H, W), read for its norms only
-    other, so_b, so_c, so_y, so_x,  # (B, C, H, W)
-    grad, sg_b, sg_d, sg_y, sg_x,  # (B, D, H, W)
-    inv_norm,  # (B, HW), of other, or None without normalization
+def _backward(
+    i,  # which program of those that compute this gradient
+    dfmap, sd_b, sd_c, sd_y, sd_x: tl.constexpr,
+    fmap, sm_b, sm_c, sm_y, sm_x: tl.constexpr,
+    other, so_b, so_c, so_y, so_x: tl.constexpr,
+    grad, sg_b, sg_d, sg_y, sg_x,
+    inv_norm,
     H, W,
-    blocks_per_row,  # programs per row
+    blocks_per_row,
     C: tl.constexpr, RADIUS: tl.constexpr, TRANSPOSED: tl.constexpr,
     BP: tl.constexpr, BC: tl.constexpr, INT64_OFFSETS: tl.constexpr,
 ):  # fmt: skip
     SIDE: tl.constexpr = 2 * RADIUS + 1
-    i_b, i_y, o_x = _locations(tl.program_id(0), blocks_per_row, H, BP, INT64_OFFSETS)
+    i_b, i_y, o_x = _locations(i, blocks_per_row, H, BP, INT64_OFFSETS)
     o_x = o_x[:, None]
     o_c = tl.arange(0, BC)[None, :]  # all channels
     if INT64_OFFSETS:
@@ -206,3 +212,59 @@ def correlation_bwd_kernel(
         b_along = tl.where(b_square >= EPS_SQ, tl.sum(b_sum * b_fmap, 1)[:, None], 0.0)
         b_sum = b_inv_norm * (b_sum - b_along * b_fmap)
     tl.store(dfmap + i_b * sd_b + i_y * sd_y + o_x * sd_x + o_c * sd_c, b_sum, mask=m_x & m_c)
+
+
+@triton.jit
+def correlation_bwd_kernel(
+    dfmap, sd_b, sd_c, sd_y, sd_x: tl.constexpr,  # (B, C, H, W), written: the gradient of fmap
+    fmap, sm_b, sm_c, sm_y, sm_x: tl.constexpr,  # (B, C, H, W), read for its norms only
+    other, so_b, so_c, so_y, so_x: tl.constexpr,  # (B, C, H, W)
+    grad, sg_b, sg_d, sg_y, sg_x,  # (B, D, H, W)
+    inv_norm,  # (B, HW), of other, or None without normalization
+    H, W,
+    blocks_per_row,  # programs per row
+    C: tl.constexpr, RADIUS: tl.constexpr, TRANSPOSED: tl.constexpr,
+    BP: tl.constexpr, BC: tl.constexpr, INT64_OFFSETS: tl.constexpr,
+):  # fmt: skip
+    _backward(
+        tl.program_id(0),
+        dfmap, sd_b, sd_c, sd_y, sd_x,
+        fmap, sm_b, sm_c, sm_y, sm_x,
+        other, so_b, so_c, so_y, so_x,
+        grad, sg_b, sg_d, sg_y, sg_x,
+        inv_norm, H, W, blocks_per_row, C, RADIUS, TRANSPOSED, BP, BC, INT64_OFFSETS,
+    )  # fmt: skip
+
+
+@triton.jit
+def correlation_bwd_both_kernel(
+    dfmap0, dfmap1, sd_b, sd_c, sd_y, sd_x: tl.constexpr,  # (B, C, H, W), written
+    fmap0, fmap1, sm_b, sm_c, sm_y, sm_x: tl.constexpr,  # (B, C, H, W)
+    grad, sg_b, sg_d, sg_y, sg_x,  # (B, D, H, W)
+    inv_norm0, inv_norm1,  # (B, HW), or None without normalization
+    H, W,
+    blocks_per_row,  # programs per row
+    programs,  # for each gradient
+    C: tl.constexpr, RADIUS: tl.constexpr,
+    BP: tl.constexpr, BC: tl.constexpr, INT64_OFFSETS: tl.constexpr,
+):  # fmt: skip
+    """Both gradients, of maps with the same strides: the first programs compute that of fmap0."""
+    i = tl.program_id(0)
+    if i < programs:
+        _backward(
+            i,
+            dfmap0, sd_b, sd_c, sd_y, sd_x,
+            fmap0, sm_b, sm_c, sm_y, sm_x,
+            fmap1, sm_b, sm_c, sm_y, sm_x,
+            grad, sg_b, sg_d, sg_y, sg_x,
+            inv_norm1, H, W, blocks_per_row, C, RADIUS, False, BP, BC, INT64_OFFSETS,
+        )  # fmt: skip
+    else:
+        _backward(
+            i - programs,
+            dfmap1, sd_b, sd_c, sd_y, sd_x,
+            fmap1, sm_b, sm_c, sm_y, sm_x,
+            fmap0, sm_b, sm_c, sm_y, sm_x,
+            grad, sg_b, sg_d, sg_y, sg_x,
+            inv_norm0, H, W, blocks_per_row, C, RADIUS, True, BP, BC, INT64_OFFSETS,
+        )  # fmt: skip

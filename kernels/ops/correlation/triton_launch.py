@@ -15,6 +15,7 @@ from lift.kernels.launch import (
 )
 from lift.kernels.ops.correlation.reference import empty_output
 from lift.kernels.ops.correlation.triton_kernels import (
+    correlation_bwd_both_kernel,
     correlation_bwd_kernel,
     correlation_fwd_kernel,
     correlation_inverse_norms_kernel,
@@ -71,7 +72,7 @@ def inverse_norms_arguments(inv_norm0, inv_norm1, fmap0, fmap1) -> tuple[int, di
     return B * H * blocks_per_row, arguments
 
 
-def forward_arguments(out, fmap0, fmap1, inv_norm0, inv_norm1, radius: int) -> tuple[int, dict]:
+def forward_arguments(out, fmap0, fmap1, radius: int, normalize: bool) -> tuple[int, dict]:
     """The number of programs and the arguments of `correlation_fwd_kernel`."""
     B, C, H, W = fmap0.shape
     side = 2 * radius + 1
@@ -87,13 +88,12 @@ def forward_arguments(out, fmap0, fmap1, inv_norm0, inv_norm1, radius: int) -> t
         **strides("s0", "bcyx", fmap0),
         "fmap1": fmap1,
         **strides("s1", "bcyx", fmap1),
-        "inv_norm0": inv_norm0,
-        "inv_norm1": inv_norm1,
         "H": H,
         "W": W,
         "blocks_per_row": blocks_per_row,
         "C": C,
         "RADIUS": radius,
+        "NORMALIZE": normalize,
         "ROWS_PER_PROGRAM": rows_per_program,
         "BP": BP,
         "BD": BD,
@@ -142,6 +142,23 @@ def backward_arguments(
     return B * H * blocks_per_row, arguments
 
 
+def backward_both_arguments(dfmaps, fmaps, grad, inv_norms, radius: int) -> tuple[int, dict]:
+    """The number of programs and the arguments of `correlation_bwd_both_kernel`.
+
+    Args:
+        dfmaps, fmaps, inv_norms: pairs, as `backward_arguments` takes each; the maps of a pair have
+            the same strides.
+    """
+    programs, arguments = backward_arguments(
+        dfmaps[0], *fmaps, grad, inv_norms[1], radius, transposed=False
+    )
+    own = ("dfmap", "fmap", "other", "so_b", "so_c", "so_y", "so_x", "inv_norm", "TRANSPOSED")
+    arguments = {name: value for name, value in arguments.items() if name not in own}
+    pairs = {"dfmap": dfmaps, "fmap": fmaps, "inv_norm": inv_norms}
+    arguments |= {f"{name}{i}": x for name, pair in pairs.items() for i, x in enumerate(pair)}
+    return 2 * programs, {**arguments, "programs": programs}
+
+
 # -- forward and backward --------------------------------------------------------------------------
 
 
@@ -159,8 +176,7 @@ def correlation_forward(fmap0, fmap1, radius, normalize):
     out = empty_output(fmap0, radius)
     if fmap0.numel() == 0:
         return out.zero_()  # without channels, sums of nothing
-    norms = _inverse_norms(fmap0, fmap1, normalize)
-    launch(correlation_fwd_kernel, *forward_arguments(out, fmap0, fmap1, *norms, radius))
+    launch(correlation_fwd_kernel, *forward_arguments(out, fmap0, fmap1, radius, normalize))
     return out
 
 
@@ -169,6 +185,10 @@ def correlation_backward(grad, fmap0, fmap1, radius, normalize, needs):
     if fmap0.numel() == 0 or needs == 0:
         return grads
     inv_norm0, inv_norm1 = _inverse_norms(fmap0, fmap1, normalize)
+    if needs & 3 == 3 and fmap0.stride() == fmap1.stride():
+        pairs = grads, (fmap0, fmap1), grad, (inv_norm0, inv_norm1)
+        launch(correlation_bwd_both_kernel, *backward_both_arguments(*pairs, radius))
+        return grads
     if needs & 1:
         launch(
             correlation_bwd_kernel,
@@ -213,8 +233,12 @@ def compile_cases():
         if normalize:
             _, arguments = inverse_norms_arguments(norm, norm, fmap, fmap)
             yield f"inverse norms {label}", correlation_inverse_norms_kernel, arguments
-        _, arguments = forward_arguments(grad, fmap, fmap, norm, norm, radius)
+        _, arguments = forward_arguments(grad, fmap, fmap, radius, normalize)
         yield f"fwd {label}", correlation_fwd_kernel, arguments
         for name, transposed in (("fmap0", False), ("fmap1", True)):
             _, arguments = backward_arguments(fmap, fmap, fmap, grad, norm, radius, transposed)
             yield f"bwd {label}, {name}", correlation_bwd_kernel, arguments
+        if dtype == torch.bfloat16:  # for training
+            pairs = (fmap, fmap), (fmap, fmap), grad, (norm, norm)
+            _, arguments = backward_both_arguments(*pairs, radius)
+            yield f"bwd {label}, both", correlation_bwd_both_kernel, arguments

@@ -3,7 +3,8 @@
 One pass: no grid and no warped image reaches memory. A program computes BP pixels of one image,
 numbered row by row, and loops over the channels BC at a time: BC = 1 where each channel is a plane
 (neighbouring threads read neighbouring pixels), more in channels_last (neighbouring threads read
-neighbouring channels). Flow, coordinates, weights and sums are float32 whatever the images are.
+neighbouring channels). Flow, coordinates, weights and sums are float32 whatever the images are. The
+distance between columns is a constant, which tells the compiler how far channels are aligned.
 
 Names: B* block sizes, i_* program ids, o_* offsets, m_* masks, p_* pointers, s_* strides, b_*
 blocks in registers.
@@ -37,7 +38,7 @@ def axis_coords(b_flow, o_pixel, SIZE):
 
 
 @triton.jit
-def _sample_coords(flow, s_channel, o_flow, m_pixel, o_x, o_y, H, W):
+def sample_coords(flow, s_channel, o_flow, m_pixel, o_x, o_y, H, W):
     """Rows and columns around each sample, the fractions between, and where flow has a gradient."""
     b_dx = tl.load(flow + o_flow, mask=m_pixel, other=0.0)
     b_dy = tl.load(flow + s_channel + o_flow, mask=m_pixel, other=0.0)
@@ -76,7 +77,7 @@ def bilinear(b_nw, b_ne, b_sw, b_se, b_fx, b_fy):
 
 
 @triton.jit
-def _bilinear_slopes(b_nw, b_ne, b_sw, b_se, b_fx, b_fy):
+def bilinear_slopes(b_nw, b_ne, b_sw, b_se, b_fx, b_fy):
     """Derivatives of a sample by x and by y."""
     return (1 - b_fy) * (b_ne - b_nw) + b_fy * (b_se - b_sw), (1 - b_fx) * (b_sw - b_nw) + b_fx * (
         b_se - b_ne
@@ -84,7 +85,7 @@ def _bilinear_slopes(b_nw, b_ne, b_sw, b_se, b_fx, b_fy):
 
 
 @triton.jit
-def _blend_weights(b_occ0, b_occ1):
+def blend_weights(b_occ0, b_occ1):
     """v0 / (v0 + v1) and v1 / (v0 + v1) of v = sigmoid(occ), from 1 / v = 1 + e^-occ = e^m a.
 
     m = max(-occ, 0) and a = 1 + e^-|occ|, so that nothing overflows and neither weight is rounded
@@ -99,7 +100,7 @@ def _blend_weights(b_occ0, b_occ1):
 
 
 @triton.jit
-def _sigmoid_of_minus(b_occ):
+def sigmoid_of_minus(b_occ):
     """sigmoid(-occ)."""
     b = tl.exp(-tl.abs(b_occ))
     return tl.where(b_occ > 0, b, 1.0) / (1 + b)
@@ -107,9 +108,9 @@ def _sigmoid_of_minus(b_occ):
 
 @triton.jit(repr=_named("fwd"))
 def warp_blend_fwd_kernel(
-    out, s_b, s_c, s_p,  # (B, C, HW), written
-    image0, s0_b, s0_c, s0_y, s0_x,  # (B, C, H, W)
-    image1, s1_b, s1_c, s1_y, s1_x,  # (B, C, H, W)
+    out, s_b, s_c, s_p: tl.constexpr,  # (B, C, HW), written
+    image0, s0_b, s0_c, s0_y, s0_x: tl.constexpr,  # (B, C, H, W)
+    image1, s1_b, s1_c, s1_y, s1_x: tl.constexpr,  # (B, C, H, W)
     flow0, sf0_b, sf0_c, sf0_p,  # (B, 2, HW)
     flow1, sf1_b, sf1_c, sf1_p,  # (B, 2, HW)
     occ0, so0_b, so0_p,  # (B, HW)
@@ -127,19 +128,19 @@ def warp_blend_fwd_kernel(
     o_p = (i_p * BP + tl.arange(0, BP))[:, None]
     m_p = o_p < HW
     o_y, o_x = o_p // W, o_p % W
-    o_n, o_s, o_w, o_e, b_fx0, b_fy0, _, _ = _sample_coords(
+    o_n, o_s, o_w, o_e, b_fx0, b_fy0, _, _ = sample_coords(
         flow0 + i_b * sf0_b, sf0_c, o_p * sf0_p, m_p, o_x, o_y, H, W
     )
     o_nw0, o_ne0, o_sw0, o_se0 = corner_offsets(o_n, o_s, o_w, o_e, s0_y, s0_x)
     p_0 = image0 + i_b * s0_b
     p_out = out + i_b * s_b
     if BLEND:
-        o_n, o_s, o_w, o_e, b_fx1, b_fy1, _, _ = _sample_coords(
+        o_n, o_s, o_w, o_e, b_fx1, b_fy1, _, _ = sample_coords(
             flow1 + i_b * sf1_b, sf1_c, o_p * sf1_p, m_p, o_x, o_y, H, W
         )
         o_nw1, o_ne1, o_sw1, o_se1 = corner_offsets(o_n, o_s, o_w, o_e, s1_y, s1_x)
         p_1 = image1 + i_b * s1_b
-        b_w0, b_w1 = _blend_weights(
+        b_w0, b_w1 = blend_weights(
             tl.load(occ0 + i_b * so0_b + o_p * so0_p, mask=m_p, other=0.0).to(tl.float32),
             tl.load(occ1 + i_b * so1_b + o_p * so1_p, mask=m_p, other=0.0).to(tl.float32),
         )
@@ -165,7 +166,7 @@ def _atomic_add(p, b_value, m, b_scale, FIXED_POINT: tl.constexpr):
 
 
 @triton.jit
-def _scatter_add(
+def scatter_add(
     p, o_nw, o_ne, o_sw, o_se, b_fx, b_fy, b_g, b_w, m, b_scale, FIXED_POINT: tl.constexpr
 ):
     """Add b_g to the four pixels of each sample; b_g includes the blend weight b_w."""
@@ -180,9 +181,9 @@ def _scatter_add(
 
 @triton.jit(repr=_named("bwd"))
 def warp_blend_bwd_kernel(
-    grad, s_b, s_c, s_p,  # (B, C, HW), of the output
-    image0, s0_b, s0_c, s0_y, s0_x,  # (B, C, H, W)
-    image1, s1_b, s1_c, s1_y, s1_x,  # (B, C, H, W)
+    grad, s_b, s_c, s_p: tl.constexpr,  # (B, C, HW), of the output
+    image0, s0_b, s0_c, s0_y, s0_x: tl.constexpr,  # (B, C, H, W)
+    image1, s1_b, s1_c, s1_y, s1_x: tl.constexpr,  # (B, C, H, W)
     flow0, sf0_b, sf0_c, sf0_p,  # (B, 2, HW)
     flow1, sf1_b, sf1_c, sf1_p,  # (B, 2, HW)
     occ0, so0_b, so0_p,  # (B, HW)
@@ -219,9 +220,9 @@ def warp_blend_bwd_kernel(
     if BLEND:
         b_occ0 = tl.load(occ0 + i_b * so0_b + o_p * so0_p, mask=m_p, other=0.0).to(tl.float32)
         b_occ1 = tl.load(occ1 + i_b * so1_b + o_p * so1_p, mask=m_p, other=0.0).to(tl.float32)
-        b_w0, b_w1 = _blend_weights(b_occ0, b_occ1)
+        b_w0, b_w1 = blend_weights(b_occ0, b_occ1)
     if READ_IMAGE0 or HAS_DIMAGE0:
-        o_n, o_s, o_w, o_e, b_fx0, b_fy0, m_x0, m_y0 = _sample_coords(
+        o_n, o_s, o_w, o_e, b_fx0, b_fy0, m_x0, m_y0 = sample_coords(
             flow0 + i_b * sf0_b, sf0_c, o_p * sf0_p, m_p, o_x, o_y, H, W
         )
         if READ_IMAGE0:
@@ -231,7 +232,7 @@ def warp_blend_bwd_kernel(
             o_nwd0, o_ned0, o_swd0, o_sed0 = corner_offsets(o_n, o_s, o_w, o_e, sd0_y, sd0_x)
             p_d0 = dimage0 + i_b * sd0_b
     if READ_IMAGE1 or HAS_DIMAGE1:
-        o_n, o_s, o_w, o_e, b_fx1, b_fy1, m_x1, m_y1 = _sample_coords(
+        o_n, o_s, o_w, o_e, b_fx1, b_fy1, m_x1, m_y1 = sample_coords(
             flow1 + i_b * sf1_b, sf1_c, o_p * sf1_p, m_p, o_x, o_y, H, W
         )
         if READ_IMAGE1:
@@ -256,7 +257,7 @@ def warp_blend_bwd_kernel(
             if HAS_DOCC0 or HAS_DOCC1:
                 b_difference = bilinear(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
             if HAS_DFLOW0:
-                b_x, b_y = _bilinear_slopes(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
+                b_x, b_y = bilinear_slopes(b_nw, b_ne, b_sw, b_se, b_fx0, b_fy0)
                 b_dx0 += tl.sum(b_g * b_x, 1, keep_dims=True)
                 b_dy0 += tl.sum(b_g * b_y, 1, keep_dims=True)
         if READ_IMAGE1:
@@ -264,13 +265,13 @@ def warp_blend_bwd_kernel(
             if HAS_DOCC0 or HAS_DOCC1:
                 b_difference -= bilinear(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
             if HAS_DFLOW1:
-                b_x, b_y = _bilinear_slopes(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
+                b_x, b_y = bilinear_slopes(b_nw, b_ne, b_sw, b_se, b_fx1, b_fy1)
                 b_dx1 += tl.sum(b_g * b_x, 1, keep_dims=True)
                 b_dy1 += tl.sum(b_g * b_y, 1, keep_dims=True)
         if HAS_DOCC0 or HAS_DOCC1:
             b_dw += tl.sum(b_g * b_difference, 1, keep_dims=True)
         if HAS_DIMAGE0:
-            _scatter_add(
+            scatter_add(
                 p_d0 + o_i * sd0_c,
                 o_nwd0,
                 o_ned0,
@@ -285,7 +286,7 @@ def warp_blend_bwd_kernel(
                 FIXED_POINT,
             )
         if HAS_DIMAGE1:
-            _scatter_add(
+            scatter_add(
                 p_d1 + o_i * sd1_c,
                 o_nwd1,
                 o_ned1,
@@ -309,6 +310,6 @@ def warp_blend_bwd_kernel(
         tl.store(dflow1 + o_flow + HW, tl.where(m_y1, b_w1 * b_dy1, 0.0), mask=m_p)
     o_occ = i_b * HW + o_p
     if HAS_DOCC0:  # dlogsigmoid(occ) = sigmoid(-occ)
-        tl.store(docc0 + o_occ, b_dw * b_w0 * b_w1 * _sigmoid_of_minus(b_occ0), mask=m_p)
+        tl.store(docc0 + o_occ, b_dw * b_w0 * b_w1 * sigmoid_of_minus(b_occ0), mask=m_p)
     if HAS_DOCC1:
-        tl.store(docc1 + o_occ, -b_dw * b_w0 * b_w1 * _sigmoid_of_minus(b_occ1), mask=m_p)
+        tl.store(docc1 + o_occ, -b_dw * b_w0 * b_w1 * sigmoid_of_minus(b_occ1), mask=m_p)

@@ -22,6 +22,8 @@ from lift.kernels.launch import (
     image_span,
     launch,
     needs_int64_offsets,
+    pixel_strides,
+    pixels_in_rows,
     strides,
 )
 from lift.kernels.ops.warp_blend.triton_kernels import warp_blend_bwd_kernel, warp_blend_fwd_kernel
@@ -49,40 +51,24 @@ def block_sizes(C: int, stride_c: int) -> dict[str, int]:
     return {"BP": 512 // BC, "BC": BC}
 
 
-def _pixels_in_rows(x: torch.Tensor | None) -> torch.Tensor | None:
-    """x (B, C, H, W) with its pixels, row by row, at one stride; a copy where they are not."""
-    if x is None or x.shape[2] == 1 or x.shape[3] == 1 or x.stride(2) == x.shape[3] * x.stride(3):
-        return x
-    return x.contiguous()
-
-
-def _pixel_strides(prefix: str, axes: str, x: torch.Tensor | None) -> dict[str, int]:
-    """Strides of x (B, C, H, W) as (B, C, HW), for `axes` of "bcp"."""
-    if x is None:
-        return {f"{prefix}_{axis}": 0 for axis in axes}
-    pixel = x.stride(2) if x.shape[3] == 1 else x.stride(3)
-    values = {"b": x.stride(0), "c": x.stride(1), "p": pixel}
-    return {f"{prefix}_{axis}": values[axis] for axis in axes}
-
-
 def _common_arguments(out, image0, image1, flow0, flow1, occ0, occ1) -> dict:
     """What both kernels take: the inputs, sizes and blocks; `out` is the output or its gradient."""
     _, C, H, W = out.shape
     blocks = block_sizes(C, image0.stride(1))
     return {
-        **_pixel_strides("s", "bcp", out),
+        **pixel_strides("s", "bcp", out),
         "image0": image0,
         **strides("s0", "bcyx", image0),
         "image1": image1,
         **strides("s1", "bcyx", image1),
         "flow0": flow0,
-        **_pixel_strides("sf0", "bcp", flow0),
+        **pixel_strides("sf0", "bcp", flow0),
         "flow1": flow1,
-        **_pixel_strides("sf1", "bcp", flow1),
+        **pixel_strides("sf1", "bcp", flow1),
         "occ0": occ0,
-        **_pixel_strides("so0", "bp", occ0),
+        **pixel_strides("so0", "bp", occ0),
         "occ1": occ1,
-        **_pixel_strides("so1", "bp", occ1),
+        **pixel_strides("so1", "bp", occ1),
         "H": H,
         "W": W,
         "HW": H * W,
@@ -96,7 +82,7 @@ def _common_arguments(out, image0, image1, flow0, flow1, occ0, occ1) -> dict:
 
 def forward_arguments(out, image0, image1, flow0, flow1, occ0, occ1) -> dict:
     """Arguments of `warp_blend_fwd_kernel`; image1, flow1, occ0, occ1 are None for `warp`."""
-    flow0, flow1, occ0, occ1 = (_pixels_in_rows(x) for x in (flow0, flow1, occ0, occ1))
+    flow0, flow1, occ0, occ1 = (pixels_in_rows(x) for x in (flow0, flow1, occ0, occ1))
     inputs = (image0, image1, flow0, flow1, occ0, occ1)
     return {
         "out": out,
@@ -114,8 +100,8 @@ def backward_arguments(grad, inputs: tuple, grads: tuple, scale) -> dict:
         scale: of fixed-point sums; None where image gradients are float32.
     """
     images, maps = inputs[:2], inputs[2:]
-    inputs = (*images, *(_pixels_in_rows(x) for x in maps))
-    grad = _pixels_in_rows(grad)
+    inputs = (*images, *(pixels_in_rows(x) for x in maps))
+    grad = pixels_in_rows(grad)
     dimage0, dimage1, dflow0, dflow1, docc0, docc1 = grads
     return {
         "grad": grad,
@@ -181,7 +167,7 @@ def _backward(grad, images: int, inputs: tuple, needs: int) -> tuple[torch.Tenso
     needed = [g if needs >> i & 1 else None for i, g in enumerate(grads)]
     image_grads = [g for g in needed[:images] if g is not None]
     fixed_point = torch.are_deterministic_algorithms_enabled() and bool(image_grads)
-    scale, inverse = _fixed_point(grad) if fixed_point else (None, None)
+    scale, inverse = fixed_point_units(grad) if fixed_point else (None, None)
     sum_dtype = torch.int64 if fixed_point else torch.float32
     sums = [None if g is None else _zeros(g, sum_dtype) for g in needed[:images]]
     written = as_blend(images, *sums, *needed[images:])
@@ -209,7 +195,7 @@ def _zeros(grad: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return grad.zero_() if grad.dtype == dtype else torch.zeros_like(grad, dtype=dtype)
 
 
-def _fixed_point(grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def fixed_point_units(grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Fixed-point units in 1 (float32) and the inverse (float64), on the device without a wait.
 
     Each pixel of the output reads a pixel of an image at most once in total, so the image's
