@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lift import kernels
 from lift.kernels import temporal_attention
 
 #        B  Tq Tk  H  W heads d window shift
@@ -126,6 +127,24 @@ def test_frame_weights_sum_to_one_and_are_zero_where_masked(case):
     torch.testing.assert_close(frame_weights.sum(-1), torch.ones(frame_weights.shape[:2]))
     assert (frame_weights.transpose(1, 2)[~a["mask"]] == 0).all()
     assert not frame_weights.requires_grad
+
+
+@pytest.mark.parametrize("backend", ["reference", "eager", "triton"])
+@pytest.mark.parametrize("window", [2, 4])
+def test_frame_weights_can_be_left_out(backend, window):
+    """The output and its gradients are the same."""
+    q, k, v = (torch.randn(1, frames, 3, 5, 2, 16, requires_grad=True) for frames in (1, 3, 3))
+    if kernels.unsupported_reasons("temporal_attention", q, k, v, window)[backend]:
+        pytest.skip("not supported here")
+
+    def results(with_frame_weights):
+        out, weights = kernels.temporal_attention(
+            q, k, v, window=window, with_frame_weights=with_frame_weights, backend=backend
+        )
+        assert (weights is not None) == with_frame_weights
+        return out, *torch.autograd.grad(out.square().sum(), (q, k, v))
+
+    assert all(map(torch.equal, results(True), results(False)))
 
 
 @pytest.mark.parametrize("case", CASES[:5], ids=str)

@@ -172,14 +172,14 @@ def test_opcheck():
     q, k, v, window, shift, time_bias, window_bias, mask, scale = make(CASES[5], torch.float32)
     leaves = [x.requires_grad_() for x in (q, k, v, time_bias, window_bias)]
     torch.library.opcheck(
-        torch.ops.lift_eager.temporal_attention.default, (*leaves, mask, window, shift, scale)
+        torch.ops.lift_eager.temporal_attention.default, (*leaves, mask, window, shift, scale, True)
     )
     grad = torch.ones_like(leaves[0])
     q, k, v, *tables = (x.detach() for x in leaves)
     for needs in (31, 18):
         torch.library.opcheck(
             torch.ops.lift_eager.temporal_attention_backward.default,
-            (grad, q, k, v, *tables, mask, window, shift, scale, needs),
+            (grad, q, k, v, *tables, mask, window, shift, scale, True, needs),
         )
 
 

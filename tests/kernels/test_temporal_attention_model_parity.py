@@ -29,7 +29,7 @@ def exactly(*arguments):
         for x in arguments
     ]
     out, frame_weights = temporal_attention_reference(*doubled)
-    return out.float(), frame_weights.float()
+    return out.float(), None if frame_weights is None else frame_weights.float()
 
 
 def run(config, monkeypatch, attention, clip: Clip) -> dict[str, torch.Tensor]:

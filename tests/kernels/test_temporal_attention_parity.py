@@ -253,7 +253,10 @@ def test_opcheck(family):
     a = make((1, *SMALL[family][1:]))
     leaves = [a[n].requires_grad_() for n in NAMES]
     given = (*leaves, a["mask"], a["window"], a["shift"], a["scale"])
-    torch.library.opcheck(torch.ops.lift_triton.temporal_attention.default, given)
+    for weights in (False, True):
+        operation = torch.ops.lift_triton.temporal_attention.default
+        torch.library.opcheck(operation, (*given, weights))
+    given = (*given, True)
     out, _, lse = torch.ops.lift_triton.temporal_attention(*given)
     given = (*(x.detach() for x in leaves), *given[5:])
     for needs in (31, 18):

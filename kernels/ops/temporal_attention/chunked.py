@@ -218,10 +218,13 @@ def group_by_mask(
 # -- forward ---------------------------------------------------------------------------------------
 
 
-def temporal_attention_forward(q, k, v, time_bias, window_bias, mask, window, shift, scale):
-    """The output, the frame weights and an empty tensor."""
+def temporal_attention_forward(
+    q, k, v, time_bias, window_bias, mask, window, shift, scale, with_frame_weights
+):
+    """The output, the frame weights (empty where not wanted) and an empty tensor."""
     (B, Tq, H, W, heads, d), Tk, dtype = q.shape, k.shape[1], accumulate_dtype(q)
-    out, frame_weights = q.new_empty(q.shape), q.new_zeros((B, Tq, Tk), dtype=dtype)
+    shape = (B, Tq, Tk) if with_frame_weights else (0,)
+    out, frame_weights = q.new_empty(q.shape), q.new_zeros(shape, dtype=dtype)
     groups = list(group_by_mask(mask, B, Tk)) if out.numel() else []
     for clips, _, T in groups:
         if T == 0:
@@ -244,6 +247,8 @@ def temporal_attention_forward(q, k, v, time_bias, window_bias, mask, window, sh
                     weights = _weights(b_q, b_k, bias, scale, sizes)
                     b_v = gather_chunk(values, at, dtype, frames)
                     scatter_chunk(out[clips], at, torch.bmm(weights, b_v))
+                    if not with_frame_weights:
+                        continue
                     received = weights.view(sizes[0], -1, Tq, area, T * area).sum((1, 3))
                     frame_weights[clips][..., frames] += received.unflatten(-1, (T, area)).sum(-1)
     return out, frame_weights.div_(heads * H * W), q.new_empty((0,), dtype=dtype)
@@ -253,7 +258,7 @@ def temporal_attention_forward(q, k, v, time_bias, window_bias, mask, window, sh
 
 
 def temporal_attention_backward(
-    grad, q, k, v, time_bias, window_bias, mask, window, shift, scale, needs
+    grad, q, k, v, time_bias, window_bias, mask, window, shift, scale, with_frame_weights, needs
 ):
     """The gradients of q, k, v, time_bias and window_bias."""
     (B, Tq, H, W, heads, _), Tk, dtype = q.shape, k.shape[1], accumulate_dtype(q)

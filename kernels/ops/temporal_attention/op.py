@@ -11,7 +11,7 @@ from lift.kernels.ops.temporal_attention.reference import temporal_attention_ref
 
 _ARGUMENTS = (
     "Tensor q, Tensor k, Tensor v, Tensor? time_bias, Tensor? window_bias, Tensor? mask, "
-    "int window, int shift, float scale"
+    "int window, int shift, float scale, bool with_frame_weights"
 )
 
 
@@ -26,30 +26,34 @@ def _call(
     window_bias: torch.Tensor | None = None,
     mask: torch.Tensor | None = None,
     scale: float | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    with_frame_weights: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """As `temporal_attention_reference`; the op takes its biases in the accumulation dtype."""
     dtype = accumulate_dtype(q)
     biases = (None if x is None else x.to(dtype) for x in (time_bias, window_bias))
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
-    arguments = (q, k, v, *biases, mask, window, shift, scale)
+    arguments = (q, k, v, *biases, mask, window, shift, scale, with_frame_weights)
     out, frame_weights, _ = autograd.run_op(namespace, "temporal_attention", *arguments)
-    return out, frame_weights
+    return out, frame_weights if with_frame_weights else None
 
 
-def _reference(q, k, v, time_bias, window_bias, mask, window, shift, scale) -> torch.Tensor:
+def _reference(
+    q, k, v, time_bias, window_bias, mask, window, shift, scale, with_frame_weights
+) -> torch.Tensor:
     return temporal_attention_reference(
-        q, k, v, window, shift, time_bias, window_bias, mask, scale
+        q, k, v, window, shift, time_bias, window_bias, mask, scale, with_frame_weights
     )[0]
 
 
 def _op(saves_rows: bool) -> autograd.Op:
     """The op; with `saves_rows` its backward takes the output and each row's log-sum-exp."""
 
-    def fake(q, k, v, time_bias, window_bias, mask, window, shift, scale):
+    def fake(q, k, v, time_bias, window_bias, mask, window, shift, scale, with_frame_weights):
         dtype = accumulate_dtype(q)
+        weights = (q.shape[0], q.shape[1], k.shape[1]) if with_frame_weights else (0,)
         return (
             q.new_empty(q.shape),
-            q.new_empty((q.shape[0], q.shape[1], k.shape[1]), dtype=dtype),
+            q.new_empty(weights, dtype=dtype),
             q.new_empty(q.shape[:-1] if saves_rows else (0,), dtype=dtype),
         )
 
@@ -120,8 +124,9 @@ def temporal_attention(
     window_bias: torch.Tensor | None = None,
     mask: torch.Tensor | None = None,
     scale: float | None = None,
+    with_frame_weights: bool = True,
     backend: str | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention of each query to the keys of all frames inside its spatial window.
 
     The window of a pixel is (floor((y + shift) / window), floor((x + shift) / window)). Nothing
@@ -141,6 +146,7 @@ def temporal_attention(
         mask: (B, Tk), bool, true where the frame is real. The content of masked frames changes
             nothing, even NaN; a query with every key masked gets zeros.
         scale: of the products; d ** -0.5 when None.
+        with_frame_weights: whether the frame weights are computed; without, None is returned.
         backend: "auto", "fused", "reference" or the name of a backend; None for the flag.
 
     Returns:
@@ -154,9 +160,9 @@ def temporal_attention(
     """
     q, k, v = cast_to_autocast(q), cast_to_autocast(k), cast_to_autocast(v)
     _check(q, k, v, window, shift, time_bias, window_bias, mask)
-    return dispatch.call(
-        "temporal_attention", backend, q, k, v, window, shift, time_bias, window_bias, mask, scale
-    )
+    biases = time_bias, window_bias, mask
+    arguments = (q, k, v, window, shift, *biases, scale, with_frame_weights)
+    return dispatch.call("temporal_attention", backend, *arguments)
 
 
 def _check(q, k, v, window, shift, time_bias, window_bias, mask) -> None:

@@ -30,7 +30,8 @@ def temporal_attention_reference(
     window_bias: torch.Tensor | None = None,
     mask: torch.Tensor | None = None,
     scale: float | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    with_frame_weights: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Windowed temporal attention.
 
     Args:
@@ -44,10 +45,12 @@ def temporal_attention_reference(
         mask: (B, Tk), bool, true where the frame is real. The content of the others changes
             nothing, even NaN.
         scale: of the products; d ** -0.5 when None.
+        with_frame_weights: whether the frame weights are computed.
 
     Returns:
         The output, like q, and the frame weights (B, Tq, Tk): the attention that each frame
-        received, averaged over heads and pixels, in float32 (float64), not differentiable.
+        received, averaged over heads and pixels, in float32 (float64), not differentiable; None
+        without `with_frame_weights`.
     """
     B, Tq, H, W, heads, d = q.shape
     Tk, area = k.shape[1], window * window
@@ -79,9 +82,10 @@ def temporal_attention_reference(
         if partial:
             attention = attention.masked_fill(~allowed, 0)
         out = attention.view(B, rows, columns, heads, Tq * area, Tk * area) @ values
-    # Queries outside the image do not count.
-    received = attention.detach().sum(-1) * valid[None, :, :, None, None, :, None]
-    frame_weights = received.sum((1, 2, 3, 5)) / max(heads * H * W, 1)
+    frame_weights = None
+    if with_frame_weights:  # queries outside the image do not count
+        received = attention.detach().sum(-1) * valid[None, :, :, None, None, :, None]
+        frame_weights = received.sum((1, 2, 3, 5)) / max(heads * H * W, 1)
     return window_reverse(out, Tq, H, W, window, shift).to(q.dtype), frame_weights
 
 
@@ -145,18 +149,12 @@ def sum_by_offset(sums: torch.Tensor) -> torch.Tensor:
 
     The transpose of `relative_position_bias`, with a fixed order for each sum.
     """
-    window = sums.shape[1]
-    offset = torch.arange(1 - window, window, device=sums.device)
-    query = torch.arange(window, device=sums.device)
-    key = query + offset[:, None]  # (offset, query)
-    outside = (key < 0) | (key >= window)
-    key = key.clamp(0, window - 1)
-    found = sums[
-        :,
-        query[None, None, :, None],
-        query[None, None, None, :],
-        key[:, None, :, None],
-        key[None, :, None, :],
-    ]  # (heads, dy, dx, y, x)
-    outside = outside[:, None, :, None] | outside[None, :, None, :]
-    return found.masked_fill(outside, 0).sum((-2, -1))
+    heads, w = sums.shape[:2]
+    # Zeros make the rows of keys as long as there are offsets, and one more row is read past the
+    # last: a step of one key more than a row is one to the next query's key of the same offset.
+    padded = F.pad(sums.transpose(2, 3), (w - 1, 0, 0, 1) * 2).contiguous()  # yq, yk, xq, xk
+    head, _, y, *_ = padded.stride()
+    by_offset = padded.as_strided(
+        (heads, w, 2 * w - 1, w, 2 * w - 1), (head, 2 * w * y, y, 2 * w, 1)
+    )  # (heads, yq, dy, xq, dx)
+    return by_offset.sum((1, 3))

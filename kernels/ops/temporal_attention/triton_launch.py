@@ -226,54 +226,50 @@ def _window_blocks(kernel, inputs: Inputs, *tensors: torch.Tensor) -> dict:
 
 
 def temporal_attention_forward(*arguments, launch: Callable = launches.launch):
-    """The output, the frame weights and each row's log-sum-exp in base 2.
+    """The output, the frame weights (empty where not wanted) and each row's log-sum-exp, base 2.
 
     Args:
-        arguments: as in `Inputs`.
+        arguments: as in `Inputs`, then whether the frame weights are wanted.
         launch: takes a kernel, its number of programs and its arguments.
     """
-    q = arguments[0]
-    if launches.is_interpreted() and q.dtype == torch.bfloat16 and not q.is_meta:
-        # The interpreter truncates bfloat16 instead of rounding.
-        q, k, v, *others = arguments
-        out, *rest = temporal_attention_forward(q.float(), k.float(), v.float(), *others)
-        return out.to(q.dtype), *rest
+    *arguments, with_frame_weights = arguments
     inputs = Inputs.of(*arguments)
     B, Tq, H, W, heads, _ = inputs.q.shape
     out = inputs.q.new_empty(inputs.q.shape)
     lse = inputs.q.new_empty((B, Tq, H, W, heads), dtype=torch.float32)
     if out.numel() == 0:
-        return out, lse.new_zeros((B, Tq, inputs.k.shape[1])), lse
+        shape = (B, Tq, inputs.k.shape[1]) if with_frame_weights else (0,)
+        return out, lse.new_zeros(shape), lse
     forward = _small_window_forward if _is_small(inputs.window) else _window_forward
-    frame_weights = forward(inputs, out, lse, launch)
-    return out, frame_weights / (heads * H * W), lse
+    sums = forward(inputs, out, lse, with_frame_weights, launch)
+    return out, lse.new_empty((0,)) if sums is None else sums / (heads * H * W), lse
 
 
-def _small_window_forward(inputs: Inputs, out, lse, launch) -> torch.Tensor:
+def _small_window_forward(inputs: Inputs, out, lse, weights: bool, launch) -> torch.Tensor | None:
     """Write out and lse; return the frame weights (B, Tq, Tk), summed over positions and heads."""
     kernel = temporal_attention_small_window_fwd_kernel
     (B, Tq, *_, heads, _), Tk, area = inputs.q.shape, inputs.k.shape[1], inputs.area
     blocks = _small_window_blocks(kernel, inputs)
     programs = blocks["window_blocks"] * triton.cdiv(heads, blocks["BH"])  # per clip and query
-    frame_weights = lse.new_empty((B, programs, Tq, area, Tk))
+    frame_weights = lse.new_empty((B, programs, Tq, area, Tk)) if weights else None
     outputs = {"out": out, "lse": lse, "frame_weights": frame_weights}
     launch(kernel, B * programs * Tq * area, inputs.arguments() | outputs | blocks)
-    return frame_weights.sum((1, 3))
+    return frame_weights.sum((1, 3)) if weights else None
 
 
-def _window_forward(inputs: Inputs, out, lse, launch) -> torch.Tensor:
+def _window_forward(inputs: Inputs, out, lse, weights: bool, launch) -> torch.Tensor | None:
     """As `_small_window_forward`."""
     kernel = temporal_attention_window_fwd_kernel
-    (B, Tq, *_, heads, _), windows = inputs.q.shape, inputs.windows
+    (B, Tq, *_, heads, _), Tk, windows = inputs.q.shape, inputs.k.shape[1], inputs.windows
     blocks = _window_blocks(kernel, inputs, inputs.k, inputs.v)
     frames = blocks["BM"] // blocks["WP"] ** 2
     query_blocks = triton.cdiv(Tq, frames)
     rows = query_blocks * frames
-    frame_weights = lse.new_empty((B, windows * heads, rows, inputs.k.shape[1]))
+    frame_weights = lse.new_empty((B, windows * heads, rows, Tk)) if weights else None
     outputs = {"out": out, "lse": lse, "frame_weights": frame_weights}
     arguments = inputs.arguments() | outputs | blocks | {"query_blocks": query_blocks}
     launch(kernel, B * windows * heads * query_blocks, arguments)
-    return frame_weights.sum(1)[:, :Tq]
+    return frame_weights.sum(1)[:, :Tq] if weights else None
 
 
 # -- backward --------------------------------------------------------------------------------------
@@ -326,21 +322,15 @@ def temporal_attention_backward(grad, *arguments, launch: Callable = launches.la
     """The gradients of q, k, v, time_bias and window_bias.
 
     Args:
-        arguments: as in `Inputs`, then the output, the rows' log-sum-exp and `needs`.
+        arguments: as in the forward, then the output, the rows' log-sum-exp and `needs`.
         launch: takes a kernel, its number of programs and its arguments.
     """
     *forward_arguments, out, lse, needs = arguments
     q = forward_arguments[0]
-    if launches.is_interpreted() and q.dtype == torch.bfloat16 and not q.is_meta:
-        q, k, v, *others = forward_arguments
-        grads = temporal_attention_backward(
-            grad.float(), q.float(), k.float(), v.float(), *others, out.float(), lse, needs
-        )
-        return tuple(g.to(q.dtype) if i < 3 else g for i, g in enumerate(grads))
     dq, dk, dv, dtime_bias, dwindow_bias = empty_grads(tuple(forward_arguments[:5]), needs, 3)
     if q.numel() == 0:
         return dq, dk.zero_(), dv.zero_(), dtime_bias.zero_(), dwindow_bias.zero_()
-    inputs = Inputs.of(*forward_arguments)
+    inputs = Inputs.of(*forward_arguments[:-1])
     needs_dkv = bool(needs & 6)
     written = [  # the kernels write dk and dv together, and dq always
         dq if needs & 1 else torch.empty_like(out),
@@ -490,6 +480,7 @@ def launches_of(
         window,
         0,
         d**-0.5,
+        True,
     )
     out, _, lse = temporal_attention_forward(*inputs, launch=note)
     temporal_attention_backward(out, *inputs, out, lse, 31 if biases else 7, launch=note)

@@ -63,7 +63,7 @@ def temporal_attention_small_window_fwd_kernel(
     q, k, v, time_bias, window_bias, mask,
     # outputs: out (B, Tq, H, W, heads, D); lse (B, Tq, H, W, heads), log-sum-exp in base 2, 0
     # without a key; frame_weights (B, window_blocks, head blocks, Tq, WINDOW^2, Tk), sums over
-    # windows and heads
+    # windows and heads, or None
     out, lse, frame_weights,
     sq_b, sq_t, sq_y, sq_x, sq_h,
     sk_b, sk_t, sk_y, sk_x, sk_h,
@@ -136,9 +136,10 @@ def temporal_attention_small_window_fwd_kernel(
         mask=m_q[:, :, None],
     )
     tl.store(lse + o_row, tl.where(m_any, b_max + tl.log2(b_norm), 0.0), mask=m_q)
-    b_weights = tl.sum(tl.sum(tl.where(m_q[:, :, None], b_sum / b_norm[:, :, None], 0.0), 0), 0)
-    o_weights = ((i_b * window_blocks + i_l) * tl.cdiv(heads, BH) + i_h) * Tq * AREA + i_a
-    tl.store(frame_weights + o_weights * Tk + o_t, b_weights, mask=o_t < Tk)
+    if frame_weights is not None:
+        b_weights = tl.sum(tl.sum(tl.where(m_q[:, :, None], b_sum / b_norm[:, :, None], 0.0), 0), 0)
+        o_weights = ((i_b * window_blocks + i_l) * tl.cdiv(heads, BH) + i_h) * Tq * AREA + i_a
+        tl.store(frame_weights + o_weights * Tk + o_t, b_weights, mask=o_t < Tk)
 
 
 # -- backward --------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ def temporal_attention_window_fwd_kernel(
     q, k, v, time_bias, window_bias, mask,
     # outputs: out (B, Tq, H, W, heads, D); lse (B, Tq, H, W, heads), log-sum-exp in base 2, 0
     # without a key; frame_weights (B, windows, heads, query_blocks * BM / BP, Tk), sums over the
-    # positions of a window
+    # positions of a window, or None
     out, lse, frame_weights,
     sq_b, sq_t, sq_y, sq_x, sq_h,
     sk_b, sk_t, sk_y, sk_x, sk_h,
@@ -209,10 +209,11 @@ def temporal_attention_window_fwd_kernel(
     tl.store(p_out[:, None] + o_d[None, :], b_out.to(out.dtype.element_ty), mask=m_q[:, None])
     tl.store(lse + i_row + o_row, tl.where(m_any, b_max + tl.log2(b_norm), 0.0), mask=m_q)
     NS: tl.constexpr = BM // BP
-    b_weights = tl.where(m_q[:, None], b_sum / b_norm[:, None], 0.0)
-    b_weights = tl.sum(tl.reshape(b_weights, (NS, BP, BT)), 1)
-    o_weights = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
-    tl.store(frame_weights + o_weights, b_weights, mask=(o_t < Tk)[None, :])
+    if frame_weights is not None:
+        b_weights = tl.where(m_q[:, None], b_sum / b_norm[:, None], 0.0)
+        b_weights = tl.sum(tl.reshape(b_weights, (NS, BP, BT)), 1)
+        o_weights = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
+        tl.store(frame_weights + o_weights, b_weights, mask=(o_t < Tk)[None, :])
 
 
 # -- backward --------------------------------------------------------------------------------------
