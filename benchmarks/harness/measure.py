@@ -91,9 +91,10 @@ def compare(
         variants: to compare.
         reference: the operation's definition.
         arguments: floating-point tensors on one device.
-        backward: also compute the gradients of all arguments; for operations with one result.
+        backward: also compute the gradients of all arguments, of the first result.
         rounds: timings per variant.
-        towards: gradient of the result; None: random, in shape and layout of the first argument.
+        towards: gradient of the result, the first of several; None: random, in shape and layout of
+            the first argument.
         until: deadline by `time.monotonic`; variants after the first that have not started by then
             fail with `LATE`.
     """
@@ -222,10 +223,8 @@ def _results(
     call: Callable, leaves: tuple, towards: torch.Tensor, backward: bool
 ) -> list[torch.Tensor]:
     out = call(*leaves)
-    return [
-        *(out if isinstance(out, tuple) else (out,)),
-        *(torch.autograd.grad(out, leaves, towards) if backward else ()),
-    ]
+    outputs = out if isinstance(out, tuple) else (out,)
+    return [*outputs, *(torch.autograd.grad(outputs[0], leaves, towards) if backward else ())]
 
 
 def _exact(
@@ -267,7 +266,7 @@ def _error(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
     """The largest relative L2 error of a result; infinite where one is not finite."""
     errors = torch.stack(
         [
-            (f.double() - e).norm() / e.norm().clamp(min=1e-30)
+            (f.double() - e.double()).norm() / e.double().norm().clamp(min=1e-30)
             for f, e in zip(found, exact, strict=True)
         ]
     )

@@ -63,6 +63,52 @@ SLOW = Gpu("slow", "Slow", 1e3, 1e6, 4e6, 1e6, "a test", special=0.5)
         # two pixels of two images in three channels of half precision: 24 bytes, flows 32, a time
         # 4, a step 16; 128 + 3 x 31 operations and a division each
         (Case("lucas_kanade", "forward", "bfloat16", (1, 3, 1, 2)), Work(60, 16, 506, 2)),
+        # six elements of half precision twice, three biases; the output and its gradient
+        (Case("bias_act", "forward", "bfloat16", (1, 3, 1, 2)), Work(36, 12, 24)),
+        (Case("bias_act", "backward", "bfloat16", (1, 3, 1, 2)), Work(24, 24, 18)),
+        # two rows of three values of half precision: 12 bytes each time, parameters 12
+        (Case("add_layer_norm", "forward", "bfloat16", (2, 3)), Work(48, 24, 48, 2)),
+        (Case("add_layer_norm", "backward", "bfloat16", (2, 3)), Work(48, 36, 102, 2)),
+        # two pixels of two images in three channels: 48 bytes, the loss 4; 24 pairs for each
+        (Case("census", "forward", "float32", (1, 1, 2)), Work(48, 4, 596, 144)),
+        (Case("census", "backward", "float32", (1, 1, 2)), Work(52, 24, 1034, 144)),
+        # two pixels of two maps in three channels of half precision: 24 bytes, 9 + 1 + 6 + 2
+        # float32 maps 144, a time 4; 6 + 9 + 10 channels 100; 32 + 14 x 3 operations each
+        (Case("flow_inputs", "forward", "bfloat16", (1, 3, 1, 2, 9)), Work(172, 100, 148)),
+        (Case("flow_inputs", "backward", "bfloat16", (1, 3, 1, 2, 9)), Work(172, 152, 272)),
+        # six elements of half precision, the input twice and the skip connection, three parameters
+        # of three channels; the output and two statistics. Backward three images twice, and two
+        (Case("group_norm", "forward", "bfloat16", (1, 3, 1, 2, 1)), Work(72, 20, 78, 1)),
+        (Case("group_norm", "backward", "bfloat16", (1, 3, 1, 2, 1)), Work(116, 60, 150)),
+        # four pixels: images 96 bytes, state and missing motion 32, a result of 44 channels of half
+        # precision; 113 operations a pixel, 4 for the scale
+        (Case("refine_inputs", "forward", "bfloat16", (1, 2, 2, 2)), Work(128, 88, 456)),
+        (Case("refine_inputs", "backward", "bfloat16", (1, 2, 2, 2)), Work(216, 24, 648)),
+        # four pixels: forty residuals of half precision, as many biases, images 96 bytes, state and
+        # change 28, a frame 48
+        (Case("refine_output", "forward", "bfloat16", (1, 2, 2, 2)), Work(364, 48, 712, 32)),
+        (Case("refine_output", "backward", "bfloat16", (1, 2, 2, 2)), Work(412, 268, 1312, 40)),
+        # three times and one; 14 + 9 parameters, nine results
+        (Case("time_mlp", "forward", "float32", (1, 1, 3, 2, 3)), Work(108, 36, 153, 15)),
+        (Case("time_mlp", "backward", "float32", (1, 1, 3, 2, 3)), Work(132, 92, 300, 21)),
+        # ten frames of 13 bytes, twelve gaps of 21
+        (Case("adjacent_frames", "forward", "float32", (2, 5)), Work(130, 252, 240)),
+        # two pixels: six features of half precision, four components of flows and eight of motion,
+        # four times and as many bytes; thirteen channels of half precision, eight differences
+        (Case("path_inputs", "forward", "bfloat16", (1, 3, 1, 2, 4)), Work(128, 116, 312, 56)),
+        (Case("path_inputs", "backward", "bfloat16", (1, 3, 1, 2, 4)), Work(232, 60, 504, 56)),
+        # two pixels: six channels of half precision and as many biases, a state 48 bytes, eight
+        # differences 64, times and validity 24
+        (Case("curve_flows", "forward", "bfloat16", (1, 1, 2, 4)), Work(184, 48, 118, 18)),
+        (Case("curve_flows", "backward", "bfloat16", (1, 1, 2, 4)), Work(184, 160, 206, 18)),
+        # two coarse pixels: six float32 channels 48, 36 logits of half precision 144, 36 priors
+        # 144; eight fine pixels of six channels 192; 45 + 108 operations each
+        (Case("convex_upsample", "forward", "bfloat16", (1, 1, 2)), Work(336, 192, 1224, 80)),
+        (Case("convex_upsample", "backward", "bfloat16", (1, 1, 2)), Work(528, 336, 2448, 80)),
+        # two pixels of two maps in three channels of half precision: 24 bytes, nine float32 maps
+        # 72, ten parameters 40, a time 4; 9 + 6 + 3 channels 72, six float32 maps 48
+        (Case("global_motion", "forward", "bfloat16", (1, 3, 1, 2, 1)), Work(140, 120, 600, 18)),
+        (Case("global_motion", "backward", "bfloat16", (1, 3, 1, 2, 1)), Work(184, 136, 996, 18)),
     ],
 )
 def test_work_is_as_counted_by_hand(case, work):
