@@ -242,7 +242,9 @@ class TrainConfig:
         False, "activation checkpointing of the encoder: its features are recomputed in backward"
     )
     recompute_refine: bool = _field(
-        False, "activation checkpointing of the full-resolution stage: recomputed in backward"
+        False,
+        "activation checkpointing of the full-resolution stage and of the flow: both are "
+        "recomputed in backward",
     )
     ema_decay: float = _field(0.999, "decay of the averaged (EMA) weights", low=0, below=1)
     freeze_epochs: int = _field(10, "epochs during which the encoder is frozen", low=0)

@@ -8,12 +8,22 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lift import kernels
+from lift.kernels import dispatch
+from lift.kernels.autograd import is_channels_last
+from lift.kernels.checks import HALF_DTYPES
+from lift.model.autocast_weights import recomputed_alike
+
 SLOPE = 0.1  # negative slope of every leaky ReLU
 
 
 def conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
     """A same-padded convolution with Kaiming initialisation for a leaky ReLU after it."""
-    layer = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2)
+    return kaiming(nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2))
+
+
+def kaiming(layer: nn.Conv2d) -> nn.Conv2d:
+    """Initialise a convolution for a leaky ReLU after it."""
     nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     nn.init.zeros_(layer.bias)
     return layer
@@ -64,6 +74,48 @@ def leaky_relu_(x: torch.Tensor) -> torch.Tensor:
     return F.leaky_relu(x, SLOPE, inplace=True)
 
 
+def conv_act(
+    layer: nn.Conv2d,
+    x: torch.Tensor,
+    skip: torch.Tensor | None = None,
+    slope: float = SLOPE,
+    backend: str = "auto",
+) -> torch.Tensor:
+    """leaky_relu(layer(x) + upsample(skip)); where `kernels.bias_act` is fused, with it.
+
+    Args:
+        layer: a convolution.
+        x: (B, c, H, W), its input.
+        skip: (B, C, h/k, w/k) for an output (B, C, h, w) and an integer k, or None.
+        slope: of the leaky ReLU; 1 for none.
+        backend: of `kernels.bias_act`.
+    """
+    if dispatch.select("bias_act", backend, x).fused:
+        sizes = layer.stride, layer.padding, layer.dilation, layer.groups
+        out = F.conv2d(x, layer.weight, None, *sizes)
+        return kernels.bias_act(out, layer.bias, skip, slope, backend=backend)
+    out = layer(x)
+    if skip is not None:
+        size = out.shape[-2:]
+        if skip.shape[-2:] == size:
+            out = skip + out
+        else:
+            out = out + F.interpolate(skip, size, mode="bilinear", align_corners=False)
+    return F.leaky_relu(out, slope, inplace=True) if slope < 1 else out
+
+
+def append_image(features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Half features (B, c, H, W) and a float32 image (B, 3, H, W) -> (B, c + 3, H, W).
+
+    In the dtype and layout of the features, which the image alone would promote.
+    """
+    if features.dtype in HALF_DTYPES:
+        last = is_channels_last(features)
+        layout = torch.channels_last if last else torch.contiguous_format
+        image = image.to(features.dtype, memory_format=layout)
+    return torch.cat((features, image), 1)
+
+
 def upsample(x: torch.Tensor, scale: int) -> torch.Tensor:
     """Bilinear upsampling of (B, C, h, w) by an integer factor, align_corners=False."""
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
@@ -89,6 +141,25 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
     return torch.autocast(device.type, enabled=False)
 
 
+class PointwiseConv(nn.Conv2d):
+    """A 1 x 1 convolution; where kernels are fused, a linear layer over channels-last pixels.
+
+    A GPU adds the bias of a linear layer in the launch of the matrix product, that of a convolution
+    in a launch of its own.
+    """
+
+    cast_by_autocast = ("weight", "bias")
+
+    def __init__(self, c_in: int, c_out: int, backend: str = "auto"):
+        super().__init__(c_in, c_out, 1)
+        self.backend = backend
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not dispatch.select("bias_act", self.backend, x).fused:
+            return super().forward(x)
+        return F.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
+
+
 class PreciseLinear(nn.Linear):
     """A linear layer that ignores autocast and computes in the dtype of its weights."""
 
@@ -108,7 +179,8 @@ def checkpointed(function: Callable, *inputs: torch.Tensor):
     For functions without randomness. (Chen et al., "Training Deep Nets with Sublinear Memory
     Cost", 2016.)
     """
-    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    options = {"use_reentrant": False, "preserve_rng_state": False}
+    return checkpoint(function, *inputs, **options, **recomputed_alike())
 
 
 class ResidualBlock(nn.Module):
@@ -117,10 +189,12 @@ class ResidualBlock(nn.Module):
     Args:
         channels: C.
         norm: add GroupNorm after each convolution.
+        backend: of the kernels.
     """
 
-    def __init__(self, channels: int, norm: bool = False):
+    def __init__(self, channels: int, norm: bool = False, backend: str = "auto"):
         super().__init__()
+        self.norm, self.backend = norm, backend
         self.conv1 = conv(channels, channels)
         self.conv2 = conv(channels, channels)
         self.norm1 = nn.GroupNorm(group_count(channels), channels) if norm else nn.Identity()
@@ -129,5 +203,24 @@ class ResidualBlock(nn.Module):
             self.conv2.weight.mul_(0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = leaky_relu_(self.norm1(self.conv1(x)))
-        return leaky_relu_(x + self.norm2(self.conv2(y)))
+        if self.norm:
+            return self._with_norm(x)
+        y = conv_act(self.conv1, x, backend=self.backend)
+        return conv_act(self.conv2, y, x, backend=self.backend)
+
+    def _with_norm(self, x: torch.Tensor) -> torch.Tensor:
+        if not dispatch.select("group_norm", self.backend, x).fused:
+            y = leaky_relu_(self.norm1(self.conv1(x)))
+            return leaky_relu_(x + self.norm2(self.conv2(y)))
+        y = F.conv2d(x, self.conv1.weight, None, padding=1)
+        # The norm saves its input for backward, which computes its output again.
+        inputs = self._norm_and_conv, y, self.conv2.weight
+        y = checkpointed(*inputs) if torch.is_grad_enabled() else self._norm_and_conv(*inputs[1:])
+        return self._norm_act(self.norm2, y, self.conv2.bias, x)
+
+    def _norm_and_conv(self, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(self._norm_act(self.norm1, y, self.conv1.bias), weight, None, padding=1)
+
+    def _norm_act(self, norm: nn.GroupNorm, y, bias, skip=None) -> torch.Tensor:
+        parameters = norm.weight, norm.bias, norm.num_groups, norm.eps
+        return kernels.group_norm(y, *parameters, bias, skip, SLOPE, backend=self.backend)

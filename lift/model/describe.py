@@ -32,9 +32,10 @@ def random_features(config: ModelConfig, n: int = 2, size: int = 256) -> FrameFe
         torch.rand(n, c, size // s, size // s)
         for c, s in ((config.c4, 4), (config.c8, 8), (config.c16, 16))
     )
-    luma2 = torch.rand(n, 1, size // 2, size // 2)
-    quarter = torch.rand(n, 3, size // 4, size // 4)
-    return FrameFeatures(s4, s8, s16, luma2, quarter, kv, kv)
+    image, quarter = (torch.rand(n, 3, size // s, size // s) for s in (1, 4))
+    luma2, luma4, luma8 = (torch.rand(n, 1, size // s, size // s) for s in (2, 4, 8))
+    images = image, luma2, quarter, luma4, luma8
+    return FrameFeatures(s4, s8, s16, *images, kv, kv, (size, size))
 
 
 def random_estimate(n: int = 2, size: int = 64) -> FlowEstimate:

@@ -4,7 +4,8 @@ import torch
 import torch.nn as nn
 
 from lift.config import ModelConfig
-from lift.model.blocks import ResidualBlock, checkpointed, conv, leaky_relu_
+from lift.kernels.ops.frame_inputs.reference import normalize
+from lift.model.blocks import ResidualBlock, checkpointed, conv, conv_act
 
 FRAMES_PER_CHECKPOINT = 15
 
@@ -16,35 +17,39 @@ class Encoder(nn.Module):
     depend on that frame alone and hardly on its crop.
 
     Attributes:
-        recompute: use activation checkpointing: save only the frames for backward, and hold the
-            activations of a few frames at a time there.
+        recompute: use activation checkpointing: save only the normalized frames for backward, and
+            hold the activations of a few frames at a time there.
     """
 
     recompute = False
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
+        self.backend = backend
         self.stem = conv(3, config.stem_channels, stride=2)
         widths = (config.stem_channels, config.c4, config.c8, config.c16)
         self.scales = nn.ModuleList()
         for c_in, c_out in zip(widths, widths[1:], strict=False):
             down = conv(c_in, c_out, stride=2)
-            blocks = (ResidualBlock(c_out) for _ in range(config.encoder_blocks))
+            blocks = [ResidualBlock(c_out, backend=backend) for _ in range(config.encoder_blocks)]
             self.scales.append(nn.ModuleList([down, *blocks]))
 
-    def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(
+        self, frames: torch.Tensor, normalized: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features at three scales; `normalized` frames are the first of `frame_images`."""
+        x = frames if normalized else normalize(frames)
         if not (self.recompute and torch.is_grad_enabled()):
-            return self._features(frames)
-        chunks = frames.split(FRAMES_PER_CHECKPOINT)
+            return self._features(x)
+        chunks = x.split(FRAMES_PER_CHECKPOINT)
         parts = [checkpointed(self._features, chunk) for chunk in chunks]
         return tuple(torch.cat(scale) for scale in zip(*parts, strict=True))
 
-    def _features(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        # Natural images have about unit variance after this scaling.
-        x = leaky_relu_(self.stem((frames - 0.5) * 4))
+    def _features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = conv_act(self.stem, x, backend=self.backend)
         out = []
         for down, *blocks in self.scales:
-            x = leaky_relu_(down(x))
+            x = conv_act(down, x, backend=self.backend)
             for block in blocks:
                 x = block(x)
             out.append(x)

@@ -5,23 +5,24 @@ therefore computes the motion in each gap once and uses it for three pairs: as t
 its own references, and as the motion before or after those of the two pairs beside it.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn as nn
 
 from lift import kernels
 from lift.config import ModelConfig
+from lift.kernels.checks import autocast_dtype
 from lift.kernels.ops.correlation.reference import displacements
 from lift.model.adjacent import AdjacentMotion
-from lift.model.alignment import add_motion, luma, missing_motion
+from lift.model.alignment import aligned
 from lift.model.blocks import (
     SLOPE,
+    PointwiseConv,
     ResidualBlock,
-    avg_down,
-    broadcast_map,
+    checkpointed,
     conv,
-    leaky_relu_,
-    upsample,
-    without_autocast,
+    conv_act,
     zero_conv,
 )
 from lift.model.trajectory import Trajectory
@@ -42,44 +43,44 @@ class GlobalMotion(nn.Module):
         super().__init__()
         self.radius, self.backend = config.radius16, backend
         n = (2 * config.radius16 + 1) ** 2
-        self.corr_proj = nn.Conv2d(config.c16, config.corr_channels, 1)
-        self.register_buffer("displacements", displacements(config.radius16), persistent=False)
+        self.corr_proj = PointwiseConv(config.c16, config.corr_channels, backend)
         self.inv_temperature = nn.Parameter(torch.tensor(10.0))
         # Among equal correlations the shorter motion is likelier.
-        self.prior = nn.Parameter(-0.5 * self.displacements.norm(dim=1))
+        self.prior = nn.Parameter(-0.5 * displacements(config.radius16).norm(dim=1))
         self.decoder = nn.Sequential(
             conv(n + 2 * config.c16 + 3, config.hidden16, 1),
             nn.LeakyReLU(SLOPE, inplace=True),
             conv(config.hidden16, config.hidden16),
             nn.LeakyReLU(SLOPE, inplace=True),
-            ResidualBlock(config.hidden16),
+            ResidualBlock(config.hidden16, backend=backend),
         )
         self.head = zero_conv(config.hidden16, 6)
 
     def correlation(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Correlation on the left reference's grid, (B, c16, h, w) twice -> (B, M, h, w).
+        """Correlation on the left reference's grid, for all targets between the two.
 
-        All targets between the two references share it.
+        Projected features (B, corr_channels, h, w) twice -> (B, M, h, w).
         """
-        left, right = self.corr_proj(left), self.corr_proj(right)
         return kernels.correlation(left, right, self.radius, normalize=True, backend=self.backend)
 
     def forward(self, left, right, correlation, t) -> tuple[FlowEstimate, torch.Tensor]:
         """The estimate at 1/16 and its hidden features (B, hidden16, h, w)."""
-        b, m, h, w = correlation.shape
-        shift = -t.float().view(-1, 1, 1) * self.displacements
-        shift = shift.reshape(b * m, 2, 1, 1).expand(-1, -1, h, w)
-        volume = correlation.reshape(b * m, 1, h, w)
-        sampled = kernels.warp(volume, shift, backend=self.backend).view(b, m, h, w)
-        with without_autocast(sampled.device):  # half precision would round the motion
-            logits = self.inv_temperature * sampled.float() + self.prior.view(1, m, 1, 1)
-            motion = torch.einsum("bmhw,mc->bchw", logits.softmax(1), self.displacements)
-        t_map = broadcast_map(t, motion)
-        inputs = (sampled, left, right, motion / self.radius, t_map)
-        hidden = self.decoder(torch.cat(inputs, 1))
-        d = self.head(hidden).float()
-        flows = d[:, 0:2] - t_map * motion, d[:, 2:4] + (1 - t_map) * motion
-        return FlowEstimate(torch.cat((*flows, d[:, 4:]), 1), 16), hidden
+        x, state = kernels.global_motion(
+            correlation,
+            left,
+            right,
+            self.inv_temperature,
+            self.prior,
+            t,
+            self.radius,
+            autocast_dtype(left),
+            backend=self.backend,
+        )
+        conv1, _, conv2, _, block = self.decoder
+        hidden = conv_act(conv1, x, backend=self.backend)
+        hidden = block(conv_act(conv2, hidden, backend=self.backend))
+        state = conv_act(self.head, hidden, state, slope=1, backend=self.backend)
+        return FlowEstimate(state, 16), hidden
 
 
 class FlowBlock(nn.Module):
@@ -101,63 +102,79 @@ class FlowBlock(nn.Module):
     ):
         super().__init__()
         self.radius, self.scale, self.align, self.backend = radius, scale, align, backend
-        self.corr_proj = nn.Conv2d(c, config.corr_channels, 1)
-        self.hidden_proj = nn.Conv2d(c_hidden_in, hidden, 1)
-        self.upsampling = FlowUpsampling(c_hidden_in, config)
+        self.corr_proj = PointwiseConv(c, config.corr_channels, backend)
+        self.hidden_proj = PointwiseConv(c_hidden_in, hidden, backend)
+        self.upsampling = FlowUpsampling(c_hidden_in, config, backend)
         self.conv_in = conv(2 * c + (2 * radius + 1) ** 2 + 8 + 2 * bool(align), hidden, 1)
         self.body = nn.Sequential(
             conv(hidden, hidden),
             nn.LeakyReLU(SLOPE, inplace=True),
-            *(ResidualBlock(hidden) for _ in range(config.flow_blocks)),
+            *(ResidualBlock(hidden, backend=backend) for _ in range(config.flow_blocks)),
         )
         self.head = zero_conv(hidden, 6)
 
-    def zero_motion_similarity(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Correlation at zero displacement, (B, c, h, w) twice -> (B, 1, h, w).
-
-        All targets between the two references share it.
-        """
-        return self._correlation(left, right, 0)
+    def correlation(self, left: torch.Tensor, right: torch.Tensor, radius: int) -> torch.Tensor:
+        """Projected features (B, corr_channels, h, w) twice -> (B, (2 radius + 1)^2, h, w)."""
+        return kernels.correlation(left, right, radius, normalize=True, backend=self.backend)
 
     def forward(
-        self, left, right, lumas, zero_motion, coarser: FlowEstimate, coarser_hidden, t
+        self,
+        features: tuple[torch.Tensor, torch.Tensor],
+        projected: tuple[torch.Tensor, torch.Tensor],
+        lumas: tuple[torch.Tensor, torch.Tensor],
+        zero_motion: torch.Tensor,
+        coarser: FlowEstimate,
+        coarser_hidden: torch.Tensor,
+        t: torch.Tensor,
     ) -> tuple[FlowEstimate, torch.Tensor]:
         """The estimate at this scale and its hidden features (B, hidden, h, w).
 
         Args:
-            left, right: (B, c, h, w), features of the references.
+            features: (B, c, h, w) of each reference.
+            projected: (B, corr_channels, h, w) of each, by `corr_proj`.
             lumas: (B, 1, h, w) of each.
-            zero_motion: (B, 1, h, w), what `zero_motion_similarity` returned.
+            zero_motion: (B, 1, h, w), their correlation with radius 0.
             coarser, coarser_hidden: the estimate at the next coarser scale and its features.
             t: (B,).
         """
-        flow0, flow1, occ0, occ1 = self.upsampling(coarser, coarser_hidden)
-        aligned = []
-        if self.align:
-            missing = missing_motion(*lumas, flow0, flow1, t, self.align, self.backend)
-            flow0, flow1 = add_motion(flow0, flow1, missing, t)
-            aligned = [missing]
-        warped0 = kernels.warp(left, flow0, backend=self.backend)
-        warped1 = kernels.warp(right, flow1, backend=self.backend)
-        local = self._correlation(warped0, warped1, self.radius)
-        # The factor gives usual motion about unit size.
-        flows = torch.cat((flow0, flow1), 1) * (self.scale / 32)
-        t_map = broadcast_map(t, flow0)
-        x = self.conv_in(
-            torch.cat((warped0, warped1, local, zero_motion, flows, occ0, occ1, t_map, *aligned), 1)
+        state = self.upsampling(coarser, coarser_hidden)
+        state, missing = aligned(*lumas, state, t, self.align, self.backend)
+        # Bilinear weights sum to 1, so a projection may come before or after a warp.
+        warped = [
+            kernels.warp(x, flow, backend=self.backend)
+            for x, flow in zip(projected, state.split(2, 1)[:2], strict=True)
+        ]
+        local = self.correlation(*warped, self.radius)
+        dtype = autocast_dtype(features[0])
+        x = kernels.flow_inputs(
+            *features,
+            local,
+            zero_motion,
+            state,
+            missing,
+            t,
+            self.scale,
+            dtype,
+            backend=self.backend,
         )
-        x = x + upsample(self.hidden_proj(coarser_hidden), 2)
-        hidden = self.body(leaky_relu_(x))
-        state = torch.cat((flow0, flow1, occ0, occ1), 1) + self.head(hidden).float()
+        hidden = conv_act(self.conv_in, x, self.hidden_proj(coarser_hidden), backend=self.backend)
+        first, _, *blocks = self.body
+        hidden = conv_act(first, hidden, backend=self.backend)
+        for block in blocks:
+            hidden = block(hidden)
+        state = conv_act(self.head, hidden, state, slope=1, backend=self.backend)
         return FlowEstimate(state, self.scale), hidden
-
-    def _correlation(self, left, right, radius: int) -> torch.Tensor:
-        left, right = self.corr_proj(left), self.corr_proj(right)
-        return kernels.correlation(left, right, radius, normalize=True, backend=self.backend)
 
 
 class FlowCascade(nn.Module):
-    """Global motion at 1/16 -> 1/8 -> 1/4, then curved trajectories."""
+    """Global motion at 1/16 -> 1/8 -> 1/4, then curved trajectories.
+
+    Attributes:
+        recompute: use activation checkpointing: save only the inputs of the blocks and of the
+            trajectory for backward.
+    """
+
+    recompute = False
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
@@ -184,12 +201,25 @@ class FlowCascade(nn.Module):
         )
         self.trajectory = Trajectory(config, backend)
 
+    def project(self, features: FrameFeatures) -> FrameFeatures:
+        """Features with what is correlated of them, which depends on the frame alone."""
+        return replace(
+            features,
+            projected4=self.block4.corr_proj(features.s4),
+            projected8=self.block8.corr_proj(features.s8),
+            projected16=self.global_motion.corr_proj(features.s16),
+        )
+
     def correlate(self, left: FrameFeatures, right: FrameFeatures) -> CostVolumes:
-        """Cost volumes of B pairs of references, shared by all targets between the two."""
+        """Cost volumes of B pairs of references, shared by all targets between the two.
+
+        Args:
+            left, right: features of the references, after `project`.
+        """
         return CostVolumes(
-            correlation=self.global_motion.correlation(left.s16, right.s16),
-            zero_motion8=self.block8.zero_motion_similarity(left.s8, right.s8),
-            zero_motion4=self.block4.zero_motion_similarity(left.s4, right.s4),
+            correlation=self.global_motion.correlation(left.projected16, right.projected16),
+            zero_motion8=self.block8.correlation(left.projected8, right.projected8, 0),
+            zero_motion4=self.block4.correlation(left.projected4, right.projected4, 0),
         )
 
     def forward(
@@ -202,19 +232,32 @@ class FlowCascade(nn.Module):
         """The motion between the references on the grid of the target at t.
 
         Args:
-            left, right: features of the references, B frames each.
+            left, right: features of the references, after `project`, B frames each.
             cost_volumes: what `correlate` returned for them.
             t: (B,).
         """
         volumes = cost_volumes
-        lumas4 = luma(left.quarter), luma(right.quarter)
-        lumas8 = [avg_down(x, 2) for x in lumas4]
+        lumas4, lumas8 = (left.luma4, right.luma4), (left.luma8, right.luma8)
         estimate16, hidden = self.global_motion(left.s16, right.s16, volumes.correlation, t)
-        estimate8, hidden = self.block8(
-            left.s8, right.s8, lumas8, volumes.zero_motion8, estimate16, hidden, t
+        estimate8, hidden = self._recomputed(
+            self.block8,
+            (left.s8, right.s8),
+            (left.projected8, right.projected8),
+            lumas8,
+            volumes.zero_motion8,
+            estimate16,
+            hidden,
+            t,
         )
-        estimate4, hidden = self.block4(
-            left.s4, right.s4, lumas4, volumes.zero_motion4, estimate8, hidden, t
+        estimate4, hidden = self._recomputed(
+            self.block4,
+            (left.s4, right.s4),
+            (left.projected4, right.projected4),
+            lumas4,
+            volumes.zero_motion4,
+            estimate8,
+            hidden,
+            t,
         )
         return Motion((estimate16, estimate8, estimate4), hidden)
 
@@ -222,13 +265,19 @@ class FlowCascade(nn.Module):
         self, motion: Motion, adjacent: AdjacentMotion, context: torch.Tensor, t: torch.Tensor
     ) -> FlowEstimate:
         """The estimate at 1/4 along curved trajectories; context (B, C, H/16, W/16)."""
-        return self.trajectory(motion.cascade[-1], motion.hidden, adjacent, context, t)
+        inputs = motion.cascade[-1], motion.hidden, adjacent, context, t
+        return self._recomputed(self.trajectory, *inputs)
+
+    def _recomputed(self, part: nn.Module, *inputs):
+        if self.recompute and torch.is_grad_enabled():
+            return checkpointed(part, *inputs)
+        return part(*inputs)
 
 
 if __name__ == "__main__":
     from lift.model.describe import describe, preset_from_command_line, random_features
 
     config = preset_from_command_line()
-    left, right = random_features(config), random_features(config)
     stage = FlowCascade(config)
+    left, right = (stage.project(random_features(config)) for _ in range(2))
     describe(stage, left, right, stage.correlate(left, right), torch.full((2,), 0.5))

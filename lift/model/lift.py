@@ -1,17 +1,19 @@
 """LIFT: the five stages together."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 
+from lift import kernels
 from lift.config import ModelConfig, TrainConfig
-from lift.data.clip import Clip
-from lift.model.adjacent import AdjacentMotion, adjacent_frames, gaps_per_side, has_motion
-from lift.model.alignment import luma
-from lift.model.blocks import avg_down
+from lift.data.clip import Clip, map_tensors
+from lift.model.adjacent import AdjacentMotion, gaps_per_side, has_motion
+from lift.model.autocast_weights import autocast_weights
 from lift.model.encoder import Encoder
 from lift.model.flow import FlowCascade
-from lift.model.refine import Refinement, reference_images
+from lift.model.images import frame_images, reference_images
+from lift.model.refine import Refinement
 from lift.model.synthesis import CoarseSynthesis
 from lift.model.transformer import TemporalTransformer
 from lift.model.types import (
@@ -22,15 +24,6 @@ from lift.model.types import (
     expand,
     mean_difference,
 )
-
-MULTIPLE = 16  # frames are padded to it; the coarsest scale is 1/16
-
-
-def pad(frames: torch.Tensor) -> torch.Tensor:
-    """Replicate the right and bottom edge of (..., 3, H, W) up to the model's multiple."""
-    h, w = frames.shape[-2:]
-    right, bottom = -w % MULTIPLE, -h % MULTIPLE
-    return F.pad(frames, (0, right, 0, bottom), mode="replicate") if right or bottom else frames
 
 
 class LIFT(nn.Module):
@@ -43,71 +36,93 @@ class LIFT(nn.Module):
 
     def __init__(self, config: ModelConfig, kernels: str = "auto"):
         super().__init__()
-        self.config = config
+        self.config, self.backend = config, kernels
         self.freeze_epochs = TrainConfig.freeze_epochs
         self.trained_stages = TrainConfig.stages
         self.frozen = False
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config, kernels)
         self.transformer = TemporalTransformer(config, kernels)
         self.flow = FlowCascade(config, kernels)
         self.synthesis = CoarseSynthesis(config, kernels)
         self.refine = Refinement(config, kernels)
 
-    def forward(self, clip: Clip, t: torch.Tensor) -> Prediction:
+    def forward(self, clip: Clip, t: torch.Tensor, with_attention: bool = True) -> Prediction:
         """The frame at time t.
 
         Args:
             clip: the input frames of B targets, in [0, 1]; the content of masked frames has no
                 effect. Frames that several targets share are encoded once.
             t: (B,), in (0, 1).
+            with_attention: whether the prediction has the attention weights.
 
         Raises:
             ValueError: t has another shape or is outside (0, 1).
         """
         if t.shape != clip.times.shape[:1]:
             raise ValueError(f"LIFT: t must be (B,) = ({len(clip.times)},), got {tuple(t.shape)}")
-        shared, indices = clip.frame_index is not None, clip.indices
-        frames = clip.frames
-        if not shared:
-            frames = torch.where(clip.mask[..., None, None, None], frames, 0)
-        frames = frames.flatten(0, 1)
-        features = self.encode(frames)
-        left, right = indices[:, clip.left], indices[:, clip.left + 1]
-        pair = self.prepare_pair(frames[left], frames[right], features[left], features[right])
+        if torch.compiler.is_compiling():
+            return self._predict(clip, t, with_attention)
+        with autocast_weights(self):
+            return self._predict(clip, t, with_attention)
+
+    def _predict(self, clip: Clip, t: torch.Tensor, with_attention: bool) -> Prediction:
+        B, T = clip.times.shape
+        if clip.frame_index is None:
+            # Ordered by time, the left references of all clips are a slice, and so are the right.
+            mask = clip.mask.T.contiguous()[..., None, None, None]
+            frames = torch.where(mask, clip.frames.transpose(0, 1), 0).flatten(0, 1)
+            indices = torch.arange(T * B, device=frames.device).view(T, B).T
+            references = slice(clip.left * B, (clip.left + 2) * B)
+            features = self._features(frames)
+            context = features
+        else:
+            indices = clip.frame_index
+            references = indices[:, clip.left : clip.left + 2].T.flatten()
+            features = self._features(clip.frames.flatten(0, 1))
+            context = features.context_only()[indices.T.flatten()]
+        both = features.reference_only()[references]
+        if torch.is_grad_enabled():
+            # Saved for backward, a view would keep all frames; the encoder may save features too.
+            if self.frozen or self.encoder.recompute:
+                both = map_tensors(torch.clone, both)
+            else:
+                both = replace(both, image=both.image.clone())
+        pair = self.prepare_pair(*self.flow.project(both).halves())
         motion = self.estimate_motion(pair, t)
-        adjacent = self._adjacent_motion(frames, features, clip, pair, motion)
-        context = features.context_only()[indices.flatten()] if shared else features
-        keys, values = (x.unflatten(0, clip.times.shape) for x in (context.keys, context.values))
-        return self.synthesize(pair, motion, adjacent, keys, values, clip.times, clip.mask, t)
+        adjacent = self._adjacent_motion(features, indices, clip, pair, motion)
+        keys, values = (
+            x.unflatten(0, (T, B)).transpose(0, 1) for x in (context.keys, context.values)
+        )
+        return self.synthesize(
+            pair, motion, adjacent, keys, values, clip.times, clip.mask, t, with_attention
+        )
 
     def encode(self, frames: torch.Tensor) -> FrameFeatures:
         """Features of (N, 3, H, W) frames in [0, 1].
 
         Each depends on its own frame alone and may be cached.
         """
-        frames = pad(frames)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            s4, s8, s16 = self.encoder(frames)
-        half = avg_down(frames, 2)
-        quarter = avg_down(half, 2)
-        return FrameFeatures(s4, s8, s16, luma(half), quarter, *self.transformer.key_values(s16))
+        return self.flow.project(self._features(frames))
 
-    def prepare_pair(
-        self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures
-    ) -> ReferencePair:
+    def _features(self, frames: torch.Tensor) -> FrameFeatures:
+        normalized, *images = frame_images(frames, self.backend)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            s4, s8, s16 = self.encoder(normalized, normalized=True)
+        keys, values = self.transformer.key_values(s16)
+        return FrameFeatures(s4, s8, s16, *images, keys, values, tuple(frames.shape[-2:]))
+
+    def prepare_pair(self, left: FrameFeatures, right: FrameFeatures) -> ReferencePair:
         """Everything about B pairs of references that does not depend on the target's time.
 
         Args:
-            image0, image1: (B, 3, H, W), in [0, 1].
-            left, right: their features.
+            left, right: features of B frames each.
         """
-        size = tuple(image0.shape[-2:])
-        image0, image1 = pad(image0), pad(image1)
+        images = left.image, right.image, left.luma2, right.luma2
         return ReferencePair(
-            size=size,
-            images=reference_images(image0, image1, left.luma2, right.luma2),
-            left=left.reference_only(),
-            right=right.reference_only(),
+            size=left.size,
+            images=reference_images(*images, self.backend),
+            left=left.low_resolution_only(),
+            right=right.low_resolution_only(),
             cost_volumes=self.flow.correlate(left, right),
         )
 
@@ -133,6 +148,7 @@ class LIFT(nn.Module):
         times: torch.Tensor,
         mask: torch.Tensor,
         t: torch.Tensor,
+        with_attention: bool = True,
     ) -> Prediction:
         """Frames at the times t between references.
 
@@ -146,13 +162,14 @@ class LIFT(nn.Module):
                 order, with any strides.
             times, mask: (B or 1, T), of the context frames, the references included.
             t: (B,), in (0, 1).
+            with_attention: whether the prediction has the attention weights.
         """
         _check_time(t)
         pair, adjacent, keys, values, times, mask = expand(
             (pair, adjacent, keys, values, times, mask), len(t)
         )
         context, attention = self.transformer(
-            pair.left.s16, pair.right.s16, keys, values, times, mask, t
+            pair.left.s16, pair.right.s16, keys, values, times, mask, t, with_attention
         )
         estimate = motion.cascade[-1]
         if adjacent is not None:
@@ -173,13 +190,15 @@ class LIFT(nn.Module):
 
     def _adjacent_motion(
         self,
-        frames: torch.Tensor,
         features: FrameFeatures,
+        indices: torch.Tensor,
         clip: Clip,
         pair: ReferencePair,
         motion: Motion,
     ) -> AdjacentMotion | None:
         """The motion beside the references of a clip's B targets.
+
+        `indices` (B, T) says which of the features are each input's.
 
         No gradient: these flows are trained where the gap is itself the target interval.
         """
@@ -187,24 +206,14 @@ class LIFT(nn.Module):
             # In training the trajectory takes part all the same: every step has all gradients.
             return AdjacentMotion.none(motion) if torch.is_grad_enabled() else None
         per_side = gaps_per_side(clip.times.shape[1], self.config.path_frames)
-        position, times, exists = adjacent_frames(clip.times, clip.mask, per_side)
-        reference = clip.indices[:, clip.left : clip.left + 2]
-        inner, outer = [], []
-        for frame, there in zip(position.split(2, 1), exists.split(2, 1), strict=True):
-            inner.append(outer[-1] if outer else reference)
-            # Where no frame exists, any one: the result is not valid.
-            outer.append(torch.where(there, clip.indices.gather(1, frame), inner[-1]))
-        inner, outer = torch.cat(inner, 1), torch.cat(outer, 1)  # (B, G)
-        before = torch.arange(inner.shape[1], device=inner.device) % 2 == 0
-        left = torch.where(before, outer, inner).flatten()
-        right = torch.where(before, inner, outer).flatten()
+        inputs = (clip.times, clip.mask, indices, clip.left, per_side)
+        ends, times, exists = kernels.adjacent_frames(*inputs, backend=self.backend)
         with torch.no_grad():
+            found = features.low_resolution_only()[ends.flatten()]
+            left, right = self.flow.project(found).halves()
             half = times.new_full((len(left),), 0.5)
-            features0, features1 = features[left].reference_only(), features[right].reference_only()
-            volumes = self.flow.correlate(features0, features1)
-            motions = self.flow(features0, features1, volumes, half).flow_01
-            quarters = features[left].quarter, features[right].quarter
-            differences = mean_difference(*quarters).view(times.shape)
+            motions = self.flow(left, right, self.flow.correlate(left, right), half).flow_01
+            differences = mean_difference(left.quarter, right.quarter).view(times.shape)
             valid = exists & has_motion(differences, pair.difference[:, None])
         return AdjacentMotion(motions.unflatten(0, times.shape), times, valid)
 

@@ -3,21 +3,26 @@
 A gate takes motion back where the references do not differ.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from lift import kernels
 from lift.config import ModelConfig
-from lift.model.alignment import add_motion, missing_motion
+from lift.kernels import dispatch
+from lift.kernels.ops.refine_inputs.reference import FLOW_SCALE
+from lift.kernels.ops.refine_output.reference import GATE_SLOPE
+from lift.model.alignment import aligned
 from lift.model.blocks import (
+    PointwiseConv,
     ResidualBlock,
+    append_image,
     avg_down,
     checkpointed,
     conv,
+    conv_act,
     conv_unshuffled,
+    kaiming,
     leaky_relu_,
     upsample,
     zero_conv,
@@ -26,8 +31,6 @@ from lift.model.types import FlowEstimate, ReferenceImages
 from lift.model.upsampling import FlowUpsampling
 
 STATIC_THRESHOLD_INIT = 0.18  # the change at which the gate is half open, before training
-GATE_SLOPE = 4.0  # of the gate's sigmoid over the logarithm of the change
-NOISE_CONTRAST = 0.05  # contrast, of 1, below which noise counts as change less and less
 
 
 class Refinement(nn.Module):
@@ -51,12 +54,12 @@ class Refinement(nn.Module):
         super().__init__()
         self.stride, self.backend = config.refine_stride, backend
         area, channels = config.refine_stride**2, config.refine_channels
-        self.reduce = conv(config.hidden4 + 3, channels, 1)
+        self.reduce = kaiming(PointwiseConv(config.hidden4 + 3, channels, backend))
         self.align = config.align2
-        self.upsampling = FlowUpsampling(config.hidden4, config)
+        self.upsampling = FlowUpsampling(config.hidden4, config, backend)
         self.conv_in = conv(9 * area + 6 + 2 * bool(self.align), channels)
         self.body = nn.Sequential(
-            ResidualBlock(channels, norm=True), ResidualBlock(channels, norm=True)
+            *(ResidualBlock(channels, norm=True, backend=backend) for _ in range(2))
         )
         self.log_static_threshold = nn.Parameter(torch.tensor(STATIC_THRESHOLD_INIT).log())
         self.head = zero_conv(channels, 10 * area)
@@ -106,26 +109,49 @@ class Refinement(nn.Module):
         coarse,
         t,
     ) -> torch.Tensor:
+        state = self.upsampling(FlowEstimate(state, 4), hidden)
+        state, missing = aligned(luma0, luma1, state, t, self.align, self.backend)
+        features = self.reduce(append_image(hidden, coarse))
+        inputs = image0, image1, state, missing, self.stride, features.dtype
+        if not dispatch.select("refine_inputs", self.backend, *inputs).fused:
+            return self._separate_passes(image0, image1, change, state, missing, features)
+        x = kernels.refine_inputs(*inputs, backend=self.backend)
+        x = self.body(conv_act(self.conv_in, x, skip=features, backend=self.backend))
+        return kernels.refine_output(
+            F.conv2d(x, self.head.weight, padding=1),
+            self.head.bias,
+            image0,
+            image1,
+            state,
+            change,
+            self.log_static_threshold,
+            self.stride,
+            backend=self.backend,
+        )
+
+    def _separate_passes(self, image0, image1, change, state, missing, features) -> torch.Tensor:
+        """What `refine_inputs` and `refine_output` fuse, for where no fused backend is selected.
+
+        It warps with the fused kernels that there are, and on a CPU neither unshuffles nor copies
+        the images.
+
+        Args:
+            image0, image1: (B, 3, H, W).
+            change, state, missing: (B, 1, H/2, W/2), (B, 6, H/2, W/2) and (B, 2, H/2, W/2) or None.
+            features: (B, C, H/4, W/4), added to those of the first convolution.
+        """
         s = self.stride
-        flow0, flow1, occ0, occ1 = self.upsampling(FlowEstimate(state, 4), hidden)
-        aligned = []
-        if self.align:
-            missing = missing_motion(luma0, luma1, flow0, flow1, t, self.align, self.backend)
-            flow0, flow1 = add_motion(flow0, flow1, missing, t)
-            aligned = [missing]
-        half = torch.cat((flow0, flow1, occ0, occ1), 1)
-        flow0, flow1, occ0, occ1 = upsample(half, 2).split((2, 2, 1, 1), 1)
+        flow0, flow1, occ0, occ1 = upsample(state, 2).split((2, 2, 1, 1), 1)
         flow0, flow1 = flow0 * 2, flow1 * 2
         warped0 = kernels.warp(image0, flow0, backend=self.backend)
         warped1 = kernels.warp(image1, flow1, backend=self.backend)
         # The difference shows whether anything moved here at all.
         images = [torch.cat((warped0, warped1), 1), image0 - image1]
-        # The factor gives usual motion about unit size.
-        state = torch.cat((half[:, :4] * (2 / 32), half[:, 4:], *aligned), 1)
+        maps = [state[:, :4] * FLOW_SCALE, state[:, 4:], *([] if missing is None else [missing])]
+        maps = torch.cat(maps, 1)
         if s != 2:
-            state = upsample(state, 2) if s == 1 else avg_down(state, 2)
-        coarse_features = self.reduce(torch.cat((hidden, coarse), 1))
-        x = conv_unshuffled(self.conv_in, images, state, s) + upsample(coarse_features, 4 // s)
+            maps = upsample(maps, 2) if s == 1 else avg_down(maps, 2)
+        x = conv_unshuffled(self.conv_in, images, maps, s) + upsample(features, 4 // s)
         d = self.head(self.body(leaky_relu_(x)))
         d = F.pixel_shuffle(d, s) if s > 1 else d
         df0, df1, do0, do1, detail, d_gate = d.float().split((2, 2, 1, 1, 3, 1), 1)
@@ -143,50 +169,9 @@ class Refinement(nn.Module):
         return blend + detail
 
 
-def reference_images(
-    image0: torch.Tensor, image1: torch.Tensor, luma0: torch.Tensor, luma1: torch.Tensor
-) -> ReferenceImages:
-    """What `Refinement` needs of the references.
-
-    Args:
-        image0, image1: (B, 3, H, W), in [0, 1]; even H and W.
-        luma0, luma1: (B, 1, H/2, W/2), of the images average-pooled.
-    """
-    return ReferenceImages(image0, image1, luma0, luma1, change_map(image0, image1))
-
-
-def change_map(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
-    """Log change relative to contrast, (B, 3, H, W) twice -> (B, 1, H/2, W/2).
-
-    The largest difference within two or three pixels, as a fraction of the contrast there. Motion
-    changes a texture by a large fraction of its contrast; compression and lighting change static
-    textures by a small one.
-    """
-    both = torch.cat((image0, image1), 1).float()
-    difference = (both[:, :3] - both[:, 3:]).abs().amax(1, keepdim=True)
-    contrast = _dilate(both, torch.maximum) - _dilate(both, torch.minimum)
-    contrast = (contrast[:, :3].amax(1, keepdim=True) + contrast[:, 3:].amax(1, keepdim=True)) / 2
-    difference = _dilate(difference, torch.maximum)
-    return (difference.clamp(min=1e-3) / (contrast + NOISE_CONTRAST)).log()
-
-
-def _dilate(x: torch.Tensor, pick: Callable) -> torch.Tensor:
-    """`pick` over each 2 x 2 block and the eight around it, (B, C, H, W) -> (B, C, H/2, W/2).
-
-    Pairs of values, in rows, then in columns: on a CPU much faster than pooling.
-    """
-    for dim in (-1, -2):
-        x = pick(*x.unflatten(dim, (-1, 2)).unbind(dim))
-        first, last = x.narrow(dim, 0, 1), x.narrow(dim, -1, 1)
-        x = torch.cat((first, x, last), dim)  # replicated edges add no new values
-        n = x.shape[dim] - 1
-        x = pick(x.narrow(dim, 0, n), x.narrow(dim, 1, n))
-        x = pick(x.narrow(dim, 0, n - 1), x.narrow(dim, 1, n - 1))
-    return x
-
-
 if __name__ == "__main__":
     from lift.model.describe import describe, preset_from_command_line, random_estimate
+    from lift.model.images import reference_images
 
     config = preset_from_command_line()
     describe(

@@ -5,7 +5,7 @@ import torch.nn as nn
 
 from lift import kernels
 from lift.config import ModelConfig
-from lift.model.blocks import conv, leaky_relu_, upsample, zero_conv
+from lift.model.blocks import PointwiseConv, append_image, conv, conv_act, zero_conv
 from lift.model.types import FlowEstimate
 
 
@@ -18,7 +18,7 @@ class CoarseSynthesis(nn.Module):
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
         self.backend = backend
-        self.context_proj = nn.Conv2d(config.attn_channels, config.refine_channels, 1)
+        self.context_proj = PointwiseConv(config.attn_channels, config.refine_channels, backend)
         self.conv_in = conv(config.hidden4 + 3, config.refine_channels)
         self.head = zero_conv(config.refine_channels, 3)
 
@@ -41,14 +41,14 @@ class CoarseSynthesis(nn.Module):
         blend = kernels.warp_blend(
             quarter0,
             quarter1,
-            estimate.flow_t0,
-            estimate.flow_t1,
-            estimate.occ_t0,
-            estimate.occ_t1,
+            *estimate.state.split(
+                (2, 2, 1, 1), 1
+            ),  # unlike slices, they have one gradient together
             backend=self.backend,
         )
-        x = self.conv_in(torch.cat((hidden, blend), 1)) + upsample(self.context_proj(context), 4)
-        return blend + self.head(leaky_relu_(x))
+        context = self.context_proj(context)
+        x = conv_act(self.conv_in, append_image(hidden, blend), context, backend=self.backend)
+        return conv_act(self.head, x, skip=blend, slope=1, backend=self.backend)
 
 
 if __name__ == "__main__":

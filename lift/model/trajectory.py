@@ -7,11 +7,12 @@ through up to eight frames at any times, weighted by learned confidences. The fo
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 from lift import kernels
 from lift.config import ModelConfig
-from lift.model.adjacent import AdjacentMotion, path_differences, path_weights, side_agreement
-from lift.model.blocks import SLOPE, ResidualBlock, conv, upsample, zero_conv
+from lift.model.adjacent import AdjacentMotion
+from lift.model.blocks import PointwiseConv, ResidualBlock, conv, conv_act, zero_conv
 from lift.model.types import FlowEstimate
 
 CONFIDENCE_LOGIT = 2.0  # offset of the logits of confidences in accelerations
@@ -37,12 +38,12 @@ class Trajectory(nn.Module):
         self.backend = backend
         self.gaps = config.path_frames - 2
         # in noise, the correlation between the two sides' differences of the orders above 2
-        noise = torch.tensor([-n / (n + 1) for n in range(4, self.gaps + 1, 2)])
-        self.register_buffer("noise_agreement", noise.view(-1, 1, 1), persistent=False)
+        self.noise_agreement = tuple([-n / (n + 1) for n in range(4, self.gaps + 1, 2)])
         channels = config.trajectory_channels
-        self.context_proj = nn.Conv2d(config.attn_channels, channels, 1)
+        self.context_proj = PointwiseConv(config.attn_channels, channels, backend)
         self.conv_in = conv(config.hidden4 + 2 + 2 * self.gaps, channels)
-        self.body = nn.Sequential(nn.LeakyReLU(SLOPE, inplace=True), ResidualBlock(channels))
+        # the activation is part of `conv_act`; the names of the weights remain
+        self.body = nn.Sequential(nn.Identity(), ResidualBlock(channels, backend=backend))
         self.head = zero_conv(channels, 2 + self.gaps)
         with torch.no_grad():
             self.head.bias[:2] = INIT_LOGIT - CONFIDENCE_LOGIT
@@ -63,34 +64,32 @@ class Trajectory(nn.Module):
             context: (B, C, H/16, W/16).
             t: (B,), in (0, 1).
         """
-        differences = path_differences(estimate.flow_t0, estimate.flow_t1, adjacent, self._warp)
-        gaps = differences.shape[1]
-        if gaps < self.gaps:
-            unknown = differences.new_zeros(len(t), self.gaps - gaps, *differences.shape[2:])
-            differences = torch.cat((differences, unknown), 1)
-        velocity = estimate.flow_t1 - estimate.flow_t0
-        inputs = (
+        inputs, differences = kernels.path_inputs(
             hidden,
-            differences[:, :2].flatten(1, 2) / ACCEL_SCALE,
-            velocity * (4 / 32),
-            differences[:, 2:].flatten(1, 2) / OUTER_SCALE,
+            estimate.state,
+            adjacent.motions,
+            adjacent.times,
+            adjacent.valid,
+            self.gaps,
+            (1 / ACCEL_SCALE, 4 / 32, 1 / OUTER_SCALE),
+            backend=self.backend,
         )
-        x = self.conv_in(torch.cat(inputs, 1)) + upsample(self.context_proj(context), 4)
-        d = self.head(self.body(x)).float()
-        confidence = torch.sigmoid(CONFIDENCE_LOGIT + d[:, :2])
-        if gaps > 2:
-            agreement = side_agreement(differences[:, 2:gaps])
-            trust = (agreement - self.noise_agreement[: gaps // 2 - 1]).clamp(0, 1)
-            outer = LARGEST_WEIGHT * torch.sigmoid(d[:, 4 : 2 + gaps])
-            confidence = torch.cat((confidence, outer * trust.repeat_interleave(2, 1)), 1)
-        weights = path_weights(adjacent, t)[..., None, None] * confidence
-        residual = (t * (t - 1) * adjacent.valid[:, :2].any(1)).view(-1, 1, 1, 1) * d[:, 2:4]
-        offset = (weights[:, :, None] * differences[:, :gaps]).sum(1) + residual
-        parts = estimate.flow_t0 - offset, estimate.flow_t1 - offset, estimate.state[:, 4:]
-        return FlowEstimate(torch.cat(parts, 1), estimate.scale)
-
-    def _warp(self, motions: torch.Tensor, flows: torch.Tensor) -> torch.Tensor:
-        return kernels.warp(motions, flows, backend=self.backend)
+        x = conv_act(self.conv_in, inputs, self.context_proj(context), backend=self.backend)
+        x = self.body(x)
+        state = kernels.curve_flows(
+            F.conv2d(x, self.head.weight, padding=self.head.padding),
+            self.head.bias,
+            estimate.state,
+            differences,
+            adjacent.times,
+            adjacent.valid,
+            t,
+            CONFIDENCE_LOGIT,
+            LARGEST_WEIGHT,
+            self.noise_agreement,
+            backend=self.backend,
+        )
+        return FlowEstimate(state, estimate.scale)
 
 
 if __name__ == "__main__":

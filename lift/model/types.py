@@ -1,6 +1,6 @@
 """Types that the stages exchange, and the model's prediction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -45,14 +45,15 @@ class Prediction:
         state: (B, 6, h, w), the flows and visibilities below in this order.
         flow_t0, flow_t1: (B, 2, h, w), from target to reference, quarter-resolution pixels.
         occ_t0, occ_t1: (B, 1, h, w), visibility logits.
-        attention: (B, T), attention weight per frame; sums to 1, 0 where masked.
+        attention: (B, T), attention weight per frame; sums to 1, 0 where masked; None where the
+            model was told to leave it out.
         cascade: the estimates at the coarser scales, coarsest first, of the padded size.
     """
 
     frame: torch.Tensor
     coarse: torch.Tensor
     state: torch.Tensor
-    attention: torch.Tensor
+    attention: torch.Tensor | None
     cascade: tuple[FlowEstimate, ...] = ()
 
     flow_t0, flow_t1 = FlowEstimate.flow_t0, FlowEstimate.flow_t1
@@ -63,24 +64,36 @@ class Prediction:
 class FrameFeatures:
     """Features of N frames, each computed from its own frame alone.
 
-    H and W are the frame's size padded to the model's multiple.
+    H and W are the frame's size padded to the model's multiple. Everything but keys and values is
+    used for references only, and None in `context_only()`.
 
     Attributes:
-        s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16), used for
-            references only; None in `context_only()`.
-        luma2: (N, 1, H/2, W/2), luma of the frames average-pooled; None in `context_only()`.
-        quarter: (N, 3, H/4, W/4), the frames average-pooled; None in `context_only()`.
+        s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16).
+        image: (N, 3, H, W), the padded frames; None in `low_resolution_only()`.
+        luma2: (N, 1, H/2, W/2), luma of the frames average-pooled; None in `low_resolution_only()`.
+        quarter: (N, 3, H/4, W/4), the frames average-pooled.
+        luma4, luma8: (N, 1, H/4, W/4) and (N, 1, H/8, W/8), luma of the frames average-pooled.
         keys, values: (N, layers, H/16, W/16, heads, d), input of the temporal transformer; None in
             `reference_only()`.
+        size: height and width of the frames before padding.
+        projected4, projected8, projected16: (N, corr_channels, H/4, W/4) and so on, what is
+            correlated of s4, s8 and s16; None in `context_only()` and before `FlowCascade.project`.
     """
 
     s4: torch.Tensor | None
     s8: torch.Tensor | None
     s16: torch.Tensor | None
+    image: torch.Tensor | None
     luma2: torch.Tensor | None
     quarter: torch.Tensor | None
+    luma4: torch.Tensor | None
+    luma8: torch.Tensor | None
     keys: torch.Tensor | None
     values: torch.Tensor | None
+    size: tuple[int, int]
+    projected4: torch.Tensor | None = None
+    projected8: torch.Tensor | None = None
+    projected16: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.s16 if self.keys is None else self.keys)
@@ -93,11 +106,28 @@ class FrameFeatures:
 
     def context_only(self) -> "FrameFeatures":
         """Keys and values only."""
-        return FrameFeatures(None, None, None, None, None, self.keys, self.values)
+        return FrameFeatures(*[None] * 8, self.keys, self.values, self.size)
 
     def reference_only(self) -> "FrameFeatures":
         """Everything but keys and values."""
-        return FrameFeatures(self.s4, self.s8, self.s16, self.luma2, self.quarter, None, None)
+        return replace(self, keys=None, values=None)
+
+    def low_resolution_only(self) -> "FrameFeatures":
+        """What of `reference_only` is at 1/4 or coarser."""
+        return replace(self, keys=None, values=None, image=None, luma2=None)
+
+    def halves(self) -> tuple["FrameFeatures", "FrameFeatures"]:
+        """Features of the first and of the second half of the frames, as views."""
+        second = []
+
+        def first_half(part: torch.Tensor) -> torch.Tensor:
+            first, other = part.chunk(2)  # unlike two slices, they have one gradient together
+            second.append(other)
+            return first
+
+        first = map_tensors(first_half, self)
+        others = iter(second)
+        return first, map_tensors(lambda part: next(others), self)
 
 
 @dataclass(frozen=True)
@@ -121,7 +151,7 @@ class ReferenceImages:
     Attributes:
         image0, image1: (B, 3, H, W), in [0, 1].
         luma0, luma1: (B, 1, H/2, W/2), of the images average-pooled.
-        change: (B, 1, H/2, W/2), see `refine.change_map`.
+        change: (B, 1, H/2, W/2), see `kernels.change_map`.
     """
 
     image0: torch.Tensor
@@ -140,7 +170,7 @@ class ReferencePair:
     Attributes:
         size: H and W of the frames before padding; the tensors have the padded size.
         images: at full and at half resolution.
-        left, right: features, `reference_only`.
+        left, right: features, `low_resolution_only`.
         cost_volumes: correlations between the two.
     """
 

@@ -6,13 +6,13 @@ pixel takes the flow of the side to which it belongs. (Teed and Deng, "RAFT", EC
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 
+from lift import kernels
 from lift.config import ModelConfig
+from lift.kernels.ops.convex_upsample.reference import WEIGHTS
 from lift.model.blocks import upsample, without_autocast
 from lift.model.types import FlowEstimate
 
-FACTOR = 2
 BILINEAR = ((0.25, 0.75, 0.0), (0.0, 0.75, 0.25))  # of three coarse pixels, for two fine ones
 SMALLEST = 0.0025  # weight at the start of the pixels that bilinear upsampling does not use
 
@@ -22,31 +22,23 @@ class ConvexUpsampling(nn.Module):
 
     Args:
         channels: of the features that the weights are predicted from.
+        backend: of the kernels.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, backend: str = "auto"):
         super().__init__()
-        self.head = nn.Conv2d(channels, FACTOR**2 * 9, 1, bias=False)
+        self.backend = backend
+        self.head = nn.Conv2d(channels, WEIGHTS, 1, bias=False)
         nn.init.zeros_(self.head.weight)
         rows = torch.tensor(BILINEAR)
         weights = torch.einsum("iy,jx->ijyx", rows, rows).reshape(-1)
         self.prior = nn.Parameter(weights.clamp(min=SMALLEST).log())
 
-    def forward(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) and features (B, channels, h, w) of the same scale -> (B, C, 2h, 2w)."""
-        b, c, h, w = x.shape
-        weights = self.head(hidden)
-        with without_autocast(x.device):  # half precision would round the flows
-            weights = (
-                weights.float().reshape(b, FACTOR**2, 9, h, w) + self.prior.view(FACTOR**2, 9, 1, 1)
-            ).softmax(2)
-            around = F.pad(x.float(), (1, 1, 1, 1), mode="replicate").unsqueeze(2)
-            shifted = [around[..., i : i + h, j : j + w] for i in range(3) for j in range(3)]
-            # a sum over planes, since a CPU is slow at a matrix product per pixel
-            fine = shifted[0] * weights[:, None, :, 0]
-            for k in range(1, 9):
-                fine.addcmul_(shifted[k], weights[:, None, :, k])
-        return F.pixel_shuffle(fine.reshape(b, c * FACTOR**2, h, w), FACTOR)
+    def forward(self, state: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """(B, 6, h, w) and features (B, channels, h, w) of the same scale -> (B, 6, 2h, 2w)."""
+        logits = self.head(hidden)
+        with without_autocast(state.device):  # half precision would round the flows
+            return kernels.convex_upsample(state, logits, self.prior, backend=self.backend)
 
 
 class FlowUpsampling(nn.Module):
@@ -55,19 +47,21 @@ class FlowUpsampling(nn.Module):
     Args:
         channels: of the estimate's hidden features.
         config: whether the weights are predicted or bilinear.
+        backend: of the kernels.
     """
 
-    def __init__(self, channels: int, config: ModelConfig):
+    def __init__(self, channels: int, config: ModelConfig, backend: str = "auto"):
         super().__init__()
-        self.convex = ConvexUpsampling(channels) if config.convex_upsampling else None
+        self.convex = ConvexUpsampling(channels, backend) if config.convex_upsampling else None
 
-    def forward(self, coarser: FlowEstimate, hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Flows (B, 2, 2h, 2w) and visibility logits (B, 1, 2h, 2w) of both references.
+    def forward(self, coarser: FlowEstimate, hidden: torch.Tensor) -> torch.Tensor:
+        """The state (B, 6, 2h, 2w), as in `FlowEstimate`.
 
         Args:
             coarser: at (h, w).
             hidden: (B, channels, h, w).
         """
-        state = torch.cat((FACTOR * coarser.state[:, :4], coarser.state[:, 4:]), 1)
-        state = upsample(state, FACTOR) if self.convex is None else self.convex(state, hidden)
-        return state.split((2, 2, 1, 1), 1)
+        if self.convex is not None:
+            return self.convex(coarser.state, hidden)
+        state = coarser.state
+        return upsample(torch.cat((2 * state[:, :4], state[:, 4:]), 1), 2)

@@ -95,7 +95,7 @@ def _forward(
     config: Config, model: nn.Module, batch: Batch, autocast: torch.dtype | None
 ) -> torch.Tensor:
     with torch.autocast(batch.t.device.type, dtype=autocast, enabled=autocast is not None):
-        prediction = model(batch.clip, batch.t)
+        prediction = model(batch.clip, batch.t, with_attention=False)
     return total_loss(prediction, batch, config.train)[0]
 
 

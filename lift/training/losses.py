@@ -5,13 +5,14 @@ Networks", ICML 2018, as frame interpolation uses it since Niklaus and Liu, CVPR
 (ternary) loss, Meister et al., "UnFlow", AAAI 2018.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 
 from lift import kernels
 from lift.config import TrainConfig
 from lift.data.clip import Batch
-from lift.model.alignment import luma
 from lift.model.types import FlowEstimate, Prediction
 
 LEVELS, COARSE_LEVELS = 5, 3  # bands of the Laplacian pyramid at full and at quarter resolution
@@ -35,15 +36,59 @@ def laplacian_loss(frame: torch.Tensor, target: torch.Tensor, levels: int = LEVE
         (), float32.
     """
     _check_same("laplacian_loss", frame, target)
-    rest = (
-        (frame - target).float().flatten(0, 1).unsqueeze(1)
-    )  # (B C, 1, H, W): one kernel for all channels
-    kernel, loss = _binomial(rest), 0.0
-    for _ in range(levels):
-        down = _reduce(rest, kernel)
-        loss = loss + (rest - _expand(down, kernel, rest.shape[-2:])).abs().mean()
+    return _pyramid_losses(frame - target, None, levels)[0]
+
+
+def laplacian_losses(
+    prediction: Prediction, target: torch.Tensor, coarse_target: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The Laplacian losses of the frame and of the quarter-resolution frame, as one pyramid.
+
+    Args:
+        prediction: with frame (B, 3, H, W) and coarse (B, 3, h, w).
+        target: (B, 3, H, W).
+        coarse_target: (B, 3, h, w), the target averaged down.
+
+    Returns:
+        (), (), float32, that of the coarse frame over its COARSE_LEVELS bands.
+    """
+    _check_same("laplacian_losses", prediction.frame, target)
+    _check_same("laplacian_losses", prediction.coarse, coarse_target)
+    difference, coarse = prediction.frame - target, prediction.coarse - coarse_target
+    return _pyramid_losses(difference, coarse, LEVELS)
+
+
+def _pyramid_losses(
+    difference: torch.Tensor, coarse: torch.Tensor | None, levels: int
+) -> tuple[torch.Tensor, ...]:
+    """The loss of a difference (B, C, H, W), and that of one of 1/4 of its size, if there is one.
+
+    The second joins the pyramid where it has its size.
+    """
+    rest = difference.float().flatten(0, 1)[:, None]  # (B C, 1, H, W): one kernel for all channels
+    kernel, size = _binomial(rest), rest.numel()
+    # A mean is over fewer pixels in each further level, here of values as much larger, so that one
+    # sum is over the bands of all levels.
+    kernels_by_ratio, alone, joined = {}, [], []
+    for level in range(levels):
+        if coarse is not None and level == 2:
+            joined_size = len(rest) * coarse.shape[-2] * coarse.shape[-1]
+            rest = torch.cat((rest, coarse.float().flatten(0, 1)[:, None]))
+        h, w = rest.shape[-2:]
+        ratio = h * w / ((h + 1) // 2 * ((w + 1) // 2))
+        if ratio not in kernels_by_ratio:
+            kernels_by_ratio[ratio] = kernel * ratio, kernel * (-4 / ratio)
+        reducing, expanding = kernels_by_ratio[ratio]
+        down = _reduce(rest, reducing)
+        bands = alone if coarse is None or level < 2 else joined
+        bands.append(rest + _expand(down, expanding, (h, w)))
         rest = down
-    return loss + rest.abs().mean()
+    (alone if coarse is None else joined).append(rest)
+    total = torch.cat([x.flatten() for x in alone]).abs().sum()
+    if coarse is None:
+        return (total / size,)
+    first, second = torch.cat([x.view(2, -1) for x in joined], 1).abs().sum(1).unbind()
+    return (total + first) / size, second / joined_size
 
 
 def _binomial(like: torch.Tensor) -> torch.Tensor:
@@ -59,20 +104,29 @@ def _binomial(like: torch.Tensor) -> torch.Tensor:
 
 
 def _reduce(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """(N, 1, H, W) -> (N, 1, H / 2, W / 2) rounded up: every second pixel of the blurred image."""
+    """(N, 1, H, W) -> (N, 1, H / 2, W / 2) rounded up: every second pixel of the blurred image.
+
+    It is scaled by the sum of the kernel.
+    """
     return F.conv2d(F.pad(image, (2, 2, 2, 2), mode="replicate"), kernel, stride=2)
 
 
 def _expand(image: torch.Tensor, kernel: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """(N, 1, h, w) -> (N, 1, H, W), the inverse of the sampling in `_reduce`."""
-    wide = F.conv_transpose2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 4 * kernel, stride=2)
-    return wide[..., 4 : 4 + size[0], 4 : 4 + size[1]]
+    """(N, 1, h, w) -> (N, 1, H, W), the inverse of the sampling in `_reduce`.
+
+    A kernel of sum 4 keeps the scale: a quarter of the pixels are given.
+    """
+    h, w = image.shape[-2:]
+    return F.conv_transpose2d(
+        F.pad(image, (1, 1, 1, 1), mode="replicate"),
+        kernel,
+        stride=2,
+        padding=4,
+        output_padding=(size[0] + 1 - 2 * h, size[1] + 1 - 2 * w),
+    )
 
 
 # -- census ----------------------------------------------------------------------------------------
-
-# Half of the 7 x 7 window: the offset (-y, -x) pairs the same pixels as (y, x).
-_OFFSETS = tuple((y, x) for y in range(4) for x in range(-3, 4) if y > 0 or x > 0)
 
 
 def census_loss(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -87,59 +141,7 @@ def census_loss(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         (), float32, in [0, 1): the mean over all pairs of pixels at most 3 apart in x and y.
     """
     _check_same("census_loss", frame, target)
-    if frame.shape[1] != 3 or min(frame.shape[-2:]) < 4:
-        raise ValueError(
-            "census_loss: frame must be (B, 3, H, W) with H and W larger than 3, "
-            f"got {tuple(frame.shape)}"
-        )
-    lumas = (luma(image.float()).squeeze(1) for image in (frame, target))
-    return _Census.apply(*lumas)
-
-
-def _census_pair(frame: torch.Tensor, target: torch.Tensor, y: int, x: int):
-    """Views of the first and the second pixel of every pair at offset (y, x), of both images."""
-    H, W = frame.shape[-2:]
-    first = (..., slice(0, H - y), slice(max(0, -x), W - max(0, x)))
-    second = (..., slice(y, H), slice(max(0, x), W - max(0, -x)))
-    return first, second
-
-
-class _Census(torch.autograd.Function):
-    """Loss and gradient in one pass over the 24 offsets, in place.
-
-    Autograd would save about two hundred images.
-    """
-
-    SOFT = (0.9 / 255) ** 2  # softening of the ternary transform, for images in [0, 1]
-    HALF = 0.1  # squared difference at which the soft Hamming distance is a half
-
-    @staticmethod
-    def forward(ctx, frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        loss, count = frame.new_zeros(()), 0
-        gradient = torch.zeros_like(frame)
-        for y, x in _OFFSETS:
-            first, second = _census_pair(frame, target, y, x)
-            d = frame[second] - frame[first]
-            norm = (d * d).add_(_Census.SOFT).rsqrt_()
-            true = target[second] - target[first]
-            true.mul_((true * true).add_(_Census.SOFT).rsqrt_())
-            s = d.mul_(norm).sub_(true)  # difference of the two soft ternary digits
-            square = s * s
-            inverse = (square + _Census.HALF).reciprocal_()
-            loss += square.mul_(inverse).sum()
-            count += s.numel()
-            slope = inverse.square_().mul_(s).mul_(norm).mul_(norm).mul_(norm)
-            gradient[second].add_(slope)
-            gradient[first].sub_(slope)
-        ctx.save_for_backward(gradient.mul_(2 * _Census.HALF * _Census.SOFT / count))
-        return loss / count
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: torch.Tensor):
-        if ctx.needs_input_grad[1]:
-            raise RuntimeError("census_loss: the target must not require a gradient")
-        return grad * ctx.saved_tensors[0], None
+    return kernels.census(frame.float(), target.float())
 
 
 # -- supervision of the coarser scales -------------------------------------------------------------
@@ -168,14 +170,46 @@ def area_down(
     return F.avg_pool2d(image, scale)
 
 
-def coarse_loss(prediction: Prediction, target: torch.Tensor) -> torch.Tensor:
-    """Laplacian loss of the quarter-resolution frame (B, 3, h, w).
+@dataclass(frozen=True)
+class CoarseTruth:
+    """A batch at 1/4, 1/8 or 1/16, averaged down; H and W are padded to a multiple of 16 before.
 
-    The target (B, 3, H, W) is averaged down.
+    Attributes:
+        maps: (B, 15, h, w), all of the following.
+        images: (B, 9, h, w), the left and the right reference and the target, their edge repeated.
+        flow: (B, 4, h, w), as `Batch.flow`, in pixels of this scale; zeros beyond the edge.
+        visible: (B, 2, h, w), as `Batch.visible`, 0 where the flow is unknown and beyond the edge.
     """
-    return laplacian_loss(
-        prediction.coarse, area_down(target, 4, prediction.coarse.shape[-2:]), COARSE_LEVELS
-    )
+
+    maps: torch.Tensor
+
+    images = property(lambda self: self.maps[:, :9])
+    flow = property(lambda self: self.maps[:, 9:13])
+    visible = property(lambda self: self.maps[:, 13:])
+
+    def cropped(self, h: int, w: int) -> "CoarseTruth":
+        """Without the padding at the right and the bottom."""
+        return CoarseTruth(self.maps[..., :h, :w])
+
+
+def coarse_truths(batch: Batch) -> dict[int, CoarseTruth]:
+    """The truth for the estimates of each scale, by full-resolution pixels per pixel: 4, 8, 16."""
+    size = tuple([4 * -(-n // 16) for n in batch.target.shape[-2:]])
+    parts = [x.float() for x in (*batch.clip.references, batch.target, batch.flow, batch.visible)]
+    if (4 * size[0], 4 * size[1]) == tuple(batch.target.shape[-2:]):
+        truth = area_down(torch.cat(parts, 1), 4, size)  # one launch for all
+    else:
+        modes = ("replicate",) * 3 + ("constant",) * 2
+        downs = (area_down(x, 4, size, mode) for x, mode in zip(parts, modes, strict=True))
+        truth = torch.cat([*downs], 1)
+    truth[:, 13:].mul_(batch.flow_known.view(-1, 1, 1, 1))
+    truths = {}
+    for scale in (4, 8, 16):
+        if scale > 4:
+            truth = F.avg_pool2d(truth, 2)
+        truth[:, 9:13].mul_(0.25 if scale == 4 else 0.5)  # in pixels of the scale
+        truths[scale] = CoarseTruth(truth)
+    return truths
 
 
 def estimates(prediction: Prediction) -> tuple[FlowEstimate, ...]:
@@ -183,26 +217,35 @@ def estimates(prediction: Prediction) -> tuple[FlowEstimate, ...]:
     return (*prediction.cascade, FlowEstimate(prediction.state, 4))
 
 
-def cascade_loss(prediction: Prediction, batch: Batch) -> torch.Tensor:
+def cascade_loss(prediction: Prediction, truths: dict[int, CoarseTruth]) -> torch.Tensor:
     """Mean absolute error of the references warped and blended by each scale's own estimate.
 
     The errors of all scales are summed.
+
+    Args:
+        prediction: of the batch.
+        truths: as `coarse_truths` returns.
     """
-    loss = 0.0
+    blends, targets, weights = [], [], []
     for e in estimates(prediction):
-        size = e.flow_t0.shape[-2:]
-        image0, image1, target = (
-            area_down(image, e.scale, size) for image in (*batch.clip.references, batch.target)
-        )
-        blended = kernels.warp_blend(
-            image0, image1, e.flow_t0.float(), e.flow_t1.float(), e.occ_t0.float(), e.occ_t1.float()
-        )
-        loss = loss + (blended - target).abs().mean()
-    return loss
+        image0, image1, target = truths[e.scale].cropped(*e.state.shape[-2:]).images.split(3, 1)
+        motion = e.state.float().split((2, 2, 1, 1), 1)
+        blends.append(kernels.warp_blend(image0, image1, *motion).flatten(2))
+        targets.append(target.flatten(2))
+        weights.append(target.new_full(targets[-1].shape[2:], 1 / target.numel()))
+    # the points of all scales, one after another: one weighted sum is the sum of the means
+    error = torch.cat(blends, 2) - torch.cat(targets, 2)
+    return (error.abs() * torch.cat(weights)).sum()
 
 
-def flow_loss(prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def flow_loss(
+    prediction: Prediction, truths: dict[int, CoarseTruth]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Supervision by the true motion, where a clip has it.
+
+    Args:
+        prediction: of the batch.
+        truths: as `coarse_truths` returns.
 
     Returns:
         flow: (), the end-point error in pixels of each scale, the mean over points that are
@@ -211,23 +254,23 @@ def flow_loss(prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, torch
             sees, summed over the scales. Points that both see are left to the other losses: there
             the better weight depends on how good each flow is.
     """
-    flow_total = visibility_total = prediction.flow_t0.new_zeros((), dtype=torch.float32)
-    known = batch.flow_known.float().view(-1, 1, 1, 1)
-    for e in estimates(prediction):
-        size = e.flow_t0.shape[-2:]
-        true = area_down(batch.flow, e.scale, size, "constant") / e.scale
-        seen = area_down(batch.visible, e.scale, size, "constant")
-        mask = (seen > VISIBLE).float() * known  # (B, 2, h, w)
-        error = torch.stack(
-            (e.flow_t0.float() - true[:, :2], e.flow_t1.float() - true[:, 2:]), 1
-        )  # (B, 2, 2, h, w)
-        distance = (error.square().sum(2) + 1e-6).sqrt()
-        flow_total = flow_total + (distance * mask).sum() / mask.sum().clamp(min=1)
+    found = [e.state for e in estimates(prediction)]
+    true = [truths[e.scale].cropped(*e.state.shape[-2:]) for e in estimates(prediction)]
+    # the points of all scales, one after another: (B, channels, points)
+    flows, logits = torch.cat([x.flatten(2) for x in found], 2).float().split((4, 2), 1)
+    true_flows, seen = torch.cat([x.maps[:, 9:].flatten(2) for x in true], 2).split((4, 2), 1)
 
-        only = mask * (seen.flip(1) < 1 - VISIBLE).float()  # visible in one reference only
-        log_weights = F.log_softmax(F.logsigmoid(e.state[:, 4:].float()), 1)
-        visibility_total = visibility_total - (log_weights * only).sum() / only.sum().clamp(min=1)
-    return flow_total, visibility_total
+    squares = F.mse_loss(flows, true_flows, reduction="none").unflatten(1, (2, 2))
+    distance = (squares.sum(2) + 1e-6).sqrt()  # (B, 2, points)
+    log_weights = F.log_softmax(F.logsigmoid(logits), 1)
+    visible = seen > VISIBLE  # (B, 2, points)
+    only = visible & (seen.flip(1) < 1 - VISIBLE)  # visible in one reference only
+
+    addends = torch.stack((distance * visible, -log_weights * only, visible, only))
+    scales = addends.split([x[0, 0].numel() for x in found], 3)
+    sums = torch.stack([x.sum((1, 2, 3)) for x in scales])  # (scales, 4)
+    counts = sums[:, 2:].detach()  # or autograd would compute their gradients too
+    return (sums[:, :2] / counts.clamp(min=1)).sum(0).unbind()
 
 
 # -- all together ----------------------------------------------------------------------------------
@@ -249,28 +292,42 @@ def total_loss(
         scalars: name -> (), detached: loss, each loss before its weight, and the PSNR of the batch
             in dB.
     """
-    parts = {"laplacian": (1.0, laplacian_loss(prediction.frame, batch.target))}
-    if config.census_weight:
-        parts["census"] = config.census_weight, census_loss(prediction.frame, batch.target)
+    frame, target = prediction.frame, batch.target
+    weights = {
+        "laplacian": 1.0,
+        "census": config.census_weight,
+        "coarse": config.coarse_weight,
+        "cascade": config.cascade_weight,
+        "flow": config.flow_weight,
+        "visibility": config.flow_weight,
+    }
+    truths = {}
+    if config.coarse_weight or config.cascade_weight or config.flow_weight:
+        truths = coarse_truths(batch)
+    parts = {}
     if config.coarse_weight:
-        parts["coarse"] = config.coarse_weight, coarse_loss(prediction, batch.target)
+        small = truths[4].cropped(*prediction.coarse.shape[-2:]).images[:, 6:]
+        parts["laplacian"], parts["coarse"] = laplacian_losses(prediction, target, small)
+    else:
+        parts["laplacian"] = laplacian_loss(frame, target)
+    if config.census_weight:
+        parts["census"] = census_loss(frame, target)
     if config.cascade_weight:
-        parts["cascade"] = config.cascade_weight, cascade_loss(prediction, batch)
+        parts["cascade"] = cascade_loss(prediction, truths)
     if config.flow_weight:
-        flow, visibility = flow_loss(prediction, batch)
-        parts |= {
-            "flow": (config.flow_weight, flow),
-            "visibility": (config.flow_weight, visibility),
-        }
-    loss = sum(weight * part for weight, part in parts.values())
-    scalars = {"loss": loss.detach()} | {name: part.detach() for name, (_, part) in parts.items()}
-    scalars["psnr"] = batch_psnr(prediction.frame.detach(), batch.target).mean()
+        parts["flow"], parts["visibility"] = flow_loss(prediction, truths)
+    loss = parts["laplacian"]
+    for name in [*parts][1:]:
+        loss = torch.add(loss, parts[name], alpha=weights[name])
+    scalars = {"loss": loss.detach()} | {name: part.detach() for name, part in parts.items()}
+    scalars["psnr"] = batch_psnr(frame.detach(), target).mean()
     return loss, scalars
 
 
 def batch_psnr(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """PSNR in dB of each image of a batch, (B, C, H, W) in [0, 1] -> (B,); at most 100."""
-    error = (frame.float().clamp(0, 1) - target.float()).square().flatten(1).mean(1)
+    error = F.mse_loss(frame.float().clamp(0, 1), target.float(), reduction="none")
+    error = error.flatten(1).mean(1)
     return -10 * torch.log10(error.clamp(min=1e-10))
 
 

@@ -73,7 +73,8 @@ class StepScalars:
     Args:
         step: its number, from 1.
         lr: its learning rate.
-        parts: for each accumulated batch, on the device: scalars by name, and attention (B, T).
+        parts: for each accumulated batch, on the device: scalars by name, and attention (B, T),
+            which may be None.
         clips: for each accumulated batch, on the host: times and mask (B, T).
         norm: gradient norm, (), on the device.
     """
@@ -82,7 +83,7 @@ class StepScalars:
         self,
         step: int,
         lr: float,
-        parts: list[tuple[dict[str, torch.Tensor], torch.Tensor]],
+        parts: list[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
         clips: list[tuple[torch.Tensor, torch.Tensor]],
         norm: torch.Tensor,
     ):
@@ -90,7 +91,8 @@ class StepScalars:
         self._names = [tuple(scalars) for scalars, _ in parts]
         pieces = [norm.view(1)]
         for scalars, attention in parts:
-            pieces += [torch.stack(tuple(scalars.values())), attention.flatten()]
+            weights = norm.new_empty(0) if attention is None else attention.flatten()
+            pieces += [torch.stack(tuple(scalars.values())), weights]
         self._sizes = [len(piece) for piece in pieces]
         self._download = Download(torch.cat(pieces))
 
@@ -98,13 +100,15 @@ class StepScalars:
         """Wait for the step to end.
 
         Returns:
-            Scalars of each accumulated batch by name, with its attention by time offset, and the
-            gradient norm.
+            Scalars of each accumulated batch by name, with its attention, if any, by time offset,
+            and the gradient norm.
         """
         norm, *found = self._download.read().split(self._sizes)
         parts = []
         of_parts = zip(self._names, self._clips, found[::2], found[1::2], strict=True)
         for names, (times, mask), values, weights in of_parts:
             scalars = dict(zip(names, values.tolist(), strict=True))
-            parts.append(scalars | attention_by_offset(weights.view_as(mask), times, mask))
+            if len(weights):
+                scalars |= attention_by_offset(weights.view_as(mask), times, mask)
+            parts.append(scalars)
         return parts, norm.tolist()[0]

@@ -24,7 +24,7 @@ def build_model(config: Config) -> LIFT:
     model.freeze_epochs = config.train.freeze_epochs
     model.trained_stages = config.train.stages
     model.encoder.recompute = config.train.recompute_encoder
-    model.refine.recompute = config.train.recompute_refine
+    model.refine.recompute = model.flow.recompute = config.train.recompute_refine
     if config.train.channels_last:
         for p in model.parameters():
             if p.ndim == 4:
@@ -87,7 +87,8 @@ class TrainState:
         """One optimiser step on the mean gradient of the batches, computed one after another.
 
         Nothing here waits for a GPU. A step whose loss or gradient is not finite leaves weights and
-        optimiser unchanged; `non_finite` says so once its scalars are read.
+        optimiser unchanged; `non_finite` says so once its scalars are read. Only the last step
+        before a log entry has attention weights.
 
         Args:
             network: `self.network`, or its DistributedDataParallel.
@@ -101,12 +102,12 @@ class TrainState:
             group["lr"] = lr
         network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        results = []
+        results, logged = [], (self.step + 1) % self.settings.log_steps == 0
         for i, batch in enumerate(batches):
             last = i == len(batches) - 1  # gradients of all devices are added up once
             wait = not last and isinstance(network, nn.parallel.DistributedDataParallel)
             with network.no_sync() if wait else nullcontext():
-                results.append(self._accumulate_gradients(network, batch, 1 / len(batches)))
+                results.append(self._accumulate_gradients(network, batch, 1 / len(batches), logged))
 
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
@@ -122,29 +123,33 @@ class TrainState:
         return StepScalars(self.step, lr, results, clips, norm)
 
     def _accumulate_gradients(
-        self, network: nn.Module, batch: Batch, weight: float
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        self, network: nn.Module, batch: Batch, weight: float, with_attention: bool
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
         """Forward and backward of one batch, whose loss is multiplied by `weight`.
 
         Returns:
-            Its scalars and its attention (B, T), on the device.
+            Its scalars and, if wanted, its attention (B, T), on the device.
         """
         batch = batch.to(self.device)
         if self.graphed is not None:
-            return self.graphed(batch, weight)
-        loss, scalars, attention = self._forward(batch, weight, network)
-        loss.backward()
-        return scalars, attention
+            scalars, attention = self.graphed(batch, weight)
+        else:
+            # Not to compile the model twice, as a graph is not recorded twice.
+            computed = with_attention or self.settings.compile
+            loss, scalars, attention = self._forward(batch, weight, network, computed)
+            loss.backward()
+        return scalars, attention if with_attention else None
 
-    def _forward(self, batch, weight, network=None):
-        """The loss to be differentiated, the scalars to log, and attention (B, T)."""
+    def _forward(self, batch, weight, network=None, with_attention=True):
+        """The loss to be differentiated, the scalars to log, and attention (B, T) or None."""
         network = self.network if network is None else network
         enabled = self.autocast is not None
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled):
-            prediction = network(batch.clip, batch.t)
+            prediction = network(batch.clip, batch.t, with_attention=with_attention)
         loss, scalars = total_loss(prediction, batch, self.settings)
         loss = self.scaler.scale(loss * weight if weight < 1 else loss)
-        return loss, scalars, prediction.attention.detach()
+        attention = prediction.attention
+        return loss, scalars, None if attention is None else attention.detach()
 
     def non_finite(self, losses: list[float], norm: float) -> str:
         """Which of loss and gradient is not finite, or an empty string.

@@ -84,7 +84,6 @@ class BufferedFrame:
         shot: index of its shot.
         slot: its slot in the ring buffer.
         encoded: whether its keys and values are in that slot.
-        uploaded: the frame on the device, once it has been needed.
         features: its features without keys and values.
         pairs: the pair with the next frame, by whether time is reversed.
     """
@@ -94,14 +93,13 @@ class BufferedFrame:
     shot: int
     slot: int
     encoded: bool = False
-    uploaded: torch.Tensor | None = None
     features: FrameFeatures | None = None
     pairs: dict[bool, FramePair] = field(default_factory=dict)
 
     def release(self) -> None:
         """Free what only a reference needs; a frame that is not encoded may still be context."""
         if self.encoded:
-            self.frame = self.uploaded = self.features = None
+            self.frame = self.features = None
             self.pairs.clear()
 
     def release_all_but_motion(self) -> None:
@@ -110,15 +108,13 @@ class BufferedFrame:
         Where that has not been computed, everything stays.
         """
         if self.encoded and self.pairs and all(pair.gap for pair in self.pairs.values()):
-            self.frame = self.uploaded = self.features = None
+            self.frame = self.features = None
             for pair in self.pairs.values():
                 pair.pair = pair.motion_at_half = None
 
     def image(self, upload: Uploader) -> torch.Tensor:
-        """(1, 3, H, W) float32 in [0, 1] on the device; the frame is uploaded once."""
-        if self.uploaded is None:
-            self.uploaded = upload(rgb_of(self.frame))
-        return as_image(self.uploaded)
+        """(1, 3, H, W) float32 in [0, 1] on the device."""
+        return as_image(upload(rgb_of(self.frame)))
 
 
 class MotionCache:
@@ -128,8 +124,8 @@ class MotionCache:
     on each side, two or three with paths through six or eight frames.
     """
 
-    def __init__(self, engine: Engine, upload: Uploader):
-        self.engine, self.upload = engine, upload
+    def __init__(self, engine: Engine):
+        self.engine = engine
 
     def pair(self, first: BufferedFrame, second: BufferedFrame, reverse: bool) -> ReferencePair:
         """Two frames prepared as references; with `reverse` in reversed time."""
@@ -173,27 +169,31 @@ class MotionCache:
         )
         reference = self.gap_motion(first, second, reverse)
         inner = [left, left + 1, *position[:-2]]  # of each gap; window[position] is the outer frame
+        none = None
         found = []
         for k, (time, there) in enumerate(zip(times, exists, strict=True)):
             if there:
                 sides = window[min(inner[k], position[k])], window[max(inner[k], position[k])]
-                gap = self.gap_motion(*sides, reverse)
-                valid = has_motion(gap.difference, reference.difference)
-                found.append((gap.flow_01, time, valid))
-            else:
-                valid = torch.zeros_like(reference.difference, dtype=torch.bool)
-                found.append((torch.zeros_like(reference.flow_01), time, valid))
+                found.append((self.gap_motion(*sides, reverse), time))
+                continue
+            if none is None:
+                still = torch.zeros_like(reference.flow_01)
+                none = GapMotion(still, torch.full_like(reference.difference, -1.0))
+            found.append((none, time))
         if reverse:
             swapped = [found[k ^ 1] for k in range(len(found))]
-            found = [(flow, 1 - time, valid) for flow, time, valid in swapped]
-        flows, times, valid = zip(*found, strict=True)
-        times = float_tensor(times, self.engine.device)[None]
-        return AdjacentMotion(torch.stack(flows, 1), times, torch.stack(valid, 1))
+            found = [(gap, 1 - time) for gap, time in swapped]
+        gaps, times = zip(*found, strict=True)
+        differences = torch.stack([gap.difference for gap in gaps], 1)
+        return AdjacentMotion(
+            motions=torch.stack([gap.flow_01 for gap in gaps], 1),
+            times=float_tensor(times, self.engine.device)[None],
+            valid=has_motion(differences, reference.difference[:, None]),
+        )
 
     def _frame_pair(self, first: BufferedFrame, second: BufferedFrame, reverse: bool) -> FramePair:
         if reverse not in first.pairs:
             frames = (second, first) if reverse else (first, second)
-            images = [each.image(self.upload) for each in frames]
             features = [each.features for each in frames]
-            first.pairs[reverse] = FramePair(self.engine.prepare_pair(*images, *features))
+            first.pairs[reverse] = FramePair(self.engine.prepare_pair(*features))
         return first.pairs[reverse]

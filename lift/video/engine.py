@@ -82,7 +82,7 @@ class Engine:
             model.encode,
             model.prepare_pair,
             model.estimate_motion,
-            lambda *arguments: model.synthesize(*arguments).frame,
+            lambda *arguments: model.synthesize(*arguments, with_attention=False).frame,
         ]
         if compiled:
             calls = [torch.compile(call, dynamic=False, fullgraph=True) for call in calls]
@@ -103,12 +103,9 @@ class Engine:
         """(1, 3, H, W) float32 in [0, 1] -> its features."""
         return self._run(self._encode, image)
 
-    def prepare_pair(
-        self, image0: torch.Tensor, image1: torch.Tensor, left: FrameFeatures, right: FrameFeatures
-    ) -> ReferencePair:
-        """As `LIFT.prepare_pair`, of two references (1, 3, H, W) and their features."""
-        left, right = left.reference_only(), right.reference_only()
-        return self._run(self._prepare_pair, image0, image1, left, right)
+    def prepare_pair(self, left: FrameFeatures, right: FrameFeatures) -> ReferencePair:
+        """As `LIFT.prepare_pair`, of the features of one frame each."""
+        return self._run(self._prepare_pair, left.reference_only(), right.reference_only())
 
     def estimate_motion(self, pair: ReferencePair, t: torch.Tensor) -> Motion:
         """As `LIFT.estimate_motion`."""
@@ -179,14 +176,13 @@ def cast_weights(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 @contextmanager
-def _out_of_memory_error(argument: torch.Tensor | ReferencePair) -> Iterator[None]:
+def _out_of_memory_error(argument: torch.Tensor | FrameFeatures | ReferencePair) -> Iterator[None]:
     """Turn an out-of-memory error into a LiftError that names the frame size."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        height, width = (
-            argument.size if isinstance(argument, ReferencePair) else argument.shape[-2:]
-        )
+        is_image = isinstance(argument, torch.Tensor)
+        height, width = argument.shape[-2:] if is_image else argument.size
         raise LiftError(
             f"frames of {width}x{height} do not fit into the device's memory; "
             "choose a smaller --context_frames, smaller frames, or --device cpu"

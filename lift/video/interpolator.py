@@ -143,7 +143,7 @@ class Interpolator:
         dtype = choose_dtype(dtype, self.device)
         self.engine = Engine(model, self.device, dtype, channels_last, compiled, cuda_graph)
         self.upload = Uploader(self.device)
-        self.motion_cache = MotionCache(self.engine, self.upload)
+        self.motion_cache = MotionCache(self.engine)
         self.context_frames, self.batch = context_frames, batch
         self.reverse_average, self.detect_scenes = reverse_average, detect_scenes
         # at or before the left reference, at or after the right one

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lift.kernels.ops.curve_flows.reference import side_agreement
 from lift.model.adjacent import (
     AdjacentMotion,
     adjacent_frames,
@@ -10,7 +11,6 @@ from lift.model.adjacent import (
     has_motion,
     path_differences,
     path_weights,
-    side_agreement,
 )
 
 ALL = [True] * 6

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lift.kernels import warp
 from lift.model.blocks import upsample
 from lift.model.flow import FlowBlock, FlowCascade, GlobalMotion
 from lift.model.types import FlowEstimate, FrameFeatures
@@ -14,7 +15,8 @@ from tests.support.models import TINY, wake
 def features(batch: int = 2, size: int = 64) -> FrameFeatures:
     scales = ((TINY.c4, 4), (TINY.c8, 8), (TINY.c16, 16))
     maps = (torch.rand(batch, c, size // s, size // s) for c, s in scales)
-    return FrameFeatures(*maps, None, torch.rand(batch, 3, size // 4, size // 4), None, None)
+    luma4, luma8 = (torch.rand(batch, 1, size // s, size // s) for s in (4, 8))
+    return FrameFeatures(*maps, None, None, None, luma4, luma8, None, None, (size, size))
 
 
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
@@ -26,7 +28,8 @@ def test_global_motion_reads_a_shift_out_of_the_correlation(t):
     stage.inv_temperature.fill_(60.0)
     left = torch.randn(1, config.c16, 16, 16)
     right = left.roll((1, 2), (2, 3))  # down 1, right 2
-    estimate, hidden = stage(left, right, stage.correlation(left, right), torch.tensor([t]))
+    volume = stage.correlation(stage.corr_proj(left), stage.corr_proj(right))
+    estimate, hidden = stage(left, right, volume, torch.tensor([t]))
     inner = (..., slice(5, -5), slice(5, -5))
     want = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1).expand_as(estimate.flow_t0[inner])
     torch.testing.assert_close(estimate.flow_t0[inner], -t * want, atol=0.3, rtol=0)
@@ -37,7 +40,8 @@ def test_global_motion_reads_a_shift_out_of_the_correlation(t):
 @torch.no_grad()
 def test_without_training_the_shorter_of_equal_motions_is_likelier():
     stage, flat = GlobalMotion(TINY), torch.ones(1, TINY.c16, 8, 8)
-    estimate, _ = stage(flat, flat, stage.correlation(flat, flat), torch.tensor([0.5]))
+    projected = stage.corr_proj(flat)
+    estimate, _ = stage(flat, flat, stage.correlation(projected, projected), torch.tensor([0.5]))
     assert estimate.flow_t0[..., 3:-3, 3:-3].abs().max() < 1e-4
 
 
@@ -46,9 +50,11 @@ def test_a_block_starts_with_the_coarser_flow_enlarged():
     block = FlowBlock(TINY.c8, 16, 16, 1, 8, 0, replace(TINY, convex_upsampling=False))
     left, right = torch.rand(2, 2, TINY.c8, 8, 8)
     coarser = FlowEstimate(torch.randn(2, 6, 4, 4), 16)
-    zero_motion = block.zero_motion_similarity(left, right)
-    t = torch.tensor([0.3, 0.6])
-    estimate, hidden = block(left, right, (), zero_motion, coarser, torch.rand(2, 16, 4, 4), t)
+    projected = block.corr_proj(left), block.corr_proj(right)
+    zero_motion, t = block.correlation(*projected, 0), torch.tensor([0.3, 0.6])
+    estimate, hidden = block(
+        (left, right), projected, (None, None), zero_motion, coarser, torch.rand(2, 16, 4, 4), t
+    )
     assert torch.equal(estimate.flow_t0, 2 * upsample(coarser.flow_t0, 2))
     assert torch.equal(estimate.occ_t1, upsample(coarser.occ_t1, 2))
     assert estimate.scale == 8 and hidden.shape == (2, 16, 8, 8)
@@ -56,14 +62,25 @@ def test_a_block_starts_with_the_coarser_flow_enlarged():
 
 @torch.no_grad()
 def test_similarity_at_zero_motion_is_one_where_nothing_moves():
-    block, x = FlowBlock(TINY.c8, 16, 16, 1, 8, 1, TINY), torch.randn(1, TINY.c8, 4, 4)
-    torch.testing.assert_close(block.zero_motion_similarity(x, x), torch.ones(1, 1, 4, 4))
-    assert (block.zero_motion_similarity(x, torch.randn_like(x)) < 0.999).all()
+    block = FlowBlock(TINY.c8, 16, 16, 1, 8, 1, TINY)
+    x, other = torch.randn(2, 1, TINY.corr_channels, 4, 4)
+    torch.testing.assert_close(block.correlation(x, x, 0), torch.ones(1, 1, 4, 4))
+    assert (block.correlation(x, other, 0) < 0.999).all()
+
+
+@torch.no_grad()
+def test_features_may_be_projected_before_they_are_warped():
+    """Bilinear weights sum to 1, so the bias passes too."""
+    block, x = wake(FlowBlock(TINY.c8, 16, 16, 1, 8, 1, TINY)), torch.randn(1, TINY.c8, 6, 8)
+    flow = 3 * torch.randn(1, 2, 6, 8)
+    before, after = warp(block.corr_proj(x), flow), block.corr_proj(warp(x, flow))
+    torch.testing.assert_close(before, after)
 
 
 @torch.no_grad()
 def test_the_cascade_goes_from_a_sixteenth_to_a_quarter():
-    stage, left, right = FlowCascade(TINY), features(), features()
+    stage = FlowCascade(TINY)
+    left, right = stage.project(features()), stage.project(features())
     motion = stage(left, right, stage.correlate(left, right), torch.tensor([0.5, 0.25]))
     assert [e.scale for e in motion.cascade] == [16, 8, 4]
     assert [e.flow_t0.shape[-1] for e in motion.cascade] == [4, 8, 16]
@@ -76,14 +93,16 @@ def test_the_target_s_time_divides_straight_paths():
     """Before training: at time t the flows are -t and 1 - t times one motion."""
     stage, (left, right) = GlobalMotion(TINY), torch.rand(2, 1, TINY.c16, 4, 4)
     t = torch.tensor([0.25])
-    estimate, _ = stage(left, right, stage.correlation(left, right), t)
+    volume = stage.correlation(stage.corr_proj(left), stage.corr_proj(right))
+    estimate, _ = stage(left, right, volume, t)
     motion = estimate.flow_t1 - estimate.flow_t0
     torch.testing.assert_close(estimate.flow_t0, -0.25 * motion)
     assert motion.abs().max() > 0
 
 
 def test_every_layer_learns():
-    stage, left, right = wake(FlowCascade(TINY)), features(), features()
+    stage = wake(FlowCascade(TINY))
+    left, right = stage.project(features()), stage.project(features())
     t = torch.tensor([0.5, 0.25])
     motion = stage(left, right, stage.correlate(left, right), t)
     loss = sum(e.flow_t0.square().sum() + e.occ_t1.square().sum() for e in motion.cascade)

@@ -12,7 +12,7 @@ from lift.model.lift import LIFT
 from lift.training.losses import total_loss
 from tests.support.models import TINY, random_clip, wake
 
-ROUNDINGS = 3  # of the inputs, which tell how much rounding changes the results
+ROUNDINGS = 2  # of the inputs, which tell how much rounding changes the results
 pytestmark = [pytest.mark.native, pytest.mark.slow]
 
 
@@ -51,17 +51,29 @@ def run(kernels: str, config, dtype: torch.dtype, rounding: int = 0) -> dict[str
         loss, scalars = total_loss(prediction, made, TrainConfig())
     loss.backward()
     found = {"frame": prediction.frame, "coarse": prediction.coarse, "state": prediction.state}
-    found |= {name: value for name, value in scalars.items()}
+    found |= {f"losses.{name}": value for name, value in scalars.items()}
     found |= {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return {name: x.detach().double() for name, x in found.items()}
 
 
 def distances(found: dict, exact: dict) -> dict[str, float]:
-    """The distance of each result, relative to its size; gradients to that of all of a module."""
+    """The distance of each output, of all losses, and of the gradients of each part of the model.
+
+    Relative to their size. In half precision that of a single loss or small gradient is chance.
+    """
+    parts: dict[str, list[str]] = {}
+    for name in exact:
+        depth = 1 if name.startswith("losses") else 2
+        parts.setdefault(".".join(name.split(".")[:depth]), []).append(name)
     return {
-        name: ((found[name] - x).norm() / x.norm().clamp(min=1e-4)).item()
-        for name, x in exact.items()
+        part: (_flat(found, names) - _flat(exact, names)).norm().item()
+        / _flat(exact, names).norm().clamp(min=1e-4).item()
+        for part, names in parts.items()
     }
+
+
+def _flat(results: dict, names: list[str]) -> torch.Tensor:
+    return torch.cat([results[name].flatten() for name in names])
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +87,17 @@ def interpreted():
     ("stride", "dtype"), [(2, "float32"), (1, "float32"), (2, "bfloat16"), (2, "float16")]
 )
 def test_outputs_and_gradients_agree(interpreted, stride, dtype):
-    """No result is further off than twice what the reference is in the same precision."""
+    """No result is further off than twice what the reference is in the same precision.
+
+    In half precision four times: of the errors of a hundred layers, two samples are few.
+    """
     config = replace(TINY, refine_stride=stride)
     exact, dtype = run("reference", config, torch.float32), getattr(torch, dtype)
     low = [run("reference", config, dtype, i + 1) for i in range(ROUNDINGS)]
     found = run("fused", config, dtype)
     assert found.keys() == exact.keys()
     noise = [distances(one, exact) for one in low]
-    typical = sorted(max(n[name] for n in noise) for name in exact)[len(exact) // 2]
+    factor = 2 if dtype == torch.float32 else 4
     for name, error in distances(found, exact).items():
-        allowed = 2 * max(n[name] for n in noise) + 2 * typical + 1e-6
+        allowed = factor * max(n[name] for n in noise) + 1e-5
         assert error <= allowed, f"{name}: off by {error:.3g}, allowed {allowed:.3g}"

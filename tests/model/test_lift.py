@@ -7,10 +7,10 @@ import torch
 
 from lift.config import PRESETS
 from lift.data.clip import Clip
+from lift.kernels.ops.time_mlp.reference import time_features
 from lift.model.adjacent import AdjacentMotion
 from lift.model.factory import create_lift_model
 from lift.model.lift import LIFT
-from lift.model.transformer import time_features
 from lift.model.types import FlowEstimate
 from lift.video.engine import cast_weights
 from tests.support.models import TINY, awake_lift, random_clip
@@ -173,16 +173,11 @@ def beside(motions):
 def test_cached_features_equal_the_forward(model):
     a, t = random_clip(), half()
     each = [model.encode(a.frames[:, i]) for i in range(5)]
-    motions = [
-        model.estimate_motion(
-            model.prepare_pair(a.frames[:, i], a.frames[:, i + 1], each[i], each[i + 1]), t
-        )
-        for i in range(4)
-    ]
+    motions = [model.estimate_motion(model.prepare_pair(each[i], each[i + 1]), t) for i in range(4)]
     adjacent = beside([motions[0], motions[2], motions[0], motions[3]])
     keys, values = (torch.stack([getattr(x, name) for x in each], 1) for name in ("keys", "values"))
     cached = model.synthesize(
-        model.prepare_pair(*a.references, each[1], each[2]),
+        model.prepare_pair(each[1], each[2]),
         motions[1],
         adjacent,
         keys,
@@ -198,17 +193,12 @@ def test_cached_features_equal_the_forward(model):
 def test_targets_of_a_pair_share_what_does_not_depend_on_time(model):
     a, t = random_clip(batch=1), torch.tensor([0.25, 0.5, 0.8])
     features = model.encode(a.frames[0])
-    pair = model.prepare_pair(*a.references, features[1], features[2])
+    pair = model.prepare_pair(features[1], features[2])
     keys, values = features.keys[None], features.values[None]
     order = [3, 0, 4, 1, 2]  # of context frames, which carries no meaning
     adjacent = beside(
         [
-            model.estimate_motion(
-                model.prepare_pair(
-                    a.frames[:, i], a.frames[:, i + 1], features[i], features[i + 1]
-                ),
-                half(1),
-            )
+            model.estimate_motion(model.prepare_pair(features[i], features[i + 1]), half(1))
             for i in (0, 2, 0, 3)
         ]
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lift import kernels
 from lift.model.adjacent import AdjacentMotion, path_differences, path_weights
 from lift.model.trajectory import Trajectory
 from lift.model.types import FlowEstimate, Motion
@@ -141,7 +142,7 @@ def test_a_displaced_frame_does_not_bend_paths_by_differences_above_order_2(stag
     expected = stage(line, hidden, cubic, context, t).flow_t0
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     weights = path_weights(full, t)[:, 2:, None, None, None]
-    differences = path_differences(line.flow_t0, line.flow_t1, full, stage._warp)[:, 2:]
+    differences = path_differences(line.flow_t0, line.flow_t1, full, kernels.warp)[:, 2:]
     assert (weights * differences).sum(1).abs().max() > 0.03
 
 
@@ -230,7 +231,7 @@ def test_adjacent_motion_is_sampled_where_the_point_was_then(stage):
     adjacent = AdjacentMotion(
         torch.stack((before, before), 1), torch.tensor([[-1.0, 2.0]]), torch.tensor([[True, False]])
     )
-    change = path_differences(estimate.flow_t0, estimate.flow_t1, adjacent, stage._warp)[:, 0]
+    change = path_differences(estimate.flow_t0, estimate.flow_t1, adjacent, kernels.warp)[:, 0]
     assert not change[..., :24].any() and change[:, 0, :, 24:].all()
 
 

@@ -5,9 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lift.model.transformer import TemporalTransformer, TimeBias, time_features
+from lift.kernels.ops.time_mlp import op
+from lift.kernels.ops.time_mlp.reference import time_features
+from lift.model.transformer import TemporalTransformer, TimeBias, time_biases
 from tests.support.models import TINY, wake
 
+INTERPRETED = op.triton is not None and op.triton.INTERPRETED and not torch.cuda.is_available()
+needs_interpreter = pytest.mark.skipif(not INTERPRETED, reason="needs interpreter")
 B, T, H, W = 2, 5, 4, 6
 
 
@@ -70,6 +74,14 @@ def test_the_order_of_frames_carries_no_meaning():
     torch.testing.assert_close(shuffled, weights[:, order])
 
 
+@torch.no_grad()
+def test_attention_weights_can_be_left_out():
+    stage = wake(TemporalTransformer(TINY))
+    given = inputs(stage)
+    context, weights = stage(**given, with_attention=False)
+    assert weights is None and torch.equal(context, stage(**given)[0])
+
+
 @pytest.mark.parametrize("name", ["times", "t", "left", "values"])
 @torch.no_grad()
 def test_every_input_has_an_effect(name):
@@ -109,6 +121,18 @@ def test_self_attention_lets_frames_see_each_other():
     tokens[:, 4] += 1
     again, _ = stage._mix_frames(tokens, times, mask)
     assert mixed.shape[2] == TINY.layers and not torch.allclose(mixed[:, 0], again[:, 0])
+
+
+@pytest.mark.parametrize("backend", ["auto", pytest.param("triton", marks=needs_interpreter)])
+def test_biases_of_all_layers_are_those_of_each(backend):
+    layers = [TimeBias(3, backend=backend) for _ in range(2)]
+    q_times, k_times = torch.randn(2, 4), torch.randn(2, 5)
+    delta = k_times[:, None] - q_times[..., None]
+    for layer, found in zip(layers, time_biases(layers, q_times, k_times), strict=True):
+        assert found.is_contiguous()
+        expected = layer.mlp(time_features(delta)).permute(0, 3, 1, 2)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(layer(q_times, k_times), expected)
 
 
 def test_time_features_tell_before_from_after():

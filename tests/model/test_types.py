@@ -8,14 +8,11 @@ from lift.model.types import FlowEstimate, FrameFeatures, Motion, expand, mean_d
 
 def features(n: int) -> FrameFeatures:
     s4, s8, s16 = (torch.rand(n, 2, size, size) for size in (8, 4, 2))
-    return FrameFeatures(
-        s4,
-        s8,
-        s16,
-        torch.rand(n, 1, 16, 16),
-        torch.rand(n, 3, 8, 8),
-        *torch.rand(2, n, 1, 2, 2, 1, 4),
-    )
+    image, quarter = (torch.rand(n, 3, size, size) for size in (32, 8))
+    luma2, luma4, luma8 = (torch.rand(n, 1, size, size) for size in (16, 8, 4))
+    keys, values = torch.rand(2, n, 1, 2, 2, 1, 4)
+    images = image, luma2, quarter, luma4, luma8
+    return FrameFeatures(s4, s8, s16, *images, keys, values, (31, 30))
 
 
 def test_an_index_keeps_the_axis_of_frames():
@@ -30,8 +27,20 @@ def test_references_need_no_keys_and_context_no_maps():
     assert three.reference_only().keys is None and three.reference_only().s4 is three.s4
     assert three.context_only().s16 is None and three.context_only().quarter is None
     assert three.context_only().keys is three.keys
-    assert len(three.reference_only()) == len(three.context_only()) == 3
+    low = three.low_resolution_only()
+    assert low.image is low.luma2 is low.keys is None and low.luma4 is three.luma4
+    assert len(three.reference_only()) == len(three.context_only()) == len(low) == 3
     assert three.reference_only()[0].keys is None
+
+
+def test_halves_are_views_with_one_gradient():
+    four = features(4)
+    four.s8.requires_grad_()
+    first, second = four.reference_only().halves()
+    assert torch.equal(second.image, four.image[2:]) and second.size == four.size
+    assert first.s4.data_ptr() == four.s4.data_ptr() and first.keys is None
+    (2 * first.s8 + 3 * second.s8).sum().backward()
+    assert four.s8.grad[:, 0, 0, 0].tolist() == [2, 2, 3, 3]
 
 
 def test_expanding_copies_nothing():

@@ -73,8 +73,10 @@ def test_an_op_costs_its_launches_and_its_bytes(case):
 
 def test_a_launch_inside_an_op_of_the_project_is_counted():
     pytest.importorskip("triton")
-    found = counted(lambda x, w: kernels.correlation(x, x, 1, normalize=True), **LAST)
-    assert found["correlation"][0] == 2  # the norms, then the products
+    found = counted(
+        lambda x, w: kernels.lucas_kanade(*[x[:, :1]] * 2, *[x[:, :2]] * 2, x[0, :1, 0, 0])
+    )
+    assert found["lucas_kanade"][0] == 3  # the warps, the steps, their mean
 
 
 def test_flops_are_those_of_convolutions():
@@ -109,8 +111,8 @@ def test_a_step_is_counted_forward_and_backward():
     )
     cost = launches.training_step(config, torch.bfloat16)
     assert {"loss", "backward", "encoder"} <= set(cost.by_part())
-    # most convolutions have two gradients or three; those beside the references have none
-    assert cost.by_op()["convolution_backward"][0] > 1.5 * cost.by_op()["convolution"][0]
+    # most convolutions have two gradients; those beside the references, a third of all, have none
+    assert cost.by_op()["convolution_backward"][0] > 1.2 * cost.by_op()["convolution"][0]
     recompute = replace(config.train, recompute_encoder=True, recompute_refine=True)
     assert launches.training_step(replace(config, train=recompute), torch.bfloat16).totals > (
         cost.totals

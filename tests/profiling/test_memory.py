@@ -77,7 +77,7 @@ def test_a_gpu_is_planned_for_without_one(monkeypatch):
 
 @pytest.mark.slow
 def test_base_at_256_saves_no_more_than_promised():
-    """Batch 4 in bfloat16 on a GPU: at most 70 % of the reference path, 35 % with recomputation."""
+    """Batch 4 in bfloat16 on a GPU: at most 45 % of the reference path, 12 % with recomputation."""
     config = Config(base(), DataConfig(crop_height=256, crop_width=256), TrainConfig(batch_size=4))
     reference, fused, switched = (
         memory.plan(c, "cuda", torch.bfloat16)
@@ -87,9 +87,9 @@ def test_base_at_256_saves_no_more_than_promised():
             lean(config),
         )
     )
-    assert fused.total <= 0.70 * reference.total
-    assert switched.total <= 0.35 * reference.total
-    assert switched.stages["encoder"] == 4 * 15 * 3 * 256 * 256 * 4  # the frames, and nothing else
+    assert fused.total <= 0.45 * reference.total
+    assert switched.total <= 0.12 * reference.total
+    assert switched.stages["encoder"] == 4 * 15 * 3 * 256 * 256 * 2  # its input and nothing else
 
 
 def test_stages_share_all_of_the_time():

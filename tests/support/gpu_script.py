@@ -11,8 +11,8 @@ PARTS = {
     "1": "build canary doctor tests tests_large bench_grid_sample bench_model",
     "2": "build bench_streaming profile convergence convergence_bf16 bench_warp_blend "
     "bench_correlation bench_lucas_kanade memcheck racecheck initcheck synccheck",
-    "3": "build bench_temporal_attention tune bench_temporal_attention_tuned counters roofline "
-    "bench_streaming_compiled bench_model_compiled report",
+    "3": "build bench_frame_ops bench_temporal_attention tune bench_temporal_attention_tuned "
+    "counters roofline bench_streaming_compiled bench_model_compiled report",
 }
 STEPS = {name for steps in PARTS.values() for name in steps.split()}
 

@@ -26,5 +26,5 @@ def _model(path_frames, noise):
             parameter += 0.03 * torch.randn_like(parameter)
         # the motion that random weights find is noise, which would hardly bend paths; at -2 all of
         # it counts, at -1.5 most
-        model.flow.trajectory.noise_agreement.fill_(noise)
+        model.flow.trajectory.noise_agreement = (noise,) * (path_frames // 2 - 2)
     return model.eval()

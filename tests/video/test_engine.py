@@ -130,7 +130,7 @@ def test_nothing_of_a_call_comes_from_the_host(model):
         keys, values = (
             x[None].expand(1, 4, *x.shape[1:]) for x in (features.keys, features.values)
         )
-        pair = engine.prepare_pair(image, image, features, features)
+        pair = engine.prepare_pair(features, features)
         mask, t = torch.empty(1, 4, dtype=torch.bool, device="cuda"), times[0, :2]
         motion = engine.estimate_motion(pair, t)
         flow = motion.flow_01[:1]

@@ -156,9 +156,10 @@ class Counting(torch.nn.Module):
         self.motions += 1
         return self.model.estimate_motion(pair, t)
 
-    def synthesize(self, pair, motion, adjacent, keys, values, times, mask, t):
+    def synthesize(self, pair, motion, adjacent, keys, values, times, mask, t, **options):
         self.contexts.append(int(mask.sum()))
-        return self.model.synthesize(pair, motion, adjacent, keys, values, times, mask, t)
+        inputs = (pair, motion, adjacent, keys, values, times, mask, t)
+        return self.model.synthesize(*inputs, **options)
 
 
 @pytest.mark.slow
