@@ -33,7 +33,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 SECONDS_OF_A_PART=540
 
 # Parts (a digit each), step, seconds at most (+: also the time left by earlier steps), command.
-# `python`, FOLDER, DEVICE, CUDA and SECONDS in a command are replaced. `suite FILE` and
+# `python`, FOLDER, DEVICE, CUDA and SECONDS in a command are replaced. `suite FILE...` and
 # `tests MARKER` run pytest; `tuned` runs the suite of temporal_attention again.
 table() {
   cat << 'TABLE'
@@ -55,12 +55,13 @@ table() {
 2   racecheck                 25  python -m benchmarks.gpu.sanitize --tool racecheck
 2   initcheck                 25  python -m benchmarks.gpu.sanitize --tool initcheck
 2   synccheck                 25  python -m benchmarks.gpu.sanitize --tool synccheck
-3   bench_temporal_attention          100  suite bench_temporal_attention
-3   tune                     100  python -m benchmarks.gpu.tune_temporal_attention --measure --seconds SECONDS
+3   bench_frame_ops           60+ suite bench_frame_inputs bench_bias_act bench_group_norm bench_add_layer_norm bench_change_map bench_global_motion bench_convex_upsample bench_flow_inputs bench_path_inputs bench_curve_flows bench_refine_inputs bench_refine_output bench_census bench_adjacent_frames bench_time_mlp
+3   bench_temporal_attention           80  suite bench_temporal_attention
+3   tune                      80  python -m benchmarks.gpu.tune_temporal_attention --measure --seconds SECONDS
 3   bench_temporal_attention_tuned     60  tuned
 3   counters                  60  python -m benchmarks.gpu.counters FOLDER --json FOLDER/counters.json
 3   roofline                  20  python -m benchmarks.report.roofline --measure --results FOLDER --json FOLDER/roofline.json
-3   bench_streaming_compiled  70+ suite bench_streaming --forms compiled
+3   bench_streaming_compiled  50+ suite bench_streaming --forms compiled
 3   bench_model_compiled      60+ suite bench_model --forms compiled
 3   report                    10  python -m benchmarks.report.build FOLDER --documents
 TABLE
@@ -284,11 +285,13 @@ pytest_of() {
     --budget $(($1 * 4 / 5)) "${@:2}")
 }
 
-suite() {                                               # suite NAME SECONDS FILE ARGUMENT...
-  local size=()
+suite() {                                            # suite NAME SECONDS FILE... ARGUMENT...
+  local name="$1" seconds="$2" files=() size=()
+  shift 2
+  while [[ "${1:-}" == bench_* ]]; do files+=("benchmarks/suites/$1.py"); shift; done
   if [ "$dry" = 1 ]; then size=(--toy); elif [ -n "$part" ]; then size=(--quick); fi
-  pytest_of "$2" "benchmarks/suites/$3.py" ${size[@]+"${size[@]}"} "${@:4}" \
-    --benchmark-quiet --benchmark-json "$folder/$1.json"
+  pytest_of "$seconds" "${files[@]}" ${size[@]+"${size[@]}"} "$@" \
+    --benchmark-quiet --benchmark-json "$folder/$name.json"
 }
 
 tests() {                       # tests SECONDS MARKER...: tests that compute on a GPU

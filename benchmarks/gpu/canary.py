@@ -42,6 +42,11 @@ from lift.video.schedule import MultiplierSchedule
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDING = {None: 1e-4, torch.bfloat16: 1e-2}  # relative error that is always allowed
 REPLAY = 1e-2  # relative, of a graph to the plain call
+TRITON_OPERATIONS = tuple(
+    name
+    for name, backends in backend.operations().items()
+    if any(one.name == "triton" for one in backends)
+)
 
 
 class CheckFailed(Exception):
@@ -345,10 +350,7 @@ CHECKS: dict[str, Callable[[Setting], str]] = {
     "CUDA build": cuda_build,
     "grid_sample, fast gradients": partial(grid_sample, deterministic=False),
     "grid_sample, deterministic gradients": partial(grid_sample, deterministic=True),
-    **{
-        f"{name}, Triton": partial(triton_operation, name=name)
-        for name in ("warp", "warp_blend", "correlation", "lucas_kanade", "temporal_attention")
-    },
+    **{f"{name}, Triton": partial(triton_operation, name=name) for name in TRITON_OPERATIONS},
     "frame": partial(frame, in_graphs=False),
     "training step": partial(training, captured=False),
     "CUDA graph": graph,  # last: a failed capture spoils what follows

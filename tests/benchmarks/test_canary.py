@@ -16,7 +16,7 @@ from lift.kernels.selfcheck import samples
 from lift.video.cuda_graphs import GraphedCall
 
 TOY = canary.toy("cpu")
-TRITON = ("warp", "warp_blend", "correlation", "lucas_kanade", "temporal_attention")
+TRITON = canary.TRITON_OPERATIONS
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def test_a_part_has_its_steps_and_ends_in_time(table):
 def test_every_suite_is_in_a_part(table):
     commands = [command for *_, command in table]
     for suite in SUITES.values():
-        assert any(command.startswith(f"suite {suite.module}") for command in commands)
+        assert any(suite.module in command.split() for command in commands)
     assert len(re.findall(r"--forms plain,graph|--forms compiled", " ".join(commands))) == 4
 
 
@@ -110,7 +110,7 @@ def parts(tmp_path_factory):
 def test_time_that_a_step_leaves_goes_to_those_that_may_take_more(parts):
     assert 0.8 * 240 < parts.budgets["tests"] <= 0.8 * 330  # and what others left
     assert 0.8 * 450 < parts.budgets["bench_model"] <= 0.8 * 540
-    assert parts.budgets["bench_temporal_attention"] == 80  # and no more than it has
+    assert parts.budgets["bench_temporal_attention"] == 64  # and no more than it has
     assert parts.budgets["bench_streaming_compiled"] > 0.8 * 300
 
 
