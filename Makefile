@@ -3,7 +3,8 @@
 # make test           all tests; make test-fast: those for daily work
 # make lint           ruff check, ruff format
 # make static-report  registers, spills and occupancy of every kernel, without a GPU;
-#                     fails where one is worse than recorded (RECORD=1 records it)
+#                     fails where one is worse than recorded (RECORD=1 records it,
+#                     ARCH="86 89" takes these GPUs only)
 # make compile-oldest compiles every kernel with the oldest supported Triton for three
 #                     architectures; fails on a spill
 # make gpu            tests, sanitizer, benchmarks, tuning, counters and report on a GPU
@@ -26,7 +27,7 @@ CUDA ?= auto
 
 # The oldest supported Triton, beside the newest: register use depends on the version.
 OLDEST := $(shell sed -n 's/^ *"triton>=\([0-9.]*\).*/\1/p' pyproject.toml)
-OLDEST_FLAGS := --triton $(OLDEST) --arch 80 --arch 90 --arch 120
+OLDEST_FLAGS := --triton $(OLDEST) --arch 80 --arch 89 --arch 100
 OLDEST_TRITON := build/triton-$(OLDEST)
 
 .PHONY: env demo test test-fast lint sanitize static-report compile-oldest report
@@ -69,7 +70,7 @@ lint: env
 	$(RUN) -m ruff format --check --quiet .
 
 static-report: env
-	$(RUN) -m benchmarks.static.report $(if $(RECORD),--record)
+	$(RUN) -m benchmarks.static.report $(if $(RECORD),--record) $(addprefix --arch ,$(ARCH))
 
 $(OLDEST_TRITON)/lift-installed: $(STAMP)
 	rm -rf $(OLDEST_TRITON)
