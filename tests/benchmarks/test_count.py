@@ -11,10 +11,21 @@ from lift.profiling.launches import Cost
 
 RECORDED = {row["case"]: row["ops"] for row in json.loads(count.RECORD.read_text())}
 ROUNDING = 0.02  # versions of PyTorch differ in a few small ops
+LIMITS = {  # launches and gigabytes
+    "frame base 1920x1080 bfloat16": (200, 12),
+    "frame tiny 1920x1080 float16": (180, 4.5),
+    "step base 256x256 bfloat16": (900, 15),
+}
 
 
 def test_every_case_is_recorded():
     assert list(RECORDED) == [str(case) for case in count.CASES]
+
+
+@pytest.mark.parametrize("case", LIMITS)
+def test_a_case_keeps_its_limits(case):
+    launches, gigabytes = (sum(op[k] for op in RECORDED[case]) for k in (2, 3))
+    assert launches <= LIMITS[case][0] and gigabytes <= LIMITS[case][1] * 1e9
 
 
 @pytest.mark.slow
