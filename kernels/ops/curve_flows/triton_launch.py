@@ -24,6 +24,7 @@ from lift.kernels.ops.path_inputs.triton_launch import planes
 from lift.kernels.reduction import arrival_counters
 
 COLUMNS, ROWS = 64, 4  # of a program, a thread per column
+BACKWARD_ROWS = 1  # more take registers beyond a step of occupancy, and spill
 
 
 def unsupported_reason(*arguments) -> str | None:
@@ -41,16 +42,27 @@ def unsupported_reason(*arguments) -> str | None:
 
 
 def _arguments(
-    predicted, bias, differences, times, valid, t, confidence_logit, largest_weight, noise, *others
+    rows,
+    predicted,
+    bias,
+    differences,
+    times,
+    valid,
+    t,
+    confidence_logit,
+    largest_weight,
+    noise,
+    *others,
 ) -> tuple[int, dict]:
     """The number of programs and what both kernels take.
 
     Args:
+        rows: of a program, at most.
         noise: the agreement of both sides in noise.
         others: tensors that the kernel reads or writes too.
     """
     B, G, _, H, W = differences.shape
-    BY = min(triton.next_power_of_2(H), ROWS)
+    BY = min(triton.next_power_of_2(H), rows)
     blocks_per_row, blocks_per_column = triton.cdiv(W, COLUMNS), triton.cdiv(H, BY)
     valid = valid.view(torch.uint8)
     noise4, noise6 = [*map(float, noise), 0.0, 0.0][:2]
@@ -89,7 +101,7 @@ def _arguments(
 def forward_arguments(out, predicted, bias, state, *rest) -> tuple[int, dict]:
     """The number of programs and the arguments of `curve_flows_fwd_kernel`."""
     state = planes(state)
-    programs, arguments = _arguments(predicted, bias, *rest, out, state)
+    programs, arguments = _arguments(ROWS, predicted, bias, *rest, out, state)
     return programs, {"out": out, "state": state, **strides("ss", "bc", state), **arguments}
 
 
@@ -101,7 +113,8 @@ def backward_arguments(grad, predicted, bias, state, *rest, grads) -> tuple[int,
     """
     grad = planes(grad)
     dpredicted, dbias, dstate, ddifferences = grads
-    programs, arguments = _arguments(predicted, bias, *rest, grad, dpredicted, dstate, ddifferences)
+    others = grad, dpredicted, dstate, ddifferences
+    programs, arguments = _arguments(BACKWARD_ROWS, predicted, bias, *rest, *others)
     partial, counter, C = None, None, predicted.shape[1]
     if dbias is not None:
         partial, counter = dbias.new_empty((programs, C)), arrival_counters(dbias, 1)
