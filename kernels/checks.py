@@ -141,7 +141,13 @@ def unsupported_gradient(**inputs: torch.Tensor) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result  # torch.compile cannot trace the query
+def _constant_when_traced(function: Callable) -> Callable:
+    """As `torch.compiler.assume_constant_result`, which would import torch._dynamo: a second."""
+    function._dynamo_marked_constant = True
+    return function
+
+
+@_constant_when_traced  # torch.compile cannot trace the query
 def capability(device: torch.device) -> tuple[int, int]:
     """The compute capability of a GPU, (8, 9) for 8.9."""
     return torch.cuda.get_device_capability(device)

@@ -273,3 +273,9 @@ def test_a_compiled_graph_follows_use(plain):
         assert torch.equal(compiled(SMALL), SMALL + 1)
         with kernels.use("reference"):
             assert torch.equal(compiled(SMALL), SMALL + 2)
+
+
+def test_the_import_does_not_import_torchs_compiler():
+    """Which takes longer than everything else."""
+    code = "import sys, lift.kernels; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
