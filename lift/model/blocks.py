@@ -126,11 +126,6 @@ def avg_down(image: torch.Tensor, scale: int) -> torch.Tensor:
     return F.avg_pool2d(image, scale)
 
 
-def broadcast_map(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """One value per sample, (B,), as a map (B, 1, h, w) of the size and dtype of `like`."""
-    return t.view(-1, 1, 1, 1).to(like.dtype).expand(-1, 1, *like.shape[-2:])
-
-
 def without_autocast(device: torch.device) -> AbstractContextManager:
     """Disable autocast on a device, for coordinates and times.
 

@@ -8,7 +8,6 @@ from lift.model.blocks import (
     PreciseLinear,
     ResidualBlock,
     avg_down,
-    broadcast_map,
     checkpointed,
     conv,
     conv_unshuffled,
@@ -40,12 +39,6 @@ def test_upsampling_keeps_pixel_areas_aligned():
     want = (torch.arange(24.0) - 1.5) / 4
     torch.testing.assert_close(upsample(ramp, 4)[0, 0, 0, 2:-2], want[2:-2])
     torch.testing.assert_close(avg_down(upsample(ramp, 4), 4)[..., 1:-1], ramp[..., 1:-1])
-
-
-def test_a_map_holds_each_sample_s_value():
-    t_map = broadcast_map(torch.tensor([0.25, 0.75]), torch.zeros(2, 5, 3, 4, dtype=torch.float16))
-    assert t_map.shape == (2, 1, 3, 4) and t_map.dtype == torch.float16
-    assert (t_map[0] == 0.25).all() and (t_map[1] == 0.75).all()
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
