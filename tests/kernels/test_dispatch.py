@@ -279,3 +279,19 @@ def test_the_import_does_not_import_torchs_compiler():
     """Which takes longer than everything else."""
     code = "import sys, lift.kernels; sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_arguments_may_have_any_strides(name):
+    """Rows that lie apart: every backend says whether it supports them, and computes the same."""
+    plain = selfcheck.samples(name)
+    strided = [
+        torch.cat((x, x), -1)[..., : x.shape[-1]] if isinstance(x, torch.Tensor) and x.ndim else x
+        for x in plain
+    ]
+    reasons = kernels.unsupported_reasons(name, *strided)
+    for backend in dispatch.operations()[name]:
+        if reasons[backend.name] is None:
+            found, expected = backend.call(*strided), backend.call(*plain)
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -38,7 +38,7 @@ def unsupported_reason(*arguments) -> str | None:
     pairs = k_times.numel() * (1 if q_times is None else q_times.shape[1])
     if pairs * len(weight1 if weight2 is None else weight2) >= MAX_RESULT:
         return f"{pairs} pairs of times: too many for 32 bits"
-    return unsupported_by_triton(INTERPRETED, k_times.view(1, 1, 1, -1)[..., :1])
+    return unsupported_by_triton(INTERPRETED, k_times[:1, None, None, :1])
 
 
 # -- arguments of the kernels ----------------------------------------------------------------------
