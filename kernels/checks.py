@@ -142,7 +142,7 @@ def unsupported_gradient(**inputs: torch.Tensor) -> str | None:
 
 
 def _constant_when_traced(function: Callable) -> Callable:
-    """As `torch.compiler.assume_constant_result`, which would import torch._dynamo: a second."""
+    """As `torch.compiler.assume_constant_result`, which would import torch._dynamo."""
     function._dynamo_marked_constant = True
     return function
 

@@ -13,7 +13,7 @@ from benchmarks.report.results import RESULTS
 
 BEFORE, NOW = RESULTS / "cost_before.json", RESULTS / "cost.json"
 PRICES = RESULTS / "prices.json"
-LAUNCH = 2e-6  # seconds that a launch takes at least, in a CUDA graph
+LAUNCH = 2e-6  # seconds that a launch is assumed to take at least, in a CUDA graph
 MODELLED = ("H100 SXM", "RTX 4090", "RTX 4080")
 
 Row = tuple[str, str, int, int, int]  # part, op, launches, bytes, FLOPs

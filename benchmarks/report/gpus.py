@@ -132,9 +132,13 @@ RTX_3060 = _gpu(
     86,
     (360.0, 12.7, 25.5, 12.7, 28, 1.777, 3),
     AMPERE,
-    GA102_READ[:0],
+    (),
+    "bandwidth",
+    "fp32",
     "tensor",
     "tf32",
+    "multiprocessors",
+    "clock",
     "l2",
 )
 

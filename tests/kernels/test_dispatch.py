@@ -276,7 +276,7 @@ def test_a_compiled_graph_follows_use(plain):
 
 
 def test_the_import_does_not_import_torchs_compiler():
-    """Which takes longer than everything else."""
+    """Only a program that compiles needs it."""
     code = "import sys, lift.kernels; sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
