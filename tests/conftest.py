@@ -43,6 +43,12 @@ if (
 torch.backends.disable_global_flags = lambda: None
 
 
+def pytest_collectstart(collector):
+    """Random values that a module makes when it is imported are the same in every run."""
+    if isinstance(collector, pytest.Module):
+        torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)

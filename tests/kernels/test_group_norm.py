@@ -71,7 +71,8 @@ def test_gradients_can_be_differentiated():
         return torch.autograd.grad(first.square().sum(), (x, skip, weight))
 
     for found, expected in zip(second("triton"), second("reference"), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        # sums of terms that nearly cancel are as accurate as the largest terms
+        torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
 
 
 # -- in a residual block ---------------------------------------------------------------------------
