@@ -187,6 +187,20 @@ def register_autograd(namespace: str, op: Op) -> None:
     torch_register_autograd(name, gradients, setup_context=setup_context, lib=library)
 
 
+def register_fake_forward(namespace: str, op: Op) -> None:
+    """Register the fake of an op without gradients that is defined in C++."""
+    library = Library(namespace, "FRAGMENT")
+    _libraries.append(library)
+    register_fake(f"{namespace}::{op.name}", op.fake, lib=library)
+
+
+def needs_gradient(inputs: Iterable) -> bool:
+    """Whether autograd would record an op of these inputs."""
+    return torch.is_grad_enabled() and any(
+        [isinstance(x, torch.Tensor) and x.requires_grad for x in inputs]
+    )
+
+
 def _mark_no_grad(ctx, inputs, output) -> None:
     ctx.mark_non_differentiable(*(output if isinstance(output, tuple) else (output,)))
 

@@ -131,12 +131,30 @@ def triton_backends(module_name: str, *ops: autograd.Op) -> tuple[ModuleType | N
 
 
 def cpp_backend(
-    op: autograd.Op, unsupported_reason: Callable[..., str | None] = extension.unsupported_reason
+    op: autograd.Op,
+    unsupported_reason: Callable[..., str | None] = extension.unsupported_reason,
+    forward_only: bool = False,
 ) -> Backend:
-    """The backend of an op that the C++ extension defines in `torch.ops.lift_cpp`."""
-    if extension.module is not None:
+    """The backend of an op that the C++ extension defines in `torch.ops.lift_cpp`.
+
+    Args:
+        unsupported_reason: as in `Backend`.
+        forward_only: the extension has no backward of the op; the backend does not support calls
+            that need a gradient.
+    """
+    if extension.module is not None and not forward_only:
         autograd.register_autograd("lift_cpp", op)
-    return Backend("cpp", op.bind("lift_cpp"), unsupported_reason)
+    if not forward_only:
+        return Backend("cpp", op.bind("lift_cpp"), unsupported_reason)
+    if extension.module is not None:
+        autograd.register_fake_forward("lift_cpp", op)
+
+    def reason(*arguments) -> str | None:
+        if autograd.needs_gradient(arguments[: op.inputs]):
+            return "C++ has no gradient of it"
+        return unsupported_reason(*arguments)
+
+    return Backend("cpp", op.bind("lift_cpp"), reason)
 
 
 _operations: dict[str, tuple[Backend, ...]] = {}

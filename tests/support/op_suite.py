@@ -7,7 +7,11 @@
 `cases` maps a label to a function of (dtype, generator) that returns the arguments of the reference
 on the CPU: features in that dtype, everything else as the op takes it. The first case runs in every
 dtype and layout, the others in float32. Whatever is a floating-point tensor among the op's `inputs`
-gets a gradient, except those named in `without_gradient`.
+gets a gradient, except those named in `without_gradient`. A C++ backend runs the same cases:
+
+    class TestBiasActCpp(TestBiasAct):
+        backend_name = "cpp"
+        half_layouts = ()
 
 Interpreted kernels are slow: a case should have some dozens of pixels.
 """
@@ -37,10 +41,12 @@ def pytest_generate_tests(metafunc) -> None:
 @pytest.mark.native
 @pytest.mark.slow
 class OpSuite:
-    """Tests of an op's Triton backend against its reference.
+    """Tests of a backend of an op, Triton's, against its reference.
 
     Attributes:
         op: the op.
+        backend_name: "triton" or "cpp".
+        has_gradient: whether the backend has one; None where the op has one.
         cases: as in the module's description.
         layouts: of the four-dimensional tensors, in float32; names in `parity.LAYOUTS`.
         half_layouts: those that the half dtypes run in too.
@@ -54,12 +60,27 @@ class OpSuite:
     half_layouts: tuple[str, ...] = ("channels_last",)
     without_gradient: tuple[int, ...] = ()
     batched = True
+    backend_name = "triton"
+    has_gradient: bool | None = None
+
+    def __init_subclass__(cls):
+        """Leave out the tests that do not concern the op or its backend."""
+        if cls.has_gradient is None:
+            cls.has_gradient = cls.op.backward_schema is not None
+        if not cls.has_gradient:
+            cls.test_gradients = cls.test_two_backward_passes_give_the_same_bits = None
+        if cls.op.call is not None:  # the op's own arguments are others
+            cls.test_opcheck = None
+        if not cls.batched:
+            cls.test_images_of_a_batch_do_not_mix = None
+        if cls.backend_name != "triton":
+            cls.test_64_bit_offsets_equal_32_bit = None
 
     # -- inputs ------------------------------------------------------------------------------------
 
     def make(self, label: str, dtype: str, layout: str = "contiguous") -> list:
-        """The arguments of a case; skips where Triton does not support them."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        """The arguments of a case; skips where the backend does not support them."""
+        device = "cuda" if torch.cuda.is_available() and self.backend_name == "triton" else "cpu"
         lay = LAYOUTS[layout]
         arguments = [
             (lay(x) if x.ndim == 4 else x).to(device) if isinstance(x, torch.Tensor) else x
@@ -71,10 +92,11 @@ class OpSuite:
         return arguments
 
     def backend(self) -> dispatch.Backend:
-        return next(b for b in dispatch.operations()[self.op.name] if b.name == "triton")
+        backends = dispatch.operations()[self.op.name]
+        return next(b for b in backends if b.name == self.backend_name)
 
     def differentiable(self, arguments: list) -> list[int]:
-        if self.op.backward_schema is None:
+        if not self.has_gradient:
             return []
         return [
             i
@@ -98,8 +120,6 @@ class OpSuite:
     def test_gradients(self, form, monkeypatch):
         arguments = self.make(*form)
         wanted = self.differentiable(arguments)
-        if not wanted:
-            pytest.skip("the op has no gradient")
 
         def gradients(function, arguments, poisoned=False):
             leaves = {i: arguments[i].detach().requires_grad_() for i in wanted}
@@ -126,9 +146,7 @@ class OpSuite:
 
     def test_opcheck(self):
         arguments = self.make(next(iter(self.cases)), "float32")
-        operation = getattr(torch.ops.lift_triton, self.op.name).default
-        if self.op.call is not None:
-            pytest.skip("the op's own arguments are others")
+        operation = getattr(getattr(torch.ops, f"lift_{self.backend_name}"), self.op.name).default
         wanted = self.differentiable(arguments)
         torch.library.opcheck(operation, tuple(arguments))
         if wanted:
@@ -143,8 +161,7 @@ class OpSuite:
     def test_images_of_a_batch_do_not_mix(self):
         arguments = self.make(next(iter(self.cases)), "float32")
         n = len(arguments[0])
-        if not self.batched or n < 2:
-            pytest.skip("there is no batch")
+        assert n > 1, "the first case must have a batch"
         together = _tuple(self.backend().call(*arguments))
         for b in range(n):
             one = [
@@ -168,8 +185,6 @@ class OpSuite:
     def test_two_backward_passes_give_the_same_bits(self, deterministic):
         arguments = self.make(next(iter(self.cases)), "float32")
         wanted = self.differentiable(arguments)
-        if not wanted:
-            pytest.skip("the op has no gradient")
         found = []
         for _ in range(2):
             leaves = {i: arguments[i].detach().requires_grad_() for i in wanted}
