@@ -10,8 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lift import kernels
 from lift.kernels import dispatch
-from lift.kernels.autograd import is_channels_last
-from lift.kernels.checks import HALF_DTYPES
+from lift.kernels.autograd import is_channels_last, needs_gradient
 from lift.model.autocast_weights import recomputed_alike
 
 SLOPE = 0.1  # negative slope of every leaky ReLU
@@ -83,8 +82,10 @@ def conv_act(
 ) -> torch.Tensor:
     """leaky_relu(layer(x) + upsample(skip)); where `kernels.bias_act` is fused, with it.
 
+    On a CPU without gradients oneDNN activates, and adds a skip connection, as it convolves.
+
     Args:
-        layer: a convolution.
+        layer: a convolution that pads its input by half its size.
         x: (B, c, H, W), its input.
         skip: (B, C, h/k, w/k) for an output (B, C, h, w) and an integer k, or None.
         slope: of the leaky ReLU; 1 for none.
@@ -94,26 +95,53 @@ def conv_act(
         sizes = layer.stride, layer.padding, layer.dilation, layer.groups
         out = F.conv2d(x, layer.weight, None, *sizes)
         return kernels.bias_act(out, layer.bias, skip, slope, backend=backend)
-    out = layer(x)
-    if skip is not None:
-        size = out.shape[-2:]
-        if skip.shape[-2:] == size:
-            out = skip + out
-        else:
-            out = out + F.interpolate(skip, size, mode="bilinear", align_corners=False)
+    fused = _onednn_fuses(layer, x, skip)
+    if skip is None:
+        if slope == 1:
+            return layer(x)
+        if fused:
+            return _onednn_conv(layer, x, "leaky_relu", [slope], "")
+        return F.leaky_relu(layer(x), slope, inplace=True)
+    size = [-(-n // stride) for n, stride in zip(x.shape[2:], layer.stride, strict=True)]
+    if list(skip.shape[2:]) != size:
+        skip = F.interpolate(skip, size, mode="bilinear", align_corners=False)
+    if fused and is_channels_last(skip) and is_channels_last(x):
+        out = _onednn_conv(layer, x, "add", 1.0, None, [], None, skip=skip)
+    else:
+        out = skip + layer(x)
     return F.leaky_relu(out, slope, inplace=True) if slope < 1 else out
 
 
-def append_image(features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """Half features (B, c, H, W) and a float32 image (B, 3, H, W) -> (B, c + 3, H, W).
+def _onednn_fuses(layer: nn.Conv2d, x: torch.Tensor, skip: torch.Tensor | None) -> bool:
+    """Whether PyTorch has the fused convolutions that Inductor calls, and they suit the call."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == layer.weight.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()  # Inductor fuses more
+        and not needs_gradient((x, layer.weight, layer.bias, skip))
+    )
 
-    In the dtype and layout of the features, which the image alone would promote.
+
+def _onednn_conv(layer: nn.Conv2d, x: torch.Tensor, *after, skip=None) -> torch.Tensor:
+    """layer(x) and what `after` says, in the terms of Inductor: an activation, or + skip."""
+    convolution = torch.ops.mkldnn._convolution_pointwise
+    convolution, inputs = (convolution, (x,)) if skip is None else (convolution.binary, (x, skip))
+    sizes = layer.padding, layer.stride, layer.dilation, layer.groups
+    return convolution(*inputs, layer.weight, layer.bias, *sizes, *after)
+
+
+def append_image(features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Features (B, c, H, W) and a float32 image (B, 3, H, W) -> (B, c + 3, H, W).
+
+    In the dtype and layout of the features, which the image alone would change.
     """
-    if features.dtype in HALF_DTYPES:
-        last = is_channels_last(features)
-        layout = torch.channels_last if last else torch.contiguous_format
-        image = image.to(features.dtype, memory_format=layout)
-    return torch.cat((features, image), 1)
+    if is_channels_last(features):
+        image = image.to(features.dtype, memory_format=torch.channels_last)
+    return torch.cat((features, image.to(features.dtype)), 1)
 
 
 def upsample(x: torch.Tensor, scale: int) -> torch.Tensor:

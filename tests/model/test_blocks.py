@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from lift.model.blocks import (
     PreciseLinear,
     ResidualBlock,
+    append_image,
     avg_down,
     checkpointed,
     conv,
+    conv_act,
     conv_unshuffled,
     group_count,
     leaky_relu_,
@@ -87,3 +89,42 @@ def test_a_precise_layer_ignores_autocast():
         assert torch.nn.Linear(6, 4)(x).dtype == torch.bfloat16
         inside = layer(x)
     assert inside.dtype == torch.float32 and torch.equal(inside, layer(x))
+
+
+def _layers():
+    for stride in (1, 2):
+        layer = conv(24, 32, 3, stride)
+        layer.bias.data.normal_()
+        yield layer
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("factor", [0, 1, 2])
+@pytest.mark.parametrize("slope", [0.1, 1])
+def test_a_convolution_is_the_same_with_and_without_gradients(layout, factor, slope):
+    """Without them oneDNN adds and activates as it convolves."""
+    x = torch.randn(2, 24, 12, 20).to(memory_format=layout)
+    for layer in _layers():
+        expected, skip = layer(x), None
+        if factor:
+            skip = torch.randn(2, 32, *(n // factor for n in expected.shape[2:]))
+            skip = skip.to(memory_format=layout)
+            expected = expected + F.interpolate(skip, expected.shape[2:], mode="bilinear")
+        given = None if skip is None else skip.clone()
+        expected = F.leaky_relu(expected, slope)
+        torch.testing.assert_close(conv_act(layer, x, skip, slope, "reference"), expected)
+        with torch.no_grad():
+            torch.testing.assert_close(conv_act(layer, x, skip, slope, "reference"), expected)
+        assert skip is None or torch.equal(skip, given)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_an_appended_image_changes_neither_dtype_nor_layout(dtype, layout):
+    features, image = (
+        torch.rand(2, 8, 6, 10).to(dtype, memory_format=layout),
+        torch.rand(2, 3, 6, 10),
+    )
+    found = append_image(features, image)
+    assert found.dtype == dtype and found.is_contiguous(memory_format=layout)
+    assert torch.equal(found, torch.cat((features, image.to(dtype)), 1))
