@@ -11,6 +11,7 @@
 #include "common/cpu_features.h"
 #include "correlation/correlation_cpu.h"
 #include "grid_sample/grid_sample_cpu.h"
+#include "group_norm/group_norm_cpu.h"
 #include "lucas_kanade/lucas_kanade_cpu.h"
 #include "warp_blend/warp_blend_cpu.h"
 
@@ -37,6 +38,13 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
   m.def(
       "lucas_kanade(Tensor image0, Tensor image1, Tensor flow0, Tensor flow1, Tensor t)"
       " -> Tensor");
+  m.def(
+      "group_norm(Tensor x, Tensor? skip, Tensor weight, Tensor bias, Tensor? x_bias, int groups,"
+      " float eps, float slope) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "group_norm_backward(Tensor grad, Tensor x, Tensor? skip, Tensor weight, Tensor bias,"
+      " Tensor? x_bias, int groups, float eps, float slope, Tensor mean, Tensor rstd, int needs)"
+      " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
@@ -49,6 +57,8 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("correlation", TORCH_BOX(&lift::correlation_cpu));
   m.impl("correlation_backward", TORCH_BOX(&lift::correlation_backward_cpu));
   m.impl("lucas_kanade", TORCH_BOX(&lift::lucas_kanade_cpu));
+  m.impl("group_norm", TORCH_BOX(&lift::group_norm_cpu));
+  m.impl("group_norm_backward", TORCH_BOX(&lift::group_norm_backward_cpu));
 }
 
 namespace {

@@ -5,21 +5,25 @@ import torch
 import torch.nn.functional as F
 
 from lift import kernels
-from lift.kernels import dispatch
+from lift.kernels import dispatch, extension
 from lift.kernels.ops.group_norm import op
 from lift.model.blocks import ResidualBlock
 from lift.saved_tensors import saved_bytes
 
 INTERPRETED = op.triton is not None and op.triton.INTERPRETED and not torch.cuda.is_available()
 needs_interpreter = pytest.mark.skipif(not INTERPRETED, reason="needs interpreter")
-backends = pytest.mark.parametrize(
-    "backend", ["reference", pytest.param("triton", marks=needs_interpreter)]
-)
+needs_cpp = pytest.mark.skipif(extension.module is None, reason=str(extension.failure))
+fused = [
+    pytest.param("triton", marks=needs_interpreter),
+    pytest.param("cpp", marks=needs_cpp),
+]
+backends = pytest.mark.parametrize("backend", ["reference", *fused[:1]])
+float32_backends = pytest.mark.parametrize("backend", ["reference", *fused])
 X, SKIP = torch.randn(2, 2, 6, 4, 7)
 WEIGHT, BIAS, X_BIAS = torch.randn(3, 6)
 
 
-@backends
+@float32_backends
 def test_it_is_what_pytorch_does_in_steps(backend):
     y = F.group_norm(X + X_BIAS.view(-1, 1, 1), 3, WEIGHT, BIAS)
     found = kernels.group_norm(X, WEIGHT, BIAS, 3, backend=backend, x_bias=X_BIAS)
@@ -30,12 +34,14 @@ def test_it_is_what_pytorch_does_in_steps(backend):
     torch.testing.assert_close(found, F.leaky_relu(y + SKIP, 0.1))
 
 
-@needs_interpreter
+@pytest.mark.parametrize("backend", fused)
 @pytest.mark.parametrize("mean", [1e3, -1e5])
-def test_a_large_mean_costs_no_digits(mean):
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_large_mean_costs_no_digits(mean, layout, backend):
     x = mean + torch.randn(1, 6, 30, 40).mul(8).round().div(8)  # exact in float32
+    x = x.to(memory_format=layout)
     one, zero = torch.ones(6), torch.zeros(6)
-    found = kernels.group_norm(x, one, zero, 2, backend="triton")
+    found = kernels.group_norm(x, one, zero, 2, backend=backend)
     exact = F.group_norm(x.double(), 2)
     assert (found - exact).abs().max() < 4e-7 * abs(mean)  # a few roundings of the mean
 
@@ -93,8 +99,8 @@ def test_a_fused_residual_block_is_the_same():
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_residual_block_on_a_cpu_calls_its_layers():
-    block, calls = ResidualBlock(8, norm=True), []
+def test_a_residual_block_of_reference_kernels_calls_its_layers():
+    block, calls = ResidualBlock(8, norm=True, backend="reference"), []
     for layer in (block.conv1, block.norm1, block.conv2, block.norm2):
         layer.register_forward_hook(lambda layer, *_: calls.append(layer))
     block(torch.randn(1, 8, 5, 7))

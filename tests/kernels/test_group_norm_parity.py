@@ -36,6 +36,16 @@ class TestGroupNorm(OpSuite):
     }
 
 
+class TestGroupNormCpp(TestGroupNorm):
+    backend_name = "cpp"
+    half_layouts = ()
+    cases = {
+        **TestGroupNorm.cases,
+        "several tasks": case((2, 24, 61, 100), 8),
+        "more channels than values of a task": case((1, 70000, 1, 3), 2),
+    }
+
+
 class TestGroupNormState(OpSuite):
     """Half features and a float32 skip connection."""
 
@@ -65,10 +75,10 @@ class TestGroupNormParts(OpSuite):
 
 @pytest.mark.native
 @pytest.mark.slow
-def test_opcheck():
-    suite = TestGroupNorm()
-    arguments = suite.make("all", "float32")
-    operation = torch.ops.lift_triton.group_norm.default
+@pytest.mark.parametrize("suite", [TestGroupNorm, TestGroupNormCpp])
+def test_opcheck(suite):
+    arguments = suite().make("all", "float32")
+    operation = getattr(torch.ops, f"lift_{suite.backend_name}").group_norm.default
     torch.library.opcheck(operation, tuple(arguments))
     leaves = [x.detach().requires_grad_() for x in arguments[:5]]
     torch.library.opcheck(operation, (*leaves, *arguments[5:]))
