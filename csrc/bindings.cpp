@@ -13,6 +13,8 @@
 #include "grid_sample/grid_sample_cpu.h"
 #include "group_norm/group_norm_cpu.h"
 #include "lucas_kanade/lucas_kanade_cpu.h"
+#include "refine_inputs/refine_inputs_cpu.h"
+#include "refine_output/refine_output_cpu.h"
 #include "warp_blend/warp_blend_cpu.h"
 
 STABLE_TORCH_LIBRARY(lift_cpp, m) {
@@ -45,6 +47,11 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       "group_norm_backward(Tensor grad, Tensor x, Tensor? skip, Tensor weight, Tensor bias,"
       " Tensor? x_bias, int groups, float eps, float slope, Tensor mean, Tensor rstd, int needs)"
       " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "refine_inputs(Tensor image0, Tensor image1, Tensor state, Tensor? missing, int stride,"
+      " ScalarType dtype) -> Tensor");
+  m.def(
+      "refine_output(Tensor residual, Tensor bias, Tensor image0, Tensor image1, Tensor state,"
+      " Tensor change, Tensor threshold, int stride) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
@@ -59,6 +66,8 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("lucas_kanade", TORCH_BOX(&lift::lucas_kanade_cpu));
   m.impl("group_norm", TORCH_BOX(&lift::group_norm_cpu));
   m.impl("group_norm_backward", TORCH_BOX(&lift::group_norm_backward_cpu));
+  m.impl("refine_inputs", TORCH_BOX(&lift::refine_inputs_cpu));
+  m.impl("refine_output", TORCH_BOX(&lift::refine_output_cpu));
 }
 
 namespace {

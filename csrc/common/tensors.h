@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/MemoryFormat.h>
 #include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
 
 #include <array>
 #include <cstdint>
@@ -32,6 +33,16 @@ void dispatch_accumulate_type(ScalarType dtype, const F& work) {
     work(double());
   else
     work(float());
+}
+
+// Raise unless x is on the CPU and has these sizes and this dtype.
+inline void check_tensor(const char* name, const Tensor& x, const std::vector<int64_t>& sizes,
+                         ScalarType dtype) {
+  bool fits = x.dim() == static_cast<int64_t>(sizes.size());
+  for (size_t d = 0; fits && d < sizes.size(); ++d) fits = x.size(d) == sizes[d];
+  STD_TORCH_CHECK(fits, name, " has the wrong shape");
+  STD_TORCH_CHECK(x.is_cpu(), name, " must be on the CPU");
+  STD_TORCH_CHECK(x.scalar_type() == dtype, name, " has the wrong dtype");
 }
 
 // -- layouts --------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import torch
 
-from lift.kernels import autograd, dispatch
+from lift.kernels import autograd, dispatch, extension
 from lift.kernels.checks import accumulate_dtype, check_image, check_same
 from lift.kernels.ops.refine_inputs.reference import (
     STATE,
@@ -11,7 +11,7 @@ from lift.kernels.ops.refine_inputs.reference import (
     refine_inputs_reference,
 )
 
-# -- the op ----------------------------------------------------------------------------------------
+# -- the op; csrc has the same schema --------------------------------------------------------------
 
 _ARGUMENTS = (
     "Tensor image0, Tensor image1, Tensor state, Tensor? missing, int stride, ScalarType dtype"
@@ -36,12 +36,22 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return *images, state, torch.randn(2, 2, 6, 10, generator=generator), 2, dtype
 
 
+def _unsupported_by_cpp(*arguments) -> str | None:
+    """The reason why C++ does not support arguments of `refine_inputs`, or None."""
+    reason = extension.unsupported_reason(*arguments[:1])
+    if reason or not arguments:
+        return reason
+    image0, *_, dtype = arguments
+    return None if dtype == image0.dtype else f"a result of {dtype}: {image0.dtype} only"
+
+
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", REFINE_INPUTS)
 dispatch.register(
     "refine_inputs",
     _triton,
+    dispatch.cpp_backend(REFINE_INPUTS, _unsupported_by_cpp, forward_only=True),
     dispatch.Backend("reference", refine_inputs_reference, dispatch.always_supported, fused=False),
     sample=_sample,
 )

@@ -2,13 +2,13 @@
 
 import torch
 
-from lift.kernels import autograd, dispatch
+from lift.kernels import autograd, dispatch, extension
 from lift.kernels.checks import check_same
 from lift.kernels.ops.refine_inputs.op import check_references
 from lift.kernels.ops.refine_inputs.reference import STATE
 from lift.kernels.ops.refine_output.reference import RESIDUALS, refine_output_reference
 
-# -- the op ----------------------------------------------------------------------------------------
+# -- the op; csrc has the same schema --------------------------------------------------------------
 
 _ARGUMENTS = (
     "Tensor residual, Tensor bias, Tensor image0, Tensor image1, Tensor state, Tensor change, "
@@ -36,12 +36,25 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return residual, bias, *images, state, change, torch.tensor(-1.7), 2
 
 
+def _unsupported_by_cpp(*arguments) -> str | None:
+    """The reason why C++ does not support arguments of `refine_output`, or None."""
+    reason = extension.unsupported_reason(*arguments[:1])
+    if reason or not arguments:
+        return reason
+    residual, bias, image0, _, _, _, threshold, _ = arguments
+    for name, x in (("residuals", residual), ("a bias", bias), ("a threshold", threshold)):
+        if x.dtype != image0.dtype:
+            return f"{name} of {x.dtype}: {image0.dtype} only"
+    return None
+
+
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", REFINE_OUTPUT)
 dispatch.register(
     "refine_output",
     _triton,
+    dispatch.cpp_backend(REFINE_OUTPUT, _unsupported_by_cpp, forward_only=True),
     dispatch.Backend("reference", refine_output_reference, dispatch.always_supported, fused=False),
     sample=_sample,
 )

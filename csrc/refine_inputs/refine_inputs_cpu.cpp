@@ -1,0 +1,230 @@
+// What the refinement's first convolution reads, channels-last, in one pass.
+//
+// kernels/ops/refine_inputs/reference.py defines it. A strip of up to 64 pixels of the images
+// becomes strip_length / S pixels of the result, S being the stride of the refinement: its flows are
+// upsampled and both images sampled while they are in the nearest cache. Flows and warped images
+// never reach memory.
+#include "refine_inputs_cpu.h"
+
+#include <torch/headeronly/util/Exception.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "../common/parallel.h"
+#include "../common/plane_samples.h"
+#include "../common/upsampling.h"
+
+namespace lift {
+namespace {
+
+// As in reference.py.
+constexpr int flows = 4, state_channels = 6, missing_channels = 2;
+constexpr double flow_scale = 2.0 / 32;
+
+constexpr int image_channels = 9;  // both warped images and their difference
+constexpr int most_maps = state_channels + missing_channels;
+
+template <typename A>
+struct Arguments {
+  int64_t B, H, W;
+  Planes<A> image[2];     // (B, 3, H, W)
+  StridedMap<A> state;    // (B, 6, H/2, W/2)
+  StridedMap<A> missing;  // (B, 2, H/2, W/2), or null
+  A* out;                 // (B, H/S, W/S, C)
+  int64_t C;
+
+  int maps() const { return missing.data ? most_maps : state_channels; }
+};
+
+template <typename A>
+using Strip = A[strip_length];
+
+// -- from planes to pixels ------------------------------------------------------------------------
+
+template <typename A>
+LIFT_HD void transpose(Vec<A, 4>& a, Vec<A, 4>& b, Vec<A, 4>& c, Vec<A, 4>& d) {
+  const Vec<A, 4> ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const Vec<A, 4> ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Vec<A, 4> cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Vec<A, 4> cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  a = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+  b = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+  c = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+  d = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+}
+
+// Write n pixels of `count` channels, which are planes, to pixels that are C values apart. There
+// are planes up to a multiple of four.
+template <typename A>
+void write_transposed(const Strip<A>* planes, int count, int n, int64_t C, A* to) {
+  for (int c = 0; c < count; c += 4)
+    for (int k = 0; k < n; k += 4) {
+      Vec<A, 4> pixel[4];
+      for (int i = 0; i < 4; ++i) pixel[i] = load(planes[c + i] + k, four_lanes);
+      transpose<A>(pixel[0], pixel[1], pixel[2], pixel[3]);
+      const int pixels = std::min(4, n - k), channels = std::min(4, count - c);
+      for (int i = 0; i < pixels; ++i)
+        for_channels<A, false>(channels, [&](auto lanes, int64_t) {
+          store<A>(to + (k + i) * C + c, pixel[i], lanes);
+        });
+    }
+}
+
+// Write the values of a channel at four pixels of an image, of which n are in the strip. They
+// are S adjacent ones of a pixel of the result, and S of the next.
+template <int S, typename A>
+LIFT_HD void write_unshuffled(const Vec<A, 4>& values, int n, int64_t C, A* to) {
+  if constexpr (S == 4) return store<A>(to, values, four_lanes);
+  const Vec<A, 2> first = __builtin_shufflevector(values, values, 0, 1);
+  const Vec<A, 2> second = __builtin_shufflevector(values, values, 2, 3);
+  std::memcpy(to, &first, sizeof first);
+  if (n > 2) std::memcpy(to + C, &second, sizeof second);
+}
+
+// -- parts of the result --------------------------------------------------------------------------
+
+template <typename A>
+__attribute__((noinline)) void subtract(const A* __restrict a, const A* __restrict b, int n,
+                                        A* __restrict to) {
+  LIFT_SIMD
+  for (int k = 0; k < n; ++k) to[k] = a[k] - b[k];
+}
+
+// The warped images and their difference in n pixels from (x, y) on: calls write(c, k, values) for
+// four pixels of each channel from the k-th on.
+template <typename A, typename I, typename F>
+LIFT_HD void sample_images(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n,
+                           const F& write) {
+  const A* plane[2][3];
+  for (int i = 0; i < 2; ++i)
+    for (int c = 0; c < 3; ++c)
+      plane[i][c] = p.image[i].data + b * p.image[i].stride_b + c * p.image[i].stride_c;
+  alignas(64) A values[flows][strip_length];
+  for (int c = 0; c < flows; ++c)
+    upsample_strip(p.state, b, c, y, x, n, p.H / 2, p.W / 2, A(2), values[c]);
+  for (int i = 0; i < 2; ++i) {
+    const int64_t stride = p.image[i].stride_y;
+    const PlaneSamples<A, I> at(values[2 * i], values[2 * i + 1], y, x, n, p.H, p.W, stride);
+    for (int c = 0; c < 3; ++c)
+      for (int k = 0; k < n; k += 4) write(3 * i + c, k, sample(plane[i][c], stride, at, k));
+  }
+  alignas(64) A difference[strip_length] = {};
+  for (int c = 0; c < 3; ++c) {
+    subtract(plane[0][c] + y * p.image[0].stride_y + x, plane[1][c] + y * p.image[1].stride_y + x,
+             n, difference);
+    for (int k = 0; k < n; k += 4) write(6 + c, k, load(difference + k, four_lanes));
+  }
+}
+
+template <typename A>
+__attribute__((noinline)) void scaled(const A* __restrict from, int n, A scale,
+                                      A* __restrict to) {
+  LIFT_SIMD
+  for (int k = 0; k < n; ++k) to[k] = scale * from[k];
+}
+
+// The mean of 2 x 2 pixels, times `scale`.
+template <typename A>
+__attribute__((noinline)) void scaled_means(const A* __restrict above, const A* __restrict below,
+                                            int n, A scale, A* __restrict to) {
+  LIFT_SIMD
+  for (int k = 0; k < n; ++k)
+    to[k] = A(0.25) * scale *
+            ((above[2 * k] + above[2 * k + 1]) + (below[2 * k] + below[2 * k + 1]));
+}
+
+// n values from (x, y) on of a map at half resolution, at the resolution of the result.
+template <int S, typename A>
+void resample(const Arguments<A>& p, const StridedMap<A>& map, int64_t b, int64_t c, int64_t y,
+              int64_t x, int n, A scale, A* to) {
+  if constexpr (S == 1) {
+    upsample_strip(map, b, c, y, x, n, p.H / 2, p.W / 2, scale, to);
+  } else if constexpr (S == 2) {
+    alignas(64) A copy[strip_length];
+    scaled(map.load_strip(b, c, y, x, n, copy), n, scale, to);
+  } else {
+    alignas(64) A above[strip_length], below[strip_length];
+    scaled_means(map.load_strip(b, c, 2 * y, 2 * x, 2 * n, above),
+                 map.load_strip(b, c, 2 * y + 1, 2 * x, 2 * n, below), n, scale, to);
+  }
+}
+
+// -- the result -----------------------------------------------------------------------------------
+
+// Row y of the result.
+template <int S, typename A, typename I>
+void compute_row(const Arguments<A>& p, int64_t b, int64_t y) {
+  constexpr int first_map = S == 1 ? image_channels : 0;  // among the planes
+  constexpr int planes = (first_map + most_maps + 3) / 4 * 4;
+  alignas(64) A plane[planes][strip_length] = {};
+  A* const row = p.out + (b * (p.H / S) + y) * (p.W / S) * p.C;
+  for (int64_t x = 0; x < p.W; x += strip_length) {
+    const int n = strip_size(x, p.W);
+    A* const to = row + x / S * p.C;
+    for (int i = 0; i < S; ++i)
+      sample_images<A, I>(p, b, S * y + i, x, n, [&](int c, int k, const Vec<A, 4>& values) {
+        if constexpr (S == 1)
+          store<A>(plane[c] + k, values, four_lanes);
+        else
+          write_unshuffled<S>(values, n - k, p.C, to + k / S * p.C + (c * S + i) * S);
+      });
+    for (int c = 0; c < p.maps(); ++c) {
+      const bool of_state = c < state_channels;
+      resample<S>(p, of_state ? p.state : p.missing, b, of_state ? c : c - state_channels, y,
+                  x / S, n / S, A(c < flows ? flow_scale : 1), plane[first_map + c]);
+    }
+    write_transposed<A>(plane, first_map + p.maps(), n / S, p.C,
+                        to + (S == 1 ? 0 : image_channels * S * S));
+  }
+}
+
+template <typename A, typename I>
+void refine_inputs(const Arguments<A>& p, int64_t S) {
+  const auto compute = S == 1   ? compute_row<1, A, I>
+                       : S == 2 ? compute_row<2, A, I>
+                                : compute_row<4, A, I>;
+  for_rows(p.B, p.H / S, p.C * (p.W / S), [&](int64_t b, int64_t y) { compute(p, b, y); });
+}
+
+}  // namespace
+
+Tensor refine_inputs_cpu(const Tensor& image0, const Tensor& image1, const Tensor& state,
+                         const std::optional<Tensor>& missing, int64_t stride, ScalarType dtype) {
+  STD_TORCH_CHECK(image0.dim() == 4, "image0 must be (B, 3, H, W)");
+  STD_TORCH_CHECK(stride == 1 || stride == 2 || stride == 4, "stride must be 1, 2 or 4");
+  STD_TORCH_CHECK(dtype == accumulate_dtype(dtype), "dtype must be float32 or float64");
+  const int64_t B = image0.size(0), H = image0.size(2), W = image0.size(3);
+  STD_TORCH_CHECK(H % std::max<int64_t>(2, stride) == 0 && W % std::max<int64_t>(2, stride) == 0 &&
+                      H <= max_side && W <= max_side,
+                  "the sides of image0 do not fit");
+  check_tensor("image0", image0, {B, 3, H, W}, dtype);
+  check_tensor("image1", image1, {B, 3, H, W}, dtype);
+  check_tensor("state", state, {B, state_channels, H / 2, W / 2}, dtype);
+  if (missing) check_tensor("missing", *missing, {B, missing_channels, H / 2, W / 2}, dtype);
+  const int64_t C =
+      image_channels * stride * stride + state_channels + (missing ? missing_channels : 0);
+  Tensor pixels = empty({B, H / stride, W / stride, C}, image0, dtype, MemoryFormat::Contiguous);
+  // As `empty_output` in reference.py, also where a side is 1.
+  const Tensor out = torch::stable::transpose(torch::stable::transpose(pixels, 1, 3), 2, 3);
+  if (image0.numel() == 0) return out;
+  dispatch_accumulate_type(dtype, [&](auto number) {
+    using A = decltype(number);
+    const Arguments<A> p{B,
+                         H,
+                         W,
+                         {Planes<A>(image0), Planes<A>(image1)},
+                         StridedMap<A>(state),
+                         missing ? StridedMap<A>(*missing) : StridedMap<A>(),
+                         static_cast<A*>(pixels.mutable_data_ptr()),
+                         C};
+    const int64_t span = std::max(p.image[0].span(H, W), p.image[1].span(H, W));
+    if (span <= std::numeric_limits<int32_t>::max())
+      refine_inputs<A, int32_t>(p, stride);
+    else
+      refine_inputs<A, int64_t>(p, stride);
+  });
+  return out;
+}
+
+}  // namespace lift
