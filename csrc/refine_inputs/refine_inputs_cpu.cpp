@@ -71,15 +71,24 @@ void write_transposed(const Strip<A>* planes, int count, int n, int64_t C, A* to
     }
 }
 
-// Write the values of a channel at four pixels of an image, of which n are in the strip. They
-// are S adjacent ones of a pixel of the result, and S of the next.
+// Write n columns of S rows of the images, planes c * S + row for channel c, as n / S pixels.
 template <int S, typename A>
-LIFT_HD void write_unshuffled(const Vec<A, 4>& values, int n, int64_t C, A* to) {
-  if constexpr (S == 4) return store<A>(to, values, four_lanes);
-  const Vec<A, 2> first = __builtin_shufflevector(values, values, 0, 1);
-  const Vec<A, 2> second = __builtin_shufflevector(values, values, 2, 3);
-  std::memcpy(to, &first, sizeof first);
-  if (n > 2) std::memcpy(to + C, &second, sizeof second);
+void write_unshuffled(const Strip<A>* planes, int n, int64_t C, A* to) {
+  for (int k = 0; k < n; k += 4) {
+    A* const pixel = to + k / S * C;
+    if constexpr (S == 4) {
+      for (int c = 0; c < image_channels * S; ++c)
+        store<A>(pixel + c * S, load(planes[c] + k, four_lanes), four_lanes);
+    } else {
+      A* const next = k + S < n ? pixel + C : pixel;  // for a single pixel the first is written last
+      for (int c = 0; c < image_channels; ++c) {
+        const Vec<A, 4> above = load(planes[S * c] + k, four_lanes);
+        const Vec<A, 4> below = load(planes[S * c + 1] + k, four_lanes);
+        store<A>(next + 4 * c, __builtin_shufflevector(above, below, 2, 3, 6, 7), four_lanes);
+        store<A>(pixel + 4 * c, __builtin_shufflevector(above, below, 0, 1, 4, 5), four_lanes);
+      }
+    }
+  }
 }
 
 // -- parts of the result --------------------------------------------------------------------------
@@ -91,30 +100,25 @@ __attribute__((noinline)) void subtract(const A* __restrict a, const A* __restri
   for (int k = 0; k < n; ++k) to[k] = a[k] - b[k];
 }
 
-// The warped images and their difference in n pixels from (x, y) on: calls write(c, k, values) for
-// four pixels of each channel from the k-th on.
-template <typename A, typename I, typename F>
-LIFT_HD void sample_images(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n,
-                           const F& write) {
-  const A* plane[2][3];
-  for (int i = 0; i < 2; ++i)
-    for (int c = 0; c < 3; ++c)
-      plane[i][c] = p.image[i].data + b * p.image[i].stride_b + c * p.image[i].stride_c;
-  alignas(64) A values[flows][strip_length];
+// The warped images and their difference in n pixels from (x, y) on: plane c * S for channel c.
+template <int S, typename A, typename I>
+void sample_images(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n,
+                   Strip<A>* planes) {
+  alignas(64) A flow[flows][strip_length];
   for (int c = 0; c < flows; ++c)
-    upsample_strip(p.state, b, c, y, x, n, p.H / 2, p.W / 2, A(2), values[c]);
+    upsample_strip(p.state, b, c, y, x, n, p.H / 2, p.W / 2, A(2), flow[c]);
+  const A* row[2][3];
   for (int i = 0; i < 2; ++i) {
     const int64_t stride = p.image[i].stride_y;
-    const PlaneSamples<A, I> at(values[2 * i], values[2 * i + 1], y, x, n, p.H, p.W, stride);
-    for (int c = 0; c < 3; ++c)
-      for (int k = 0; k < n; k += 4) write(3 * i + c, k, sample(plane[i][c], stride, at, k));
+    const PlaneSamples<A, I> at(flow[2 * i], flow[2 * i + 1], y, x, n, p.H, p.W, stride);
+    for (int c = 0; c < 3; ++c) {
+      const A* const plane = p.image[i].data + b * p.image[i].stride_b + c * p.image[i].stride_c;
+      A* const to = planes[(3 * i + c) * S];
+      for (int k = 0; k < n; k += 4) store<A>(to + k, sample(plane, stride, at, k), four_lanes);
+      row[i][c] = plane + y * stride + x;
+    }
   }
-  alignas(64) A difference[strip_length] = {};
-  for (int c = 0; c < 3; ++c) {
-    subtract(plane[0][c] + y * p.image[0].stride_y + x, plane[1][c] + y * p.image[1].stride_y + x,
-             n, difference);
-    for (int k = 0; k < n; k += 4) write(6 + c, k, load(difference + k, four_lanes));
-  }
+  for (int c = 0; c < 3; ++c) subtract(row[0][c], row[1][c], n, planes[(6 + c) * S]);
 }
 
 template <typename A>
@@ -155,27 +159,24 @@ void resample(const Arguments<A>& p, const StridedMap<A>& map, int64_t b, int64_
 // Row y of the result.
 template <int S, typename A, typename I>
 void compute_row(const Arguments<A>& p, int64_t b, int64_t y) {
-  constexpr int first_map = S == 1 ? image_channels : 0;  // among the planes
-  constexpr int planes = (first_map + most_maps + 3) / 4 * 4;
-  alignas(64) A plane[planes][strip_length] = {};
+  constexpr int first_map = image_channels * S;
+  alignas(64) A planes[(first_map + most_maps + 3) / 4 * 4][strip_length] = {};
   A* const row = p.out + (b * (p.H / S) + y) * (p.W / S) * p.C;
   for (int64_t x = 0; x < p.W; x += strip_length) {
     const int n = strip_size(x, p.W);
-    A* const to = row + x / S * p.C;
-    for (int i = 0; i < S; ++i)
-      sample_images<A, I>(p, b, S * y + i, x, n, [&](int c, int k, const Vec<A, 4>& values) {
-        if constexpr (S == 1)
-          store<A>(plane[c] + k, values, four_lanes);
-        else
-          write_unshuffled<S>(values, n - k, p.C, to + k / S * p.C + (c * S + i) * S);
-      });
+    for (int i = 0; i < S; ++i) sample_images<S, A, I>(p, b, S * y + i, x, n, planes + i);
     for (int c = 0; c < p.maps(); ++c) {
       const bool of_state = c < state_channels;
       resample<S>(p, of_state ? p.state : p.missing, b, of_state ? c : c - state_channels, y,
-                  x / S, n / S, A(c < flows ? flow_scale : 1), plane[first_map + c]);
+                  x / S, n / S, A(c < flows ? flow_scale : 1), planes[first_map + c]);
     }
-    write_transposed<A>(plane, first_map + p.maps(), n / S, p.C,
-                        to + (S == 1 ? 0 : image_channels * S * S));
+    A* const to = row + x / S * p.C;
+    if constexpr (S == 1) {
+      write_transposed<A>(planes, first_map + p.maps(), n, p.C, to);
+    } else {
+      write_unshuffled<S, A>(planes, n, p.C, to);
+      write_transposed<A>(planes + first_map, p.maps(), n / S, p.C, to + first_map * S);
+    }
   }
 }
 
