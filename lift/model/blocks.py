@@ -36,35 +36,6 @@ def zero_conv(c_in: int, c_out: int, kernel: int = 3) -> nn.Conv2d:
     return layer
 
 
-def conv_unshuffled(layer: nn.Conv2d, images: list[torch.Tensor], rest: torch.Tensor, factor: int):
-    """`layer` over images after `pixel_unshuffle`, and over `rest` of that resolution.
-
-    On a CPU, without gradients, the images are not unshuffled and copied: strided convolutions with
-    the same weights read them as they are.
-
-    Args:
-        layer: a 3 x 3 convolution.
-        images: (B, C, H, W) each, the first channels of its input.
-        rest: (B, c, H/factor, W/factor), the last ones.
-        factor: of `pixel_unshuffle`.
-    """
-    if factor == 1 or rest.device.type != "cpu" or torch.is_grad_enabled():
-        images = torch.cat(images, 1)
-        images = F.pixel_unshuffle(images, factor) if factor > 1 else images
-        return layer(torch.cat((images, rest), 1))
-    *weights, weight = layer.weight.split(
-        [factor**2 * x.shape[1] for x in images] + [rest.shape[1]], 1
-    )
-    out = F.conv2d(rest, weight, layer.bias, padding=1)
-    for image, weight in zip(images, weights, strict=True):
-        # pixel (dy, dx) of the block that a 3 x 3 kernel's row ky and column kx read lies at
-        # factor * ky + dy and factor * kx + dx of the block's own kernel
-        weight = weight.unflatten(1, (image.shape[1], factor, factor)).permute(0, 1, 4, 2, 5, 3)
-        weight = weight.reshape(len(weight), image.shape[1], 3 * factor, 3 * factor)
-        out += F.conv2d(image, weight, stride=factor, padding=factor)
-    return out
-
-
 def leaky_relu_(x: torch.Tensor) -> torch.Tensor:
     """Leaky ReLU in place; x must not be needed elsewhere.
 

@@ -21,7 +21,6 @@ from lift.model.blocks import (
     checkpointed,
     conv,
     conv_act,
-    conv_unshuffled,
     kaiming,
     leaky_relu_,
     upsample,
@@ -132,8 +131,7 @@ class Refinement(nn.Module):
     def _separate_passes(self, image0, image1, change, state, missing, features) -> torch.Tensor:
         """What `refine_inputs` and `refine_output` fuse, for where no fused backend is selected.
 
-        It warps with the fused kernels that there are, and on a CPU neither unshuffles nor copies
-        the images.
+        It warps with the fused kernels that there are: on a CPU those with gradients.
 
         Args:
             image0, image1: (B, 3, H, W).
@@ -146,12 +144,13 @@ class Refinement(nn.Module):
         warped0 = kernels.warp(image0, flow0, backend=self.backend)
         warped1 = kernels.warp(image1, flow1, backend=self.backend)
         # The difference shows whether anything moved here at all.
-        images = [torch.cat((warped0, warped1), 1), image0 - image1]
+        images = torch.cat((warped0, warped1, image0 - image1), 1)
+        images = F.pixel_unshuffle(images, s) if s > 1 else images
         maps = [state[:, :4] * FLOW_SCALE, state[:, 4:], *([] if missing is None else [missing])]
         maps = torch.cat(maps, 1)
         if s != 2:
             maps = upsample(maps, 2) if s == 1 else avg_down(maps, 2)
-        x = conv_unshuffled(self.conv_in, images, maps, s) + upsample(features, 4 // s)
+        x = self.conv_in(torch.cat((images, maps), 1)) + upsample(features, 4 // s)
         d = self.head(self.body(leaky_relu_(x)))
         d = F.pixel_shuffle(d, s) if s > 1 else d
         df0, df1, do0, do1, detail, d_gate = d.float().split((2, 2, 1, 1, 3, 1), 1)

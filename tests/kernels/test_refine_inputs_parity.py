@@ -27,3 +27,17 @@ class TestRefineInputs(OpSuite):
     layouts = ("contiguous", "sliced")
     half_layouts = ("contiguous",)
     without_gradient = (0, 1)
+
+
+class TestRefineInputsCpp(TestRefineInputs):
+    backend_name = "cpp"
+    has_gradient = False
+    cases = TestRefineInputs.cases | {
+        "stride 1, several strips": _case(1, (6, 134)),
+        "stride 2, several strips": _case(2, (6, 134)),
+        "stride 2 without missing": _case(2, (4, 70), has_missing=False),
+        "stride 4, several strips": _case(4, (12, 132)),
+        "several threads": _case(2, (64, 258), batch=3),
+    }
+    layouts = ("contiguous", "channels_last", "sliced")
+    half_layouts = ()

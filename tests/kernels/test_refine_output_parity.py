@@ -19,6 +19,16 @@ def _case(stride: int, size: tuple[int, int], batch: int = 1):
     return make
 
 
+def _channels_last(case):
+    """The case with a residual as convolutions write it."""
+
+    def make(dtype, generator):
+        residual, *others = case(dtype, generator)
+        return residual.contiguous(memory_format=torch.channels_last), *others
+
+    return make
+
+
 class TestRefineOutput(OpSuite):
     op = REFINE_OUTPUT
     cases = {
@@ -30,3 +40,16 @@ class TestRefineOutput(OpSuite):
     }
     half_layouts = ("channels_last",)
     without_gradient = (2, 3, 5)
+
+
+class TestRefineOutputCpp(TestRefineOutput):
+    backend_name = "cpp"
+    has_gradient = False
+    cases = TestRefineOutput.cases | {
+        "stride 1, several strips": _case(1, (6, 134)),
+        "stride 2, several strips": _case(2, (6, 134)),
+        "stride 2, channels last": _channels_last(_case(2, (6, 134))),
+        "stride 4, channels last": _channels_last(_case(4, (12, 132))),
+        "several threads": _channels_last(_case(2, (64, 258), batch=3)),
+    }
+    half_layouts = ()

@@ -12,7 +12,6 @@ from lift.model.blocks import (
     checkpointed,
     conv,
     conv_act,
-    conv_unshuffled,
     group_count,
     leaky_relu_,
     upsample,
@@ -41,21 +40,6 @@ def test_upsampling_keeps_pixel_areas_aligned():
     want = (torch.arange(24.0) - 1.5) / 4
     torch.testing.assert_close(upsample(ramp, 4)[0, 0, 0, 2:-2], want[2:-2])
     torch.testing.assert_close(avg_down(upsample(ramp, 4), 4)[..., 1:-1], ramp[..., 1:-1])
-
-
-@pytest.mark.parametrize("factor", [1, 2, 4])
-def test_a_convolution_of_unshuffled_images_is_the_same_without_gradients(factor):
-    images = [torch.rand(2, c, 4 * factor, 6 * factor) for c in (6, 3)]
-    rest = torch.rand(2, 5, 4, 6)
-    layer = conv(9 * factor**2 + 5, 7)
-    layer.bias.data.normal_()
-    unshuffled = F.pixel_unshuffle(torch.cat(images, 1), factor)
-    expected = layer(torch.cat((unshuffled, rest), 1))
-    torch.testing.assert_close(conv_unshuffled(layer, images, rest, factor), expected)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            conv_unshuffled(layer, images, rest, factor), expected, atol=1e-5, rtol=1e-5
-        )
 
 
 @pytest.mark.parametrize("channels, groups", [(8, 8), (24, 8), (12, 4), (6, 2), (5, 1)])

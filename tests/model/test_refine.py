@@ -92,6 +92,19 @@ def test_fused_it_is_the_same(stride, align):
         assert expected.any() and error < 1e-4, (name, error)
 
 
+@pytest.mark.parametrize(("stride", "align"), [(1, 1), (2, 0), (2, 1), (4, 1)])
+def test_without_gradients_it_is_the_same(stride, align):
+    """On a CPU, C++ kernels against separate passes."""
+    config = replace(TINY, refine_stride=stride, align2=align)
+    inputs, found = [*torch.rand(2, 1, 3, 32, 32), torch.randn(1, 2, 8, 8)], []
+    stage = wake(Refinement(config))
+    for grad_mode in (False, True):
+        torch.manual_seed(3)
+        with torch.set_grad_enabled(grad_mode):
+            found.append(refined(*inputs, config, stage=stage))
+    torch.testing.assert_close(*found, atol=2e-5, rtol=1e-5)
+
+
 def test_fused_kernels_are_not_needed_for_gradients_of_the_references():
     """Separate passes compute what `refine_inputs` refuses."""
     a, b = torch.rand(2, 1, 3, 32, 32)
