@@ -47,6 +47,7 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       "group_norm_backward(Tensor grad, Tensor x, Tensor? skip, Tensor weight, Tensor bias,"
       " Tensor? x_bias, int groups, float eps, float slope, Tensor mean, Tensor rstd, int needs)"
       " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
       "refine_inputs(Tensor image0, Tensor image1, Tensor state, Tensor? missing, int stride,"
       " ScalarType dtype) -> Tensor");
   m.def(
