@@ -13,6 +13,7 @@ from benchmarks.report.results import RESULTS
 
 BEFORE, NOW = RESULTS / "cost_before.json", RESULTS / "cost.json"
 PRICES = RESULTS / "prices.json"
+COMPILED = RESULTS / "compiled.json"
 LAUNCH = 2e-6  # seconds that a launch is assumed to take at least, in a CUDA graph
 MODELLED = ("H100 SXM", "RTX 4090", "RTX 4080")
 
@@ -96,4 +97,28 @@ def prices() -> str:
         ]
         for name, row in found["ops"].items()
     ]
+    return markdown([heads, *lines])
+
+
+def compiled(found: dict[str, dict[str, dict[str, list[int]]]] | None = None) -> str:
+    """A table of launches and bytes with torch.compile and without, of all launches and by kind.
+
+    Args:
+        found: counts of `benchmarks.compiled`; None for those that are recorded.
+    """
+    if found is None:
+        found = json.loads(COMPILED.read_text())
+    kinds = ("generated", "library", "own")
+    lines = [
+        [
+            case,
+            name,
+            f"{counts['all'][0]:,}",
+            f"{counts['all'][1] / 1e9:.2f}",
+            *(f"{counts[kind][0]:,}" if kind in counts else "–" for kind in kinds),
+        ]
+        for case, variants in found.items()
+        for name, counts in variants.items()
+    ]
+    heads = ("case", "kernels", "launches", "GB", "of Inductor", "of libraries", "of LIFT")
     return markdown([heads, *lines])

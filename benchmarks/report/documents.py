@@ -104,6 +104,7 @@ PARTS: dict[str, Callable[[list[Measurements], Path], str]] = {
     "cost by part": lambda *_: cost.by_part(),
     "cost modelled": lambda *_: cost.modelled(),
     "cost prices": lambda *_: cost.prices(),
+    "cost compiled": lambda *_: cost.compiled(),
 }
 
 

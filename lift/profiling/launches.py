@@ -10,7 +10,7 @@ is one; GroupNorm copies channels-last input, takes three launches and answers c
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from unittest.mock import patch
@@ -26,6 +26,7 @@ from lift.config import Config, ModelConfig
 from lift.kernels import autograd, dispatch
 from lift.model.adjacent import AdjacentMotion, gaps_per_side
 from lift.model.lift import LIFT
+from lift.model.types import FrameFeatures
 from lift.profiling import memory
 from lift.profiling.dataless import GPU, cuda_guard, dataless
 from lift.profiling.stages import Tracer
@@ -246,25 +247,43 @@ def frame(
         with autocast:
             with CostCounter():  # laid out as a GPU does, counted for nothing
                 left = model.encode(image)
-            keys, values = (
-                x.new_empty((1, frames, *x.shape[1:])) for x in (left.keys, left.values)
-            )
-            times, t = (torch.empty(1, n, device=GPU) for n in (frames, 1))
-            mask, gaps = times > 0, torch.empty(1, 2 * per_side, device=GPU)
-            valid = gaps > 0
+            generate = generation(model, left, frames, per_side, with_attention=False)
             counter = CostCounter()
             with counter, _parts(model, counter, outside="frame"):
-                right = model.encode(torch.empty_like(image))
-                pair = model.prepare_pair(left, right)
-                motion = model.estimate_motion(pair, t[0])
-                adjacent = None
-                if frames > 2:
-                    flows = torch.empty(1, 2 * per_side, 2, *motion.hidden.shape[2:], device=GPU)
-                    adjacent = AdjacentMotion(flows, gaps, valid)
-                model.synthesize(
-                    pair, motion, adjacent, keys, values, times, mask, t[0], with_attention=False
-                )
+                generate(torch.empty_like(image))
     return counter.cost
+
+
+def generation(
+    stages: LIFT | Engine, left: FrameFeatures, frames: int, per_side: int, **options
+) -> Callable[[torch.Tensor], None]:
+    """The calls of a stream from the features of a frame to one generated after it.
+
+    Args:
+        stages: what runs them.
+        left: features of a frame, (1, ...).
+        frames: of context.
+        per_side: gaps between them on a side that have a motion.
+        options: of `synthesize`.
+
+    Returns:
+        Takes the next frame (1, 3, H, W).
+    """
+    keys, values = (x.new_empty((1, frames, *x.shape[1:])) for x in (left.keys, left.values))
+    times, t = (torch.empty(1, n, device=GPU) for n in (frames, 1))
+    mask, gaps = times > 0, torch.empty(1, 2 * per_side, device=GPU)
+    valid = gaps > 0
+
+    def generate(image: torch.Tensor) -> None:
+        pair = stages.prepare_pair(left, stages.encode(image))
+        motion = stages.estimate_motion(pair, t[0])
+        adjacent = None
+        if frames > 2:
+            flows = torch.empty(1, 2 * per_side, 2, *motion.hidden.shape[2:], device=GPU)
+            adjacent = AdjacentMotion(flows, gaps, valid)
+        stages.synthesize(pair, motion, adjacent, keys, values, times, mask, t[0], **options)
+
+    return generate
 
 
 @contextmanager
