@@ -6,10 +6,12 @@ computes the same. The loss and gradients of a variant are first compared with t
 it is timed alternately with the reference. Each variant is a test of its own, so its row is written
 before the next one starts.
 
-Peak memory counts weights, optimizer, batch and everything else that the step allocates. Replays
-of a CUDA graph allocate nothing, so its peak is that of warming up and recording: the same
-operations as the other variants. Rows also hold saved activations and time by stage;
-`python -m lift.train --memory_report` prints them for any size.
+In `fused+graph` forward, losses and backward are a CUDA graph, and the optimizer is launched: what
+`lift train --cuda_graph` does.
+
+Peak memory counts weights, optimizer, batch and everything else that the step allocates. The peak
+of a CUDA graph is that of the first step, which warms up and records. Rows also hold saved
+activations and time by stage; `python -m lift.train --memory_report` prints them for any size.
 """
 
 import gc
@@ -22,11 +24,11 @@ import torch
 
 from benchmarks.harness import measure
 from benchmarks.harness.parameters import fill_zeros, nudge
-from benchmarks.harness.training_step import capture
 from lift import kernels
 from lift.config import PRESETS, Config, DataConfig, TrainConfig
 from lift.data.clip import Batch
 from lift.profiling import memory
+from lift.training.cuda_graph import GraphedGradients
 from lift.training.losses import total_loss
 from lift.training.state import build_model
 
@@ -176,7 +178,7 @@ class Step:
         autocast: torch.dtype | None = None,
     ):
         self.config = configuration(case, variant, len(batch.clip.frames))
-        self.autocast, self.graph = autocast, None
+        self.autocast, self.graphed = autocast, None
         torch.manual_seed(0)
         self.model = build_model(self.config)
         self.model.set_epoch(0)
@@ -193,17 +195,19 @@ class Step:
             lr=0.0,
             weight_decay=0.0,
             fused=True,
-            capturable=case.device == "cuda",
         )
         if measure.is_graph(variant):
-            self.graph, self.result = capture(self._step)
+            self.graphed = GraphedGradients(self.model, self._forward)
+            self()  # records
 
-    def _loss(self) -> torch.Tensor:
+    def _forward(self, batch: Batch, weight: float) -> tuple:
+        """The loss, its scalars and attention, as `lift train` records them."""
         with torch.autocast(
-            self.batch.t.device.type, dtype=self.autocast, enabled=self.autocast is not None
+            batch.t.device.type, dtype=self.autocast, enabled=self.autocast is not None
         ):
-            prediction = self.network(self.batch.clip, self.batch.t)
-        return total_loss(prediction, self.batch, self.config.train)[0]
+            prediction = self.network(batch.clip, batch.t)
+        loss, scalars = total_loss(prediction, batch, self.config.train)
+        return loss * weight, scalars, prediction.attention.detach()
 
     def gradients(self) -> list[torch.Tensor]:
         """The loss and the gradients of one step before clipping."""
@@ -216,19 +220,16 @@ class Step:
 
     def __call__(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Run a step; the loss, and the norm of the gradients before clipping."""
-        if self.graph is None:
-            return self._step()
-        self.graph.replay()
-        return self.result
-
-    def _step(self) -> tuple[torch.Tensor, torch.Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
         with kernels.use(self.config.kernels):
-            loss = self._loss()
-            loss.backward()
+            if self.graphed is None:
+                loss, scalars, _ = self._forward(self.batch, 1.0)
+                loss.backward()
+            else:
+                scalars, _ = self.graphed(self.batch, 1.0)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_grad)
         self.optimizer.step()
-        return loss.detach(), norm
+        return scalars["loss"].detach(), norm
 
 
 # -- measuring -------------------------------------------------------------------------------------
@@ -317,7 +318,7 @@ def _examined(row: Row, case: Case, variant: str) -> Step | None:
     before = torch.cuda.memory_allocated() if cuda else 0
     start = time.perf_counter()
     step = Step(case, variant, batch, autocast=case.autocast)
-    if step.graph is not None:
+    if step.graphed is not None:
         found.peak, found.peak_of_recording = (
             torch.cuda.max_memory_allocated() - before + _bytes(batch),
             True,
@@ -331,7 +332,7 @@ def _examined(row: Row, case: Case, variant: str) -> Step | None:
     if not found.error <= found.tolerance:
         found.failure = measure.wrong(found)
         return None
-    if cuda and step.graph is None:
+    if cuda and step.graphed is None:
         step()
         torch.cuda.reset_peak_memory_stats()
         step()

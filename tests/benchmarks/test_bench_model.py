@@ -1,23 +1,16 @@
 """The benchmark of a training step: fair comparisons, and variants independent of each other."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from benchmarks.harness import measure
 from benchmarks.suites import bench_model as bench
+from lift.training.cuda_graph import GraphedGradients
+from tests.support.recorder import Recorder
 
 TOY = bench.cases("cpu", quick=False, toy=True)[0]
-
-
-class Replayed:
-    """Stands for a CUDA graph: runs the step again."""
-
-    def __init__(self, step, result):
-        self.step, self.result = step, result
-
-    def replay(self):
-        for there, new in zip(self.result, self.step(), strict=True):
-            there.copy_(new)
 
 
 @pytest.fixture(autouse=True)
@@ -28,30 +21,34 @@ def fresh(monkeypatch):
 
 
 @pytest.fixture
-def graphs(monkeypatch):
-    def capture(step, warm_up=3):
-        result = tuple(x.clone() for x in step())
-        return Replayed(step, result), result
-
-    monkeypatch.setattr(bench, "capture", capture)
+def recorder(monkeypatch):
+    """Stands for CUDA graphs in `fused+graph`."""
+    recorder = Recorder()
+    graphed = partial(GraphedGradients, recorder=recorder)
+    monkeypatch.setattr(bench, "GraphedGradients", graphed)
+    return recorder
 
 
 @pytest.mark.slow
-def test_a_graph_is_compared_by_gradients_that_are_not_clipped(graphs):
-    """The captured step clips; gradients of another size are still found wrong."""
+def test_a_graph_is_that_of_the_training_command_and_compared_before_clipping(recorder):
+    """Forward, losses and backward are recorded; each step is a replay, an update and a norm."""
     row = bench.Row(measure.VariantResult(), 1)
     step = bench._examined(row, TOY, "fused+graph")
-    assert step.result[1] > 2 * step.config.train.clip_grad
+    replayed = recorder.replayed
+    assert recorder.recorded == 1 and step()[1] > 2 * step.config.train.clip_grad
+    assert recorder.replayed == replayed + 1
     assert row.found.failure is None
     assert row.found.error < 0.02  # clipped ones would be wrong by more than half
     assert row.found.peak_of_recording
 
 
-def test_wrong_gradients_are_found_although_the_step_clips_them(graphs, monkeypatch):
-    loss = bench.Step._loss
-    monkeypatch.setattr(
-        bench.Step, "_loss", lambda self: loss(self) * (2 if self.config.kernels == "auto" else 1)
-    )
+def test_wrong_gradients_are_found_although_the_step_clips_them(monkeypatch):
+    forward = bench.Step._forward
+
+    def doubled(self, batch, weight):
+        return forward(self, batch, weight * (2 if self.config.kernels == "auto" else 1))
+
+    monkeypatch.setattr(bench.Step, "_forward", doubled)
     assert bench.measured(TOY, "fused", 1).found.failure.startswith("wrong: relative error 1")
 
 
@@ -74,10 +71,11 @@ def test_a_variant_is_built_when_its_own_turn_comes(monkeypatch):
 
 
 def test_after_a_failed_graph_capture_nothing_more_is_measured(monkeypatch):
-    def capture(step, warm_up=3):
+    def record(call):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(bench, "capture", capture)
+    graphed = partial(GraphedGradients, recorder=record)
+    monkeypatch.setattr(bench, "GraphedGradients", graphed)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert "not permitted" in bench.measured(TOY, "fused+graph", 1).found.failure
     assert bench.largest(TOY, "fused", 1).found.failure.startswith("not measured")
