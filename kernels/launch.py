@@ -19,22 +19,40 @@ _forced_int64: bool | None = None
 _observer: Callable[[dict], None] | None = None
 
 
-def launch(kernel, programs: int, arguments: dict) -> None:
+def launch(kernel, programs: int, arguments: dict):
     """Launch a kernel on the device of its tensors.
 
     Args:
         programs: size of the one-dimensional grid.
-        arguments: every parameter of the kernel by name, with num_warps and other options.
+        arguments: every parameter of the kernel by name, with num_warps and other options. A
+            function stands for the tensor that it makes for this launch, on the device of a tensor.
+
+    Returns:
+        What Triton returns, the compiled kernel on a GPU.
     """
+    arguments = with_scratch(arguments)
     if _observer is not None:
         _observer(arguments)
-        return
+        return None
     if INTERPRETED:
-        _interpret(kernel, programs, arguments)
-        return
-    first = next(x for x in arguments.values() if isinstance(x, torch.Tensor))
-    with torch.cuda.device_of(first):  # Triton launches on the current device
-        kernel[(programs,)](**arguments)
+        return _interpret(kernel, programs, arguments)
+    with torch.cuda.device_of(_first_tensor(arguments)):  # Triton launches on the current device
+        return kernel[(programs,)](**arguments)
+
+
+def with_scratch(arguments: dict) -> dict:
+    """Arguments of `launch` with tensors in place of the functions that make them."""
+    first = _first_tensor(arguments)
+    return {name: x(first) if callable(x) else x for name, x in arguments.items()}
+
+
+def _first_tensor(arguments: dict) -> torch.Tensor:
+    return next(x for x in arguments.values() if isinstance(x, torch.Tensor))
+
+
+def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Callable:
+    """An argument of `launch`: memory for this launch only."""
+    return lambda like: like.new_empty(shape, dtype=dtype)
 
 
 def _interpret(kernel, programs: int, arguments: dict) -> None:
@@ -105,6 +123,11 @@ def pixel_strides(prefix: str, axes: str, x: torch.Tensor | None) -> dict[str, i
 def needs_int64_offsets(*spans: int) -> bool:
     """Whether offsets up to these, in elements, need 64 bits."""
     return max(spans) >= 2**31 if _forced_int64 is None else _forced_int64
+
+
+def forced_int64_offsets() -> bool | None:
+    """What `force_int64_offsets` has set; None outside of it."""
+    return _forced_int64
 
 
 def image_span(x: torch.Tensor | None) -> int:

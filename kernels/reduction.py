@@ -5,6 +5,8 @@ rows, always in one order, so that two runs give the same bits. Nothing waits, s
 run at the same time.
 """
 
+from collections.abc import Callable
+
 import torch
 import triton
 import triton.language as tl
@@ -35,6 +37,11 @@ def arrival_counters(like: torch.Tensor, n: int) -> torch.Tensor:
         counters = like.new_zeros(max(n, COUNTERS), dtype=torch.int32)
         _counters[like.device, stream] = counters
     return counters
+
+
+def counters(n: int) -> Callable:
+    """An argument of `launch`: `arrival_counters` for this launch."""
+    return lambda like: arrival_counters(like, n)
 
 
 @triton.jit

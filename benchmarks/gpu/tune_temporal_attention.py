@@ -33,7 +33,7 @@ from benchmarks.harness import measure
 from benchmarks.report.gpus import GPUS
 from benchmarks.static import compile as ahead_of_time
 from benchmarks.static.occupancy import occupancy
-from lift.kernels.ops.temporal_attention import configs, triton_launch
+from lift.kernels.ops.temporal_attention import configs, triton_arguments, triton_launch
 from lift.kernels.ops.temporal_attention.configs import ShapeClass
 from lift.kernels.ops.temporal_attention.op import TEMPORAL_ATTENTION
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
@@ -201,6 +201,7 @@ def write(table: Path, gpu: str, source: str, chosen: dict[ShapeClass, dict[str,
     part.write_text(json.dumps(dict(sorted(gpus.items())), indent=1) + "\n")
     part.replace(table)
     configs._table.cache_clear()
+    triton_arguments.blocks_of_class.cache_clear()
 
 
 def main(argv: list[str] | None = None) -> int:

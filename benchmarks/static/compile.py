@@ -76,6 +76,8 @@ def compile_cases(*operations: str, exhaustive: bool = False) -> Iterator[tuple]
     Raises:
         ValueError: no such op, or one without Triton kernels.
     """
+    from lift.kernels import launch  # needs Triton
+
     modules = _modules()
     for operation in operations or modules:
         if operation not in modules:
@@ -86,8 +88,8 @@ def compile_cases(*operations: str, exhaustive: bool = False) -> Iterator[tuple]
         cases = module.compile_cases
         if exhaustive:
             cases = getattr(module, "exhaustive_compile_cases", tuple)
-        for case in cases():
-            yield operation, *case
+        for label, kernel, arguments in cases():
+            yield operation, label, kernel, launch.with_scratch(arguments)
 
 
 def _modules() -> dict:

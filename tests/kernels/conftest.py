@@ -1,5 +1,7 @@
 """Fixtures of the kernel tests."""
 
+import sys
+
 import pytest
 import torch
 
@@ -11,6 +13,17 @@ from tests.support import op_suite
 def no_flag(monkeypatch):
     """No LIFT_KERNELS in the environment."""
     monkeypatch.setattr(dispatch, "_environment", "")
+
+
+@pytest.fixture(autouse=True)
+def no_remembered_launches():
+    """What a test changes in the modules of launches shows in its own launches only."""
+    memory = sys.modules.get("lift.kernels.launch_memory")  # needs Triton
+    if memory is not None:
+        memory.forget()
+    yield
+    if memory is not None:
+        memory.forget()
 
 
 @pytest.fixture

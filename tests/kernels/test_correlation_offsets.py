@@ -11,6 +11,7 @@ from tests.support.correlation_cases import INTERPRETED, NAMES, fused, results
 from tests.support.far_memory import far, reserved
 from tests.support.parity import LAYOUTS
 
+launch = pytest.importorskip("lift.kernels.launch")  # needs Triton
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="needs Triton's interpreter")
 
 DIMENSIONS = {"C": 1, "H": 2, "W": 3}
@@ -63,7 +64,7 @@ def test_the_gradient_of_a_map(dimension, transposed):
     distant = far(torch.zeros_like(fmap0), DIMENSIONS[dimension])
     fmap, other = (fmap1, fmap0) if transposed else (fmap0, fmap1)
     arguments = op.triton.backward_arguments(distant, fmap, other, grad, None, 1, transposed)
-    op.triton.launch(op.triton.correlation_bwd_kernel, *arguments)
+    launch.launch(op.triton.correlation_bwd_kernel, *arguments)
     assert torch.equal(distant, backward(grad, fmap0, fmap1, 1)[transposed])
 
 
@@ -79,7 +80,7 @@ def test_the_planes_of_the_result():
     out = reserved(out.shape, out.stride(), out.dtype)
     programs, arguments = op.triton.forward_arguments(out, *distant, 6, False)
     assert programs == shape[2] and 168 * out.stride(1) > 2**31
-    op.triton.launch(op.triton.correlation_fwd_kernel, 2, arguments)
+    launch.launch(op.triton.correlation_fwd_kernel, 2, arguments)
     expected = fused("triton", 6, False)(*[x[:, :, :8].contiguous() for x in distant])
     assert torch.equal(out[:, :, :2], expected[:, :, :2]) and not out[:, :, 2:8].any()
 

@@ -12,6 +12,7 @@ from tests.support.far_memory import far, reserved
 from tests.support.lucas_kanade_cases import INTERPRETED, NAMES, fused
 from tests.support.parity import FLOWS, LAYOUTS
 
+launch = pytest.importorskip("lift.kernels.launch")  # needs Triton
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="needs Triton's interpreter")
 backends = pytest.mark.parametrize(
     "backend", [i.name for i in dispatch.operations()["lucas_kanade"] if i.fused]
@@ -58,20 +59,20 @@ def test_planes_of_what_one_launch_has_for_the_next():
         programs, arguments = op.triton.warp_arguments(warped, *inputs)
         assert arguments["INT64_OFFSETS"] == (warped is distant)
         changed = arguments | {"HW": plane, "BP": H * W}  # one program has all pixels
-        op.triton.launch(op.triton.lucas_kanade_warp_kernel, programs, changed)
+        launch.launch(op.triton.lucas_kanade_warp_kernel, programs, changed)
     assert torch.equal(distant, dense) and dense.any()
 
     flows, kernel = inputs[2:4], op.triton.lucas_kanade_solve_kernel
     weighted = op.triton.empty_weighted(inputs[0])
-    op.triton.launch(kernel, *op.triton.solve_arguments(weighted, dense, *flows))
+    launch.launch(kernel, *op.triton.solve_arguments(weighted, dense, *flows))
     far_weighted = reserved(weighted.shape, (0, PLANE, W, 1), torch.float32)
     programs, arguments = op.triton.solve_arguments(far_weighted, distant, *flows)
-    op.triton.launch(kernel, programs, arguments | {"HW": PLANE})
+    launch.launch(kernel, programs, arguments | {"HW": PLANE})
     assert torch.equal(far_weighted, weighted) and weighted[:, 2].all()
 
     step = reserved((1, 2, H, W), (0, PLANE, W, 1), torch.float32)
     programs, arguments = op.triton.smooth_arguments(step, far_weighted, *flows)
     assert arguments["INT64_OFFSETS"]
     kernel = op.triton.lucas_kanade_smooth_kernel
-    op.triton.launch(kernel, programs, arguments | {"HW": PLANE})
+    launch.launch(kernel, programs, arguments | {"HW": PLANE})
     assert torch.equal(step, fused("triton")(*inputs))

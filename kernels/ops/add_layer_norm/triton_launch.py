@@ -11,13 +11,14 @@ from lift.kernels.checks import TRITON_DTYPES, unsupported_by_triton
 from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
-    launch,
+    empty,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.add_layer_norm.triton_kernels import (
     add_layer_norm_bwd_kernel,
     add_layer_norm_fwd_kernel,
 )
-from lift.kernels.reduction import arrival_counters
+from lift.kernels.reduction import counters
 
 TILE = 2048  # values of a program at once, 16 per thread
 PROGRAMS = 256  # of the backward, at most
@@ -48,6 +49,8 @@ def _blocks(x: torch.Tensor) -> dict:
 
 def _rows(y: torch.Tensor) -> tuple[torch.Tensor, int]:
     """y (..., C) without the innermost dimensions that it is expanded in, and their product."""
+    if y.is_contiguous():
+        return y, 1
     repeat, axis = 1, y.ndim - 1
     while axis > 0 and (y.stride(axis - 1) == 0 or y.shape[axis - 1] == 1):
         axis -= 1
@@ -55,10 +58,9 @@ def _rows(y: torch.Tensor) -> tuple[torch.Tensor, int]:
     return y[(slice(None),) * axis + (0,) * (y.ndim - 1 - axis)].contiguous(), repeat
 
 
-def forward_arguments(normed, s, x, y, weight, bias, eps) -> tuple[int, dict]:
+def forward_arguments(normed, s, x, rows, repeat: int, weight, bias, eps) -> tuple[int, dict]:
     """The number of programs and the arguments of `add_layer_norm_fwd_kernel`."""
     blocks, N = _blocks(x), x.numel() // x.shape[-1]
-    rows, repeat = (None, 1) if y is None else _rows(y)
     arguments = {
         "normed": normed,
         "s": s,
@@ -69,7 +71,7 @@ def forward_arguments(normed, s, x, y, weight, bias, eps) -> tuple[int, dict]:
         "N": N,
         "repeat": repeat,
         "eps": eps,
-        "HAS_Y": y is not None,
+        "HAS_Y": rows is not None,
         **blocks,
     }
     return triton.cdiv(N, blocks["BR"]), arguments
@@ -82,8 +84,7 @@ def backward_arguments(ds, dparameters, grad, grad_s, s, weight, eps) -> tuple[i
     programs = triton.cdiv(N, sizes["BR"] * blocks)
     partial, counter = dparameters, None
     if programs > 1:
-        partial = dparameters.new_empty((programs, *dparameters.shape))
-        counter = arrival_counters(s, 1)
+        partial, counter = empty(programs, *dparameters.shape), counters(1)
     arguments = {
         "ds": ds,
         "dparameters": dparameters,
@@ -111,7 +112,9 @@ def add_layer_norm_forward(x, y, weight, bias, eps, dtype):
     normed = x.new_empty(x.shape, dtype=dtype)
     s = x.new_empty((0,) if y is None else x.shape)
     if x.numel() > 0:
-        launch(add_layer_norm_fwd_kernel, *forward_arguments(normed, s, x, y, weight, bias, eps))
+        rows, repeat = (None, 1) if y is None else _rows(y)
+        inputs = (normed, s, x, rows, repeat, weight, bias, eps)
+        launch_again(add_layer_norm_fwd_kernel, forward_arguments, *inputs)
     return normed, s
 
 
@@ -125,8 +128,8 @@ def add_layer_norm_backward(grad, grad_s, s, y, weight, bias, eps, dtype, needs)
         return ds, dy, dweight.zero_(), dbias.zero_()
     ds = torch.empty_like(s) if ds.numel() == 0 else ds
     dparameters = s.new_empty((2, s.shape[-1]), dtype=torch.float32)
-    arguments = backward_arguments(ds, dparameters, grad, grad_s, s, weight, eps)
-    launch(add_layer_norm_bwd_kernel, *arguments)
+    inputs = (ds, dparameters, grad, grad_s, s, weight, eps)
+    launch_again(add_layer_norm_bwd_kernel, backward_arguments, *inputs)
     found = zip((dweight, dbias), dparameters.unbind(), strict=True)
     return ds, dy, *(x if g.numel() > 0 else g for g, x in found)
 
@@ -144,7 +147,7 @@ def compile_cases():
         x = torch.empty(shape, dtype=dtype, device="meta")
         parameter = torch.empty(shape[-1], device="meta")
         y, s = (x, x) if adds else (None, x.new_empty((0,)))
-        _, arguments = forward_arguments(x, s, x, y, parameter, parameter, 1e-5)
+        _, arguments = forward_arguments(x, s, x, y, 1, parameter, parameter, 1e-5)
         yield f"fwd {label}", add_layer_norm_fwd_kernel, arguments
         gradients = (x, x.new_empty((2, shape[-1]), dtype=torch.float32))
         _, arguments = backward_arguments(*gradients, x, x if adds else None, x, parameter, 1e-5)

@@ -7,9 +7,9 @@ from lift.kernels.checks import unsupported_by_triton
 from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
-    launch,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.adjacent_frames.reference import empty_outputs
 from lift.kernels.ops.adjacent_frames.triton_kernels import adjacent_frames_kernel
 
@@ -21,15 +21,17 @@ def unsupported_reason(*arguments) -> str | None:
     return unsupported_by_triton(INTERPRETED, *[x[None, None] for x in arguments[:1]])
 
 
-def kernel_arguments(outputs, times, mask, indices, left, per_side) -> dict:
-    """Arguments of `adjacent_frames_kernel`."""
+def kernel_arguments(outputs, times, mask, indices, left, per_side) -> tuple[int, dict]:
+    """The number of programs and the arguments of `adjacent_frames_kernel`.
+
+    mask and the last of the outputs are uint8 here.
+    """
     ends, outer_times, exists = outputs
     B, T = times.shape
-    mask = mask.view(torch.uint8)
-    return {
+    return B, {
         "ends": ends,
         "outer_times": outer_times,
-        "exists": exists.view(torch.uint8),
+        "exists": exists,
         "times": times,
         **strides("st", "bt", times),
         "mask": mask,
@@ -48,14 +50,18 @@ def kernel_arguments(outputs, times, mask, indices, left, per_side) -> dict:
 def adjacent_frames_forward(times, mask, indices, left, per_side):
     outputs = empty_outputs(times, per_side)
     if len(times) > 0:
-        arguments = kernel_arguments(outputs, times, mask, indices, left, per_side)
-        launch(adjacent_frames_kernel, len(times), arguments)
+        mask, exists = mask.view(torch.uint8), outputs[2].view(torch.uint8)
+        written = (*outputs[:2], exists)
+        launch_again(
+            adjacent_frames_kernel, kernel_arguments, written, times, mask, indices, left, per_side
+        )
     return outputs
 
 
 def compile_cases():
     """(label, kernel, arguments): clips of fifteen frames."""
     times = torch.empty(4, 15, device="meta")
-    inputs = (times, times.to(torch.bool), times.to(torch.int64), 7, 3)
-    outputs = empty_outputs(times, 3)
-    yield "15 frames", adjacent_frames_kernel, kernel_arguments(outputs, *inputs)
+    inputs = (times, times.to(torch.uint8), times.to(torch.int64), 7, 3)
+    ends, outer_times, exists = empty_outputs(times, 3)
+    outputs = (ends, outer_times, exists.view(torch.uint8))
+    yield "15 frames", adjacent_frames_kernel, kernel_arguments(outputs, *inputs)[1]

@@ -13,17 +13,18 @@ from lift.kernels.checks import unsupported_by_triton
 from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
+    empty,
     image_span,
-    launch,
     needs_int64_offsets,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.bias_act.reference import empty_grads, empty_output, upsampling
 from lift.kernels.ops.bias_act.triton_kernels import (
     bias_act_bwd_kernel,
     bias_act_fwd_kernel,
     bias_act_upsample_bwd_kernel,
 )
-from lift.kernels.reduction import arrival_counters
+from lift.kernels.reduction import counters
 
 ENOUGH_PROGRAMS = 1024  # fill any GPU; more would only make more partial sums
 ELEMENTS = 2048  # of a block: 16 for each thread of four warps; half where addresses are many
@@ -143,10 +144,9 @@ def backward_arguments(dx, dskip, dbias, grad, out, slope: float) -> tuple[int, 
     blocks = _block_sizes(grad, dx, dskip, out, elements=ELEMENTS // 2 if wide else ELEMENTS)
     programs_per_image, blocks_per_program = _programs_per_image(grad, blocks["BP"])
     channel_blocks = triton.cdiv(C, blocks["BC"])
-    rows, partial, counters = B * programs_per_image, dbias, None
+    rows, partial, arrived = B * programs_per_image, dbias, None
     if dbias is not None and rows > 1:
-        partial = grad.new_empty((rows, C), dtype=torch.float32)
-        counters = arrival_counters(grad, channel_blocks)
+        partial, arrived = empty(rows, C), counters(channel_blocks)
     arguments = {
         "dx": dx,
         **_strides("sd", dx, align),
@@ -154,7 +154,7 @@ def backward_arguments(dx, dskip, dbias, grad, out, slope: float) -> tuple[int, 
         **_strides("ss", dskip, align),
         "dbias": dbias,
         "partial": partial,
-        "counters": counters,
+        "counters": arrived,
         "grad": grad,
         **_strides("sg", grad, align),
         "out": out,
@@ -229,7 +229,7 @@ def upsample_backward_arguments(dskip, grad, out, slope: float) -> tuple[int, di
 def bias_act_forward(x, bias, skip, slope):
     out = empty_output(x, skip)
     if out.numel() > 0:
-        launch(bias_act_fwd_kernel, *forward_arguments(out, x, bias, skip, slope))
+        launch_again(bias_act_fwd_kernel, forward_arguments, out, x, bias, skip, slope)
     return out
 
 
@@ -240,10 +240,11 @@ def bias_act_backward(grad, out, dtype, last, factor, skip_dtype, skip_last, slo
     dx, dbias, dskip = (g if needs >> i & 1 else None for i, g in enumerate(grads))
     same = dskip if factor == 1 else None
     if dbias is not None or dx is not None or same is not None:
-        launch(bias_act_bwd_kernel, *backward_arguments(dx, same, dbias, grad, out, slope))
+        launch_again(bias_act_bwd_kernel, backward_arguments, dx, same, dbias, grad, out, slope)
     if dskip is not None and factor > 1:
-        arguments = upsample_backward_arguments(dskip, grad, out, slope)
-        launch(bias_act_upsample_bwd_kernel, *arguments)
+        launch_again(
+            bias_act_upsample_bwd_kernel, upsample_backward_arguments, dskip, grad, out, slope
+        )
     return grads
 
 

@@ -12,14 +12,15 @@ from lift.kernels.checks import unsupported_by_triton
 from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
+    empty,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.census.reference import count
 from lift.kernels.ops.census.triton_kernels import census_bwd_kernel, census_fwd_kernel
-from lift.kernels.reduction import arrival_counters
+from lift.kernels.reduction import counters
 
 PIXELS = 128  # of a program, one per thread
 ROWS_OF_SUMS = 2048  # partial sums read at once
@@ -56,8 +57,8 @@ def forward_arguments(loss, image0, image1) -> tuple[int, dict]:
     programs, arguments = _common_arguments(image0, image1)
     return programs, {
         "loss": loss,
-        "partial": loss.new_empty(programs),
-        "counter": arrival_counters(loss, 1),
+        "partial": empty(programs),
+        "counter": counters(1),
         "programs": programs,
         "BROWS": ROWS_OF_SUMS,
         **arguments,
@@ -73,7 +74,7 @@ def backward_arguments(dimage0, grad, image0, image1) -> tuple[int, dict]:
 
 def census_forward(image0, image1):
     loss = image0.new_empty((), dtype=torch.float32)
-    launch(census_fwd_kernel, *forward_arguments(loss, image0, image1))
+    launch_again(census_fwd_kernel, forward_arguments, loss, image0, image1)
     return loss
 
 
@@ -82,7 +83,7 @@ def census_backward(grad, image0, image1, needs):
     grads = empty_grads((image0, image1), needs, 2)
     for i, images in enumerate(((image0, image1), (image1, image0))):
         if needs >> i & 1:
-            launch(census_bwd_kernel, *backward_arguments(grads[i], grad, *images))
+            launch_again(census_bwd_kernel, backward_arguments, grads[i], grad, *images)
     return grads
 
 

@@ -8,10 +8,10 @@ from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.change_map.reference import empty_output
 from lift.kernels.ops.change_map.triton_kernels import change_map_kernel
 
@@ -52,7 +52,7 @@ def change_map_arguments(out, image0, image1) -> tuple[int, dict]:
 def change_map_forward(image0, image1):
     out = empty_output(image0)
     if out.numel():
-        launch(change_map_kernel, *change_map_arguments(out, image0, image1))
+        launch_again(change_map_kernel, change_map_arguments, out, image0, image1)
     return out
 
 

@@ -11,18 +11,19 @@ from lift.kernels.checks import TRITON_DTYPES, unsupported_by_triton
 from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
+    empty,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.convex_upsample.reference import FACTOR, WEIGHTS, empty_output
 from lift.kernels.ops.convex_upsample.triton_kernels import (
     convex_upsample_bwd_logits_kernel,
     convex_upsample_bwd_state_kernel,
     convex_upsample_fwd_kernel,
 )
-from lift.kernels.reduction import arrival_counters
+from lift.kernels.reduction import counters
 
 PIXELS = 128  # of a program, a thread each
 ROWS_OF_SUMS = 32  # read at once
@@ -43,41 +44,46 @@ def unsupported_reason(*arguments) -> str | None:
 # -- arguments of the kernels ----------------------------------------------------------------------
 
 
-def _common_arguments(state, logits, prior, pixels: int) -> dict:
-    """What every kernel takes."""
-    _, _, H, W = state.shape
-    return {
+def _common_arguments(state, logits, prior, pixels: int) -> tuple[int, dict]:
+    """The number of programs, and what every kernel takes."""
+    B, _, H, W = state.shape
+    blocks_per_image = triton.cdiv(H * W, pixels)
+    return B * blocks_per_image, {
         "logits": logits,
         **strides("sl", "bcyx", logits),
         "prior": prior.contiguous(),
         "H": H,
         "W": W,
         "HW": H * W,
-        "blocks_per_image": triton.cdiv(H * W, pixels),
+        "blocks_per_image": blocks_per_image,
         "BP": pixels,
         "num_warps": pixels // 32,
     }
 
 
-def forward_arguments(out, state, logits, prior) -> dict:
-    """Arguments of `convex_upsample_fwd_kernel`."""
-    return {
+def forward_arguments(out, state, logits, prior) -> tuple[int, dict]:
+    """The number of programs and the arguments of `convex_upsample_fwd_kernel`."""
+    programs, common = _common_arguments(state, logits, prior, PIXELS)
+    return programs, {
         "out": out,
         "state": state,
         **strides("s", "bcyx", state),
-        **_common_arguments(state, logits, prior, PIXELS),
+        **common,
         "INT64_OFFSETS": needs_int64_offsets(*map(image_span, (out, state, logits))),
     }
 
 
-def backward_logits_arguments(dlogits, dprior, lse, grad, state, logits, prior) -> dict:
-    """Arguments of `convex_upsample_bwd_logits_kernel`; dlogits and dprior may be None."""
+def backward_logits_arguments(dlogits, dprior, lse, grad, state, logits, prior) -> tuple[int, dict]:
+    """The number of programs and the arguments of `convex_upsample_bwd_logits_kernel`.
+
+    dlogits and dprior may be None.
+    """
     images = (dlogits, grad, state, logits)
-    common = _common_arguments(state, logits, prior, PIXELS_OF_SUMS)
-    programs, partial, counter = len(state) * common["blocks_per_image"], None, None
+    programs, common = _common_arguments(state, logits, prior, PIXELS_OF_SUMS)
+    partial, counter = None, None
     if dprior is not None:
-        partial, counter = dprior.new_empty((programs, WEIGHTS)), arrival_counters(state, 1)
-    return {
+        partial, counter = empty(programs, WEIGHTS), counters(1)
+    return programs, {
         "dlogits": dlogits,
         **strides("sd", "bcyx", dlogits),
         "dprior": dprior,
@@ -95,15 +101,16 @@ def backward_logits_arguments(dlogits, dprior, lse, grad, state, logits, prior) 
     }
 
 
-def backward_state_arguments(dstate, lse, grad, logits, prior) -> dict:
-    """Arguments of `convex_upsample_bwd_state_kernel`."""
-    return {
+def backward_state_arguments(dstate, lse, grad, logits, prior) -> tuple[int, dict]:
+    """The number of programs and the arguments of `convex_upsample_bwd_state_kernel`."""
+    programs, common = _common_arguments(dstate, logits, prior, PIXELS)
+    return programs, {
         "dstate": dstate,
         **strides("sd", "bcyx", dstate),
         "lse": lse,
         "grad": grad,
         **strides("sg", "bcyx", grad),
-        **_common_arguments(dstate, logits, prior, PIXELS),
+        **common,
         "INT64_OFFSETS": needs_int64_offsets(*map(image_span, (dstate, grad, logits))),
     }
 
@@ -114,17 +121,13 @@ def empty_lse(state: torch.Tensor) -> torch.Tensor:
     return state.new_empty((B, FACTOR**2, H, W))
 
 
-def _launch(kernel, arguments: dict) -> None:
-    launch(kernel, len(arguments["logits"]) * arguments["blocks_per_image"], arguments)
-
-
 # -- forward and backward --------------------------------------------------------------------------
 
 
 def convex_upsample_forward(state, logits, prior):
     out = empty_output(state)
     if out.numel() > 0:
-        _launch(convex_upsample_fwd_kernel, forward_arguments(out, state, logits, prior))
+        launch_again(convex_upsample_fwd_kernel, forward_arguments, out, state, logits, prior)
     return out
 
 
@@ -135,11 +138,13 @@ def convex_upsample_backward(grad, state, logits, prior, needs):
         return tuple(g.zero_() for g in grads)
     dstate, dlogits, dprior = (g if needs >> i & 1 else None for i, g in enumerate(grads))
     lse = empty_lse(state)
-    arguments = backward_logits_arguments(dlogits, dprior, lse, grad, *inputs)
-    _launch(convex_upsample_bwd_logits_kernel, arguments)
+    written = (dlogits, dprior, lse)
+    launch_again(
+        convex_upsample_bwd_logits_kernel, backward_logits_arguments, *written, grad, *inputs
+    )
     if dstate is not None:
-        arguments = backward_state_arguments(dstate, lse, grad, logits, prior)
-        _launch(convex_upsample_bwd_state_kernel, arguments)
+        inputs = (dstate, lse, grad, logits, prior)
+        launch_again(convex_upsample_bwd_state_kernel, backward_state_arguments, *inputs)
     return grads
 
 
@@ -160,10 +165,10 @@ def compile_cases():
         logits = logits.to(memory_format=layout)
         prior, out = torch.empty(WEIGHTS, device="meta"), empty_output(state)
         inputs = (state, logits, prior)
-        yield f"fwd {label}", convex_upsample_fwd_kernel, forward_arguments(out, *inputs)
+        yield f"fwd {label}", convex_upsample_fwd_kernel, forward_arguments(out, *inputs)[1]
         if dtype != torch.float16:
             lse = empty_lse(state)
-            arguments = backward_logits_arguments(logits, prior, lse, out, *inputs)
+            _, arguments = backward_logits_arguments(logits, prior, lse, out, *inputs)
             yield f"bwd logits {label}", convex_upsample_bwd_logits_kernel, arguments
-            arguments = backward_state_arguments(state, lse, out, logits, prior)
+            _, arguments = backward_state_arguments(state, lse, out, logits, prior)
             yield f"bwd state {label}", convex_upsample_bwd_state_kernel, arguments

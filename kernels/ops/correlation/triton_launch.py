@@ -9,10 +9,10 @@ from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.correlation.reference import empty_output
 from lift.kernels.ops.correlation.triton_kernels import (
     correlation_bwd_both_kernel,
@@ -168,7 +168,7 @@ def _inverse_norms(fmap0, fmap1, normalize: bool) -> tuple[torch.Tensor | None, 
         return None, None
     B, _, H, W = fmap0.shape
     norms = tuple(fmap0.new_empty((B, H * W), dtype=torch.float32) for _ in range(2))
-    launch(correlation_inverse_norms_kernel, *inverse_norms_arguments(*norms, fmap0, fmap1))
+    launch_again(correlation_inverse_norms_kernel, inverse_norms_arguments, *norms, fmap0, fmap1)
     return norms
 
 
@@ -176,7 +176,7 @@ def correlation_forward(fmap0, fmap1, radius, normalize):
     out = empty_output(fmap0, radius)
     if fmap0.numel() == 0:
         return out.zero_()  # without channels, sums of nothing
-    launch(correlation_fwd_kernel, *forward_arguments(out, fmap0, fmap1, radius, normalize))
+    launch_again(correlation_fwd_kernel, forward_arguments, out, fmap0, fmap1, radius, normalize)
     return out
 
 
@@ -187,18 +187,14 @@ def correlation_backward(grad, fmap0, fmap1, radius, normalize, needs):
     inv_norm0, inv_norm1 = _inverse_norms(fmap0, fmap1, normalize)
     if needs & 3 == 3 and fmap0.stride() == fmap1.stride():
         pairs = grads, (fmap0, fmap1), grad, (inv_norm0, inv_norm1)
-        launch(correlation_bwd_both_kernel, *backward_both_arguments(*pairs, radius))
+        launch_again(correlation_bwd_both_kernel, backward_both_arguments, *pairs, radius)
         return grads
     if needs & 1:
-        launch(
-            correlation_bwd_kernel,
-            *backward_arguments(grads[0], fmap0, fmap1, grad, inv_norm1, radius, transposed=False),
-        )
+        inputs = (grads[0], fmap0, fmap1, grad, inv_norm1, radius)
+        launch_again(correlation_bwd_kernel, backward_arguments, *inputs, False)
     if needs & 2:
-        launch(
-            correlation_bwd_kernel,
-            *backward_arguments(grads[1], fmap1, fmap0, grad, inv_norm0, radius, transposed=True),
-        )
+        inputs = (grads[1], fmap1, fmap0, grad, inv_norm0, radius)
+        launch_again(correlation_bwd_kernel, backward_arguments, *inputs, True)
     return grads
 
 

@@ -11,17 +11,18 @@ from lift.kernels.checks import unsupported_by_triton
 from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
+    empty,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.curve_flows.triton_kernels import (
     curve_flows_bwd_kernel,
     curve_flows_fwd_kernel,
 )
 from lift.kernels.ops.path_inputs.triton_launch import planes
-from lift.kernels.reduction import arrival_counters
+from lift.kernels.reduction import counters
 
 COLUMNS, ROWS = 64, 4  # of a program, a thread per column
 BACKWARD_ROWS = 1  # more take registers beyond a step of occupancy, and spill
@@ -64,7 +65,6 @@ def _arguments(
     B, G, _, H, W = differences.shape
     BY = min(triton.next_power_of_2(H), rows)
     blocks_per_row, blocks_per_column = triton.cdiv(W, COLUMNS), triton.cdiv(H, BY)
-    valid = valid.view(torch.uint8)
     noise4, noise6 = [*map(float, noise), 0.0, 0.0][:2]
     arguments = {
         "predicted": predicted,
@@ -105,7 +105,7 @@ def forward_arguments(out, predicted, bias, state, *rest) -> tuple[int, dict]:
     return programs, {"out": out, "state": state, **strides("ss", "bc", state), **arguments}
 
 
-def backward_arguments(grad, predicted, bias, state, *rest, grads) -> tuple[int, dict]:
+def backward_arguments(grads, grad, predicted, bias, state, *rest) -> tuple[int, dict]:
     """The number of programs and the arguments of `curve_flows_bwd_kernel`.
 
     Args:
@@ -117,7 +117,7 @@ def backward_arguments(grad, predicted, bias, state, *rest, grads) -> tuple[int,
     programs, arguments = _arguments(BACKWARD_ROWS, predicted, bias, *rest, *others)
     partial, counter, C = None, None, predicted.shape[1]
     if dbias is not None:
-        partial, counter = dbias.new_empty((programs, C)), arrival_counters(dbias, 1)
+        partial, counter = empty(programs, C), counters(1)
     return programs, {
         "grad": grad,
         **strides("sg", "bc", grad),
@@ -140,14 +140,19 @@ def backward_arguments(grad, predicted, bias, state, *rest, grads) -> tuple[int,
     }
 
 
+def _as_read(differences, times, valid, *others) -> tuple:
+    """Inputs as the kernels read them."""
+    return (differences.contiguous(), times, valid.view(torch.uint8), *others)
+
+
 # -- launches --------------------------------------------------------------------------------------
 
 
 def curve_flows_forward(predicted, bias, state, differences, *rest):
     out = torch.empty_like(state, memory_format=torch.contiguous_format)
     if out.numel() > 0:
-        inputs = (out, predicted, bias, state, differences.contiguous(), *rest)
-        launch(curve_flows_fwd_kernel, *forward_arguments(*inputs))
+        inputs = (out, predicted, bias, state, *_as_read(differences, *rest))
+        launch_again(curve_flows_fwd_kernel, forward_arguments, *inputs)
     return out
 
 
@@ -156,9 +161,9 @@ def curve_flows_backward(grad, predicted, bias, state, differences, *rest):
     grads = empty_grads((predicted, bias, state, differences), needs, 1)
     if grad.numel() == 0 or needs == 0:
         return tuple(g.zero_() for g in grads)
-    needed = [g if needs >> i & 1 else None for i, g in enumerate(grads)]
-    inputs = (grad, predicted, bias, state, differences.contiguous(), *rest)
-    launch(curve_flows_bwd_kernel, *backward_arguments(*inputs, grads=needed))
+    needed = tuple(g if needs >> i & 1 else None for i, g in enumerate(grads))
+    inputs = (grad, predicted, bias, state, *_as_read(differences, *rest))
+    launch_again(curve_flows_bwd_kernel, backward_arguments, needed, *inputs)
     return grads
 
 
@@ -177,10 +182,10 @@ def compile_cases():
         differences = torch.empty(B, G, 2, H, W, device="meta")
         bias, t = torch.empty(8, device="meta"), torch.empty(B, device="meta")
         times = torch.empty(B, G, device="meta")
-        inputs = (predicted, bias, state, differences, times, times.to(torch.bool), t)
+        inputs = (predicted, bias, state, differences, times, times.to(torch.uint8), t)
         numbers = (2.0, 2.0, [-0.5, -0.5])
         _, arguments = forward_arguments(state, *inputs, *numbers)
         yield f"fwd {label}", curve_flows_fwd_kernel, arguments
         grads = (predicted, bias, state, differences)
-        _, arguments = backward_arguments(state, *inputs, *numbers, grads=grads)
+        _, arguments = backward_arguments(grads, state, *inputs, *numbers)
         yield f"bwd {label}", curve_flows_bwd_kernel, arguments

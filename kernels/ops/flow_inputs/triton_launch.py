@@ -14,10 +14,10 @@ from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.flow_inputs.reference import FLOW_SCALE, empty_output
 from lift.kernels.ops.flow_inputs.triton_kernels import (
     flow_inputs_bwd_kernel,
@@ -123,7 +123,7 @@ def flow_inputs_forward(left, right, local, zero_motion, state, missing, t, scal
     out = empty_output(left, local, missing, dtype)
     if out.numel() > 0:
         inputs = (left, right, local, zero_motion, state, missing, t, scale)
-        launch(flow_inputs_fwd_kernel, *forward_arguments(out, *inputs))
+        launch_again(flow_inputs_fwd_kernel, forward_arguments, out, *inputs)
     return out
 
 
@@ -141,9 +141,17 @@ def flow_inputs_backward(
     sums, rows = _zeros(features, torch.float32 if units is None else torch.int64)
     totals = iter(sums)
     written = [None if g is None else next(totals) for g in needed[:2]]
-    launch(
+    launch_again(
         flow_inputs_bwd_kernel,
-        *backward_arguments(grad, left, right, local, state, scale, (*written, *needed[2:]), units),
+        backward_arguments,
+        grad,
+        left,
+        right,
+        local,
+        state,
+        scale,
+        (*written, *needed[2:]),
+        units,
     )
     if units is None and rows is not None:
         rounded = iter(_views(rows.to(features[0].dtype), features[0]))  # both in one launch

@@ -8,10 +8,10 @@ from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.frame_inputs.reference import empty_outputs
 from lift.kernels.ops.frame_inputs.triton_kernels import ROWS, frame_inputs_kernel
 
@@ -65,7 +65,7 @@ def frame_inputs_arguments(frames, outputs) -> tuple[int, dict]:
 def frame_inputs_forward(frames, multiple, dtype):
     outputs = empty_outputs(frames, multiple, dtype)
     if frames.numel():
-        launch(frame_inputs_kernel, *frame_inputs_arguments(frames, outputs))
+        launch_again(frame_inputs_kernel, frame_inputs_arguments, frames, outputs)
     return outputs
 
 

@@ -13,18 +13,19 @@ from lift.kernels.checks import TRITON_DTYPES, unsupported_by_triton
 from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
+    empty,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.global_motion.reference import empty_output
 from lift.kernels.ops.global_motion.triton_kernels import (
     global_motion_bwd_kernel,
     global_motion_dvolume_kernel,
     global_motion_fwd_kernel,
 )
-from lift.kernels.reduction import arrival_counters
+from lift.kernels.reduction import counters
 
 PIXELS, DISPLACEMENTS, CHANNELS = 16, 16, 32  # of a program, and that it reads at once
 PLANE_PIXELS = 128  # of a program of the correlation's gradient
@@ -98,8 +99,7 @@ def backward_arguments(
     spans = map(image_span, (dsampled, dleft, dright, grad, dstate, volume))
     sums, counter = None, None
     if dparameters is not None:
-        sums = dparameters.new_empty((programs, len(dparameters)))
-        counter = arrival_counters(volume, 1)
+        sums, counter = empty(programs, len(dparameters)), counters(1)
     arguments = {
         "dsampled": dsampled,
         "dleft": dleft,
@@ -151,7 +151,7 @@ def global_motion_forward(volume, left, right, inv_temperature, prior, t, radius
     out, state = empty_output(volume, left, dtype)
     if out.numel() > 0:
         inputs = (volume, left, right, inv_temperature, prior, t, radius)
-        launch(global_motion_fwd_kernel, *forward_arguments(out, state, *inputs))
+        launch_again(global_motion_fwd_kernel, forward_arguments, out, state, *inputs)
     return out, state
 
 
@@ -171,12 +171,19 @@ def global_motion_backward(
     if dvolume is not None:
         dsampled = volume.new_empty((B, M, H, W))
     inputs = (volume, left, inv_temperature, prior, t, radius)
-    launch(
+    launch_again(
         global_motion_bwd_kernel,
-        *backward_arguments(dsampled, dleft, dright, dparameters, grad, dstate, *inputs),
+        backward_arguments,
+        dsampled,
+        dleft,
+        dright,
+        dparameters,
+        grad,
+        dstate,
+        *inputs,
     )
     if dvolume is not None:
-        launch(global_motion_dvolume_kernel, *dvolume_arguments(dvolume, dsampled, t, radius))
+        launch_again(global_motion_dvolume_kernel, dvolume_arguments, dvolume, dsampled, t, radius)
     found = (None, None) if dparameters is None else (dparameters[M], dparameters[:M])
     return *grads[:3], *(x if needs >> i & 1 else grads[i] for i, x in enumerate(found, 3))
 

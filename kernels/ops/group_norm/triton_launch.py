@@ -4,6 +4,8 @@ Images are read and written as (B, C, HW): planes, channels-last and slices of t
 (a crop, a transpose) are copied first.
 """
 
+import functools
+
 import torch
 import triton
 
@@ -13,11 +15,11 @@ from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
     image_span,
-    launch,
     needs_int64_offsets,
     pixel_strides,
     pixels_in_rows,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.group_norm.reference import empty_statistics
 from lift.kernels.ops.group_norm.triton_kernels import (
     group_norm_bwd_kernel,
@@ -46,21 +48,32 @@ def unsupported_reason(*arguments) -> str | None:
 # -- arguments of the kernels ----------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=256)
+def _parts(C: int, HW: int, elements: int, most: int) -> tuple[int, int, int]:
+    """How the first launch splits images: pixels of a block, pixels of a part, parts of an image.
+
+    Args:
+        elements: of a block.
+        most: parts.
+    """
+    BP = min(elements // triton.next_power_of_2(C), triton.next_power_of_2(HW))
+    span = BP * triton.cdiv(HW, BP * most)
+    return BP, span, triton.cdiv(HW, span)
+
+
 def _sizes(x: torch.Tensor, groups: int, elements: int) -> dict:
     """Sizes of the first launch for images x (B, C, H, W), and its blocks of so many elements."""
     _, C, H, W = x.shape
-    BC = triton.next_power_of_2(C)
-    BP = min(elements // BC, triton.next_power_of_2(H * W))
-    span = BP * triton.cdiv(H * W, BP * PARTS)
+    BP, span, parts = _parts(C, H * W, elements, PARTS)
     return {
         "HW": H * W,
-        "parts": triton.cdiv(H * W, span),
+        "parts": parts,
         "span": span,
         "C": C,
         "G": groups,
         "GC": C // groups,
         "BP": BP,
-        "BC": BC,
+        "BC": triton.next_power_of_2(C),
         "BG": triton.next_power_of_2(groups),
         "num_warps": 8,
     }
@@ -97,11 +110,17 @@ def _empty_sums(x: torch.Tensor, *shape: int) -> torch.Tensor:
     return x.new_empty(shape, dtype=torch.float32)
 
 
-def stats_arguments(x, x_bias, groups: int) -> tuple[int, dict]:
+def empty_stats(x: torch.Tensor, groups: int) -> torch.Tensor:
+    """Uninitialised statistics of the parts of images x, (B, 2, parts, groups)."""
+    B, C, H, W = x.shape
+    return _empty_sums(x, B, 2, _parts(C, H * W, ELEMENTS, PARTS)[2], groups)
+
+
+def stats_arguments(stats, x, x_bias, groups: int) -> tuple[int, dict]:
     """The number of programs and the arguments of `group_norm_stats_kernel`."""
     sizes = _sizes(x, groups, ELEMENTS)
     arguments = {
-        "stats": _empty_sums(x, len(x), 2, sizes["parts"], groups),
+        "stats": stats,
         "x": x,
         **pixel_strides("s", "bcp", x),
         "x_bias": x_bias,
@@ -133,15 +152,32 @@ def forward_arguments(
     return len(x) * second["programs"], arguments
 
 
+def empty_sums(x: torch.Tensor, groups: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Uninitialised sums of the parts: (B, parts, 3, C) and, of groups, (B, 2, parts, groups)."""
+    B, C, H, W = x.shape
+    parts = _parts(C, H * W, BACKWARD_ELEMENTS, PARTS)[2]
+    return _empty_sums(x, B, parts, 3, C), _empty_sums(x, B, 2, parts, groups)
+
+
 def sums_arguments(
-    grad, x, skip, weight, bias, x_bias, mean, rstd, groups: int, slope: float
+    sums,
+    group_sums,
+    grad,
+    x,
+    skip,
+    weight,
+    bias,
+    x_bias,
+    mean,
+    rstd,
+    groups: int,
+    slope: float,
 ) -> tuple[int, dict]:
     """The number of programs and the arguments of `group_norm_bwd_sums_kernel`."""
     sizes = _sizes(x, groups, BACKWARD_ELEMENTS)
-    parts = sizes["parts"]
     arguments = {
-        "sums": _empty_sums(x, len(x), parts, 3, x.shape[1]),
-        "group_sums": _empty_sums(x, len(x), 2, parts, groups),
+        "sums": sums,
+        "group_sums": group_sums,
         "grad": grad,
         **pixel_strides("sg", "bcp", grad),
         **_inputs(x, skip, weight, bias, x_bias, slope),
@@ -150,17 +186,18 @@ def sums_arguments(
         **sizes,
         "INT64_OFFSETS": needs_int64_offsets(*map(image_span, (grad, x, skip))),
     }
-    return len(x) * parts, arguments
+    return len(x) * sizes["parts"], arguments
 
 
-def backward_arguments(first: dict, dx, dskip, dweight, dbias, dx_bias) -> tuple[int, dict]:
+def backward_arguments(first: tuple, dx, dskip, dweight, dbias, dx_bias) -> tuple[int, dict]:
     """The number of programs and the arguments of `group_norm_bwd_kernel`.
 
     Args:
-        first: the arguments of `group_norm_bwd_sums_kernel`.
+        first: what `sums_arguments` takes.
         dx, dskip: the gradients, or None where not needed.
         dweight, dbias, dx_bias: all but dx_bias, or none.
     """
+    _, first = sums_arguments(*first)
     B, second = len(first["x"]), _second_sizes(first)
     parameter_programs = 0 if dweight is None else first["G"]
     BGC = triton.next_power_of_2(first["GC"])
@@ -197,10 +234,10 @@ def group_norm_forward(x, skip, weight, bias, x_bias, groups, eps, slope):
         return out, mean.zero_(), rstd.zero_()
     x, skip = pixels_in_rows(x), pixels_in_rows(skip)
     weight, bias, x_bias = _parameters(weight, bias, x_bias)
-    programs, arguments = stats_arguments(x, x_bias, groups)
-    launch(group_norm_stats_kernel, programs, arguments)
+    stats = empty_stats(x, groups)
+    launch_again(group_norm_stats_kernel, stats_arguments, stats, x, x_bias, groups)
     inputs = (x, skip, weight, bias, x_bias, groups, eps, slope)
-    launch(group_norm_fwd_kernel, *forward_arguments(out, mean, rstd, arguments["stats"], *inputs))
+    launch_again(group_norm_fwd_kernel, forward_arguments, out, mean, rstd, stats, *inputs)
     return out, mean, rstd
 
 
@@ -210,16 +247,15 @@ def group_norm_backward(grad, x, skip, weight, bias, x_bias, groups, eps, slope,
         return tuple(g.zero_() for g in grads)
     grad, x, skip = (pixels_in_rows(image) for image in (grad, x, skip))
     weight, bias, x_bias = _parameters(weight, bias, x_bias)
-    programs, arguments = sums_arguments(
-        grad, x, skip, weight, bias, x_bias, mean, rstd, groups, slope
-    )
-    launch(group_norm_bwd_sums_kernel, programs, arguments)
+    inputs = (grad, x, skip, weight, bias, x_bias, mean, rstd, groups, slope)
+    first = (*empty_sums(x, groups), *inputs)
+    launch_again(group_norm_bwd_sums_kernel, sums_arguments, *first)
     needed = [g if needs >> i & 1 else None for i, g in enumerate(grads)]
     if needs >> 2:  # one needed parameter brings the gradients of all
         needed[2:4] = [_empty_sums(x, len(weight)) if g is None else g for g in needed[2:4]]
         if x_bias is not None and needed[4] is None:
             needed[4] = _empty_sums(x, len(weight))
-    launch(group_norm_bwd_kernel, *backward_arguments(arguments, *needed))
+    launch_again(group_norm_bwd_kernel, backward_arguments, first, *needed)
     return grads
 
 
@@ -254,14 +290,15 @@ def compile_cases():
         slope = 0.1 if options else 1.0
         mean = empty_statistics(image, groups)
         if not grads:
-            _, stats = stats_arguments(image, x_bias, groups)
-            yield f"stats {label}", group_norm_stats_kernel, stats
+            stats = empty_stats(image, groups)
+            _, arguments = stats_arguments(stats, image, x_bias, groups)
+            yield f"stats {label}", group_norm_stats_kernel, arguments
             inputs = (image, skip, weight, weight, x_bias, groups, 1e-5, slope)
-            _, arguments = forward_arguments(image, mean, mean, stats["stats"], *inputs)
+            _, arguments = forward_arguments(image, mean, mean, stats, *inputs)
             yield f"fwd {label}", group_norm_fwd_kernel, arguments
             continue
-        inputs = (image, skip, weight, weight, x_bias)
-        _, first = sums_arguments(image, *inputs, mean, mean, groups, slope)
-        yield f"bwd sums {label}", group_norm_bwd_sums_kernel, first
+        inputs = (image, image, skip, weight, weight, x_bias, mean, mean, groups, slope)
+        first = (*empty_sums(image, groups), *inputs)
+        yield f"bwd sums {label}", group_norm_bwd_sums_kernel, sums_arguments(*first)[1]
         _, arguments = backward_arguments(first, image, skip, weight, weight, x_bias)
         yield f"bwd {label}", group_norm_bwd_kernel, arguments

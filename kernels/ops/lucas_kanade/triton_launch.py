@@ -11,10 +11,10 @@ from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.lucas_kanade.reference import empty_aligned, empty_output
 from lift.kernels.ops.lucas_kanade.triton_kernels import (
     align_smooth_kernel,
@@ -137,7 +137,7 @@ def lucas_kanade_forward(image0, image1, flow0, flow1, t):
         return empty_output(image0).zero_()  # without channels, sums of nothing
     weighted = _weighted_motion(image0, image1, flow0, flow1, t)
     out = empty_output(image0)
-    launch(lucas_kanade_smooth_kernel, *smooth_arguments(out, weighted, flow0, flow1))
+    launch_again(lucas_kanade_smooth_kernel, smooth_arguments, out, weighted, flow0, flow1)
     return out
 
 
@@ -154,7 +154,7 @@ def align_forward(state, luma0, luma1, t, steps):
         aligned = out if is_last else out.new_empty((len(out), 4, *out.shape[2:]))
         found = missing if is_last else torch.empty_like(missing)
         written = (aligned, found, missing_before, rest if is_last else None)
-        launch(align_smooth_kernel, *align_arguments(*written, weighted, flow0, flow1, t))
+        launch_again(align_smooth_kernel, align_arguments, *written, weighted, flow0, flow1, t)
         missing_before, (flow0, flow1) = found, aligned[:, :4].split(2, 1)
     return out, missing
 
@@ -162,9 +162,9 @@ def align_forward(state, luma0, luma1, t, steps):
 def _weighted_motion(image0, image1, flow0, flow1, t) -> torch.Tensor:
     """Weighted motion and weights of a step, (B, 3, H, W), before they are averaged."""
     warped = empty_warped(image0)
-    launch(lucas_kanade_warp_kernel, *warp_arguments(warped, image0, image1, flow0, flow1, t))
+    launch_again(lucas_kanade_warp_kernel, warp_arguments, warped, image0, image1, flow0, flow1, t)
     weighted = empty_weighted(image0)
-    launch(lucas_kanade_solve_kernel, *solve_arguments(weighted, warped, flow0, flow1))
+    launch_again(lucas_kanade_solve_kernel, solve_arguments, weighted, warped, flow0, flow1)
     return weighted
 
 

@@ -12,10 +12,10 @@ from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.path_inputs.reference import empty_outputs
 from lift.kernels.ops.path_inputs.triton_kernels import (
     path_inputs_bwd_kernel,
@@ -54,7 +54,7 @@ def _arguments(hidden, state, motions, times, valid, gaps, factors, *others) -> 
     """
     B, C, H, W = hidden.shape
     blocks_per_image = triton.cdiv(H * W, PIXELS)
-    state, valid = planes(state), valid.view(torch.uint8)
+    state = planes(state)
     arguments = {
         "state": state,
         **strides("ss", "bc", state),
@@ -93,7 +93,7 @@ def forward_arguments(out, differences, hidden, *rest) -> tuple[int, dict]:
     }
 
 
-def backward_arguments(grad, grad_differences, hidden, *rest, grads) -> tuple[int, dict]:
+def backward_arguments(grads, grad, grad_differences, hidden, *rest) -> tuple[int, dict]:
     """The number of programs and the arguments of `path_inputs_bwd_kernel`.
 
     Args:
@@ -126,8 +126,8 @@ def backward_arguments(grad, grad_differences, hidden, *rest, grads) -> tuple[in
 def path_inputs_forward(hidden, state, motions, times, valid, gaps, factors, dtype):
     outputs = empty_outputs(hidden, motions, gaps, dtype)
     if outputs[0].numel() > 0:
-        inputs = (hidden, state, motions, times, valid, gaps, factors)
-        launch(path_inputs_fwd_kernel, *forward_arguments(*outputs, *inputs))
+        inputs = (hidden, state, motions, times, valid.view(torch.uint8), gaps, factors)
+        launch_again(path_inputs_fwd_kernel, forward_arguments, *outputs, *inputs)
     return outputs
 
 
@@ -137,11 +137,10 @@ def path_inputs_backward(
     grads = empty_grads((hidden, state), needs, 1)
     if state.numel() == 0 or needs == 0:
         return tuple(g.zero_() for g in grads)
-    needed = [g if needs >> i & 1 else None for i, g in enumerate(grads)]
-    inputs = (hidden, state, motions, times, valid, gaps, factors)
-    launch(
-        path_inputs_bwd_kernel,
-        *backward_arguments(grad, grad_differences, *inputs, grads=needed),
+    needed = tuple(g if needs >> i & 1 else None for i, g in enumerate(grads))
+    inputs = (hidden, state, motions, times, valid.view(torch.uint8), gaps, factors)
+    launch_again(
+        path_inputs_bwd_kernel, backward_arguments, needed, grad, grad_differences, *inputs
     )
     return grads
 
@@ -162,8 +161,8 @@ def compile_cases():
         motions = torch.empty(B, G, 2, H, W, device="meta")
         times = torch.empty(B, G, device="meta")
         outputs = empty_outputs(hidden, motions, 6, dtype)
-        inputs = (hidden, state, motions, times, times.to(torch.bool), 6, [1.0, 1.0, 1.0])
+        inputs = (hidden, state, motions, times, times.to(torch.uint8), 6, [1.0, 1.0, 1.0])
         _, arguments = forward_arguments(*outputs, *inputs)
         yield f"fwd {label}", path_inputs_fwd_kernel, arguments
-        _, arguments = backward_arguments(*outputs, *inputs, grads=(hidden, state))
+        _, arguments = backward_arguments((hidden, state), *outputs, *inputs)
         yield f"bwd {label}", path_inputs_bwd_kernel, arguments

@@ -13,10 +13,10 @@ from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.refine_inputs.reference import FLOWS, STATE, empty_output
 from lift.kernels.ops.refine_inputs.triton_kernels import (
     refine_inputs_dflow_kernel,
@@ -165,9 +165,8 @@ def state_arguments(dstate, dmissing, dfine, grad, size, stride: int) -> tuple[i
 def refine_inputs_forward(image0, image1, state, missing, stride, dtype):
     out = empty_output(image0, missing, stride, dtype)
     if out.numel() > 0:
-        launch(
-            refine_inputs_fwd_kernel,
-            *forward_arguments(out, image0, image1, state, missing, stride),
+        launch_again(
+            refine_inputs_fwd_kernel, forward_arguments, out, image0, image1, state, missing, stride
         )
     return out
 
@@ -183,13 +182,12 @@ def refine_inputs_backward(grad, image0, image1, state, missing, stride, dtype, 
     dflow = None
     if dstate is not None:
         dflow = empty_fine(image0, FLOWS)
-        launch(
-            refine_inputs_dflow_kernel,
-            *dflow_arguments(dflow, grad, image0, image1, state, stride),
+        launch_again(
+            refine_inputs_dflow_kernel, dflow_arguments, dflow, grad, image0, image1, state, stride
         )
     B, _, H, W = image0.shape
-    launch(
-        refine_state_bwd_kernel, *state_arguments(dstate, dmissing, dflow, grad, (B, H, W), stride)
+    launch_again(
+        refine_state_bwd_kernel, state_arguments, dstate, dmissing, dflow, grad, (B, H, W), stride
     )
     return grads
 

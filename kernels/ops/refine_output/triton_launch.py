@@ -13,10 +13,10 @@ from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
     image_span,
-    launch,
     needs_int64_offsets,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.refine_inputs.reference import STATE
 from lift.kernels.ops.refine_inputs.triton_kernels import refine_state_bwd_kernel
 from lift.kernels.ops.refine_inputs.triton_launch import (
@@ -81,18 +81,24 @@ def forward_arguments(out, *inputs) -> tuple[int, dict]:
     return programs, {"out": out, **arguments, "INT64_OFFSETS": int64}
 
 
-def backward_arguments(dresidual, dfine, grad, *inputs) -> tuple[int, dict]:
+def backward_arguments(dresidual, dfine, partial, grad, *inputs) -> tuple[int, dict]:
     """The number of programs and the arguments of `refine_output_bwd_kernel`."""
     programs, arguments = _common_arguments(BACKWARD_PIXELS, *inputs)
     int64 = needs_int64_offsets(*map(image_span, (dfine, grad, *_images(inputs))))
     return programs, {
         "dresidual": dresidual,
         "dfine": dfine,
-        "partial": grad.new_empty((programs, inputs[0].shape[1])),
+        "partial": partial,
         "grad": grad,
         **arguments,
         "INT64_OFFSETS": int64,
     }
+
+
+def empty_partial(residual: torch.Tensor, image0: torch.Tensor, stride: int) -> torch.Tensor:
+    """Uninitialised sums of each program of the backward, (programs, channels)."""
+    programs, _ = block_arguments(image0, stride, BACKWARD_PIXELS[stride])
+    return image0.new_empty((programs, residual.shape[1]))
 
 
 def sums_arguments(dbias, dthreshold, partial) -> tuple[int, dict]:
@@ -120,7 +126,7 @@ def refine_output_forward(residual, bias, image0, *others):
     out = image0.new_empty(image0.shape)
     if out.numel() > 0:
         inputs = (residual, bias, image0, *others)
-        launch(refine_output_fwd_kernel, *forward_arguments(out, *inputs))
+        launch_again(refine_output_fwd_kernel, forward_arguments, out, *inputs)
     return out
 
 
@@ -139,16 +145,18 @@ def refine_output_backward(
         for i, (g, empty) in enumerate(zip(grads, empty_grads(inputs, -1, 1), strict=True))
     )
     dfine = empty_fine(image0, STATE)
-    programs, arguments = backward_arguments(dresidual, dfine, grad.contiguous(), *inputs, stride)
-    launch(refine_output_bwd_kernel, programs, arguments)
+    partial = empty_partial(residual, image0, stride)
+    written = (dresidual, dfine, partial)
+    launch_again(
+        refine_output_bwd_kernel, backward_arguments, *written, grad.contiguous(), *inputs, stride
+    )
     if needs & 0b10000:
         B, _, H, W = image0.shape
-        launch(
-            refine_state_bwd_kernel,
-            *state_arguments(dstate, None, dfine, None, (B, H, W), stride),
+        launch_again(
+            refine_state_bwd_kernel, state_arguments, dstate, None, dfine, None, (B, H, W), stride
         )
     if needs & 0b1000010:
-        launch(refine_output_sums_kernel, *sums_arguments(dbias, dthreshold, arguments["partial"]))
+        launch_again(refine_output_sums_kernel, sums_arguments, dbias, dthreshold, partial)
     return grads
 
 
@@ -172,7 +180,8 @@ def compile_cases():
         yield f"fwd {label}", refine_output_fwd_kernel, forward_arguments(image, *inputs)[1]
         dfine = empty_fine(image, STATE)
         if stride != 4:
-            _, arguments = backward_arguments(residual, dfine, image, *inputs)
+            partial = empty_partial(residual, image, stride)
+            _, arguments = backward_arguments(residual, dfine, partial, image, *inputs)
             yield f"bwd {label}", refine_output_bwd_kernel, arguments
         if stride == 2:
             _, arguments = state_arguments(state, None, dfine, None, (B, H, W), stride)

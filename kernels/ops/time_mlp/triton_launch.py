@@ -8,9 +8,9 @@ from lift.kernels.checks import TRITON_DTYPES, unsupported_by_triton, unsupporte
 from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
-    launch,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.time_mlp.triton_kernels import time_mlp_bwd_kernel, time_mlp_fwd_kernel
 
 TILE = 2048  # values of a program at once, 16 per thread
@@ -107,7 +107,7 @@ def time_mlp_forward(k_times, q_times, weight1, bias1, weight2, bias2, dtype):
     out = k_times.new_empty((B, C, Tq, Tk), dtype=dtype)
     if out.numel() > 0:
         inputs = k_times, q_times, weight1, bias1, weight2, bias2
-        launch(time_mlp_fwd_kernel, *forward_arguments(out, *inputs))
+        launch_again(time_mlp_fwd_kernel, forward_arguments, out, *inputs)
     return out
 
 
@@ -119,7 +119,7 @@ def time_mlp_backward(grad, k_times, q_times, weight1, bias1, weight2, bias2, dt
     if grad.numel() == 0:
         return tuple(x.zero_() for x in found)
     grads = [None if x is None else torch.empty_like(x).contiguous() for x in parameters]
-    launch(time_mlp_bwd_kernel, *backward_arguments(grads, grad, *inputs[:5]))
+    launch_again(time_mlp_bwd_kernel, backward_arguments, grads, grad, *inputs[:5])
     for i, x in enumerate(grads, 2):
         if needs >> i & 1:
             found[i] = x

@@ -20,12 +20,12 @@ from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
     image_span,
-    launch,
     needs_int64_offsets,
     pixel_strides,
     pixels_in_rows,
     strides,
 )
+from lift.kernels.launch_memory import launch_again
 from lift.kernels.ops.warp_blend.triton_kernels import warp_blend_bwd_kernel, warp_blend_fwd_kernel
 
 
@@ -80,19 +80,24 @@ def _common_arguments(out, image0, image1, flow0, flow1, occ0, occ1) -> dict:
     }
 
 
-def forward_arguments(out, image0, image1, flow0, flow1, occ0, occ1) -> dict:
-    """Arguments of `warp_blend_fwd_kernel`; image1, flow1, occ0, occ1 are None for `warp`."""
+def forward_arguments(out, image0, image1, flow0, flow1, occ0, occ1) -> tuple[int, dict]:
+    """The number of programs and the arguments of `warp_blend_fwd_kernel`.
+
+    image1, flow1, occ0 and occ1 are None for `warp`.
+    """
     flow0, flow1, occ0, occ1 = (pixels_in_rows(x) for x in (flow0, flow1, occ0, occ1))
     inputs = (image0, image1, flow0, flow1, occ0, occ1)
-    return {
-        "out": out,
-        **_common_arguments(out, *inputs),
-        "INT64_OFFSETS": needs_int64_offsets(*map(image_span, (*inputs, out))),
-    }
+    return _with_programs(
+        {
+            "out": out,
+            **_common_arguments(out, *inputs),
+            "INT64_OFFSETS": needs_int64_offsets(*map(image_span, (*inputs, out))),
+        }
+    )
 
 
-def backward_arguments(grad, inputs: tuple, grads: tuple, scale) -> dict:
-    """Arguments of `warp_blend_bwd_kernel`.
+def backward_arguments(grad, inputs: tuple, grads: tuple, scale) -> tuple[int, dict]:
+    """The number of programs and the arguments of `warp_blend_bwd_kernel`.
 
     Args:
         inputs: image0, image1, flow0, flow1, occ0, occ1, as in `forward_arguments`.
@@ -103,7 +108,7 @@ def backward_arguments(grad, inputs: tuple, grads: tuple, scale) -> dict:
     inputs = (*images, *(pixels_in_rows(x) for x in maps))
     grad = pixels_in_rows(grad)
     dimage0, dimage1, dflow0, dflow1, docc0, docc1 = grads
-    return {
+    arguments = {
         "grad": grad,
         **_common_arguments(grad, *inputs),
         "dimage0": dimage0,
@@ -124,10 +129,11 @@ def backward_arguments(grad, inputs: tuple, grads: tuple, scale) -> dict:
         "HAS_DOCC0": docc0 is not None,
         "HAS_DOCC1": docc1 is not None,
     }
+    return _with_programs(arguments)
 
 
-def _launch(kernel, arguments: dict) -> None:
-    launch(kernel, arguments["image0"].shape[0] * arguments["blocks_per_image"], arguments)
+def _with_programs(arguments: dict) -> tuple[int, dict]:
+    return arguments["image0"].shape[0] * arguments["blocks_per_image"], arguments
 
 
 # -- forward ---------------------------------------------------------------------------------------
@@ -144,7 +150,7 @@ def warp_blend_forward(image0, image1, flow0, flow1, occ0, occ1):
 def _forward(image0, *others) -> torch.Tensor:
     out = empty_like_layout(image0)
     if out.numel() > 0:
-        _launch(warp_blend_fwd_kernel, forward_arguments(out, image0, *others))
+        launch_again(warp_blend_fwd_kernel, forward_arguments, out, image0, *others)
     return out
 
 
@@ -171,9 +177,8 @@ def _backward(grad, images: int, inputs: tuple, needs: int) -> tuple[torch.Tenso
     sum_dtype = torch.int64 if fixed_point else torch.float32
     sums = [None if g is None else _zeros(g, sum_dtype) for g in needed[:images]]
     written = as_blend(images, *sums, *needed[images:])
-    _launch(
-        warp_blend_bwd_kernel, backward_arguments(grad, as_blend(images, *inputs), written, scale)
-    )
+    inputs = as_blend(images, *inputs)
+    launch_again(warp_blend_bwd_kernel, backward_arguments, grad, inputs, written, scale)
     for g, total in zip(needed, sums, strict=False):
         if total is not None and fixed_point:
             torch.mul(total, inverse, out=g)  # one pass: float64 in registers, never in memory
@@ -225,7 +230,7 @@ def compile_cases():
         flow, occ = (torch.empty(B, channels, H, W, device="meta") for channels in (2, 1))
         occs = [occ] * (images if images == 2 else 0)
         inputs = as_blend(images, *[image] * images, *[flow] * images, *occs)
-        yield f"fwd {label}", warp_blend_fwd_kernel, forward_arguments(image, *inputs)
+        yield f"fwd {label}", warp_blend_fwd_kernel, forward_arguments(image, *inputs)[1]
         fixed_point = image_grads == "fixed point"
         sums = None
         if image_grads != "none":
@@ -235,5 +240,5 @@ def compile_cases():
         yield (
             f"bwd {label}, image gradients: {image_grads}",
             warp_blend_bwd_kernel,
-            backward_arguments(image, inputs, grads, scale),
+            backward_arguments(image, inputs, grads, scale)[1],
         )
