@@ -48,8 +48,9 @@ def check_same(
         TypeError: not a floating-point tensor, or of another dtype.
         ValueError: another shape or device.
     """
-    check_tensor(op, name, value)
-    if tuple(value.shape) != tuple(shape):
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        check_tensor(op, name, value)
+    if value.shape != shape:
         raise ValueError(
             f"{op}: {name} must be {tuple(shape)} to fit {other_name} {tuple(other.shape)}, "
             f"got {tuple(value.shape)}"
@@ -96,14 +97,14 @@ def accepts_old_names(**names: str) -> Callable:
 
 
 def unsupported_images(
-    images: torch.Tensor, device: str, dtypes: tuple[torch.dtype, ...], min_side: int = 0
+    images: torch.Tensor, device: str, dtypes: tuple[torch.dtype, ...], min_side: int | None = 0
 ) -> str | None:
     """The reason why kernels for this device and these dtypes do not support images, or None.
 
     Args:
         images: (B, C, H, W).
         device: "cpu" or "cuda".
-        min_side: the shortest side in pixels.
+        min_side: the shortest side in pixels; None for tensors of any shape.
     """
     if images.device.type != device:
         needed = "the CPU" if device == "cpu" else "a CUDA device"
@@ -111,25 +112,31 @@ def unsupported_images(
     if images.dtype not in dtypes:
         *names, last = (str(dtype).removeprefix("torch.") for dtype in (images.dtype, *dtypes))
         return f"images of {names[0]}: {', '.join(names[1:])} or {last} only"
+    if min_side is None:
+        return None
     H, W = images.shape[2:]
     if not min_side <= min(H, W) <= max(H, W) <= MAX_SIDE:
         return f"images of {H} x {W} pixels: sides from {min_side} to {MAX_SIDE} only"
     return None
 
 
-def unsupported_by_triton(interpreted: bool, *images: torch.Tensor) -> str | None:
+def unsupported_by_triton(
+    interpreted: bool, *images: torch.Tensor, min_side: int | None = 0
+) -> str | None:
     """The reason why Triton kernels do not support images (B, C, H, W), or None.
 
     Args:
         interpreted: whether the kernels run under Triton's interpreter, on the CPU.
         images: the first is checked; none for what holds on this machine whatever the arguments.
+        min_side: as in `unsupported_images`.
     """
-    if not interpreted and not torch.cuda.is_available():
+    on_gpu = bool(images) and images[0].is_cuda  # then the query, which takes time, is needless
+    if not on_gpu and not interpreted and not torch.cuda.is_available():
         return "no CUDA device"
     if not images:
         return None
-    device = "cpu" if interpreted and not images[0].is_cuda else "cuda"
-    return unsupported_images(images[0], device, TRITON_DTYPES)
+    device = "cuda" if on_gpu or not interpreted else "cpu"
+    return unsupported_images(images[0], device, TRITON_DTYPES, min_side)
 
 
 def unsupported_gradient(**inputs: torch.Tensor) -> str | None:

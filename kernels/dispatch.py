@@ -253,6 +253,10 @@ def select(operation: str, backend: str | None, *arguments) -> Backend:
     if _assume_available and wanted in ("auto", "fused"):
         backends = _backends(operation)
         return next((b for b in backends if b.fused), backends[-1])
+    if wanted == "auto":  # the usual call, at once
+        for candidate in _backends(operation):
+            if candidate.automatic and candidate.unsupported_reason(*arguments) is None:
+                return candidate
     eligible = _eligible(operation, wanted)
     for candidate in eligible:
         if candidate.unsupported_reason(*arguments) is None:

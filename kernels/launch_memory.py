@@ -71,11 +71,11 @@ def forget() -> None:
 def _describe(inputs, key: list, tensors: list[torch.Tensor]) -> None:
     """Add to the key what decides over a launch, and the tensors in order of the inputs."""
     for x in inputs:
-        if x is None:
-            key.append(None)
-        elif isinstance(x, torch.Tensor):
+        if isinstance(x, torch.Tensor):
             key += (x.dtype, x.shape, x.stride(), x.data_ptr() % ALIGNMENT)
             tensors.append(x)
+        elif x is None:
+            key.append(None)
         elif isinstance(x, (tuple, list)):
             key.append(len(x))
             _describe(x, key, tensors)

@@ -18,7 +18,7 @@ def unsupported_reason(*arguments) -> str | None:
     """The reason why Triton does not support arguments of `adjacent_frames`, or None."""
     if arguments and arguments[0].dtype != torch.float32:
         return f"times of {str(arguments[0].dtype).removeprefix('torch.')}: float32 only"
-    return unsupported_by_triton(INTERPRETED, *[x[None, None] for x in arguments[:1]])
+    return unsupported_by_triton(INTERPRETED, *arguments[:1], min_side=None)
 
 
 def kernel_arguments(outputs, times, mask, indices, left, per_side) -> tuple[int, dict]:

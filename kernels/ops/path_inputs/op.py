@@ -120,7 +120,7 @@ def path_inputs(
     check_image(op, "hidden", hidden)
     check_state(op, state)
     B, C, _, _ = hidden.shape
-    check_same(op, "hidden", hidden, "state", state, (len(state), C, *state.shape[2:]))
+    check_same(op, "hidden", hidden, "state", state, (state.shape[0], C, *state.shape[2:]))
     check_gaps(op, "motions", motions, state)
     G = motions.shape[1]
     check_same(op, "times", times, "motions", motions, (B, G), state.dtype)

@@ -42,12 +42,12 @@ class Inputs(NamedTuple):
     @property
     def window_columns(self) -> int:
         """Windows side by side."""
-        return triton.cdiv(self.q.shape[3] + self.shift, self.window)
+        return ceil_div(self.q.shape[3] + self.shift, self.window)
 
     @property
     def windows(self) -> int:
         """Windows of an image."""
-        return triton.cdiv(self.q.shape[2] + self.shift, self.window) * self.window_columns
+        return ceil_div(self.q.shape[2] + self.shift, self.window) * self.window_columns
 
     @property
     def area(self) -> int:
@@ -57,7 +57,7 @@ class Inputs(NamedTuple):
     @property
     def one_time_bias(self) -> bool:
         """Whether several clips share one time_bias."""
-        return self.time_bias is not None and self.time_bias.shape[0] == 1 and len(self.q) > 1
+        return self.time_bias is not None and self.time_bias.shape[0] == 1 and self.q.shape[0] > 1
 
     def arguments(self) -> dict:
         """What every kernel takes."""
@@ -131,6 +131,11 @@ class Backward(NamedTuple):
         }
 
 
+def ceil_div(n: int, size: int) -> int:
+    """As `triton.cdiv`, which takes a microsecond."""
+    return -(-n // size)
+
+
 def is_small(window: int) -> bool:
     """Whether the small-window kernels compute a window."""
     return window <= 2
@@ -166,8 +171,15 @@ def _shape_class(kernel: str, window: int, Tq: int, d: int, bits: int) -> config
     return configs.ShapeClass(name, positions, "one" if Tq == 1 else "many", d, bits)
 
 
-def blocks_of(kernel, inputs: Inputs) -> dict[str, int]:
-    """Block sizes of a kernel, and its other constants: not to be changed.
+class Blocks(dict):
+    """Block sizes by name, and other constants; not to be changed. Equal if the same object."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+def blocks_of(kernel, inputs: Inputs) -> Blocks:
+    """Block sizes of a kernel, the same object for the same sizes.
 
     Small windows: BL windows and BH heads. Others: WP, the padded side, BM queries, BN keys.
     """
@@ -177,21 +189,17 @@ def blocks_of(kernel, inputs: Inputs) -> dict[str, int]:
 
 
 @functools.lru_cache(maxsize=256)
-def blocks_of_class(config, name, device, dtype, shape, Tk, window, windows) -> dict[str, int]:
+def blocks_of_class(config, name, device, dtype, shape, Tk, window, windows) -> Blocks:
     """As `blocks_of`, with what `config` finds."""
     BT, heads, d = triton.next_power_of_2(Tk), *shape[4:]
     one = _shape_class(name, window, shape[1], d, 8 * dtype.itemsize)
     found = dict(configs.for_key_frames(one, config(one, _gpu_name(device)), BT))
     if not is_small(window):
-        return {
-            "WP": 4 if window <= 4 else 8,
-            "BM": configs.query_rows(one),
-            "BT": BT,
-            **found,
-        }
+        side = 4 if window <= 4 else 8
+        return Blocks(WP=side, BM=configs.query_rows(one), BT=BT, **found)
     BH = min(triton.next_power_of_2(heads), max(1, 512 // d))
     BL = max(1, found.pop("VALUES") // (BH * d))
-    return {"BL": BL, "BH": BH, "BT": BT, "window_blocks": triton.cdiv(windows, BL), **found}
+    return Blocks(BL=BL, BH=BH, BT=BT, window_blocks=ceil_div(windows, BL), **found)
 
 
 def _int64_offsets(q: torch.Tensor, *tensors: torch.Tensor) -> dict[str, bool]:
@@ -203,50 +211,46 @@ def _int64_offsets(q: torch.Tensor, *tensors: torch.Tensor) -> dict[str, bool]:
 
 def small_window_programs(inputs: Inputs, blocks: dict) -> int:
     """Programs of a small-window kernel for each clip and frame of its queries or keys."""
-    head_blocks = triton.cdiv(inputs.q.shape[4], blocks["BH"])
+    head_blocks = ceil_div(inputs.q.shape[4], blocks["BH"])
     return blocks["window_blocks"] * head_blocks * inputs.area
 
 
 def small_window_forward_arguments(
-    inputs: Inputs, out, lse, frame_weights, blocks: tuple
+    inputs: Inputs, out, lse, frame_weights, blocks: Blocks
 ) -> tuple[int, dict]:
-    """The number of programs and the arguments of `temporal_attention_small_window_fwd_kernel`.
-
-    Args:
-        blocks: names and values, as in all functions of this kind.
-    """
+    """The number of programs and the arguments of `temporal_attention_small_window_fwd_kernel`."""
     B, Tq = inputs.q.shape[:2]
     outputs = {"out": out, "lse": lse, "frame_weights": frame_weights}
-    arguments = inputs.arguments() | outputs | dict(blocks)
+    arguments = inputs.arguments() | outputs | blocks
     return B * Tq * small_window_programs(inputs, arguments), arguments
 
 
 def window_forward_arguments(
-    inputs: Inputs, out, lse, frame_weights, query_blocks: int, blocks: tuple
+    inputs: Inputs, out, lse, frame_weights, query_blocks: int, blocks: Blocks
 ) -> tuple[int, dict]:
     """The number of programs and the arguments of `temporal_attention_window_fwd_kernel`."""
     outputs = {"out": out, "lse": lse, "frame_weights": frame_weights}
-    arguments = inputs.arguments() | outputs | dict(blocks) | {"query_blocks": query_blocks}
+    arguments = inputs.arguments() | outputs | blocks | {"query_blocks": query_blocks}
     arguments |= _int64_offsets(inputs.q, inputs.k, inputs.v)
-    return len(inputs.q) * inputs.windows * inputs.q.shape[4] * query_blocks, arguments
+    return inputs.q.shape[0] * inputs.windows * inputs.q.shape[4] * query_blocks, arguments
 
 
 # -- backward --------------------------------------------------------------------------------------
 
 
 def small_window_dq_arguments(
-    call: Backward, delta, writes_dkv: bool, dtime_bias, dwindow_bias, blocks: tuple
+    call: Backward, delta, writes_dkv: bool, dtime_bias, dwindow_bias, blocks: Blocks
 ) -> tuple[int, dict]:
     """The number of programs and the arguments of `temporal_attention_small_window_bwd_kernel`."""
     B, Tq = call.inputs.q.shape[:2]
-    arguments = call.dq_arguments(delta, writes_dkv, dtime_bias, dwindow_bias) | dict(blocks)
+    arguments = call.dq_arguments(delta, writes_dkv, dtime_bias, dwindow_bias) | blocks
     return B * Tq * small_window_programs(call.inputs, arguments), arguments
 
 
-def small_window_dkv_arguments(call: Backward, delta, blocks: tuple) -> tuple[int, dict]:
+def small_window_dkv_arguments(call: Backward, delta, blocks: Blocks) -> tuple[int, dict]:
     """The number of programs and the arguments of the small-window kernel of dk and dv."""
     B, Tk = call.inputs.k.shape[:2]
-    arguments = call.dkv_arguments(delta) | dict(blocks)
+    arguments = call.dkv_arguments(delta) | blocks
     return B * Tk * small_window_programs(call.inputs, arguments), arguments
 
 
@@ -257,22 +261,22 @@ def window_dq_arguments(
     dtime_bias,
     dwindow_bias,
     query_blocks: int,
-    blocks: tuple,
+    blocks: Blocks,
 ) -> tuple[int, dict]:
     """The number of programs and the arguments of `temporal_attention_window_bwd_kernel`."""
     inputs = call.inputs
     arguments = call.dq_arguments(delta, writes_dkv, dtime_bias, dwindow_bias)
-    arguments |= dict(blocks) | {"query_blocks": query_blocks}
+    arguments |= blocks | {"query_blocks": query_blocks}
     arguments |= _int64_offsets(inputs.q, inputs.k, inputs.v, call.grad)
-    return len(inputs.q) * inputs.windows * inputs.q.shape[4] * query_blocks, arguments
+    return inputs.q.shape[0] * inputs.windows * inputs.q.shape[4] * query_blocks, arguments
 
 
-def window_dkv_arguments(call: Backward, delta, blocks: tuple) -> tuple[int, dict]:
+def window_dkv_arguments(call: Backward, delta, blocks: Blocks) -> tuple[int, dict]:
     """The number of programs and the arguments of `temporal_attention_window_bwd_dkv_kernel`."""
-    inputs, area = call.inputs, dict(blocks)["WP"] ** 2
-    arguments = call.dkv_arguments(delta) | dict(blocks)
-    query_blocks = triton.cdiv(inputs.q.shape[1], max(1, arguments["BM"] // area))
+    inputs, area = call.inputs, blocks["WP"] ** 2
+    arguments = call.dkv_arguments(delta) | blocks
+    query_blocks = ceil_div(inputs.q.shape[1], max(1, arguments["BM"] // area))
     arguments |= {"query_blocks": query_blocks}
     arguments |= _int64_offsets(inputs.q, inputs.k, inputs.v, call.grad)
-    programs = len(inputs.q) * inputs.windows * inputs.q.shape[4] * inputs.k.shape[1]
+    programs = inputs.q.shape[0] * inputs.windows * inputs.q.shape[4] * inputs.k.shape[1]
     return programs * (area // arguments["BN"]), arguments

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 import torch
-import triton
 
 from lift.kernels.autograd import empty_grads
 from lift.kernels.checks import TRITON_DTYPES, capability
@@ -27,6 +26,7 @@ from lift.kernels.ops.temporal_attention.triton_arguments import (
     Backward,
     Inputs,
     blocks_of,
+    ceil_div,
     is_small,
     last_contiguous,
     shape_class,
@@ -55,7 +55,8 @@ CHANNELS = (16, 32, 64)  # per head
 
 def unsupported_reason(*arguments) -> str | None:
     """The reason why Triton does not support arguments of `temporal_attention`, or None."""
-    if not INTERPRETED and not torch.cuda.is_available():
+    on_gpu = bool(arguments) and arguments[0].is_cuda  # then the query is needless
+    if not on_gpu and not INTERPRETED and not torch.cuda.is_available():
         return "no CUDA device"
     if not arguments:
         return None
@@ -112,7 +113,7 @@ def _small_window_forward(inputs: Inputs, out, lse, weights: bool, launch) -> to
         programs = small_window_programs(inputs, blocks) // area
         frame_weights = lse.new_empty((B, programs, Tq, area, Tk))
     written = (out, lse, frame_weights)
-    launch(kernel, small_window_forward_arguments, inputs, *written, tuple(blocks.items()))
+    launch(kernel, small_window_forward_arguments, inputs, *written, blocks)
     return frame_weights.sum((1, 3)) if weights else None
 
 
@@ -122,11 +123,11 @@ def _window_forward(inputs: Inputs, out, lse, weights: bool, launch) -> torch.Te
     (B, Tq, *_, heads, _), Tk, windows = inputs.q.shape, inputs.k.shape[1], inputs.windows
     blocks = blocks_of(kernel, inputs)
     frames = blocks["BM"] // blocks["WP"] ** 2
-    query_blocks = triton.cdiv(Tq, frames)
+    query_blocks = ceil_div(Tq, frames)
     rows = query_blocks * frames
     frame_weights = lse.new_empty((B, windows * heads, rows, Tk)) if weights else None
     written = (out, lse, frame_weights, query_blocks)
-    launch(kernel, window_forward_arguments, inputs, *written, tuple(blocks.items()))
+    launch(kernel, window_forward_arguments, inputs, *written, blocks)
     return frame_weights.sum(1)[:, :Tq] if weights else None
 
 
@@ -193,10 +194,10 @@ def _small_window_backward(call: Backward, launch) -> tuple[torch.Tensor | None,
     dtime_bias = lse.new_empty((*shape, Tk) if call.needs_dtime_bias else (0,))
     dwindow_bias = lse.new_empty((*shape, area) if call.needs_dwindow_bias else (0,))
     written = (delta, writes_dkv, dtime_bias, dwindow_bias)
-    launch(kernel, small_window_dq_arguments, call, *written, tuple(blocks.items()))
+    launch(kernel, small_window_dq_arguments, call, *written, blocks)
     if call.needs_dkv and not writes_dkv:
         kernel = temporal_attention_small_window_bwd_dkv_kernel
-        blocks = tuple(blocks_of(kernel, inputs).items())
+        blocks = blocks_of(kernel, inputs)
         launch(kernel, small_window_dkv_arguments, call, delta, blocks)
     dtime_sums = dwindow_sums = None
     if call.needs_dtime_bias:
@@ -216,17 +217,17 @@ def _window_backward(call: Backward, launch) -> tuple[torch.Tensor | None, ...]:
     blocks = blocks_of(kernel, inputs)
     side = blocks["WP"]
     frames = blocks["BM"] // side**2
-    query_blocks = triton.cdiv(Tq, frames)
+    query_blocks = ceil_div(Tq, frames)
     delta = lse if writes_dkv else torch.empty_like(lse)
     shape = (B, windows, heads, query_blocks)
     time_shape = (*shape[:3], query_blocks * frames, Tk)
     dtime_bias = lse.new_empty(time_shape if call.needs_dtime_bias else (0,))
     dwindow_bias = lse.new_empty((*shape, *[side] * 4) if call.needs_dwindow_bias else (0,))
     written = (delta, writes_dkv, dtime_bias, dwindow_bias, query_blocks)
-    launch(kernel, window_dq_arguments, call, *written, tuple(blocks.items()))
+    launch(kernel, window_dq_arguments, call, *written, blocks)
     if call.needs_dkv and not writes_dkv:
         kernel = temporal_attention_window_bwd_dkv_kernel
-        blocks = tuple(blocks_of(kernel, inputs).items())
+        blocks = blocks_of(kernel, inputs)
         launch(kernel, window_dkv_arguments, call, delta, blocks)
     return (
         dtime_bias.sum(1)[:, :, :Tq] if call.needs_dtime_bias else None,

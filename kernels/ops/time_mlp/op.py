@@ -90,17 +90,17 @@ def time_mlp(
         raise ValueError(f"{op}: k_times must be (B, Tk), got {tuple(k_times.shape)}")
     if q_times is not None:
         check_tensor(op, "q_times", q_times)
-        shape = (len(k_times), q_times.shape[-1] if q_times.ndim else 1)
+        shape = (k_times.shape[0], q_times.shape[-1] if q_times.ndim else 1)
         check_same(op, "q_times", q_times, "k_times", k_times, shape, k_times.dtype)
     check_tensor(op, "weight1", weight1)
-    N = len(weight1) if weight1.ndim else 0
+    N = weight1.shape[0] if weight1.ndim else 0
     check_same(op, "weight1", weight1, "k_times", k_times, (N, FEATURES))
     check_same(op, "bias1", bias1, "weight1", weight1, (N,), weight1.dtype)
     if (weight2 is None) != (bias2 is None):
         raise ValueError(f"{op}: weight2 and bias2 must both be tensors, or both be None")
     if weight2 is not None:
         check_tensor(op, "weight2", weight2)
-        C = len(weight2) if weight2.ndim else 0
+        C = weight2.shape[0] if weight2.ndim else 0
         check_same(op, "weight2", weight2, "weight1", weight1, (C, N), weight1.dtype)
         check_same(op, "bias2", bias2, "weight2", weight2, (C,), weight1.dtype)
     dtype = weight1.dtype if dtype is None else dtype

@@ -31,14 +31,14 @@ def unsupported_reason(*arguments) -> str | None:
         return "parameters of another dtype than float32"
     if dtype not in TRITON_DTYPES:
         return f"a result of {dtype}: float32, float16 or bfloat16 only"
-    if len(weight1) > MAX_HIDDEN:
-        return f"{len(weight1)} hidden units: up to {MAX_HIDDEN} only"
-    if weight2 is not None and len(weight2) > MAX_CHANNELS:
-        return f"{len(weight2)} channels: up to {MAX_CHANNELS} only"
+    if weight1.shape[0] > MAX_HIDDEN:
+        return f"{weight1.shape[0]} hidden units: up to {MAX_HIDDEN} only"
+    if weight2 is not None and weight2.shape[0] > MAX_CHANNELS:
+        return f"{weight2.shape[0]} channels: up to {MAX_CHANNELS} only"
     pairs = k_times.numel() * (1 if q_times is None else q_times.shape[1])
-    if pairs * len(weight1 if weight2 is None else weight2) >= MAX_RESULT:
+    if pairs * (weight1 if weight2 is None else weight2).shape[0] >= MAX_RESULT:
         return f"{pairs} pairs of times: too many for 32 bits"
-    return unsupported_by_triton(INTERPRETED, k_times[:1, None, None, :1])
+    return unsupported_by_triton(INTERPRETED, k_times, min_side=None)
 
 
 # -- arguments of the kernels ----------------------------------------------------------------------
@@ -58,15 +58,15 @@ def _inputs(k_times, q_times, weight1, bias1, weight2) -> dict:
         "Tq": Tq,
         "Tk": k_times.shape[1],
         "pairs": k_times.numel() * Tq,
-        "N": len(weight1),
-        "C": len(weight1 if weight2 is None else weight2),
+        "N": weight1.shape[0],
+        "C": (weight1 if weight2 is None else weight2).shape[0],
     }
 
 
 def forward_arguments(out, k_times, q_times, weight1, bias1, weight2, bias2) -> tuple[int, dict]:
     """The number of programs and the arguments of `time_mlp_fwd_kernel`."""
     arguments = _inputs(k_times, q_times, weight1, bias1, weight2)
-    BN = triton.next_power_of_2(len(weight1))
+    BN = triton.next_power_of_2(weight1.shape[0])
     BP = min(triton.next_power_of_2(arguments["pairs"]), max(1, TILE // BN))
     arguments |= {
         "out": out,
@@ -86,8 +86,8 @@ def backward_arguments(grads, grad, k_times, q_times, weight1, bias1, weight2) -
     """
     names = "dweight1", "dbias1", "dweight2", "dbias2"
     arguments = _inputs(k_times, q_times, weight1, bias1, weight2)
-    BN = min(triton.next_power_of_2(len(weight1)), 32 if weight2 is None else 8)
-    BC = 1 if weight2 is None else triton.next_power_of_2(len(weight2))
+    BN = min(triton.next_power_of_2(weight1.shape[0]), 32 if weight2 is None else 8)
+    BC = 1 if weight2 is None else triton.next_power_of_2(weight2.shape[0])
     arguments |= {
         **dict(zip(names, grads, strict=True)),
         "grad": grad.contiguous(),
@@ -95,7 +95,7 @@ def backward_arguments(grads, grad, k_times, q_times, weight1, bias1, weight2) -
         "BN": BN,
         "BC": BC,
     }
-    return triton.cdiv(len(weight1), BN), arguments
+    return triton.cdiv(weight1.shape[0], BN), arguments
 
 
 # -- forward and backward --------------------------------------------------------------------------
@@ -103,7 +103,8 @@ def backward_arguments(grads, grad, k_times, q_times, weight1, bias1, weight2) -
 
 def time_mlp_forward(k_times, q_times, weight1, bias1, weight2, bias2, dtype):
     B, Tk = k_times.shape
-    Tq, C = 1 if q_times is None else q_times.shape[1], len(weight1 if weight2 is None else weight2)
+    Tq = 1 if q_times is None else q_times.shape[1]
+    C = (weight1 if weight2 is None else weight2).shape[0]
     out = k_times.new_empty((B, C, Tq, Tk), dtype=dtype)
     if out.numel() > 0:
         inputs = k_times, q_times, weight1, bias1, weight2, bias2
