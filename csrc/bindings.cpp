@@ -9,6 +9,7 @@
 #include <string>
 
 #include "common/cpu_features.h"
+#include "convex_upsample/convex_upsample_cpu.h"
 #include "correlation/correlation_cpu.h"
 #include "grid_sample/grid_sample_cpu.h"
 #include "group_norm/group_norm_cpu.h"
@@ -47,6 +48,7 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       "group_norm_backward(Tensor grad, Tensor x, Tensor? skip, Tensor weight, Tensor bias,"
       " Tensor? x_bias, int groups, float eps, float slope, Tensor mean, Tensor rstd, int needs)"
       " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def("convex_upsample(Tensor state, Tensor logits, Tensor prior) -> Tensor");
   m.def(
       "refine_inputs(Tensor image0, Tensor image1, Tensor state, Tensor? missing, int stride,"
       " ScalarType dtype) -> Tensor");
@@ -67,6 +69,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("lucas_kanade", TORCH_BOX(&lift::lucas_kanade_cpu));
   m.impl("group_norm", TORCH_BOX(&lift::group_norm_cpu));
   m.impl("group_norm_backward", TORCH_BOX(&lift::group_norm_backward_cpu));
+  m.impl("convex_upsample", TORCH_BOX(&lift::convex_upsample_cpu));
   m.impl("refine_inputs", TORCH_BOX(&lift::refine_inputs_cpu));
   m.impl("refine_output", TORCH_BOX(&lift::refine_output_cpu));
 }

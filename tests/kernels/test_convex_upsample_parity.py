@@ -20,3 +20,14 @@ class TestConvexUpsample(OpSuite):
         "one row": lambda dtype, generator: make(dtype, generator, 1, 1, 7),
         "several programs": lambda dtype, generator: make(dtype, generator, 1, 9, 17),
     }
+
+
+class TestConvexUpsampleCpp(TestConvexUpsample):
+    backend_name = "cpp"
+    has_gradient = False
+    half_layouts = ()
+    cases = {
+        **TestConvexUpsample.cases,
+        "several strips": lambda dtype, generator: make(dtype, generator, 2, 5, 150),
+        "empty": lambda dtype, generator: make(dtype, generator, 0, 4, 4),
+    }

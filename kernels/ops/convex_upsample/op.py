@@ -2,7 +2,7 @@
 
 import torch
 
-from lift.kernels import autograd, dispatch
+from lift.kernels import autograd, dispatch, extension
 from lift.kernels.checks import check_image, check_same, upcast_under_autocast
 from lift.kernels.ops.convex_upsample.reference import (
     CHANNELS,
@@ -32,12 +32,25 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return state, logits, torch.randn(WEIGHTS, generator=generator)
 
 
+def _unsupported_by_cpp(*arguments) -> str | None:
+    """The reason why C++ does not support arguments of `convex_upsample`, or None."""
+    reason = extension.unsupported_reason(*arguments[:1])
+    if reason or not arguments:
+        return reason
+    state, logits, prior = arguments
+    for name, x in (("logits", logits), ("a prior", prior)):
+        if x.dtype != state.dtype:
+            return f"{name} of {x.dtype}: {state.dtype} only"
+    return None
+
+
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", CONVEX_UPSAMPLE)
 dispatch.register(
     "convex_upsample",
     _triton,
+    dispatch.cpp_backend(CONVEX_UPSAMPLE, _unsupported_by_cpp, forward_only=True),
     dispatch.Backend(
         "reference", convex_upsample_reference, dispatch.always_supported, fused=False
     ),
