@@ -12,6 +12,7 @@ from lift.kernels.checks import (
     check_tensor,
     upcast_under_autocast,
 )
+from lift.kernels.concat import cat_channels_last
 from lift.kernels.ops.flow_inputs.reference import STATE, empty_output, flow_inputs_reference
 from lift.kernels.ops.warp_blend.op import random_flow, warp
 
@@ -51,9 +52,12 @@ triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", FL
 dispatch.register(
     "flow_inputs",
     _triton,
-    # with the preferred backend of `warp`
+    # with the preferred backend of `warp`, channels_last as features
     dispatch.Backend(
-        "eager", partial(flow_inputs_reference, warp=warp), dispatch.always_supported, fused=False
+        "eager",
+        partial(flow_inputs_reference, warp=warp, cat=cat_channels_last),
+        dispatch.always_supported,
+        fused=False,
     ),
     dispatch.Backend("reference", flow_inputs_reference, dispatch.always_supported, fused=False),
     sample=_sample,

@@ -14,10 +14,11 @@ Source: the decoder's input in Sun et al., "PWC-Net", CVPR 2018, for two flows f
 the references.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
+from lift.kernels.concat import cat_channels
 from lift.kernels.ops.warp_blend.reference import warp_reference
 
 FLOW_SCALE = 32  # full-resolution pixels of motion that become 1
@@ -35,6 +36,7 @@ def flow_inputs_reference(
     scale: int,
     dtype: torch.dtype,
     warp: Callable = warp_reference,
+    cat: Callable[[Sequence[torch.Tensor]], torch.Tensor] = cat_channels,
 ) -> torch.Tensor:
     """The channels of the module's docstring.
 
@@ -48,6 +50,7 @@ def flow_inputs_reference(
         scale: full-resolution pixels per pixel.
         dtype: of the output.
         warp: computes the warps.
+        cat: concatenates channels.
 
     Returns:
         (B, 2 C + D + 8, H, W), with `missing` two channels more.
@@ -65,7 +68,7 @@ def flow_inputs_reference(
     ]
     if missing is not None:
         maps.append(missing.detach())
-    return torch.cat([x.to(dtype) for x in maps], 1)
+    return cat([x.to(dtype) for x in maps])
 
 
 def empty_output(left, local, missing, dtype: torch.dtype) -> torch.Tensor:

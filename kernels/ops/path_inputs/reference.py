@@ -8,10 +8,11 @@ in half its time. The divided differences of x (Newton's form) in the middle are
 and 6: over the frames lk to r(k-1), and over those from l(k-1) to rk.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
+from lift.kernels.concat import cat_channels
 from lift.kernels.ops.warp_blend.reference import warp_reference
 
 
@@ -25,6 +26,7 @@ def path_inputs_reference(
     factors: list[float],
     dtype: torch.dtype,
     warp: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = warp_reference,
+    cat: Callable[[Sequence[torch.Tensor]], torch.Tensor] = cat_channels,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features and the motion of the paths through the pixels of the target, side by side.
 
@@ -38,6 +40,7 @@ def path_inputs_reference(
         factors: of the differences of order 2, of the velocity, of the other differences.
         dtype: of the first output.
         warp: as in `divided_differences`.
+        cat: concatenates channels.
 
     Returns:
         (B, C + 2 + 2 * gaps, h, w): hidden, the four components of order 2, the two of the velocity
@@ -55,7 +58,7 @@ def path_inputs_reference(
         differences[:, 2:].flatten(1, 2) * outer,
         *([differences.new_zeros(B, 2 * (gaps - G), h, w)] if G < gaps else []),
     )
-    return torch.cat(parts, 1).to(dtype), differences
+    return cat([x.to(dtype) for x in parts]), differences
 
 
 def divided_differences(
