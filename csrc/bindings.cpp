@@ -16,6 +16,7 @@
 #include "lucas_kanade/lucas_kanade_cpu.h"
 #include "refine_inputs/refine_inputs_cpu.h"
 #include "refine_output/refine_output_cpu.h"
+#include "temporal_attention/temporal_attention_cpu.h"
 #include "warp_blend/warp_blend_cpu.h"
 
 STABLE_TORCH_LIBRARY(lift_cpp, m) {
@@ -48,6 +49,10 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       "group_norm_backward(Tensor grad, Tensor x, Tensor? skip, Tensor weight, Tensor bias,"
       " Tensor? x_bias, int groups, float eps, float slope, Tensor mean, Tensor rstd, int needs)"
       " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "temporal_attention(Tensor q, Tensor k, Tensor v, Tensor? time_bias, Tensor? window_bias,"
+      " Tensor? mask, int window, int shift, float scale, bool with_frame_weights)"
+      " -> (Tensor, Tensor, Tensor)");
   m.def("convex_upsample(Tensor state, Tensor logits, Tensor prior) -> Tensor");
   m.def(
       "refine_inputs(Tensor image0, Tensor image1, Tensor state, Tensor? missing, int stride,"
@@ -69,6 +74,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("lucas_kanade", TORCH_BOX(&lift::lucas_kanade_cpu));
   m.impl("group_norm", TORCH_BOX(&lift::group_norm_cpu));
   m.impl("group_norm_backward", TORCH_BOX(&lift::group_norm_backward_cpu));
+  m.impl("temporal_attention", TORCH_BOX(&lift::temporal_attention_cpu));
   m.impl("convex_upsample", TORCH_BOX(&lift::convex_upsample_cpu));
   m.impl("refine_inputs", TORCH_BOX(&lift::refine_inputs_cpu));
   m.impl("refine_output", TORCH_BOX(&lift::refine_output_cpu));

@@ -150,7 +150,7 @@ def cpp_backend(
         autograd.register_fake_forward("lift_cpp", op)
 
     def reason(*arguments) -> str | None:
-        if autograd.needs_gradient(arguments[: op.inputs]):
+        if autograd.needs_gradient(arguments):
             return "C++ has no gradient of it"
         return unsupported_reason(*arguments)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from lift.kernels import autograd, dispatch
+from lift.kernels import autograd, dispatch, extension
 from lift.kernels.checks import accumulate_dtype, cast_to_autocast, check_same, check_tensor
 from lift.kernels.ops.temporal_attention import chunked
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
@@ -88,6 +88,20 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return q, k, v, window, shift, time_bias, window_bias, mask, None
 
 
+def _unsupported_by_cpp(*arguments) -> str | None:
+    """The reason why C++ does not support arguments of `temporal_attention`, or None."""
+    if extension.module is None or not arguments:
+        return extension.failure
+    q = arguments[0]
+    if q.device.type != "cpu":
+        return f"for the CPU; the tensors are on {q.device.type}"
+    if q.dtype not in (torch.float32, torch.float64):
+        return f"{q.dtype}: float32 and float64 only"
+    if len(arguments) < 10 or arguments[9]:
+        return "it returns no frame weights"
+    return None
+
+
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", TEMPORAL_ATTENTION)
@@ -102,6 +116,7 @@ temporal_attention_chunked = CHUNKED_TEMPORAL_ATTENTION.bind("lift_eager")
 dispatch.register(
     "temporal_attention",
     _triton,
+    dispatch.cpp_backend(CHUNKED_TEMPORAL_ATTENTION, _unsupported_by_cpp, forward_only=True),
     dispatch.Backend("eager", temporal_attention_chunked, chunked.unsupported_reason, fused=False),
     dispatch.Backend(
         "reference", temporal_attention_reference, dispatch.always_supported, fused=False
