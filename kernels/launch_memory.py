@@ -110,7 +110,7 @@ class Remembered:
             arguments[name] = tensors[place]
         for name, make in self.scratch:
             arguments[name] = make(tensors[0])
-        if self.run is None or self.kernel.pre_run_hooks:
+        if self.run is None or getattr(self.kernel, "pre_run_hooks", None):
             launches.launch(self.kernel, self.programs, arguments | self.options)
         else:
             with torch.cuda.device_of(tensors[0]):
