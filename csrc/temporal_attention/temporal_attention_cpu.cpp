@@ -94,6 +94,8 @@ class Head {
         const int64_t y = window.y + window.row_of(i), x = window.x + window.column_of(i);
         keys_.push_back(p.k.at(b, u, y, x, head));
         values_.push_back(p.v.at(b, u, y, x, head));
+        prefetch(keys_.back(), p.d);
+        prefetch(values_.back(), p.d);
       }
     }
     scores_.resize(keys_.size());
