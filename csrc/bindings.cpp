@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string>
 
+#include "change_map/change_map_cpu.h"
 #include "common/cpu_features.h"
 #include "convex_upsample/convex_upsample_cpu.h"
 #include "correlation/correlation_cpu.h"
@@ -53,6 +54,7 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       "temporal_attention(Tensor q, Tensor k, Tensor v, Tensor? time_bias, Tensor? window_bias,"
       " Tensor? mask, int window, int shift, float scale, bool with_frame_weights)"
       " -> (Tensor, Tensor, Tensor)");
+  m.def("change_map(Tensor image0, Tensor image1) -> Tensor");
   m.def("convex_upsample(Tensor state, Tensor logits, Tensor prior) -> Tensor");
   m.def(
       "refine_inputs(Tensor image0, Tensor image1, Tensor state, Tensor? missing, int stride,"
@@ -75,6 +77,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("group_norm", TORCH_BOX(&lift::group_norm_cpu));
   m.impl("group_norm_backward", TORCH_BOX(&lift::group_norm_backward_cpu));
   m.impl("temporal_attention", TORCH_BOX(&lift::temporal_attention_cpu));
+  m.impl("change_map", TORCH_BOX(&lift::change_map_cpu));
   m.impl("convex_upsample", TORCH_BOX(&lift::convex_upsample_cpu));
   m.impl("refine_inputs", TORCH_BOX(&lift::refine_inputs_cpu));
   m.impl("refine_output", TORCH_BOX(&lift::refine_output_cpu));

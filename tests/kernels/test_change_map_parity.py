@@ -29,3 +29,17 @@ class TestChangeMap(OpSuite):
         ):
             found = kernels.unsupported_reasons("change_map", *arguments)["triton"]
             assert found.startswith(reason)
+
+
+class TestChangeMapCpp(TestChangeMap):
+    backend_name = "cpp"
+    half_layouts = ()
+    layouts = (*TestChangeMap.layouts, "transposed")
+    cases = {**TestChangeMap.cases, "small": images(2, 3, 10, 38)}
+    test_what_is_not_supported_has_a_reason = None
+
+    def test_what_is_not_a_number_spoils_the_pixels_around(self):
+        image0, image1 = self.make("small", "float32")
+        image0[0, 1, 4, 9] = torch.nan
+        found = kernels.change_map(image0, image1, backend="cpp").isnan()
+        assert found[0, 0, 1:4, 3:6].all() and found.sum() == 9
