@@ -86,13 +86,13 @@ def conv_act(
 def _onednn_fuses(layer: nn.Conv2d, x: torch.Tensor, skip: torch.Tensor | None) -> bool:
     """Whether PyTorch has the fused convolutions that Inductor calls, and they suit the call."""
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()  # Inductor fuses more, and cannot trace what follows
+        and x.device.type == "cpu"
         and x.dtype == layer.weight.dtype == torch.float32
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()  # Inductor fuses more
         and not needs_gradient((x, layer.weight, layer.bias, skip))
     )
 
