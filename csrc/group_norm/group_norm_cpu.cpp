@@ -6,7 +6,8 @@
 // that length, so that all loops are over adjacent values. Sums of tasks are added in their order,
 // whichever thread ran them.
 //
-// Statistics are sums of differences from a channel's first value, so a large mean costs no digits.
+// Statistics are sums of differences from the mean of a channel's first values in the task, so neither
+// a large mean costs digits nor a first pixel that is unlike all others.
 #include "group_norm_cpu.h"
 
 #include <algorithm>
@@ -76,11 +77,14 @@ class Sums {
   Sums(const Layout& p, int count)
       : p_(p), count_(count), tasks_(p.B * p.tasks_per_image * count * p.channels_per_task()) {}
 
+  // Sums (count, channels) of a task.
+  double* of_task(int64_t task) { return tasks_.data() + task * count_ * p_.channels_per_task(); }
+
   // Add up what add(offset, n, sums) adds to sums[0..count)[0..n) for the runs of a task.
   template <typename F>
   void task(int64_t task, int64_t b, int64_t i, const F& add) {
     std::vector<A> parts(count_ * p_.period);
-    double* const total = tasks_.data() + task * count_ * p_.channels_per_task();
+    double* const total = of_task(task);
     const int64_t begin = p_.begin(b, i), count = p_.count(i);
     int64_t runs = 0;
     for (int64_t k = 0; k < count; k += p_.period) {
@@ -162,14 +166,18 @@ void check(const Tensor& x, const std::optional<Tensor>& skip, const Tensor& wei
 template <typename A>
 void statistics(const Layout& p, const A* x, const Parameters<A>& parameters, int64_t G, double eps,
                 A* mean, A* rstd) {
-  const auto first = [&](int64_t b, int64_t c) {  // of a channel; sums are of differences from it
+  const auto first = [&](int64_t b, int64_t c) {  // of a channel
     return x[b * p.C * p.HW + (p.last ? c : c * p.HW)];
   };
   Sums<A> sums(p, 2);
   p.for_tasks_of_images([&](int64_t task, int64_t b, int64_t i) {
-    const Table<A> firsts(p, i, [&](int64_t c) { return first(b, c); });
+    const int64_t channels = p.channels_per_task(), run = std::min(p.period, p.count(i));
+    std::vector<double> means(channels);
+    for (int64_t k = 0; k < run; ++k)
+      means[k % channels] += x[p.begin(b, i) + k] * static_cast<double>(channels) / run;
+    const Table<A> centers(p, i, [&](int64_t c) { return means[c - p.first_channel(i)]; });
     sums.task(task, b, i, [&](int64_t offset, int64_t n, A* parts) {
-      const A *const from = x + offset, *const shift = firsts.data();
+      const A *const from = x + offset, *const shift = centers.data();
       A *const sum = parts, *const squares = parts + p.period;
       LIFT_SIMD
       for (int64_t k = 0; k < n; ++k) {
@@ -178,6 +186,14 @@ void statistics(const Layout& p, const A* x, const Parameters<A>& parameters, in
         squares[k] += difference * difference;
       }
     });
+    // as if they were differences from the first value of the image
+    double *const sum = sums.of_task(task), *const squares = sum + channels;
+    const double n = static_cast<double>(p.count(i) / channels);
+    for (int64_t c = 0; c < channels; ++c) {
+      const double offset = double(centers.data()[c]) - first(b, p.first_channel(i) + c);
+      squares[c] += offset * (2 * sum[c] + n * offset);
+      sum[c] += n * offset;
+    }
   });
   const int64_t GC = p.C / G;
   for (int64_t b = 0; b < p.B; ++b) {

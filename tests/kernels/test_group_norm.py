@@ -46,6 +46,16 @@ def test_a_large_mean_costs_no_digits(mean, layout, backend):
     assert (found - exact).abs().max() < 4e-7 * abs(mean)  # a few roundings of the mean
 
 
+@pytest.mark.parametrize("backend", fused)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_first_pixel_unlike_all_others_costs_no_digits(layout, backend):
+    x = torch.randn(1, 6, 60, 80).to(memory_format=layout)
+    x[:, :, 0, 0] = 1e4
+    found = kernels.group_norm(x, torch.ones(6), torch.zeros(6), 2, backend=backend)
+    exact = F.group_norm(x.double(), 2)
+    assert (found - exact).abs().max() < 2e-6 * exact.abs().max()
+
+
 @backends
 def test_dtype_and_layout_are_those_of_x(backend):
     x, skip = (v.bfloat16().contiguous(memory_format=torch.channels_last) for v in (X, SKIP))
