@@ -207,9 +207,11 @@ class ResidualBlock(nn.Module):
             y = leaky_relu_(self.norm1(self.conv1(x)))
             return leaky_relu_(x + self.norm2(self.conv2(y)))
         y = F.conv2d(x, self.conv1.weight, None, padding=1)
-        # The norm saves its input for backward, which computes its output again.
+        # The norm saves its input for backward, which computes its output again; on a CPU, where
+        # that takes time and memory is not short, both are saved, still less than layers save.
         inputs = self._norm_and_conv, y, self.conv2.weight
-        y = checkpointed(*inputs) if torch.is_grad_enabled() else self._norm_and_conv(*inputs[1:])
+        recompute = torch.is_grad_enabled() and y.device.type != "cpu"
+        y = checkpointed(*inputs) if recompute else self._norm_and_conv(*inputs[1:])
         return self._norm_act(self.norm2, y, self.conv2.bias, x)
 
     def _norm_and_conv(self, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

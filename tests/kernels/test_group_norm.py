@@ -94,19 +94,31 @@ def test_gradients_can_be_differentiated():
 # -- in a residual block ---------------------------------------------------------------------------
 
 
-@needs_interpreter
-def test_a_fused_residual_block_is_the_same():
+@pytest.mark.parametrize("backend", fused)
+def test_a_fused_residual_block_is_the_same(backend):
     block = ResidualBlock(8, norm=True)
     for parameter in block.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     results = []
-    for flag in ("reference", "triton"):
+    for flag in ("reference", backend):
         block.backend, x = flag, torch.linspace(-1, 1, 280).view(1, 8, 5, 7).requires_grad_()
         out = block(x)
         grads = torch.autograd.grad(out.square().sum(), (x, *block.parameters()))
         results.append((out, *grads))
     for found, expected in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@needs_cpp
+def test_a_residual_block_on_a_cpu_saves_less_than_its_layers():
+    """The inputs of both convolutions and both norms; its layers save an activation more."""
+    x = torch.randn(1, 8, 30, 40, requires_grad=True)
+    saved = []
+    for flag in ("cpp", "reference"):
+        block = ResidualBlock(8, norm=True, backend=flag)
+        out, size = saved_bytes(lambda block=block: block(x), exclude=block.parameters())
+        saved.append(size / x.nbytes)
+    assert saved == pytest.approx([4, 5], abs=0.1)
 
 
 def test_a_residual_block_of_reference_kernels_calls_its_layers():
