@@ -15,6 +15,7 @@
 #include "grid_sample/grid_sample_cpu.h"
 #include "group_norm/group_norm_cpu.h"
 #include "lucas_kanade/lucas_kanade_cpu.h"
+#include "path_inputs/path_inputs_cpu.h"
 #include "refine_inputs/refine_inputs_cpu.h"
 #include "refine_output/refine_output_cpu.h"
 #include "temporal_attention/temporal_attention_cpu.h"
@@ -55,6 +56,9 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       " Tensor? mask, int window, int shift, float scale, bool with_frame_weights)"
       " -> (Tensor, Tensor, Tensor)");
   m.def("change_map(Tensor image0, Tensor image1) -> Tensor");
+  m.def(
+      "path_inputs(Tensor hidden, Tensor state, Tensor motions, Tensor times, Tensor valid,"
+      " int gaps, float[] factors, ScalarType dtype) -> (Tensor, Tensor)");
   m.def("convex_upsample(Tensor state, Tensor logits, Tensor prior) -> Tensor");
   m.def(
       "refine_inputs(Tensor image0, Tensor image1, Tensor state, Tensor? missing, int stride,"
@@ -78,6 +82,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("group_norm_backward", TORCH_BOX(&lift::group_norm_backward_cpu));
   m.impl("temporal_attention", TORCH_BOX(&lift::temporal_attention_cpu));
   m.impl("change_map", TORCH_BOX(&lift::change_map_cpu));
+  m.impl("path_inputs", TORCH_BOX(&lift::path_inputs_cpu));
   m.impl("convex_upsample", TORCH_BOX(&lift::convex_upsample_cpu));
   m.impl("refine_inputs", TORCH_BOX(&lift::refine_inputs_cpu));
   m.impl("refine_output", TORCH_BOX(&lift::refine_output_cpu));

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lift import kernels
+from lift.kernels import extension
 from lift.kernels.ops.path_inputs.reference import divided_differences
 from tests.support.path_cases import inputs
 
@@ -74,6 +75,41 @@ def test_motions_with_a_gradient_are_left_to_pytorch():
     assert reason and ("motions" in reason or "Triton cannot" in reason or "CUDA" in reason)
     kernels.path_inputs(**made)[1].sum().backward()
     assert made["motions"].grad is not None
+
+
+@pytest.mark.skipif(extension.module is None, reason=str(extension.failure))
+class TestCpp:
+    def test_it_takes_any_strides_and_float64(self):
+        made = given()
+        expected = call(backend="reference")
+        apart = {
+            name: torch.stack((x, x), -1)[..., 0] if torch.is_tensor(x) else x
+            for name, x in made.items()
+        }
+        doubled = {
+            name: x.double() if torch.is_tensor(x) and x.is_floating_point() else x
+            for name, x in made.items()
+        }
+        for form in (apart, doubled | {"dtype": torch.float64}):
+            found = kernels.path_inputs(**form, backend="cpp")
+            assert found[0].is_contiguous(memory_format=torch.channels_last)
+            for x, y in zip(found, expected, strict=True):
+                torch.testing.assert_close(x.float(), y, atol=1e-5, rtol=1e-5)
+
+    def test_what_is_not_known_is_zero_whatever_the_motion(self):
+        made = given(valid=torch.zeros(2, 4, dtype=torch.bool))
+        made["motions"][:] = torch.inf
+        out, differences = kernels.path_inputs(**made, backend="cpp")
+        assert not differences.any() and out.isfinite().all()
+
+    def test_what_it_does_not_support_is_left_to_pytorch(self):
+        def reason(**changed) -> str | None:
+            return kernels.unsupported_reasons("path_inputs", *given(**changed).values())["cpp"]
+
+        assert reason() is None
+        assert "features of torch.bfloat16" in reason(hidden=given()["hidden"].bfloat16())
+        assert "an output of torch.bfloat16" in reason(dtype=torch.bfloat16)
+        assert "gradient" in reason(hidden=given()["hidden"].requires_grad_())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Triton kernels of `path_inputs` against the reference."""
+"""The kernels of `path_inputs`, Triton and C++, against the reference."""
 
 import torch
 
@@ -33,3 +33,21 @@ class TestPathInputs(OpSuite):
                     loss = loss + (out * weights).sum() * (out is outputs[1] or 0 in wanted)
                 grads += torch.autograd.grad(loss, [state])
             torch.testing.assert_close(grads[0].double(), grads[1], atol=1e-4, rtol=1e-4)
+
+
+class TestPathInputsCpp(TestPathInputs):
+    backend_name = "cpp"
+    has_gradient = False
+    half_layouts = ()
+    test_differences_have_gradients_too = None
+    cases = {
+        **TestPathInputs.cases,
+        "several strips and threads": lambda dtype, generator: inputs(
+            dtype, generator, (2, 48, 19, 150), 6
+        ),
+        "one pixel": lambda dtype, generator: inputs(dtype, generator, (1, 4, 1, 1), 2),
+        "one column": lambda dtype, generator: inputs(dtype, generator, (1, 17, 9, 1), 4),
+        "one row": lambda dtype, generator: inputs(dtype, generator, (1, 1, 1, 67), 4),
+        "no features": lambda dtype, generator: inputs(dtype, generator, (1, 0, 3, 5), 4),
+        "empty": lambda dtype, generator: inputs(dtype, generator, (0, 4, 3, 5), 4),
+    }

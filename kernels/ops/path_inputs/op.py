@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lift.kernels import autograd, dispatch
+from lift.kernels import autograd, dispatch, extension
 from lift.kernels.checks import check_image, check_same, check_tensor, upcast_under_autocast
 from lift.kernels.ops.path_inputs.eager import path_inputs_eager
 from lift.kernels.ops.path_inputs.reference import empty_outputs, path_inputs_reference
@@ -12,7 +12,7 @@ from lift.kernels.ops.path_inputs.reference import empty_outputs, path_inputs_re
 GAPS = (2, 4, 6)  # beside the references
 
 
-# -- the op ----------------------------------------------------------------------------------------
+# -- the op; csrc has the same schema --------------------------------------------------------------
 
 _INPUTS = (
     "Tensor hidden, Tensor state, Tensor motions, Tensor times, Tensor valid, "
@@ -41,7 +41,7 @@ def sample_motion(generator: torch.Generator, B: int, G: int, h: int, w: int) ->
     steps = 0.5 + torch.rand(B, G // 2, 2, generator=generator)
     times = torch.stack((-steps[..., 0].cumsum(1), 1 + steps[..., 1].cumsum(1)), 2).flatten(1)
     valid = torch.ones(B, G, dtype=torch.bool)
-    valid[0, -1] = False
+    valid[:1, -1] = False
     return state, motions, times, valid
 
 
@@ -51,12 +51,25 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return hidden, *motion, 6, [0.25, 0.125, 1.0], torch.float32
 
 
+def _unsupported_by_cpp(*arguments) -> str | None:
+    """The reason why C++ does not support arguments of `path_inputs`, or None."""
+    reason = extension.unsupported_reason(*arguments[:1])
+    if reason or not arguments:
+        return reason
+    hidden, state, dtype = arguments[0], arguments[1], arguments[-1]
+    for name, other in (("features", hidden.dtype), ("an output", dtype)):
+        if other != state.dtype:
+            return f"{name} of {other}: {state.dtype} only, as the state"
+    return None
+
+
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", PATH_INPUTS)
 dispatch.register(
     "path_inputs",
     _triton,
+    dispatch.cpp_backend(PATH_INPUTS, _unsupported_by_cpp, forward_only=True),
     dispatch.Backend("eager", path_inputs_eager, dispatch.always_supported, fused=False),
     dispatch.Backend("reference", path_inputs_reference, dispatch.always_supported, fused=False),
     sample=_sample,
