@@ -12,6 +12,7 @@
 #include "common/cpu_features.h"
 #include "convex_upsample/convex_upsample_cpu.h"
 #include "correlation/correlation_cpu.h"
+#include "curve_flows/curve_flows_cpu.h"
 #include "grid_sample/grid_sample_cpu.h"
 #include "group_norm/group_norm_cpu.h"
 #include "lucas_kanade/lucas_kanade_cpu.h"
@@ -59,6 +60,10 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
   m.def(
       "path_inputs(Tensor hidden, Tensor state, Tensor motions, Tensor times, Tensor valid,"
       " int gaps, float[] factors, ScalarType dtype) -> (Tensor, Tensor)");
+  m.def(
+      "curve_flows(Tensor predicted, Tensor? bias, Tensor state, Tensor differences, Tensor times,"
+      " Tensor valid, Tensor t, float confidence_logit, float largest_weight,"
+      " float[] noise_agreement) -> Tensor");
   m.def("convex_upsample(Tensor state, Tensor logits, Tensor prior) -> Tensor");
   m.def(
       "refine_inputs(Tensor image0, Tensor image1, Tensor state, Tensor? missing, int stride,"
@@ -83,6 +88,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("temporal_attention", TORCH_BOX(&lift::temporal_attention_cpu));
   m.impl("change_map", TORCH_BOX(&lift::change_map_cpu));
   m.impl("path_inputs", TORCH_BOX(&lift::path_inputs_cpu));
+  m.impl("curve_flows", TORCH_BOX(&lift::curve_flows_cpu));
   m.impl("convex_upsample", TORCH_BOX(&lift::convex_upsample_cpu));
   m.impl("refine_inputs", TORCH_BOX(&lift::refine_inputs_cpu));
   m.impl("refine_output", TORCH_BOX(&lift::refine_output_cpu));

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lift import kernels
+from lift.kernels import extension
 from tests.support.path_cases import curves
 
 NAMES = (
@@ -77,6 +78,43 @@ def test_the_trust_in_differences_has_no_gradient():
     moved = (out - made["state"])[:, :2].sum()
     without = call(differences=torch.zeros_like(made["differences"])) - made["state"]
     torch.testing.assert_close((grad * made["differences"]).sum(), moved - without[:, :2].sum())
+
+
+@pytest.mark.skipif(extension.module is None, reason=str(extension.failure))
+class TestCpp:
+    def test_it_takes_any_strides_and_float64(self):
+        expected = call(backend="reference")
+        apart = {
+            name: torch.stack((x, x), -1)[..., 0] if torch.is_tensor(x) else x
+            for name, x in given().items()
+        }
+        doubled = {
+            name: x.double() if torch.is_tensor(x) and x.is_floating_point() else x
+            for name, x in given().items()
+        }
+        for form in (apart, doubled):
+            found = kernels.curve_flows(**form, backend="cpp")
+            torch.testing.assert_close(found.float(), expected, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize("known", [2, 3, 4, 5])
+    def test_gaps_from_one_on_may_be_unknown(self, known):
+        valid = (torch.arange(6) < known).expand(2, 6)
+        differences = given()["differences"] * valid[..., None, None, None]
+        found, expected = (
+            call(differences=differences, valid=valid, backend=backend)
+            for backend in ("cpp", "reference")
+        )
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+    def test_what_it_does_not_support_is_left_to_pytorch(self):
+        def reason(**changed) -> str | None:
+            return kernels.unsupported_reasons("curve_flows", *given(**changed).values())["cpp"]
+
+        assert reason() is None
+        predicted, bias = given()["predicted"], given()["bias"]
+        assert "predictions of torch.bfloat16" in reason(predicted=predicted.bfloat16())
+        assert "a bias of torch.bfloat16" in reason(bias=bias.bfloat16())
+        assert "gradient" in reason(bias=bias.requires_grad_())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Triton kernels of `curve_flows` against the reference."""
+"""The kernels of `curve_flows`, Triton and C++, against the reference."""
 
 from lift.kernels.ops.curve_flows.op import CURVE_FLOWS
 from tests.support.op_suite import OpSuite
@@ -13,4 +13,20 @@ class TestCurveFlows(OpSuite):
             dtype, generator, (1, 7, 13), 4, bias=False
         ),
         "2 gaps, wide": lambda dtype, generator: curves(dtype, generator, (1, 5, 70), 2),
+    }
+
+
+class TestCurveFlowsCpp(TestCurveFlows):
+    backend_name = "cpp"
+    has_gradient = False
+    half_layouts = ()
+    cases = {
+        **TestCurveFlows.cases,
+        "several strips and threads": lambda dtype, generator: curves(
+            dtype, generator, (2, 31, 150), 6
+        ),
+        "one pixel": lambda dtype, generator: curves(dtype, generator, (1, 1, 1), 4),
+        "one column": lambda dtype, generator: curves(dtype, generator, (1, 21, 1), 4),
+        "one row": lambda dtype, generator: curves(dtype, generator, (1, 1, 67), 6),
+        "empty": lambda dtype, generator: curves(dtype, generator, (0, 3, 5), 4),
     }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lift.kernels import autograd, dispatch
+from lift.kernels import autograd, dispatch, extension
 from lift.kernels.checks import check_image, check_same, upcast_under_autocast
 from lift.kernels.ops.curve_flows.reference import curve_flows_reference
 from lift.kernels.ops.path_inputs.op import (
@@ -14,7 +14,7 @@ from lift.kernels.ops.path_inputs.op import (
     sample_motion,
 )
 
-# -- the op ----------------------------------------------------------------------------------------
+# -- the op; csrc has the same schema --------------------------------------------------------------
 
 _INPUTS = (
     "Tensor predicted, Tensor? bias, Tensor state, Tensor differences, Tensor times, Tensor valid, "
@@ -42,12 +42,25 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return predicted, bias, state, differences, times, valid, t, 2.0, 2.0, [-0.8, -0.9]
 
 
+def _unsupported_by_cpp(*arguments) -> str | None:
+    """The reason why C++ does not support arguments of `curve_flows`, or None."""
+    reason = extension.unsupported_reason(*arguments[:1])
+    if reason or not arguments:
+        return reason
+    predicted, bias, state = arguments[:3]
+    for name, x in (("predictions", predicted), ("a bias", bias)):
+        if x is not None and x.dtype != state.dtype:
+            return f"{name} of {x.dtype}: {state.dtype} only, as the state"
+    return None
+
+
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", CURVE_FLOWS)
 dispatch.register(
     "curve_flows",
     _triton,
+    dispatch.cpp_backend(CURVE_FLOWS, _unsupported_by_cpp, forward_only=True),
     dispatch.Backend("reference", curve_flows_reference, dispatch.always_supported, fused=False),
     sample=_sample,
 )
