@@ -13,6 +13,7 @@
 #include "convex_upsample/convex_upsample_cpu.h"
 #include "correlation/correlation_cpu.h"
 #include "curve_flows/curve_flows_cpu.h"
+#include "flow_inputs/flow_inputs_cpu.h"
 #include "grid_sample/grid_sample_cpu.h"
 #include "group_norm/group_norm_cpu.h"
 #include "lucas_kanade/lucas_kanade_cpu.h"
@@ -66,6 +67,9 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       " float[] noise_agreement) -> Tensor");
   m.def("convex_upsample(Tensor state, Tensor logits, Tensor prior) -> Tensor");
   m.def(
+      "flow_inputs(Tensor left, Tensor right, Tensor local, Tensor zero_motion, Tensor state,"
+      " Tensor? missing, Tensor t, int scale, ScalarType dtype) -> Tensor");
+  m.def(
       "refine_inputs(Tensor image0, Tensor image1, Tensor state, Tensor? missing, int stride,"
       " ScalarType dtype) -> Tensor");
   m.def(
@@ -90,6 +94,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("path_inputs", TORCH_BOX(&lift::path_inputs_cpu));
   m.impl("curve_flows", TORCH_BOX(&lift::curve_flows_cpu));
   m.impl("convex_upsample", TORCH_BOX(&lift::convex_upsample_cpu));
+  m.impl("flow_inputs", TORCH_BOX(&lift::flow_inputs_cpu));
   m.impl("refine_inputs", TORCH_BOX(&lift::refine_inputs_cpu));
   m.impl("refine_output", TORCH_BOX(&lift::refine_output_cpu));
 }

@@ -18,29 +18,6 @@ bool bypasses_caches(const ImageView& out) {
          is_nhwc<A>(out, out.C) && reinterpret_cast<uintptr_t>(out.data) % vector == 0;
 }
 
-template <typename A, typename L>
-LIFT_HD auto sample(const Corners<const A*>& pixel, const Corners<A>& weight, int64_t c, L lanes) {
-  return weight.nw * load(pixel.nw + c, lanes) + weight.ne * load(pixel.ne + c, lanes) +
-         weight.sw * load(pixel.sw + c, lanes) + weight.se * load(pixel.se + c, lanes);
-}
-
-// What a strip samples of one image.
-template <typename A>
-struct StripSamples {
-  SampleCoords<A> coords;
-  BilinearWeights<A> weights;
-  CornerOffsets<A> offsets;
-
-  template <int N>
-  StripSamples(const WarpParams<A, N>& p, int i, int64_t b, int64_t y, int64_t x,
-               const A* image_weight, const PixelRows<const A>& rows)
-      : coords(p, i, b, y, x), weights(coords, image_weight), offsets(rows, coords) {}
-
-  LIFT_HD Corners<A> weights_of(int k) const {
-    return {weights.nw[k], weights.ne[k], weights.sw[k], weights.se[k]};
-  }
-};
-
 // A row of the result, strip by strip.
 template <typename A, int N, int static_C, bool nontemporal>
 void blend_row(const WarpParams<A, N>& p, const std::array<PixelRows<const A>, N>& rows,

@@ -141,6 +141,30 @@ struct alignas(64) CornerOffsets {
   }
 };
 
+// Channels of a sample from c on.
+template <typename A, typename L>
+LIFT_HD auto sample(const Corners<const A*>& pixel, const Corners<A>& weight, int64_t c, L lanes) {
+  return weight.nw * load(pixel.nw + c, lanes) + weight.ne * load(pixel.ne + c, lanes) +
+         weight.sw * load(pixel.sw + c, lanes) + weight.se * load(pixel.se + c, lanes);
+}
+
+// What a strip samples of one image.
+template <typename A>
+struct StripSamples {
+  SampleCoords<A> coords;
+  BilinearWeights<A> weights;
+  CornerOffsets<A> offsets;
+
+  template <int N>
+  StripSamples(const WarpParams<A, N>& p, int i, int64_t b, int64_t y, int64_t x,
+               const A* image_weight, const PixelRows<const A>& rows)
+      : coords(p, i, b, y, x), weights(coords, image_weight), offsets(rows, coords) {}
+
+  LIFT_HD Corners<A> weights_of(int k) const {
+    return {weights.nw[k], weights.ne[k], weights.sw[k], weights.se[k]};
+  }
+};
+
 // Prefetch what the next strip down is likely to read: the row below the southern one.
 //
 // Where the flow varies, rows are read in short stretches that the hardware does not foresee.

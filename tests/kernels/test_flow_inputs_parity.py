@@ -1,10 +1,13 @@
-"""The Triton kernels of `flow_inputs` against the reference."""
+"""The kernels of `flow_inputs`, Triton and C++, against the reference."""
 
+import pytest
 import torch
 
 from lift.kernels.ops.flow_inputs.op import FLOW_INPUTS
+from lift.kernels.ops.warp_blend.op import warp
 from tests.support.flow_inputs_cases import make
 from tests.support.op_suite import OpSuite
+from tests.support.parity import FLOWS
 
 
 class TestFlowInputs(OpSuite):
@@ -16,6 +19,32 @@ class TestFlowInputs(OpSuite):
             dtype, generator, (2, 3, 4, 5), 1, missing=False
         ),
     }
+
+
+class TestFlowInputsCpp(TestFlowInputs):
+    backend_name = "cpp"
+    has_gradient = False
+    half_layouts = ()
+    cases = {
+        **TestFlowInputs.cases,
+        "several strips": lambda dtype, generator: make(dtype, generator, (2, 19, 5, 150), 25),
+        "several threads": lambda dtype, generator: make(dtype, generator, (1, 32, 40, 63), 25),
+        "one pixel": lambda dtype, generator: make(dtype, generator, (1, 3, 1, 1), 9),
+        "one column": lambda dtype, generator: make(dtype, generator, (2, 4, 7, 1), 9),
+        "empty": lambda dtype, generator: make(dtype, generator, (0, 4, 4, 4), 9),
+    }
+
+    @pytest.mark.parametrize("flow", FLOWS)
+    def test_features_are_sampled_as_by_warp(self, flow):
+        """Beyond the borders and at flows that are not finite too."""
+        arguments = make(torch.float32, torch.Generator().manual_seed(0), (2, 7, 9, 70), 9)
+        torch.manual_seed(0)
+        for i in range(2):
+            arguments[4][:, 2 * i : 2 * i + 2] = FLOWS[flow](2, 9, 70)
+        found = self.backend().call(*arguments)
+        for i, x in enumerate(arguments[:2]):
+            warped = warp(x, arguments[4][:, 2 * i : 2 * i + 2], backend="cpp")
+            assert torch.equal(found[:, 7 * i : 7 * i + 7], warped)
 
 
 def test_gradients_can_be_summed_exactly(deterministic):

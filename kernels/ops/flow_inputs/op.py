@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from lift.kernels import autograd, dispatch
+from lift.kernels import autograd, dispatch, extension
 from lift.kernels.checks import (
     accumulate_dtype,
     check_image,
@@ -16,7 +16,7 @@ from lift.kernels.concat import cat_channels_last
 from lift.kernels.ops.flow_inputs.reference import STATE, empty_output, flow_inputs_reference
 from lift.kernels.ops.warp_blend.op import random_flow, warp
 
-# -- the op ----------------------------------------------------------------------------------------
+# -- the op; csrc has the same schema --------------------------------------------------------------
 
 _INPUTS = (
     "Tensor left, Tensor right, Tensor local, Tensor zero_motion, Tensor state, Tensor? missing, "
@@ -46,12 +46,30 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return left, right, local, zero_motion, state, missing, t, 8, dtype
 
 
+def _unsupported_by_cpp(*arguments) -> str | None:
+    """The reason why C++ does not support arguments of `flow_inputs`, or None."""
+    reason = extension.unsupported_reason(*arguments[:1])
+    if reason or not arguments:
+        return reason
+    _, _, local, zero_motion, state, *_, dtype = arguments
+    for name, other in (
+        ("features", arguments[0].dtype),
+        ("local", local.dtype),
+        ("zero_motion", zero_motion.dtype),
+        ("an output", dtype),
+    ):
+        if other != state.dtype:
+            return f"{name} of {other}: {state.dtype} only, as the state"
+    return None
+
+
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", FLOW_INPUTS)
 dispatch.register(
     "flow_inputs",
     _triton,
+    dispatch.cpp_backend(FLOW_INPUTS, _unsupported_by_cpp, forward_only=True),
     # with the preferred backend of `warp`, channels_last as features
     dispatch.Backend(
         "eager",
