@@ -87,6 +87,7 @@ def _onednn_fuses(layer: nn.Conv2d, x: torch.Tensor, skip: torch.Tensor | None) 
     """Whether PyTorch has the fused convolutions that Inductor calls, and they suit the call."""
     return (
         not torch.compiler.is_compiling()  # Inductor fuses more, and cannot trace what follows
+        and type(x) is torch.Tensor  # a tensor without data has no such convolutions
         and x.device.type == "cpu"
         and x.dtype == layer.weight.dtype == torch.float32
         and torch.backends.mkldnn.is_available()
@@ -203,14 +204,15 @@ class ResidualBlock(nn.Module):
         return conv_act(self.conv2, y, x, backend=self.backend)
 
     def _with_norm(self, x: torch.Tensor) -> torch.Tensor:
-        if not dispatch.select("group_norm", self.backend, x).fused:
+        backend = dispatch.select("group_norm", self.backend, x)
+        if not backend.fused:
             y = leaky_relu_(self.norm1(self.conv1(x)))
             return leaky_relu_(x + self.norm2(self.conv2(y)))
         y = F.conv2d(x, self.conv1.weight, None, padding=1)
         # The norm saves its input for backward, which computes its output again; on a CPU, where
         # that takes time and memory is not short, both are saved, still less than layers save.
         inputs = self._norm_and_conv, y, self.conv2.weight
-        recompute = torch.is_grad_enabled() and y.device.type != "cpu"
+        recompute = torch.is_grad_enabled() and backend.name != "cpp"
         y = checkpointed(*inputs) if recompute else self._norm_and_conv(*inputs[1:])
         return self._norm_act(self.norm2, y, self.conv2.bias, x)
 

@@ -6,7 +6,7 @@ import torch
 from lift import kernels
 from lift.kernels import extension
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
-from tests.kernels.test_temporal_attention_chunked import CASES, doubled, make
+from tests.support.chunked_attention_cases import CASES, doubled, make
 from tests.support.parity import assert_close, poison
 
 pytestmark = pytest.mark.skipif(extension.module is None, reason=str(extension.failure))
