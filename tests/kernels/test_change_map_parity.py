@@ -1,5 +1,6 @@
 """The fused kernel of `change_map` against the reference."""
 
+import pytest
 import torch
 
 from lift import kernels
@@ -35,11 +36,24 @@ class TestChangeMapCpp(TestChangeMap):
     backend_name = "cpp"
     half_layouts = ()
     layouts = (*TestChangeMap.layouts, "transposed")
-    cases = {**TestChangeMap.cases, "small": images(2, 3, 10, 38)}
+    cases = {
+        **TestChangeMap.cases,
+        "small": images(2, 3, 10, 38),
+        "several vectors and threads": images(2, 3, 70, 158),
+    }
     test_what_is_not_supported_has_a_reason = None
 
-    def test_what_is_not_a_number_spoils_the_pixels_around(self):
-        image0, image1 = self.make("small", "float32")
-        image0[0, 1, 4, 9] = torch.nan
+    def test_float64_is_computed_in_float64(self):
+        image0, image1 = (x.double() for x in self.make("small", "float32"))
+        found, expected = (
+            kernels.change_map(image0, image1, backend=b) for b in ("cpp", "reference")
+        )
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+
+    @pytest.mark.parametrize("value", [torch.nan, -torch.nan, torch.inf])
+    @pytest.mark.parametrize("image", [0, 1])
+    def test_what_is_not_finite_spoils_the_pixels_around(self, value, image):
+        image0, image1 = arguments = self.make("small", "float32")
+        arguments[image][0, 1, 4, 9] = value
         found = kernels.change_map(image0, image1, backend="cpp").isnan()
         assert found[0, 0, 1:4, 3:6].all() and found.sum() == 9
