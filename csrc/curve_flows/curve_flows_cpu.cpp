@@ -264,8 +264,7 @@ void curve_flows(const Arguments<A>& p) {
         agreements.back().begin(block.begin);
       }
     for (int64_t y = block.begin; y < block.end; ++y) {
-      for (Agreement<A>& of : agreements)
-        of.compute_row(block.b, y, trust.data() + of.order * p.W);
+      for (Agreement<A>& of : agreements) of.compute_row(block.b, y, trust.data() + of.order * p.W);
       compute_row<G>(p, weights, trust.data(), block.b, y);
     }
   });

@@ -152,8 +152,7 @@ __attribute__((noinline)) void divide_differences(const Path<G, A>& path,
 }
 
 template <typename A>
-__attribute__((noinline)) void scaled(const A* __restrict from, int n, A scale,
-                                      A* __restrict to) {
+__attribute__((noinline)) void scaled(const A* __restrict from, int n, A scale, A* __restrict to) {
   LIFT_SIMD
   for (int k = 0; k < n; ++k) to[k] = scale * from[k];
 }
