@@ -64,11 +64,24 @@ class OpSuite:
         directions = self.suite.directions
         return [Case(device, d, s, dtype) for dtype in dtypes for s in shapes for d in directions]
 
-    def names(self, device: str, toy: bool) -> list[str]:
+    def names(self, device: str, direction: str, toy: bool) -> list[str]:
         """The variants of a device: the supported backends, then plain PyTorch."""
-        arguments = self.arguments(Case(device, "forward", self.toy[0], "float32"))
+        case = Case(device, direction, self.toy[0], "float32")
+        arguments = self.arguments(case)
+        if direction != "forward":  # some backends have no gradient
+            places = self.places(case, arguments)
+            arguments = [x.requires_grad_() if i in places else x for i, x in enumerate(arguments)]
         fused = backends.supported(self.op.name, arguments, toy=toy)
         return [*fused, "reference", *([] if toy else ["compiled"])]
+
+    def places(self, case: Case, arguments: tuple) -> list[int]:
+        """Positions of the tensors that a case varies: with backward, of those with a gradient."""
+        end = len(arguments) if case.direction == "forward" else self.op.inputs
+        return [
+            i
+            for i, x in enumerate(arguments[:end])
+            if isinstance(x, torch.Tensor) and x.is_floating_point() and i not in self.fixed
+        ]
 
     def arguments(self, case: Case) -> tuple:
         """The op's arguments, the same values on every device."""
@@ -80,7 +93,11 @@ class OpSuite:
         """The `pytest_generate_tests` of the suite's file."""
         quick, toy = (metafunc.config.getoption(name) for name in ("--quick", "--toy"))
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        pairs = [(c, n) for c in self.cases(device, quick, toy) for n in self.names(device, toy)]
+        pairs = [
+            (case, name)
+            for case in self.cases(device, quick, toy)
+            for name in self.names(device, case.direction, toy)
+        ]
         metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
 
     def measure(self, case: Case, variant: str, record, request) -> None:
@@ -105,13 +122,7 @@ class OpSuite:
 @lru_cache(maxsize=1)  # the variants of a case are consecutive and measured together
 def _measured(suite: OpSuite, case: Case, toy: bool, rounds: int) -> dict:
     arguments = suite.arguments(case)
-    backward = case.direction != "forward"
-    end = suite.op.inputs if backward else len(arguments)
-    places = [
-        i
-        for i, x in enumerate(arguments[:end])
-        if isinstance(x, torch.Tensor) and x.is_floating_point() and i not in suite.fixed
-    ]
+    places = suite.places(case, arguments)
 
     def call(name: str) -> Callable:
         if name == "compiled":
@@ -125,10 +136,13 @@ def _measured(suite: OpSuite, case: Case, toy: bool, rounds: int) -> dict:
     first = out[0] if isinstance(out, tuple) else out
     towards = torch.randn(first.shape, generator=torch.Generator().manual_seed(1)).to(first)
     return measure.compare(
-        [measure.Variant(name, call(name)) for name in suite.names(case.device, toy)],
+        [
+            measure.Variant(name, call(name))
+            for name in suite.names(case.device, case.direction, toy)
+        ],
         lambda *leaves: suite.op.reference(*_filled(arguments, places, leaves)),
         tuple(arguments[i] for i in places),
-        backward=backward,
+        backward=case.direction != "forward",
         rounds=rounds,
         towards=towards,
     )

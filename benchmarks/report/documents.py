@@ -4,12 +4,14 @@ NAME is `machines`, `targets`, `summary`, `projections`, `cost` and a part of it
 `results/` and an operation, as in `cpu warp_blend`.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+from benchmarks import trees
 from benchmarks.harness.registry import OPERATIONS
 from benchmarks.harness.table import cell, markdown
 from benchmarks.report import cost
@@ -102,6 +104,7 @@ PARTS: dict[str, Callable[[list[Measurements], Path], str]] = {
     "projections": projections,
     "cost counted": lambda *_: cost.counted(),
     "cost by part": lambda *_: cost.by_part(),
+    "cost cpu": lambda *_: trees.page(json.loads(trees.RECORD.read_text())),
     "cost modelled": lambda *_: cost.modelled(),
     "cost prices": lambda *_: cost.prices(),
     "cost compiled": lambda *_: cost.compiled(),
