@@ -16,12 +16,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness.table import markdown
 from benchmarks.harness.tree_work import moving_frames
+from benchmarks.report import cost
 from lift.provenance import machine
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORD = ROOT / "benchmarks" / "results" / "cpu" / "trees.json"
 WORK = ROOT / "benchmarks" / "harness" / "tree_work.py"
 FILE_FRAMES, FILE_SIZE = 24, (720, 1280)
 
@@ -113,27 +112,6 @@ def measured(trees: list[Path | None], workloads, rounds: int, threads: int) -> 
     return found
 
 
-def page(record: dict) -> str:
-    """What was compared where, and the least milliseconds before and now, as a table.
-
-    The least, since other programs may run on the machine meanwhile.
-    """
-    lines = [
-        (
-            row["work"],
-            *(f"{1000 * min(row[tree]):,.0f}" for tree in ("before", "now")),
-            f"{min(row['before']) / min(row['now']):.2f}",
-        )
-        for row in record["rows"]
-    ]
-    heads = ("milliseconds, at least", "before", "now", "times as fast")
-    what = (
-        f"Commits {record['before']} and {record['now']} in turn, {record['rounds']} rounds, "
-        f"{record['threads']} threads of: {record['processor']}."
-    )
-    return f"{what}\n\n{markdown([heads, *lines])}"
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trees", description=__doc__)
     parser.add_argument("commit", help="the earlier commit")
@@ -141,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--rounds", type=int, default=3, help="processes of each tree (%(default)s)"
     )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (%(default)s)")
-    parser.add_argument("--record", action="store_true", help=f"keep the times in {RECORD.name}")
+    parser.add_argument("--record", action="store_true", help=f"keep times in {cost.TREES.name}")
     parser.add_argument("--toy", action="store_true", help="a smoke test")
     given = parser.parse_args(arguments)
     workloads = TOY if given.toy else WORKLOADS
@@ -158,9 +136,9 @@ def main(arguments: list[str] | None = None) -> int:
             for work, (first, last) in zip(workloads, times, strict=True)
         ],
     }
-    print(page(record))
+    print(cost.on_a_cpu(record))
     if given.record:
-        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+        cost.TREES.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 

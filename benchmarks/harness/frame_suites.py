@@ -3,7 +3,7 @@
 from benchmarks.harness import frame_work as work
 from benchmarks.harness.suite import Suite
 
-VARIANTS = ("triton", "reference", "compiled")
+VARIANTS = ("triton", "cpp", "reference", "compiled")
 
 FRAME_INPUTS = Suite(
     name="frame_inputs",

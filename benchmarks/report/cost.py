@@ -1,7 +1,7 @@
 """What a frame and a training step cost: counts before and after, and a model of frames per second.
 
 The counts are those of `benchmarks.count`; "before" is commit eaa7ba6, when the fused ops were
-warps, attention, correlation and Lucas-Kanade. Nothing here is measured.
+warps, attention, correlation and Lucas-Kanade. Only the times on a CPU are measured.
 """
 
 import json
@@ -13,6 +13,7 @@ from benchmarks.report.results import RESULTS
 
 BEFORE, NOW = RESULTS / "cost_before.json", RESULTS / "cost.json"
 PRICES = RESULTS / "prices.json"
+TREES = RESULTS / "cpu" / "trees.json"
 COMPILED = RESULTS / "compiled.json"
 LAUNCH = 2e-6  # seconds that a launch is assumed to take at least, in a CUDA graph
 MODELLED = ("H100 SXM", "RTX 4090", "RTX 4080")
@@ -122,3 +123,24 @@ def compiled(found: dict[str, dict[str, dict[str, list[int]]]] | None = None) ->
     ]
     heads = ("case", "kernels", "launches", "GB", "of Inductor", "of libraries", "of LIFT")
     return markdown([heads, *lines])
+
+
+def on_a_cpu(record: dict) -> str:
+    """What was compared where, and the least milliseconds before and now, as a table.
+
+    The least, since other programs may run on the machine meanwhile.
+    """
+    lines = [
+        (
+            row["work"],
+            *(f"{1000 * min(row[tree]):,.0f}" for tree in ("before", "now")),
+            f"{min(row['before']) / min(row['now']):.2f}x",
+        )
+        for row in record["rows"]
+    ]
+    heads = ("milliseconds, at least", "before", "now", "speedup")
+    what = (
+        f"Commits {record['before']} and {record['now']}, {record['rounds']} rounds, "
+        f"{record['threads']} threads.\n{record['processor']}"
+    )
+    return f"{what}\n\n{markdown([heads, *lines])}"

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks import trees
 from benchmarks.harness.registry import OPERATIONS
 from benchmarks.harness.table import cell, markdown
 from benchmarks.report import cost
@@ -104,7 +103,7 @@ PARTS: dict[str, Callable[[list[Measurements], Path], str]] = {
     "projections": projections,
     "cost counted": lambda *_: cost.counted(),
     "cost by part": lambda *_: cost.by_part(),
-    "cost cpu": lambda *_: trees.page(json.loads(trees.RECORD.read_text())),
+    "cost cpu": lambda *_: cost.on_a_cpu(json.loads(cost.TREES.read_text())),
     "cost modelled": lambda *_: cost.modelled(),
     "cost prices": lambda *_: cost.prices(),
     "cost compiled": lambda *_: cost.compiled(),

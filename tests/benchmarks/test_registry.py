@@ -78,7 +78,7 @@ def test_variants_of_the_suites_are_registered(device, monkeypatch):
     found["streaming"] = [n.split()[0] for case in streams for n in bench_streaming.names(case)]
     for suite in FRAME_SUITES:
         module = importlib.import_module(f"benchmarks.suites.{suite.module}")
-        found[suite.name] = module.SUITE.names(device, False) if device == "cpu" else []
+        found[suite.name] = module.SUITE.names(device, "forward", False) if device == "cpu" else []
     for name, variants in found.items():
         assert set(variants) <= set(SUITES[name].variants), name
 

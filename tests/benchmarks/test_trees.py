@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import trees
 from benchmarks.harness import tree_work
+from benchmarks.report import cost
 
 RECORD = {
     "before": "aaaa",
@@ -19,8 +20,8 @@ RECORD = {
 
 
 def test_the_table_shows_the_least_milliseconds():
-    assert "| stream | 200 | 100 | 2.00 |" in trees.page(RECORD)
-    assert "Commits aaaa and bbbb in turn, 1 rounds, 2 threads of: one." in trees.page(RECORD)
+    assert "| stream | 200 | 100 | 2.00x |" in cost.on_a_cpu(RECORD)
+    assert "Commits aaaa and bbbb, 1 rounds, 2 threads.\none" in cost.on_a_cpu(RECORD)
 
 
 def test_each_tree_runs_every_workload_in_turn(monkeypatch):
