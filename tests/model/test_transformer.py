@@ -79,7 +79,8 @@ def test_attention_weights_can_be_left_out():
     stage = wake(TemporalTransformer(TINY))
     given = inputs(stage)
     context, weights = stage(**given, with_attention=False)
-    assert weights is None and torch.equal(context, stage(**given)[0])
+    assert weights is None
+    torch.testing.assert_close(context, stage(**given)[0])  # on a CPU by another backend
 
 
 @pytest.mark.parametrize("name", ["times", "t", "left", "values"])
