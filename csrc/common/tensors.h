@@ -107,4 +107,12 @@ A* allocate(int64_t count, Tensor& storage) {
   return static_cast<A*>(storage.mutable_data_ptr());
 }
 
+// The values of a tensor in the order of its dimensions.
+template <typename A>
+std::vector<A> to_vector(const Tensor& x) {
+  const Tensor dense = to_layout(to_dtype(x, dtype_of<A>), MemoryFormat::Contiguous);
+  const A* const from = static_cast<const A*>(dense.const_data_ptr());
+  return std::vector<A>(from, from + dense.numel());
+}
+
 }  // namespace lift

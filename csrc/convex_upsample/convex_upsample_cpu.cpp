@@ -9,9 +9,9 @@
 
 #include <algorithm>
 
+#include "../common/exp.h"
 #include "../common/parallel.h"
 #include "../common/strip.h"
-#include "../warp_blend/warp.h"
 
 namespace lift {
 namespace {

@@ -10,11 +10,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "../common/exp.h"
 #include "../common/parallel.h"
 #include "../common/path_times.h"
 #include "../common/plane_samples.h"
 #include "../common/strip.h"
-#include "../warp_blend/warp.h"
 
 namespace lift {
 namespace {

@@ -132,13 +132,6 @@ struct Parameters {
 };
 
 template <typename A>
-std::vector<A> to_vector(const Tensor& parameter) {
-  const Tensor dense = to_layout(to_dtype(parameter, dtype_of<A>), MemoryFormat::Contiguous);
-  const A* const from = data<A>(dense);
-  return std::vector<A>(from, from + dense.numel());
-}
-
-template <typename A>
 Parameters<A> parameters(const Tensor& weight, const Tensor& bias,
                          const std::optional<Tensor>& x_bias) {
   return {to_vector<A>(weight), to_vector<A>(bias),

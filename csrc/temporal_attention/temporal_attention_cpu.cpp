@@ -11,10 +11,10 @@
 #include <limits>
 #include <vector>
 
+#include "../common/exp.h"
 #include "../common/parallel.h"
 #include "../common/simd.h"
 #include "../common/tensors.h"
-#include "../warp_blend/warp.h"
 
 namespace lift {
 namespace {
@@ -216,10 +216,7 @@ void temporal_attention(const Arguments<A>& p) {
 
 template <typename A>
 std::vector<A> to_vector(const std::optional<Tensor>& x) {
-  if (!x) return {};
-  const Tensor dense = torch::stable::contiguous(*x);
-  const A* const from = static_cast<const A*>(dense.const_data_ptr());
-  return std::vector<A>(from, from + dense.numel());
+  return x ? lift::to_vector<A>(*x) : std::vector<A>();
 }
 
 }  // namespace

@@ -38,20 +38,35 @@ def check(found: ModuleType) -> tuple[ModuleType | None, str | None]:
 
 
 module, failure = load()
-DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # of images
+FLOATS = (torch.float32, torch.float64)  # that C++ computes in
+DTYPES = (*FLOATS, torch.float16, torch.bfloat16)  # of images
 
 
-def unsupported_reason(*arguments, min_side: int = 0) -> str | None:
+def unsupported_reason(
+    *arguments, min_side: int | None = 0, dtypes: tuple[torch.dtype, ...] = DTYPES
+) -> str | None:
     """Why C++ does not support a call, or None.
 
     Args:
         arguments: those of the operation, of which the first is images (B, C, H, W); none to ask
             about the machine only.
-        min_side: the smallest height and width that are supported.
+        min_side: the smallest height and width that are supported; None for tensors of any shape.
+        dtypes: of the first argument.
     """
     if module is None:
         return failure
-    return unsupported_images(arguments[0], "cpu", DTYPES, min_side) if arguments else None
+    return unsupported_images(arguments[0], "cpu", dtypes, min_side) if arguments else None
+
+
+def other_dtype(
+    expected: torch.dtype, *found: tuple[str, torch.Tensor | torch.dtype | None]
+) -> str | None:
+    """Why C++, which computes in one dtype, does not support named arguments, or None."""
+    for name, x in found:
+        dtype = x.dtype if isinstance(x, torch.Tensor) else x
+        if dtype is not None and dtype != expected:
+            return f"{name} of {dtype}: {expected} only"
+    return None
 
 
 def describe() -> str:

@@ -95,7 +95,7 @@ def _check(name: str, backend: dispatch.Backend, dtype: torch.dtype, device: str
         "failure": None,
     }
     if backend.unsupported_reason(*selfcheck.samples(name, dtype, device)):
-        return entry | {"passed": True}  # nothing is computed in this dtype, so nothing is wrong
+        return entry | {"passed": None}  # nothing is computed in this dtype
     try:
         check = selfcheck.check(name, backend, dtype, device)
     except Exception as error:  # a kernel that does not compile or launch is a finding
@@ -111,7 +111,7 @@ def _entries(operations: dict) -> list[dict]:
 
 def _passed(entry: dict) -> bool:
     checks = [check for backend in entry["backends"] for check in backend["checks"]]
-    return entry["selected"] is not None and all(check["passed"] for check in checks)
+    return entry["selected"] is not None and all(check["passed"] is not False for check in checks)
 
 
 # -- text ------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def text(report: dict) -> str:
 def _findings(backend: dict, dtypes: int) -> tuple[str, ...]:
     if backend["unsupported_reason"]:
         return *["-"] * dtypes, f"not supported: {backend['unsupported_reason']}"
-    failed = [check for check in backend["checks"] if not check["passed"]]
+    failed = [check for check in backend["checks"] if check["passed"] is False]
     failures = sorted({c["failure"] or f"{c['dtype']} exceeds its tolerance" for c in failed})
     errors = ["-" if c["error"] is None else f"{c['error']:.1e}" for c in backend["checks"]]
     verdict = "passed" if backend["automatic"] else "passed; slow, so never selected automatically"

@@ -1,9 +1,11 @@
 """`change_map`: the public function, its schema and backends."""
 
+from functools import partial
+
 import torch
 
 from lift.kernels import autograd, dispatch, extension
-from lift.kernels.checks import accumulate_dtype, check_image, check_same
+from lift.kernels.checks import check_image, check_same
 from lift.kernels.ops.change_map.reference import change_map_reference, empty_output
 
 CHANGE_MAP = autograd.Op(
@@ -22,21 +24,17 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return tuple(torch.rand(2, 3, 12, 18, generator=generator).to(dtype) for _ in range(2))
 
 
-def _unsupported_by_cpp(*arguments) -> str | None:
-    """The reason why C++ does not support arguments of `change_map`, or None."""
-    reason = extension.unsupported_reason(*arguments[:1])
-    if reason is None and arguments and arguments[0].dtype != accumulate_dtype(arguments[0]):
-        return f"{arguments[0].dtype}: float32 and float64 only"
-    return reason
-
-
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", CHANGE_MAP)
 dispatch.register(
     "change_map",
     _triton,
-    dispatch.cpp_backend(CHANGE_MAP, _unsupported_by_cpp, forward_only=True),
+    dispatch.cpp_backend(
+        CHANGE_MAP,
+        partial(extension.unsupported_reason, dtypes=extension.FLOATS),
+        forward_only=True,
+    ),
     dispatch.Backend("reference", change_map_reference, dispatch.always_supported, fused=False),
     sample=_sample,
 )

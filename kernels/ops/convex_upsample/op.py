@@ -38,10 +38,7 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     state, logits, prior = arguments
-    for name, x in (("logits", logits), ("a prior", prior)):
-        if x.dtype != state.dtype:
-            return f"{name} of {x.dtype}: {state.dtype} only"
-    return None
+    return extension.other_dtype(state.dtype, ("logits", logits), ("a prior", prior))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------

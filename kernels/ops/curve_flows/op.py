@@ -48,10 +48,7 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     predicted, bias, state = arguments[:3]
-    for name, x in (("predictions", predicted), ("a bias", bias)):
-        if x is not None and x.dtype != state.dtype:
-            return f"{name} of {x.dtype}: {state.dtype} only, as the state"
-    return None
+    return extension.other_dtype(state.dtype, ("predictions", predicted), ("a bias", bias))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------

@@ -51,16 +51,14 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     reason = extension.unsupported_reason(*arguments[:1])
     if reason or not arguments:
         return reason
-    _, _, local, zero_motion, state, *_, dtype = arguments
-    for name, other in (
-        ("features", arguments[0].dtype),
-        ("local", local.dtype),
-        ("zero_motion", zero_motion.dtype),
+    left, _, local, zero_motion, state, *_, dtype = arguments
+    return extension.other_dtype(
+        state.dtype,
+        ("features", left),
+        ("local", local),
+        ("zero_motion", zero_motion),
         ("an output", dtype),
-    ):
-        if other != state.dtype:
-            return f"{name} of {other}: {state.dtype} only, as the state"
-    return None
+    )
 
 
 # -- backends, the preferred first -----------------------------------------------------------------

@@ -1,5 +1,7 @@
 """`group_norm`: the public function, its schema and backends."""
 
+from functools import partial
+
 import torch
 
 from lift.kernels import autograd, dispatch, extension
@@ -48,19 +50,13 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
 
 # -- backends, the preferred first -----------------------------------------------------------------
 
-
-def _cpp_unsupported_reason(*arguments) -> str | None:
-    reason = extension.unsupported_reason(*arguments)
-    if reason is None and arguments and arguments[0].dtype != accumulate_dtype(arguments[0]):
-        return f"{arguments[0].dtype}: float32 and float64 only"
-    return reason
-
-
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", GROUP_NORM)
 dispatch.register(
     "group_norm",
     _triton,
-    dispatch.cpp_backend(GROUP_NORM, _cpp_unsupported_reason),
+    dispatch.cpp_backend(
+        GROUP_NORM, partial(extension.unsupported_reason, dtypes=extension.FLOATS)
+    ),
     dispatch.Backend("reference", group_norm_reference, dispatch.always_supported, fused=False),
     sample=_sample,
 )

@@ -56,11 +56,8 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     reason = extension.unsupported_reason(*arguments[:1])
     if reason or not arguments:
         return reason
-    hidden, state, dtype = arguments[0], arguments[1], arguments[-1]
-    for name, other in (("features", hidden.dtype), ("an output", dtype)):
-        if other != state.dtype:
-            return f"{name} of {other}: {state.dtype} only, as the state"
-    return None
+    hidden, state, *_, dtype = arguments
+    return extension.other_dtype(state.dtype, ("features", hidden), ("an output", dtype))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------

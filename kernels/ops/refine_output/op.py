@@ -42,10 +42,9 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     residual, bias, image0, _, _, _, threshold, _ = arguments
-    for name, x in (("residuals", residual), ("a bias", bias), ("a threshold", threshold)):
-        if x.dtype != image0.dtype:
-            return f"{name} of {x.dtype}: {image0.dtype} only"
-    return None
+    return extension.other_dtype(
+        image0.dtype, ("residuals", residual), ("a bias", bias), ("a threshold", threshold)
+    )
 
 
 # -- backends, the preferred first -----------------------------------------------------------------

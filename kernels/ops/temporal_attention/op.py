@@ -90,13 +90,9 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
 
 def _unsupported_by_cpp(*arguments) -> str | None:
     """The reason why C++ does not support arguments of `temporal_attention`, or None."""
-    if extension.module is None or not arguments:
-        return extension.failure
-    q = arguments[0]
-    if q.device.type != "cpu":
-        return f"for the CPU; the tensors are on {q.device.type}"
-    if q.dtype not in (torch.float32, torch.float64):
-        return f"{q.dtype}: float32 and float64 only"
+    reason = extension.unsupported_reason(*arguments[:1], min_side=None, dtypes=extension.FLOATS)
+    if reason or not arguments:
+        return reason
     if len(arguments) < 10 or arguments[9]:
         return "it returns no frame weights"
     return None
