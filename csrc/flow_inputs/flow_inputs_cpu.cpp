@@ -76,8 +76,8 @@ void write_local(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n, 
 
 // Everything else. `planes` are those of a strip, up to a multiple of four.
 template <typename A>
-void write_maps(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n,
-                  Strip<A>* planes, A* to) {
+void write_maps(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n, Strip<A>* planes,
+                A* to) {
   Strip<A>* next = planes;
   const auto add = [&](const StridedMap<A>& map, int64_t channels) {
     for (int64_t c = 0; c < channels; ++c, ++next) {
@@ -146,19 +146,19 @@ Tensor flow_inputs_cpu(const Tensor& left, const Tensor& right, const Tensor& lo
     const StridedMap<A> of_state(state);
     StridedMap<A> flow1 = of_state;
     flow1.data += 2 * flow1.stride_c;
-    flow_inputs<A>({{B, C, H, W, {of_state, flow1}, {}},
-                    {to_nhwc<A>(ImageView(left), C, storage[0]),
-                     to_nhwc<A>(ImageView(right), C, storage[1])},
-                    StridedMap<A>(local),
-                    D,
-                    StridedMap<A>(zero_motion),
-                    of_state,
-                    missing ? StridedMap<A>(*missing) : StridedMap<A>(),
-                    static_cast<const A*>(t.const_data_ptr()),
-                    t.stride(0),
-                    A(scale / flow_scale),
-                    static_cast<A*>(pixels.mutable_data_ptr()),
-                    K});
+    flow_inputs<A>(
+        {{B, C, H, W, {of_state, flow1}, {}},
+         {to_nhwc<A>(ImageView(left), C, storage[0]), to_nhwc<A>(ImageView(right), C, storage[1])},
+         StridedMap<A>(local),
+         D,
+         StridedMap<A>(zero_motion),
+         of_state,
+         missing ? StridedMap<A>(*missing) : StridedMap<A>(),
+         static_cast<const A*>(t.const_data_ptr()),
+         t.stride(0),
+         A(scale / flow_scale),
+         static_cast<A*>(pixels.mutable_data_ptr()),
+         K});
   });
   return out;
 }

@@ -1,4 +1,6 @@
-"""The Triton kernels of `global_motion` against the reference."""
+"""The kernels of `global_motion`, Triton and C++, against the reference."""
+
+import math
 
 import pytest
 import torch
@@ -35,3 +37,27 @@ class TestGlobalMotion(OpSuite):
             zip(found, low, gradients(self.op.reference, exact), strict=True)
         ):
             assert_close(f"gradient of argument {i}", *grads, torch.float32)
+
+
+class TestGlobalMotionCpp(TestGlobalMotion):
+    backend_name = "cpp"
+    has_gradient = False
+    half_layouts = ()
+    test_gradients_through_the_state = None
+    cases = {
+        **TestGlobalMotion.cases,
+        "several strips": lambda dtype, generator: make(dtype, generator, (2, 19, 5, 150), 2),
+        "several threads": lambda dtype, generator: make(dtype, generator, (1, 9, 20, 63), 5),
+        "one pixel": lambda dtype, generator: make(dtype, generator, (1, 3, 1, 1), 2),
+        "one column": lambda dtype, generator: make(dtype, generator, (2, 4, 7, 1), 2),
+        "empty": lambda dtype, generator: make(dtype, generator, (0, 4, 4, 4)),
+    }
+
+    @pytest.mark.parametrize("t", [0.0, 0.3, 1.0, -7.5, 90.0, 1e30, math.inf, -math.inf, math.nan])
+    def test_samples_are_those_of_warp(self, t):
+        """Whole shifts, and those beyond the border, too."""
+        arguments = list(make(torch.float32, torch.Generator().manual_seed(0), (2, 3, 6, 70), 2))
+        arguments[5][0] = t
+        found, _ = self.backend().call(*arguments)
+        expected, _ = GLOBAL_MOTION.reference(*arguments)
+        torch.testing.assert_close(found[:, :25], expected[:, :25], atol=2e-5, rtol=0)

@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from lift.kernels import autograd, dispatch
+from lift.kernels import autograd, dispatch, extension
 from lift.kernels.checks import (
     accumulate_dtype,
     check_image,
@@ -15,7 +15,7 @@ from lift.kernels.checks import (
 from lift.kernels.ops.global_motion.reference import empty_output, global_motion_reference
 from lift.kernels.ops.warp_blend.op import warp
 
-# -- the op ----------------------------------------------------------------------------------------
+# -- the op; csrc has the same schema --------------------------------------------------------------
 
 _INPUTS = (
     "Tensor volume, Tensor left, Tensor right, Tensor inv_temperature, Tensor prior, Tensor t, "
@@ -44,12 +44,25 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return volume, left, right, torch.tensor(2.0), prior, t, 2, dtype
 
 
+def _unsupported_by_cpp(*arguments) -> str | None:
+    """The reason why C++ does not support arguments of `global_motion`, or None."""
+    reason = extension.unsupported_reason(*arguments[:1])
+    if reason or not arguments:
+        return reason
+    volume, left, *_, dtype = arguments
+    for name, other in (("features", left.dtype), ("an output", dtype)):
+        if other != volume.dtype:
+            return f"{name} of {other}: {volume.dtype} only, as the volume"
+    return None
+
+
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", GLOBAL_MOTION)
 dispatch.register(
     "global_motion",
     _triton,
+    dispatch.cpp_backend(GLOBAL_MOTION, _unsupported_by_cpp, forward_only=True),
     # with the preferred backend of `warp`
     dispatch.Backend(
         "eager", partial(global_motion_reference, warp=warp), dispatch.always_supported, fused=False
