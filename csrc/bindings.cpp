@@ -14,6 +14,7 @@
 #include "correlation/correlation_cpu.h"
 #include "curve_flows/curve_flows_cpu.h"
 #include "flow_inputs/flow_inputs_cpu.h"
+#include "frame_inputs/frame_inputs_cpu.h"
 #include "global_motion/global_motion_cpu.h"
 #include "grid_sample/grid_sample_cpu.h"
 #include "group_norm/group_norm_cpu.h"
@@ -71,6 +72,9 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       "flow_inputs(Tensor left, Tensor right, Tensor local, Tensor zero_motion, Tensor state,"
       " Tensor? missing, Tensor t, int scale, ScalarType dtype) -> Tensor");
   m.def(
+      "frame_inputs(Tensor frames, int multiple, ScalarType dtype)"
+      " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
       "global_motion(Tensor volume, Tensor left, Tensor right, Tensor inv_temperature,"
       " Tensor prior, Tensor t, int radius, ScalarType dtype) -> (Tensor, Tensor)");
   m.def(
@@ -99,6 +103,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("curve_flows", TORCH_BOX(&lift::curve_flows_cpu));
   m.impl("convex_upsample", TORCH_BOX(&lift::convex_upsample_cpu));
   m.impl("flow_inputs", TORCH_BOX(&lift::flow_inputs_cpu));
+  m.impl("frame_inputs", TORCH_BOX(&lift::frame_inputs_cpu));
   m.impl("global_motion", TORCH_BOX(&lift::global_motion_cpu));
   m.impl("refine_inputs", TORCH_BOX(&lift::refine_inputs_cpu));
   m.impl("refine_output", TORCH_BOX(&lift::refine_output_cpu));

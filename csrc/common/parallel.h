@@ -35,7 +35,7 @@ void for_rows(int64_t B, int64_t H, int64_t values, const F& work) {
 inline int64_t blocks_per_image(int64_t B, int64_t rows, int64_t values) {
   const int64_t threads =
       values < min_work_per_thread ? 1 : static_cast<int64_t>(torch::stable::get_num_threads());
-  return std::clamp<int64_t>((threads + B - 1) / B, 1, rows);
+  return std::clamp<int64_t>((threads + B - 1) / std::max<int64_t>(B, 1), 1, rows);
 }
 
 // Rows [begin, end) of batch entry b: the work of one task.

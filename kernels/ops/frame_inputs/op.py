@@ -2,7 +2,7 @@
 
 import torch
 
-from lift.kernels import autograd, dispatch
+from lift.kernels import autograd, dispatch, extension
 from lift.kernels.checks import check_image
 from lift.kernels.ops.frame_inputs.reference import empty_outputs, frame_inputs_reference
 
@@ -27,12 +27,22 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return torch.rand(2, 3, 13, 21, generator=generator), 16, dtype
 
 
+def _unsupported_by_cpp(*arguments) -> str | None:
+    """The reason why C++ does not support arguments of `frame_inputs`, or None."""
+    reason = extension.unsupported_reason(*arguments[:1], dtypes=extension.FLOATS)
+    if reason or not arguments:
+        return reason
+    frames, _, dtype = arguments
+    return extension.other_dtype(frames.dtype, ("an output", dtype))
+
+
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", FRAME_INPUTS)
 dispatch.register(
     "frame_inputs",
     _triton,
+    dispatch.cpp_backend(FRAME_INPUTS, _unsupported_by_cpp, forward_only=True),
     dispatch.Backend("reference", frame_inputs_reference, dispatch.always_supported, fused=False),
     sample=_sample,
 )

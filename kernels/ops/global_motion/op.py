@@ -50,10 +50,7 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     volume, left, *_, dtype = arguments
-    for name, other in (("features", left.dtype), ("an output", dtype)):
-        if other != volume.dtype:
-            return f"{name} of {other}: {volume.dtype} only, as the volume"
-    return None
+    return extension.other_dtype(volume.dtype, ("features", left), ("an output", dtype))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------
@@ -122,7 +119,12 @@ def global_motion(
     check_image(op, "volume", volume)
     B, _, H, W = volume.shape
     exact = accumulate_dtype(volume)
-    check_same(op, "volume", volume, f"radius {radius} and", volume, (B, M, H, W), exact)
+    if volume.shape[1] != M:
+        raise ValueError(
+            f"{op}: volume must be {(B, M, H, W)} to fit radius {radius}, got {tuple(volume.shape)}"
+        )
+    if volume.dtype != exact:
+        raise TypeError(f"{op}: volume must be float32 or float64, got {volume.dtype}")
     check_image(op, "left", left)
     check_same(op, "left", left, "volume", volume, (B, left.shape[1], H, W))
     check_same(op, "right", right, "left", left, tuple(left.shape), left.dtype)
