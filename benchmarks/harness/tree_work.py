@@ -7,6 +7,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from itertools import islice, pairwise
 from pathlib import Path
 
 import torch
@@ -34,13 +35,15 @@ def _tiny():
 
 
 def stream(height: int, width: int, count: int) -> list[float]:
-    """Seconds between generated frames of a stream, once its context is full."""
+    """Seconds between generated frames of a stream that goes on: with a full context, and for each
+    one a new frame of the source to encode."""
     from lift import Interpolator
 
     video = Interpolator(_tiny(), context_frames=CONTEXT, detect_scenes=False)
-    frames = iter(moving_frames(height, width, CONTEXT + 3 + count))
-    stamps = [time.perf_counter() for _ in video.frames(frames, multi=MULTI)][::MULTI]
-    return [after - before for before, after in zip(stamps, stamps[1:], strict=False)][-count:]
+    frames = moving_frames(height, width, CONTEXT + count + CONTEXT)
+    outputs = islice(video.frames(iter(frames), multi=MULTI), 0, (CONTEXT + count) * MULTI, MULTI)
+    stamps = [time.perf_counter() for _ in outputs]
+    return [after - before for before, after in pairwise(stamps)][-count:]
 
 
 def file(path: Path, out: Path) -> list[float]:

@@ -1,7 +1,7 @@
 // Bilinear samples of planes: images whose neighbouring pixels are adjacent, channel by channel.
 //
-// Four pixels are sampled at a time, from a pair of neighbours in each of two rows. Images of few
-// channels are read in place, without a copy as in pixels.h.
+// Several pixels are sampled at a time, each from a pair of neighbours in each of two rows. Images of
+// few channels are read in place, without a copy as in pixels.h.
 #pragma once
 
 #include <algorithm>
@@ -55,6 +55,14 @@ struct Planes {
 
 // -- samples --------------------------------------------------------------------------------------
 
+// How many are taken at a time.
+template <typename A, typename I>
+constexpr int samples_at_once = 4;
+#if defined(__AVX512F__)
+template <>
+constexpr int samples_at_once<float, int32_t> = 16;
+#endif
+
 // The first of the two rows or columns around each sample of a strip, and how far it is from there.
 //
 // On the far border these are the last two, and the fraction is 1. Not inlined: GCC vectorises it
@@ -74,8 +82,8 @@ __attribute__((noinline)) void locate(int32_t position, const A* __restrict flow
   }
 }
 
-// Where a strip samples a plane: `offset` values from its start. Lanes beyond n, up to a multiple of
-// four, sample the first pixels. I holds any offset within a plane.
+// Where a strip samples a plane: `offset` values from its start. Beyond n, the first pixels are
+// sampled. I holds any offset within a plane.
 template <typename A, typename I>
 struct alignas(64) PlaneSamples {
   I offset[strip_length];
@@ -90,7 +98,7 @@ struct alignas(64) PlaneSamples {
     const I stride = static_cast<I>(stride_y);
     LIFT_SIMD
     for (int k = 0; k < n; ++k) offset[k] = static_cast<I>(y0[k]) * stride + static_cast<I>(x0[k]);
-    for (int k = n; k % 4; ++k) offset[k] = 0, fx[k] = fy[k] = A(0);
+    for (int k = n; k % samples_at_once<A, I>; ++k) offset[k] = 0, fx[k] = fy[k] = A(0);
   }
 };
 
@@ -103,25 +111,49 @@ LIFT_HD Vec<A, 2> load_pair(const A* from) {
   return pair;
 }
 
-// Four samples between pairs of neighbours in one row.
+// Pairs of neighbours: the western pixels and the eastern ones.
+template <typename A, int n>
+struct Pairs {
+  Vec<A, n> west, east;
+};
+
 template <typename A, typename I>
-LIFT_HD Vec<A, 4> sample_row(const A* row, const I* offset, Vec<A, 4> fx) {
-  const auto ab = __builtin_shufflevector(load_pair(row + offset[0]), load_pair(row + offset[1]), 0,
-                                          1, 2, 3);
-  const auto cd = __builtin_shufflevector(load_pair(row + offset[2]), load_pair(row + offset[3]), 0,
-                                          1, 2, 3);
-  const Vec<A, 4> west = __builtin_shufflevector(ab, cd, 0, 2, 4, 6);
-  const Vec<A, 4> east = __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
-  return west + fx * (east - west);
+LIFT_HD Pairs<A, 4> load_pairs(const A* row, const I* offset, ActiveLanes<4, 4>) {
+  const auto ab =
+      __builtin_shufflevector(load_pair(row + offset[0]), load_pair(row + offset[1]), 0, 1, 2, 3);
+  const auto cd =
+      __builtin_shufflevector(load_pair(row + offset[2]), load_pair(row + offset[3]), 0, 1, 2, 3);
+  return {__builtin_shufflevector(ab, cd, 0, 2, 4, 6), __builtin_shufflevector(ab, cd, 1, 3, 5, 7)};
 }
 
-// Four samples of a plane whose rows are `stride` apart.
+#if defined(__AVX512F__)
+// A gather of 64-bit values fetches pairs of floats.
+inline Pairs<float, 16> load_pairs(const float* row, const int32_t* offset, ActiveLanes<16, 16>) {
+  const auto gather = [&](const int32_t* of) {
+    const __m256i offsets = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(of));
+    return _mm512_castpd_ps(_mm512_i32gather_pd(offsets, row, sizeof(float)));
+  };
+  const __m512 low = gather(offset), high = gather(offset + 8);
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+  return {_mm512_permutex2var_ps(low, even, high), _mm512_permutex2var_ps(low, odd, high)};
+}
+#endif
+
+// n samples of a plane whose rows are `stride` apart. `to` has space for a whole strip.
 template <typename A, typename I>
-LIFT_HD Vec<A, 4> sample(const A* plane, int64_t stride, const PlaneSamples<A, I>& at, int k) {
-  const Vec<A, 4> fx = load(at.fx + k, four_lanes), fy = load(at.fy + k, four_lanes);
-  const Vec<A, 4> north = sample_row(plane, at.offset + k, fx);
-  const Vec<A, 4> south = sample_row(plane + stride, at.offset + k, fx);
-  return north + fy * (south - north);
+__attribute__((noinline)) void sample_strip(const A* plane, int64_t stride,
+                                            const PlaneSamples<A, I>& at, int n, A* to) {
+  constexpr int lanes_at_once = samples_at_once<A, I>;
+  constexpr ActiveLanes<lanes_at_once, lanes_at_once> lanes;
+  for (int k = 0; k < n; k += lanes_at_once) {
+    const auto fx = load(at.fx + k, lanes), fy = load(at.fy + k, lanes);
+    const auto above = load_pairs(plane, at.offset + k, lanes);
+    const auto below = load_pairs(plane + stride, at.offset + k, lanes);
+    const auto north = above.west + fx * (above.east - above.west);
+    const auto south = below.west + fx * (below.east - below.west);
+    store<A>(to + k, north + fy * (south - north), lanes);
+  }
 }
 
 }  // namespace lift

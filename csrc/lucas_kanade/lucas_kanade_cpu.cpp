@@ -85,25 +85,36 @@ struct Rows {
   A* smoothed_row(int64_t y) { return smoothed.data() + y % smooth_taps * 5 * stride + pad; }
 };
 
+// The image at t between two, and how they differ.
+template <typename A>
+__attribute__((noinline)) void compare(const A* __restrict image0, const A* __restrict image1, A t,
+                                       int n, A* __restrict mean, A* __restrict difference) {
+  LIFT_SIMD
+  for (int k = 0; k < n; ++k) {
+    const A d = image1[k] - image0[k];
+    mean[k] = image1[k] - t * d;
+    difference[k] = d;
+  }
+}
+
 template <typename A, typename I>
 void warp_row(const Arguments<A>& p, int64_t b, int64_t y, Rows<A>& rows) {
   const A t = p.t[b * p.stride_t];
   // For a single row the southern one is the same.
-  const int64_t step0 = p.H > 1 ? p.image[0].stride_y : 0, step1 = p.H > 1 ? p.image[1].stride_y : 0;
+  const int64_t step0 = p.H > 1 ? p.image[0].stride_y : 0,
+                step1 = p.H > 1 ? p.image[1].stride_y : 0;
   A *const mean = rows.mean(y), *const difference = rows.difference(y);
   for (int64_t x = 0; x < p.W; x += strip_length) {
     const int n = strip_size(x, p.W);
+    alignas(64) A warped[2][strip_length];
     const auto at0 = samples_of<A, I>(p, 0, b, y, x, n), at1 = samples_of<A, I>(p, 1, b, y, x, n);
     for (int64_t c = 0; c < p.C; ++c) {
       const A* const plane0 = p.image[0].data + b * p.image[0].stride_b + c * p.image[0].stride_c;
       const A* const plane1 = p.image[1].data + b * p.image[1].stride_b + c * p.image[1].stride_c;
-      for (int k = 0; k < n; k += 4) {
-        const Vec<A, 4> warped0 = sample(plane0, step0, at0, k);
-        const Vec<A, 4> warped1 = sample(plane1, step1, at1, k);
-        const Vec<A, 4> d = warped1 - warped0;
-        store<A>(mean + c * rows.stride + x + k, warped1 - t * d, four_lanes);
-        store<A>(difference + c * rows.stride + x + k, d, four_lanes);
-      }
+      sample_strip(plane0, step0, at0, n, warped[0]);
+      sample_strip(plane1, step1, at1, n, warped[1]);
+      compare(warped[0], warped[1], t, n, mean + c * rows.stride + x,
+              difference + c * rows.stride + x);
     }
   }
   for (int64_t c = 0; c < p.C; ++c) {
@@ -117,9 +128,7 @@ void warp_row(const Arguments<A>& p, int64_t b, int64_t y, Rows<A>& rows) {
 template <bool first, typename A>
 void add_products(const A* __restrict mean, const A* __restrict above, const A* __restrict below,
                   const A* __restrict difference, int64_t W, int64_t stride, A* __restrict to) {
-  A *const __restrict gxx = to, *const __restrict gxy = to + stride,
-    *const __restrict gyy = to + 2 * stride, *const __restrict gxd = to + 3 * stride,
-    *const __restrict gyd = to + 4 * stride, *const __restrict dd = to + 5 * stride;
+  A* const __restrict gxx = to, * const __restrict gxy = to + stride, * const __restrict gyy = to + 2 * stride, * const __restrict gxd = to + 3 * stride, * const __restrict gyd = to + 4 * stride, * const __restrict dd = to + 5 * stride;
   LIFT_SIMD
   for (int64_t x = 0; x < W; ++x) {
     const A gx = (mean[x + 1] - mean[x - 1]) * A(0.5), gy = (below[x] - above[x]) * A(0.5);
@@ -156,14 +165,14 @@ template <typename A>
 void box_along(const A* __restrict from, int64_t W, A* __restrict to) {
   LIFT_SIMD
   for (int64_t x = 0; x < W; ++x)
-    to[x] = box(from[x - 3], from[x - 2], from[x - 1], from[x], from[x + 1], from[x + 2],
-                from[x + 3]);
+    to[x] =
+        box(from[x - 3], from[x - 2], from[x - 1], from[x], from[x + 1], from[x + 2], from[x + 3]);
 }
 
 template <typename A>
 void triangle_across(const A* const (&rows)[taps], int64_t offset, int64_t W, A* __restrict to) {
   const A *const r0 = rows[0] + offset, *const r1 = rows[1] + offset, *const r2 = rows[2] + offset,
-          *const r3 = rows[3] + offset, *const r4 = rows[4] + offset;
+                 *const r3 = rows[3] + offset, *const r4 = rows[4] + offset;
   LIFT_SIMD
   for (int64_t x = 0; x < W; ++x) to[x] = triangle(r0[x], r1[x], r2[x], r3[x], r4[x]);
 }
@@ -171,11 +180,10 @@ void triangle_across(const A* const (&rows)[taps], int64_t offset, int64_t W, A*
 template <typename A>
 void box_across(const A* const (&rows)[smooth_taps], int64_t offset, int64_t W, A* __restrict to) {
   const A *const r0 = rows[0] + offset, *const r1 = rows[1] + offset, *const r2 = rows[2] + offset,
-          *const r3 = rows[3] + offset, *const r4 = rows[4] + offset, *const r5 = rows[5] + offset,
-          *const r6 = rows[6] + offset;
+                 *const r3 = rows[3] + offset, *const r4 = rows[4] + offset,
+                 *const r5 = rows[5] + offset, *const r6 = rows[6] + offset;
   LIFT_SIMD
-  for (int64_t x = 0; x < W; ++x)
-    to[x] = box(r0[x], r1[x], r2[x], r3[x], r4[x], r5[x], r6[x]);
+  for (int64_t x = 0; x < W; ++x) to[x] = box(r0[x], r1[x], r2[x], r3[x], r4[x], r5[x], r6[x]);
 }
 
 // Give a row its nearest values beyond both borders.
@@ -239,8 +247,7 @@ void solve(const A* __restrict sums, const A* __restrict motion, int64_t stride,
     const A dx_low = dx < -most ? -most : dx, dy_low = dy < -most ? -most : dy;
     const A step_x = dx_low > most ? most : dx_low, step_y = dy_low > most ? most : dy_low;
     const A error = sums[x + 5 * stride] * scale + u * step_x + v * step_y;
-    const A weight =
-        determinant / ((a + c) * ((error > A(0) ? error : A(0)) + A(small_error)));
+    const A weight = determinant / ((a + c) * ((error > A(0) ? error : A(0)) + A(small_error)));
     weighted[x] = weight * (motion[x] + step_x);
     weighted[x + stride] = weight * (motion[x + stride] + step_y);
     weighted[x + 2 * stride] = weight;

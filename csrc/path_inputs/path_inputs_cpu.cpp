@@ -117,8 +117,7 @@ void sample_gaps(const Arguments<A>& p, const Path<G, A>& path, int64_t b, int64
     const int64_t south = p.H > 1 ? stride : 0;
     for (int c = 0; c < 2; ++c) {
       const A* const plane = planes + (2 * g + c) * p.motions.stride_c;
-      for (int k = 0; k < n; k += 4)
-        store<A>(motion[g][c] + k, sample(plane, south, at, k), four_lanes);
+      sample_strip(plane, south, at, n, motion[g][c]);
       if (g + 2 < G) pass_gap(motion[g][c], path.reach[g], n, speed[side][c], flow[side][c]);
     }
   }

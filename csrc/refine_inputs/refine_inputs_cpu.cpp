@@ -49,7 +49,8 @@ void write_unshuffled(const Strip<A>* planes, int n, int64_t C, A* to) {
       for (int c = 0; c < image_channels * S; ++c)
         store<A>(pixel + c * S, load(planes[c] + k, four_lanes), four_lanes);
     } else {
-      A* const next = k + S < n ? pixel + C : pixel;  // for a single pixel the first is written last
+      A* const next =
+          k + S < n ? pixel + C : pixel;  // for a single pixel the first is written last
       for (int c = 0; c < image_channels; ++c) {
         const Vec<A, 4> above = load(planes[S * c] + k, four_lanes);
         const Vec<A, 4> below = load(planes[S * c + 1] + k, four_lanes);
@@ -82,8 +83,7 @@ void sample_images(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n
     const PlaneSamples<A, I> at(flow[2 * i], flow[2 * i + 1], y, x, n, p.H, p.W, stride);
     for (int c = 0; c < 3; ++c) {
       const A* const plane = p.image[i].data + b * p.image[i].stride_b + c * p.image[i].stride_c;
-      A* const to = planes[(3 * i + c) * S];
-      for (int k = 0; k < n; k += 4) store<A>(to + k, sample(plane, stride, at, k), four_lanes);
+      sample_strip(plane, stride, at, n, planes[(3 * i + c) * S]);
       row[i][c] = plane + y * stride + x;
     }
   }
@@ -91,8 +91,7 @@ void sample_images(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n
 }
 
 template <typename A>
-__attribute__((noinline)) void scaled(const A* __restrict from, int n, A scale,
-                                      A* __restrict to) {
+__attribute__((noinline)) void scaled(const A* __restrict from, int n, A scale, A* __restrict to) {
   LIFT_SIMD
   for (int k = 0; k < n; ++k) to[k] = scale * from[k];
 }
@@ -103,8 +102,8 @@ __attribute__((noinline)) void scaled_means(const A* __restrict above, const A* 
                                             int n, A scale, A* __restrict to) {
   LIFT_SIMD
   for (int k = 0; k < n; ++k)
-    to[k] = A(0.25) * scale *
-            ((above[2 * k] + above[2 * k + 1]) + (below[2 * k] + below[2 * k + 1]));
+    to[k] =
+        A(0.25) * scale * ((above[2 * k] + above[2 * k + 1]) + (below[2 * k] + below[2 * k + 1]));
 }
 
 // n values from (x, y) on of a map at half resolution, at the resolution of the result.
@@ -136,8 +135,8 @@ void compute_row(const Arguments<A>& p, int64_t b, int64_t y) {
     for (int i = 0; i < S; ++i) sample_images<S, A, I>(p, b, S * y + i, x, n, planes + i);
     for (int c = 0; c < p.maps(); ++c) {
       const bool of_state = c < state_channels;
-      resample<S>(p, of_state ? p.state : p.missing, b, of_state ? c : c - state_channels, y,
-                  x / S, n / S, A(c < flows ? flow_scale : 1), planes[first_map + c]);
+      resample<S>(p, of_state ? p.state : p.missing, b, of_state ? c : c - state_channels, y, x / S,
+                  n / S, A(c < flows ? flow_scale : 1), planes[first_map + c]);
     }
     A* const to = row + x / S * p.C;
     if constexpr (S == 1) {

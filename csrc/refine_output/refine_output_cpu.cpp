@@ -116,6 +116,16 @@ __attribute__((noinline)) void blend(const A* __restrict residual0, const A* __r
   }
 }
 
+template <typename A>
+__attribute__((noinline)) void weighted_sum(const A* __restrict weight0,
+                                            const A* __restrict sample0,
+                                            const A* __restrict weight1,
+                                            const A* __restrict sample1, const A* __restrict detail,
+                                            int n, A* __restrict to) {
+  LIFT_SIMD
+  for (int k = 0; k < n; ++k) to[k] = weight0[k] * sample0[k] + weight1[k] * sample1[k] + detail[k];
+}
+
 // n pixels of the frame from (x, y) on.
 template <typename A, typename I>
 void compute_strip(const Arguments<A>& p, const A (&residual)[residuals][strip_length], int64_t b,
@@ -133,19 +143,14 @@ void compute_strip(const Arguments<A>& p, const A (&residual)[residuals][strip_l
   const int64_t stride0 = p.image[0].stride_y, stride1 = p.image[1].stride_y;
   const PlaneSamples<A, I> at0(state[0], state[1], y, x, n, p.H, p.W, stride0);
   const PlaneSamples<A, I> at1(state[2], state[3], y, x, n, p.H, p.W, stride1);
+  alignas(64) A sample0[strip_length], sample1[strip_length];
   for (int c = 0; c < 3; ++c) {
     const A* const plane0 = p.image[0].data + b * p.image[0].stride_b + c * p.image[0].stride_c;
     const A* const plane1 = p.image[1].data + b * p.image[1].stride_b + c * p.image[1].stride_c;
     A* const to = p.out + ((b * 3 + c) * p.H + y) * p.W + x;
-    for (int k = 0; k < n; k += 4) {
-      const Vec<A, 4> sum = load(weight0 + k, four_lanes) * sample(plane0, stride0, at0, k) +
-                            load(weight1 + k, four_lanes) * sample(plane1, stride1, at1, k) +
-                            load(residual[colour + c] + k, four_lanes);
-      if (k + 4 <= n)
-        store<A>(to + k, sum, four_lanes);
-      else
-        store<A>(to + k, sum, ActiveLanes<4, 2>());  // n is even
-    }
+    sample_strip(plane0, stride0, at0, n, sample0);
+    sample_strip(plane1, stride1, at1, n, sample1);
+    weighted_sum(weight0, sample0, weight1, sample1, residual[colour + c], n, to);
   }
 }
 

@@ -249,12 +249,10 @@ class Interpolator:
             writer.write(download.wait(), time)
 
         with writer, _bar(progress, total, src.name) as bar, ExitStack() as threads:
-            timed = source.decoded()
-            if uses_io_threads(self.device):
-                timed = threads.enter_context(closing(read_ahead(timed, QUEUE_DEPTH)))
-                write = threads.enter_context(WriteBehind(write, QUEUE_DEPTH))
+            timed = threads.enter_context(closing(read_ahead(source.decoded(), QUEUE_DEPTH)))
+            write_behind = threads.enter_context(WriteBehind(write, QUEUE_DEPTH))
             for output in self.stream(timed, schedule):
-                write(Download(output.frame), output.time)
+                write_behind(Download(output.frame), output.time)
                 generated += output.is_generated
                 bar.update()
         return Summary(
@@ -456,11 +454,6 @@ def _check_frame(name: str, frame: torch.Tensor, shape: torch.Size) -> None:
             f"Interpolator: {name} must have the size of the first, {tuple(shape)}, "
             f"got {tuple(frame.shape)}"
         )
-
-
-def uses_io_threads(device: torch.device) -> bool:
-    """Whether to decode and encode in threads: with a GPU. A CPU is busy with the model."""
-    return device.type == "cuda"
 
 
 # -- around the stream -----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Threads that decode and encode while a GPU computes.
+"""Threads that decode and encode while the model computes.
 
 Both queues are bounded and preserve the order. An error in a thread is raised in the caller's
 thread, and no thread outlives the block or the loop that uses it.

@@ -1,6 +1,7 @@
 """The streaming interpolator against the plain forward, on a small model whose context matters."""
 
 import threading
+from contextlib import nullcontext
 from fractions import Fraction
 from itertools import pairwise
 
@@ -364,12 +365,10 @@ def test_a_folder_gives_a_video_and_back(model, tmp_path):
     ]
 
 
-@pytest.fixture(params=(False, True), ids=("alone", "in threads"))
-def threads(request, monkeypatch):
-    """Reading and writing as beside a CPU, and as beside a GPU; no thread is left over."""
-    monkeypatch.setattr("lift.video.interpolator.uses_io_threads", lambda device: request.param)
+@pytest.fixture
+def no_thread_left():
     before = threading.active_count()
-    yield request.param
+    yield
     assert threading.active_count() == before
 
 
@@ -378,10 +377,11 @@ def test_threads_change_no_byte_of_a_folder_or_a_video(model, tmp_path, monkeypa
     pytest.importorskip("av")
     src = write_video(tmp_path / "in.mp4", moving_frames(6), sound=True)
     results = []
-    for threads in (False, True):
-        monkeypatch.setattr(
-            "lift.video.interpolator.uses_io_threads", lambda device, on=threads: on
-        )
+    for threads in (True, False):
+        if not threads:
+            module = "lift.video.interpolator"
+            monkeypatch.setattr(f"{module}.read_ahead", lambda items, depth: items)
+            monkeypatch.setattr(f"{module}.WriteBehind", lambda write, depth: nullcontext(write))
         folder, video = tmp_path / f"out{threads}", tmp_path / f"out{threads}.mkv"
         for out in (folder, video):
             assert interpolator(model, context_frames=3).video(src, out, 3).frames == 16
@@ -394,7 +394,7 @@ def test_threads_change_no_byte_of_a_folder_or_a_video(model, tmp_path, monkeypa
     assert results[0] == results[1]
 
 
-def test_an_error_of_the_writer_ends_the_video(model, tmp_path, monkeypatch, threads):
+def test_an_error_of_the_writer_ends_the_video(model, tmp_path, monkeypatch, no_thread_left):
     write, written = FolderWriter.write, []
 
     def full(self, frame, time=None):
@@ -409,7 +409,7 @@ def test_an_error_of_the_writer_ends_the_video(model, tmp_path, monkeypatch, thr
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
-def test_an_interruption_of_the_model_leaves_nothing(model, tmp_path, monkeypatch, threads):
+def test_an_interruption_of_the_model_leaves_nothing(model, tmp_path, monkeypatch, no_thread_left):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
@@ -421,7 +421,7 @@ def test_an_interruption_of_the_model_leaves_nothing(model, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("name", ("out.mp4", "out"))
-def test_a_truncated_source_leaves_nothing_under_the_final_name(model, tmp_path, name, threads):
+def test_a_truncated_source_leaves_nothing_behind(model, tmp_path, name, no_thread_left):
     pytest.importorskip("av")
     noise = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)
     src = write_video(
