@@ -34,23 +34,29 @@ def _tiny():
     return create_lift_model("tiny", pretrained=True)
 
 
+def _interpolator():
+    """As `lift interpolate` runs it."""
+    from lift import Interpolator
+    from lift.video.malloc import keep_freed_memory
+
+    keep_freed_memory()
+    return Interpolator(_tiny(), context_frames=CONTEXT)
+
+
 def stream(height: int, width: int, count: int) -> list[float]:
     """Seconds between generated frames of a stream that goes on: with a full context, and for each
     one a new frame of the source to encode."""
-    from lift import Interpolator
-
-    video = Interpolator(_tiny(), context_frames=CONTEXT, detect_scenes=False)
     frames = moving_frames(height, width, CONTEXT + count + CONTEXT)
-    outputs = islice(video.frames(iter(frames), multi=MULTI), 0, (CONTEXT + count) * MULTI, MULTI)
+    outputs = islice(
+        _interpolator().frames(iter(frames), multi=MULTI), 0, (CONTEXT + count) * MULTI, MULTI
+    )
     stamps = [time.perf_counter() for _ in outputs]
     return [after - before for before, after in pairwise(stamps)][-count:]
 
 
 def file(path: Path, out: Path) -> list[float]:
     """Seconds from a video file to one of twice the rate."""
-    from lift import Interpolator
-
-    video = Interpolator(_tiny(), context_frames=CONTEXT)
+    video = _interpolator()
     start = time.perf_counter()
     video.video(str(path), str(out), multi=MULTI, overwrite=True)
     return [time.perf_counter() - start]
