@@ -31,7 +31,13 @@ CALLS: dict[str, Callable] = {
     "lucas_kanade": lambda a: kernels.lucas_kanade(*a),
     "align": lambda a: kernels.align(*a, 2),
     "temporal_attention": lambda a: kernels.temporal_attention(
-        *a[:3], window=4, shift=1, time_bias=a[3], window_bias=a[4], mask=a[5]
+        *a[:3],
+        window=4,
+        shift=1,
+        time_bias=a[3],
+        window_bias=a[4],
+        mask=a[5],
+        with_frame_weights=False,
     ),
     "temporal_attention, window 1": lambda a: kernels.temporal_attention(
         *a[:3], window=1, time_bias=a[3], mask=a[5], with_frame_weights=False

@@ -101,9 +101,10 @@ def _outputs_and_grads(
     arguments = [leaves.get(i, a) for i, a in enumerate(arguments)]
     outputs = backend.call(*arguments)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = [output for output in outputs if output is not None]
     first = outputs[0]
     if not first.requires_grad:
-        return list(outputs)
+        return outputs
     grad = torch.linspace(-1, 1, first.numel(), dtype=torch.float64).view(first.shape)
     grad = grad.to(first.device, first.dtype)
     grads = torch.autograd.grad(first, list(leaves.values()), grad, materialize_grads=True)

@@ -163,10 +163,11 @@ def measured(case: Case, toy: bool, rounds: int) -> dict[str, measure.VariantRes
 
 
 def _positional(case: Case, arguments) -> tuple:
-    """Arguments in the order of the reference; with biases also a mask of frames, all valid."""
+    """Arguments in the order of the reference, without frame weights; with biases also a mask of
+    frames, all valid."""
     q, k, v, *tables = arguments
     mask = torch.ones(k.shape[:2], dtype=torch.bool, device=k.device) if tables else None
-    return q, k, v, case.shape[-1], 0, *tables, *[None] * (2 - len(tables)), mask, None
+    return q, k, v, case.shape[-1], 0, *tables, *[None] * (2 - len(tables)), mask, None, False
 
 
 def _result(function, case: Case):

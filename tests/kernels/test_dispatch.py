@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lift import kernels
-from lift.kernels import dispatch, selfcheck
+from lift.kernels import dispatch, extension, selfcheck
 from lift.kernels.checks import capability
 
 # Given the tensors of selfcheck.samples; what is not a tensor is written out, as a model would, so
@@ -221,6 +221,13 @@ def test_every_supported_backend_passes_its_self_check(name, dtype):
         if backend.unsupported_reason(*selfcheck.samples(name, dtype)) is None:
             check = selfcheck.check(name, backend, dtype)
             assert check.passed, (backend.name, check)
+
+
+@pytest.mark.skipif(extension.module is None, reason=str(extension.failure))
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_self_check_reaches_every_cpp_kernel(name):
+    reasons = kernels.unsupported_reasons(name, *selfcheck.samples(name))
+    assert reasons.get("cpp") is None
 
 
 # The plain attention under dynamic=True traces right, but takes minutes: six symbolic sizes, split

@@ -85,7 +85,8 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     mask[0, 2:] = False
     q, k, v = (noise(B, frames, H, W, heads, d).to(dtype) for frames in (1, T, T))
     time_bias, window_bias = noise(B, heads, 1, T), noise(heads, 2 * window - 1, 2 * window - 1)
-    return q, k, v, window, shift, time_bias, window_bias, mask, None
+    # without frame weights, as frames are generated: C++ returns none
+    return q, k, v, window, shift, time_bias, window_bias, mask, None, False
 
 
 def _unsupported_by_cpp(*arguments) -> str | None:
