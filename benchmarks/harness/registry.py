@@ -145,6 +145,7 @@ TEMPORAL_ATTENTION = Suite(
     module="bench_temporal_attention",
     variants=(
         "triton",
+        "cpp",
         "eager",
         "reference",
         "sdpa",

@@ -66,7 +66,7 @@ SDPA = {
     "sdpa_math": SDPBackend.MATH,
 }
 SHARED = "_shared"  # suffix of a variant that does not materialize a bias per window
-OURS = ("triton", "eager", "reference")
+OURS = ("triton", "cpp", "eager", "reference")
 
 
 @dataclass(frozen=True)
