@@ -31,7 +31,7 @@ COLORS = {  # by variant, in all charts; each its own
     "sdpa_cudnn": "#8c6242",
     "sdpa_cudnn_shared": "#c9a58a",
     "sdpa_math": "#5f7f9f",
-    "flex": "#3fb59b",
+    "flex": "#45b592",
     "unfold": "#5f7a1f",
     "fused": "#2b6fcf",
     "fused+recompute": "#25b3a4",

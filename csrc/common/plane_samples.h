@@ -1,7 +1,7 @@
 // Bilinear samples of planes: images whose neighbouring pixels are adjacent, channel by channel.
 //
-// Several pixels are sampled at a time, each from a pair of neighbours in each of two rows. Images of
-// few channels are read in place, without a copy as in pixels.h.
+// Several pixels are sampled at a time, each from a pair of neighbours in each of two rows. Images
+// of few channels are read in place, without a copy as in pixels.h.
 #pragma once
 
 #include <algorithm>
@@ -89,7 +89,8 @@ struct alignas(64) PlaneSamples {
   I offset[strip_length];
   A fx[strip_length], fy[strip_length];
 
-  // n pixels from (x, y) on of an image (H, W), whose rows are `stride_y` apart, by flows of n values.
+  // n pixels from (x, y) on of an image (H, W), whose rows are `stride_y` apart, by flows of n
+  // values.
   PlaneSamples(const A* dx, const A* dy, int64_t y, int64_t x, int n, int64_t H, int64_t W,
                int64_t stride_y) {
     alignas(64) int32_t x0[strip_length], y0[strip_length];

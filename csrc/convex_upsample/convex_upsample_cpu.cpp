@@ -1,8 +1,8 @@
 // Convex upsampling by 2 of flows and visibility logits, in one pass.
 //
-// kernels/ops/convex_upsample/reference.py defines it. A strip of up to 64 coarse pixels of a row is
-// computed at a time: its logits are transposed to rows of pixels, so that each loop of the softmax
-// and of the combination is over neighbouring pixels.
+// kernels/ops/convex_upsample/reference.py defines it. A strip of up to 64 coarse pixels of a row
+// is computed at a time: its logits are transposed to rows of pixels, so that each loop of the
+// softmax and of the combination is over neighbouring pixels.
 #include "convex_upsample_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>

@@ -42,7 +42,7 @@ struct Arguments {
   int planes() const { return static_cast<int>(K - 2 * warp.C - (transposes_local() ? 0 : D)); }
 };
 
-// -- the channels of a strip's n pixels from (x, y) on, written from `to` on -----------------------
+// -- the channels of a strip's n pixels from (x, y) on, written from `to` on ----------------------
 
 // Both images' features, warped.
 template <typename A>

@@ -1,13 +1,13 @@
 // group_norm on the CPU: two passes forward, two backward.
 //
 // The first pass of each direction adds up sums of every channel, the second writes. A task is some
-// consecutive values: pixels of all channels where these are adjacent (channels_last), else a plane.
-// Its values are processed in runs of `period` values; what belongs to a channel stands in tables of
-// that length, so that all loops are over adjacent values. Sums of tasks are added in their order,
-// whichever thread ran them.
+// consecutive values: pixels of all channels where these are adjacent (channels_last), else a
+// plane. Its values are processed in runs of `period` values; what belongs to a channel stands in
+// tables of that length, so that all loops are over adjacent values. Sums of tasks are added in
+// their order, whichever thread ran them.
 //
-// Statistics are sums of differences from the mean of a channel's first values in the task, so neither
-// a large mean costs digits nor a first pixel that is unlike all others.
+// Statistics are sums of differences from the mean of a channel's first values in the task, so
+// neither a large mean costs digits nor a first pixel that is unlike all others.
 #include "group_norm_cpu.h"
 
 #include <algorithm>
@@ -101,7 +101,8 @@ class Sums {
       const int64_t n = p_.channels_per_task();
       const double* const from = tasks_.data() + (b * p_.tasks_per_image + i) * count_ * n;
       for (int s = 0; s < count_; ++s)
-        for (int64_t c = 0; c < n; ++c) found[s * p_.C + p_.first_channel(i) + c] += from[s * n + c];
+        for (int64_t c = 0; c < n; ++c)
+          found[s * p_.C + p_.first_channel(i) + c] += from[s * n + c];
     }
     return found;
   }

@@ -128,7 +128,12 @@ void warp_row(const Arguments<A>& p, int64_t b, int64_t y, Rows<A>& rows) {
 template <bool first, typename A>
 void add_products(const A* __restrict mean, const A* __restrict above, const A* __restrict below,
                   const A* __restrict difference, int64_t W, int64_t stride, A* __restrict to) {
-  A* const __restrict gxx = to, * const __restrict gxy = to + stride, * const __restrict gyy = to + 2 * stride, * const __restrict gxd = to + 3 * stride, * const __restrict gyd = to + 4 * stride, * const __restrict dd = to + 5 * stride;
+  A* const __restrict gxx = to;
+  A* const __restrict gxy = to + stride;
+  A* const __restrict gyy = to + 2 * stride;
+  A* const __restrict gxd = to + 3 * stride;
+  A* const __restrict gyd = to + 4 * stride;
+  A* const __restrict dd = to + 5 * stride;
   LIFT_SIMD
   for (int64_t x = 0; x < W; ++x) {
     const A gx = (mean[x + 1] - mean[x - 1]) * A(0.5), gy = (below[x] - above[x]) * A(0.5);

@@ -1,9 +1,9 @@
 // What the refinement's first convolution reads, channels-last, in one pass.
 //
 // kernels/ops/refine_inputs/reference.py defines it. A strip of up to 64 pixels of the images
-// becomes strip_length / S pixels of the result, S being the stride of the refinement: its flows are
-// upsampled and both images sampled while they are in the nearest cache. Flows and warped images
-// never reach memory.
+// becomes strip_length / S pixels of the result, S being the stride of the refinement: its flows
+// are upsampled and both images sampled while they are in the nearest cache. Flows and warped
+// images never reach memory.
 #include "refine_inputs_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>

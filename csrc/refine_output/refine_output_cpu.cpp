@@ -18,7 +18,8 @@
 namespace lift {
 namespace {
 
-// As in reference.py: the residuals are those of the flows, of the logits, a colour, and the gate's.
+// As in reference.py: the residuals are those of the flows, of the logits, a colour, and the
+// gate's.
 constexpr int flows = 4, logits = 4, state_channels = 6, colour = 6, gate = 9, residuals = 10;
 constexpr double gate_slope = 4;
 

@@ -43,7 +43,7 @@ def replaced(monkeypatch):
         def call(*arguments):
             found = reference.call(*arguments)
             if isinstance(found, tuple):
-                return tuple(x * factor for x in found)
+                return tuple(None if x is None else x * factor for x in found)
             return found * factor
 
         changed = [
