@@ -69,6 +69,18 @@ def other_dtype(
     return None
 
 
+def unsupported_features(
+    wide: torch.dtype, *found: tuple[str, torch.Tensor | torch.dtype | None]
+) -> str | None:
+    """Why C++ does not support named features beside images or maps of a dtype, or None.
+
+    All features have one dtype, that of the maps, or bfloat16 beside float32.
+    """
+    dtypes = {x.dtype if isinstance(x, torch.Tensor) else x for _, x in found if x is not None}
+    narrow = dtypes == {torch.bfloat16} and wide == torch.float32
+    return None if narrow else other_dtype(wide, *found)
+
+
 def describe() -> str:
     """A line that describes the build, or says why there is none."""
     if module is None:
