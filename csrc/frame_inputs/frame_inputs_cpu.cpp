@@ -10,6 +10,7 @@
 #include <array>
 #include <vector>
 
+#include "../common/bfloat16.h"
 #include "../common/parallel.h"
 #include "../common/strip.h"
 
@@ -20,11 +21,11 @@ namespace {
 constexpr double luma_weights[] = {0.299, 0.587, 0.114};
 constexpr int colours = 3, rows = 8;  // rows: of a group, which are one of the smallest mean
 
-template <typename A>
+template <typename T, typename A = Wide<T>>
 struct Arguments {
   int64_t N, H, W, h, w;  // h, w: padded
   StridedMap<A> frames;   // (N, 3, H, W)
-  A* stem;                // (N, h, w, 3), contiguous, as all that follow
+  T* stem;                // (N, h, w, 3), contiguous, as all that follow
   A* padded;              // (N, 3, h, w), or null where nothing is padded
   A* luma2;               // (N, h/2, w/2)
   A* quarter;             // (N, 3, h/4, w/4)
@@ -52,23 +53,23 @@ __attribute__((noinline)) void luma_of_row(const A* __restrict red, const A* __r
         A(luma_weights[0]) * red[x] + A(luma_weights[1]) * green[x] + A(luma_weights[2]) * blue[x];
 }
 
-template <typename A>
+template <typename T, typename A = Wide<T>>
 __attribute__((noinline)) void normalize_row(const A* __restrict red, const A* __restrict green,
                                              const A* __restrict blue, int64_t n,
-                                             A* __restrict to) {
+                                             T* __restrict to) {
   LIFT_SIMD
   for (int64_t x = 0; x < n; ++x) {
-    to[3 * x] = (red[x] - A(0.5)) * A(4);
-    to[3 * x + 1] = (green[x] - A(0.5)) * A(4);
-    to[3 * x + 2] = (blue[x] - A(0.5)) * A(4);
+    to[3 * x] = narrow<T>((red[x] - A(0.5)) * A(4));
+    to[3 * x + 1] = narrow<T>((green[x] - A(0.5)) * A(4));
+    to[3 * x + 2] = narrow<T>((blue[x] - A(0.5)) * A(4));
   }
 }
 
 // -- eight rows -----------------------------------------------------------------------------------
 
 // A padded row of a channel: in the frame, in `padded` or in `copy`.
-template <typename A>
-const A* padded_row(const Arguments<A>& p, int64_t n, int c, int64_t y, A* copy) {
+template <typename T, typename A = Wide<T>>
+const A* padded_row(const Arguments<T>& p, int64_t n, int c, int64_t y, A* copy) {
   const StridedMap<A>& map = p.frames;
   const A* const from =
       map.data + n * map.stride_b + c * map.stride_c + std::min(y, p.H - 1) * map.stride_y;
@@ -95,8 +96,8 @@ struct Rows {
 };
 
 // Everything of rows 8 i to 8 i + 7.
-template <typename A>
-void compute_group(const Arguments<A>& p, int64_t n, int64_t i, Rows<A>& buffers) {
+template <typename T, typename A = Wide<T>>
+void compute_group(const Arguments<T>& p, int64_t n, int64_t i, Rows<A>& buffers) {
   std::array<const A*, rows> row[colours];
   for (int c = 0; c < colours; ++c)
     for (int k = 0; k < rows; ++k) {
@@ -123,11 +124,11 @@ void compute_group(const Arguments<A>& p, int64_t n, int64_t i, Rows<A>& buffers
   halve_rows(luma4[0], luma4[1], p.w / 8, p.luma8 + (n * p.h / 8 + i) * p.w / 8);
 }
 
-template <typename A>
-void frame_inputs(const Arguments<A>& p) {
+template <typename T>
+void frame_inputs(const Arguments<T>& p) {
   const int64_t values = 2 * colours * p.N * p.h * p.w;
   for_row_blocks(row_blocks(p.N, p.h / rows, values), values, [&](int64_t, const RowBlock& block) {
-    Rows<A> buffers(p.w);
+    Rows<Wide<T>> buffers(p.w);
     for (int64_t i = block.begin; i < block.end; ++i) compute_group(p, block.b, i, buffers);
   });
 }
@@ -138,25 +139,26 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> frame_inputs_cpu(cons
                                                                             int64_t multiple,
                                                                             ScalarType dtype) {
   STD_TORCH_CHECK(frames.dim() == 4, "frames must be (N, 3, H, W)");
-  STD_TORCH_CHECK(dtype == accumulate_dtype(dtype), "dtype must be float32 or float64");
   STD_TORCH_CHECK(multiple > 0 && multiple % rows == 0, "multiple must be a multiple of ", rows);
   const int64_t N = frames.size(0), H = frames.size(2), W = frames.size(3);
   STD_TORCH_CHECK(H > 0 && W > 0, "frames must have pixels");
-  check_tensor("frames", frames, {N, colours, H, W}, dtype);
+  const ScalarType wide = accumulate_dtype(dtype);
+  check_tensor("frames", frames, {N, colours, H, W}, wide);
   const int64_t h = (H + multiple - 1) / multiple * multiple;
   const int64_t w = (W + multiple - 1) / multiple * multiple;
   const auto planes = [&](int64_t channels, int64_t scale) {
-    return empty({N, channels, h / scale, w / scale}, frames, dtype, MemoryFormat::Contiguous);
+    return empty({N, channels, h / scale, w / scale}, frames, wide, MemoryFormat::Contiguous);
   };
   const bool is_padded = h != H || w != W;
   Tensor stem = empty({N, colours, h, w}, frames, dtype, MemoryFormat::ChannelsLast);
-  Tensor padded = is_padded ? planes(colours, 1) : empty_placeholder(frames, dtype);
+  Tensor padded = is_padded ? planes(colours, 1) : empty_placeholder(frames, wide);
   Tensor luma2 = planes(1, 2), quarter = planes(colours, 4), luma4 = planes(1, 4);
   Tensor luma8 = planes(1, 8);
-  dispatch_accumulate_type(dtype, [&](auto number) {
-    using A = decltype(number);
+  dispatch_feature_type(dtype, [&](auto feature) {
+    using T = decltype(feature);
+    using A = Wide<T>;
     const auto data = [](Tensor& x) { return static_cast<A*>(x.mutable_data_ptr()); };
-    frame_inputs<A>({N, H, W, h, w, StridedMap<A>(frames), data(stem),
+    frame_inputs<T>({N, H, W, h, w, StridedMap<A>(frames), static_cast<T*>(stem.mutable_data_ptr()),
                      is_padded ? data(padded) : nullptr, data(luma2), data(quarter), data(luma4),
                      data(luma8)});
   });

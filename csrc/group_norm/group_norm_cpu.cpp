@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "../common/bfloat16.h"
 #include "../common/parallel.h"
 #include "../common/simd.h"
 #include "../common/tensors.h"
@@ -142,8 +143,6 @@ Parameters<A> parameters(const Tensor& weight, const Tensor& bias,
 void check(const Tensor& x, const std::optional<Tensor>& skip, const Tensor& weight,
            const Tensor& bias, const std::optional<Tensor>& x_bias, int64_t groups) {
   STD_TORCH_CHECK(x.dim() == 4 && x.is_cpu(), "x must be (B, C, H, W) on the CPU");
-  STD_TORCH_CHECK(accumulate_dtype(x.scalar_type()) == x.scalar_type(),
-                  "x must be float32 or float64");
   STD_TORCH_CHECK(groups > 0 && x.size(1) % groups == 0, "groups must divide the channels of x");
   for (const Tensor* parameter : {&weight, &bias, x_bias ? &*x_bias : &bias})
     STD_TORCH_CHECK(parameter->dim() == 1 && parameter->size(0) == x.size(1) && parameter->is_cpu(),
@@ -157,25 +156,26 @@ void check(const Tensor& x, const std::optional<Tensor>& skip, const Tensor& wei
 // -- forward --------------------------------------------------------------------------------------
 
 // Mean and 1 / standard deviation (B, G) of x + x_bias.
-template <typename A>
-void statistics(const Layout& p, const A* x, const Parameters<A>& parameters, int64_t G, double eps,
+template <typename T, typename A = Wide<T>>
+void statistics(const Layout& p, const T* x, const Parameters<A>& parameters, int64_t G, double eps,
                 A* mean, A* rstd) {
   const auto first = [&](int64_t b, int64_t c) {  // of a channel
-    return x[b * p.C * p.HW + (p.last ? c : c * p.HW)];
+    return widen(x[b * p.C * p.HW + (p.last ? c : c * p.HW)]);
   };
   Sums<A> sums(p, 2);
   p.for_tasks_of_images([&](int64_t task, int64_t b, int64_t i) {
     const int64_t channels = p.channels_per_task(), run = std::min(p.period, p.count(i));
     std::vector<double> means(channels);
     for (int64_t k = 0; k < run; ++k)
-      means[k % channels] += x[p.begin(b, i) + k] * static_cast<double>(channels) / run;
+      means[k % channels] += widen(x[p.begin(b, i) + k]) * static_cast<double>(channels) / run;
     const Table<A> centers(p, i, [&](int64_t c) { return means[c - p.first_channel(i)]; });
     sums.task(task, b, i, [&](int64_t offset, int64_t n, A* parts) {
-      const A *const from = x + offset, *const shift = centers.data();
+      const T* const from = x + offset;
+      const A* const shift = centers.data();
       A *const sum = parts, *const squares = parts + p.period;
       LIFT_SIMD
       for (int64_t k = 0; k < n; ++k) {
-        const A difference = from[k] - shift[k];
+        const A difference = widen(from[k]) - shift[k];
         sum[k] += difference;
         squares[k] += difference * difference;
       }
@@ -225,16 +225,16 @@ struct Affine {
         bias(p, i, [&](int64_t c) { return parameters.bias[c]; }) {}
 };
 
-template <typename A, bool has_skip, bool active>
-void normalize_run(const A* x, const A* skip, A slope, const Affine<A>& affine, int64_t n, A* out) {
+template <typename T, bool has_skip, bool active, typename A = Wide<T>>
+void normalize_run(const T* x, const T* skip, A slope, const Affine<A>& affine, int64_t n, T* out) {
   const A *const shift = affine.shift.data(), *const scale = affine.scale.data(),
           *const bias = affine.bias.data();
   LIFT_SIMD
   for (int64_t k = 0; k < n; ++k) {
-    A y = (x[k] - shift[k]) * scale[k] + bias[k];
-    if constexpr (has_skip) y += skip[k];
+    A y = (widen(x[k]) - shift[k]) * scale[k] + bias[k];
+    if constexpr (has_skip) y += widen(skip[k]);
     if constexpr (active) y = y > 0 ? y : y * slope;
-    out[k] = y;
+    out[k] = narrow<T>(y);
   }
 }
 
@@ -256,30 +256,30 @@ void dispatch_form(bool has_skip, bool active, const F& work) {
 // -- backward -------------------------------------------------------------------------------------
 
 // The normalized input and the gradient of what the activation is applied to.
-template <typename A, bool has_skip, bool active>
+template <typename T, bool has_skip, bool active, typename A = Wide<T>>
 struct Pair {
   A normalized, grad;
 
-  Pair(A grad_out, A x, const A* skip, A shift, A rstd, A weight, A bias, A slope)
-      : normalized((x - shift) * rstd), grad(grad_out) {
+  Pair(T grad_out, T x, const T* skip, A shift, A rstd, A weight, A bias, A slope)
+      : normalized((widen(x) - shift) * rstd), grad(widen(grad_out)) {
     if constexpr (active) {
       A y = normalized * weight + bias;
-      if constexpr (has_skip) y += *skip;
-      grad = y > 0 ? grad_out : grad_out * slope;
+      if constexpr (has_skip) y += widen(*skip);
+      grad = y > 0 ? grad : grad * slope;
     }
   }
 };
 
-template <typename A>
+template <typename T>
 struct Gradients {
-  A *dx, *dskip;  // null where not needed
+  T *dx, *dskip;  // null where not needed
   std::vector<double> weight, bias, x_bias;
 };
 
-template <typename A, bool has_skip, bool active>
-void backward(const Layout& p, const A* grad, const A* x, const A* skip,
+template <typename T, bool has_skip, bool active, typename A = Wide<T>>
+void backward(const Layout& p, const T* grad, const T* x, const T* skip,
               const Parameters<A>& parameters, int64_t G, A slope, const A* mean, const A* rstd,
-              Gradients<A>& found) {
+              Gradients<T>& found) {
   const int64_t GC = p.C / G;
   const auto shift_of = [&](int64_t b, int64_t c) {
     return mean[b * G + c / GC] - parameters.x_bias[c];
@@ -291,7 +291,7 @@ void backward(const Layout& p, const A* grad, const A* x, const A* skip,
         Table<A>(p, i, [&](int64_t c) { return parameters.weight[c]; }),
         Table<A>(p, i, [&](int64_t c) { return parameters.bias[c]; })};
   };
-  using Values = Pair<A, has_skip, active>;
+  using Values = Pair<T, has_skip, active>;
   Sums<A> sums(p, 3);  // of the gradient, its product with the normalized input, and of that
   p.for_tasks_of_images([&](int64_t task, int64_t b, int64_t i) {
     const auto table = tables(b, i);
@@ -336,21 +336,22 @@ void backward(const Layout& p, const A* grad, const A* x, const A* skip,
     for (int64_t start = 0; start < count; start += p.period) {
       const int64_t offset = begin + start, length = std::min(p.period, count - start);
       const A *const of_mean = means.data(), *const of_product = products.data();
-      if (A* const dx = found.dx) {
+      if (T* const dx = found.dx) {
         LIFT_SIMD
         for (int64_t k = 0; k < length; ++k) {
           const Values v(grad[offset + k], x[offset + k], skip + offset + k, shift[k], scale[k],
                          weight[k], bias[k], slope);
-          dx[offset + k] =
-              scale[k] * (weight[k] * v.grad - of_mean[k] - v.normalized * of_product[k]);
+          dx[offset + k] = narrow<T>(
+              scale[k] * (weight[k] * v.grad - of_mean[k] - v.normalized * of_product[k]));
         }
       }
-      if (A* const dskip = found.dskip) {
+      if (T* const dskip = found.dskip) {
         LIFT_SIMD
         for (int64_t k = 0; k < length; ++k)
-          dskip[offset + k] = Values(grad[offset + k], x[offset + k], skip + offset + k, shift[k],
-                                     scale[k], weight[k], bias[k], slope)
-                                  .grad;
+          dskip[offset + k] =
+              narrow<T>(Values(grad[offset + k], x[offset + k], skip + offset + k, shift[k],
+                               scale[k], weight[k], bias[k], slope)
+                            .grad);
       }
     }
   });
@@ -374,29 +375,31 @@ std::tuple<Tensor, Tensor, Tensor> group_norm_cpu(
   const Tensor dense = lift::to_layout(x, format);
   const std::optional<Tensor> added = to_layout(skip, format);
   Tensor out = empty(x, x.scalar_type(), format);
-  Tensor mean = empty({x.size(0), groups}, x, x.scalar_type(), MemoryFormat::Contiguous);
-  Tensor rstd = empty({x.size(0), groups}, x, x.scalar_type(), MemoryFormat::Contiguous);
+  const ScalarType wide = accumulate_dtype(x.scalar_type());
+  Tensor mean = empty({x.size(0), groups}, x, wide, MemoryFormat::Contiguous);
+  Tensor rstd = empty({x.size(0), groups}, x, wide, MemoryFormat::Contiguous);
   if (x.numel() == 0) {
     torch::stable::zero_(mean);
     torch::stable::zero_(rstd);
     return {out, mean, rstd};
   }
-  dispatch_accumulate_type(x.scalar_type(), [&](auto number) {
-    using A = decltype(number);
+  dispatch_feature_type(x.scalar_type(), [&](auto feature) {
+    using T = decltype(feature);
+    using A = Wide<T>;
     const Layout p = layout_of(x, format);
     const Parameters<A> values = parameters<A>(weight, bias, x_bias);
-    const A* const from = data<A>(dense);
-    const A* const skipped = data<A>(added ? *added : dense);  // the latter is not read
+    const T* const from = data<T>(dense);
+    const T* const skipped = data<T>(added ? *added : dense);  // the latter is not read
     A* const means = static_cast<A*>(mean.mutable_data_ptr());
     A* const rstds = static_cast<A*>(rstd.mutable_data_ptr());
-    A* const to = static_cast<A*>(out.mutable_data_ptr());
+    T* const to = static_cast<T*>(out.mutable_data_ptr());
     statistics(p, from, values, groups, eps, means, rstds);
     dispatch_form(skip.has_value(), slope != 1, [&](auto has_skip, auto active) {
       p.for_tasks_of_images([&](int64_t, int64_t b, int64_t i) {
         const Affine<A> affine(p, b, i, values, groups, means, rstds);
         const int64_t begin = p.begin(b, i), count = p.count(i);
         for (int64_t k = 0; k < count; k += p.period)
-          normalize_run<A, has_skip.value, active.value>(
+          normalize_run<T, has_skip.value, active.value>(
               from + begin + k, skipped + begin + k, static_cast<A>(slope), affine,
               std::min(p.period, count - k), to + begin + k);
       });
@@ -411,13 +414,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> group_norm_backward_cpu(
     double slope, const Tensor& mean, const Tensor& rstd, int64_t needs) {
   check(x, skip, weight, bias, x_bias, groups);
   const ScalarType dtype = x.scalar_type();
+  STD_TORCH_CHECK(grad.scalar_type() == dtype, "the gradient must have the dtype of x");
   const MemoryFormat format = layout(x);
   // The gradient of skip has the layout of skip.
   const MemoryFormat skip_format = skip ? layout(*skip) : format;
   const auto needed = [&](int i) { return (needs >> i & 1) != 0; };
   const auto parameter_grad = [&](int i) {
-    return needed(i) ? empty({x.size(1)}, x, dtype, MemoryFormat::Contiguous)
-                     : empty_placeholder(x, dtype);
+    return needed(i) ? empty({x.size(1)}, x, accumulate_dtype(dtype), MemoryFormat::Contiguous)
+                     : empty_placeholder(x, accumulate_dtype(dtype));
   };
   Tensor dx = needed(0) ? empty(x, dtype, format) : empty_placeholder(x, dtype);
   Tensor dskip = needed(1) && skip ? empty(x, dtype, format) : empty_placeholder(x, dtype);
@@ -428,19 +432,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> group_norm_backward_cpu(
   }
   const Tensor dense = lift::to_layout(x, format), dense_grad = lift::to_layout(grad, format);
   const std::optional<Tensor> added = to_layout(skip, format);
-  dispatch_accumulate_type(dtype, [&](auto number) {
-    using A = decltype(number);
+  dispatch_feature_type(dtype, [&](auto feature) {
+    using T = decltype(feature);
+    using A = Wide<T>;
     const Layout p = layout_of(x, format);
     const std::vector<double> zeros(p.C);
-    Gradients<A> found{needed(0) ? static_cast<A*>(dx.mutable_data_ptr()) : nullptr,
-                       needed(1) && skip ? static_cast<A*>(dskip.mutable_data_ptr()) : nullptr,
+    Gradients<T> found{needed(0) ? static_cast<T*>(dx.mutable_data_ptr()) : nullptr,
+                       needed(1) && skip ? static_cast<T*>(dskip.mutable_data_ptr()) : nullptr,
                        zeros, zeros, zeros};
     dispatch_form(skip.has_value(), slope != 1, [&](auto has_skip, auto active) {
-      backward<A, has_skip.value, active.value>(
-          p, data<A>(dense_grad),
-          data<A>(dense), data<A>(added ? *added : dense),
-          parameters<A>(weight, bias, x_bias), groups, static_cast<A>(slope),
-          data<A>(mean),
+      backward<T, has_skip.value, active.value>(
+          p, data<T>(dense_grad), data<T>(dense), data<T>(added ? *added : dense),
+          parameters<A>(weight, bias, x_bias), groups, static_cast<A>(slope), data<A>(mean),
           data<A>(rstd), found);
     });
     const std::vector<double>* const sums[] = {&found.weight, &found.bias, &found.x_bias};

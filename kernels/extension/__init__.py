@@ -39,6 +39,7 @@ def check(found: ModuleType) -> tuple[ModuleType | None, str | None]:
 
 module, failure = load()
 FLOATS = (torch.float32, torch.float64)  # that C++ computes in
+FEATURES = (*FLOATS, torch.bfloat16)  # of convolutions
 DTYPES = (*FLOATS, torch.float16, torch.bfloat16)  # of images
 
 

@@ -44,8 +44,7 @@ class TestFrameInputs(OpSuite):
 
 class TestFrameInputsCpp(TestFrameInputs):
     backend_name = "cpp"
-    half_layouts = ()
-    encoder_dtype = "float32"
+    encoder_dtype = "bfloat16"
     layouts = (*TestFrameInputs.layouts, "transposed")
     cases = {
         **TestFrameInputs.cases,

@@ -38,7 +38,7 @@ class TestGroupNorm(OpSuite):
 
 class TestGroupNormCpp(TestGroupNorm):
     backend_name = "cpp"
-    half_layouts = ()
+    half_layouts = ("contiguous", "channels_last")
     cases = {
         **TestGroupNorm.cases,
         "several tasks": case((2, 24, 61, 100), 8),

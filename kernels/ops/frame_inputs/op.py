@@ -33,7 +33,7 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     frames, _, dtype = arguments
-    return extension.other_dtype(frames.dtype, ("an output", dtype))
+    return extension.unsupported_features(frames.dtype, ("an output", dtype))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------

@@ -1,7 +1,5 @@
 """`group_norm`: the public function, its schema and backends."""
 
-from functools import partial
-
 import torch
 
 from lift.kernels import autograd, dispatch, extension
@@ -48,15 +46,21 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     return 2 * x, skip, weight, bias, x_bias, 2, 1e-5, 0.1
 
 
+def _unsupported_by_cpp(*arguments) -> str | None:
+    """The reason why C++ does not support arguments of `group_norm`, or None."""
+    reason = extension.unsupported_reason(*arguments[:1], dtypes=extension.FEATURES)
+    if reason or len(arguments) < 2:
+        return reason
+    return extension.other_dtype(arguments[0].dtype, ("a skip connection", arguments[1]))
+
+
 # -- backends, the preferred first -----------------------------------------------------------------
 
 triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", GROUP_NORM)
 dispatch.register(
     "group_norm",
     _triton,
-    dispatch.cpp_backend(
-        GROUP_NORM, partial(extension.unsupported_reason, dtypes=extension.FLOATS)
-    ),
+    dispatch.cpp_backend(GROUP_NORM, _unsupported_by_cpp),
     dispatch.Backend("reference", group_norm_reference, dispatch.always_supported, fused=False),
     sample=_sample,
 )
