@@ -37,7 +37,10 @@ WORKLOADS = (
     Workload("stream 256x448, a generated frame", ("stream", "256", "448", "12")),
     Workload("stream 720p, a generated frame", ("stream", "720", "1280", "8")),
     Workload("stream 1080p, a generated frame", ("stream", "1080", "1920", "5")),
-    Workload("file 720p, 24 frames", ("file",)),
+    Workload("stream 720p in bfloat16", ("stream", "720", "1280", "8", "bfloat16")),
+    Workload("stream 1080p in bfloat16", ("stream", "1080", "1920", "5", "bfloat16")),
+    Workload("file 720p, 24 frames", ("file", "float32")),
+    Workload("file 720p, 24 frames, in bfloat16", ("file", "bfloat16")),
     Workload("training step, 2 crops of 128x128", ("step", "128", "2", "7")),
 )
 TOY = (
@@ -93,13 +96,13 @@ def measured(trees: list[Path | None], workloads, rounds: int, threads: int) -> 
     found = [[[] for _ in trees] for _ in workloads]
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "in.mp4"
-        if any(work.arguments == ("file",) for work in workloads):
-            write_clip(clip)
         files = (str(clip), str(Path(folder) / "out.mp4"))
+        if any(work.arguments[0] == "file" for work in workloads):
+            write_clip(clip)
         for i in range(rounds * len(trees)):
             which = i % len(trees)
             for k, work in enumerate(workloads):
-                arguments = work.arguments + (files if work.arguments == ("file",) else ())
+                arguments = work.arguments + (files if work.arguments[0] == "file" else ())
                 out = _run(
                     sys.executable,
                     str(WORK),

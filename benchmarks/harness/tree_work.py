@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Iterator
 from itertools import islice, pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -34,31 +33,30 @@ def _tiny():
     return create_lift_model("tiny", pretrained=True)
 
 
-def _interpolator():
-    """As `lift interpolate` runs it."""
+def _interpolator(dtype: str):
+    """As `lift interpolate --dtype` runs it."""
     from lift import Interpolator
     from lift.video.malloc import keep_freed_memory
 
     keep_freed_memory()
-    return Interpolator(_tiny(), context_frames=CONTEXT)
+    return Interpolator(_tiny(), context_frames=CONTEXT, dtype=getattr(torch, dtype))
 
 
-def stream(height: int, width: int, count: int) -> list[float]:
+def stream(height: int, width: int, count: int, dtype: str = "float32") -> list[float]:
     """Seconds between generated frames of a stream that goes on: with a full context, and for each
     one a new frame of the source to encode."""
     frames = moving_frames(height, width, CONTEXT + count + CONTEXT)
-    outputs = islice(
-        _interpolator().frames(iter(frames), multi=MULTI), 0, (CONTEXT + count) * MULTI, MULTI
-    )
+    video = _interpolator(dtype)
+    outputs = islice(video.frames(iter(frames), multi=MULTI), 0, (CONTEXT + count) * MULTI, MULTI)
     stamps = [time.perf_counter() for _ in outputs]
     return [after - before for before, after in pairwise(stamps)][-count:]
 
 
-def file(path: Path, out: Path) -> list[float]:
+def file(dtype: str, path: str, out: str) -> list[float]:
     """Seconds from a video file to one of twice the rate."""
-    video = _interpolator()
+    video = _interpolator(dtype)
     start = time.perf_counter()
-    video.video(str(path), str(out), multi=MULTI, overwrite=True)
+    video.video(path, out, multi=MULTI, overwrite=True)
     return [time.perf_counter() - start]
 
 
@@ -95,11 +93,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    if given.work == "file":
-        found = file(*map(Path, given.arguments))
-    else:
-        found = {"stream": stream, "step": step}[given.work](*map(int, given.arguments))
-    print(json.dumps(found))
+    work = {"stream": stream, "file": file, "step": step}[given.work]
+    print(json.dumps(work(*(int(x) if x.isdigit() else x for x in given.arguments))))
 
 
 if __name__ == "__main__":

@@ -89,13 +89,27 @@ def _onednn_fuses(layer: nn.Conv2d, x: torch.Tensor, skip: torch.Tensor | None) 
         not torch.compiler.is_compiling()  # Inductor fuses more, and cannot trace what follows
         and type(x) is torch.Tensor  # a tensor without data has no such convolutions
         and x.device.type == "cpu"
-        and x.dtype == layer.weight.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-        and not torch.is_autocast_enabled("cpu")
+        and all(y.dtype == x.dtype for y in (layer.weight, skip) if y is not None)
+        and _onednn_convolves(x.dtype)
         and not needs_gradient((x, layer.weight, layer.bias, skip))
     )
+
+
+def _onednn_convolves(dtype: torch.dtype) -> bool:
+    """Whether this machine has oneDNN's convolutions of a dtype, and autocast asks for no other."""
+    if not (
+        torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    ):
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        computed_in = torch.get_autocast_dtype("cpu")
+    else:
+        computed_in = dtype
+    if dtype == torch.bfloat16:
+        return computed_in == dtype and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return computed_in == dtype == torch.float32
 
 
 def _onednn_conv(layer: nn.Conv2d, x: torch.Tensor, *after, skip=None) -> torch.Tensor:

@@ -49,14 +49,14 @@ for name in dispatch.samplers():
         reason = kernels.unsupported_reasons(name, *arguments).get("triton", "no such kernel")
         ops.setdefault(name, []).append((backend.name, error, reason))
 
-def frames(flag, batch):
+def frames(flag, batch, dtype=torch.float32):
     "Of a short stream that triples the rate, with motion beside the references."
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, 9, 12, generator=generator)
     image = torch.nn.functional.interpolate(image, (64, 84), mode="bicubic").clamp(0, 1)[0]
     moved = [image[:, 2 * i : 2 * i + 48, 3 * i : 3 * i + 64] for i in range(6)]
     model = create_lift_model("tiny", pretrained=True, kernels=flag)
-    video = Interpolator(model, context_frames=5, batch=batch, detect_scenes=False)
+    video = Interpolator(model, 5, dtype=dtype, batch=batch, detect_scenes=False)
     return list(video.frames(moved, multi=3))
 
 def step(flag):
@@ -68,8 +68,10 @@ def step(flag):
     return [loss.detach()], [p.grad for p in training.model.parameters()]
 
 streamed = [distance(frames("auto", n), frames("reference", 1)) for n in (1, 2)]
+exact = frames("reference", 1)
+half = [distance(frames(flag, 1, torch.bfloat16), exact) for flag in ("auto", "reference")]
 trained = [distance(*of) for of in zip(step("auto"), step("reference"))]
-print(json.dumps({"ops": ops, "stream": streamed, "step": trained}))
+print(json.dumps({"ops": ops, "stream": streamed, "half": half, "step": trained}))
 """
 
 
@@ -102,6 +104,11 @@ def test_every_op_is_its_reference(found):
 def test_a_stream_is_that_of_the_reference(found):
     """Also where several frames of a pair are generated in one call."""
     assert max(found["stream"]) < 1e-5, found["stream"]
+
+
+def test_a_stream_in_bfloat16_is_as_near_to_the_reference_in_float32_as_its_own(found):
+    fused, reference = found["half"]
+    assert fused < 1.1 * reference < 0.02, found["half"]
 
 
 def test_a_training_step_is_that_of_the_reference(found):

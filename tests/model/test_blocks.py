@@ -102,6 +102,24 @@ def test_a_convolution_is_the_same_with_and_without_gradients(layout, factor, sl
         assert skip is None or torch.equal(skip, given)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("slope", [0.1, 1])
+def test_a_convolution_in_bfloat16_is_that_of_its_values(autocast, slope):
+    x, skip = (torch.randn(2, c, 12, 20).bfloat16() for c in (24, 32))
+    x, skip = (y.to(memory_format=torch.channels_last) for y in (x, skip))
+    layer = conv(24, 32).bfloat16()
+    exact = conv(24, 32)
+    exact.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        for added in (None, skip, skip.float()):
+            expected = exact(x.float()) + (0 if added is None else added.float())
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                found = conv_act(layer, x, added, slope, "reference")
+            expected = F.leaky_relu(expected, slope)
+            torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.02)
+            assert added is None or added.dtype != torch.bfloat16 or found.dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_an_appended_image_changes_neither_dtype_nor_layout(dtype, layout):
