@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "bfloat16.h"
 #include "simd.h"
 #include "strip.h"
 
@@ -27,8 +28,8 @@ LIFT_HD void transpose(Vec<A, 4>& a, Vec<A, 4>& b, Vec<A, 4>& c, Vec<A, 4>& d) {
 
 // Write n pixels of `count` channels, which are planes, to pixels that are C values apart. There
 // are planes up to a multiple of four.
-template <typename A>
-void write_transposed(const Strip<A>* planes, int count, int n, int64_t C, A* to) {
+template <typename T, typename A = Wide<T>>
+void write_transposed(const Strip<A>* planes, int count, int n, int64_t C, T* to) {
   for (int c = 0; c < count; c += 4)
     for (int k = 0; k < n; k += 4) {
       Vec<A, 4> pixel[4];
@@ -37,7 +38,7 @@ void write_transposed(const Strip<A>* planes, int count, int n, int64_t C, A* to
       const int pixels = std::min(4, n - k), channels = std::min(4, count - c);
       for (int i = 0; i < pixels; ++i)
         for_channels<A, false>(channels, [&](auto lanes, int64_t) {
-          store<A>(to + (k + i) * C + c, pixel[i], lanes);
+          store_narrow<T>(to + (k + i) * C + c, pixel[i], lanes);
         });
     }
 }

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "../common/bfloat16.h"
 #include "../common/parallel.h"
 #include "../common/plane_samples.h"
 #include "../common/transpose.h"
@@ -26,13 +27,14 @@ constexpr double flow_scale = 2.0 / 32;
 constexpr int image_channels = 9;  // both warped images and their difference
 constexpr int most_maps = state_channels + missing_channels;
 
-template <typename A>
+// T is the type of the result, A that of everything else.
+template <typename T, typename A = Wide<T>>
 struct Arguments {
   int64_t B, H, W;
   Planes<A> image[2];     // (B, 3, H, W)
   StridedMap<A> state;    // (B, 6, H/2, W/2)
   StridedMap<A> missing;  // (B, 2, H/2, W/2), or null
-  A* out;                 // (B, H/S, W/S, C)
+  T* out;                 // (B, H/S, W/S, C)
   int64_t C;
 
   int maps() const { return missing.data ? most_maps : state_channels; }
@@ -41,21 +43,23 @@ struct Arguments {
 // -- from planes to pixels ------------------------------------------------------------------------
 
 // Write n columns of S rows of the images, planes c * S + row for channel c, as n / S pixels.
-template <int S, typename A>
-void write_unshuffled(const Strip<A>* planes, int n, int64_t C, A* to) {
+template <int S, typename T, typename A = Wide<T>>
+void write_unshuffled(const Strip<A>* planes, int n, int64_t C, T* to) {
   for (int k = 0; k < n; k += 4) {
-    A* const pixel = to + k / S * C;
+    T* const pixel = to + k / S * C;
     if constexpr (S == 4) {
       for (int c = 0; c < image_channels * S; ++c)
-        store<A>(pixel + c * S, load(planes[c] + k, four_lanes), four_lanes);
+        store_narrow<T>(pixel + c * S, load(planes[c] + k, four_lanes), four_lanes);
     } else {
-      A* const next =
+      T* const next =
           k + S < n ? pixel + C : pixel;  // for a single pixel the first is written last
       for (int c = 0; c < image_channels; ++c) {
         const Vec<A, 4> above = load(planes[S * c] + k, four_lanes);
         const Vec<A, 4> below = load(planes[S * c + 1] + k, four_lanes);
-        store<A>(next + 4 * c, __builtin_shufflevector(above, below, 2, 3, 6, 7), four_lanes);
-        store<A>(pixel + 4 * c, __builtin_shufflevector(above, below, 0, 1, 4, 5), four_lanes);
+        const Vec<A, 4> west = __builtin_shufflevector(above, below, 0, 1, 4, 5);
+        const Vec<A, 4> east = __builtin_shufflevector(above, below, 2, 3, 6, 7);
+        store_narrow<T>(next + 4 * c, east, four_lanes);
+        store_narrow<T>(pixel + 4 * c, west, four_lanes);
       }
     }
   }
@@ -71,8 +75,8 @@ __attribute__((noinline)) void subtract(const A* __restrict a, const A* __restri
 }
 
 // The warped images and their difference in n pixels from (x, y) on: plane c * S for channel c.
-template <int S, typename A, typename I>
-void sample_images(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n,
+template <int S, typename T, typename I, typename A = Wide<T>>
+void sample_images(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, int n,
                    Strip<A>* planes) {
   alignas(64) A flow[flows][strip_length];
   for (int c = 0; c < flows; ++c)
@@ -107,8 +111,8 @@ __attribute__((noinline)) void scaled_means(const A* __restrict above, const A* 
 }
 
 // n values from (x, y) on of a map at half resolution, at the resolution of the result.
-template <int S, typename A>
-void resample(const Arguments<A>& p, const StridedMap<A>& map, int64_t b, int64_t c, int64_t y,
+template <int S, typename T, typename A = Wide<T>>
+void resample(const Arguments<T>& p, const StridedMap<A>& map, int64_t b, int64_t c, int64_t y,
               int64_t x, int n, A scale, A* to) {
   if constexpr (S == 1) {
     upsample_strip(map, b, c, y, x, n, p.H / 2, p.W / 2, scale, to);
@@ -125,34 +129,34 @@ void resample(const Arguments<A>& p, const StridedMap<A>& map, int64_t b, int64_
 // -- the result -----------------------------------------------------------------------------------
 
 // Row y of the result.
-template <int S, typename A, typename I>
-void compute_row(const Arguments<A>& p, int64_t b, int64_t y) {
+template <int S, typename T, typename I, typename A = Wide<T>>
+void compute_row(const Arguments<T>& p, int64_t b, int64_t y) {
   constexpr int first_map = image_channels * S;
   alignas(64) A planes[(first_map + most_maps + 3) / 4 * 4][strip_length] = {};
-  A* const row = p.out + (b * (p.H / S) + y) * (p.W / S) * p.C;
+  T* const row = p.out + (b * (p.H / S) + y) * (p.W / S) * p.C;
   for (int64_t x = 0; x < p.W; x += strip_length) {
     const int n = strip_size(x, p.W);
-    for (int i = 0; i < S; ++i) sample_images<S, A, I>(p, b, S * y + i, x, n, planes + i);
+    for (int i = 0; i < S; ++i) sample_images<S, T, I>(p, b, S * y + i, x, n, planes + i);
     for (int c = 0; c < p.maps(); ++c) {
       const bool of_state = c < state_channels;
       resample<S>(p, of_state ? p.state : p.missing, b, of_state ? c : c - state_channels, y, x / S,
                   n / S, A(c < flows ? flow_scale : 1), planes[first_map + c]);
     }
-    A* const to = row + x / S * p.C;
+    T* const to = row + x / S * p.C;
     if constexpr (S == 1) {
-      write_transposed<A>(planes, first_map + p.maps(), n, p.C, to);
+      write_transposed<T>(planes, first_map + p.maps(), n, p.C, to);
     } else {
-      write_unshuffled<S, A>(planes, n, p.C, to);
-      write_transposed<A>(planes + first_map, p.maps(), n / S, p.C, to + first_map * S);
+      write_unshuffled<S, T>(planes, n, p.C, to);
+      write_transposed<T>(planes + first_map, p.maps(), n / S, p.C, to + first_map * S);
     }
   }
 }
 
-template <typename A, typename I>
-void refine_inputs(const Arguments<A>& p, int64_t S) {
-  const auto compute = S == 1   ? compute_row<1, A, I>
-                       : S == 2 ? compute_row<2, A, I>
-                                : compute_row<4, A, I>;
+template <typename T, typename I>
+void refine_inputs(const Arguments<T>& p, int64_t S) {
+  const auto compute = S == 1   ? compute_row<1, T, I>
+                       : S == 2 ? compute_row<2, T, I>
+                                : compute_row<4, T, I>;
   for_rows(p.B, p.H / S, p.C * (p.W / S), [&](int64_t b, int64_t y) { compute(p, b, y); });
 }
 
@@ -162,36 +166,39 @@ Tensor refine_inputs_cpu(const Tensor& image0, const Tensor& image1, const Tenso
                          const std::optional<Tensor>& missing, int64_t stride, ScalarType dtype) {
   STD_TORCH_CHECK(image0.dim() == 4, "image0 must be (B, 3, H, W)");
   STD_TORCH_CHECK(stride == 1 || stride == 2 || stride == 4, "stride must be 1, 2 or 4");
-  STD_TORCH_CHECK(dtype == accumulate_dtype(dtype), "dtype must be float32 or float64");
+  const ScalarType wide = accumulate_dtype(dtype);
+  STD_TORCH_CHECK(dtype == wide || dtype == ScalarType::BFloat16,
+                  "dtype must be float32, float64 or bfloat16");
   const int64_t B = image0.size(0), H = image0.size(2), W = image0.size(3);
   STD_TORCH_CHECK(H % std::max<int64_t>(2, stride) == 0 && W % std::max<int64_t>(2, stride) == 0 &&
                       H <= max_side && W <= max_side,
                   "the sides of image0 do not fit");
-  check_tensor("image0", image0, {B, 3, H, W}, dtype);
-  check_tensor("image1", image1, {B, 3, H, W}, dtype);
-  check_tensor("state", state, {B, state_channels, H / 2, W / 2}, dtype);
-  if (missing) check_tensor("missing", *missing, {B, missing_channels, H / 2, W / 2}, dtype);
+  check_tensor("image0", image0, {B, 3, H, W}, wide);
+  check_tensor("image1", image1, {B, 3, H, W}, wide);
+  check_tensor("state", state, {B, state_channels, H / 2, W / 2}, wide);
+  if (missing) check_tensor("missing", *missing, {B, missing_channels, H / 2, W / 2}, wide);
   const int64_t C =
       image_channels * stride * stride + state_channels + (missing ? missing_channels : 0);
   Tensor pixels = empty({B, H / stride, W / stride, C}, image0, dtype, MemoryFormat::Contiguous);
   // As `empty_output` in reference.py, also where a side is 1.
   const Tensor out = torch::stable::transpose(torch::stable::transpose(pixels, 1, 3), 2, 3);
   if (image0.numel() == 0) return out;
-  dispatch_accumulate_type(dtype, [&](auto number) {
-    using A = decltype(number);
-    const Arguments<A> p{B,
+  dispatch_feature_type(dtype, [&](auto number) {
+    using T = decltype(number);
+    using A = Wide<T>;
+    const Arguments<T> p{B,
                          H,
                          W,
                          {Planes<A>(image0), Planes<A>(image1)},
                          StridedMap<A>(state),
                          missing ? StridedMap<A>(*missing) : StridedMap<A>(),
-                         static_cast<A*>(pixels.mutable_data_ptr()),
+                         static_cast<T*>(pixels.mutable_data_ptr()),
                          C};
     const int64_t span = std::max(p.image[0].span(H, W), p.image[1].span(H, W));
     if (span <= std::numeric_limits<int32_t>::max())
-      refine_inputs<A, int32_t>(p, stride);
+      refine_inputs<T, int32_t>(p, stride);
     else
-      refine_inputs<A, int64_t>(p, stride);
+      refine_inputs<T, int64_t>(p, stride);
   });
   return out;
 }

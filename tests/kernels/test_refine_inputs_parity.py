@@ -40,4 +40,4 @@ class TestRefineInputsCpp(TestRefineInputs):
         "several threads": _case(2, (64, 258), batch=3),
     }
     layouts = ("contiguous", "channels_last", "sliced")
-    half_layouts = ()
+    half_layouts = ("contiguous", "channels_last")

@@ -42,7 +42,7 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     image0, *_, dtype = arguments
-    return extension.other_dtype(image0.dtype, ("an output", dtype))
+    return extension.unsupported_features(image0.dtype, ("an output", dtype))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------
