@@ -9,7 +9,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
+#include "../common/bfloat16.h"
 #include "../common/parallel.h"
 #include "../common/plane_samples.h"
 #include "../common/upsampling.h"
@@ -23,15 +25,15 @@ namespace {
 constexpr int flows = 4, logits = 4, state_channels = 6, colour = 6, gate = 9, residuals = 10;
 constexpr double gate_slope = 4;
 
-template <typename A>
+// T is the type of the residual, A that of everything else.
+template <typename T, typename A = Wide<T>>
 struct Arguments {
   int64_t B, H, W;
-  StridedMap<A> residual;  // (B, 10 S^2, H/S, W/S)
-  const A* bias;           // (10 S^2,)
-  int64_t bias_stride;
-  Planes<A> image[2];    // (B, 3, H, W)
-  StridedMap<A> state;   // (B, 6, H/2, W/2)
-  StridedMap<A> change;  // (B, 1, H/2, W/2)
+  StridedMap<T> residual;  // (B, 10 S^2, H/S, W/S)
+  std::vector<A> bias;     // (10 S^2,)
+  Planes<A> image[2];      // (B, 3, H, W)
+  StridedMap<A> state;     // (B, 6, H/2, W/2)
+  StridedMap<A> change;    // (B, 1, H/2, W/2)
   A threshold;
   A* out;  // (B, 3, H, W), contiguous
 };
@@ -39,43 +41,44 @@ struct Arguments {
 // -- residuals ------------------------------------------------------------------------------------
 
 // The residuals of a strip of S rows, with their bias.
-template <int S, typename A>
+template <int S, typename T, typename A = Wide<T>>
 struct alignas(64) Residuals {
   A row[S][residuals][strip_length];
 
   // n / S pixels from (x, y) on of the residual.
-  Residuals(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n) {
-    const StridedMap<A>& map = p.residual;
-    const A* const from = map.data + b * map.stride_b + y * map.stride_y + x * map.stride_x;
-    if (S > 1 && map.stride_c == 1 && p.bias_stride == 1)
-      read_pixels(from, p.bias, map.stride_x, n / S);
+  Residuals(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, int n) {
+    const StridedMap<T>& map = p.residual;
+    const T* const from = map.data + b * map.stride_b + y * map.stride_y + x * map.stride_x;
+    if (S > 1 && map.stride_c == 1)
+      read_pixels(from, p.bias.data(), map.stride_x, n / S);
     else
       for (int c = 0; c < residuals * S * S; ++c)
-        read_plane(from + c * map.stride_c, p.bias[c * p.bias_stride], map.stride_x, n / S,
+        read_plane(from + c * map.stride_c, p.bias[c], map.stride_x, n / S,
                    row[c / S % S][c / (S * S)] + c % S);
   }
 
-  static void read_plane(const A* from, A bias, int64_t stride, int count, A* to) {
-    for (int k = 0; k < count; ++k) to[S * k] = from[k * stride] + bias;
+  static void read_plane(const T* from, A bias, int64_t stride, int count, A* to) {
+    for (int k = 0; k < count; ++k) to[S * k] = widen(from[k * stride]) + bias;
   }
 
   // Four adjacent residuals are those of a pixel's 2 x 2 pixels of the frame, or of a row of its
   // 4 x 4.
-  void read_pixels(const A* from, const A* bias, int64_t stride, int count) {
+  void read_pixels(const T* from, const A* bias, int64_t stride, int count) {
     if constexpr (S == 4) {
       for (int k = 0; k < count; ++k)
         for (int c = 0; c < residuals * S; ++c)
-          store<A>(row[c % S][c / S] + 4 * k,
-                   load(from + k * stride + 4 * c, four_lanes) + load(bias + 4 * c, four_lanes),
-                   four_lanes);
+          store<A>(
+              row[c % S][c / S] + 4 * k,
+              load_wide(from + k * stride + 4 * c, four_lanes) + load(bias + 4 * c, four_lanes),
+              four_lanes);
     } else {
       for (int k = 0; k < count; k += 2) {
-        const A* const west = from + k * stride;
-        const A* const east = k + 1 < count ? west + stride : west;
+        const T* const west = from + k * stride;
+        const T* const east = k + 1 < count ? west + stride : west;
         for (int c = 0; c < residuals; ++c) {
           const Vec<A, 4> offset = load(bias + 4 * c, four_lanes);
-          const Vec<A, 4> w = load(west + 4 * c, four_lanes) + offset;
-          const Vec<A, 4> e = load(east + 4 * c, four_lanes) + offset;
+          const Vec<A, 4> w = load_wide(west + 4 * c, four_lanes) + offset;
+          const Vec<A, 4> e = load_wide(east + 4 * c, four_lanes) + offset;
           store<A>(row[0][c] + 2 * k, __builtin_shufflevector(w, e, 0, 1, 4, 5), four_lanes);
           store<A>(row[S - 1][c] + 2 * k, __builtin_shufflevector(w, e, 2, 3, 6, 7), four_lanes);
         }
@@ -128,8 +131,8 @@ __attribute__((noinline)) void weighted_sum(const A* __restrict weight0,
 }
 
 // n pixels of the frame from (x, y) on.
-template <typename A, typename I>
-void compute_strip(const Arguments<A>& p, const A (&residual)[residuals][strip_length], int64_t b,
+template <typename T, typename I, typename A = Wide<T>>
+void compute_strip(const Arguments<T>& p, const A (&residual)[residuals][strip_length], int64_t b,
                    int64_t y, int64_t x, int n) {
   alignas(64) A state[state_channels][strip_length], change[strip_length];
   const int64_t half_H = p.H / 2, half_W = p.W / 2;
@@ -156,20 +159,20 @@ void compute_strip(const Arguments<A>& p, const A (&residual)[residuals][strip_l
 }
 
 // Row y of the residual.
-template <int S, typename A, typename I>
-void compute_row(const Arguments<A>& p, int64_t b, int64_t y) {
+template <int S, typename T, typename I>
+void compute_row(const Arguments<T>& p, int64_t b, int64_t y) {
   for (int64_t x = 0; x < p.W; x += strip_length) {
     const int n = strip_size(x, p.W);
-    const Residuals<S, A> at(p, b, y, x / S, n);
-    for (int i = 0; i < S; ++i) compute_strip<A, I>(p, at.row[i], b, S * y + i, x, n);
+    const Residuals<S, T> at(p, b, y, x / S, n);
+    for (int i = 0; i < S; ++i) compute_strip<T, I>(p, at.row[i], b, S * y + i, x, n);
   }
 }
 
-template <typename A, typename I>
-void refine_output(const Arguments<A>& p, int64_t S) {
-  const auto compute = S == 1   ? compute_row<1, A, I>
-                       : S == 2 ? compute_row<2, A, I>
-                                : compute_row<4, A, I>;
+template <typename T, typename I>
+void refine_output(const Arguments<T>& p, int64_t S) {
+  const auto compute = S == 1   ? compute_row<1, T, I>
+                       : S == 2 ? compute_row<2, T, I>
+                                : compute_row<4, T, I>;
   for_rows(p.B, p.H / S, residuals * S * p.W, [&](int64_t b, int64_t y) { compute(p, b, y); });
 }
 
@@ -187,33 +190,37 @@ Tensor refine_output_cpu(const Tensor& residual, const Tensor& bias, const Tenso
                       H <= max_side && W <= max_side,
                   "the sides of image0 do not fit");
   const int64_t channels = residuals * stride * stride;
-  check_tensor("residual", residual, {B, channels, H / stride, W / stride}, dtype);
-  check_tensor("bias", bias, {channels}, dtype);
+  const ScalarType features = residual.scalar_type();
+  STD_TORCH_CHECK(
+      features == dtype || (features == ScalarType::BFloat16 && dtype == ScalarType::Float),
+      "residual must have the dtype of the images, or bfloat16 beside float32");
+  check_tensor("residual", residual, {B, channels, H / stride, W / stride}, features);
+  check_tensor("bias", bias, {channels}, bias.scalar_type());
   check_tensor("image0", image0, {B, 3, H, W}, dtype);
   check_tensor("image1", image1, {B, 3, H, W}, dtype);
   check_tensor("state", state, {B, state_channels, H / 2, W / 2}, dtype);
   check_tensor("change", change, {B, 1, H / 2, W / 2}, dtype);
-  check_tensor("threshold", threshold, {}, dtype);
+  check_tensor("threshold", threshold, {}, threshold.scalar_type());
   Tensor out = empty(image0, dtype, MemoryFormat::Contiguous);
   if (image0.numel() == 0) return out;
-  dispatch_accumulate_type(dtype, [&](auto number) {
-    using A = decltype(number);
-    const Arguments<A> p{B,
+  dispatch_feature_type(features, [&](auto number) {
+    using T = decltype(number);
+    using A = Wide<T>;
+    const Arguments<T> p{B,
                          H,
                          W,
-                         StridedMap<A>(residual),
-                         static_cast<const A*>(bias.const_data_ptr()),
-                         bias.stride(0),
+                         StridedMap<T>(residual),
+                         to_vector<A>(bias),
                          {Planes<A>(image0), Planes<A>(image1)},
                          StridedMap<A>(state),
                          StridedMap<A>(change),
-                         *static_cast<const A*>(threshold.const_data_ptr()),
+                         to_vector<A>(threshold)[0],
                          static_cast<A*>(out.mutable_data_ptr())};
     const int64_t span = std::max(p.image[0].span(H, W), p.image[1].span(H, W));
     if (span <= std::numeric_limits<int32_t>::max())
-      refine_output<A, int32_t>(p, stride);
+      refine_output<T, int32_t>(p, stride);
     else
-      refine_output<A, int64_t>(p, stride);
+      refine_output<T, int64_t>(p, stride);
   });
   return out;
 }

@@ -52,4 +52,4 @@ class TestRefineOutputCpp(TestRefineOutput):
         "stride 4, channels last": _channels_last(_case(4, (12, 132))),
         "several threads": _channels_last(_case(2, (64, 258), batch=3)),
     }
-    half_layouts = ()
+    half_layouts = ("contiguous", "channels_last")

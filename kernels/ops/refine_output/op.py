@@ -41,10 +41,8 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     reason = extension.unsupported_reason(*arguments[:1])
     if reason or not arguments:
         return reason
-    residual, bias, image0, _, _, _, threshold, _ = arguments
-    return extension.other_dtype(
-        image0.dtype, ("residuals", residual), ("a bias", bias), ("a threshold", threshold)
-    )
+    residual, _, image0, *_ = arguments
+    return extension.unsupported_features(image0.dtype, ("residuals", residual))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------
