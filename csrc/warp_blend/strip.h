@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "../common/bfloat16.h"
 #include "../common/row_ring.h"
 #include "../common/strip.h"
 #include "warp.h"
@@ -142,10 +143,10 @@ struct alignas(64) CornerOffsets {
 };
 
 // Channels of a sample from c on.
-template <typename A, typename L>
-LIFT_HD auto sample(const Corners<const A*>& pixel, const Corners<A>& weight, int64_t c, L lanes) {
-  return weight.nw * load(pixel.nw + c, lanes) + weight.ne * load(pixel.ne + c, lanes) +
-         weight.sw * load(pixel.sw + c, lanes) + weight.se * load(pixel.se + c, lanes);
+template <typename T, typename A, typename L>
+LIFT_HD auto sample(const Corners<const T*>& pixel, const Corners<A>& weight, int64_t c, L lanes) {
+  return weight.nw * load_wide(pixel.nw + c, lanes) + weight.ne * load_wide(pixel.ne + c, lanes) +
+         weight.sw * load_wide(pixel.sw + c, lanes) + weight.se * load_wide(pixel.se + c, lanes);
 }
 
 // What a strip samples of one image.
@@ -155,9 +156,9 @@ struct StripSamples {
   BilinearWeights<A> weights;
   CornerOffsets<A> offsets;
 
-  template <int N>
+  template <int N, typename T>
   StripSamples(const WarpParams<A, N>& p, int i, int64_t b, int64_t y, int64_t x,
-               const A* image_weight, const PixelRows<const A>& rows)
+               const A* image_weight, const PixelRows<const T>& rows)
       : coords(p, i, b, y, x), weights(coords, image_weight), offsets(rows, coords) {}
 
   LIFT_HD Corners<A> weights_of(int k) const {
@@ -168,13 +169,13 @@ struct StripSamples {
 // Prefetch what the next strip down is likely to read: the row below the southern one.
 //
 // Where the flow varies, rows are read in short stretches that the hardware does not foresee.
-template <typename A>
-void prefetch_below(const PixelRows<const A>& rows, const SampleCoords<A>& at) {
+template <typename T, typename A>
+void prefetch_below(const PixelRows<const T>& rows, const SampleCoords<A>& at) {
   if (rows.mask != -1) return;  // a ring is in the cache already
-  constexpr int64_t line = 64 / sizeof(A);
+  constexpr int64_t line = 64 / sizeof(T);
   const int64_t C = rows.pixel_stride, step = std::max<int64_t>(1, line / C);
   for (int64_t k = 0; k < at.n; k += step) {
-    const A* const below = rows.row(at.y0[k] + at.step_y[k] + 1) + at.x0[k] * C;
+    const T* const below = rows.row(at.y0[k] + at.step_y[k] + 1) + at.x0[k] * C;
     for (int64_t c = 0; c < C; c += line) __builtin_prefetch(below + c);
   }
 }

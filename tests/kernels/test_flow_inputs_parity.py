@@ -24,7 +24,7 @@ class TestFlowInputs(OpSuite):
 class TestFlowInputsCpp(TestFlowInputs):
     backend_name = "cpp"
     has_gradient = False
-    half_layouts = ()
+    half_layouts = ("contiguous", "channels_last")
     cases = {
         **TestFlowInputs.cases,
         "several strips": lambda dtype, generator: make(dtype, generator, (2, 19, 5, 150), 25),

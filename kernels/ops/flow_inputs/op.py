@@ -52,13 +52,9 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     left, _, local, zero_motion, state, *_, dtype = arguments
-    return extension.other_dtype(
-        state.dtype,
-        ("features", left),
-        ("local", local),
-        ("zero_motion", zero_motion),
-        ("an output", dtype),
-    )
+    return extension.unsupported_features(
+        state.dtype, ("features", left), ("an output", dtype)
+    ) or extension.other_dtype(state.dtype, ("local", local), ("zero_motion", zero_motion))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------
