@@ -73,7 +73,9 @@ LIFT_HD Vec<Wide<T>, L::size> load_wide(const T* from, L lanes) {
     else
       std::memcpy(&narrow_bits, from, sizeof narrow_bits);
     const Bits bits = __builtin_convertvector(narrow_bits, Bits) << 16;
-    return reinterpret_cast<const Vec<float, L::size>&>(bits);
+    Vec<float, L::size> wide;
+    std::memcpy(&wide, &bits, sizeof wide);
+    return wide;
   }
 }
 
@@ -84,7 +86,8 @@ LIFT_HD void store_narrow(T* to, const Vec<Wide<T>, L::size>& vec, L lanes) {
   } else {
     using Narrow = Vec<uint16_t, L::size>;
     using Bits = Vec<uint32_t, L::size>;
-    const Bits bits = reinterpret_cast<const Bits&>(vec);
+    Bits bits;  // copied: GCC takes an access by another type to be to other memory
+    std::memcpy(&bits, &vec, sizeof bits);
     const Bits rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
     const Bits found = vec == vec ? rounded : bits >> 16 | 0x40u;
     const Narrow narrow_bits = __builtin_convertvector(found, Narrow);
