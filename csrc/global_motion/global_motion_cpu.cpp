@@ -3,6 +3,7 @@
 // kernels/ops/global_motion/reference.py defines it. A strip of up to 64 pixels is computed at a
 // time: every plane of the volume is sampled with one shift, so all loops are over neighbouring
 // pixels; the softmax and the transposition to pixels find the samples in the cache.
+// Features and the decoder's input may be bfloat16; the rest is of the type that is computed in.
 #include "global_motion_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>
@@ -11,6 +12,7 @@
 #include <cmath>
 #include <vector>
 
+#include "../common/bfloat16.h"
 #include "../common/parallel.h"
 #include "../common/pixels.h"
 #include "../common/plane_samples.h"
@@ -23,8 +25,10 @@ namespace {
 constexpr int state_channels = 6;  // as in reference.py
 constexpr int maps = 3;            // motion and t
 
-template <typename A>
+template <typename T>
 struct Arguments {
+  using A = Wide<T>;
+
   int64_t B, H, W, C, radius;
   Planes<A> volume;       // (B, M, H, W)
   ImageView left, right;  // (B, C, H, W)
@@ -32,7 +36,7 @@ struct Arguments {
   const A* prior;  // (M,), contiguous
   const A* t;      // (B,)
   int64_t stride_t;
-  A* inputs;  // (B, H, W, K)
+  T* inputs;  // (B, H, W, K)
   A* state;   // (B, 6, H, W)
 
   int64_t side() const { return 2 * radius + 1; }
@@ -82,8 +86,8 @@ void sample_strip(const A* north, const A* south, A fy, const Shift<A>& shift, i
 }
 
 // The samples of all planes in n pixels from (x, y) on.
-template <typename A>
-void sample_volume(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n,
+template <typename T, typename A = Wide<T>>
+void sample_volume(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, int n,
                    const std::vector<Shift<A>>& shifts, Strip<A>* sampled) {
   const A t = p.t[b * p.stride_t];
   const A* plane = p.volume.data + b * p.volume.stride_b;
@@ -125,8 +129,8 @@ __attribute__((noinline)) void add_weighted(const A* __restrict sampled, A scale
   }
 }
 
-template <typename A>
-void expect_motion(const Arguments<A>& p, const Strip<A>* sampled, int n, A* motion_x,
+template <typename T, typename A = Wide<T>>
+void expect_motion(const Arguments<T>& p, const Strip<A>* sampled, int n, A* motion_x,
                    A* motion_y) {
   alignas(64) A largest[strip_length], sum[strip_length] = {};
   for (int k = 0; k < n; ++k) largest[k] = p.inv_temperature * sampled[0][k] + p.prior[0];
@@ -145,15 +149,24 @@ void expect_motion(const Arguments<A>& p, const Strip<A>* sampled, int n, A* mot
 
 // -- the results ----------------------------------------------------------------------------------
 
-template <typename A>
-void write_features(const Arguments<A>& p, const ImageView& image, int64_t b, int64_t y, int64_t x,
-                    int n, A* copy, A* to) {
+template <typename T, typename A = Wide<T>>
+void write_features(const Arguments<T>& p, const ImageView& image, int64_t b, int64_t y, int64_t x,
+                    int n, A* copy, T* to) {
+  if (image.stride_c == 1) {
+    const T* const from = static_cast<const T*>(image.data) + b * image.stride_b +
+                          y * image.stride_y + x * image.stride_x;
+    for (int k = 0; k < n; ++k) std::copy_n(from + k * image.stride_x, p.C, to + k * p.K());
+    return;
+  }
   const A* const from = read_pixels(image, b, y, x, n, p.C, copy);
-  for (int k = 0; k < n; ++k) std::copy_n(from + k * p.C, p.C, to + k * p.K());
+  for (int k = 0; k < n; ++k)
+    for_channels<A>(p.C, [&](auto lanes, int64_t c) {
+      store_narrow<T>(to + k * p.K() + c, load(from + k * p.C + c, lanes), lanes);
+    });
 }
 
-template <typename A>
-void write_state(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n,
+template <typename T, typename A = Wide<T>>
+void write_state(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, int n,
                  const Strip<A>* motion) {
   const A t = p.t[b * p.stride_t];
   for (int c = 0; c < state_channels; ++c) {
@@ -163,8 +176,9 @@ void write_state(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n,
   }
 }
 
-template <typename A>
-void global_motion(const Arguments<A>& p) {
+template <typename T>
+void global_motion(const Arguments<T>& p) {
+  using A = Wide<T>;
   const int64_t values = p.B * p.H * p.W * p.K();
   for_row_blocks(row_blocks(p.B, p.H, values), values, [&](int64_t, const RowBlock& block) {
     const int64_t b = block.b;
@@ -177,9 +191,9 @@ void global_motion(const Arguments<A>& p) {
     for (int64_t y = block.begin; y < block.end; ++y)
       for (int64_t x = 0; x < p.W; x += strip_length) {
         const int n = strip_size(x, p.W);
-        A* const to = p.inputs + ((b * p.H + y) * p.W + x) * p.K();
+        T* const to = p.inputs + ((b * p.H + y) * p.W + x) * p.K();
         sample_volume(p, b, y, x, n, shifts, sampled);
-        write_transposed<A>(sampled, static_cast<int>(p.M()), n, p.K(), to);
+        write_transposed<T>(sampled, static_cast<int>(p.M()), n, p.K(), to);
         write_features(p, p.left, b, y, x, n, copy.data(), to + p.M());
         write_features(p, p.right, b, y, x, n, copy.data(), to + p.M() + p.C);
         expect_motion(p, sampled, n, motion[0], motion[1]);
@@ -189,7 +203,7 @@ void global_motion(const Arguments<A>& p) {
           motion[1][k] /= A(p.radius);
           motion[2][k] = t;
         }
-        write_transposed<A>(motion, maps, n, p.K(), to + p.M() + 2 * p.C);
+        write_transposed<T>(motion, maps, n, p.K(), to + p.M() + 2 * p.C);
       }
   });
 }
@@ -201,31 +215,34 @@ std::tuple<Tensor, Tensor> global_motion_cpu(const Tensor& volume, const Tensor&
                                              const Tensor& prior, const Tensor& t, int64_t radius,
                                              ScalarType dtype) {
   STD_TORCH_CHECK(volume.dim() == 4 && left.dim() == 4, "volume and left must be (B, C, H, W)");
-  STD_TORCH_CHECK(dtype == accumulate_dtype(dtype), "dtype must be float32 or float64");
+  const ScalarType wide = accumulate_dtype(dtype);
+  STD_TORCH_CHECK(dtype == wide || dtype == ScalarType::BFloat16,
+                  "dtype must be float32, float64 or bfloat16");
   const int64_t B = volume.size(0), M = volume.size(1), H = volume.size(2), W = volume.size(3);
   const int64_t C = left.size(1);
   STD_TORCH_CHECK(H <= max_side && W <= max_side, "sides must be at most ", max_side);
   STD_TORCH_CHECK(radius >= 1 && radius < 1024 && M == (2 * radius + 1) * (2 * radius + 1),
                   "volume does not fit radius");
-  check_tensor("volume", volume, {B, M, H, W}, dtype);
+  check_tensor("volume", volume, {B, M, H, W}, wide);
   check_tensor("left", left, {B, C, H, W}, dtype);
   check_tensor("right", right, {B, C, H, W}, dtype);
-  check_tensor("inv_temperature", inv_temperature, {}, dtype);
-  check_tensor("prior", prior, {M}, dtype);
-  check_tensor("t", t, {B}, dtype);
+  check_tensor("inv_temperature", inv_temperature, {}, wide);
+  check_tensor("prior", prior, {M}, wide);
+  check_tensor("t", t, {B}, wide);
   Tensor pixels = empty({B, H, W, M + 2 * C + maps}, volume, dtype, MemoryFormat::Contiguous);
   // As `empty_output` in reference.py, also where a side is 1.
   const Tensor inputs = torch::stable::transpose(torch::stable::transpose(pixels, 1, 3), 2, 3);
-  Tensor state = empty({B, state_channels, H, W}, volume, dtype, MemoryFormat::Contiguous);
+  Tensor state = empty({B, state_channels, H, W}, volume, wide, MemoryFormat::Contiguous);
   if (volume.numel() == 0) return {inputs, state};
   const Tensor dense = to_layout(prior, MemoryFormat::Contiguous);
-  dispatch_accumulate_type(dtype, [&](auto number) {
-    using A = decltype(number);
-    global_motion<A>({B, H, W, C, radius, Planes<A>(volume), ImageView(left), ImageView(right),
+  dispatch_feature_type(dtype, [&](auto number) {
+    using T = decltype(number);
+    using A = Wide<T>;
+    global_motion<T>({B, H, W, C, radius, Planes<A>(volume), ImageView(left), ImageView(right),
                       *static_cast<const A*>(inv_temperature.const_data_ptr()),
                       static_cast<const A*>(dense.const_data_ptr()),
                       static_cast<const A*>(t.const_data_ptr()), t.stride(0),
-                      static_cast<A*>(pixels.mutable_data_ptr()),
+                      static_cast<T*>(pixels.mutable_data_ptr()),
                       static_cast<A*>(state.mutable_data_ptr())});
   });
   return {inputs, state};

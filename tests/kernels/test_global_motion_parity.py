@@ -42,7 +42,7 @@ class TestGlobalMotion(OpSuite):
 class TestGlobalMotionCpp(TestGlobalMotion):
     backend_name = "cpp"
     has_gradient = False
-    half_layouts = ()
+    half_layouts = ("contiguous", "channels_last")
     test_gradients_through_the_state = None
     cases = {
         **TestGlobalMotion.cases,

@@ -50,7 +50,7 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     volume, left, *_, dtype = arguments
-    return extension.other_dtype(volume.dtype, ("features", left), ("an output", dtype))
+    return extension.unsupported_features(volume.dtype, ("features", left), ("an output", dtype))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------
