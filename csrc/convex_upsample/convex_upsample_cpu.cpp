@@ -2,16 +2,19 @@
 //
 // kernels/ops/convex_upsample/reference.py defines it. A strip of up to 64 coarse pixels of a row
 // is computed at a time: its logits are transposed to rows of pixels, so that each loop of the
-// softmax and of the combination is over neighbouring pixels.
+// softmax and of the combination is over neighbouring pixels. They alone may be bfloat16 (T).
 #include "convex_upsample_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
+#include <vector>
 
+#include "../common/bfloat16.h"
 #include "../common/exp.h"
 #include "../common/parallel.h"
 #include "../common/strip.h"
+#include "../common/transpose.h"
 
 namespace lift {
 namespace {
@@ -19,12 +22,12 @@ namespace {
 // As in reference.py.
 constexpr int channels = 6, flows = 4, around = 9, weights = 4 * around;
 
-template <typename A>
+template <typename T, typename A = Wide<T>>
 struct Arguments {
   int64_t B, H, W;
   StridedMap<A> state;   // (B, 6, H, W)
-  StridedMap<A> logits;  // (B, 36, H, W)
-  const A* prior;        // (36,), contiguous
+  StridedMap<T> logits;  // (B, 36, H, W)
+  const A* prior;        // (36,)
   A* out;                // (B, 6, 2 H, 2 W), contiguous
 };
 
@@ -33,7 +36,8 @@ template <typename A>
 struct alignas(64) Neighbours {
   A row[channels][3][strip_length + 2];
 
-  Neighbours(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n) {
+  template <typename T>
+  Neighbours(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, int n) {
     const StridedMap<A>& map = p.state;
     for (int c = 0; c < channels; ++c)
       for (int i = 0; i < 3; ++i) {
@@ -53,16 +57,25 @@ struct alignas(64) Weights {
   A row[weights][strip_length];
 
   // Logits of a strip, with the prior.
-  Weights(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n) {
-    const StridedMap<A>& map = p.logits;
-    const A* const from = map.data + b * map.stride_b + y * map.stride_y + x * map.stride_x;
+  template <typename T>
+  Weights(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, int n) {
+    const StridedMap<T>& map = p.logits;
+    const T* const from = map.data + b * map.stride_b + y * map.stride_y + x * map.stride_x;
     if (map.stride_c == 1) {
-      for (int k = 0; k < n; ++k)
-        for (int c = 0; c < weights; ++c) row[c][k] = from[k * map.stride_x + c] + p.prior[c];
+      constexpr ActiveLanes<4, 4> lanes;
+      for (int k = 0; k < n; k += 4)
+        for (int c = 0; c < weights; c += 4) {
+          Vec<A, 4> pixel[4];
+          for (int i = 0; i < 4; ++i)
+            pixel[i] = load_wide(from + std::min(k + i, n - 1) * map.stride_x + c, lanes) +
+                       load(p.prior + c, lanes);
+          transpose<A>(pixel[0], pixel[1], pixel[2], pixel[3]);
+          for (int i = 0; i < 4; ++i) store<A>(row[c + i] + k, pixel[i], lanes);
+        }
     } else {
       for (int c = 0; c < weights; ++c)
         for (int k = 0; k < n; ++k)
-          row[c][k] = from[c * map.stride_c + k * map.stride_x] + p.prior[c];
+          row[c][k] = widen(from[c * map.stride_c + k * map.stride_x]) + p.prior[c];
     }
   }
 };
@@ -108,8 +121,8 @@ __attribute__((noinline)) void interleave(const A* __restrict even, const A* __r
   }
 }
 
-template <typename A>
-void compute_strip(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n) {
+template <typename T, typename A = Wide<T>>
+void compute_strip(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, int n) {
   const Neighbours<A> coarse(p, b, y, x, n);
   Weights<A> weight(p, b, y, x, n);
   for (int i = 0; i < 4; ++i) softmax(weight.row + i * around, n);
@@ -130,19 +143,22 @@ Tensor convex_upsample_cpu(const Tensor& state, const Tensor& logits, const Tens
   STD_TORCH_CHECK(dtype == accumulate_dtype(dtype), "state must be float32 or float64");
   const int64_t B = state.size(0), H = state.size(2), W = state.size(3);
   check_tensor("state", state, {B, channels, H, W}, dtype);
-  check_tensor("logits", logits, {B, weights, H, W}, dtype);
-  check_tensor("prior", prior, {weights}, dtype);
+  const ScalarType features = logits.scalar_type();
+  STD_TORCH_CHECK(accumulate_dtype(features) == dtype, "logits have the wrong dtype");
+  check_tensor("logits", logits, {B, weights, H, W}, features);
+  check_tensor("prior", prior, {weights}, prior.scalar_type());
   Tensor out = empty({B, channels, 2 * H, 2 * W}, state, dtype, MemoryFormat::Contiguous);
   if (state.numel() == 0) return out;
-  const Tensor dense = to_layout(prior, MemoryFormat::Contiguous);
-  dispatch_accumulate_type(dtype, [&](auto number) {
-    using A = decltype(number);
-    const Arguments<A> p{B,
+  dispatch_feature_type(features, [&](auto number) {
+    using T = decltype(number);
+    using A = Wide<T>;
+    const std::vector<A> wide_prior = to_vector<A>(prior);
+    const Arguments<T> p{B,
                          H,
                          W,
                          StridedMap<A>(state),
-                         StridedMap<A>(logits),
-                         static_cast<const A*>(dense.const_data_ptr()),
+                         StridedMap<T>(logits),
+                         wide_prior.data(),
                          static_cast<A*>(out.mutable_data_ptr())};
     for_rows(B, H, 4 * around * W, [&](int64_t b, int64_t y) {
       for (int64_t x = 0; x < W; x += strip_length)

@@ -12,6 +12,10 @@ def make(dtype, generator, B: int, h: int, w: int) -> tuple:
     return state, logits.to(dtype), torch.randn(36, generator=generator)
 
 
+def in_bfloat16(state, *features) -> tuple:
+    return state, *(x.bfloat16() for x in features)
+
+
 class TestConvexUpsample(OpSuite):
     op = CONVEX_UPSAMPLE
     cases = {
@@ -25,9 +29,12 @@ class TestConvexUpsample(OpSuite):
 class TestConvexUpsampleCpp(TestConvexUpsample):
     backend_name = "cpp"
     has_gradient = False
-    half_layouts = ()
+    half_layouts = ("contiguous", "channels_last")
     cases = {
         **TestConvexUpsample.cases,
+        "a prior of bfloat16 too": lambda dtype, generator: in_bfloat16(
+            *make(dtype, generator, 2, 5, 70)
+        ),
         "several strips": lambda dtype, generator: make(dtype, generator, 2, 5, 150),
         "empty": lambda dtype, generator: make(dtype, generator, 0, 4, 4),
     }

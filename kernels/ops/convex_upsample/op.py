@@ -37,8 +37,8 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     reason = extension.unsupported_reason(*arguments[:1])
     if reason or not arguments:
         return reason
-    state, logits, prior = arguments
-    return extension.other_dtype(state.dtype, ("logits", logits), ("a prior", prior))
+    state, logits, _ = arguments
+    return extension.unsupported_features(state.dtype, ("logits", logits))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------
