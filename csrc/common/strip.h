@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
+#include "bfloat16.h"
 #include "simd.h"
 #include "tensors.h"
 
@@ -21,7 +23,7 @@ inline int strip_size(int64_t x, int64_t W) {
   return static_cast<int>(std::min<int64_t>(strip_length, W - x));
 }
 
-// A per-pixel map (B, channels, H, W) of the accumulate type, of any strides (in elements).
+// A per-pixel map (B, channels, H, W) of any strides (in elements).
 template <typename A>
 struct StridedMap {
   const A* data = nullptr;
@@ -44,6 +46,20 @@ struct StridedMap {
     }
     for (int k = 0; k < n; ++k) copy[k] = from[k * stride_x];
     return copy;
+  }
+
+  // The same in the type that is computed in: those of bfloat16 always in `copy`.
+  const Wide<A>* load_wide_strip(int64_t b, int64_t c, int64_t y, int64_t x, int n,
+                                 Wide<A>* copy) const {
+    if constexpr (std::is_same_v<A, Wide<A>>) {
+      return load_strip(b, c, y, x, n, copy);
+    } else {
+      A narrow_copy[strip_length];
+      const A* const from = load_strip(b, c, y, x, n, narrow_copy);
+      LIFT_SIMD
+      for (int k = 0; k < n; ++k) copy[k] = widen(from[k]);
+      return copy;
+    }
   }
 };
 

@@ -4,6 +4,7 @@
 // kernels/ops/path_inputs/reference.py defines it. The whole chain of samples of a strip of up to
 // 64 pixels is computed while it is in the nearest cache: nothing but the inputs and the outputs
 // passes through memory. A gap's side is g % 2, and the gap nearer to the references is g - 2.
+// Hidden and the first output, features, may be bfloat16 (T).
 #include "path_inputs_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>
@@ -11,7 +12,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
+#include "../common/bfloat16.h"
 #include "../common/parallel.h"
 #include "../common/path_times.h"
 #include "../common/plane_samples.h"
@@ -23,16 +26,16 @@ namespace {
 constexpr int state_channels = 6;
 constexpr int transposed_channels = 16;  // of hidden, at a time
 
-template <typename A>
+template <typename T, typename A = Wide<T>>
 struct Arguments {
   int64_t B, C, H, W;
-  StridedMap<A> hidden;  // (B, C, H, W)
+  StridedMap<T> hidden;  // (B, C, H, W)
   StridedMap<A> state;   // (B, 6, H, W)
   Planes<A> motions;     // (B, 2 G, H, W)
   PathTimes<A> path;     // (B, G)
   int columns;           // beside hidden
   A inner, motion, outer;
-  A* out;          // (B, H, W, C + columns)
+  T* out;          // (B, H, W, C + columns)
   A* differences;  // (B, G, 2, H, W), contiguous
 
   int64_t channels() const { return C + columns; }
@@ -93,8 +96,8 @@ __attribute__((noinline)) void pass_gap(const A* __restrict motion, A reach, int
 
 // The motion of each gap along the paths of n pixels from (x, y) on, dx and dy side by side, and
 // last that between the references.
-template <int G, typename A, typename I>
-void sample_gaps(const Arguments<A>& p, const Path<G, A>& path, int64_t b, int64_t y, int64_t x,
+template <int G, typename I, typename T, typename A = Wide<T>>
+void sample_gaps(const Arguments<T>& p, const Path<G, A>& path, int64_t b, int64_t y, int64_t x,
                  int n, Strip<A> (*motion)[2]) {
   alignas(64) A flow[2][2][strip_length], speed[2][2][strip_length], half_way[2][strip_length];
   for (int c = 0; c < 4; ++c) {
@@ -157,12 +160,12 @@ __attribute__((noinline)) void scaled(const A* __restrict from, int n, A scale, 
 }
 
 // Divided differences of n pixels from (x, y) on, and the columns beside hidden.
-template <int G, typename A, typename I>
-void compute_columns(const Arguments<A>& p, const Path<G, A>& path, int64_t b, int64_t y, int64_t x,
+template <int G, typename I, typename T, typename A = Wide<T>>
+void compute_columns(const Arguments<T>& p, const Path<G, A>& path, int64_t b, int64_t y, int64_t x,
                      int n, Strip<A>* columns) {
   // Zero, since vectors pass the end of a strip.
   alignas(64) A motion[G + 1][2][strip_length] = {}, difference[G][strip_length];
-  sample_gaps<G, A, I>(p, path, b, y, x, n, motion);
+  sample_gaps<G, I>(p, path, b, y, x, n, motion);
   for (int c = 0; c < 2; ++c) {
     const A* of[G + 1];
     A* to[G];
@@ -180,49 +183,57 @@ void compute_columns(const Arguments<A>& p, const Path<G, A>& path, int64_t b, i
 
 // -- hidden ---------------------------------------------------------------------------------------
 
-template <typename A>
-void write_hidden(const Arguments<A>& p, int64_t b, int64_t y, int64_t x, int n, A* to) {
-  const StridedMap<A>& map = p.hidden;
+// What is copied in place of features: integers, of which a vector has twice as many.
+template <typename T>
+using Copied = std::conditional_t<std::is_same_v<T, BFloat16>, uint16_t, T>;
+
+template <typename T, typename A = Wide<T>>
+void write_hidden(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, int n, T* to) {
+  const StridedMap<T>& map = p.hidden;
   if (map.stride_c == 1) {
-    const A* const from = map.data + b * map.stride_b + y * map.stride_y + x * map.stride_x;
-    for (int k = 0; k < n; ++k)
-      for_channels<A>(p.C, [&](auto lanes, int64_t c) {
-        store<A>(to + k * p.channels() + c, load(from + k * map.stride_x + c, lanes), lanes);
+    using N = Copied<T>;
+    const T* const from = map.data + b * map.stride_b + y * map.stride_y + x * map.stride_x;
+    for (int k = 0; k < n; ++k) {
+      const N* const pixel = reinterpret_cast<const N*>(from + k * map.stride_x);
+      N* const copy = reinterpret_cast<N*>(to + k * p.channels());
+      for_channels<N>(p.C, [&](auto lanes, int64_t c) {
+        store<N>(copy + c, load(pixel + c, lanes), lanes);
       });
+    }
     return;
   }
   alignas(64) A planes[transposed_channels][strip_length] = {};
   for (int64_t first = 0; first < p.C; first += transposed_channels) {
     const int count = static_cast<int>(std::min<int64_t>(transposed_channels, p.C - first));
     for (int c = 0; c < count; ++c) {
-      const A* const from = map.load_strip(b, first + c, y, x, n, planes[c]);
+      const A* const from = map.load_wide_strip(b, first + c, y, x, n, planes[c]);
       if (from != planes[c]) std::copy_n(from, n, planes[c]);
     }
-    write_transposed<A>(planes, count, n, p.channels(), to + first);
+    write_transposed<T>(planes, count, n, p.channels(), to + first);
   }
 }
 
 // -- the result -----------------------------------------------------------------------------------
 
-template <int G, typename A, typename I>
-void compute_row(const Arguments<A>& p, int64_t b, int64_t y) {
+template <int G, typename I, typename T, typename A = Wide<T>>
+void compute_row(const Arguments<T>& p, int64_t b, int64_t y) {
   const Path<G, A> path(p.path, b);
   // The columns of gaps from G on, and those up to a multiple of four, stay zero.
   alignas(64) A columns[(2 + 2 * most_gaps + 3) / 4 * 4][strip_length] = {};
   for (int64_t x = 0; x < p.W; x += strip_length) {
     const int n = strip_size(x, p.W);
-    A* const to = p.out + ((b * p.H + y) * p.W + x) * p.channels();
+    T* const to = p.out + ((b * p.H + y) * p.W + x) * p.channels();
     write_hidden(p, b, y, x, n, to);
-    compute_columns<G, A, I>(p, path, b, y, x, n, columns);
-    write_transposed<A>(columns, p.columns, n, p.channels(), to + p.C);
+    compute_columns<G, I>(p, path, b, y, x, n, columns);
+    write_transposed<T>(columns, p.columns, n, p.channels(), to + p.C);
   }
 }
 
-template <typename A, typename I>
-void path_inputs(const Arguments<A>& p, int64_t G) {
-  const auto compute = G == 2   ? compute_row<2, A, I>
-                       : G == 4 ? compute_row<4, A, I>
-                                : compute_row<6, A, I>;
+template <typename I, typename T>
+void path_inputs(const Arguments<T>& p, int64_t G) {
+  const auto compute = G == 2   ? compute_row<2, I, T>
+                       : G == 4 ? compute_row<4, I, T>
+                                : compute_row<6, I, T>;
   for_rows(p.B, p.H, p.channels() * p.W, [&](int64_t b, int64_t y) { compute(p, b, y); });
 }
 
@@ -234,27 +245,28 @@ std::tuple<Tensor, Tensor> path_inputs_cpu(const Tensor& hidden, const Tensor& s
                                            std::vector<double> factors, ScalarType dtype) {
   STD_TORCH_CHECK(hidden.dim() == 4, "hidden must be (B, C, h, w)");
   STD_TORCH_CHECK(motions.dim() == 5, "motions must be (B, G, 2, h, w)");
-  STD_TORCH_CHECK(dtype == accumulate_dtype(dtype), "dtype must be float32 or float64");
+  const ScalarType maps = accumulate_dtype(dtype);
   const int64_t B = hidden.size(0), C = hidden.size(1), H = hidden.size(2), W = hidden.size(3);
   const int64_t G = motions.size(1);
   STD_TORCH_CHECK(H <= max_side && W <= max_side, "sides must be at most ", max_side);
   STD_TORCH_CHECK(G <= gaps && gaps <= most_gaps, "gaps must be ", G, " to ", most_gaps);
   STD_TORCH_CHECK(factors.size() == 3, "there must be three factors");
-  check_path_times(times, valid, B, G, dtype);
+  check_path_times(times, valid, B, G, maps);
   check_tensor("hidden", hidden, {B, C, H, W}, dtype);
-  check_tensor("state", state, {B, state_channels, H, W}, dtype);
-  check_tensor("motions", motions, {B, G, 2, H, W}, dtype);
+  check_tensor("state", state, {B, state_channels, H, W}, maps);
+  check_tensor("motions", motions, {B, G, 2, H, W}, maps);
   const int columns = static_cast<int>(2 + 2 * gaps);
   const Tensor out = empty({B, C + columns, H, W}, hidden, dtype, MemoryFormat::ChannelsLast);
   const Tensor differences = torch::stable::new_empty(motions, motions.sizes());
   if (state.numel() == 0) return {out, differences};
-  dispatch_accumulate_type(dtype, [&](auto number) {
-    using A = decltype(number);
-    const Arguments<A> p{B,
+  dispatch_feature_type(dtype, [&](auto number) {
+    using T = decltype(number);
+    using A = Wide<T>;
+    const Arguments<T> p{B,
                          C,
                          H,
                          W,
-                         StridedMap<A>(hidden),
+                         StridedMap<T>(hidden),
                          StridedMap<A>(state),
                          Planes<A>(torch::stable::flatten(motions, 1, 2)),
                          PathTimes<A>(times, valid),
@@ -262,12 +274,12 @@ std::tuple<Tensor, Tensor> path_inputs_cpu(const Tensor& hidden, const Tensor& s
                          A(factors[0]),
                          A(factors[1]),
                          A(factors[2]),
-                         static_cast<A*>(out.mutable_data_ptr()),
+                         static_cast<T*>(out.mutable_data_ptr()),
                          static_cast<A*>(differences.mutable_data_ptr())};
     if (p.motions.span(H, W) <= std::numeric_limits<int32_t>::max())
-      path_inputs<A, int32_t>(p, G);
+      path_inputs<int32_t>(p, G);
     else
-      path_inputs<A, int64_t>(p, G);
+      path_inputs<int64_t>(p, G);
   });
   return {out, differences};
 }

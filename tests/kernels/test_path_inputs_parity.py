@@ -38,12 +38,15 @@ class TestPathInputs(OpSuite):
 class TestPathInputsCpp(TestPathInputs):
     backend_name = "cpp"
     has_gradient = False
-    half_layouts = ()
+    half_layouts = ("contiguous", "channels_last")
     test_differences_have_gradients_too = None
     cases = {
         **TestPathInputs.cases,
         "several strips and threads": lambda dtype, generator: inputs(
             dtype, generator, (2, 48, 19, 150), 6
+        ),
+        "several strips in bfloat16": lambda _, generator: inputs(
+            torch.bfloat16, generator, (1, 33, 3, 70), 6
         ),
         "one pixel": lambda dtype, generator: inputs(dtype, generator, (1, 4, 1, 1), 2),
         "one column": lambda dtype, generator: inputs(dtype, generator, (1, 17, 9, 1), 4),

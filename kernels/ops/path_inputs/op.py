@@ -57,7 +57,7 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     hidden, state, *_, dtype = arguments
-    return extension.other_dtype(state.dtype, ("features", hidden), ("an output", dtype))
+    return extension.unsupported_features(state.dtype, ("features", hidden), ("an output", dtype))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------
