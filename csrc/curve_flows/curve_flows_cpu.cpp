@@ -2,7 +2,8 @@
 //
 // kernels/ops/curve_flows/reference.py defines it. Each thread computes its rows in order. For the
 // agreement of both sides it keeps the nine rows of products around a row, summed over the width of
-// the window; the rest is a strip of up to 64 pixels at a time.
+// the window; the rest is a strip of up to 64 pixels at a time. The predictions alone may be
+// bfloat16 (T).
 #include "curve_flows_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "../common/bfloat16.h"
 #include "../common/exp.h"
 #include "../common/parallel.h"
 #include "../common/path_times.h"
@@ -23,22 +25,21 @@ namespace {
 constexpr int window = 9, radius = window / 2, flows = 4, state_channels = 6;
 constexpr double epsilon = 1e-8;
 
-template <typename A>
+template <typename T, typename A = Wide<T>>
 struct Arguments {
   int64_t B, H, W;
-  StridedMap<A> predicted;  // (B, C, H, W)
-  const A* bias;            // (C,), or null
-  int64_t stride_bias;
-  StridedMap<A> state;    // (B, 6, H, W)
-  Planes<A> differences;  // (B, 2 G, H, W)
-  PathTimes<A> path;      // (B, G)
-  const A* t;             // (B,)
+  StridedMap<T> predicted;  // (B, C, H, W)
+  std::vector<A> bias;      // (C,), or empty
+  StridedMap<A> state;      // (B, 6, H, W)
+  Planes<A> differences;    // (B, 2 G, H, W)
+  PathTimes<A> path;        // (B, G)
+  const A* t;               // (B,)
   int64_t stride_t;
   A confidence_logit, largest_weight;
   A noise[most_gaps / 2 - 1];  // of the orders above 2
   A* out;                      // (B, 6, H, W), contiguous
 
-  A bias_of(int c) const { return bias ? bias[c * stride_bias] : A(0); }
+  A bias_of(int c) const { return bias.empty() ? A(0) : bias[c]; }
   // Row y of one component of a difference.
   const A* difference(int64_t b, int g, int c, int64_t y) const {
     return differences.data + b * differences.stride_b + (2 * g + c) * differences.stride_c +
@@ -52,7 +53,8 @@ struct Weights {
   A residual;
   A difference[G];
 
-  Weights(const Arguments<A>& p, int64_t b) {
+  template <typename T>
+  Weights(const Arguments<T>& p, int64_t b) {
     const A t = p.t[b * p.stride_t];
     A factor = t * (t - 1);
     residual = p.path.is_valid(b, 0) || p.path.is_valid(b, 1) ? factor : A(0);
@@ -129,12 +131,12 @@ __attribute__((noinline)) void trust_sums(const A* __restrict squares, const A* 
 }
 
 // Row buffers of one order and one thread.
-template <typename A>
+template <typename T, typename A = Wide<T>>
 class Agreement {
  public:
   const int order;
 
-  Agreement(const Arguments<A>& p, int order)
+  Agreement(const Arguments<T>& p, int order)
       : order(order),
         p(p),
         stride(p.W + 2 * radius),
@@ -179,7 +181,7 @@ class Agreement {
   // Products (0) or squares (1) of row y, summed over the width of the window.
   A* sums(int64_t y, int i) { return memory.data() + (2 + y % window * 2 + i) * stride; }
 
-  const Arguments<A>& p;
+  const Arguments<T>& p;
   const int64_t stride;
   std::vector<A> memory;
   A *const small, *const zero;
@@ -223,18 +225,18 @@ __attribute__((noinline)) void subtract(const A* __restrict a, const A* __restri
 }
 
 // Row y of the result; `trust` has a row for each order, (G / 2, W).
-template <int G, typename A>
-void compute_row(const Arguments<A>& p, const Weights<G, A>& weights, const A* trust, int64_t b,
+template <int G, typename T, typename A = Wide<T>>
+void compute_row(const Arguments<T>& p, const Weights<G, A>& weights, const A* trust, int64_t b,
                  int64_t y) {
   for (int64_t x = 0; x < p.W; x += strip_length) {
     alignas(64) A offset[2][strip_length], copy[strip_length];
     const int n = strip_size(x, p.W);
     for (int c = 0; c < 2; ++c)
-      scale_residual(p.predicted.load_strip(b, 2 + c, y, x, n, copy), p.bias_of(2 + c),
+      scale_residual(p.predicted.load_wide_strip(b, 2 + c, y, x, n, copy), p.bias_of(2 + c),
                      weights.residual, n, offset[c]);
     for (int g = 0; g < G; ++g) {
       const int channel = g < 2 ? g : g + 2;
-      add_difference(p.predicted.load_strip(b, channel, y, x, n, copy), p.bias_of(channel),
+      add_difference(p.predicted.load_wide_strip(b, channel, y, x, n, copy), p.bias_of(channel),
                      g < 2 ? p.confidence_logit : A(0), weights.difference[g],
                      trust + g / 2 * p.W + x, p.difference(b, g, 0, y) + x,
                      p.difference(b, g, 1, y) + x, n, offset[0], offset[1]);
@@ -250,13 +252,13 @@ void compute_row(const Arguments<A>& p, const Weights<G, A>& weights, const A* t
   }
 }
 
-template <int G, typename A>
-void curve_flows(const Arguments<A>& p) {
+template <int G, typename T, typename A = Wide<T>>
+void curve_flows(const Arguments<T>& p) {
   const int64_t values = p.B * p.H * p.W * (state_channels + 4 * G);
   for_row_blocks(row_blocks(p.B, p.H, values), values, [&](int64_t, const RowBlock& block) {
     const Weights<G, A> weights(p, block.b);
     std::vector<A> trust(G / 2 * p.W, A(1));  // in order 2 it is whole
-    std::vector<Agreement<A>> agreements;
+    std::vector<Agreement<T>> agreements;
     agreements.reserve(G / 2);
     for (int order = 1; order < G / 2; ++order)
       if (weights.counts(order)) {
@@ -264,7 +266,7 @@ void curve_flows(const Arguments<A>& p) {
         agreements.back().begin(block.begin);
       }
     for (int64_t y = block.begin; y < block.end; ++y) {
-      for (Agreement<A>& of : agreements) of.compute_row(block.b, y, trust.data() + of.order * p.W);
+      for (Agreement<T>& of : agreements) of.compute_row(block.b, y, trust.data() + of.order * p.W);
       compute_row<G>(p, weights, trust.data(), block.b, y);
     }
   });
@@ -287,21 +289,23 @@ Tensor curve_flows_cpu(const Tensor& predicted, const std::optional<Tensor>& bia
   STD_TORCH_CHECK(C >= 2 + G, "predicted must have at least ", 2 + G, " channels");
   STD_TORCH_CHECK(static_cast<int64_t>(noise_agreement.size()) >= G / 2 - 1,
                   "noise_agreement must have ", G / 2 - 1, " values");
-  check_tensor("predicted", predicted, {B, C, H, W}, dtype);
-  if (bias) check_tensor("bias", *bias, {C}, dtype);
+  const ScalarType features = predicted.scalar_type();
+  STD_TORCH_CHECK(accumulate_dtype(features) == dtype, "predicted has the wrong dtype");
+  check_tensor("predicted", predicted, {B, C, H, W}, features);
+  if (bias) check_tensor("bias", *bias, {C}, bias->scalar_type());
   check_tensor("state", state, {B, state_channels, H, W}, dtype);
   check_tensor("differences", differences, {B, G, 2, H, W}, dtype);
   check_tensor("t", t, {B}, dtype);
   Tensor out = empty({B, state_channels, H, W}, state, dtype, MemoryFormat::Contiguous);
   if (state.numel() == 0) return out;
-  dispatch_accumulate_type(dtype, [&](auto number) {
-    using A = decltype(number);
-    Arguments<A> p{B,
+  dispatch_feature_type(features, [&](auto number) {
+    using T = decltype(number);
+    using A = Wide<T>;
+    Arguments<T> p{B,
                    H,
                    W,
-                   StridedMap<A>(predicted),
-                   bias ? static_cast<const A*>(bias->const_data_ptr()) : nullptr,
-                   bias ? bias->stride(0) : 0,
+                   StridedMap<T>(predicted),
+                   bias ? to_vector<A>(*bias) : std::vector<A>(),
                    StridedMap<A>(state),
                    Planes<A>(torch::stable::flatten(differences, 1, 2)),
                    PathTimes<A>(times, valid),

@@ -112,8 +112,8 @@ class TestCpp:
 
         assert reason() is None
         predicted, bias = given()["predicted"], given()["bias"]
-        assert "predictions of torch.bfloat16" in reason(predicted=predicted.bfloat16())
-        assert "a bias of torch.bfloat16" in reason(bias=bias.bfloat16())
+        assert reason(predicted=predicted.bfloat16(), bias=bias.bfloat16()) is None
+        assert "predictions of torch.float16" in reason(predicted=predicted.half())
         assert "gradient" in reason(bias=bias.requires_grad_())
 
 

@@ -47,8 +47,8 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     reason = extension.unsupported_reason(*arguments[:1])
     if reason or not arguments:
         return reason
-    predicted, bias, state = arguments[:3]
-    return extension.other_dtype(state.dtype, ("predictions", predicted), ("a bias", bias))
+    predicted, _, state = arguments[:3]
+    return extension.unsupported_features(state.dtype, ("predictions", predicted))
 
 
 # -- backends, the preferred first -----------------------------------------------------------------
