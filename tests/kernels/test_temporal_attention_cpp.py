@@ -35,13 +35,14 @@ def compute(given, backend="cpp"):
 
 
 @pytest.mark.parametrize("case", CASES + LARGE, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_it_is_the_definition(case, dtype, monkeypatch):
     given = make(case, dtype)
     low = temporal_attention_reference(*given)[0]
     exact = temporal_attention_reference(*doubled(given))[0]
     poison(monkeypatch)
-    assert_close("the output", compute(given), low, exact, dtype)
+    arithmetic = given[5].dtype  # that of the biases
+    assert_close("the output", compute(given), low, exact, arithmetic)
 
 
 @pytest.mark.parametrize("absent", [(5,), (6,), (7,), (5, 6, 7), (8,)])
@@ -77,6 +78,7 @@ def test_what_it_does_not_support_is_left_to_pytorch():
     assert selected(*given, False) == "cpp"
     assert selected(*given, True) == selected(*given) == "eager"
     assert selected(q.half(), k.half(), v.half(), *rest, False) == "eager"
+    assert selected(q.bfloat16(), k.bfloat16(), v.bfloat16(), *rest, False) == "cpp"
     given[6].requires_grad_()
     assert selected(*given, False) == "eager"
     with torch.no_grad():
