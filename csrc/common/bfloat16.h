@@ -60,6 +60,20 @@ LIFT_HD T narrow(Wide<T> x) {
 
 // -- vectors, as `load` and `store` of simd.h -----------------------------------------------------
 
+// 16-bit values as 32-bit ones. GCC would convert the halves of a wide vector one by one.
+template <typename To, typename V>
+LIFT_HD To zero_extend(const V& vec) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(To) == 64)
+    return reinterpret_cast<To>(_mm512_cvtepu16_epi32(reinterpret_cast<const __m256i&>(vec)));
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(To) == 32)
+    return reinterpret_cast<To>(_mm256_cvtepu16_epi32(reinterpret_cast<const __m128i&>(vec)));
+#endif
+  return __builtin_convertvector(vec, To);
+}
+
 template <typename T, typename L>
 LIFT_HD Vec<Wide<T>, L::size> load_wide(const T* from, L lanes) {
   if constexpr (!std::is_same_v<T, BFloat16>) {
@@ -72,7 +86,7 @@ LIFT_HD Vec<Wide<T>, L::size> load_wide(const T* from, L lanes) {
       for (int i = 0; i < L::active; ++i) narrow_bits[i] = from[i].bits;
     else
       std::memcpy(&narrow_bits, from, sizeof narrow_bits);
-    const Bits bits = __builtin_convertvector(narrow_bits, Bits) << 16;
+    const Bits bits = zero_extend<Bits>(narrow_bits) << 16;
     Vec<float, L::size> wide;
     std::memcpy(&wide, &bits, sizeof wide);
     return wide;

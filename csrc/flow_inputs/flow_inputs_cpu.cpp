@@ -49,6 +49,21 @@ struct Arguments {
 
 // -- the channels of a strip's n pixels from (x, y) on, written from `to` on ----------------------
 
+// As `for_channels`, but between the widest vectors and fours there is one of eight.
+//
+// In bfloat16, 24 channels are faster as 16 and 8 than as 16 and twice 4.
+template <typename A, typename F>
+void for_channels_and_eight(int64_t C, const F& work) {
+  constexpr int most = max_lanes<A>;
+  int64_t c = 0;
+  for (; c + most <= C; c += most) work(ActiveLanes<most, most>(), c);
+  if (most > 8 && c + 8 <= C) {
+    work(ActiveLanes<8, 8>(), c);
+    c += 8;
+  }
+  for_channels<A, false>(C - c, [&](auto lanes, int64_t rest) { work(lanes, c + rest); });
+}
+
 // Both images' features, warped.
 template <typename T, typename A = Wide<T>>
 void write_warped(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, const A* ones, T* to) {
@@ -61,7 +76,7 @@ void write_warped(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, const 
       const Corners<const T*> pixel = samples.offsets.pixels(rows.data, k);
       const Corners<A> weight = samples.weights_of(k);
       T* const channels = to + k * p.K + i * C;
-      for_channels<A>(C, [&](auto lanes, int64_t c) {
+      for_channels_and_eight<A>(C, [&](auto lanes, int64_t c) {
         store_narrow<T>(channels + c, sample(pixel, weight, c, lanes), lanes);
       });
     }
@@ -74,7 +89,7 @@ void write_local(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, int n, 
   const StridedMap<A>& local = p.local;
   const A* const from = local.data + b * local.stride_b + y * local.stride_y + x * local.stride_x;
   for (int k = 0; k < n; ++k)
-    for_channels<A>(p.D, [&](auto lanes, int64_t c) {
+    for_channels_and_eight<A>(p.D, [&](auto lanes, int64_t c) {
       store_narrow<T>(to + k * p.K + c, load(from + k * local.stride_x + c, lanes), lanes);
     });
 }
