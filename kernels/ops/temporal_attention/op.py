@@ -91,8 +91,7 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
 
 def _unsupported_by_cpp(*arguments) -> str | None:
     """The reason why C++ does not support arguments of `temporal_attention`, or None."""
-    dtypes = (*extension.FLOATS, torch.bfloat16)
-    reason = extension.unsupported_reason(*arguments[:1], min_side=None, dtypes=dtypes)
+    reason = extension.unsupported_reason(*arguments[:1], min_side=None, dtypes=extension.FEATURES)
     if reason or not arguments:
         return reason
     if len(arguments) < 10 or arguments[9]:
