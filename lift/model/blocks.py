@@ -89,7 +89,7 @@ def _onednn_fuses(layer: nn.Conv2d, x: torch.Tensor, skip: torch.Tensor | None) 
         not torch.compiler.is_compiling()  # Inductor fuses more, and cannot trace what follows
         and type(x) is torch.Tensor  # a tensor without data has no such convolutions
         and x.device.type == "cpu"
-        and all(y.dtype == x.dtype for y in (layer.weight, skip) if y is not None)
+        and all(y.dtype == x.dtype for y in (layer.weight, layer.bias, skip) if y is not None)
         and _onednn_convolves(x.dtype)
         and not needs_gradient((x, layer.weight, layer.bias, skip))
     )

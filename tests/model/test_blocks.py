@@ -102,22 +102,24 @@ def test_a_convolution_is_the_same_with_and_without_gradients(layout, factor, sl
         assert skip is None or torch.equal(skip, given)
 
 
-@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("form", ["bfloat16", "autocast", "bias in float32"])
 @pytest.mark.parametrize("slope", [0.1, 1])
-def test_a_convolution_in_bfloat16_is_that_of_its_values(autocast, slope):
+def test_a_convolution_in_bfloat16_is_that_of_its_values(form, slope):
+    """Under autocast with the weights of a stream, and of training, where only weights are cast."""
     x, skip = (torch.randn(2, c, 12, 20).bfloat16() for c in (24, 32))
     x, skip = (y.to(memory_format=torch.channels_last) for y in (x, skip))
-    layer = conv(24, 32).bfloat16()
-    exact = conv(24, 32)
+    layer, exact = conv(24, 32).bfloat16(), conv(24, 32)
     exact.load_state_dict(layer.state_dict())
+    if form == "bias in float32":
+        layer.bias.data = layer.bias.data.float()
     with torch.no_grad():
         for added in (None, skip, skip.float()):
             expected = exact(x.float()) + (0 if added is None else added.float())
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            with torch.autocast("cpu", torch.bfloat16, enabled=form != "bfloat16"):
                 found = conv_act(layer, x, added, slope, "reference")
             expected = F.leaky_relu(expected, slope)
             torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.02)
-            assert added is None or added.dtype != torch.bfloat16 or found.dtype == torch.bfloat16
+            assert found.dtype == (torch.bfloat16 if added is None else added.dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
