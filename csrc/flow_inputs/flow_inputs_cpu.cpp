@@ -49,9 +49,8 @@ struct Arguments {
 
 // -- the channels of a strip's n pixels from (x, y) on, written from `to` on ----------------------
 
-// As `for_channels`, but between the widest vectors and fours there is one of eight.
-//
-// In bfloat16, 24 channels are faster as 16 and 8 than as 16 and twice 4.
+// As `for_channels`, but between the widest vectors and fours there is one of eight: 24 channels
+// are two vectors instead of three.
 template <typename A, typename F>
 void for_channels_and_eight(int64_t C, const F& work) {
   constexpr int most = max_lanes<A>;

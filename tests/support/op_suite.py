@@ -32,7 +32,8 @@ def pytest_generate_tests(metafunc) -> None:
     suite = metafunc.cls
     if "form" in metafunc.fixturenames:
         labels = list(suite.cases)
-        forms = [(labels[0], dtype, layout) for dtype in DTYPES for layout in suite.layouts]
+        dtypes = ("float32", *suite.half_dtypes)
+        forms = [(labels[0], dtype, layout) for dtype in dtypes for layout in suite.layouts]
         forms = [form for form in forms if form[1] == "float32" or form[2] in suite.half_layouts]
         forms += [(label, "float32", "contiguous") for label in labels[1:]]
         metafunc.parametrize("form", forms, ids="-".join)
@@ -50,6 +51,7 @@ class OpSuite:
         cases: as in the module's description.
         layouts: of the four-dimensional tensors, in float32; names in `parity.LAYOUTS`.
         half_layouts: those that the half dtypes run in too.
+        half_dtypes: both; in C++ bfloat16 alone, since it has no float16 features.
         without_gradient: positions of inputs that never get a gradient.
         batched: whether images of a batch are independent.
     """
@@ -58,6 +60,7 @@ class OpSuite:
     cases: dict[str, Callable[[torch.dtype, torch.Generator], tuple]]
     layouts: tuple[str, ...] = ("contiguous", "channels_last", "sliced")
     half_layouts: tuple[str, ...] = ("channels_last",)
+    half_dtypes: tuple[str, ...] = ("float16", "bfloat16")
     without_gradient: tuple[int, ...] = ()
     batched = True
     backend_name = "triton"
@@ -74,6 +77,7 @@ class OpSuite:
         if not cls.batched:
             cls.test_images_of_a_batch_do_not_mix = None
         if cls.backend_name != "triton":
+            cls.half_dtypes = ("bfloat16",)
             cls.test_64_bit_offsets_equal_32_bit = None
 
     # -- inputs ------------------------------------------------------------------------------------
