@@ -13,13 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from lift.errors import LiftError
-from lift.io.decode import (
-    FrameConverter,
-    decode_frames,
-    open_container,
-    orientation_of,
-    video_stream,
-)
+from lift.io.decode import FrameConverter, orientation_of
+from lift.io.decoder import decode_frames, open_container, video_stream
 from lift.io.optional import require
 
 COMPLETE = 0.9  # a file with fewer of the announced frames is truncated; an edit list hides a few
@@ -135,7 +130,7 @@ class IndexedVideo:
     def _first_frame(self):
         with open_container(self.path) as container:
             stream = video_stream(self.path, container)
-            frame = next(decode_frames(self.path, container, stream), None)
+            frame = next(self._decoded(container, stream), None)
             if frame is None:
                 raise LiftError(
                     f"{self.path} holds no video frame that can be decoded; leave it out"
@@ -145,7 +140,11 @@ class IndexedVideo:
     def _count_by_decoding(self) -> int:
         with open_container(self.path) as container:
             stream = video_stream(self.path, container)
-            return sum(1 for _ in decode_frames(self.path, container, stream))
+            return sum(1 for _ in self._decoded(container, stream))
+
+    def _decoded(self, container, stream):
+        """All frames, with the times that the packets state."""
+        return decode_frames(self.path, container, stream, packets=container.demux(stream))
 
     def __len__(self) -> int:
         return self._length

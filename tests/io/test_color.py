@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lift.io.color import RgbConverter, YuvCoding, coding_of, rgb_to_frame, yuv_planes
+from lift.io.color import YuvCoding, coding_of, rgb_to_frame
+from lift.io.to_rgb import RgbConverter
 from tests.support.exact_color import (
     frame_of_planes,
     patches,
@@ -64,27 +65,3 @@ def test_an_untagged_frame_is_bt709_from_720_lines_on():
     frames = {height: av.VideoFrame(64, height, "yuv420p") for height in (480, 576, 718, 720, 1080)}
     matrices = {height: coding_of(frame).matrix for height, frame in frames.items()}
     assert matrices == {480: 6, 576: 6, 718: 6, 720: 1, 1080: 1}
-
-
-@pytest.mark.parametrize("name", ("yuv410p", "yuv411p", "yuv422p", "yuv440p", "yuv444p"))
-def test_chroma_of_any_layout_becomes_halved_chroma(name):
-    frame = av.VideoFrame(64, 48, name)
-    for plane, value in zip(frame.planes, (90, 100, 140), strict=True):
-        np.frombuffer(plane, np.uint8)[:] = value
-    y, u, v = yuv_planes(frame, full_chroma=False)
-    assert y.shape == (48, 64) and u.shape == v.shape == (24, 32)
-    assert (y == 90).all() and (u == 100).all() and (v == 140).all()
-
-
-@pytest.mark.parametrize("bits", (10, 12))
-@pytest.mark.parametrize("full_range", (False, True))
-def test_more_than_eight_bits_are_rounded(bits, full_range):
-    planes = stored_planes(patches(48, 64), 1, full_range, bits)
-    wanted = stored_planes(patches(48, 64), 1, full_range)
-    got = yuv_planes(frame_of_planes(planes, 1, full_range, bits), full_chroma=False)
-    for a, b in zip(got, wanted, strict=True):
-        assert np.abs(a.astype(int) - b).max() <= 1 and (a != b).mean() < 0.25
-
-
-def test_rgb_has_no_planes_of_yuv():
-    assert yuv_planes(av.VideoFrame(64, 48, "gbrp"), full_chroma=False) is None

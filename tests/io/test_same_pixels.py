@@ -31,9 +31,14 @@ class Originals(Interpolator):
     def __init__(self):
         self.device = torch.device("cpu")
         self.engine = SimpleNamespace(dtype=torch.float32)
+        self.detect_scenes, self.cut_times = False, []
 
-    def stream(self, timed, schedule):
-        return (OutputFrame(frame, time, False) for frame, time in timed)
+    def describe(self):
+        return {}
+
+    def stream(self, timed, schedule, first_index, start_index):
+        for index, item in enumerate(timed):
+            yield OutputFrame(item.frame, item.time, False, None, index, item.frame)
 
 
 def read_by_interpolate(path, tmp_path, monkeypatch):
