@@ -1,19 +1,30 @@
 """A folder of numbered image files as a sequence of frames: in order, or by index.
 
-The numbering rule, the same for every command: names begin alike and differ in one number, which
-rises by one from frame to frame, padded or not. Images without a number are left out.
+Which files are frames, and in which order, is the rule of `lift.io.numbering`, the same for every
+command.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from lift.config import InferenceConfig
 from lift.errors import LiftError
-from lift.io.images import IMAGE_SUFFIXES, image_size, is_image, read_image
+from lift.io.bit_depth import deepest, opaque, with_depth
+from lift.io.decoded_frame import DecodedFrame, ReadReport
+from lift.io.images import (
+    IMAGE_SUFFIXES,
+    decode_image,
+    image_depth,
+    image_size,
+    is_image,
+    read_image,
+)
+from lift.io.numbering import numbered_files
 
 FOLDER_FPS = Fraction(InferenceConfig.folder_fps)
 ACCEPTED = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
@@ -28,19 +39,23 @@ class FrameFolder:
         name: for messages; the folder's own when None.
         check_sizes: read the header of every file now; else a frame of another size is found when
             it is read.
+        gaps: "error" refuses numbers that do not rise by one; "sort" takes the files in natural
+            order whatever their numbers; "time" displays the frame of number k at k / fps, so that
+            missing frames make longer intervals.
 
     Attributes:
-        files: the images in the order of their numbers.
+        files: the images in their order.
         width, height: of the upright frames, pixels.
+        timestamps: seconds of every frame where they are not evenly spaced, else None.
+        suffix: ending of the first file's name, such as ".png".
         cuts, duplicates: indices of frames that open a shot; that repeat the one before.
         notes: sentences on images that were left out.
+        report: what reading the frames has shown; each iterator starts it anew.
 
     Raises:
         LiftError: no numbered image, a number is missing or there twice, names that begin
             differently, a file that is no image, frames of two sizes.
     """
-
-    timestamps = None  # evenly spaced
 
     def __init__(
         self,
@@ -49,15 +64,48 @@ class FrameFolder:
         *,
         name: str | None = None,
         check_sizes: bool = False,
+        gaps: str = "error",
     ):
-        self.path = Path(path)
-        self.name = name or self.path.name
+        path = Path(path)
+        images = list_images(path)
+        if not images:
+            raise LiftError(
+                f"{path}: no frames in this folder; numbered {ACCEPTED} files are accepted"
+            )
+        found = numbered_files(path, images, gaps)
+        self._open(path, found.files, fps, name or path.name, check_sizes)
+        self.notes = found.notes
+        if found.numbers is not None:
+            first = found.numbers[0]
+            self.timestamps = tuple((number - first) / self.fps for number in found.numbers)
+
+    @classmethod
+    def of_files(cls, paths: Sequence[str | Path], fps: Fraction | None = None) -> "FrameFolder":
+        """Image files in the order in which they are given, whatever their names.
+
+        Raises:
+            LiftError: there is none, a file is no image, or their sizes differ.
+        """
+        files = [Path(path) for path in paths]
+        if not files:
+            raise LiftError("no image was given; give two or more")
+        folder = cls.__new__(cls)
+        folder._open(files[0].parent, files, fps, files[0].name, check_sizes=True)
+        return folder
+
+    def _open(
+        self, path: Path, files: list[Path], fps: Fraction | None, name: str, check_sizes: bool
+    ) -> None:
+        self.path, self.files, self.name = path, files, name
         self.fps = FOLDER_FPS if fps is None else Fraction(fps)
-        self.files, self.notes = _numbered(self.path)
-        self.height, self.width = image_size(self.files[0])
+        self.height, self.width = image_size(files[0])
+        self.suffix = files[0].suffix.lower()
+        self.timestamps: tuple[Fraction, ...] | None = None
+        self.notes: list[str] = []
+        self.report = ReadReport()
         self.cuts: tuple[int, ...] = ()
         self.duplicates: tuple[int, ...] = ()
-        for file in self.files[1:] if check_sizes else ():
+        for file in files[1:] if check_sizes else ():
             self._check_size(file, image_size(file))
 
     @property
@@ -73,19 +121,45 @@ class FrameFolder:
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def dtype(self) -> np.dtype:
+        """dtype of the pixels of `decoded`: that of the deepest file."""
+        return self._depth_and_alpha[0]
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the frames of `decoded` have alpha: whether any file has."""
+        return self._depth_and_alpha[1]
+
+    @cached_property
+    def _depth_and_alpha(self) -> tuple[np.dtype, bool]:
+        # programs that optimize images store an opaque or grey frame with fewer channels and bits
+        found = [image_depth(file) for file in self.files]
+        return deepest(kind for kind, _ in found), any(alpha for _, alpha in found)
+
     def frames(self) -> Iterator[np.ndarray]:
         """All frames in order, each (H, W, 3) uint8 RGB.
 
         Raises:
             LiftError: a file is no image or has another size than the first one.
         """
-        return (self._read(file) for file in self.files)
+        return (frame for frame, _ in self.timed())
 
     def timed(self) -> Iterator[tuple[np.ndarray, Fraction]]:
         """All frames in order, each with its time in seconds."""
-        return ((frame, k / self.fps) for k, frame in enumerate(self.frames()))
+        for file, time in self._timed_files():
+            yield self._read(file), time
 
-    decoded = timed  # images have no YUV planes to pass on
+    def decoded(self) -> Iterator[tuple[DecodedFrame, Fraction]]:
+        """All frames in order as the files store them, each with its time in seconds.
+
+        Pixels have this folder's `dtype`, and alpha where it `has_alpha`.
+
+        Raises:
+            LiftError: a file is no image or has another size than the first one.
+        """
+        for file, time in self._timed_files():
+            yield self._decode(file), time
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """These frames, (n, H, W, 3) uint8 RGB.
@@ -95,9 +169,24 @@ class FrameFolder:
         """
         return np.stack([self._read(self.files[i]) for i in indices])
 
+    def _timed_files(self) -> Iterator[tuple[Path, Fraction]]:
+        self.report = ReadReport()
+        for k, file in enumerate(self.files):
+            time = k / self.fps if self.timestamps is None else self.timestamps[k]
+            self.report.end = time + 1 / self.fps
+            yield file, time
+
     def _read(self, file: Path) -> np.ndarray:
         frame = read_image(file)
         self._check_size(file, frame.shape[:2])
+        return frame
+
+    def _decode(self, file: Path) -> DecodedFrame:
+        frame = decode_image(file)
+        self._check_size(file, frame.rgb.shape[:2])
+        frame = with_depth(frame, self.dtype)
+        if frame.alpha is None and self.has_alpha:
+            frame = DecodedFrame(frame.rgb, None, opaque(self.size, self.dtype))
         return frame
 
     def _check_size(self, file: Path, size: tuple[int, int]) -> None:
@@ -117,60 +206,3 @@ def list_images(folder: Path) -> list[Path]:
 def is_frame_folder(folder: Path) -> bool:
     """Whether a folder directly holds at least two images with a number."""
     return sum(1 for p in folder.iterdir() if is_image(p) and re.search(r"\d", p.stem)) >= 2
-
-
-def _numbered(folder: Path) -> tuple[list[Path], list[str]]:
-    """The numbered images of `folder` in order, and a note on those without a number."""
-    images = list_images(folder)
-    files = [file for file in images if re.search(r"\d", file.stem)]
-    if not images:
-        raise LiftError(
-            f"{folder}: no frames in this folder; numbered {ACCEPTED} files are accepted"
-        )
-    if not files:
-        raise LiftError(
-            f"{images[0]}: no number in the name of this frame; number the frames like 0001.png"
-        )
-    numbers = _frame_numbers(folder, files)
-    files.sort(key=numbers.__getitem__)
-    for before, after in zip(files, files[1:], strict=False):
-        _check_step(folder, before, after, numbers[before], numbers[after])
-    others = [file.name for file in images if file not in numbers]
-    if not others:
-        return files, []
-    return files, [f"{len(others)} image(s) without a number left out ({others[0]})"]
-
-
-def _frame_numbers(folder: Path, files: list[Path]) -> dict[Path, int]:
-    """The number of each file: the first one in the names that is not the same in all."""
-    parts = {file: re.split(r"(\d+)", file.stem) for file in files}  # text, digits, text, ...
-    groups = min(len(each) for each in parts.values()) // 2
-    values = [{file: int(parts[file][2 * g + 1]) for file in files} for g in range(groups)]
-    varying = [g for g in range(groups) if len(set(values[g].values())) > 1]
-    varying_group = varying[0] if varying else groups - 1
-    first = files[0]
-    for file in files:
-        if parts[file][: 2 * varying_group + 1 : 2] != parts[first][: 2 * varying_group + 1 : 2]:
-            raise LiftError(
-                f"{folder}: {first.name} and {file.name} are named differently; "
-                "keep one numbered sequence in a folder"
-            )
-    if len(varying) > 1:
-        raise LiftError(
-            f"{folder}: more than one number varies in the names of its frames "
-            f"({first.name} to {files[-1].name}); keep one numbered sequence in a folder"
-        )
-    return values[varying_group]
-
-
-def _check_step(folder: Path, before: Path, after: Path, a: int, b: int) -> None:
-    if a == b:
-        raise LiftError(
-            f"{folder}: {before.name} and {after.name} have the same number {a}; keep one of them"
-        )
-    if b != a + 1:
-        missing = f"frame {a + 1} is" if b == a + 2 else f"frames {a + 1} to {b - 1} are"
-        raise LiftError(
-            f"{folder}: {missing} missing between {before.name} and {after.name}; "
-            "add what is missing, or number the frames without gaps"
-        )
