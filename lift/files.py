@@ -1,24 +1,44 @@
-"""Writing files atomically."""
+"""Writing files atomically, and saying why a file could not be written."""
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lift.errors import LiftError
+
+USUAL_NAME = 40  # bytes that any file system allows in a name
+
+CAUSES = {
+    errno.ENOSPC: "the disk is full; free some space or choose another disk",
+    errno.EDQUOT: "your quota on this disk is used up; free some space or choose another disk",
+    errno.EFBIG: "the file would be larger than this disk allows; free some space "
+    "or choose another disk",
+    errno.EACCES: "you have no permission to write there; choose another folder",
+    errno.EPERM: "you have no permission to write there; choose another folder",
+    errno.EROFS: "this place is read-only; choose another folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ENOENT: "its folder cannot be made; choose another folder",
+    errno.EEXIST: "a part of the path is a file, not a folder; choose another path",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
+}
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it on success and deleted after an exception.
 
-    The temporary name keeps the suffix, by which PyAV and OpenCV choose a format.
+    The temporary name keeps the suffix, by which PyAV and OpenCV choose a format, and is no longer
+    than the name of `path` unless that is short.
 
     Raises:
         OSError: the folder cannot be created, or the disk is full; `path` is then unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    part = path.with_name(part_name(path))
     try:
         yield part
         with open(part, "rb") as file:
@@ -26,3 +46,20 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def part_name(path: Path) -> str:
+    """A hidden name for an unfinished `path`, unique, with its suffix."""
+    end = f".{uuid.uuid4().hex[:8]}.part{path.suffix}"
+    room = max(len(os.fsencode(path.name)), USUAL_NAME) - len(os.fsencode(end)) - 1
+    stem = os.fsencode(path.stem)[: max(room, 0)]
+    return f".{stem.decode('utf-8', 'ignore')}{end}"
+
+
+def write_error(path: str | Path, error: Exception) -> LiftError:
+    """The error, as a sentence with cause and remedy, that `path` could not be written."""
+    cause = CAUSES.get(getattr(error, "errno", None))
+    if cause is None:
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        cause = f"{text}; choose another place, or another container such as .mkv"
+    return LiftError(f"{path}: could not be written: {cause}")

@@ -32,7 +32,7 @@ MOVED = {
     "lift.training.stages": "lift.profiling.stages",
     "lift.video.command": "lift.commands.interpolate",
     "lift.video.read": "lift.io.decode",
-    "lift.video.streams": "lift.io.remux",
+    "lift.video.streams": "lift.io.streams",
     "lift.video.write": "lift.io.encode",
 }
 

@@ -1,0 +1,80 @@
+"""Titles, dates, places and chapters of a source that stay true of its output."""
+
+import re
+from fractions import Fraction
+
+from lift.io.timing import Timing
+
+# of the source's container, not of its content
+CONTAINER_KEYS = frozenset(
+    "major_brand minor_version compatible_brands encoder duration software isft".split()
+)
+# of the source's encoding, not of its content
+STREAM_KEYS = frozenset("encoder duration rotate alpha_mode vendor_id".split())
+STATISTICS = re.compile(r"(_statistics_|bps|number_of_|duration)", re.IGNORECASE)
+LANGUAGE_SUFFIX = re.compile(r"-[a-z]{3}$")
+UNDETERMINED = "und"
+MOV_FORMATS = ("mp4", "mov")
+TIMECODE = re.compile(r"(\d+:\d+:\d+)([:;.])(\d+)")
+
+
+def container_metadata(metadata: dict) -> dict:
+    """Metadata of a container that is also true of the output."""
+    kept = {}
+    for key, value in metadata.items():
+        base = LANGUAGE_SUFFIX.sub("", key)
+        repeated = base != key and metadata.get(base) == value
+        if key.lower() not in CONTAINER_KEYS and not repeated:
+            kept[key] = value
+    return kept
+
+
+def stream_metadata(metadata: dict, format_name: str) -> dict:
+    """Metadata of a stream that is also true of its copy in a container of `format_name`."""
+    kept = {}
+    for key, value in metadata.items():
+        lower = key.lower()
+        if lower in STREAM_KEYS or STATISTICS.match(key):
+            continue
+        if lower == "language" and value == UNDETERMINED:
+            continue
+        if lower == "handler_name" and format_name not in MOV_FORMATS:
+            continue  # names a part of QuickTime
+        kept[key] = value
+    return kept
+
+
+def needs_quicktime_keys(metadata: dict) -> bool:
+    """Whether MP4 and MOV hold this metadata only as QuickTime keys (phones write them)."""
+    return any(key.lower().startswith("com.") for key in metadata)
+
+
+def moved_timecode(timecode: str, old_rate: Fraction | None, new_rate: Fraction | None) -> str:
+    """A timecode (hh:mm:ss:ff) whose frames are counted at another rate."""
+    match = TIMECODE.fullmatch(timecode)
+    if match is None or not old_rate or not new_rate:
+        return timecode
+    clock, separator, frame = match.groups()
+    last = max(round(new_rate) - 1, 0)
+    return f"{clock}{separator}{min(round(int(frame) * new_rate / old_rate), last):02d}"
+
+
+def moved_chapters(chapters: list[dict], origin: Fraction, timing: Timing) -> tuple[dict, ...]:
+    """Chapters in the time of the output, without those that are cut away.
+
+    Args:
+        chapters: as PyAV gives them.
+        origin: seconds on the source's clock at which the source begins.
+        timing: cut and speed.
+    """
+    moved = []
+    for chapter in chapters:
+        base = Fraction(chapter["time_base"])
+        start, end = chapter["start"] * base - origin, chapter["end"] * base - origin
+        if end <= start:
+            end = start + base
+        kept = timing.clip(max(start, Fraction(0)), end)
+        if kept is not None:
+            ticks = {"start": round(kept[0] / base), "end": round(kept[1] / base)}
+            moved.append({**chapter, **ticks})
+    return tuple(moved)

@@ -1,0 +1,30 @@
+from fractions import Fraction
+
+import pytest
+
+from lift.io.metadata import container_metadata, moved_timecode, stream_metadata
+
+
+def test_metadata_of_the_encoding_is_left_behind():
+    given = {"title": "A", "encoder": "x", "major_brand": "isom", "location": "+1", "BPS": "3"}
+    assert container_metadata({**given, "location-eng": "+1"}) == {
+        "title": "A",
+        "location": "+1",
+        "BPS": "3",
+    }
+    assert stream_metadata({"title": "A", "BPS-eng": "3", "language": "und"}, "mp4") == {
+        "title": "A"
+    }
+
+
+def test_names_of_quicktime_parts_stay_in_quicktime():
+    assert stream_metadata({"handler_name": "GoPro AAC"}, "matroska") == {}
+    assert stream_metadata({"handler_name": "GoPro AAC"}, "mp4") == {"handler_name": "GoPro AAC"}
+
+
+@pytest.mark.parametrize(
+    "timecode, moved",
+    (("01:00:00:12", "01:00:00:24"), ("01:00:00;00", "01:00:00;00"), ("noon", "noon")),
+)
+def test_frames_of_a_timecode_count_at_the_new_rate(timecode, moved):
+    assert moved_timecode(timecode, Fraction(25), Fraction(50)) == moved
