@@ -297,9 +297,9 @@ suite() {                                            # suite NAME SECONDS FILE..
 tests() {                       # tests SECONDS MARKER...: tests that compute on a GPU
   local files only=() marker="${*:2}"
   mapfile -t files < <(grep -lE 'mark\.(gpu|native)\b' tests/*/test_*.py)
-  "$python" -c 'import av, cv2, safetensors, scenedetect' 2> /dev/null || {
+  "$python" -c 'import av, cv2, safetensors' 2> /dev/null || {
     mapfile -t files < <(grep -L 'mark\.videos\b' "${files[@]}")
-    note "tests that read videos: PyAV, OpenCV, PySceneDetect or safetensors is missing"; }
+    note "tests that read videos: PyAV, OpenCV or safetensors is missing"; }
   only=(-m "(gpu or native) and $marker" -k "not cpp")
   [ "$dry" = 1 ] && \
     only+=(-k "not cpp and (nothing_have or refused or gradient_of_the_result or replays)")

@@ -89,7 +89,6 @@ def machine() -> dict[str, str]:
         "triton": _version_text("triton"),
         "numpy": _version_text("numpy"),
         "av (video files)": _version_text("av"),
-        "scenedetect (scene cuts)": _version_text("scenedetect-headless"),
         "CPU": f"{processor()}, {os.cpu_count()} processors, "
         f"torch uses {torch.get_num_threads()} threads",
         "C++ kernels": extension.describe(),

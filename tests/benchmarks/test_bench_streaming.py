@@ -113,7 +113,6 @@ def test_energy_is_measured_once_per_form(monkeypatch):
 @pytest.mark.native
 def test_files_are_timed_by_kernels(tmp_path):
     pytest.importorskip("av")
-    pytest.importorskip("scenedetect")
     found, facts = bench.files(1, tmp_path, 3)
     assert all(one.failure is None and one.times[0] > 0 for one in found.values())
     assert facts == {name: {"frames": 5, "made": 2} for name in ("reference", "fused")}

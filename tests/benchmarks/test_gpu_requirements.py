@@ -40,7 +40,6 @@ def test_no_step_needs_packages_for_videos_or_training(tmp_path):
     absent = [
         "av",
         "cv2",
-        "scenedetect",
         "safetensors",
         "torchmetrics",
         "tensorboard",
