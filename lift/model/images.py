@@ -1,6 +1,7 @@
 """What the stages read of frames: padded, normalized and small images, and how much two differ."""
 
 import torch
+import torch.nn.functional as F
 
 from lift import kernels
 from lift.model.types import ReferenceImages
@@ -35,3 +36,17 @@ def reference_images(
     """
     change = kernels.change_map(image0, image1, backend=backend)
     return ReferenceImages(image0, image1, luma0, luma1, change)
+
+
+def reduced(frames: torch.Tensor, scale: float) -> torch.Tensor:
+    """Frames (N, C, H, W) at `scale` times their size, in (0, 1]: means over areas.
+
+    Where pixels are no whole number of pixels wide, their areas are weighted by a triangle, which
+    is centred on each.
+    """
+    if scale == 1:
+        return frames
+    size = [round(side * scale) for side in frames.shape[-2:]]
+    if all(side % small == 0 for side, small in zip(frames.shape[-2:], size, strict=True)):
+        return F.interpolate(frames, size=size, mode="area")
+    return F.interpolate(frames, size=size, mode="bilinear", align_corners=False, antialias=True)

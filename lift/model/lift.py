@@ -24,6 +24,7 @@ from lift.model.types import (
     expand,
     mean_difference,
 )
+from lift.model.upsampling import enlarged
 
 
 class LIFT(nn.Module):
@@ -115,15 +116,38 @@ class LIFT(nn.Module):
         """Everything about B pairs of references that does not depend on the target's time.
 
         Args:
-            left, right: features of B frames each.
+            left, right: features of B frames each; where they are `low_resolution_only`, so is the
+                pair.
         """
         images = left.image, right.image, left.luma2, right.luma2
         return ReferencePair(
             size=left.size,
-            images=reference_images(*images, self.backend),
+            images=None if left.image is None else reference_images(*images, self.backend),
             left=left.low_resolution_only(),
             right=right.low_resolution_only(),
             cost_volumes=self.flow.correlate(left, right),
+        )
+
+    def with_images(
+        self, pair: ReferencePair, left: torch.Tensor, right: torch.Tensor
+    ) -> ReferencePair:
+        """A pair with the images of its references, at the resolution that the target shall have.
+
+        Where the features are those of reduced frames, motion and context have their resolution;
+        they are enlarged for the synthesis and the refinement.
+
+        Args:
+            pair: what `prepare_pair` returned, of any features of the references.
+            left, right: the references, (B, 3, H, W) in [0, 1].
+        """
+        _, image0, luma0, quarter0, *_ = frame_images(left, self.backend)
+        _, image1, luma1, quarter1, *_ = frame_images(right, self.backend)
+        is_reduced = quarter0.shape != pair.left.quarter.shape
+        return replace(
+            pair,
+            size=tuple(left.shape[-2:]),
+            images=reference_images(image0, image1, luma0, luma1, self.backend),
+            quarters=(quarter0, quarter1) if is_reduced else None,
         )
 
     def estimate_motion(self, pair: ReferencePair, t: torch.Tensor) -> Motion:
@@ -171,13 +195,16 @@ class LIFT(nn.Module):
         context, attention = self.transformer(
             pair.left.s16, pair.right.s16, keys, values, times, mask, t, with_attention
         )
-        estimate = motion.cascade[-1]
+        estimate, hidden = motion.cascade[-1], motion.hidden
         if adjacent is not None:
             estimate = self.flow.curve(motion, adjacent, context, t)
-        coarse = self.synthesis(
-            pair.left.quarter, pair.right.quarter, estimate, motion.hidden, context
-        )
-        frame = self.refine(pair.images, estimate, motion.hidden, coarse, t)
+        quarters = pair.left.quarter, pair.right.quarter
+        if pair.quarters is not None:
+            quarters = pair.quarters
+            size = quarters[0].shape[-2:]
+            estimate, hidden, context = enlarged(estimate, hidden, context, size)
+        coarse = self.synthesis(*quarters, estimate, hidden, context)
+        frame = self.refine(pair.images, estimate, hidden, coarse, t)
         h, w = pair.size
         quarter = (..., slice((h + 3) // 4), slice((w + 3) // 4))
         return Prediction(

@@ -169,16 +169,19 @@ class ReferencePair:
 
     Attributes:
         size: H and W of the frames before padding; the tensors have the padded size.
-        images: at full and at half resolution.
+        images: at full and at half resolution; None where `LIFT.with_images` will add them.
         left, right: features, `low_resolution_only`.
         cost_volumes: correlations between the two.
+        quarters: (B, 3, H/4, W/4) of each reference, average-pooled, where the features are those
+            of reduced frames; None where they are in the features.
     """
 
     size: tuple[int, int]
-    images: ReferenceImages
+    images: ReferenceImages | None
     left: FrameFeatures
     right: FrameFeatures
     cost_volumes: CostVolumes
+    quarters: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
     def difference(self) -> torch.Tensor:

@@ -6,6 +6,7 @@ pixel takes the flow of the side to which it belongs. (Teed and Deng, "RAFT", EC
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 from lift import kernels
 from lift.config import ModelConfig
@@ -65,3 +66,32 @@ class FlowUpsampling(nn.Module):
             return self.convex(coarser.state, hidden)
         state = coarser.state
         return upsample(torch.cat((2 * state[:, :4], state[:, 4:]), 1), 2)
+
+
+def enlarged(
+    estimate: FlowEstimate, hidden: torch.Tensor, context: torch.Tensor, size: tuple[int, int]
+) -> tuple[FlowEstimate, torch.Tensor, torch.Tensor]:
+    """What was found on reduced frames, bilinearly enlarged to another size at 1/4.
+
+    Args:
+        estimate: (B, 6, h, w) at 1/4 of the reduced frames.
+        hidden, context: (B, hidden4, h, w) and (B, C, h/4, w/4).
+        size: H/4 and W/4 of the frames themselves.
+
+    Returns:
+        The three with H/4, W/4 in place of h, w; flows in pixels of H/4, W/4.
+    """
+    (height, width), (h, w) = size, estimate.state.shape[-2:]
+
+    def enlarge(x: torch.Tensor, *size: int) -> torch.Tensor:
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+    flows, visibility = estimate.state.split((4, 2), 1)
+    dx, dy = flows[:, 0::2] * (width / w), flows[:, 1::2] * (height / h)
+    flows = torch.stack((dx, dy), 2).flatten(1, 2)
+    state = torch.cat((flows, visibility), 1)
+    return (
+        FlowEstimate(enlarge(state, height, width), estimate.scale),
+        enlarge(hidden, height, width),
+        enlarge(context, height // 4, width // 4),
+    )

@@ -1,18 +1,23 @@
 """What a stream caches: frames, keys and values, and the motion between consecutive frames."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from lift.io.decode import DecodedFrame, rgb_of
 from lift.model.adjacent import AdjacentMotion, adjacent_frames, gaps_per_side, has_motion
 from lift.model.types import FrameFeatures, Motion, ReferencePair
 from lift.video.engine import Engine
+from lift.video.tiles import TileGrid
 from lift.video.transfers import Uploader, as_image, float_tensor
 
 HALF = Fraction(1, 2)
+ALIGNMENT = 64  # bytes, that of PyTorch's own memory
 
 
 class KVRingBuffer:
@@ -35,8 +40,9 @@ class KVRingBuffer:
         """Store the keys and values of one frame; features of another size clear the buffer."""
         keys = features.keys
         if not self._fits(keys):
+            self.keys = self.values = None  # before memory is taken anew
             shape = (1, self.slots, *keys.shape[1:])
-            self.keys, self.values = keys.new_zeros(shape), keys.new_zeros(shape)
+            self.keys, self.values = _zeros(shape, keys), _zeros(shape, keys)
         self.keys[0, slot].copy_(keys[0])
         self.values[0, slot].copy_(features.values[0])
 
@@ -44,6 +50,47 @@ class KVRingBuffer:
         if self.keys is None or self.keys.shape[2:] != keys.shape[1:]:
             return False
         return self.keys.dtype == keys.dtype and self.keys.device == keys.device
+
+
+def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """Zeros of a shape, dtype and device of another tensor.
+
+    On a CPU their memory is in use only once something is written: a short video fills few slots.
+    """
+    if like.device.type != "cpu" or isinstance(like, FakeTensor):
+        return like.new_zeros(shape)
+    size = prod(shape) * like.element_size()
+    memory = torch.from_numpy(np.zeros(size + ALIGNMENT, np.uint8))
+    start = -memory.data_ptr() % ALIGNMENT
+    return memory[start : start + size].view(like.dtype).view(shape)
+
+
+class RingBuffers:
+    """The ring buffers of a stream, one for each tile of its frames.
+
+    Attributes:
+        slots: capacity of each in frames.
+    """
+
+    def __init__(self, slots: int):
+        self.slots = slots
+        self._rings: list[KVRingBuffer] = []
+        self._fixed = KVRingBuffer(slots)
+
+    def of(self, tile: int) -> KVRingBuffer:
+        """The ring buffer of a tile, by its index."""
+        while len(self._rings) <= tile:
+            self._rings.append(KVRingBuffer(self.slots))
+        return self._rings[tile]
+
+    def at_fixed_address(self, ring: KVRingBuffer) -> KVRingBuffer:
+        """A copy of one of several ring buffers, always in the same place, for CUDA graphs."""
+        fixed = self._fixed
+        if fixed.keys is None or fixed.keys.shape != ring.keys.shape:
+            fixed.keys, fixed.values = torch.empty_like(ring.keys), torch.empty_like(ring.values)
+        fixed.keys.copy_(ring.keys)
+        fixed.values.copy_(ring.values)
+        return fixed
 
 
 @dataclass(frozen=True)
@@ -80,25 +127,38 @@ class BufferedFrame:
 
     Attributes:
         frame: as it came; None after `release`.
-        time: seconds.
+        time: seconds, as the model sees it.
         shot: index of its shot.
         slot: its slot in the ring buffer.
+        display_time: seconds, as the output's schedule sees it; `time` where None.
+        moving, source_times: as of `StreamFrame`.
         encoded: whether its keys and values are in that slot.
         features: its features without keys and values.
         pairs: the pair with the next frame, by whether time is reversed.
+        tiles: its tiles; empty where frames are whole.
     """
 
     frame: torch.Tensor | np.ndarray | DecodedFrame | None
     time: Fraction | float
     shot: int
     slot: int
+    display_time: Fraction | float | None = None
+    moving: Fraction | None = None
+    source_times: Sequence[Fraction] | None = None
     encoded: bool = False
     features: FrameFeatures | None = None
     pairs: dict[bool, FramePair] = field(default_factory=dict)
+    tiles: list["FrameTile"] = field(default_factory=list)
+
+    def __post_init__(self):
+        if self.display_time is None:
+            self.display_time = self.time
 
     def release(self) -> None:
         """Free what only a reference needs; a frame that is not encoded may still be context."""
-        if self.encoded:
+        for tile in self.tiles:
+            tile.release()
+        if self.encoded or (self.tiles and all(tile.encoded for tile in self.tiles)):
             self.frame = self.features = None
             self.pairs.clear()
 
@@ -107,14 +167,105 @@ class BufferedFrame:
 
         Where that has not been computed, everything stays.
         """
-        if self.encoded and self.pairs and all(pair.gap for pair in self.pairs.values()):
+        for tile in self.tiles:
+            tile.release_all_but_motion()
+        if self.tiles:
+            if all(tile.encoded and not tile.features for tile in self.tiles):
+                self.frame = None
+        elif self.encoded and self.pairs and all(pair.gap for pair in self.pairs.values()):
             self.frame = self.features = None
             for pair in self.pairs.values():
                 pair.pair = pair.motion_at_half = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, pixels."""
+        pixels = rgb_of(self.frame)
+        return tuple(pixels.shape[-2:] if isinstance(pixels, torch.Tensor) else pixels.shape[:2])
+
+    def tile(self, grid: TileGrid, index: int) -> "FrameTile":
+        """One of its tiles, with what is cached of it."""
+        while len(self.tiles) < len(grid):
+            self.tiles.append(FrameTile(self, grid, len(self.tiles)))
+        return self.tiles[index]
+
     def image(self, upload: Uploader) -> torch.Tensor:
         """(1, 3, H, W) float32 in [0, 1] on the device."""
         return as_image(upload(rgb_of(self.frame)))
+
+    def alpha(self, upload: Uploader) -> torch.Tensor | None:
+        """(1, 1, H, W) float32 in [0, 1] on the device; None where the frame has none."""
+        alpha = alpha_of(self.frame)
+        return None if alpha is None else _alpha_image(upload(alpha))
+
+
+@dataclass
+class FrameTile:
+    """A tile of a frame of the window, which is cached as a frame is.
+
+    Its features are at 1/4 and coarser: the images of the references are made when they are needed.
+
+    Attributes:
+        whole: the frame.
+        grid: its tiles.
+        index: which of them this is.
+        encoded, features, pairs: as of `BufferedFrame`.
+    """
+
+    whole: BufferedFrame
+    grid: TileGrid
+    index: int
+    encoded: bool = False
+    features: FrameFeatures | None = None
+    pairs: dict[bool, FramePair] = field(default_factory=dict)
+
+    time = property(lambda self: self.whole.time)
+    shot = property(lambda self: self.whole.shot)
+    slot = property(lambda self: self.whole.slot)
+
+    def release(self) -> None:
+        """As of `BufferedFrame`."""
+        if self.encoded:
+            self.features = None
+            self.pairs.clear()
+
+    def release_all_but_motion(self) -> None:
+        """As of `BufferedFrame`."""
+        for pair in self.pairs.values():
+            if pair.gap is None and pair.motion_at_half is not None:
+                pair.gap = GapMotion(pair.motion_at_half.flow_01, pair.pair.difference)
+        if self.encoded and self.pairs and all(pair.gap for pair in self.pairs.values()):
+            self.features = None
+            for pair in self.pairs.values():
+                pair.pair = pair.motion_at_half = None
+
+    def image(self, upload: Uploader) -> torch.Tensor:
+        """(1, 3, tile_height, tile_width) float32 in [0, 1] on the device."""
+        pixels = self.grid.crop(rgb_of(self.whole.frame), self.index)
+        return self.grid.complete(as_image(upload(pixels)))
+
+    def alpha(self, upload: Uploader) -> torch.Tensor | None:
+        """(1, 1, tile_height, tile_width) float32 in [0, 1]; None where the frame has none."""
+        alpha = alpha_of(self.whole.frame)
+        if alpha is None:
+            return None
+        return self.grid.complete(_alpha_image(upload(self.grid.crop(alpha, self.index))))
+
+
+def alpha_of(frame: torch.Tensor | np.ndarray | DecodedFrame) -> np.ndarray | None:
+    """(H, W) alpha of a frame, uint8 or uint16 over its full range, or float in [0, 1]; or None."""
+    return getattr(frame, "alpha", None)
+
+
+def has_alpha(frame: BufferedFrame | FrameTile) -> bool:
+    """Whether a frame of the window has alpha."""
+    return alpha_of(frame.whole.frame if isinstance(frame, FrameTile) else frame.frame) is not None
+
+
+def _alpha_image(alpha: torch.Tensor) -> torch.Tensor:
+    """(H, W) -> (1, 1, H, W) float32 in [0, 1]."""
+    largest = {torch.uint8: 255, torch.uint16: 65535}.get(alpha.dtype, 1)
+    return alpha.float()[None, None] / largest
 
 
 class MotionCache:

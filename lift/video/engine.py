@@ -3,18 +3,22 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from fractions import Fraction
 
 import torch
 from torch import nn
 
+from lift import kernels
 from lift.errors import LiftError
 from lift.model.adjacent import AdjacentMotion
-from lift.model.blocks import PreciseLinear
-from lift.model.types import FrameFeatures, Motion, ReferencePair
+from lift.model.blocks import PreciseLinear, upsample
+from lift.model.images import MULTIPLE, reduced
+from lift.model.types import FrameFeatures, Motion, Prediction, ReferencePair, expand
 from lift.video.cuda_graphs import CudaGraphRecorder, GraphedCall
 
 # arguments of `synthesize` that keep their address: the ring buffer's keys and values
 RING_BUFFER_ARGUMENTS = (3, 4)
+LARGEST_DENOMINATOR = 8  # of the scale, so that little is added to the sides of frames
 
 
 def choose_dtype(dtype: torch.dtype | str, device: torch.device) -> torch.dtype:
@@ -46,10 +50,13 @@ class Engine:
         channels_last: store convolution weights channels-last; their outputs follow.
         compiled: use torch.compile, once for every frame size.
         cuda_graph: record each call once for every frame size as a CUDA graph and replay it.
+        scale: what frames are reduced to before they are encoded, in (0, 1].
 
     Attributes:
         model: the model as it runs.
         path_frames: of the model's configuration.
+        scale: as a fraction with a denominator of at most `LARGEST_DENOMINATOR`.
+        multiple: what the sides of frames that are reduced have to be multiples of, pixels.
         recorded: whether its calls are recorded as CUDA graphs.
 
     Raises:
@@ -64,6 +71,7 @@ class Engine:
         channels_last: bool = True,
         compiled: bool = False,
         cuda_graph: bool = False,
+        scale: float = 1.0,
     ):
         if cuda_graph and device.type != "cuda":
             raise LiftError(
@@ -71,6 +79,9 @@ class Engine:
                 "leave --cuda_graph out"
             )
         self.device, self.dtype, self.recorded = device, dtype, False
+        fraction = Fraction(scale).limit_denominator(LARGEST_DENOMINATOR)
+        self.scale = scale = float(fraction)
+        self.multiple = MULTIPLE * fraction.denominator
         self.path_frames = model.config.path_frames
         model = model.to(device).eval()
         if dtype != torch.float32:
@@ -79,33 +90,57 @@ class Engine:
             model = model.to(memory_format=torch.channels_last)
         self.model = model
         calls = [
-            model.encode,
+            model.encode if scale == 1 else lambda image: model.encode(reduced(image, scale)),
             model.prepare_pair,
+            lambda *arguments: model.with_images(*arguments),
             model.estimate_motion,
             lambda *arguments: model.synthesize(*arguments, with_attention=False).frame,
+            lambda *arguments: _frame_and_state(model.synthesize(*arguments, with_attention=False)),
         ]
         if compiled:
             calls = [torch.compile(call, dynamic=False, fullgraph=True) for call in calls]
         calls = [_in_precision(call, device.type, dtype) for call in calls]
-        self._encode, self._prepare_pair, self._estimate_motion, self._synthesize = calls
+        self._plain = calls
+        self._use(calls)
         if cuda_graph:
             self.record(CudaGraphRecorder(device))
 
+    def _use(self, calls: list[Callable]) -> None:
+        (
+            self._encode,
+            self._prepare_pair,
+            self._with_images,
+            self._estimate_motion,
+            self._synthesize,
+            self._synthesize_with_state,
+        ) = calls
+
     def record(self, recorder: Callable) -> None:
         """From now on, record each call once for every set of argument shapes and replay it."""
-        self.recorded = True
-        self._encode = GraphedCall(self._encode, recorder)
-        self._prepare_pair = GraphedCall(self._prepare_pair, recorder)
-        self._estimate_motion = GraphedCall(self._estimate_motion, recorder)
-        self._synthesize = GraphedCall(self._synthesize, recorder, RING_BUFFER_ARGUMENTS)
+        self.recorded, self._recorder = True, recorder
+        fixed = [()] * 4 + [RING_BUFFER_ARGUMENTS] * 2
+        calls = zip(self._plain, fixed, strict=True)
+        self._use([GraphedCall(call, recorder, arguments) for call, arguments in calls])
+
+    def forget_recordings(self) -> None:
+        """Free the memory of all recordings; calls are recorded again when they are next used."""
+        if self.recorded:
+            is_cuda = isinstance(self._recorder, CudaGraphRecorder)
+            self.record(CudaGraphRecorder(self.device) if is_cuda else self._recorder)
 
     def encode(self, image: torch.Tensor) -> FrameFeatures:
-        """(1, 3, H, W) float32 in [0, 1] -> its features."""
+        """(1, 3, H, W) float32 in [0, 1] -> its features, at `scale` times the size."""
         return self._run(self._encode, image)
 
     def prepare_pair(self, left: FrameFeatures, right: FrameFeatures) -> ReferencePair:
         """As `LIFT.prepare_pair`, of the features of one frame each."""
         return self._run(self._prepare_pair, left.reference_only(), right.reference_only())
+
+    def with_images(
+        self, pair: ReferencePair, left: torch.Tensor, right: torch.Tensor
+    ) -> ReferencePair:
+        """As `LIFT.with_images`, of one pair."""
+        return self._run(self._with_images, pair, left, right)
 
     def estimate_motion(self, pair: ReferencePair, t: torch.Tensor) -> Motion:
         """As `LIFT.estimate_motion`."""
@@ -126,12 +161,51 @@ class Engine:
         arguments = (pair, motion, adjacent, keys, values, times, mask, t)
         return self._run(self._synthesize, *arguments).float()
 
+    def synthesize_with_state(
+        self,
+        pair: ReferencePair,
+        motion: Motion,
+        adjacent: AdjacentMotion | None,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        times: torch.Tensor,
+        mask: torch.Tensor,
+        t: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `synthesize`, with the flows and visibilities too, (B, 6, H/4, W/4) float32."""
+        arguments = (pair, motion, adjacent, keys, values, times, mask, t)
+        frame, state = self._run(self._synthesize_with_state, *arguments)
+        return frame.float(), state.float()
+
+    @torch.no_grad()
+    def warp_alpha(
+        self, alpha0: torch.Tensor, alpha1: torch.Tensor, state: torch.Tensor
+    ) -> torch.Tensor:
+        """The alpha of targets, from that of their references and their motion.
+
+        Args:
+            alpha0, alpha1: (1, 1, H, W) float32 in [0, 1].
+            state: (B, 6, H/4, W/4), H and W rounded up.
+
+        Returns:
+            (B, 1, H, W) float32 in [0, 1].
+        """
+        h, w = alpha0.shape[-2:]
+        state = upsample(state, 4)[..., :h, :w]
+        flows, visibility = 4 * state[:, :4], state[:, 4:]
+        parts = (*flows.split(2, 1), *visibility.split(1, 1))
+        alphas = expand((alpha0, alpha1), len(state))
+        return kernels.warp_blend(*(x.contiguous() for x in (*alphas, *parts)))
+
     def _run(self, call, *arguments):
         if self.device.type != "cuda":
-            with _out_of_memory_error(arguments[0]):
-                return call(*arguments)
-        with torch.cuda.device(self.device), _cudnn_benchmark(), _out_of_memory_error(arguments[0]):
             return call(*arguments)
+        with torch.cuda.device(self.device), _cudnn_benchmark():
+            return call(*arguments)
+
+
+def _frame_and_state(prediction: Prediction) -> tuple[torch.Tensor, torch.Tensor]:
+    return prediction.frame, prediction.state
 
 
 def _in_precision(call: Callable, device_type: str, dtype: torch.dtype) -> Callable:
@@ -173,17 +247,3 @@ def cast_weights(model: nn.Module, dtype: torch.dtype) -> nn.Module:
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not isinstance(module, PreciseLinear):
             module.to(dtype)
     return model
-
-
-@contextmanager
-def _out_of_memory_error(argument: torch.Tensor | FrameFeatures | ReferencePair) -> Iterator[None]:
-    """Turn an out-of-memory error into a LiftError that names the frame size."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        is_image = isinstance(argument, torch.Tensor)
-        height, width = argument.shape[-2:] if is_image else argument.size
-        raise LiftError(
-            f"frames of {width}x{height} do not fit into the device's memory; "
-            "choose a smaller --context_frames, smaller frames, or --device cpu"
-        ) from error

@@ -11,13 +11,13 @@ nothing is blended: outputs between the last frame of a shot and the first of th
 nearer of the two, the earlier one at the same distance.
 """
 
+import hashlib
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
-from math import gcd
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +25,21 @@ import torch
 
 from lift.config import InferenceConfig
 from lift.data.clip import frames_around
-from lift.errors import LiftError
-from lift.io.decode import DecodedFrame, VideoSource, open_frames, rgb_of
-from lift.io.encode import FolderWriter, VideoWriter, is_video_name
+from lift.io.decoded_frame import DecodedFrame, rgb_of
 from lift.model.adjacent import gaps_per_side
-from lift.video.cache import HALF, BufferedFrame, KVRingBuffer, MotionCache
-from lift.video.engine import Engine, choose_dtype
-from lift.video.scenes import CutDetector, number_shots
-from lift.video.schedule import FixedRateSchedule, MultiplierSchedule, OutputTime
-from lift.video.threads import WriteBehind, read_ahead
-from lift.video.transfers import Download, Uploader, float_tensor
+from lift.model.images import MULTIPLE
+from lift.video.cache import BufferedFrame, RingBuffers
+from lift.video.engine import LARGEST_DENOMINATOR, Engine, choose_dtype
+from lift.video.frame_generator import FrameGenerator
+from lift.video.scenes import CutDetector, FindsCuts, number_shots
+from lift.video.schedule import MultiplierSchedule, Schedule
+from lift.video.stream_frame import StreamFrame
+from lift.video.summary import Summary
+from lift.video.transfers import Download
 
-QUEUE_DEPTH = 4  # frames decoded ahead, and frames not yet encoded
-FINEST_TICK = 2**31 - 1  # containers store the clock's denominator in 32 bits
+SMALLEST_SCALE = 1 / LARGEST_DENOMINATOR
 
 InputFrame = torch.Tensor | np.ndarray | DecodedFrame
-Schedule = MultiplierSchedule | FixedRateSchedule
 
 
 @dataclass(frozen=True)
@@ -51,37 +50,17 @@ class OutputFrame:
         frame: (3, H, W) float in [0, 1] of a generated frame; an original as it came.
         time: seconds.
         is_generated: whether the model generated it.
+        alpha: (1, H, W) float in [0, 1] of a generated frame between two with alpha, or None.
+        index: of the original at or before it in the sequence.
+        held: that original.
     """
 
     frame: InputFrame
     time: Fraction | float
     is_generated: bool
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What `Interpolator.video` wrote.
-
-    Attributes:
-        path: the output.
-        frames: number of frames.
-        generated: how many of them the model generated.
-        cuts: number of scene cuts.
-        width, height: pixels.
-        rate: frames per second.
-        notes: sentences on what was left out and why.
-        dtype: precision of the model.
-    """
-
-    path: Path
-    frames: int
-    generated: int
-    cuts: int
-    width: int
-    height: int
-    rate: Fraction
-    notes: list[str]
-    dtype: torch.dtype
+    alpha: torch.Tensor | None = None
+    index: int = 0
+    held: InputFrame | None = None
 
 
 class Interpolator:
@@ -98,16 +77,24 @@ class Interpolator:
             more memory.
         reverse_average: average each frame with the one of the time-reversed input: twice the
             work, and t and 1 - t agree.
-        detect_scenes: detect scene cuts and blend nothing across them (needs PySceneDetect).
+        detect_scenes: detect scene cuts and blend nothing across them.
         channels_last: use channels-last convolutions, which are faster on CPUs, and on GPUs in half
             precision.
         compiled: use torch.compile, which takes minutes at the first frame of every size.
         cuda_graph: record the model as CUDA graphs, which removes the launch overhead on a GPU; it
             takes some memory and seconds at the first frames.
+        tile: largest side in pixels of the overlapping tiles that frames are cut into, at least 32;
+            "auto" for what fits into the free memory, whole frames if they do; "off" for whole
+            frames.
+        scale: fraction of the frames' size at which motion is estimated, from 1/8 to 1, for large
+            frames with large motion: their search range grows, and time and memory shrink. The
+            frames themselves are warped and refined at their full size.
+        cut_threshold: how large a change is a cut, see `CutDetector`; its default where None.
         context: former name of `context_frames`.
 
     Raises:
-        ValueError: context_frames is less than 2, or batch less than 1.
+        ValueError: context_frames is less than 2, batch less than 1, or tile or scale outside of
+            their range.
         LiftError: cuda_graph without a GPU.
     """
 
@@ -124,6 +111,9 @@ class Interpolator:
         channels_last: bool = InferenceConfig.channels_last,
         compiled: bool = False,
         cuda_graph: bool = False,
+        tile: str | int = "auto",
+        scale: float = 1.0,
+        cut_threshold: float | None = None,
         context: int | None = None,
     ):
         if context is not None:
@@ -138,20 +128,62 @@ class Interpolator:
             )
         if batch < 1:
             raise ValueError(f"Interpolator: batch must be at least 1, got {batch}")
+        if not (tile in ("auto", "off") or isinstance(tile, int) and tile >= 2 * MULTIPLE):
+            raise ValueError(
+                "Interpolator: tile must be 'auto', 'off' or a side of at least "
+                f"{2 * MULTIPLE} pixels, got {tile!r}"
+            )
+        if not SMALLEST_SCALE <= scale <= 1:
+            raise ValueError(f"Interpolator: scale must be from {SMALLEST_SCALE} to 1, got {scale}")
         first = next(model.parameters())
         self.device = first.device if device is None else torch.device(device)
-        dtype = choose_dtype(dtype, self.device)
-        self.engine = Engine(model, self.device, dtype, channels_last, compiled, cuda_graph)
-        self.upload = Uploader(self.device)
-        self.motion_cache = MotionCache(self.engine)
-        self.context_frames, self.batch = context_frames, batch
-        self.reverse_average, self.detect_scenes = reverse_average, detect_scenes
+        self.engine = Engine(
+            model,
+            self.device,
+            choose_dtype(dtype, self.device),
+            channels_last,
+            compiled,
+            cuda_graph,
+            scale,
+        )
+        self.context_frames, self.detect_scenes = context_frames, detect_scenes
         # at or before the left reference, at or after the right one
         self.frames_left, self.frames_right = frames_around(context_frames)
         self.gaps_per_side = gaps_per_side(context_frames, self.engine.path_frames)
-        self.cuts = 0  # scene cuts in the latest stream
-        self._pair_buffer = KVRingBuffer(2)
-        self._spare: KVRingBuffer | None = None  # of a stream that ended, for the next one
+        self._cut_threshold = () if cut_threshold is None else (cut_threshold,)
+        self.generator = FrameGenerator(self.engine, context_frames, batch, reverse_average, tile)
+        # (index of the first frame of the new shot, its time) of the cuts in the latest stream
+        self.cut_times: list[tuple[int, Fraction | float]] = []
+        self._pair_rings = RingBuffers(2)
+        self._spare: RingBuffers | None = None  # of a stream that ended, for the next one
+
+    @property
+    def cuts(self) -> int:
+        """Number of scene cuts in the latest stream."""
+        return len(self.cut_times)
+
+    def new_detector(self) -> CutDetector:
+        """Finds the scene cuts of one stream."""
+        return CutDetector(*self._cut_threshold)
+
+    def describe(self) -> dict:
+        """What decides about the outputs, as JSON values."""
+        parameters = hashlib.sha256()
+        for name, tensor in sorted(self.engine.model.state_dict().items()):
+            parameters.update(name.encode())
+            parameters.update(tensor.detach().float().cpu().numpy().tobytes())
+        return {
+            "weights": parameters.hexdigest(),
+            "context_frames": self.context_frames,
+            "dtype": str(self.engine.dtype),
+            "device": self.device.type,
+            "batch": self.generator.batch,
+            "reverse_average": self.generator.reverse_average,
+            "detect_scenes": self.detect_scenes,
+            "cut_threshold": self._cut_threshold[0] if self._cut_threshold else None,
+            "tile": self.generator.tile,
+            "scale": self.engine.scale,
+        }
 
     # -- two frames, a sequence, a file ------------------------------------------------------------
 
@@ -173,7 +205,8 @@ class Interpolator:
             BufferedFrame(frame0, time=0.0, shot=0, slot=0),
             BufferedFrame(frame1, time=1.0, shot=0, slot=1),
         ]
-        return next(self._generate(window, self._pair_buffer, 0, [t]))
+        frame, _ = next(self.generator(window, self._pair_rings, 0, [t]))
+        return frame
 
     def frames(
         self,
@@ -196,145 +229,144 @@ class Interpolator:
         self,
         src: str | Path,
         dst: str | Path,
-        multi: int = InferenceConfig.multi,
+        multi: int | None = None,
         *,
         fps: Fraction | None = None,
-        source_fps: Fraction | None = None,
-        crf: int = InferenceConfig.crf,
-        overwrite: bool = False,
         progress: bool = False,
+        **options,
     ) -> Summary:
-        """Interpolate a video or a folder of numbered frames.
+        """Interpolate a video, a folder of numbered frames, or two images.
 
         Args:
-            src: a video or a folder.
-            dst: a video (.mp4, .m4v, .mov, .mkv); without a suffix a folder of PNG frames.
-            multi: interpolation factor; each original keeps its exact time.
+            src: a video, a folder, or a tuple of images.
+            dst: a video (.mp4, .m4v, .mov, .mkv, .webm ...), an animated image (.gif, .webp,
+                .apng); without a suffix a folder of images.
+            multi: interpolation factor; each original keeps its exact time. 2 where neither it nor
+                fps is given.
             fps: output frame rate instead of `multi`: timestamps at multiples of 1 / fps, with
                 originals where they coincide.
-            source_fps: frame rate of a folder (24 where None).
-            crf: x264's quality, 0 (lossless) to 51. At 0 the originals of a video are unchanged.
-            overwrite: replace an output that exists.
             progress: show a progress bar with the remaining time.
+            options: further fields of `FileOptions`, such as crf, codec, trim or overwrite.
 
         Raises:
             LiftError: src cannot be read or dst cannot be written; dst is then unchanged.
+            TypeError: an unknown option.
         """
-        src, dst = Path(src), Path(dst)
-        if src.resolve() == dst.resolve():
-            raise LiftError(f"{dst}: input and output are the same; give the output another name")
-        schedule = MultiplierSchedule(multi) if fps is None else FixedRateSchedule(Fraction(fps))
-        source = open_frames(src, source_fps)
-        rate = source.fps * multi if fps is None else Fraction(fps)
-        if is_video_name(dst):
-            is_video = isinstance(source, VideoSource)
-            tick = source.time_base if is_video else 1 / source.fps
-            writer = VideoWriter(
-                dst,
-                source.width,
-                source.height,
-                rate,
-                _tick(tick, multi, fps),
-                crf=crf,
-                source=source if is_video else None,
-                overwrite=overwrite,
-            )
-        else:
-            writer = FolderWriter(dst, overwrite=overwrite)
-        total = None if source.count is None else round((source.count - 1) * rate / source.fps) + 1
-        generated = 0
-        self.cuts = 0
+        from lift.video.file import interpolate_file  # which needs this class
+        from lift.video.options import FileOptions
+        from lift.video.progress import Progress
 
-        def write(download: Download, time: Fraction) -> None:
-            writer.write(download.wait(), time)
-
-        with writer, _bar(progress, total, src.name) as bar, ExitStack() as threads:
-            timed = threads.enter_context(closing(read_ahead(source.decoded(), QUEUE_DEPTH)))
-            write_behind = threads.enter_context(WriteBehind(write, QUEUE_DEPTH))
-            for output in self.stream(timed, schedule):
-                write_behind(Download(output.frame), output.time)
-                generated += output.is_generated
-                bar.update()
-        return Summary(
-            path=dst,
-            frames=writer.written,
-            generated=generated,
-            cuts=self.cuts,
-            width=source.width,
-            height=source.height,
-            rate=rate,
-            notes=[*source.notes, *writer.notes],
-            dtype=self.engine.dtype,
+        source = tuple(map(Path, src)) if isinstance(src, (tuple, list)) else Path(src)
+        rate = None if fps is None else Fraction(fps)
+        asked = FileOptions(multi=multi, fps=rate, **options)
+        name = Path(source[0] if isinstance(source, tuple) else source).name
+        return interpolate_file(
+            self, source, Path(dst), asked, Progress("bar" if progress else "none", name)
         )
 
     # -- the stream --------------------------------------------------------------------------------
 
     def stream(
-        self, timed: Iterable[tuple[InputFrame, Fraction | float]], schedule: Schedule
+        self,
+        timed: Iterable[tuple[InputFrame, Fraction | float] | StreamFrame],
+        schedule: Schedule,
+        first_index: int = 0,
+        start_index: int = 0,
+        detector: FindsCuts | None = None,
     ) -> Iterator[OutputFrame]:
         """Interpolate frames as they arrive.
 
+        A stream can begin in the middle of a sequence, and its outputs are those of a stream of the
+        whole: feed it from 10 frames before the one at which outputs shall begin.
+
         Args:
-            timed: (frame, time in seconds), times rising; frames are (3, H, W) float in [0, 1],
-                (H, W, 3) uint8 RGB, or `DecodedFrame`.
+            timed: (frame, time in seconds), times rising, or `StreamFrame`; frames are (3, H, W)
+                float in [0, 1], (H, W, 3) uint8, uint16 or float32 RGB, or `DecodedFrame`.
             schedule: the output timestamps.
+            first_index: index in the sequence of the first frame that is fed.
+            start_index: index in the sequence of the first frame with outputs, at it and up to the
+                frame after it.
+            detector: finds the cuts; where None, `CutDetector` if the interpolator detects scenes.
+
+        Raises:
+            OutOfMemory: tiles do not fit into the memory; see `use_smaller_tiles`.
         """
-        self.cuts = 0
-        buffer, self._spare = self._spare or KVRingBuffer(self.context_frames), None
+        self.cut_times = []
+        if detector is None and self.detect_scenes:
+            detector = self.new_detector()
+        rings, self._spare = self._spare or RingBuffers(self.context_frames), None
         try:
-            for window, left in self._windows(timed):
-                yield from self._outputs(window, left, buffer, schedule)
+            windows = self._windows(timed, first_index, detector)
+            for index, (window, left) in enumerate(windows, first_index):
+                if index >= start_index:
+                    yield from self._outputs(window, left, rings, schedule, index)
         finally:
-            if self.engine.recorded:  # recordings read this very buffer
-                self._spare = buffer
+            if self.engine.recorded:  # recordings read these very buffers
+                self._spare = rings
 
     def _outputs(
-        self, window: deque[BufferedFrame], left: int, buffer: KVRingBuffer, schedule: Schedule
-    ) -> Iterator[OutputFrame]:
-        """The outputs from the left reference up to the next frame."""
-        first = window[left]
-        if left + 1 == len(window):
-            for _, time in schedule.last(first.time):
-                yield OutputFrame(first.frame, time, False)
-            return
-        second = window[left + 1]
-        output_times = schedule.between(first.time, second.time)
-        if first.shot == second.shot:
-            yield from self._interpolated(window, left, buffer, output_times)
-            return
-        self.cuts += 1
-        for t, time in output_times:
-            yield OutputFrame(first.frame if t <= HALF else second.frame, time, False)
-
-    def _interpolated(
         self,
         window: deque[BufferedFrame],
         left: int,
-        buffer: KVRingBuffer,
-        output_times: list[OutputTime],
+        rings: RingBuffers,
+        schedule: Schedule,
+        index: int,
     ) -> Iterator[OutputFrame]:
-        original = window[left].frame
-        generated = self._generate(window, buffer, left, [t for t, _ in output_times if t > 0])
-        for t, time in output_times:
-            if t == 0:
-                yield OutputFrame(original, time, False)
-            else:
-                yield OutputFrame(next(generated), time, True)
+        """The outputs from the left reference up to the next frame."""
+        first = window[left]
+        original = first.frame
+        if left + 1 == len(window):
+            for _, time in schedule.last(first.display_time):
+                yield OutputFrame(original, time, False, None, index, original)
+            return
+        second = window[left + 1]
+        output_times = schedule.between(
+            first.display_time, second.display_time, first.moving, first.source_times
+        )
+        if first.shot == second.shot:
+            generated = self.generator(window, rings, left, [t for t, _ in output_times if t > 0])
+            for t, time in output_times:
+                frame, alpha = (original, None) if t == 0 else next(generated)
+                yield OutputFrame(frame, time, t > 0, alpha, index, original)
+            return
+        self.cut_times.append((index + 1, second.display_time))
+        # a hold ends where the next shot begins
+        middle = (first.display_time + second.display_time) / 2
+        if first.moving is not None:
+            middle = second.display_time
+        for _, time in output_times:
+            frame = original if time <= middle else second.frame
+            yield OutputFrame(frame, time, False, None, index, original)
 
-    def _windows(self, timed) -> Iterator[tuple[deque[BufferedFrame], int]]:
+    def _windows(
+        self, timed, first_index: int, detector: FindsCuts | None
+    ) -> Iterator[tuple[deque[BufferedFrame], int]]:
         """For each frame as left reference the window around it, and its index in the window."""
         window: deque[BufferedFrame] = deque()
-        left = count = 0
-        detector = CutDetector() if self.detect_scenes else None
-        numbered = number_shots(timed, lambda item: rgb_of(Download(item[0]).wait()), detector)
-        for (frame, time), shot in numbered:
-            if window and time <= window[-1].time:
-                raise ValueError(
-                    f"Interpolator: timestamps must rise, got {time} after {window[-1].time}"
+        left, index = 0, first_index
+        for item in _numbered(timed, detector):
+            time = item.time
+            if window:
+                last = window[-1]
+                if time <= last.display_time:
+                    raise ValueError(
+                        f"Interpolator: timestamps must rise, got {time} after {last.display_time}"
+                    )
+                gap = time - last.display_time if last.moving is None else last.moving
+                time = last.time + gap
+            slot = index % self.context_frames
+            window.append(
+                BufferedFrame(
+                    item.frame,
+                    time=time,
+                    shot=item.shot,
+                    slot=slot,
+                    display_time=item.time,
+                    moving=item.moving,
+                    source_times=item.source_times,
                 )
-            slot = count % self.context_frames
-            window.append(BufferedFrame(frame, time=time, shot=shot, slot=slot))
-            count += 1
+            )
+            index += 1
             if len(window) - 1 - left == self.frames_right:
                 yield window, left
                 left = self._advance(window, left)
@@ -352,78 +384,30 @@ class Interpolator:
         window.popleft()
         return left
 
-    # -- the model ---------------------------------------------------------------------------------
+    def use_smaller_tiles(self) -> bool:
+        """After an `OutOfMemory`: use smaller tiles, and free what was kept for larger ones.
 
-    def _generate(
-        self,
-        window: Iterable[BufferedFrame],
-        buffer: KVRingBuffer,
-        left: int,
-        ts: list[Fraction | float],
-    ) -> Iterator[torch.Tensor]:
-        """The frames between window[left] and its successor at times `ts`, each (3, H, W)."""
-        if not ts:
-            return
-        window = list(window)
-        first, second = window[left], window[left + 1]
-        context = [frame for frame in window if frame.shot == first.shot]
-        for frame in context:
-            self._encode(frame, buffer)
-        times, mask = self._slot_times(context, first, second, buffer.slots)
-        prepared = []
-        for reverse in (False, True) if self.reverse_average else (False,):
-            pair = self.motion_cache.pair(first, second, reverse)
-            adjacent = self.motion_cache.adjacent_motion(window, left, reverse)
-            prepared.append((reverse, pair, adjacent))
-        for frame in window[: max(left + 1 - self.gaps_per_side, 0)]:
-            frame.release()
-        for frame in window[:left]:
-            frame.release_all_but_motion()
-        for start in range(0, len(ts), self.batch):
-            chunk = ts[start : start + self.batch]
-            chunk_t = float_tensor([float(t) for t in chunk], self.device)
-            generated = []
-            for reverse, pair, adjacent in prepared:
-                t = 1 - chunk_t if reverse else chunk_t
-                if chunk == [HALF]:
-                    motion = self.motion_cache.motion_at_half(first, second, reverse)
-                else:
-                    motion = self.engine.estimate_motion(pair, t)
-                frames = self.engine.synthesize(
-                    pair=pair,
-                    motion=motion,
-                    adjacent=adjacent,
-                    keys=buffer.keys,
-                    values=buffer.values,
-                    times=1 - times if reverse else times,
-                    mask=mask,
-                    t=t,
-                )
-                generated.append(frames)
-            frames = generated[0] if len(generated) == 1 else (generated[0] + generated[1]) / 2
-            yield from frames.clamp_(0, 1)
+        Streams in progress have to be started anew, for example at the first part that is missing.
 
-    def _slot_times(
-        self,
-        context: list[BufferedFrame],
-        first: BufferedFrame,
-        second: BufferedFrame,
-        slots: int,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Time and mask of every slot of the ring buffer, (1, slots); the references at 0 and 1."""
-        interval = second.time - first.time
-        times, used = [0.0] * slots, [0.0] * slots
-        for frame in context:
-            times[frame.slot] = float((frame.time - first.time) / interval)
-            used[frame.slot] = 1.0
-        times, used = float_tensor(times + used, self.device).view(2, 1, -1)
-        return times, used > 0
+        Returns:
+            Whether that is possible: not with tile="off", and not below `tiles.SMALLEST` pixels.
+        """
+        self._spare, self._pair_rings = None, RingBuffers(2)
+        return self.generator.use_smaller_tiles()
 
-    def _encode(self, frame: BufferedFrame, buffer: KVRingBuffer) -> None:
-        if not frame.encoded:
-            features = self.engine.encode(frame.image(self.upload))
-            buffer.put(frame.slot, features)
-            frame.features, frame.encoded = features.reference_only(), True
+
+def _numbered(timed, detector: FindsCuts | None) -> Iterator[StreamFrame]:
+    """The frames with the index of their shot."""
+    timed = iter(timed)
+    first = next(timed, None)
+    if first is None:
+        return
+    timed = chain([first], timed)
+    if isinstance(first, StreamFrame) and first.shot is not None:
+        yield from timed
+        return
+    for item, shot in number_shots(timed, lambda item: rgb_of(Download(item[0]).wait()), detector):
+        yield StreamFrame(*item)._replace(shot=shot)
 
 
 # -- checks of frames passed as tensors ------------------------------------------------------------
@@ -454,28 +438,3 @@ def _check_frame(name: str, frame: torch.Tensor, shape: torch.Size) -> None:
             f"Interpolator: {name} must have the size of the first, {tuple(shape)}, "
             f"got {tuple(frame.shape)}"
         )
-
-
-# -- around the stream -----------------------------------------------------------------------------
-
-
-def _tick(tick: Fraction, multi: int, fps: Fraction | None) -> Fraction:
-    """A clock tick of which every output timestamp is a multiple.
-
-    It divides the source's tick and, where a rate is given, that of the rate.
-    """
-    if fps is None:
-        fine = tick / multi
-    else:
-        step = 1 / Fraction(fps)
-        fine = Fraction(
-            gcd(tick.numerator * step.denominator, step.numerator * tick.denominator),
-            tick.denominator * step.denominator,
-        )
-    return fine if fine.denominator <= FINEST_TICK else Fraction(1, 1_000_000)
-
-
-def _bar(show: bool, total: int | None, name: str):
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=name, unit="frame", disable=not show)

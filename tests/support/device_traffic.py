@@ -32,6 +32,7 @@ from lift.profiling.dataless import GPU, cuda_guard
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("lift/", "kernels/")  # where a place is looked for
+MEMORY = 80 * 10**9  # bytes, all of them free
 COPIES = ("_to_copy", "copy_", "_foreach_copy_", "_foreach_copy")
 VALUES = ("_local_scalar_dense", "is_nonzero", "equal", "allclose")  # answer with a Python value
 SIZES = ("nonzero", "masked_select", "_unique2", "unique_dim")  # as large as values say
@@ -95,6 +96,7 @@ def device_traffic() -> Iterator[Traffic]:
         _replace_streams(patch, found)
         patch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
         patch.setattr(torch.cuda, "is_bf16_supported", lambda *arguments, **keywords: True)
+        patch.setattr(torch.cuda, "mem_get_info", lambda device: (MEMORY, MEMORY))
         with kernels.dispatch.assume_available(), FakeTensorMode(allow_non_fake_inputs=True), watch:
             yield found
 

@@ -12,7 +12,8 @@ import torch
 from lift.data.clip import Clip, pair
 from lift.errors import LiftError
 from lift.io.decode import open_frames
-from lift.io.encode import FolderWriter
+from lift.io.folder_writer import PartFolder
+from lift.video.frame_generator import FrameGenerator
 from lift.video.interpolator import Interpolator
 from lift.video.schedule import FixedRateSchedule
 from tests.support.streams import EXACT, interpolator, tensors
@@ -215,8 +216,8 @@ def test_the_ring_never_holds_more_than_the_context(model, monkeypatch):
     windows_seen = []
     windows = Interpolator._windows
 
-    def watched(self, timed):
-        for window, left in windows(self, timed):
+    def watched(self, *arguments):
+        for window, left in windows(self, *arguments):
             yield window, left
             windows_seen.append(
                 (
@@ -236,8 +237,6 @@ def test_the_ring_never_holds_more_than_the_context(model, monkeypatch):
 
 @pytest.mark.parametrize("detect_scenes, ahead", ((False, 7), (True, 9)))
 def test_the_output_follows_the_input_at_a_constant_distance(model, detect_scenes, ahead):
-    if detect_scenes:
-        pytest.importorskip("scenedetect")
     read = 0
 
     def counted():
@@ -258,7 +257,6 @@ RED, BLUE = (200, 60, 50), (40, 70, 160)
 @pytest.mark.slow
 @pytest.mark.parametrize("multi", (2, 4))
 def test_a_cut_is_never_blended_and_the_nearer_original_stands_in(model, multi):
-    pytest.importorskip("scenedetect")
     frames = tensors(6, tint=RED) + tensors(6, tint=BLUE)
     smooth = Interpolator(model)
     shown = list(smooth.frames(frames, multi))
@@ -268,7 +266,6 @@ def test_a_cut_is_never_blended_and_the_nearer_original_stands_in(model, multi):
 
 
 def test_context_does_not_cross_a_cut(model):
-    pytest.importorskip("scenedetect")
     first, second = tensors(6, tint=RED), tensors(6, tint=BLUE)
     together = list(Interpolator(model).frames(first + second))
     alone = [list(interpolator(model).frames(shot)) for shot in (first, second)]
@@ -379,7 +376,7 @@ def test_threads_change_no_byte_of_a_folder_or_a_video(model, tmp_path, monkeypa
     results = []
     for threads in (True, False):
         if not threads:
-            module = "lift.video.interpolator"
+            module = "lift.video.file"
             monkeypatch.setattr(f"{module}.read_ahead", lambda items, depth: items)
             monkeypatch.setattr(f"{module}.WriteBehind", lambda write, depth: nullcontext(write))
         folder, video = tmp_path / f"out{threads}", tmp_path / f"out{threads}.mkv"
@@ -395,14 +392,14 @@ def test_threads_change_no_byte_of_a_folder_or_a_video(model, tmp_path, monkeypa
 
 
 def test_an_error_of_the_writer_ends_the_video(model, tmp_path, monkeypatch, no_thread_left):
-    write, written = FolderWriter.write, []
+    write, written = PartFolder.write, []
 
-    def full(self, frame, time=None):
+    def full(self, frame, number):
         if len(written) == 4:
             raise LiftError("disk full")
-        written.append(write(self, frame, time))
+        written.append(write(self, frame, number))
 
-    monkeypatch.setattr(FolderWriter, "write", full)
+    monkeypatch.setattr(PartFolder, "write", full)
     source = write_folder(tmp_path / "in", moving_frames(8))
     with pytest.raises(LiftError, match="disk full"):
         interpolator(model, context_frames=2).video(source, tmp_path / "out")
@@ -413,7 +410,7 @@ def test_an_interruption_of_the_model_leaves_nothing(model, tmp_path, monkeypatc
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Interpolator, "_generate", interrupted)
+    monkeypatch.setattr(FrameGenerator, "__call__", interrupted)
     source = write_folder(tmp_path / "in", moving_frames(12))
     with pytest.raises(KeyboardInterrupt):
         interpolator(model, context_frames=2).video(source, tmp_path / "out")
@@ -433,7 +430,7 @@ def test_a_truncated_source_leaves_nothing_behind(model, tmp_path, name, no_thre
     )
     src.write_bytes(src.read_bytes()[: src.stat().st_size // 2])
     with pytest.raises(LiftError, match=r"in.mp4: damaged or truncated after frame \d+"):
-        interpolator(model, context_frames=2).video(src, tmp_path / name)
+        interpolator(model, context_frames=2).video(src, tmp_path / name, strict=True)
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 

@@ -29,8 +29,6 @@ def model():
 
 
 def interpolator(model, dtype=torch.float32, scenes=False, **options):
-    if scenes:
-        pytest.importorskip("scenedetect")
     return Interpolator(
         dataless(model), CONTEXT, "cuda", dtype=dtype, detect_scenes=scenes, **options
     )
