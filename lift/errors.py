@@ -1,11 +1,65 @@
 """How a command fails: one sentence on stderr and a non-zero exit code."""
 
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class LiftError(Exception):
     """An error that the user can fix; its text is one sentence with cause and remedy."""
+
+
+class Terminated(BaseException):
+    """A signal asked the process to end; `number` is the signal's."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def cleanup_on_signals() -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM and SIGHUP, so that what the block has begun is cleaned up.
+
+    Further signals are ignored from then on. Only the main thread receives signals; elsewhere this
+    does nothing.
+    """
+
+    def stop(number: int, _frame) -> None:
+        for each in handled:
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated(number)
+
+    names = ("SIGTERM", "SIGHUP")
+    handled = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    former = {}
+    try:
+        for each in handled:
+            if signal.getsignal(each) == signal.SIG_DFL:  # nohup ignores SIGHUP: leave it so
+                former[each] = signal.signal(each, stop)
+    except ValueError:  # not the main thread
+        former = {}
+    try:
+        yield
+    finally:
+        for each, handler in former.items():
+            signal.signal(each, handler)
+
+
+def say(*lines: str) -> None:
+    """Print to stdout, which may have been closed by the program that reads it."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except (BrokenPipeError, ValueError, AttributeError):
+        with open(os.devnull, "w") as nowhere:  # Python flushes stdout once more when it ends
+            try:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            except (OSError, ValueError, AttributeError):
+                pass
 
 
 def run(command: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:
@@ -17,11 +71,14 @@ def run(command: Callable[[list[str]], int | None], argv: list[str] | None = Non
         argv: arguments; those of the process when None.
 
     Returns:
-        0 for success, 1 after an error, 130 after an interrupt. argparse itself exits with 2 on an
-        unknown flag.
+        0 for success, 1 after an error, 130 after an interrupt, 128 + its number after another
+        signal. argparse itself exits with 2 on an unknown flag.
     """
     try:
         return command(sys.argv[1:] if argv is None else argv) or 0
+    except Terminated as signalled:
+        print(f"lift: stopped by {signalled}", file=sys.stderr)
+        return 128 + signalled.number
     except KeyboardInterrupt:
         print("lift: interrupted", file=sys.stderr)
         return 130

@@ -3,12 +3,13 @@
 import sys
 from pathlib import Path
 
-from lift.commands.interpolate import add_flags, check_paths, format_summary, open_interpolator
+from lift.commands.inputs import Job
+from lift.commands.interpolate import file_options, open_interpolator, run_job
+from lift.commands.interpolate_flags import add_flags
 from lift.config.flags import Parser
-from lift.errors import LiftError, run
-from lift.io.decode import open_frames
-from lift.io.encode import refuse_existing
-from lift.io.frame_folder import list_images
+from lift.errors import LiftError, cleanup_on_signals, run
+from lift.io.frame_folder import FrameFolder, list_images
+from lift.io.names import check_distinct, refuse_existing
 
 
 def main(argv: list[str]) -> int:
@@ -30,26 +31,18 @@ def main(argv: list[str]) -> int:
     )
     add_flags(parser)
     args = parser.parse_args(argv)
-    check_paths(args.input, args.output)
+    options = file_options(args)
+    if not args.input.exists():
+        raise LiftError(f"{args.input}: no such file or folder; give a folder of numbered frames")
+    check_distinct(args.input, args.output)
     jobs = find_sequences(args.input, args.output)
     for source, target in jobs:  # errors come before the first output
-        open_frames(source)
+        FrameFolder(source, gaps=options.gaps)
         refuse_existing(target, args.overwrite)
-    interpolator = open_interpolator(args)
-    for source, target in jobs:
-        print(
-            format_summary(
-                interpolator.video(
-                    source,
-                    target,
-                    args.multi,
-                    fps=args.fps,
-                    source_fps=args.source_fps,
-                    overwrite=args.overwrite,
-                    progress=not args.quiet,
-                )
-            )
-        )
+    with cleanup_on_signals():
+        interpolator = open_interpolator(args)
+        for source, target in jobs:
+            run_job(interpolator, Job(source, target), options, args)
     return 0
 
 

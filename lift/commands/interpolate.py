@@ -1,165 +1,163 @@
-"""`lift interpolate`: raise the frame rate of a video or a folder of frames."""
+"""`lift interpolate`: raise the frame rate of videos and folders of frames."""
 
 import argparse
-import re
 import sys
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from lift.commands.inputs import PIPE, Job, find_jobs
+from lift.commands.interpolate_flags import add_flags, add_video_flags
 from lift.config import InferenceConfig
 from lift.config.flags import Parser
-from lift.config.old_names import DEPRECATED_FLAGS
-from lift.config.schema import BACKENDS
 from lift.devices import choose_device
-from lift.errors import LiftError, run
-from lift.video.interpolator import Interpolator, Summary
+from lift.errors import LiftError, cleanup_on_signals, run, say
+from lift.video.devices import DeviceWorkers
+from lift.video.file import interpolate_file
+from lift.video.interpolator import Interpolator
 from lift.video.malloc import keep_freed_memory
+from lift.video.options import FileOptions
+from lift.video.progress import Progress
+from lift.video.summary import Summary
 
 DEFAULTS = InferenceConfig()
 
 
 def main(argv: list[str]) -> int:
-    """Interpolate one video or folder and print a summary."""
+    """Interpolate the inputs and print a summary of each."""
     parser = Parser(prog="lift interpolate", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument(
-        "input",
-        metavar="IN",
-        type=Path,
-        help="a video, or a folder of numbered frames (png, jpg, bmp, tif, webp)",
-    )
-    parser.add_argument(
-        "output",
-        metavar="OUT",
-        type=Path,
-        help="a video (.mp4, .m4v, .mov, .mkv); without a suffix: a folder of PNG frames",
+        "paths",
+        metavar="IN OUT",
+        nargs="+",
+        help="one or more videos or folders of numbered frames, then the output: a video "
+        "(.mp4 .m4v .mov .mkv .webm .ts .m2ts .avi .gif .webp .apng); without a suffix a folder "
+        "of frames; for several inputs a folder. Two images are two frames. - is a pipe",
     )
     add_flags(parser)
-    parser.add_argument(
-        "--crf",
-        type=int,
-        default=DEFAULTS.crf,
-        help="x264's constant rate factor, 0 (lossless) to 51 (default %(default)s)",
-    )
+    add_video_flags(parser)
     args = parser.parse_args(argv)
-    check_paths(args.input, args.output)
-    summary = open_interpolator(args).video(
-        args.input,
-        args.output,
-        args.multi,
-        fps=args.fps,
-        source_fps=args.source_fps,
-        crf=args.crf,
-        overwrite=args.overwrite,
-        progress=not args.quiet,
+    with cleanup_on_signals():
+        return interpolate(args)
+
+
+def interpolate(args: argparse.Namespace) -> int:
+    """Run what the flags describe; the exit code."""
+    options = file_options(args)
+    if args.list_cuts:
+        return list_cuts(args, options)
+    if len(args.paths) < 2:
+        raise LiftError("the output is missing; give IN and OUT")
+    jobs = find_jobs(args.paths[:-1], args.paths[-1], options)
+    interpolator = open_interpolator(args)
+    failed = 0
+    for job in jobs:
+        try:
+            run_job(interpolator, job, options, args)
+        except LiftError as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            print(f"lift: error: {error}", file=sys.stderr)
+    return min(failed, 1)
+
+
+def run_job(
+    interpolator: Interpolator, job: Job, options: FileOptions, args: argparse.Namespace
+) -> Summary:
+    """Interpolate one input; print notes as they come, and a summary."""
+    out = sys.stderr if job.target == PIPE else sys.stdout
+    form = "none" if args.quiet else "bar"
+    is_json = getattr(args, "json", False)
+    progress = Progress("json" if is_json else form, job.name, out if is_json else None)
+
+    def note(text: str) -> None:
+        if is_json:
+            progress.event("note", text=text)
+        elif job.target == PIPE:
+            print(f"note: {text}", file=sys.stderr)
+        else:
+            say(f"note: {text}")
+
+    summary = interpolate_file(
+        interpolator, job.source, job.target, options, progress, note, device_workers(args)
     )
-    print(format_summary(summary))
+    if is_json:
+        progress.event("done", **summary.as_json())
+    elif job.target != PIPE:
+        say(format_summary(summary))
+    return summary
+
+
+def list_cuts(args: argparse.Namespace, options: FileOptions) -> int:
+    """Print the scene cuts of each input, as --cuts reads them."""
+    from lift.video.cut_list import format_cut_list
+    from lift.video.file import find_cuts
+
+    for path in map(Path, args.paths):
+        cuts = find_cuts(path, options, args.cut_threshold)
+        if len(args.paths) > 1:
+            say(f"# {path}")
+        text = format_cut_list(cuts)
+        if text:
+            say(text.rstrip("\n"))
     return 0
 
 
-# -- shared with lift.inference --------------------------------------------------------------------
+# -- what the flags mean --------------------------------------------------------------------------
 
 
-def add_flags(parser: Parser) -> None:
-    """Add the flags of commands that interpolate files."""
-    parser.add_argument(
-        "--multi",
-        type=_multi,
-        default=DEFAULTS.multi,
-        metavar="N",
-        help="interpolation factor (2 doubles the frame rate; default %(default)s)",
-    )
-    parser.add_argument(
-        "--fps",
-        type=_rate,
-        help="output frame rate, instead of --multi: a number or a fraction such as 60000/1001",
-    )
-    parser.add_argument(
-        "--source_fps",
-        type=_rate,
-        help=f"frame rate of a folder of frames (default {DEFAULTS.folder_fps})",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help=f"weights, a .safetensors file (default: the bundled {DEFAULTS.preset} weights)",
-    )
-    parser.add_argument(
-        "--context_frames",
-        type=_context,
-        default=DEFAULTS.context_frames,
-        metavar="N",
-        help="input frames per generated frame, 2 to 15; fewer is faster (default %(default)s)",
-    )
-    parser.deprecated_flags |= DEPRECATED_FLAGS
-    parser.add_argument(
-        "--no_scenes",
-        action="store_true",
-        help="do not detect scene cuts: frames are interpolated across them",
-    )
-    parser.add_argument(
-        "--reverse_average",
-        action="store_true",
-        help="average predictions forwards and backwards in time; twice the work",
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=("auto", "float32", "bfloat16", "float16"),
-        default=DEFAULTS.dtype,
-        help="precision of the model; auto: on a GPU bfloat16 if it is supported, else float16; "
-        "on a CPU float32, although some are faster in bfloat16 (default %(default)s)",
-    )
-    parser.add_argument(
-        "--batch",
-        type=_positive,
-        default=DEFAULTS.batch,
-        metavar="N",
-        help="frames of one pair that are generated in one call (default %(default)s)",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)"
-    )
-    parser.add_argument(
-        "--kernels",
-        choices=BACKENDS,
-        default="auto",
-        help="kernels: auto, fused (an error where unsupported) or reference (default %(default)s)",
-    )
-    parser.add_argument(
-        "--compile",
-        action="store_true",
-        help="run the model through torch.compile: takes minutes at the start, for long videos",
-    )
-    parser.add_argument(
-        "--cuda_graph",
-        action="store_true",
-        help="run the model as CUDA graphs, without launch overhead; takes seconds and some memory",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="overwrite existing output")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-def check_paths(source: Path, target: Path) -> None:
-    """Check both paths before a model is loaded.
+def file_options(args: argparse.Namespace) -> FileOptions:
+    """The flags as options; those that a command does not have stay at their defaults.
 
     Raises:
-        LiftError: there is no input, or output and input are the same.
+        LiftError: flags that contradict each other.
     """
-    if not source.exists():
-        raise LiftError(
-            f"{source}: no such file or folder; give a video or a folder of numbered frames"
-        )
-    if source.resolve() == target.resolve():
-        raise LiftError(f"{target}: input and output are the same; choose another output")
+    if args.no_scenes and getattr(args, "cuts", None):
+        raise LiftError("--no_scenes and --cuts contradict each other; give one of them")
+    if args.no_scenes and args.cut_threshold is not None:
+        raise LiftError("--no_scenes and --cut_threshold contradict each other; give one of them")
+    if getattr(args, "cuts", None) and args.cut_threshold is not None:
+        raise LiftError("--cuts replaces detection, so --cut_threshold has no effect; give one")
+    if args.device is not None and getattr(args, "devices", None):
+        raise LiftError("--device and --devices contradict each other; give one of them")
+    if getattr(args, "json", False) and args.quiet:
+        raise LiftError("--json shows progress and --quiet hides it; give one of them")
+    values = vars(args) | {"image_format": args.format}
+    names = set(FileOptions.__dataclass_fields__)
+    given = {k: v for k, v in values.items() if k in names and v is not None}
+    return FileOptions(**given)
 
 
-def open_interpolator(args: argparse.Namespace) -> Interpolator:
-    """The interpolator that the flags describe."""
+def devices(args: argparse.Namespace) -> list[str]:
+    """The devices of --devices; empty where the flag is not given."""
+    text = getattr(args, "devices", None)
+    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+
+
+def device_workers(args: argparse.Namespace) -> DeviceWorkers | None:
+    """The processes of --devices; None for one device."""
+    names = devices(args)
+    if len(names) < 2:
+        return None
+    for name in names:
+        choose_device(name)
+    return DeviceWorkers(names, partial(open_interpolator, args))
+
+
+def open_interpolator(args: argparse.Namespace, device: str | None = None) -> Interpolator:
+    """The interpolator that the flags describe.
+
+    Args:
+        args: the flags.
+        device: where it runs; where None, what --device says, or the first of --devices.
+    """
     from lift.model.weights import load_weights, pretrained_path
 
-    device = choose_device(args.device)
+    name = device or (devices(args) or [args.device or "auto"])[0]
+    device = choose_device(name)
     if device.type == "cpu":
         keep_freed_memory()
     model, _ = load_weights(
@@ -175,68 +173,44 @@ def open_interpolator(args: argparse.Namespace) -> Interpolator:
         batch=args.batch,
         reverse_average=args.reverse_average,
         detect_scenes=not args.no_scenes,
+        cut_threshold=args.cut_threshold,
         compiled=args.compile,
         cuda_graph=args.cuda_graph,
+        tile=args.tile,
+        scale=args.scale,
     )
 
 
 def format_summary(summary: Summary) -> str:
-    """One line on the output, and one for each note such as a stream that was not copied."""
+    """One line on the output."""
     cuts = f", {summary.cuts} scene cut{'s' * (summary.cuts != 1)}" if summary.cuts else ""
     precision = ""
     if summary.dtype != torch.float32:
         precision = f", computed in {str(summary.dtype).removeprefix('torch.')}"
-    line = (
+    return (
         f"{summary.path}: {summary.frames} frames, {summary.generated} of them generated, "
         f"{summary.width}x{summary.height} at {_rate_text(summary.rate)} frames/s{cuts}{precision}"
     )
-    return "\n".join([line, *(f"note: {note}" for note in summary.notes)])
 
 
 def _rate_text(rate: Fraction) -> str:
     return str(rate) if rate.denominator == 1 else f"{float(rate):.3f}"
 
 
-def _multi(text: str) -> int:
-    return _integer(text, 2, 1024)
-
-
-def _context(text: str) -> int:
-    return _integer(text, 2, 15)
-
-
-def _positive(text: str) -> int:
-    return _integer(text, 1, 1024)
-
-
-def _integer(text: str, low: int, high: int) -> int:
-    if not re.fullmatch(r"-?\d+", text) or not low <= int(text) <= high:
-        raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, got {text}")
-    return int(text)
-
-
-def _rate(text: str) -> Fraction:
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(
-            f"must be frames per second up to 1000, such as 60, 59.94 or 60000/1001, got {text}"
-        )
-    return rate
-
-
 DESCRIPTION = """Raise the frame rate of a video or a folder of frames.
 
 Every original frame stays, at its exact time, and N - 1 frames are generated between each two, so
 n frames become (n - 1) * N + 1. With --fps the output frames are at the times of that rate
-instead, and originals appear only where they coincide. Audio and subtitles are
-copied. Nothing is interpolated across a scene cut: the frames there repeat the nearer original."""
+instead, and originals appear only where they coincide. Sound, subtitles, chapters, fonts and all
+other streams are kept where the container can hold them. Nothing is interpolated across a scene
+cut: the frames there repeat the nearer original."""
 
 EXAMPLES = """examples:
   lift interpolate holiday.mp4 holiday_smooth.mp4
   lift interpolate holiday.mp4 holiday_60.mkv --fps 60
+  lift interpolate goal.mp4 goal_slow.mp4 --slow 4 --trim 72:75
+  lift interpolate first.png second.png between.mp4 --multi 8
+  lift interpolate *.mp4 smooth/ --resume
   lift interpolate frames/ slow_frames/ --multi 4
 """
 

@@ -1,0 +1,116 @@
+"""Which files the arguments of `lift interpolate` name, and where the result of each goes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lift.errors import LiftError
+from lift.io.decode import VIDEO_SUFFIXES
+from lift.io.frame_folder import list_images
+from lift.io.images import is_image
+from lift.io.names import OUTPUT_SUFFIXES, check_distinct, is_video_name, refuse_existing
+from lift.video.options import FileOptions
+
+PIPE = Path("-")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One interpolation.
+
+    Attributes:
+        source: a video, a folder of frames, a list of images, or `PIPE`.
+        target: a video, a folder, or `PIPE`.
+    """
+
+    source: Path | tuple[Path, ...]
+    target: Path
+
+    @property
+    def name(self) -> str:
+        """For the progress bar."""
+        source = self.source[0] if isinstance(self.source, tuple) else self.source
+        return source.name
+
+
+def find_jobs(sources: list[str], target: str, options: FileOptions) -> list[Job]:
+    """The interpolations that the arguments ask for, all checked before the first begins.
+
+    Several inputs, or a folder of videos, have a folder as output, where each result gets the
+    input's name.
+
+    Raises:
+        LiftError: an input does not exist, an output exists, two results have one name.
+    """
+    paths = [Path(source) for source in sources]
+    for path in paths:
+        if path != PIPE and not path.exists():
+            raise LiftError(
+                f"{path}: no such file or folder; give a video or a folder of numbered frames"
+            )
+    if len(paths) == 2 and all(path.is_file() and is_image(path) for path in paths):
+        jobs = [Job(tuple(paths), _target(target))]
+    elif len(paths) == 1 and not _is_folder_of_videos(paths[0]):
+        jobs = [Job(paths[0], _target(target))]
+    else:
+        jobs = _into_folder(paths, target, options)
+    for job in jobs:
+        if job.target != PIPE:
+            if not isinstance(job.source, tuple):
+                check_distinct(job.source, job.target)
+            is_video_name(job.target)
+            refuse_existing(job.target, options.overwrite)
+    return jobs
+
+
+def _target(text: str) -> Path:
+    path = Path(text)
+    if text.endswith("/") and path.suffix.lower() in OUTPUT_SUFFIXES:
+        raise LiftError(
+            f"{text}: the slash asks for a folder and {path.suffix} for a video; leave one out"
+        )
+    return path
+
+
+def _is_folder_of_videos(path: Path) -> bool:
+    return path.is_dir() and not list_images(path) and bool(_videos(path))
+
+
+def _videos(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.is_file()
+        and file.suffix.lower() in VIDEO_SUFFIXES
+        and not file.name.startswith(".")
+    )
+
+
+def _into_folder(paths: list[Path], target: str, options: FileOptions) -> list[Job]:
+    folder = Path(target)
+    if PIPE in (*paths, folder):
+        raise LiftError("several inputs cannot be read from or written to a pipe; name files")
+    if folder.is_file() or (is_video_name(folder) and not folder.is_dir()):
+        raise LiftError(
+            f"{folder}: several inputs need a folder as output; give a name without a suffix"
+        )
+    sources = []
+    for path in paths:
+        sources += _videos(path) if _is_folder_of_videos(path) else [path]
+    jobs, taken = [], {}
+    for source in sources:
+        result = folder / _result_name(source)
+        if result in taken:
+            raise LiftError(
+                f"{taken[result]} and {source} would both be written as {result}; "
+                "interpolate them in two runs"
+            )
+        taken[result] = source
+        jobs.append(Job(source, result))
+    return jobs
+
+
+def _result_name(source: Path) -> str:
+    """The input's name; a video whose container is not written becomes Matroska."""
+    if source.is_dir() or source.suffix.lower() in OUTPUT_SUFFIXES:
+        return source.name
+    return source.stem + ".mkv"

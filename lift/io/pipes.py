@@ -1,0 +1,121 @@
+"""Video through pipes: `-` as input or output."""
+
+import sys
+from fractions import Fraction
+
+import numpy as np
+
+from lift.errors import LiftError
+from lift.io.codecs import choose_encoding
+from lift.io.color import FULL, LIMITED, FrameLayout
+from lift.io.decoded_frame import DecodedFrame
+from lift.io.optional import require
+from lift.io.to_yuv import RGB_MATRIX, pixel_format, to_frame
+
+Y4M, NUT = "y4m", "nut"
+PIPE_FORMATS = (Y4M, NUT)
+DEFAULT_CODEC = "rawvideo"
+
+
+class PipeOutput:
+    """Frames to stdout: raw in YUV4MPEG2, with exact times in NUT; a context manager.
+
+    Args:
+        form: "y4m" or "nut"; where None, y4m if it holds the frames.
+        size: width, height.
+        rate: nominal frames per second.
+        tick: seconds of one tick of the output's clock.
+        layout: of the frames.
+        source: VideoSource whose planes hold; None for images.
+        codec, pix_fmt: of NUT: as of `choose_encoding`; raw video where codec is None.
+        stream: binary; stdout where None.
+
+    Attributes:
+        notes: sentences on what differs from the source.
+
+    Raises:
+        LiftError: y4m does not hold the pixel format, or an unknown codec.
+    """
+
+    def __init__(
+        self,
+        form: str | None,
+        size: tuple[int, int],
+        rate: Fraction,
+        tick: Fraction,
+        layout: FrameLayout,
+        source=None,
+        *,
+        codec: str | None = None,
+        pix_fmt: str | None = None,
+        stream=None,
+    ):
+        self.form = form or (NUT if codec or layout.has_alpha or layout.is_rgb else Y4M)
+        if self.form == Y4M and codec is not None:
+            raise LiftError("--codec: y4m holds raw frames only; add --format nut")
+        self.size, self.rate, self.tick = size, rate, tick
+        self._source_layout = getattr(source, "layout", None)
+        self._stream = stream or sys.stdout.buffer
+        suffix = ".mkv"  # for the choice of the codec: NUT holds what Matroska holds
+        chosen = choose_encoding(suffix, layout, size=size, codec=codec or "ffv1", pix_fmt=pix_fmt)
+        self._codec = chosen.encoder if codec else DEFAULT_CODEC
+        self._options = {**chosen.options} if codec else {}
+        self._pix_fmt, self._coding = chosen.pix_fmt, chosen.coding
+        if self.form == Y4M and (pixel_format(self._pix_fmt).is_rgb or chosen.has_alpha):
+            self._pix_fmt = "yuv444p" if layout.bits <= 8 else "yuv444p16le"
+        self.notes: list[str] = list(chosen.notes) if codec else []
+        self._count = 0
+
+    def __enter__(self) -> "PipeOutput":
+        av = require("av", "writing a video")
+        name = "yuv4mpegpipe" if self.form == Y4M else "nut"
+        self._container = av.open(
+            _Unseekable(self._stream), "w", format=name, container_options={"strict": "-1"}
+        )
+        rate = Fraction(self.rate).limit_denominator(1 << 20)
+        video = self._container.add_stream(self._codec, rate=rate, options=self._options)
+        video.width, video.height = self.size
+        video.pix_fmt = self._pix_fmt
+        self._tick = 1 / rate if self.form == Y4M else self.tick
+        codec = video.codec_context
+        codec.time_base = self._tick
+        is_rgb = pixel_format(self._pix_fmt).is_rgb
+        codec.colorspace = RGB_MATRIX if is_rgb else self._coding.matrix
+        codec.color_range = FULL if is_rgb or self._coding.full_range else LIMITED
+        self._video = video
+        return self
+
+    def begin(self, part: int) -> None:
+        """A pipe has one part."""
+
+    def write(self, frame: np.ndarray | DecodedFrame, time: Fraction) -> None:
+        """Write a frame; in y4m, which has no times, at the nominal rate."""
+        video_frame = to_frame(frame, self._pix_fmt, self._coding, self._source_layout)
+        video_frame.pts = self._count if self.form == Y4M else round(time / self._tick)
+        video_frame.time_base = self._tick
+        self._container.mux(self._video.encode(video_frame))
+        self._count += 1
+
+    def end(self, error: BaseException | None = None) -> None:
+        """A pipe has one part."""
+
+    def __exit__(self, kind, error, trace) -> None:
+        av = require("av", "writing a video")
+        try:
+            if error is None:
+                self._container.mux(self._video.encode(None))
+                self._container.close()
+                self._stream.flush()
+        except (av.error.FFmpegError, OSError, ValueError) as failure:
+            raise LiftError("-: the program that reads the pipe has ended") from failure
+
+
+class _Unseekable:
+    """What PyAV writes to without looking back."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, data) -> int:
+        self._stream.write(data)
+        return len(data)
