@@ -207,7 +207,9 @@ class VideoSource:
                 decoder = alpha_decoder(stream)
                 convert = _SourceConverter(self)
                 codec = stream.codec_context
-                filter_ = Deinterlacer(codec.name, codec.field_order)
+                filter_ = Deinterlacer(
+                    codec.name, getattr(codec, "field_order", 0)
+                )  # PyAV 17 has none
                 filter_.off |= self.deinterlace == "off"
                 decoded = decode_frames(self.path, container, stream, damage, decoder)
                 for count, (pixels, stored) in enumerate(filter_(decoded), 1):

@@ -36,6 +36,11 @@ def open_output(path: Path, plan: StreamPlan, time_base: Fraction | None = None)
     return av.open(name, "w", format=plan.format, container_options=options)
 
 
+def has_bare_streams() -> bool:
+    """Whether PyAV can write a stream without a codec context; version 17 crashes."""
+    return int(require("av", "writing a video").__version__.partition(".")[0]) >= 18
+
+
 def allows_equal_times(output) -> bool:
     """Whether two packets of a stream may have the same decoding time in this container."""
     flags = require("av", "writing a video").format.Flags
@@ -104,21 +109,16 @@ class OtherStreams:
         plan, codec = self._plan, template.codec_context
         if add_picture is not None:
             self.picture, self._picture_filter = add_picture(self._output)
-        elif plan.format in QUICKTIME:
+        else:
             # opaque: the parameters as they are, without looking for an encoder
             self.picture = self._output.add_stream_from_template(template, opaque=True)
-            if codec.name == "hevc":
+            if plan.format in QUICKTIME and codec.name == "hevc":
                 self.picture.codec_context.codec_tag = "hvc1"  # which Apple's players look for
             if plan.picture_rate:
                 self.picture.codec_context.framerate = plan.picture_rate
-        else:
-            self.picture = self._output.add_mux_stream(
-                codec.codec.canonical_name, rate=plan.picture_rate
-            )
-            annexb = plan.format == "avi" and codec.name in ("h264", "hevc")
-            filter_name = f"{codec.name}_mp4toannexb" if annexb else "null"
-            filtering = self._copy_parameters(template, self.picture, filter_name)
-            self._picture_filter = filtering if annexb else None
+            if plan.format == "avi" and codec.name in ("h264", "hevc"):
+                name = f"{codec.name}_mp4toannexb"
+                self._picture_filter = self._copy_parameters(template, self.picture, name)
         if time_base is not None:
             self.picture.time_base = time_base
         self.picture.disposition = plan.picture_disposition

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,8 @@ from lift.io.encoder import VideoTags, probe
 from lift.io.folder_writer import PartFolder, publish
 from lift.io.image_format import ImageFormat
 from lift.io.join import join_parts
-from lift.io.matroska import name_with_room
 from lift.io.parts import PartWriter, part_times, read_part
 from lift.io.stream_header import (
-    MATROSKA,
     add_video,
     finish_video,
     open_header,
@@ -221,9 +219,6 @@ class VideoOutput:
                 options=self._options(),
                 add_picture=partial(self._add_picture, template),
             )
-        if self.tags.aspect != 1 and self.encoding.container in MATROSKA:
-            title = name_with_room(plan.picture_metadata.get("title", ""))
-            plan = replace(plan, picture_metadata={**plan.picture_metadata, "title": title})
         self.plan = plan
         return plan.notes
 

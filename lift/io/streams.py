@@ -25,7 +25,7 @@ from lift.io.metadata import (
     stream_metadata,
 )
 from lift.io.optional import require
-from lift.io.other_streams import OtherStreams, open_output, packet_copy
+from lift.io.other_streams import OtherStreams, has_bare_streams, open_output, packet_copy
 from lift.io.sound import (
     COPY,
     DROP,
@@ -266,7 +266,7 @@ class _Planner:
             if self._has_usual_priming(stream):
                 candidates.append(replace(planned, encoder=same_codec_encoder(codec)))
             candidates.append(planned)
-            if self._format == "matroska":
+            if self._format == "matroska" and has_bare_streams():
                 candidates.append(replace(planned, unlisted=True))
         else:
             encoders.insert(0, same_codec_encoder(codec))
