@@ -19,6 +19,7 @@ from lift.kernels import dispatch
 from lift.model.adjacent import gaps_per_side
 from lift.model.lift import LIFT
 
+USUAL_AREA = 1024 * 768  # pixels of a tile on a CPU for models that need more a pixel
 CPU_BUDGET = 528 * 2**20  # bytes in use for a tile at a time; larger tiles are hardly faster
 SHARE = 0.8  # of the free memory that a stream may use
 GPU_OVERHEAD = 1.3  # workspaces of libraries, and blocks of memory between others
@@ -171,7 +172,7 @@ def tile_area(
     if device.type == "cuda":
         working *= GPU_OVERHEAD * (GRAPH_OVERHEAD if recorded else 1)
     budget = float("inf") if free is None else SHARE * free
-    most = float("inf") if device.type == "cuda" else CPU_BUDGET
+    most = float("inf") if device.type == "cuda" else max(CPU_BUDGET, need.working * USUAL_AREA)
     if working * pixels <= most and (need.kept + need.images + working) * pixels <= budget:
         return pixels
     left = max(budget - need.kept * pixels, 0)

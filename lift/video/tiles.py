@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 OVERLAP = 192  # pixels; at a scale below 1 more, for the motion found there is larger
 LARGEST_SHARE = 2  # an overlap is at most this fraction of the distance between tiles
+SHORT = 576  # side in pixels below which automatic tiles only go for want of memory
 SMALLEST = 256  # side in pixels below which automatic tiles do not go
 STEPS = 1024  # weights along one axis are multiples of 1 / STEPS
 
@@ -151,7 +152,8 @@ def grid_of_side(height: int, width: int, side: int, multiple: int, scale: float
 def grid_of_area(height: int, width: int, area: int, multiple: int, scale: float) -> TileGrid:
     """The grid with the least work whose tiles have at most `area` pixels.
 
-    No side is below `SMALLEST`, also where that is more than `area`.
+    No side is below `SMALLEST`, also where that is more than `area`, nor below `SHORT` where other
+    tiles fit: a narrow tile sees little of where things come from.
     """
     options = []
     for length in (height, width):
@@ -165,7 +167,10 @@ def grid_of_area(height: int, width: int, area: int, multiple: int, scale: float
     def order(choice):
         (rows, h), (columns, w) = choice
         fits = h * w <= area
-        return not fits, rows * columns * h * w if fits else h * w, rows * columns, rows
+        short = (rows > 1 and h < SHORT) + (columns > 1 and w < SHORT)
+        if not fits:
+            return True, h * w, rows * columns, rows
+        return False, short, rows * columns * h * w, rows * columns, rows
 
     (rows, _), (columns, _) = min(product(*options), key=order)
     return _grid(height, width, rows, columns, multiple, scale)

@@ -81,8 +81,10 @@ def test_tiles_take_what_the_frames_leave(monkeypatch, free, area):
 
 def test_a_cpu_computes_tiles_that_are_larger_in_no_case_than_useful(monkeypatch):
     monkeypatch.setattr(memory_budget, "free_memory", lambda device: 10**12)
-    need = BytesPerPixel(kept=100, images=10, working=memory_budget.CPU_BUDGET / 1000)
-    assert tile_area(need, 10**6, CPU) == 1000
+    need = BytesPerPixel(kept=100, images=10, working=memory_budget.CPU_BUDGET / 10**6)
+    assert abs(tile_area(need, 10**7, CPU) - 10**6) <= 1
+    heavy = BytesPerPixel(kept=100, images=10, working=memory_budget.CPU_BUDGET / 1000)
+    assert tile_area(heavy, 10**7, CPU) == memory_budget.USUAL_AREA
 
 
 @pytest.fixture

@@ -214,6 +214,13 @@ class Limited(Engine):
         return super().encode(image)
 
 
+@pytest.mark.parametrize("height, width", ((1080, 1920), (2160, 3840), (2304, 4096), (4320, 7680)))
+def test_automatic_tiles_are_not_narrow(height, width):
+    grid = grid_of_area(height, width, 1024 * 768, 16, 1.0)
+    assert min(grid.tile_height, grid.tile_width) >= tiles.SHORT
+    assert grid.tile_height * grid.tile_width <= 1024 * 768
+
+
 def test_a_stream_goes_on_with_smaller_tiles_where_memory_is_missing(trained, monkeypatch):
     monkeypatch.setattr(tiles, "SMALLEST", 32)
     plain, smooth = made(interpolator(trained)), interpolator(trained)
