@@ -14,6 +14,7 @@ from lift.config import InferenceConfig
 from lift.config.flags import Parser
 from lift.devices import choose_device
 from lift.errors import LiftError, cleanup_on_signals, run, say
+from lift.video.cpu_threads import leave_cores_to_others
 from lift.video.devices import DeviceWorkers
 from lift.video.file import interpolate_file
 from lift.video.interpolator import Interpolator
@@ -160,6 +161,7 @@ def open_interpolator(args: argparse.Namespace, device: str | None = None) -> In
     device = choose_device(name)
     if device.type == "cpu":
         keep_freed_memory()
+        leave_cores_to_others()
     model, _ = load_weights(
         args.checkpoint if args.checkpoint is not None else pretrained_path(DEFAULTS.preset),
         kernels=args.kernels,

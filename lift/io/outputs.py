@@ -112,6 +112,18 @@ class Parts:
         """Record what is known at the end of the source."""
         _store(self.work / "outcome.json", outcome)
 
+    def write(self, name: str, values: dict) -> None:
+        """Record something for later runs, as JSON."""
+        with atomic(self.work / name) as file:
+            file.write_text(json.dumps(values))
+
+    def read(self, name: str) -> dict | None:
+        """What was recorded; None where nothing was."""
+        try:
+            return json.loads((self.work / name).read_text())
+        except (OSError, ValueError):
+            return None
+
     def finished(self, part: int) -> PartStatistics | None:
         """The statistics of a finished part, None where it is not finished."""
         return _stored(self.file(part, ".done"), PartStatistics)

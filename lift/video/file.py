@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lift import __version__
 from lift.errors import LiftError
@@ -46,6 +47,7 @@ from lift.video.work_folder import WorkFolder
 QUEUE_DEPTH = 4  # frames decoded ahead, and frames not yet encoded
 PART_FRAMES = 240  # output frames of a part, about
 LEAD = 48  # source frames before a part's first that its decisions and its context may need
+CONDITIONS = "conditions.json"  # of the first run, in the work folder
 PIPE = STDIN
 
 Note = Callable[[str], None]
@@ -160,17 +162,39 @@ class Job:
 
     def make_parts(self, parts: Parts, output, start: int = 0, stop: int | None = None) -> None:
         """Make the parts that are missing, from `start` up to but without `stop`."""
+        self._use_recorded(parts)
         while (part := parts.first_missing(start, stop)) is not None:
             try:
                 self._make_from(parts, output, part, parts.next_finished(part, stop))
+                continue
             except OutOfMemory as error:
-                if not self.interpolator.use_smaller_tiles():
-                    raise
-                height, width = error.tile
-                self.note(
-                    f"the memory was too small for {width}x{height} pixels at a time; "
-                    "smaller tiles were used"
-                )
+                failure = error.with_traceback(None)  # which holds the memory of its frames
+            height, width = failure.tile
+            if not self.interpolator.use_smaller_tiles():
+                raise failure
+            self.note(
+                f"the memory was too small for {width}x{height} pixels at a time; "
+                "smaller tiles were used"
+            )
+            self._record(parts)
+
+    def _use_recorded(self, parts: Parts) -> None:
+        """Compute as the run that made the first parts: free memory and load may have changed."""
+        generator = getattr(self.interpolator, "generator", None)
+        if generator is None:
+            return
+        recorded = parts.read(CONDITIONS)
+        if recorded is None:
+            self._record(parts)
+            return
+        torch.set_num_threads(recorded["threads"])
+        if generator.tile == "auto":
+            generator.use_area(self.input.height, self.input.width, recorded["tile_area"])
+
+    def _record(self, parts: Parts) -> None:
+        grid = self.interpolator.generator.grid(self.input.height, self.input.width)
+        area = None if len(grid) == 1 else grid.tile_height * grid.tile_width
+        parts.write(CONDITIONS, {"tile_area": area, "threads": torch.get_num_threads()})
 
     def _make_from(self, parts: Parts, output, part: int, stop: int | None) -> None:
         """Make consecutive parts until `stop`, or until the source ends."""

@@ -226,6 +226,20 @@ class FrameGenerator:
             self._grids[size] = self._choose_grid(height, width)
         return self._grids[size]
 
+    def use_area(self, height: int, width: int, area: int | None) -> None:
+        """Cut frames of a size into the tiles that `grid` gave elsewhere.
+
+        Args:
+            height, width: of the frames, pixels.
+            area: pixels of one of those tiles; None for whole frames.
+        """
+        multiple, scale = self.engine.multiple, self.engine.scale
+        if area is None:
+            grid = whole_frame(height, width, multiple)
+        else:
+            grid = grid_of_area(height, width, area, multiple, scale)
+        self._grids[height, width] = grid
+
     def _choose_grid(self, height: int, width: int) -> TileGrid:
         whole = whole_frame(height, width, self.engine.multiple)
         if self.tile == "off":
