@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lift.errors import LiftError
+from lift.io.chroma_location import stated_location
 from lift.io.color import FULL, LIMITED, YCGCO, FrameLayout, YuvCoding, coding_of
 from lift.io.decoded_frame import DecodedFrame, ReadReport
 from lift.io.decoded_frame import rgb_of as rgb_of
@@ -100,6 +101,8 @@ class VideoSource:
         layout: depth, chroma and coding of the upright frames.
         mastering: HDR metadata, or None.
         stereo: FFmpeg's name of how a frame packs two views ("side by side"), or None.
+        chroma_location: FFmpeg's name of where 4:2:0 chroma lies ("topleft"), None where it is not
+            stated or frames were turned upright.
         codec: FFmpeg's name of the decoder.
         start: seconds at which the first frame is displayed.
         seconds: how long the video is, as the file states; None where it is unknown.
@@ -119,6 +122,7 @@ class VideoSource:
     layout: FrameLayout
     mastering: HdrMetadata | None = None
     stereo: str | None = None
+    chroma_location: str | None = None
     codec: str = ""
     start: Fraction = Fraction(0)
     seconds: Fraction | None = None
@@ -152,6 +156,7 @@ class VideoSource:
                 layout=_layout(frame, orientation),
                 mastering=hdr_of(frame),
                 stereo=stereo_of(frame),
+                chroma_location=stated_location(stream) if orientation == UPRIGHT else None,
                 codec=stream.codec_context.name,
                 start=seconds(frame, stream, Fraction(0)),
                 seconds=stated_seconds(path, container, stream),

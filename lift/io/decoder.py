@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lift.errors import LiftError
 from lift.io.clock import demux
+from lift.io.display_order import DisplayOrder
 from lift.io.optional import require
 from lift.io.stdin import STDIN, open_stdin
 
@@ -133,13 +134,19 @@ def decode_frames(
     """
     taken, tail = _Taken(path, stream, damage), _Tail()
     own = decoder is None
+    in_order = DisplayOrder(stream.codec_context.name if own and stream.codec_context else "")
     decoder = stream.codec_context if own else decoder
     if damage is not None and decoder is not None:
         decoder.flags |= OUTPUT_CORRUPT
     packets = _packets(container, stream) if packets is None else packets
     for packet, frames, error in _decoded(packets, stream if own else decoder):
         tail.add(packet)
-        yield from taken(packet, frames, error)
+        if error is not None:
+            yield from taken(None, in_order.finish(), None)
+        yield from taken(packet, in_order(frames), error)
+    yield from taken(None, in_order.finish(), None)
+    if in_order.is_corrected:  # packets and frames have other times
+        tail.latest = taken.latest
     if own and taken.count and tail.latest > taken.latest:
         yield from _decoded_again(path, tail, taken)
     if damage is not None:

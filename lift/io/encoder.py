@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from lift.errors import LiftError
+from lift.io.chroma_location import location_option
 from lift.io.codecs import Encoding, container_holds
 from lift.io.color import BT709, FULL, LIMITED, UNSPECIFIED
 from lift.io.hdr import HdrMetadata
@@ -34,6 +35,7 @@ class VideoTags:
         aspect: width of a pixel over its height.
         hdr: mastering display and content light level, or None.
         stereo: FFmpeg's name of the packing of two views in a frame, or None.
+        chroma_location: FFmpeg's name of where 4:2:0 chroma lies, or None.
     """
 
     primaries: int = BT709
@@ -41,6 +43,7 @@ class VideoTags:
     aspect: Fraction = Fraction(1)
     hdr: HdrMetadata | None = None
     stereo: str | None = None
+    chroma_location: str | None = None
 
     @classmethod
     def of(cls, source) -> "VideoTags":
@@ -53,6 +56,7 @@ class VideoTags:
             aspect=Fraction(getattr(source, "aspect", 1)),
             hdr=getattr(source, "mastering", None),
             stereo=getattr(source, "stereo", None),
+            chroma_location=getattr(source, "chroma_location", None),
         )
 
 
@@ -80,7 +84,8 @@ def add_encoder(
     """
     av = require("av", "encoding a video")
     params = encoding.params | _hdr_params(encoding.encoder, tags.hdr)
-    options = dict(encoding.options)
+    chroma = pixel_format(encoding.pix_fmt).chroma
+    options = encoding.options | location_option(encoding.encoder, chroma, tags.chroma_location)
     if params:
         options[PARAMS[encoding.encoder]] = ":".join(f"{k}={v}" for k, v in params.items())
     os.environ.setdefault("SVT_LOG", "1")  # else SVT-AV1 writes a page to stderr

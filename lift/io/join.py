@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -14,6 +15,7 @@ from lift.io.other_streams import OtherStreams, allows_equal_times, open_output
 from lift.io.stream_plan import StreamPlan
 
 REORDER_WINDOW = 32  # packets in which the depth shows, where the codec does not state it
+LATEST = 4  # ticks
 
 
 def join_parts(
@@ -118,7 +120,7 @@ def decoding_times(
     held = last = None  # the newest packet, until it is known not to be the last one
     step = end = 0
     for packet, time, duration, key in packets:
-        pts, stop = round(time / time_base), round((time + duration) / time_base)
+        pts, stop = _ticks(time, time_base), _ticks(time + duration, time_base)
         packet.time_base, packet.pts, packet.duration = time_base, pts, max(stop - pts, 1)
         step, end = step or packet.duration, max(end, pts + packet.duration)
         heapq.heappush(shown, pts)
@@ -145,6 +147,30 @@ def decoding_times(
         rest = end - depth * step - packet.dts
         packet.duration = max(min(rest, end - packet.pts), packet.duration)
         yield held
+
+
+def apart(times: Iterable[Fraction], tick: Fraction, after: Fraction | None = None) -> list:
+    """Rising times, moved so that no two round to the same tick; all others stay.
+
+    A source may hold frames a few microseconds apart. Where frames come faster than ticks for
+    long, times may be equal: none is later than by LATEST ticks.
+
+    Args:
+        times: seconds, in the order of display.
+        tick: seconds of one tick of the container.
+        after: the latest of these times in the call before.
+    """
+    moved = []
+    for time in times:
+        if after is not None and _ticks(time, tick) <= _ticks(after, tick):
+            time = min(max(time, (_ticks(after, tick) + 1) * tick), time + LATEST * tick)
+        moved.append(time)
+        after = time
+    return moved
+
+
+def _ticks(time: Fraction, tick: Fraction) -> int:
+    return math.floor(time / tick + Fraction(1, 2))
 
 
 def _depth(times: list[Fraction]) -> int:

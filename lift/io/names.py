@@ -51,8 +51,11 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Check that writing `path` replaces nothing but an earlier output, and that only on request.
 
     Raises:
-        LiftError: `path` exists and `overwrite` is false, or it is a folder with more than images.
+        LiftError: `path` exists and `overwrite` is false, or it is a folder with more than images,
+            or a device such as /dev/null.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise LiftError(f"{path}: this is a device, which is not replaced; choose another name")
     if path.is_dir():
         entries = [p for p in path.iterdir() if not p.name.startswith(".")]
         others = [p for p in entries if p.suffix.lower() not in IMAGE_SUFFIXES or p.is_dir()]

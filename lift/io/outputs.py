@@ -25,7 +25,7 @@ from lift.io.decoder import open_container, video_stream
 from lift.io.encoder import VideoTags, probe
 from lift.io.folder_writer import PartFolder, publish
 from lift.io.image_format import ImageFormat
-from lift.io.join import join_parts
+from lift.io.join import apart, join_parts
 from lift.io.parts import PartWriter, part_times, read_part
 from lift.io.stream_header import (
     add_video,
@@ -38,6 +38,7 @@ from lift.io.streams import plan_streams
 from lift.io.timing import Timing
 
 Frame = np.ndarray | DecodedFrame
+MATROSKA_TICK = Fraction(1, 1000)  # seconds
 
 
 @dataclass
@@ -199,6 +200,8 @@ class VideoOutput:
         self.plan = StreamPlan(None)
         self.notes: list[str] = []
         self._encoding = encoding.for_parts(layout)
+        # whose clock is coarse; equal times are better than late ones where all are closer
+        self._is_coarse = encoding.container in ("matroska", "webm") and rate * MATROSKA_TICK < 1
         self._writer: PartWriter | None = None
 
     def plan_streams(
@@ -311,11 +314,15 @@ class VideoOutput:
 
     def _times(self, count: int, end: Fraction) -> Iterator[tuple[int, list[Fraction]]]:
         """(part, times of its frames, and when its last one ends)."""
-        times = part_times(self.parts.file(0, ".mkv"))
+        times = self._part_times(0)
         for part in range(count):
-            after = part_times(self.parts.file(part + 1, ".mkv")) if part + 1 < count else [end]
+            after = self._part_times(part + 1, times[-1]) if part + 1 < count else [end]
             yield part, [*times, max(after[0], times[-1] + self.tick)]
             times = after
+
+    def _part_times(self, part: int, after: Fraction | None = None) -> list[Fraction]:
+        times = part_times(self.parts.file(part, ".mkv"))
+        return apart(times, MATROSKA_TICK, after) if self._is_coarse else times
 
     def _packets(self, count: int, end: Fraction) -> Iterator:
         for part, times in self._times(count, end):

@@ -7,7 +7,7 @@ import pytest
 
 from lift.errors import LiftError
 from lift.files import write_error
-from lift.io.join import decoding_times, join_parts
+from lift.io.join import LATEST, apart, decoding_times, join_parts
 from lift.io.streams import plan_streams
 from lift.io.timing import WHOLE, Timing
 from tests.support.media import (
@@ -103,6 +103,25 @@ def test_decoding_times_rise_and_never_pass_display(order):
     dts = [packet.dts for packet in timed]
     assert dts == sorted(set(dts))
     assert sorted(packet.pts for packet in timed) == list(range(6))
+
+
+def test_frames_closer_than_a_tick_get_ticks_of_their_own():
+    tick, near = Fraction(1, 1000), Fraction(1, 15_360)
+    times = [Fraction(0), near / 2, near, Fraction(1, 30), Fraction(2, 30)]
+    assert apart(times, tick) == [0, tick, 2 * tick, *times[3:]]
+    assert apart([near], tick, after=Fraction(0)) == [tick]
+
+
+def test_times_that_round_to_different_ticks_stay():
+    times = [Fraction(k, 999) for k in range(20)] + [Fraction(41, 2000), Fraction(43, 2000)]
+    assert apart(times, Fraction(1, 1000)) == times
+
+
+def test_no_time_is_moved_far_where_frames_come_faster_than_ticks():
+    times = [Fraction(k, 2400) for k in range(100)]
+    moved = apart(times, Fraction(1, 1000))
+    assert max(b - a for a, b in zip(times, moved, strict=True)) == LATEST * Fraction(1, 1000)
+    assert moved == sorted(moved)
 
 
 def test_no_frames_no_file(tmp_path):
