@@ -41,6 +41,8 @@ def find_jobs(sources: list[str], target: str, options: FileOptions) -> list[Job
     Raises:
         LiftError: an input does not exist, an output exists, two results have one name.
     """
+    if not all((*sources, target)):
+        raise LiftError("an empty name was given; give the names of IN and OUT")
     paths = [Path(source) for source in sources]
     for path in paths:
         if path != PIPE and not path.exists():

@@ -134,7 +134,12 @@ def file_options(args: argparse.Namespace) -> FileOptions:
 def devices(args: argparse.Namespace) -> list[str]:
     """The devices of --devices; empty where the flag is not given."""
     text = getattr(args, "devices", None)
-    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+    if text is None:
+        return []
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise LiftError(f"--devices {text!r} has an empty name; give a list such as cuda:0,cuda:1")
+    return names
 
 
 def device_workers(args: argparse.Namespace) -> DeviceWorkers | None:

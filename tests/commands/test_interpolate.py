@@ -46,6 +46,24 @@ def test_a_rate_may_be_given_in_any_form(tmp_path, checkpoint, rate, count):
     assert open_frames(tmp_path / "out").count == count
 
 
+@pytest.mark.parametrize("names", (("", "out"), ("in", "")))
+def test_an_empty_name_is_an_error(names, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "in", moving_frames(2))
+    assert interpolate(*names, "--overwrite") == 1
+    assert "an empty name was given; give the names of IN and OUT" in capsys.readouterr().err
+
+
+def test_a_link_as_output_stays_a_link(tmp_path, checkpoint):
+    src = write_folder(tmp_path / "in", moving_frames(2))
+    write_folder(tmp_path / "disk", moving_frames(1))
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    flags = ("--checkpoint", checkpoint, "--no_scenes", "--quiet", "--overwrite")
+    assert interpolate(src, tmp_path / "out", *flags) == 0
+    assert (tmp_path / "out").is_symlink()
+    assert open_frames(tmp_path / "disk").count == 3
+
+
 def test_every_flag_is_taken(tmp_path, checkpoint):
     src = write_folder(tmp_path / "in", moving_frames(3))
     write_folder(tmp_path / "out", moving_frames(9))
