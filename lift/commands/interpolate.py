@@ -34,7 +34,8 @@ def main(argv: list[str]) -> int:
         nargs="+",
         help="one or more videos or folders of numbered frames, then the output: a video "
         "(.mp4 .m4v .mov .mkv .webm .ts .m2ts .avi .gif .webp .apng); without a suffix a folder "
-        "of frames; for several inputs a folder. Two images are two frames. - is a pipe",
+        "of frames; for several inputs a folder. Several images are frames in the order given. "
+        "- is a pipe",
     )
     add_flags(parser)
     add_video_flags(parser)
@@ -192,8 +193,9 @@ def format_summary(summary: Summary) -> str:
     precision = ""
     if summary.dtype != torch.float32:
         precision = f", computed in {str(summary.dtype).removeprefix('torch.')}"
+    frames = f"{summary.frames} frame{'s' * (summary.frames != 1)}"
     return (
-        f"{summary.path}: {summary.frames} frames, {summary.generated} of them generated, "
+        f"{summary.path}: {frames}, {summary.generated} of them generated, "
         f"{summary.width}x{summary.height} at {_rate_text(summary.rate)} frames/s{cuts}{precision}"
     )
 

@@ -9,6 +9,7 @@ from lift.commands.interpolate import main
 from lift.config import PRESETS, Config
 from lift.errors import run
 from lift.io.decode import open_frames
+from lift.io.images import read_image
 from lift.model.factory import create_lift_model
 from lift.model.weights import save_weights
 from tests.support.disk import largest_file
@@ -222,3 +223,21 @@ def test_a_full_disk_while_interpolating(tmp_path, checkpoint, capsys):
         err = capsys.readouterr().err
         assert f"{target}: could not be written" in err and err.count("\n") == 1
         assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_images_are_frames_in_the_order_given(tmp_path, checkpoint):
+    src = write_folder(tmp_path / "in", moving_frames(3))
+    images = sorted(src.iterdir(), reverse=True)
+    flags = ("--checkpoint", checkpoint, "--no_scenes", "--quiet")
+    assert interpolate(*images, tmp_path / "out", *flags) == 0
+    ends = [frame for frame, _ in open_frames(tmp_path / "out").timed()][::4]
+    for frame, image in zip(ends, (images[0], images[2]), strict=True):
+        assert np.array_equal(frame, read_image(image))
+
+
+def test_a_single_image_is_an_error(tmp_path, capsys):
+    src = write_folder(tmp_path / "in", moving_frames(2))
+    image = min(src.iterdir())
+    for inputs in ((image,), (image, src)):
+        assert interpolate(*inputs, tmp_path / "out") == 1
+        assert "a single image has no motion" in capsys.readouterr().err
