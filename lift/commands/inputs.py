@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lift.errors import LiftError
+from lift.io.animated_images import is_animated
 from lift.io.decode import VIDEO_SUFFIXES
 from lift.io.frame_folder import list_images
 from lift.io.images import is_image
@@ -35,19 +36,27 @@ class Job:
 def find_jobs(sources: list[str], target: str, options: FileOptions) -> list[Job]:
     """The interpolations that the arguments ask for, all checked before the first begins.
 
-    Several inputs, or a folder of videos, have a folder as output, where each result gets the
-    input's name.
+    Several images are the frames of one sequence. Several other inputs, or a folder of videos, have
+    a folder as output, where each result gets the input's name.
 
     Raises:
-        LiftError: an input does not exist, an output exists, two results have one name.
+        LiftError: an input does not exist or is a single image, an output exists, two results have
+            one name.
     """
+    if not all((*sources, target)):
+        raise LiftError("an empty name was given; give the names of IN and OUT")
     paths = [Path(source) for source in sources]
     for path in paths:
         if path != PIPE and not path.exists():
             raise LiftError(
                 f"{path}: no such file or folder; give a video or a folder of numbered frames"
             )
-    if len(paths) == 2 and all(path.is_file() and is_image(path) for path in paths):
+    images = [path for path in paths if _is_still(path)]
+    if images and (len(paths) == 1 or len(images) < len(paths)):
+        raise LiftError(
+            f"{images[0]}: a single image has no motion; give two or more images, or a folder"
+        )
+    if images:
         jobs = [Job(tuple(paths), _target(target))]
     elif len(paths) == 1 and not _is_folder_of_videos(paths[0]):
         jobs = [Job(paths[0], _target(target))]
@@ -69,6 +78,10 @@ def _target(text: str) -> Path:
             f"{text}: the slash asks for a folder and {path.suffix} for a video; leave one out"
         )
     return path
+
+
+def _is_still(path: Path) -> bool:
+    return path.is_file() and is_image(path) and not is_animated(path)
 
 
 def _is_folder_of_videos(path: Path) -> bool:

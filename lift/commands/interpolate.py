@@ -35,7 +35,8 @@ def main(argv: list[str]) -> int:
         nargs="+",
         help="one or more videos or folders of numbered frames, then the output: a video "
         "(.mp4 .m4v .mov .mkv .webm .ts .m2ts .avi .gif .webp .apng); without a suffix a folder "
-        "of frames; for several inputs a folder. Two images are two frames. - is a pipe",
+        "of frames; for several inputs a folder. Several images are frames in the order given. "
+        "- is a pipe",
     )
     add_flags(parser)
     add_video_flags(parser)
@@ -135,7 +136,12 @@ def file_options(args: argparse.Namespace) -> FileOptions:
 def devices(args: argparse.Namespace) -> list[str]:
     """The devices of --devices; empty where the flag is not given."""
     text = getattr(args, "devices", None)
-    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+    if text is None:
+        return []
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise LiftError(f"--devices {text!r} has an empty name; give a list such as cuda:0,cuda:1")
+    return names
 
 
 def device_workers(args: argparse.Namespace) -> DeviceWorkers | None:
@@ -189,8 +195,9 @@ def format_summary(summary: Summary) -> str:
     precision = ""
     if summary.dtype != torch.float32:
         precision = f", computed in {str(summary.dtype).removeprefix('torch.')}"
+    frames = f"{summary.frames} frame{'s' * (summary.frames != 1)}"
     return (
-        f"{summary.path}: {summary.frames} frames, {summary.generated} of them generated, "
+        f"{summary.path}: {frames}, {summary.generated} of them generated, "
         f"{summary.width}x{summary.height} at {_rate_text(summary.rate)} frames/s{cuts}{precision}"
     )
 

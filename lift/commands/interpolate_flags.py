@@ -198,7 +198,7 @@ def add_video_flags(parser: Parser) -> None:
     encoder.add_argument("--preset", metavar="NAME", help="of the encoder, such as slow")
     encoder.add_argument(
         "--crf",
-        type=int,
+        type=_crf,
         metavar="N",
         help="constant quality: 0 is lossless, x264 and x265 go to 51, VP9 and AV1 to 63 "
         f"(default {DEFAULTS.crf} for x264)",
@@ -245,6 +245,12 @@ def _context(text: str) -> int:
 
 def _positive(text: str) -> int:
     return _integer(text, 1, 1024)
+
+
+def _crf(text: str) -> int:
+    if not re.fullmatch(r"-?\d+", text):  # the range depends on the encoder
+        raise argparse.ArgumentTypeError(f"must be a whole number such as 18, got {text}")
+    return int(text)
 
 
 def _integer(text: str, low: int, high: int) -> int:

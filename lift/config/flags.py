@@ -47,6 +47,8 @@ class Parser(argparse.ArgumentParser):
 
     def _current(self, word: str) -> str:
         """The word, with a flag in it spelled as it was added."""
+        if not word.startswith("--"):  # a value, or the name of a file
+            return word
         name, equals, value = word.partition("=")
         flag = _underscored(name)
         if flag in self.deprecated_flags and flag not in self._option_string_actions:

@@ -16,6 +16,7 @@ from lift.io.optional import require
 
 BLOCK = 32  # frames that are decoded together
 SHORTEST, USUAL = 10, 100  # ms; browsers display a frame of SHORTEST or less for USUAL
+HEADER = 1 << 16  # bytes of a PNG before whose end its pixels begin
 ANIMATION, ALPHA = 0x02, 0x10  # flags of a WebP file
 
 
@@ -28,6 +29,17 @@ def is_animated_webp(path: str | Path) -> bool:
         return False
     is_webp = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21
     return is_webp and bool(head[20] & ANIMATION)
+
+
+def is_animated(path: str | Path) -> bool:
+    """Whether an image file is an animation: a GIF, an animated WebP, or an APNG by its header."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEADER)
+    except OSError:
+        return False
+    is_apng = head[:4] == b"\x89PNG" and b"acTL" in head.partition(b"IDAT")[0]
+    return is_apng or head[:3] == b"GIF" or is_animated_webp(path)
 
 
 class AnimatedWebP:

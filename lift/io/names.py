@@ -1,8 +1,11 @@
 """What the name of an output asks for, and whether it may be written."""
 
+import os
+import stat
 from pathlib import Path
 
 from lift.errors import LiftError
+from lift.files import write_error
 from lift.io.images import IMAGE_SUFFIXES
 
 ANIMATIONS = (".gif", ".webp", ".apng")
@@ -21,8 +24,9 @@ OUTPUT_SUFFIXES = (
 # is part of a folder's name
 REFUSED_SUFFIXES = (
     *IMAGE_SUFFIXES,
-    *".wmv .flv .ogv .mpg .mpeg .vob .y4m .3gp .mxf .asf .rm .nut".split(),
-    *".txt .json .mp3 .wav .m4a .zip".split(),
+    *".heic .heif .avif .jxl .jp2 .dpx .tga .gifv .psd".split(),
+    *".wmv .flv .ogv .mpg .mpeg .vob .y4m .3gp .mxf .asf .rm .nut .mts .h264 .hevc".split(),
+    *".txt .json .mp3 .wav .m4a .zip .tar .gz".split(),
 )
 
 
@@ -51,25 +55,41 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Check that writing `path` replaces nothing but an earlier output, and that only on request.
 
     Raises:
-        LiftError: `path` exists and `overwrite` is false, or it is a folder with more than images,
-            or a device such as /dev/null.
+        LiftError: `path` exists and `overwrite` is false, it is a folder with more than images, a
+            device, or a file where the name asks for a folder, or it can be no name.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise LiftError(f"{path}: this is a device, which is not replaced; choose another name")
-    if path.is_dir():
-        entries = [p for p in path.iterdir() if not p.name.startswith(".")]
-        others = [p for p in entries if p.suffix.lower() not in IMAGE_SUFFIXES or p.is_dir()]
-        if others:
-            raise LiftError(
-                f"{path}: this folder holds more than frames ({others[0].name}); "
-                "choose a new folder"
-            )
-        if entries and not overwrite:
-            raise LiftError(
-                f"{path}: this folder is not empty; "
-                "choose a new one, or pass --overwrite to replace it"
-            )
-    elif path.exists() and not overwrite:
+    try:
+        if path.is_dir():
+            _refuse_folder(path, overwrite)
+        elif os.path.lexists(path):
+            _refuse_file(path, overwrite)
+    except OSError as error:  # a name that is too long
+        raise write_error(path, error) from error
+
+
+def _refuse_folder(path: Path, overwrite: bool) -> None:
+    entries = [p for p in path.iterdir() if not p.name.startswith(".")]
+    others = [p for p in entries if p.suffix.lower() not in IMAGE_SUFFIXES or p.is_dir()]
+    if others:
+        raise LiftError(
+            f"{path}: this folder holds more than frames ({others[0].name}); choose a new folder"
+        )
+    if entries and not overwrite:
+        raise LiftError(
+            f"{path}: this folder is not empty; choose a new one, or pass --overwrite to replace it"
+        )
+
+
+def _refuse_file(path: Path, overwrite: bool) -> None:
+    mode = path.stat().st_mode if path.exists() else stat.S_IFREG  # or a link to nowhere
+    if not stat.S_ISREG(mode):
+        raise LiftError(f"{path}: is no file but a device; choose a new name, or - for a pipe")
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise LiftError(
+            f"{path}: is a file, and a name without the suffix of a video asks for a folder of "
+            "frames; choose a new name"
+        )
+    if not overwrite:
         raise LiftError(
             f"{path}: this file exists; choose another name, or pass --overwrite to replace it"
         )

@@ -45,6 +45,10 @@ def read_cut_list(path: str | Path, fps: Fraction | float | None = None) -> list
         raise LiftError(f"{path} does not exist; give a file with one scene cut a line") from None
     except UnicodeDecodeError:
         raise LiftError(f"{path} is not a text file in UTF-8; write one scene cut a line") from None
+    except OSError as error:
+        raise LiftError(
+            f"{path} cannot be read ({error.strerror}); give a text file with one scene cut a line"
+        ) from None
     for number, line in enumerate(lines):
         columns = [name.strip() for name in line.split(",")]
         if any(name in columns for name in COLUMNS):

@@ -81,6 +81,8 @@ def interpolate_file(
         LiftError: the source cannot be read or the target cannot be written, which is then
             unchanged.
     """
+    if target.is_symlink():
+        target = target.resolve()  # the link stays
     if target != PIPE and isinstance(source, Path) and source != PIPE:
         check_distinct(source, target)
     job = Job(interpolator, source, target, options, progress or Progress(), note)

@@ -9,6 +9,7 @@ from lift.commands.interpolate import main
 from lift.config import PRESETS, Config
 from lift.errors import run
 from lift.io.decode import open_frames
+from lift.io.images import read_image
 from lift.model.factory import create_lift_model
 from lift.model.weights import save_weights
 from tests.support.disk import largest_file
@@ -44,6 +45,24 @@ def test_a_rate_may_be_given_in_any_form(tmp_path, checkpoint, rate, count):
     flags = ("--checkpoint", checkpoint, "--no_scenes", "--quiet", "--source_fps", 25)
     assert interpolate(src, tmp_path / "out", *flags, "--fps", rate) == 0
     assert open_frames(tmp_path / "out").count == count
+
+
+@pytest.mark.parametrize("names", (("", "out"), ("in", "")))
+def test_an_empty_name_is_an_error(names, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "in", moving_frames(2))
+    assert interpolate(*names, "--overwrite") == 1
+    assert "an empty name was given; give the names of IN and OUT" in capsys.readouterr().err
+
+
+def test_a_link_as_output_stays_a_link(tmp_path, checkpoint):
+    src = write_folder(tmp_path / "in", moving_frames(2))
+    write_folder(tmp_path / "disk", moving_frames(1))
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    flags = ("--checkpoint", checkpoint, "--no_scenes", "--quiet", "--overwrite")
+    assert interpolate(src, tmp_path / "out", *flags) == 0
+    assert (tmp_path / "out").is_symlink()
+    assert open_frames(tmp_path / "disk").count == 3
 
 
 def test_every_flag_is_taken(tmp_path, checkpoint):
@@ -204,3 +223,21 @@ def test_a_full_disk_while_interpolating(tmp_path, checkpoint, capsys):
         err = capsys.readouterr().err
         assert f"{target}: could not be written" in err and err.count("\n") == 1
         assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_images_are_frames_in_the_order_given(tmp_path, checkpoint):
+    src = write_folder(tmp_path / "in", moving_frames(3))
+    images = sorted(src.iterdir(), reverse=True)
+    flags = ("--checkpoint", checkpoint, "--no_scenes", "--quiet")
+    assert interpolate(*images, tmp_path / "out", *flags) == 0
+    ends = [frame for frame, _ in open_frames(tmp_path / "out").timed()][::4]
+    for frame, image in zip(ends, (images[0], images[2]), strict=True):
+        assert np.array_equal(frame, read_image(image))
+
+
+def test_a_single_image_is_an_error(tmp_path, capsys):
+    src = write_folder(tmp_path / "in", moving_frames(2))
+    image = min(src.iterdir())
+    for inputs in ((image,), (image, src)):
+        assert interpolate(*inputs, tmp_path / "out") == 1
+        assert "a single image has no motion" in capsys.readouterr().err

@@ -236,6 +236,14 @@ def test_every_field_has_a_flag_in_both_spellings(section, field):
         )
 
 
+def test_a_value_or_a_name_that_ends_like_a_flag_is_none():
+    parser = Parser()
+    parser.add_argument("paths", nargs="+")
+    parser.add_argument("--fps")
+    args = parser.parse_args(["myfps", "--fps", "60fps"])
+    assert (args.paths, args.fps) == (["myfps"], "60fps")
+
+
 def test_a_command_s_own_flags_have_both_spellings_too():
     parser = Parser()
     parser.add_argument("--dry-run", action="store_true")

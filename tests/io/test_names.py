@@ -14,7 +14,7 @@ def test_the_suffix_says_what_is_asked_for(tmp_path):
         assert not is_video_name(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ("a.wmv", "a.png", "a.txt"))
+@pytest.mark.parametrize("name", ("a.wmv", "a.png", "a.avif", "a.txt"))
 def test_a_suffix_that_is_not_written_is_an_error(tmp_path, name):
     with pytest.raises(LiftError, match=f"{name}: videos are written as .mp4"):
         is_video_name(tmp_path / name)
@@ -39,6 +39,25 @@ def test_what_exists_is_replaced_on_request_and_only_if_it_is_an_output(tmp_path
     refuse_existing(tmp_path / "frames", overwrite=True)
     with pytest.raises(LiftError, match="thesis.pdf"):
         refuse_existing(tmp_path / "papers", overwrite=True)
+
+
+def test_a_device_or_a_file_without_the_suffix_of_a_video_is_never_replaced(tmp_path):
+    (tmp_path / "notes").write_text("x")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name, why in (("notes", "is a file"), ("pipe.mp4", "is no file but a device")):
+        with pytest.raises(LiftError, match=why):
+            refuse_existing(tmp_path / name, overwrite=True)
+
+
+def test_a_link_to_nowhere_exists_as_an_output(tmp_path):
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    with pytest.raises(LiftError, match="this file exists"):
+        refuse_existing(tmp_path / "a.mp4", overwrite=False)
+
+
+def test_a_name_that_is_too_long_is_an_error_with_a_remedy(tmp_path):
+    with pytest.raises(LiftError, match="too long; choose a shorter one"):
+        refuse_existing(tmp_path / ("x" * 300), overwrite=False)
 
 
 def test_an_output_is_never_its_own_input(tmp_path):

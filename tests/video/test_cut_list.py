@@ -91,6 +91,11 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
         read_cut_list(write(tmp_path, "00:00:01:00"), None)
 
 
+def test_a_folder_is_no_list_of_cuts(tmp_path):
+    with pytest.raises(LiftError, match="cannot be read .*; give a text file"):
+        read_cut_list(tmp_path)
+
+
 def test_a_written_list_is_read_again(tmp_path):
     cuts = [(12, Fraction(12, 25)), (90_000, Fraction(3600)), (90_001, Fraction(90_001, 25))]
     text = format_cut_list(cuts)
