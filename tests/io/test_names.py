@@ -67,11 +67,3 @@ def test_an_output_is_never_its_own_input(tmp_path):
         with pytest.raises(LiftError, match="the same"):
             check_distinct(tmp_path / "a.mp4", Path(other))
     check_distinct(tmp_path / "a.mp4", tmp_path / "c.mp4")
-
-
-@pytest.mark.parametrize("overwrite", (False, True))
-def test_a_device_is_not_replaced(tmp_path, overwrite):
-    device = tmp_path / "null"
-    os.mkfifo(device)
-    with pytest.raises(LiftError, match="device"):
-        refuse_existing(device, overwrite)
