@@ -11,6 +11,8 @@ RECENT = 64  # intervals from which the usual one is taken
 WITH_DURATIONS = ("mov", "matroska", "gif", "apng", "webp", "avif")
 TOO_SHORT = Fraction(1, 2)  # of the usual interval: a stated duration that is not meant
 LONGEST_LAST = 16  # intervals that a last frame is displayed where the rate is constant
+CROWDED = 8  # such a part of an interval after the one before is a frame whose time does not rise
+CROWD = 4  # of them in a row; more have no usable times
 LYING = 2  # a rate this many times higher than the frames' own is wrong
 
 
@@ -32,6 +34,7 @@ class Timeline:
         self._stated = any(kind in name for kind in WITH_DURATIONS)
         self._intervals = deque(maxlen=RECENT)
         self._shift = None
+        self._crowd = 0  # latest frames in a row whose times do not rise
         self.last: Fraction | None = None
         self.end = Fraction(0)
 
@@ -42,7 +45,12 @@ class Timeline:
             time = Fraction(0) if time is None else time
             self._shift = self._start() - time
         elif time is None or time <= self.last:
-            time = self.last + 1 / self._fps  # no usable time: go on at the mean rate
+            self._crowd += 1
+            # no usable time: go on at the mean rate; a single one must not delay those after it
+            alone = time is not None and self._crowd <= CROWD
+            time = self.last + 1 / self._fps / (CROWDED if alone else 1)
+        else:
+            self._crowd = 0
         if self.last is not None:
             self._intervals.append(time - self.last)
         self.last = time

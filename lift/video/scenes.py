@@ -145,15 +145,18 @@ class CutDetector:
             return False
         if before is not None and step.drifts_on(before):
             return False
-        most = max((other.unexplained for other in around), default=0.0)
         if step.unexplained >= self.threshold:
             return step.displaced >= MIN_DISPLACED
-        motion = max((other.difference for other in around), default=0.0)
+        near = around
+        if later is not None and later.unexplained < self.threshold:
+            near = [*around, later]  # a picture that halts and catches up has moved before
+        most = max((other.unexplained for other in near), default=0.0)
+        motion = max((other.difference for other in near), default=0.0)
         return (
             motion >= MIN_MOTION
             and step.difference >= max(JUMP_DIFFERENCE, JUMP_RATIO * motion)
             and step.unexplained >= JUMP_RATIO * most
-            and step.displaced >= JUMP_DISPLACED + max(other.displaced for other in around)
+            and step.displaced >= JUMP_DISPLACED + max(other.displaced for other in near)
         )
 
 

@@ -1,11 +1,12 @@
 """When frames are displayed, until when the last one is, and rates that lie."""
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 
 from lift.io.decode import open_frames
-from lift.io.timeline import usual_rate
+from lift.io.timeline import Timeline, usual_rate
 from tests.support.video_samples import moving_frames, write_video
 
 av = pytest.importorskip("av")
@@ -93,3 +94,26 @@ def test_without_timestamps_frames_follow_at_the_mean_rate(tmp_path):
     path = write_video(tmp_path / "a.h264", moving_frames(5))
     times, end = end_of(open_frames(path))
     assert times == [Fraction(k, 25) for k in range(5)] and end == Fraction(5, 25)
+
+
+class Stream:
+    """What `Timeline` asks of an av.VideoStream."""
+
+    time_base, start_time, metadata = Fraction(1, 1000), 0, {}
+    container = SimpleNamespace(format=SimpleNamespace(name="mov"), duration=None)
+
+
+def timed(pts):
+    timeline = Timeline(Stream, Fraction(25))
+    frames = (SimpleNamespace(pts=p, time_base=Fraction(1, 1000), duration=40) for p in pts)
+    return [1000 * timeline.add(frame) for frame in frames]
+
+
+def test_a_frame_out_of_order_delays_no_frame_after_it():
+    assert timed([0, 40, 80, 40, 80, 120, 160]) == [0, 40, 80, 85, 90, 120, 160]
+
+
+@pytest.mark.parametrize("pts", ([None] * 8, [0] * 8))
+def test_frames_without_usable_times_go_on_at_the_mean_rate(pts):
+    times = timed(pts)
+    assert times[-1] - times[-2] == 40 and times == sorted(set(times))

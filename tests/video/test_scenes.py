@@ -213,6 +213,14 @@ def test_motion_and_light_are_no_cuts(name):
     assert cuts_of(pixels(NOT_CUTS[name])) == []
 
 
+def test_motion_that_halts_and_catches_up_in_a_cross_fade_is_no_cut():
+    first, second = shot(0, 24, 3).copy(), shot(3, 24, 1)
+    for k in (9, 11):
+        first[k] = first[k - 1]
+    share = (np.arange(24) / 23)[:, None, None, None]
+    assert cuts_of(pixels((1 - share) * first + share * second)) == []
+
+
 def test_doubled_frames_are_no_cuts():
     assert cuts_of([frame for frame in moving_frames(10) for _ in range(2)]) == []
 
