@@ -7,6 +7,7 @@ and `timed()` are for training and measuring: 8 bits, fields as they are, damage
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
@@ -37,7 +38,7 @@ from lift.io.optional import require
 from lift.io.orientation import UPRIGHT, Orientation, of_display_matrix
 from lift.io.planes import UprightPlanes, storage_of
 from lift.io.stdin import STDIN
-from lift.io.timeline import Timeline, mean_rate, usual_rate
+from lift.io.timeline import Timeline, mean_rate, usual_rate, usual_rate_of_times
 from lift.io.to_rgb import RgbConverter
 
 VIDEO_SUFFIXES = frozenset(
@@ -45,6 +46,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 DEINTERLACE = ("auto", "off")
 PROBED_FRAMES = 9  # from which the rate is taken where the stated one may be that of the clock
+PROBED_PACKETS = 500  # that show the usual interval where pictures are held
 USUAL_RATES = 60  # frames per second up to which a stated rate is believed
 BICUBIC = 0x4 | 0x40000 | 0x2000 | 0x4000  # swscale: accurate rounding, full chroma
 
@@ -173,6 +175,18 @@ class VideoSource:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what reading the frames has shown so far."""
         return tuple(self.report.notes)
+
+    def usual_rate(self) -> Fraction:
+        """Frames per second between most frames: more than `fps` where pictures are held."""
+        if self.path == STDIN:
+            return self.fps
+        av, times = require("av", "reading a video"), []
+        with open_container(self.path) as container, suppress(av.error.FFmpegError):
+            stream = video_stream(self.path, container)
+            for packet in islice(container.demux(stream), PROBED_PACKETS):
+                if packet.pts is not None:
+                    times.append(packet.pts * Fraction(stream.time_base))
+        return usual_rate_of_times(self.fps, times)
 
     def frames(self) -> Iterator[np.ndarray]:
         """All frames in order, each (H, W, 3) uint8 RGB."""

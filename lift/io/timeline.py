@@ -13,6 +13,7 @@ TOO_SHORT = Fraction(1, 2)  # of the usual interval: a stated duration that is n
 LONGEST_LAST = 16  # intervals that a last frame is displayed where the rate is constant
 CROWDED = 8  # such a part of an interval after the one before is a frame whose time does not rise
 CROWD = 4  # of them in a row; more have no usable times
+UNEVEN = Fraction(3, 2)  # a rate of most frames this many times higher than the mean is theirs
 LYING = 2  # a rate this many times higher than the frames' own is wrong
 
 
@@ -106,3 +107,16 @@ def usual_rate(rate: Fraction, times: list[Fraction]) -> Fraction:
     intervals = [b - a for a, b in zip(times, times[1:], strict=False) if b > a]
     usual = statistics.median_low(intervals) if intervals else Fraction(0)
     return 1 / usual if rate * usual >= LYING else rate
+
+
+def usual_rate_of_times(rate: Fraction, times: list[Fraction]) -> Fraction:
+    """The mean rate, or where holds make it low, that of the frames between them.
+
+    Args:
+        rate: mean frames per second.
+        times: seconds at which some frames in a row are displayed, in any order.
+    """
+    times = sorted(set(times))
+    intervals = [b - a for a, b in zip(times, times[1:], strict=False)]
+    usual = statistics.median_low(intervals) if intervals else 1 / rate
+    return 1 / usual if usual * rate * UNEVEN <= 1 else rate

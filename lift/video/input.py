@@ -15,6 +15,7 @@ from lift.io.decode import VideoSource, open_frames
 from lift.io.decoded_frame import DecodedFrame
 from lift.io.frame_folder import FrameFolder
 from lift.io.stdin import STDIN
+from lift.io.timeline import usual_rate_of_times
 from lift.io.timing import Timing
 from lift.video.options import FileOptions
 from lift.video.rates import common_tick, snap_rate
@@ -100,15 +101,24 @@ class Input:
         if options.slow is not None:
             schedule, rate = slow_schedule(options.slow, fps, wanted)
             if isinstance(schedule, FixedRateSchedule):
+                schedule, rate = slow_schedule(options.slow, self._usual_rate(), wanted)
                 schedule = replace(schedule, start=self.first_time)
             if options.multi is not None:
                 rate = fps * options.multi / options.slow
                 schedule = MultiplierSchedule(options.multi)
         elif wanted is not None:
-            schedule, rate = FixedRateSchedule(wanted, self.first_time, 1 / fps), wanted
+            usual = 1 / self._usual_rate()
+            schedule, rate = FixedRateSchedule(wanted, self.first_time, usual), wanted
         else:
             schedule, rate = MultiplierSchedule(options.factor), fps * options.factor
         return (LoopSchedule(schedule) if options.loop else schedule), rate
+
+    def _usual_rate(self) -> Fraction:
+        """Frames per second of the source where no picture is held."""
+        if self.is_video:
+            return self.source.usual_rate()
+        times = getattr(self.source, "timestamps", None)
+        return usual_rate_of_times(self.source.fps, list(times or ()))
 
     @property
     def sound(self) -> str:

@@ -71,9 +71,10 @@ class MultiplierSchedule:
             return [OutputTime(t, start + moving * t if t else time0) for t in steps]
         outputs = []
         for a, b in zip(source_times, source_times[1:], strict=False):
+            begin, length = _motion(a, b, moving)  # a gap of the source may be the hold itself
+            slack = length * SNAP / self.multi
             for k in range(self.multi):
-                time = a + (b - a) * Fraction(k, self.multi)
-                slack = (b - a) * SNAP / self.multi
+                time = begin + length * Fraction(k, self.multi) if k else a
                 if time0 - slack < time <= time1 - slack:
                     outputs.append(OutputTime(_position(time, start, moving, slack), time))
         return outputs

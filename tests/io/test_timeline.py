@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from lift.io.decode import open_frames
-from lift.io.timeline import Timeline, usual_rate
+from lift.io.timeline import Timeline, usual_rate, usual_rate_of_times
 from tests.support.video_samples import moving_frames, write_video
 
 av = pytest.importorskip("av")
@@ -117,3 +117,17 @@ def test_a_frame_out_of_order_delays_no_frame_after_it():
 def test_frames_without_usable_times_go_on_at_the_mean_rate(pts):
     times = timed(pts)
     assert times[-1] - times[-2] == 40 and times == sorted(set(times))
+
+
+def test_the_usual_rate_is_that_between_holds(tmp_path):
+    ticks = [0, *range(30, 70, 4), *range(120, 160, 4)]
+    path = write_video(tmp_path / "a.mp4", moving_frames(21), ticks, Fraction(1, 80))
+    source = open_frames(path)
+    assert source.fps < 15 and source.usual_rate() == 20
+
+
+@pytest.mark.parametrize("rate", (24, Fraction(24000, 1001)))
+def test_the_usual_rate_of_even_frames_is_the_stated_one(rate):
+    rounded = [Fraction(round(1000 * k / rate), 1000) for k in range(50)]  # by Matroska
+    assert usual_rate_of_times(Fraction(rate), rounded[::-1]) == rate
+    assert usual_rate_of_times(Fraction(rate), []) == rate

@@ -123,6 +123,12 @@ def test_a_moving_part_longer_than_the_interval_is_the_interval():
         )
 
 
+def test_a_hold_between_frames_of_the_source_moves_alike_with_their_times():
+    pair, moving = (Fraction(1), Fraction(5)), Fraction(1, 25)
+    schedule = MultiplierSchedule(4)
+    assert schedule.between(*pair, moving, pair) == schedule.between(*pair, moving)
+
+
 @pytest.mark.parametrize("multi", (2, 3))
 def test_outputs_stay_at_the_times_of_frames_that_were_removed(multi):
     source = [Fraction(k, 30) for k in range(11)]
