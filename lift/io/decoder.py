@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from lift.errors import LiftError
+from lift.io.avi_times import AviTimes, is_avi
 from lift.io.clock import demux
 from lift.io.optional import require
 from lift.io.stdin import STDIN, open_stdin
@@ -137,9 +138,11 @@ def decode_frames(
     if damage is not None and decoder is not None:
         decoder.flags |= OUTPUT_CORRUPT
     packets = _packets(container, stream) if packets is None else packets
+    times = AviTimes(decoder) if is_avi(container) else None
+    packets = packets if times is None else times.packets(packets)
     for packet, frames, error in _decoded(packets, stream if own else decoder):
         tail.add(packet)
-        yield from taken(packet, frames, error)
+        yield from taken(packet, frames if times is None else times(frames), error)
     if own and taken.count and tail.latest > taken.latest:
         yield from _decoded_again(path, tail, taken)
     if damage is not None:
@@ -148,7 +151,7 @@ def decode_frames(
         ]
         for packet in missing if damage.times else ():
             damage.add(packet.pts, packet_time(packet, taken.time))
-        damage.truncated |= _ends_early(stream, tail.count)
+        damage.truncated |= _ends_early(stream, tail.count if times is None else times.end)
         damage.truncated |= matroska_ends_early(path, stream, taken.time)
 
 
@@ -327,7 +330,7 @@ def stated_seconds(path: Path, container, stream) -> Fraction | None:
 
 
 def _ends_early(stream, packets: int) -> bool:
-    """Whether an MP4 or AVI file announces more than this number of packets."""
+    """Whether an MP4 or AVI file announces more than this number of packets or frames."""
     name = stream.container.format.name
     return any(kind in name for kind in ("mov", "avi")) and packets < stream.frames
 
