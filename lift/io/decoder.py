@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from lift.errors import LiftError
+from lift.io.avi_times import AviTimes, is_avi
 from lift.io.clock import demux
 from lift.io.display_order import DisplayOrder
 from lift.io.optional import require
@@ -139,8 +140,11 @@ def decode_frames(
     if damage is not None and decoder is not None:
         decoder.flags |= OUTPUT_CORRUPT
     packets = _packets(container, stream) if packets is None else packets
+    times = AviTimes(decoder) if is_avi(container) else None
+    packets = packets if times is None else times.packets(packets)
     for packet, frames, error in _decoded(packets, stream if own else decoder):
         tail.add(packet)
+        frames = frames if times is None else times(frames)
         if error is not None:
             yield from taken(None, in_order.finish(), None)
         yield from taken(packet, in_order(frames), error)
@@ -155,7 +159,7 @@ def decode_frames(
         ]
         for packet in missing if damage.times else ():
             damage.add(packet.pts, packet_time(packet, taken.time))
-        damage.truncated |= _ends_early(stream, tail.count)
+        damage.truncated |= _ends_early(stream, tail.count if times is None else times.end)
         damage.truncated |= matroska_ends_early(path, stream, taken.time)
 
 
@@ -334,7 +338,7 @@ def stated_seconds(path: Path, container, stream) -> Fraction | None:
 
 
 def _ends_early(stream, packets: int) -> bool:
-    """Whether an MP4 or AVI file announces more than this number of packets."""
+    """Whether an MP4 or AVI file announces more than this number of packets or frames."""
     name = stream.container.format.name
     return any(kind in name for kind in ("mov", "avi")) and packets < stream.frames
 
