@@ -24,6 +24,7 @@ LOSSLESS = ("pcm_", "flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "w
 BITS_OF_CHANNEL = 96_000  # bits per second where the source's rate says nothing
 SLOWEST = Fraction(1, 2)  # one atempo filter goes from 1/2 to 100
 FASTEST = Fraction(100)
+ATEMPO_EARLY = Fraction(21, 1000)  # seconds by which slower sound comes early from an atempo
 OPUS_RATE = 48_000
 
 
@@ -59,6 +60,17 @@ def atempo_chain(factor: Fraction) -> list[Fraction]:
         chain.append(FASTEST)
         tempo /= FASTEST
     return chain + ([tempo] if tempo != 1 else [])
+
+
+def lead_of(chain: list[Fraction]) -> Fraction:
+    """Seconds of the source by which sound comes early from a chain of atempo filters.
+
+    Each is early by half of its window, which the filters after it stretch.
+    """
+    lead = Fraction(0)
+    for tempo in reversed(chain):
+        lead = (lead + ATEMPO_EARLY) * tempo if tempo < 1 else lead * tempo
+    return lead
 
 
 def add_encoder(output, source, encoder: str, layout: str | None):
@@ -152,6 +164,8 @@ class SoundConverter:
         if "channels" in layout:
             layout = default_layout(frame.layout.nb_channels) or layout
         first = "" if self._form else ":first_pts=0"
+        chain = atempo_chain(timing.factor)
+        start = float(timing.start - lead_of(chain))
         graph = self._av.filter.Graph()
         end = "" if timing.end is None else f":end={float(timing.end)}"
         nodes = [
@@ -162,13 +176,11 @@ class SoundConverter:
                 time_base=frame.time_base,
             ),
             graph.add("atrim", f"start={float(timing.start)}{end}"),
-            graph.add("asetpts", f"PTS-{float(timing.start)}/TB"),
+            graph.add("asetpts", f"PTS-({start})/TB"),
             # resamples, and fills gaps with silence
             graph.add("aresample", f"{codec.sample_rate}:async=1" + first),
         ]
-        nodes += [
-            graph.add("atempo", f"{float(tempo):.9f}") for tempo in atempo_chain(timing.factor)
-        ]
+        nodes += [graph.add("atempo", f"{float(tempo):.9f}") for tempo in chain]
         nodes.append(
             graph.add(
                 "aformat",

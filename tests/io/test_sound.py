@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lift.io.sound import atempo_chain, default_layout
+from lift.io.sound import ATEMPO_EARLY, atempo_chain, default_layout, lead_of
 from lift.io.streams import plan_streams
 from lift.io.timing import WHOLE, Timing
 from tests.support.media import RATE, join, write_media
@@ -16,6 +16,11 @@ def test_a_chain_of_tempos_stays_within_limits(factor):
     chain = atempo_chain(Fraction(factor))
     assert all(Fraction(1, 2) <= tempo <= 100 for tempo in chain)
     assert np.prod([1, *chain]) == 1 / Fraction(factor)
+
+
+def test_slower_sound_is_not_early():
+    assert lead_of([]) == 0
+    assert lead_of([Fraction(1, 2)] * 3) == ATEMPO_EARLY * Fraction(7, 8)  # 7 times it after * 8
 
 
 def test_factors_are_positive():
