@@ -95,6 +95,31 @@ def test_flags_in_the_text_exist():
                 assert flag in known, f"{path.name}: {flag}"
 
 
+def test_tests_that_the_documents_name_exist():
+    named = [
+        (path.name, *found)
+        for path in DOCUMENTS
+        for found in re.findall(r"`([\w/]+\.py)::(\w+)`", path.read_text(encoding="utf-8"))
+    ]
+    assert named
+    for document, file, name in named:
+        path = ROOT / "tests" / file
+        assert path.is_file(), f"{document}: no {file}"
+        assert f"\ndef {name}(" in path.read_text(encoding="utf-8"), f"{document}: {file} {name}"
+
+
+def test_every_feature_of_the_comparison_has_a_test():
+    text = (ROOT / "docs" / "video.md").read_text(encoding="utf-8")
+    _, _, *rows = [
+        line for line in text.partition("## Other tools")[2].splitlines() if line[:1] == "|"
+    ]
+    assert len(rows) > 30
+    for row in rows:
+        feature, *marks, test = (cell.strip() for cell in row.strip("|").split("|"))
+        assert len(marks) == 7 and set(marks) <= {"y", "n", "?"}, feature
+        assert "::" in test, feature
+
+
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_examples_name_what_lift_has(text):
     for node in ast.walk(ast.parse(text)):

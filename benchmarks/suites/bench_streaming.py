@@ -8,7 +8,8 @@ own, so its row is written before the next one starts.
 Peak memory is that of frames after everything is compiled. Replays of CUDA graphs allocate nothing,
 so theirs is the peak since the model was built, recording included.
 
-`file` is a whole run from video file to video file, with decoder, scene detection and encoder.
+`file` is a whole run from video file to video file, with decoder, scene detection and encoder, and
+how long its threads were at work.
 """
 
 import gc
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ from benchmarks.harness.parameters import fill_zeros
 for needed in ("cv2", "safetensors"):  # a GPU machine may lack them; then streaming is skipped
     pytest.importorskip(needed)
 
+import cv2  # noqa: E402
+
+from benchmarks.harness.file_stages import stage_times  # noqa: E402
 from lift.commands.demo import CLIP  # noqa: E402
 from lift.io.decode import open_frames  # noqa: E402
 from lift.io.encode import VideoWriter  # noqa: E402
@@ -72,9 +76,12 @@ class Case:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return (
-            SIZES[self.size] if self.size in SIZES else tuple(int(n) for n in self.size.split("x"))
-        )
+        return shape_of(self.size)
+
+
+def shape_of(size: str) -> tuple[int, int]:
+    """Height and width, of a name of SIZES or of such as "48x64"."""
+    return SIZES[size] if size in SIZES else tuple(int(n) for n in size.split("x"))
 
 
 def cases(device: str, quick: bool, toy: bool) -> list[Case]:
@@ -114,10 +121,10 @@ def pytest_generate_tests(metafunc):
         pairs = measure.by_form(pairs, metafunc.config.getoption("--forms"))
         metafunc.parametrize(("case", "variant"), pairs, ids=lambda value: str(value))
     else:
-        pairs = measure.by_form(
-            [(None, "reference"), (None, "fused")], metafunc.config.getoption("--forms")
-        )
-        metafunc.parametrize("kernels", [kernels for _, kernels in pairs])
+        sizes = ["48x64"] if toy else ["448"] if quick else ["448", "720p"]
+        pairs = [(size, name) for size in sizes for name in ("reference", "fused")]
+        pairs = measure.by_form(pairs, metafunc.config.getoption("--forms"))
+        metafunc.parametrize(("size", "kernels"), pairs)
 
 
 def test_streaming(case, variant, record, request):
@@ -141,25 +148,30 @@ def test_streaming(case, variant, record, request):
     )
 
 
-def test_file(kernels, record, request, tmp_path_factory):
-    pytest.importorskip("av")
+def test_file(size, kernels, record, request, files_folder):
     toy = request.config.getoption("--toy")
-    found, facts = files(1 if toy else 3, tmp_path_factory.mktemp("files"), 6 if toy else None)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found, facts = files(size, 1 if toy else 3, files_folder, 6 if toy else None)
     record(
         found[kernels],
         operation="file",
         variant=kernels,
         fused=kernels == "fused",
-        device=device,
+        device="cuda" if torch.cuda.is_available() else "cpu",
         direction="forward",
         dtype="float32",
         layout="channels_last",
-        shape=[1, 3, 256, 448],
+        shape=[1, 3, *shape_of(size)],
         flow="tiny, 15 frames",
         required_bytes=None,
         **facts[kernels],
     )
+
+
+@pytest.fixture(scope="session")
+def files_folder(tmp_path_factory):
+    """Where files are interpolated."""
+    pytest.importorskip("av")
+    return tmp_path_factory.mktemp("files")
 
 
 # -- a stream --------------------------------------------------------------------------------------
@@ -293,7 +305,7 @@ def _examined(found: measure.VariantResult, case: Case, variant: str) -> Stream 
     if cuda:
         if not found.peak_of_recording:
             torch.cuda.reset_peak_memory_stats()
-        for _ in range(stream.interpolator.context):
+        for _ in range(stream.interpolator.context_frames):
             stream()
         torch.cuda.synchronize()
         found.peak = torch.cuda.max_memory_allocated() - before
@@ -367,14 +379,14 @@ def _by_stage(stream: Stream, device: str, frames: int) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def files(
-    rounds: int, folder: Path, length: int | None
+    size: str, rounds: int, folder: Path, length: int | None
 ) -> tuple[dict[str, measure.VariantResult], dict[str, dict]]:
     """The bundled clip (its first `length` frames) from file to file, alternating the kernels.
 
-    Both write frames that differ by rounding only.
+    Both write frames that differ by rounding only. The facts are those of the median round.
     """
     keep_freed_memory()
-    source = CLIP if length is None else _shortened(folder, length)
+    source = _clip(folder / f"{size}.mp4", *shape_of(size), length)
     smooth = {
         name: Interpolator(
             create_lift_model(
@@ -385,7 +397,6 @@ def files(
         for name in ("reference", "fused")
     }
     found = {name: measure.VariantResult(tolerance=ROUNDING["float32"]) for name in smooth}
-    facts = {}
     exact = [_first_generated(smooth["reference"], source)]
     for name, one in smooth.items():
         start = time.perf_counter()
@@ -393,13 +404,23 @@ def files(
         found[name].first = time.perf_counter() - start
         if not found[name].error <= found[name].tolerance:
             found[name].failure = measure.wrong(found[name])
+    runs: dict[str, list[tuple[float, dict]]] = {name: [] for name in smooth}
     for _ in range(rounds):
         for name, one in smooth.items():
-            start = time.perf_counter()
-            summary = one.video(source, folder / f"{name}.mp4", overwrite=True)
-            found[name].times.append(time.perf_counter() - start)
-            facts[name] = {"frames": summary.frames, "made": summary.generated}
-    return found, facts
+            with stage_times() as stages:
+                start = time.perf_counter()
+                summary = one.video(source, folder / f"{name}.mp4", overwrite=True)
+                seconds = time.perf_counter() - start
+            facts = {"frames": summary.frames, "made": summary.generated}
+            rate = summary.frames / seconds
+            facts |= {"frames_per_second": rate, "seconds_by_thread": dict(stages)}
+            runs[name].append((seconds, facts))
+    for name, times in runs.items():
+        found[name].times = [seconds for seconds, _ in times]
+    return found, {
+        name: sorted(times, key=lambda run: run[0])[len(times) // 2][1]
+        for name, times in runs.items()
+    }
 
 
 def _first_generated(interpolator: Interpolator, source: Path) -> torch.Tensor:
@@ -410,12 +431,13 @@ def _first_generated(interpolator: Interpolator, source: Path) -> torch.Tensor:
     )
 
 
-def _shortened(folder: Path, length: int) -> Path:
-    """The first frames of the bundled clip."""
+def _clip(path: Path, height: int, width: int, length: int | None) -> Path:
+    """The bundled clip, enlarged or reduced, or its first frames."""
     source = open_frames(CLIP)
-    with VideoWriter(
-        folder / "short.mp4", source.width, source.height, source.fps, 1 / source.fps
-    ) as writer:
-        for k, frame in zip(range(length), source.frames(), strict=False):
+    if length is None and (height, width) == (source.height, source.width):
+        return CLIP
+    with VideoWriter(path, width, height, source.fps, 1 / source.fps) as writer:
+        for k, frame in enumerate(islice(source.frames(), length)):
+            frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC)
             writer.write(frame, k / source.fps)
-    return folder / "short.mp4"
+    return path

@@ -111,8 +111,13 @@ def test_energy_is_measured_once_per_form(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.native
-def test_files_are_timed_by_kernels(tmp_path):
+def test_files_are_timed_by_kernels_and_by_thread(tmp_path):
     pytest.importorskip("av")
-    found, facts = bench.files(1, tmp_path, 3)
+    found, facts = bench.files("32x48", 1, tmp_path, 3)
     assert all(one.failure is None and one.times[0] > 0 for one in found.values())
-    assert facts == {name: {"frames": 5, "made": 2} for name in ("reference", "fused")}
+    for name in ("reference", "fused"):
+        assert (facts[name]["frames"], facts[name]["made"]) == (5, 2)
+        seconds = facts[name]["seconds_by_thread"]
+        assert min(seconds[stage] for stage in ("reader", "model", "writer", "rest")) > 0
+        assert max(seconds.values()) <= found[name].times[0]
+        assert facts[name]["frames_per_second"] == pytest.approx(5 / found[name].times[0])

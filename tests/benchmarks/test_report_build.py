@@ -38,6 +38,17 @@ def test_only_what_is_between_the_markers_changes(tmp_path):
     assert filled(path, found) == text  # and the second time nothing
 
 
+def test_threads_of_a_file_have_their_shares_of_the_run(tmp_path):
+    path = document(tmp_path, "threads")
+    assert "Not recorded yet" in filled(path, [measurements(write_results(tmp_path / "h200"))])
+    seconds = {"reader": 1.0, "model": 3.6, "transfer": 0.0, "writer": 2.0, "rest": 0.2}
+    facts = {"seconds_by_thread": seconds, "frames_per_second": 2.5, "median": 4.0}
+    row = ROW | {"operation": "file", "variant": "fused", "shape": [1, 3, 720, 1280]} | facts
+    found = [measurements(write_results(tmp_path / "other", [row, row | {"variant": "reference"}]))]
+    line = "| other | 1280 × 720 | fused | 2.50 | 25% | 90% | 0% | 50% | 5% |"
+    assert line in filled(path, found)
+
+
 @pytest.mark.slow
 def test_a_gpu_gets_its_sections_in_the_documents(tmp_path, monkeypatch, capsys):
     results, documents = tmp_path / "results", (tmp_path / "README.md", tmp_path / "more.md")
