@@ -51,6 +51,18 @@ def test_a_prores_source_stays_prores_in_mov():
     assert "10 bits" in full.notes[0]
 
 
+@pytest.mark.parametrize(
+    "codec, pix_fmt, tag",
+    (
+        ("prores", "yuv444p10le", "ap4h"),
+        ("prores", "yuv422p10le", "apch"),
+        ("dnxhd", "yuv422p", "AVdh"),
+    ),
+)
+def test_intermediate_codecs_have_the_tag_of_their_profile(codec, pix_fmt, tag):
+    assert choose_encoding(".mov", layout(pix_fmt), codec=codec).tag == tag
+
+
 @pytest.mark.parametrize("transfer", [16, 18])
 def test_hdr_is_hevc_with_the_tag_of_apple(transfer):
     source = layout("yuv420p10le", coding=YuvCoding(9))
