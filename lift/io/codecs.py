@@ -46,7 +46,8 @@ ENCODERS = {  # short name: encoders, the first that this PyAV has
     "webp": ("libwebp_anim",),
 }
 # FFmpeg states no list for MPEG-TS: it would write others as private data, which nothing plays
-IN_MPEGTS = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vvc"}
+IN_MPEGTS = {"h264", "hevc", "mpeg1video", "mpeg2video", "vvc"}
+NOT_IN_MOV = ("av1", "vp8", "vp9")  # FFmpeg writes them to MP4 alone
 BT601_PAL = 5  # the same coefficients as BT.601
 HDR_TRANSFERS = (16, 18)  # PQ, HLG (ISO/IEC 23091-2)
 ODD_420 = {"libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1", "ffv1", "mjpeg"}
@@ -257,6 +258,8 @@ def container_holds(container: str, codec: str) -> bool:
     """
     if container == "mpegts":
         return codec in IN_MPEGTS
+    if container == "mov" and codec in NOT_IN_MOV:
+        return False
     if container == "apng":
         return codec == "apng"
     av = require("av", "encoding a video")

@@ -150,3 +150,12 @@ def test_an_animation_has_lossless_parts():
 def test_contradictions_are_refused_with_a_remedy(suffix, arguments, message):
     with pytest.raises(LiftError, match=message):
         choose_encoding(suffix, layout(), **arguments)
+
+
+def test_a_remedy_is_a_codec_that_the_container_holds():
+    with pytest.raises(LiftError) as refused:
+        choose_encoding(".mov", layout(), codec="av1")
+    advice = str(refused.value).partition("choose")[2].partition(", or a name")[0]
+    assert "prores" in advice and "vp9" not in advice and "av1" not in advice
+    with pytest.raises(LiftError, match="mpeg4"):  # FFmpeg leaves out what its decoders need
+        choose_encoding(".ts", layout(), codec="mpeg4")
