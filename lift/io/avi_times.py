@@ -26,7 +26,7 @@ class AviTimes:
 
     def __init__(self, decoder):
         self._decoder = decoder
-        self._first = self._delay = None  # in ticks of the stream
+        self._first = self._last = self._delay = None  # in ticks of the stream
         self._next, self._step, self.end = 0, 1, 0
 
     def packets(self, packets: Iterator) -> Iterator:
@@ -34,8 +34,10 @@ class AviTimes:
         for packet in packets:
             if packet.size and packet.dts is not None:
                 self._first = packet.dts if self._first is None else self._first
-                self._step = packet.duration or self._step
-                self.end = packet.dts + self._step
+                if self._last is not None and packet.dts > self._last:
+                    self._step = packet.dts - self._last
+                self._last = packet.dts
+                self.end = packet.dts + (packet.duration or 1)
             packet.pts = None
             yield packet
 

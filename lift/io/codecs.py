@@ -46,7 +46,8 @@ ENCODERS = {  # short name: encoders, the first that this PyAV has
     "webp": ("libwebp_anim",),
 }
 # FFmpeg states no list for MPEG-TS: it would write others as private data, which nothing plays
-IN_MPEGTS = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vvc"}
+IN_MPEGTS = {"h264", "hevc", "mpeg1video", "mpeg2video", "vvc"}
+NOT_IN_MOV = ("av1", "vp8", "vp9")  # FFmpeg writes them to MP4 alone
 BT601_PAL = 5  # the same coefficients as BT.601
 HDR_TRANSFERS = (16, 18)  # PQ, HLG (ISO/IEC 23091-2)
 ODD_420 = {"libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1", "ffv1", "mjpeg"}
@@ -181,7 +182,6 @@ def choose_encoding(
     if transfer in HDR_TRANSFERS and (pixel_format(chosen) or PixelFormat("", 8)).bits < 10:
         notes.append(f"HDR in {chosen}: 8 bits show steps in gradients; HEVC has 10 bits")
     options = quality.options | _special_options(encoder, chosen, container)
-    tag = "hvc1" if container in ("mp4", "mov") and _codec(encoder) == "hevc" else None
     return Encoding(
         encoder=encoder,
         pix_fmt=chosen,
@@ -191,7 +191,7 @@ def choose_encoding(
         is_lossless=is_lossless,
         coding=coding,
         container=container,
-        tag=tag,
+        tag=_tag(encoder, chosen, container),
     )
 
 
@@ -258,6 +258,8 @@ def container_holds(container: str, codec: str) -> bool:
     """
     if container == "mpegts":
         return codec in IN_MPEGTS
+    if container == "mov" and codec in NOT_IN_MOV:
+        return False
     if container == "apng":
         return codec == "apng"
     av = require("av", "encoding a video")
@@ -432,6 +434,16 @@ def _keeps_all(pix_fmt: str, layout: FrameLayout, coding: YuvCoding) -> bool:
     if not layout.is_rgb and coding != layout.coding:
         return False
     return layout.is_rgb or layout.chroma in (chosen.chroma, "gray")
+
+
+def _tag(encoder: str, pix_fmt: str, container: str) -> str | None:
+    """The codec's name in MP4 and MOV, where players look for another than FFmpeg's first."""
+    codec = _codec(encoder)
+    if container not in ("mp4", "mov"):
+        return None
+    if codec == "prores":
+        return "ap4h" if pixel_format(pix_fmt).chroma == "444" else "apch"
+    return {"hevc": "hvc1", "dnxhd": "AVdh"}.get(codec)
 
 
 def _special_options(encoder: str, pix_fmt: str, container: str) -> dict[str, str]:

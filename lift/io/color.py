@@ -26,6 +26,7 @@ UNSPECIFIED = 2
 SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # to swscale's own numbers
 HD_LINES = 720  # untagged frames are BT.709 from here on
 LIMITED, FULL = 1, 2
+GRAY = ("gray", "ya8", "ya16")  # full range where nothing is stated, as everywhere in FFmpeg
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,10 @@ def coding_of(frame) -> YuvCoding:
     tagged = int(frame.colorspace)
     untagged = BT709 if frame.height >= HD_LINES else BT601
     known = tagged in SWSCALE_MATRICES or tagged == YCGCO
-    full = int(frame.color_range) == FULL or frame.format.name.startswith("yuvj")
+    name, stated = frame.format.name, int(frame.color_range)
+    full = stated == FULL or name.startswith("yuvj")
+    if stated not in (LIMITED, FULL) and name.startswith(GRAY):
+        full = True
     return YuvCoding(tagged if known else untagged, full)
 
 

@@ -109,7 +109,7 @@ class VideoSource:
         start: seconds at which the first frame is displayed.
         seconds: how long the video is, as the file states; None where it is unknown.
         strict, deinterlace: as in `open_frames`.
-        report: what reading the frames has shown; `decoded()` starts it anew.
+        report: what the first frame has shown, then all of them; `decoded()` starts it anew.
     """
 
     path: Path
@@ -145,6 +145,9 @@ class VideoSource:
             orientation = orientation_of(frame)
             height, width = orientation.size(frame.height, frame.width)
             aspect = Fraction(stream.sample_aspect_ratio or 1)
+            is_interlaced = _deinterlacer(stream, deinterlace).is_interlaced(frame)
+            notes = [NOTE] if is_interlaced else []
+            notes += filter(None, [dynamic_hdr_note(frame)])
             return cls(
                 path=path,
                 width=width,
@@ -164,6 +167,7 @@ class VideoSource:
                 seconds=stated_seconds(path, container, stream),
                 strict=strict,
                 deinterlace=deinterlace,
+                report=ReadReport(notes=notes),
             )
 
     @property
@@ -225,11 +229,7 @@ class VideoSource:
                 timeline = Timeline(stream, self.fps)
                 decoder = alpha_decoder(stream)
                 convert = _SourceConverter(self)
-                codec = stream.codec_context
-                filter_ = Deinterlacer(
-                    codec.name, getattr(codec, "field_order", 0)
-                )  # PyAV 17 has none
-                filter_.off |= self.deinterlace == "off"
+                filter_ = _deinterlacer(stream, self.deinterlace)
                 decoded = decode_frames(self.path, container, stream, damage, decoder)
                 for count, (pixels, stored) in enumerate(filter_(decoded), 1):
                     if filter_.used and NOTE not in report.notes:
@@ -350,6 +350,13 @@ def orientation_of(frame) -> Orientation:
         if getattr(data.type, "name", "") == "DISPLAYMATRIX":
             return of_display_matrix(bytes(data))
     return UPRIGHT
+
+
+def _deinterlacer(stream, deinterlace: str) -> Deinterlacer:
+    codec = stream.codec_context
+    filter_ = Deinterlacer(codec.name, getattr(codec, "field_order", 0))  # PyAV 17 has none
+    filter_.off |= deinterlace == "off"
+    return filter_
 
 
 def _layout(frame, orientation: Orientation) -> FrameLayout:

@@ -58,13 +58,14 @@ class Deinterlacer:
         for frame in frames:
             if self._graph is not None and self._kind != _kind(frame):
                 yield from self._flush()
-            if self._graph is None and not self._is_interlaced(frame):
+            if self._graph is None and not self.is_interlaced(frame):
                 yield Deinterlaced(frame, frame)
                 continue
             yield from self._filter(frame)
         yield from self._flush()
 
-    def _is_interlaced(self, frame) -> bool:
+    def is_interlaced(self, frame) -> bool:
+        """Whether a decoded frame (av.VideoFrame) is to be deinterlaced."""
         if self.off or min(frame.width, frame.height) < SMALLEST:
             return False
         return frame.interlaced_frame or self._parity is not None

@@ -29,6 +29,8 @@ def open_output(path: Path, plan: StreamPlan, time_base: Fraction | None = None)
     av = require("av", "writing a video")
     name = str(path.resolve())  # relative, a colon would mark a protocol
     options = dict(plan.options)
+    if plan.format in QUICKTIME:
+        options["strict"] = "experimental"  # MP4 holds TrueHD
     if plan.format in QUICKTIME and time_base and time_base.denominator <= FINEST_MOVIE:
         # edit lists, which delay a late beginning, count in this; FFmpeg's default is 1/1000 s
         fine = math.ceil(COARSEST_MOVIE / time_base.denominator)
@@ -256,13 +258,13 @@ class OtherStreams:
         packet.pts, packet.dts = round(packet.pts * ratio), round(packet.dts * ratio)
         packet.duration = round((packet.duration or 0) * ratio)
         packet.time_base = target.time_base
-        if target.type in ("audio", "video"):
-            # parts of a joined recording may overlap, and ticks may be coarser than the source's
-            earliest = self._earliest.get(index)
-            if earliest is not None and packet.dts < earliest:
-                packet.dts = earliest
-                packet.pts = max(packet.pts, earliest)
-            self._earliest[index] = packet.dts + self._tick
+        # parts of a joined recording may overlap, and ticks may be coarser than the source's
+        earliest = self._earliest.get(index)
+        if earliest is not None and packet.dts < earliest:
+            packet.dts = earliest
+            packet.pts = max(packet.pts, earliest)
+        tick = self._tick if target.type in ("audio", "video") else 0
+        self._earliest[index] = packet.dts + tick
         packet.stream = target
         self._output.mux(packet)
 
@@ -284,6 +286,7 @@ class PacketCopier:
     def __init__(self, planned: PlannedStream, timing: Timing):
         self._kind, self._timing, self._from_zero = planned.kind, timing, planned.from_zero
         self._waiting: list = []
+        self._last = None  # decoding time of the sound before, in ticks of the source
 
     def convert(self, packet) -> list:
         """The packet with its new times, as a list of one or none."""
@@ -305,6 +308,10 @@ class PacketCopier:
     def _move(self, packet) -> list:
         if packet.dts is None:
             packet.dts = packet.pts
+        if self._kind == "audio":
+            if not packet.duration and self._last is not None:
+                packet.duration = max(packet.dts - self._last, 0)  # the last one would be lost
+            self._last = packet.dts
         base, timing = packet.time_base, self._timing
         start = packet.pts * base
         if self._kind == "subtitle":

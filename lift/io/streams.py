@@ -61,11 +61,14 @@ OPTIONS = {
     "webm": {"default_mode": "passthrough"},
 }
 EDIT_LISTS = ("mp4", "mov")  # these hold sound that begins before 0
-STATES_PRIMING = ("matroska", "webm")  # these state it beside the stream, where it is known
+MATROSKA = ("matroska", "webm")
+STATES_PRIMING = MATROSKA  # these state it beside the stream, where it is known
 # samples before the first audible one, as FFmpeg's encoders of these codecs state them
 PRIMING = {"aac": 1024, "ac3": 256, "eac3": 256, "mp2": 481, "mp3": 1105}
 
 LONGEST_PRIMING = Fraction(1, 10)  # seconds; sound earlier before 0 is hidden by an edit
+
+MATROSKA_FRAMES = 1000  # a second, beyond which two have the same time there
 
 PROBE_PACKETS = 4  # of each stream
 PROBE_LIMIT = 1000  # packets of the file
@@ -131,6 +134,12 @@ def plan_streams(
         sound=sound,
         picture_rate=new_rate,
     )
+    if name in MATROSKA and (new_rate or 0) > MATROSKA_FRAMES:
+        text = (
+            f"{suffix} rounds times to milliseconds, so some frames have the same time at "
+            f"{float(new_rate):g} frames/s; .mp4 is exact"
+        )
+        plan = replace(plan, notes=(text,))
     if source is None:
         return plan
     with open_container(Path(source)) as container:
@@ -146,7 +155,7 @@ class _Planner:
         self._container, self._suffix, self._template = container, suffix, template
         self._video_index, self._empty, self._add_picture = video_index, plan, add_picture
         self._format = plan.format
-        self._notes: list[str] = []
+        self._notes: list[str] = list(plan.notes)
         self._packets = _first_packets(container, video_index)
         self._picture = _first_picture(template)
 

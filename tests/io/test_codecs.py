@@ -51,6 +51,18 @@ def test_a_prores_source_stays_prores_in_mov():
     assert "10 bits" in full.notes[0]
 
 
+@pytest.mark.parametrize(
+    "codec, pix_fmt, tag",
+    (
+        ("prores", "yuv444p10le", "ap4h"),
+        ("prores", "yuv422p10le", "apch"),
+        ("dnxhd", "yuv422p", "AVdh"),
+    ),
+)
+def test_intermediate_codecs_have_the_tag_of_their_profile(codec, pix_fmt, tag):
+    assert choose_encoding(".mov", layout(pix_fmt), codec=codec).tag == tag
+
+
 @pytest.mark.parametrize("transfer", [16, 18])
 def test_hdr_is_hevc_with_the_tag_of_apple(transfer):
     source = layout("yuv420p10le", coding=YuvCoding(9))
@@ -138,3 +150,12 @@ def test_an_animation_has_lossless_parts():
 def test_contradictions_are_refused_with_a_remedy(suffix, arguments, message):
     with pytest.raises(LiftError, match=message):
         choose_encoding(suffix, layout(), **arguments)
+
+
+def test_a_remedy_is_a_codec_that_the_container_holds():
+    with pytest.raises(LiftError) as refused:
+        choose_encoding(".mov", layout(), codec="av1")
+    advice = str(refused.value).partition("choose")[2].partition(", or a name")[0]
+    assert "prores" in advice and "vp9" not in advice and "av1" not in advice
+    with pytest.raises(LiftError, match="mpeg4"):  # FFmpeg leaves out what its decoders need
+        choose_encoding(".ts", layout(), codec="mpeg4")

@@ -65,3 +65,8 @@ def test_an_untagged_frame_is_bt709_from_720_lines_on():
     frames = {height: av.VideoFrame(64, height, "yuv420p") for height in (480, 576, 718, 720, 1080)}
     matrices = {height: coding_of(frame).matrix for height, frame in frames.items()}
     assert matrices == {480: 6, 576: 6, 718: 6, 720: 1, 1080: 1}
+
+
+@pytest.mark.parametrize("pix_fmt, full_range", (("gray", True), ("ya8", True), ("yuv420p", False)))
+def test_untagged_grey_is_of_full_range(pix_fmt, full_range):
+    assert coding_of(av.VideoFrame(64, 48, pix_fmt)).full_range == full_range

@@ -121,3 +121,9 @@ def test_packed_frames_are_deinterlaced_without_a_loss_of_chroma():
 def test_another_word_than_auto_or_off_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="deinterlace"):
         open_frames(tmp_path, Fraction(24), deinterlace="on")
+
+
+def test_it_is_known_before_the_first_frame_is_read(tmp_path):
+    path = write_frames(tmp_path / "a.mkv", [woven(0), woven(1)], "ffv1", {})
+    assert open_frames(path).notes == (NOTE,)
+    assert open_frames(path, deinterlace="off").notes == ()

@@ -7,6 +7,7 @@ import pytest
 
 from lift.errors import LiftError
 from lift.files import write_error
+from lift.io import clock
 from lift.io.join import LATEST, apart, decoding_times, join_parts
 from lift.io.streams import plan_streams
 from lift.io.timing import WHOLE, Timing
@@ -82,6 +83,27 @@ def test_subtitles_chapters_and_flags_arrive(tmp_path):
             assert titles == ["One", "Two"]
             tags = {key.lower(): value for key, value in container.metadata.items()}
             assert tags["title"] == "Film" and tags["com.android.version"] == "13"
+
+
+def test_subtitles_whose_times_go_back_are_kept(tmp_path, monkeypatch):
+    def jittered(*args):
+        for packet in demux(*args):
+            if packet.stream.type == "subtitle" and packet.pts == 250:
+                packet.pts = packet.dts = 99  # the one before begins at 100
+            yield packet
+
+    demux = clock.demux
+    source = write_media(tmp_path / "s.mkv", subtitles=SRT)
+    monkeypatch.setattr(clock, "demux", jittered)
+    texts = packets_of(join(tmp_path / "a.mkv", source), "subtitle").popitem()[1]
+    assert [time for time, _ in texts] == [Fraction(1, 10)] * 2
+
+
+def test_the_last_packet_of_sound_without_durations_reaches_mp4(tmp_path):
+    source = write_media(tmp_path / "s.mkv", sounds=("alac",))
+    path = join(tmp_path / "a.mp4", source)
+    (before,), (after,) = (packets_of(file, "audio").values() for file in (source, path))
+    assert [data for _, data in after] == [data for _, data in before]
 
 
 def test_a_cut_moves_sound_with_the_picture(tmp_path):

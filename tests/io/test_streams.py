@@ -125,3 +125,11 @@ def test_unknown_suffixes_and_modes_are_refused():
         plan_streams(None, ".xyz", template=None)
     with pytest.raises(ValueError, match="sound"):
         plan_streams(None, next(iter(FORMATS)), template=None, sound="loud")
+
+
+def test_times_that_matroska_rounds_are_named(rich):
+    fast, slow = (plan(rich, ".mkv", new_rate=Fraction(rate)) for rate in (2000, 1000))
+    assert "milliseconds" in fast.notes[0] and not slow.notes
+    assert not any(
+        "milliseconds" in note for note in plan(rich, ".mp4", new_rate=Fraction(2000)).notes
+    )
