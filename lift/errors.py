@@ -3,8 +3,12 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
+
+PATIENCE = 10.0  # seconds for which further signals are ignored after one
 
 
 class LiftError(Exception):
@@ -23,21 +27,26 @@ class Terminated(BaseException):
 def cleanup_on_signals() -> Iterator[None]:
     """Raise `Terminated` on SIGTERM and SIGHUP, so that what the block has begun is cleaned up.
 
-    Further signals are ignored from then on. Only the main thread receives signals; elsewhere this
-    does nothing.
+    A signal that comes while the block is cleaned up after another, as of Ctrl-C pressed twice, is
+    ignored. Only the main thread receives signals; elsewhere this does nothing.
     """
+    last = float("-inf")
 
     def stop(number: int, _frame) -> None:
-        for each in handled:
-            signal.signal(each, signal.SIG_IGN)
-        raise Terminated(number)
+        nonlocal last
+        now = time.monotonic()
+        if now - last < PATIENCE:
+            return
+        last = now
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
-    names = ("SIGTERM", "SIGHUP")
+    usual = (signal.SIG_DFL, signal.default_int_handler)  # nohup ignores SIGHUP: leave it so
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
     handled = [getattr(signal, name) for name in names if hasattr(signal, name)]
     former = {}
     try:
         for each in handled:
-            if signal.getsignal(each) == signal.SIG_DFL:  # nohup ignores SIGHUP: leave it so
+            if signal.getsignal(each) in usual:
                 former[each] = signal.signal(each, stop)
     except ValueError:  # not the main thread
         former = {}
@@ -48,18 +57,53 @@ def cleanup_on_signals() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def say(*lines: str) -> None:
-    """Print to stdout, which may have been closed by the program that reads it."""
+def say(*lines: str, stream: TextIO | None = None) -> None:
+    """Print to stdout or another stream, whose reader may have ended."""
+    stream = stream or sys.stdout
     try:
         for line in lines:
-            print(line)
-        sys.stdout.flush()
-    except (BrokenPipeError, ValueError, AttributeError):
-        with open(os.devnull, "w") as nowhere:  # Python flushes stdout once more when it ends
+            print(line, file=stream, flush=True)
+    except (BrokenPipeError, ValueError):
+        discard(stream)
+
+
+def discard(stream) -> None:
+    """Let what is still written to a standard stream go nowhere: its reader has ended.
+
+    Python writes what is left of it once more when the process ends, which would fail again.
+    """
+    with open(os.devnull, "w") as nowhere:
+        try:
+            os.dup2(nowhere.fileno(), stream.fileno())
+        except (OSError, ValueError, AttributeError):
+            pass
+
+
+def open_standard_streams() -> None:
+    """Give a process whose parent closed stdin, stdout or stderr an empty one.
+
+    Else the next file that is opened, such as a video, takes its number, and messages of libraries
+    end in it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
             try:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
-            except (OSError, ValueError, AttributeError):
-                pass
+                os.fstat(number)
+            except OSError:
+                nowhere = os.open(os.devnull, os.O_RDWR)
+                if nowhere != number:
+                    os.dup2(nowhere, number)
+                    os.close(nowhere)
+            setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: SIM115  it stays
+
+
+def report_error(error: LiftError | OSError) -> None:
+    """Print an error that the user can fix as one sentence on stderr."""
+    text = str(error)
+    if isinstance(error, OSError):  # full disk, missing file, no permission: the system names it
+        place = f" ({error.filename})" if error.filename else ""
+        text = f"{error.strerror or error}{place}"
+    say(f"lift: error: {text}", stream=sys.stderr)
 
 
 def run(command: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:
@@ -74,18 +118,15 @@ def run(command: Callable[[list[str]], int | None], argv: list[str] | None = Non
         0 for success, 1 after an error, 130 after an interrupt, 128 + its number after another
         signal. argparse itself exits with 2 on an unknown flag.
     """
+    open_standard_streams()
     try:
         return command(sys.argv[1:] if argv is None else argv) or 0
     except Terminated as signalled:
-        print(f"lift: stopped by {signalled}", file=sys.stderr)
+        say(f"lift: stopped by {signalled}", stream=sys.stderr)
         return 128 + signalled.number
     except KeyboardInterrupt:
-        print("lift: interrupted", file=sys.stderr)
+        say("lift: interrupted", stream=sys.stderr)
         return 130
-    except LiftError as error:
-        print(f"lift: error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:  # full disk, missing file, no permission: the system names the cause
-        place = f" ({error.filename})" if error.filename else ""
-        print(f"lift: error: {error.strerror or error}{place}", file=sys.stderr)
+    except (LiftError, OSError) as error:
+        report_error(error)
         return 1

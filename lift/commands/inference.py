@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from lift.commands.inputs import Job
-from lift.commands.interpolate import file_options, open_interpolator, run_job
+from lift.commands.inputs import Job, check_output
+from lift.commands.interpolate import file_options, run_jobs
 from lift.commands.interpolate_flags import add_flags
 from lift.config.flags import Parser
 from lift.errors import LiftError, cleanup_on_signals, run
 from lift.io.frame_folder import FrameFolder, list_images
-from lift.io.names import check_distinct, refuse_existing
+from lift.io.names import check_distinct
 
 
 def main(argv: list[str]) -> int:
@@ -35,15 +35,12 @@ def main(argv: list[str]) -> int:
     if not args.input.exists():
         raise LiftError(f"{args.input}: no such file or folder; give a folder of numbered frames")
     check_distinct(args.input, args.output)
-    jobs = find_sequences(args.input, args.output)
-    for source, target in jobs:  # errors come before the first output
-        FrameFolder(source, gaps=options.gaps)
-        refuse_existing(target, args.overwrite)
+    jobs = [Job(*pair) for pair in find_sequences(args.input, args.output)]
+    for job in jobs:  # errors come before the first output
+        FrameFolder(job.source, gaps=options.gaps)
+        check_output(job, options)
     with cleanup_on_signals():
-        interpolator = open_interpolator(args)
-        for source, target in jobs:
-            run_job(interpolator, Job(source, target), options, args)
-    return 0
+        return run_jobs(jobs, options, args)
 
 
 def find_sequences(source: Path, target: Path) -> list[tuple[Path, Path]]:

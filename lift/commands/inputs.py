@@ -8,8 +8,15 @@ from lift.io.animated_images import is_animated
 from lift.io.decode import VIDEO_SUFFIXES
 from lift.io.frame_folder import list_images
 from lift.io.images import is_image
-from lift.io.names import OUTPUT_SUFFIXES, check_distinct, is_video_name, refuse_existing
+from lift.io.names import (
+    OUTPUT_SUFFIXES,
+    check_distinct,
+    check_outside,
+    is_video_name,
+    refuse_existing,
+)
 from lift.video.options import FileOptions
+from lift.video.summary import report_path
 
 PIPE = Path("-")
 
@@ -30,7 +37,15 @@ class Job:
     def name(self) -> str:
         """For the progress bar."""
         source = self.source[0] if isinstance(self.source, tuple) else self.source
-        return source.name
+        return source.name or str(source)
+
+    def is_finished(self, options: FileOptions) -> bool:
+        """Whether a run that is continued has nothing to do: its output is there."""
+        if not options.resume or options.overwrite or self.target == PIPE:
+            return False
+        if self.target.is_dir():
+            return bool(list_images(self.target))
+        return self.target.exists()
 
 
 def find_jobs(sources: list[str], target: str, options: FileOptions) -> list[Job]:
@@ -64,11 +79,28 @@ def find_jobs(sources: list[str], target: str, options: FileOptions) -> list[Job
         jobs = _into_folder(paths, target, options)
     for job in jobs:
         if job.target != PIPE:
-            if not isinstance(job.source, tuple):
-                check_distinct(job.source, job.target)
-            is_video_name(job.target)
-            refuse_existing(job.target, options.overwrite)
+            check_output(job, options)
     return jobs
+
+
+def check_output(job: Job, options: FileOptions) -> None:
+    """Check that the output of a job, and its report, replace nothing without being asked to.
+
+    Raises:
+        LiftError: they would, or the input lies in the folder that would be replaced.
+    """
+    sources = job.source if isinstance(job.source, tuple) else (job.source,)
+    for source in sources:
+        if source != PIPE:
+            check_distinct(source, job.target)
+            check_outside(source, job.target)
+    is_video_name(job.target)
+    refuse_existing(job.target, options.overwrite or job.is_finished(options))
+    report = report_path(job.target)
+    if options.report and report.exists() and not (options.overwrite or job.is_finished(options)):
+        raise LiftError(
+            f"{report}: this file exists; choose another output, or pass --overwrite to replace it"
+        )
 
 
 def _target(text: str) -> Path:
@@ -124,6 +156,8 @@ def _into_folder(paths: list[Path], target: str, options: FileOptions) -> list[J
 
 def _result_name(source: Path) -> str:
     """The input's name; a video whose container is not written becomes Matroska."""
-    if source.is_dir() or source.suffix.lower() in OUTPUT_SUFFIXES:
+    if source.is_dir():
+        return source.resolve().name  # "." has no name
+    if source.suffix.lower() in OUTPUT_SUFFIXES:
         return source.name
     return source.stem + ".mkv"

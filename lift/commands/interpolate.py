@@ -13,7 +13,7 @@ from lift.commands.interpolate_flags import add_flags, add_video_flags
 from lift.config import InferenceConfig
 from lift.config.flags import Parser
 from lift.devices import choose_device
-from lift.errors import LiftError, cleanup_on_signals, run, say
+from lift.errors import LiftError, cleanup_on_signals, report_error, run, say
 from lift.video.cpu_threads import leave_cores_to_others
 from lift.video.devices import DeviceWorkers
 from lift.video.file import interpolate_file
@@ -22,6 +22,7 @@ from lift.video.malloc import keep_freed_memory
 from lift.video.options import FileOptions
 from lift.video.progress import Progress
 from lift.video.summary import Summary
+from lift.video.work_folder import clear_leftovers
 
 DEFAULTS = InferenceConfig()
 
@@ -53,23 +54,32 @@ def interpolate(args: argparse.Namespace) -> int:
     if len(args.paths) < 2:
         raise LiftError("the output is missing; give IN and OUT")
     jobs = find_jobs(args.paths[:-1], args.paths[-1], options)
+    return run_jobs(jobs, options, args)
+
+
+def run_jobs(jobs: list[Job], options: FileOptions, args: argparse.Namespace) -> int:
+    """Interpolate each input; one that fails does not stop the others. The exit code."""
     interpolator = open_interpolator(args)
-    failed = 0
+    failed = False
     for job in jobs:
         try:
             run_job(interpolator, job, options, args)
-        except LiftError as error:
+        except (LiftError, OSError) as error:
             if len(jobs) == 1:
                 raise
-            failed += 1
-            print(f"lift: error: {error}", file=sys.stderr)
-    return min(failed, 1)
+            failed = True
+            report_error(error)
+    return int(failed)
 
 
 def run_job(
     interpolator: Interpolator, job: Job, options: FileOptions, args: argparse.Namespace
-) -> Summary:
-    """Interpolate one input; print notes as they come, and a summary."""
+) -> Summary | None:
+    """Interpolate one input; print notes as they come, and a summary.
+
+    Returns:
+        What was written; None where a run that is continued had written it.
+    """
     out = sys.stderr if job.target == PIPE else sys.stdout
     form = "none" if args.quiet else "bar"
     is_json = getattr(args, "json", False)
@@ -78,14 +88,18 @@ def run_job(
     def note(text: str) -> None:
         if is_json:
             progress.event("note", text=text)
-        elif job.target == PIPE:
-            print(f"note: {text}", file=sys.stderr)
-        else:
-            say(f"note: {text}")
+            return
+        with progress.set_aside():
+            say(f"note: {text}", stream=out)
 
-    summary = interpolate_file(
-        interpolator, job.source, job.target, options, progress, note, device_workers(args)
-    )
+    if job.is_finished(options):
+        note(f"{job.target} exists, so there is nothing to resume")
+        clear_leftovers(job.target.parent, finished=job.target)
+        return None
+    with progress:
+        summary = interpolate_file(
+            interpolator, job.source, job.target, options, progress, note, device_workers(args)
+        )
     if is_json:
         progress.event("done", **summary.as_json())
     elif job.target != PIPE:

@@ -106,3 +106,13 @@ def check_distinct(source: Path, target: Path) -> None:
         same = source.samefile(target)
     if same:
         raise LiftError(f"{target}: input and output are the same; choose another output")
+
+
+def check_outside(source: Path, target: Path) -> None:
+    """Check that the input is not in the folder that the output would replace.
+
+    Raises:
+        LiftError: it is.
+    """
+    if target.is_dir() and target.resolve() in source.resolve().parents:
+        raise LiftError(f"{target}: this folder holds the input {source}; choose a new folder")

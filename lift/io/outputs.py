@@ -359,6 +359,11 @@ class FolderOutput:
         self.parts, self.target, self.format = parts, target, image_format
         self.notes: list[str] = []
 
+    @property
+    def format_name(self) -> str:
+        """Kind of the images."""
+        return self.format.name
+
     def begin(self, part: int) -> None:
         """Open a part."""
         folder = self.parts.file(part, "")

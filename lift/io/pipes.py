@@ -1,11 +1,13 @@
 """Video through pipes: `-` as input or output."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
 
-from lift.errors import LiftError
+from lift.errors import LiftError, discard
 from lift.io.codecs import choose_encoding
 from lift.io.color import FULL, LIMITED, FrameLayout
 from lift.io.decoded_frame import DecodedFrame
@@ -14,6 +16,7 @@ from lift.io.to_yuv import RGB_MATRIX, pixel_format, to_frame
 
 Y4M, NUT = "y4m", "nut"
 PIPE_FORMATS = (Y4M, NUT)
+Y4M_CHROMA = ("420", "422", "444", "gray")
 DEFAULT_CODEC = "rawvideo"
 
 
@@ -27,14 +30,15 @@ class PipeOutput:
         tick: seconds of one tick of the output's clock.
         layout: of the frames.
         source: VideoSource whose planes hold; None for images.
-        codec, pix_fmt: of NUT: as of `choose_encoding`; raw video where codec is None.
+        codec, pix_fmt, preset, crf: of NUT: as of `choose_encoding`; raw video where codec is None.
         stream: binary; stdout where None.
 
     Attributes:
         notes: sentences on what differs from the source.
 
     Raises:
-        LiftError: y4m does not hold the pixel format, or an unknown codec.
+        LiftError: an unknown form or codec, y4m does not hold the codec or the pixel format; later,
+            the program that reads the pipe has ended.
     """
 
     def __init__(
@@ -48,23 +52,43 @@ class PipeOutput:
         *,
         codec: str | None = None,
         pix_fmt: str | None = None,
+        preset: str | None = None,
+        crf: int | None = None,
         stream=None,
     ):
         self.form = form or (NUT if codec or layout.has_alpha or layout.is_rgb else Y4M)
+        if self.form not in PIPE_FORMATS:
+            raise LiftError(f"--format {form}: a pipe holds {' or '.join(PIPE_FORMATS)}")
         if self.form == Y4M and codec is not None:
             raise LiftError("--codec: y4m holds raw frames only; add --format nut")
+        if codec is None and (preset, crf) != (None, None):
+            raise LiftError(
+                "--preset and --crf are for an encoder, and a pipe has raw frames; add --codec"
+            )
         self.size, self.rate, self.tick = size, rate, tick
         self._source_layout = getattr(source, "layout", None)
         self._stream = stream or sys.stdout.buffer
-        suffix = ".mkv"  # for the choice of the codec: NUT holds what Matroska holds
-        chosen = choose_encoding(suffix, layout, size=size, codec=codec or "ffv1", pix_fmt=pix_fmt)
+        chosen = choose_encoding(
+            ".mkv",  # for the choice of the codec: NUT holds what Matroska holds
+            layout,
+            size=size,
+            codec=codec or "ffv1",
+            pix_fmt=pix_fmt,
+            preset=preset,
+            crf=crf,
+        )
         self._codec = chosen.encoder if codec else DEFAULT_CODEC
         self._options = {**chosen.options} if codec else {}
         self._pix_fmt, self._coding = chosen.pix_fmt, chosen.coding
-        if self.form == Y4M and (pixel_format(self._pix_fmt).is_rgb or chosen.has_alpha):
-            self._pix_fmt = "yuv444p" if layout.bits <= 8 else "yuv444p16le"
+        if self.form == Y4M:
+            self._pix_fmt = _held_by_y4m(chosen.pix_fmt, is_asked=pix_fmt is not None)
         self.notes: list[str] = list(chosen.notes) if codec else []
         self._count = 0
+
+    @property
+    def format_name(self) -> str:
+        """Of the frames, or of the pipe where they are raw."""
+        return self.form if self._codec == DEFAULT_CODEC else self._codec
 
     def __enter__(self) -> "PipeOutput":
         av = require("av", "writing a video")
@@ -93,21 +117,42 @@ class PipeOutput:
         video_frame = to_frame(frame, self._pix_fmt, self._coding, self._source_layout)
         video_frame.pts = self._count if self.form == Y4M else round(time / self._tick)
         video_frame.time_base = self._tick
-        self._container.mux(self._video.encode(video_frame))
+        with self._reader():
+            self._container.mux(self._video.encode(video_frame))
         self._count += 1
 
     def end(self, error: BaseException | None = None) -> None:
         """A pipe has one part."""
 
     def __exit__(self, kind, error, trace) -> None:
-        av = require("av", "writing a video")
-        try:
-            if error is None:
+        if error is None:
+            with self._reader():
                 self._container.mux(self._video.encode(None))
                 self._container.close()
                 self._stream.flush()
-        except (av.error.FFmpegError, OSError, ValueError) as failure:
+
+    @contextmanager
+    def _reader(self) -> Iterator[None]:
+        """An error of the pipe in this block is that of the program that reads it."""
+        av = require("av", "writing a video")
+        try:
+            yield
+        except (av.error.BrokenPipeError, BrokenPipeError) as failure:
+            discard(self._stream)
             raise LiftError("-: the program that reads the pipe has ended") from failure
+        except (av.error.FFmpegError, OSError) as failure:
+            raise LiftError(f"-: could not be written ({failure.strerror or failure})") from failure
+
+
+def _held_by_y4m(pix_fmt: str, is_asked: bool) -> str:
+    """The pixel format, or where y4m does not hold it and it is not asked for, the nearest."""
+    found = pixel_format(pix_fmt)
+    is_plain = found.is_planar and not (found.is_rgb or found.has_alpha or found.is_big_endian)
+    if is_plain and found.chroma in Y4M_CHROMA:
+        return pix_fmt
+    if is_asked:
+        raise LiftError(f"--pix_fmt {pix_fmt}: y4m does not hold it; add --format nut")
+    return "yuv444p" if found.bits <= 8 else f"yuv444p{min(found.bits, 16)}le"
 
 
 class _Unseekable:

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from lift.errors import LiftError
+
 STDIN = Path("-")
 
 
@@ -41,9 +43,15 @@ _stdin: Replayed | None = None
 
 
 def open_stdin() -> Replayed:
-    """Stdin, from its first byte where it is opened for the second time."""
+    """Stdin, from its first byte where it is opened for the second time.
+
+    Raises:
+        LiftError: stdin is a terminal, so that nothing would ever come.
+    """
     global _stdin
     if _stdin is None:
+        if sys.stdin.isatty():
+            raise LiftError("-: nothing comes through a pipe; give a file, or pipe a video here")
         _stdin = Replayed(sys.stdin.buffer)
     else:
         _stdin.replay()

@@ -1,9 +1,13 @@
 """Parts of one file on several devices: one process for each, all writing into one work folder."""
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty
+from threading import Thread
 from typing import Any
 
 from lift.errors import LiftError
@@ -49,7 +53,8 @@ class DeviceWorkers:
             for k, device in enumerate(self.devices):
                 task = self.create, device, make, bounds[k], bounds[k + 1], events
                 process = context.Process(target=_work, args=task, daemon=True)
-                process.start()
+                with _deaf_to_interrupts():
+                    process.start()
                 processes.append(process)
             _wait(processes, events, progress)
         finally:
@@ -57,6 +62,16 @@ class DeviceWorkers:
                 process.terminate()
             for process in processes:
                 process.join()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started here do not see Ctrl-C, which reaches them too; their parent ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Counter(Progress):
@@ -71,13 +86,18 @@ class _Counter(Progress):
 
 
 def _work(create, device: str, make: Callable, start: int, stop: int | None, events) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     try:
         make(create(device), start, stop, _Counter(events))
         events.put(("done", None))
     except LiftError as error:
         events.put(("error", str(error)))
-    except KeyboardInterrupt:
-        pass
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its processes, and a later run would meet them in its folder."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _wait(processes, events, progress: Progress) -> None:

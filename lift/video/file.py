@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lift import __version__
 from lift.errors import LiftError
 from lift.files import atomic
 from lift.io.bit_depth import as_8_bits
@@ -33,13 +32,14 @@ from lift.video.compare import doubled, side_by_side
 from lift.video.cut_list import KnownCuts, read_cut_list
 from lift.video.devices import DeviceWorkers
 from lift.video.duplicates import Distinct, DistinctFrames
+from lift.video.fingerprint import fingerprint
 from lift.video.input import Input
 from lift.video.memory_budget import OutOfMemory
 from lift.video.options import FileOptions
 from lift.video.progress import Progress
 from lift.video.scenes import CutDetector, number_shots
 from lift.video.stream_frame import StreamFrame, with_holds
-from lift.video.summary import Summary
+from lift.video.summary import Summary, report_path
 from lift.video.threads import WriteBehind, read_ahead
 from lift.video.transfers import Download
 from lift.video.work_folder import WorkFolder
@@ -90,7 +90,10 @@ def interpolate_file(
         return job.pipe()
     is_video_name(target)
     refuse_existing(target, options.overwrite)
-    with WorkFolder(target, job.fingerprint(), resume=options.resume) as work:
+    if options.resume and source == PIPE:
+        raise LiftError("a pipe cannot be resumed; leave --resume out or read from a file")
+    job_print = fingerprint(interpolator, source, target, options, job.cuts)
+    with WorkFolder(target, job_print, resume=options.resume) as work:
         for text in work.notes:
             job.note(text)
         return job.run(Parts(work.path), workers)
@@ -125,22 +128,6 @@ class Job:
             if self._note is not None:
                 self._note(text)
 
-    def fingerprint(self) -> dict:
-        """What must be equal for the parts of an earlier run to be used again."""
-        paths = self.path if isinstance(self.path, tuple) else (self.path,)
-        options = {
-            name: str(value)
-            for name, value in vars(self.options).items()
-            if name not in ("resume", "overwrite", "report")
-        }
-        return {
-            "version": __version__,
-            "source": [_identity(path) for path in paths if path != PIPE],
-            "target": self.target.suffix.lower(),
-            "options": options,
-            "model": self.interpolator.describe(),
-        }
-
     # -- parts -------------------------------------------------------------------------------------
 
     def run(self, parts: Parts, workers: DeviceWorkers | None) -> Summary:
@@ -148,6 +135,7 @@ class Job:
         output = self.open_output(parts)
         done = sum(each.frames for each in parts.all().values())
         self.progress.start(self.input.expected_outputs(), done)
+        self._use_recorded(parts)
         if workers is not None:
             make = partial(_make_parts, self.path, self.target, self.options, parts.work)
             workers.make_parts(make, self.expected_parts(), self.progress)
@@ -172,8 +160,9 @@ class Job:
             except OutOfMemory as error:
                 failure = error.with_traceback(None)  # which holds the memory of its frames
             height, width = failure.tile
-            if not self.interpolator.use_smaller_tiles():
-                raise failure
+            if self.path == PIPE or not self.interpolator.use_smaller_tiles():
+                raise failure  # a pipe cannot be read again
+            self.progress.go_back(sum(each.frames for each in parts.all().values()))
             self.note(
                 f"the memory was too small for {width}x{height} pixels at a time; "
                 "smaller tiles were used"
@@ -340,6 +329,8 @@ class Job:
         options, source = self.options, self.input.source
         if options.resume:
             raise LiftError("a pipe cannot be resumed; leave --resume out or write to a file")
+        if options.report:
+            raise LiftError("a pipe has no place for a report; leave --report out, or use --json")
         output = PipeOutput(
             options.image_format,
             self.size,
@@ -349,6 +340,8 @@ class Job:
             source if self.input.is_video else None,
             codec=options.codec,
             pix_fmt=options.pix_fmt,
+            preset=options.preset,
+            crf=options.crf,
         )
         for text in output.notes:
             self.note(text)
@@ -379,12 +372,11 @@ class Job:
             cut_times=[Fraction(time) for _, time in cuts],
             duplicates=outcome.duplicates,
             damaged=outcome.damaged,
-            codec=encoding.codec if encoding else self.options.image_format or "",
+            codec=encoding.codec if encoding else output.format_name,
             pix_fmt=encoding.pix_fmt if encoding else "",
         )
         if self.options.report:
-            path = self.target.with_name(self.target.name + ".json")
-            with atomic(path) as file:
+            with atomic(report_path(self.target)) as file:
                 file.write_text(json.dumps(summary.as_json(), indent=2) + "\n")
         return summary
 
@@ -476,9 +468,3 @@ def _make_parts(source, target: Path, options: FileOptions, work: Path, *task) -
     interpolator, start, stop, progress = task
     job, parts = Job(interpolator, source, target, options, progress, None), Parts(work)
     job.make_parts(parts, job.open_output(parts), start, stop)
-
-
-def _identity(path: Path) -> list:
-    """A source as a later run would find it."""
-    state = path.stat()
-    return [str(path.resolve()), state.st_size, state.st_mtime_ns]

@@ -67,8 +67,6 @@ class FileOptions:
             )
         if self.sound is not None and self.slow is None:
             raise LiftError("--sound says what becomes of the sound of --slow; give both")
-        if self.loop and self.slow is None and self.sound is not None:
-            raise LiftError("--loop has no sound; leave --sound out")
         if self.multi is not None and self.multi < 2:
             raise ValueError(f"multi must be at least 2, got {self.multi}")
 

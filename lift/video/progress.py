@@ -3,7 +3,11 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
+
+from lift.errors import discard
 
 INTERVAL = 0.5  # seconds between lines of JSON
 
@@ -38,23 +42,55 @@ class Progress:
         if self.form == "bar":
             from tqdm import tqdm
 
-            self._bar = tqdm(
-                total=total, initial=finished, desc=self.name, unit="frame", file=self._stream
-            )
+            with self._unless_closed():
+                self._bar = tqdm(
+                    total=total, initial=finished, desc=self.name, unit="frame", file=self._stream
+                )
 
     def update(self, frames: int = 1) -> None:
         """Count frames."""
         self.count += frames
         if self._bar is not None:
-            self._bar.update(frames)
+            with self._unless_closed():
+                self._bar.update(frames)
         elif self.form == "json" and time.monotonic() - self._last >= INTERVAL:
             self._last = time.monotonic()
             self.event("progress", **self._state())
 
+    def go_back(self, finished: int) -> None:
+        """Some frames have to be made again; `finished` are there."""
+        self.count = finished
+        if self._bar is not None:
+            with self._unless_closed():
+                self._bar.n = finished
+                self._bar.refresh()
+
     def event(self, kind: str, **values) -> None:
         """A line of JSON, where that is the form."""
         if self.form == "json":
-            print(json.dumps({"event": kind, **values}), file=self._stream, flush=True)
+            with self._unless_closed():
+                print(json.dumps({"event": kind, **values}), file=self._stream, flush=True)
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """The line of the bar is free for text in this block."""
+        if self._bar is None:
+            yield
+            return
+        with self._unless_closed():
+            self._bar.clear()
+        yield
+        with self._unless_closed():
+            self._bar.refresh()
+
+    @contextmanager
+    def _unless_closed(self) -> Iterator[None]:
+        """Write; where the program that reads has ended, nothing is written from then on."""
+        try:
+            yield
+        except (BrokenPipeError, ValueError):
+            self.form, self._bar = "none", None
+            discard(self._stream)
 
     def _state(self) -> dict:
         seconds = time.monotonic() - self._began
@@ -72,9 +108,10 @@ class Progress:
 
     def finish(self) -> None:
         """Show that all frames are made."""
+        self.total = self.count  # what was known before was an estimate
         if self._bar is not None:
-            if self.total is not None and self.count != self.total:
-                self._bar.total = self.count  # the total was an estimate
+            with self._unless_closed():
+                self._bar.total = self.count
                 self._bar.refresh()
         elif self.form == "json":
             self.event("progress", **self._state())
@@ -83,5 +120,7 @@ class Progress:
         return self
 
     def __exit__(self, *_) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            with self._unless_closed():
+                bar.close()

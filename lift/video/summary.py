@@ -61,3 +61,8 @@ class Summary:
             "dtype": str(self.dtype).removeprefix("torch."),
             "notes": list(self.notes),
         }
+
+
+def report_path(output: Path) -> Path:
+    """Where --report writes: beside the output."""
+    return output.with_name(output.name + ".json")

@@ -111,6 +111,11 @@ class WriteBehind:
     def __exit__(self, kind, error, trace) -> None:
         self._dropped = kind is not None
         self._queue.ended.set()
-        self._thread.join()
+        try:
+            self._thread.join()
+        except BaseException:  # a signal: what is cleaned up next must not be written any more
+            self._dropped = True
+            self._thread.join()
+            raise
         if self._error is not None and kind is None:
             raise self._error

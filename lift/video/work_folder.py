@@ -9,13 +9,17 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+import time
 from pathlib import Path
 
-from lift.errors import LiftError, Terminated
+from lift.errors import LiftError
 from lift.files import atomic, write_error
 
 PREFIX = ".lift-"
+NAME = re.compile(r"\.lift-[0-9a-f]{16}")  # of work folders; others belong to somebody else
+WAIT, POLL = 1.0, 0.02  # seconds for which a run that looks for leftovers may hold a lock
 JOB = "job.json"
 LOCK = "lock"
 
@@ -48,23 +52,25 @@ class WorkFolder:
         self.notes: list[str] = []
         self.resumed = False
         self._lock: int | None = None
+        self._made: list[Path] = []  # folders above the output, which did not exist
 
     def __enter__(self) -> "WorkFolder":
+        parent = self.target.parent
+        self._made = [each for each in (parent, *parent.parents) if not each.exists()]
         try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            clear_leftovers(self.target.parent, but=self.path)
-            self.path.mkdir(exist_ok=True)
-            self._lock = lock(self.path)
+            parent.mkdir(parents=True, exist_ok=True)
+            clear_leftovers(parent, but=self.path)
+            self._lock = make_locked(self.path)
             if self._lock is None:
                 raise LiftError(
                     f"{self.target}: another run is writing this output; wait for it, or choose "
                     "another name"
                 )
             self._take_over()
-        except OSError as error:
-            raise write_error(self.target, error) from error
-        except (KeyboardInterrupt, Terminated):
-            self.__exit__(Terminated, None, None)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            if isinstance(error, OSError):
+                raise write_error(self.target, error) from error
             raise
         return self
 
@@ -95,10 +101,15 @@ class WorkFolder:
                 file.unlink()
 
     def __exit__(self, kind, error, trace) -> None:
-        if kind is None or not self.resume:
-            shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock is not None:
-            os.close(self._lock)
+        try:
+            if self._lock is not None and (kind is None or not self.resume):
+                _delete(self.path)
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+            for folder in (self.path, *self._made):
+                with contextlib.suppress(OSError):  # it is used, or another run's
+                    folder.rmdir()
 
 
 def folder_of(target: Path) -> Path:
@@ -107,15 +118,40 @@ def folder_of(target: Path) -> Path:
     return target.with_name(PREFIX + name)
 
 
+def make_locked(folder: Path) -> int | None:
+    """Make a work folder, where it does not exist, and lock it; None where a run has it."""
+    end = time.monotonic() + WAIT
+    while True:
+        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another run deletes it as a leftover
+            descriptor = lock(folder)
+            if descriptor is not None or time.monotonic() > end:
+                return descriptor
+        time.sleep(POLL)
+
+
 def lock(folder: Path) -> int | None:
     """Lock a work folder; the descriptor holds the lock. None where another process has it."""
-    descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    path = folder / LOCK
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise FileNotFoundError  # it was deleted in the meantime, and made anew
+    except BaseException as error:
         os.close(descriptor)
-        return None
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
     return descriptor
+
+
+def _delete(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:  # a signal; another one is ignored for a while
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def read_job(folder: Path) -> dict | None:
@@ -127,21 +163,23 @@ def read_job(folder: Path) -> dict | None:
     return state if isinstance(state, dict) and {"job", "keep"} <= state.keys() else None
 
 
-def clear_leftovers(folder: Path, but: Path | None = None) -> None:
+def clear_leftovers(folder: Path, but: Path | None = None, finished: Path | None = None) -> None:
     """Delete the work folders of killed runs in `folder` that nobody meant to resume.
 
     Args:
         folder: where outputs stand.
         but: a work folder to leave alone.
+        finished: an output that is there, so that its parts are needed no more.
     """
+    useless = None if finished is None else folder_of(finished)
     for leftover in folder.glob(PREFIX + "*"):
-        if leftover == but or not leftover.is_dir():
+        if leftover == but or not NAME.fullmatch(leftover.name) or not leftover.is_dir():
             continue
         with contextlib.suppress(OSError):
             descriptor = lock(leftover)
             if descriptor is None:
                 continue
             state = read_job(leftover)
-            if state is None or not state["keep"]:
+            if state is None or not state["keep"] or leftover == useless:
                 shutil.rmtree(leftover, ignore_errors=True)
             os.close(descriptor)
