@@ -40,6 +40,7 @@ def threads(monkeypatch):
     context = SimpleNamespace(Process=InThread, Queue=queue.Queue)
     fake = SimpleNamespace(get_context=lambda _: context)
     monkeypatch.setattr(devices, "multiprocessing", fake)
+    monkeypatch.setattr(devices, "_end_with_parent", lambda: None)
     monkeypatch.setattr(jobs, "PART_FRAMES", 8)
 
 
