@@ -35,9 +35,9 @@ def main(argv: list[str]) -> int:
         metavar="IN OUT",
         nargs="+",
         help="one or more videos or folders of numbered frames, then the output: a video "
-        "(.mp4 .m4v .mov .mkv .webm .ts .m2ts .avi .gif .webp .apng); without a suffix a folder "
-        "of frames; for several inputs a folder. Several images are frames in the order given. "
-        "- is a pipe",
+        "(.mp4 .m4v .mov .mkv .webm .ts .m2ts .mts .avi .gif .webp .apng); without a suffix a "
+        "folder of frames; for several inputs a folder. Several images are frames in the order "
+        "given. - is a pipe",
     )
     add_flags(parser)
     add_video_flags(parser)

@@ -42,7 +42,8 @@ from lift.io.timeline import Timeline, mean_rate, usual_rate, usual_rate_of_time
 from lift.io.to_rgb import RgbConverter
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .wmv .flv .ogv .y4m".split()
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .mts .wmv .flv .ogv .y4m "
+    ".3gp .3g2 .asf .dv .f4v .m2t .m2v .mxf .nut .qt .rm .vob".split()
 )
 DEINTERLACE = ("auto", "off")
 PROBED_FRAMES = 9  # from which the rate is taken where the stated one may be that of the clock

@@ -17,6 +17,7 @@ OUTPUT_SUFFIXES = (
     ".webm",
     ".ts",
     ".m2ts",
+    ".mts",
     ".avi",
     *ANIMATIONS,
 )
@@ -25,7 +26,8 @@ OUTPUT_SUFFIXES = (
 REFUSED_SUFFIXES = (
     *IMAGE_SUFFIXES,
     *".heic .heif .avif .jxl .jp2 .dpx .tga .gifv .psd".split(),
-    *".wmv .flv .ogv .mpg .mpeg .vob .y4m .3gp .mxf .asf .rm .nut .mts .h264 .hevc".split(),
+    *".wmv .flv .ogv .mpg .mpeg .vob .y4m .3gp .mxf .asf .rm .nut".split(),
+    *".3g2 .dv .f4v .ivf .m2t .m2v .mj2 .mpe .mpv .ogg .ogm .qt .rmvb .h264 .h265 .hevc".split(),
     *".txt .json .mp3 .wav .m4a .zip .tar .gz".split(),
 )
 

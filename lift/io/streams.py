@@ -49,6 +49,7 @@ FORMATS = {
     ".webm": "webm",
     ".ts": "mpegts",
     ".m2ts": "mpegts",
+    ".mts": "mpegts",
     ".avi": "avi",
     ".nut": "nut",
 }
@@ -59,6 +60,7 @@ OPTIONS = {
     "mov": FASTSTART,
     "matroska": {"default_mode": "passthrough"},  # flags of streams are written as they are
     "webm": {"default_mode": "passthrough"},
+    ".mts": {"mpegts_m2ts_mode": "1"},  # packets as in .m2ts, where FFmpeg knows it by itself
 }
 EDIT_LISTS = ("mp4", "mov")  # these hold sound that begins before 0
 MATROSKA = ("matroska", "webm")
@@ -129,7 +131,7 @@ def plan_streams(
     plan = StreamPlan(
         None,
         format=name,
-        options={**OPTIONS.get(name, {}), **(options or {})},
+        options={**OPTIONS.get(name, {}), **OPTIONS.get(suffix.lower(), {}), **(options or {})},
         timing=timing,
         sound=sound,
         picture_rate=new_rate,

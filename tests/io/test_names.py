@@ -8,13 +8,13 @@ from lift.io.names import check_distinct, is_video_name, refuse_existing
 
 
 def test_the_suffix_says_what_is_asked_for(tmp_path):
-    for name in ("a.mp4", "a.MKV", "a.webm", "a.gif", "a.apng", "b/a.ts"):
+    for name in ("a.mp4", "a.MKV", "a.webm", "a.gif", "a.apng", "b/a.ts", "a.MTS"):
         assert is_video_name(tmp_path / name)
     for name in ("frames", "run_v1.5", "a.b/c", "2024-01-01"):
         assert not is_video_name(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ("a.wmv", "a.png", "a.avif", "a.txt"))
+@pytest.mark.parametrize("name", ("a.wmv", "a.m2v", "a.png", "a.avif", "a.txt"))
 def test_a_suffix_that_is_not_written_is_an_error(tmp_path, name):
     with pytest.raises(LiftError, match=f"{name}: videos are written as .mp4"):
         is_video_name(tmp_path / name)

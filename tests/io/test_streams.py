@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from lift.errors import LiftError
+from lift.io.codecs import CONTAINERS
+from lift.io.names import ANIMATIONS, OUTPUT_SUFFIXES
 from lift.io.streams import FORMATS, plan_streams
 from lift.io.timing import Timing
 from tests.support.media import SRT, encoded_picture, write_media
@@ -133,3 +135,8 @@ def test_times_that_matroska_rounds_are_named(rich):
     assert not any(
         "milliseconds" in note for note in plan(rich, ".mp4", new_rate=Fraction(2000)).notes
     )
+
+
+def test_every_output_that_is_a_video_has_a_container():
+    videos = set(OUTPUT_SUFFIXES) - set(ANIMATIONS)
+    assert videos <= set(FORMATS) and videos <= set(CONTAINERS)
