@@ -78,6 +78,8 @@ def join_parts(
 def _write(packets, template, output, others: OtherStreams, first: Fraction) -> None:
     shift = others.begin(first)
     base = Fraction(others.picture.time_base)  # what the container made of ours
+    if output.format.name == "avi":  # which counts frames: all are rounded like the first
+        shift = round((first + shift) / base) * base - first
     timed = decoding_times(
         ((packet, time + shift, duration, key) for packet, time, duration, key in packets),
         base,

@@ -37,6 +37,7 @@ from lift.io.stream_plan import StreamPlan
 from lift.io.streams import plan_streams
 from lift.io.timing import Timing
 
+ON_TIME = Fraction(1, 4)  # of a frame, by which clocks of milliseconds round
 Frame = np.ndarray | DecodedFrame
 MATROSKA_TICK = Fraction(1, 1000)  # seconds
 
@@ -297,7 +298,7 @@ class VideoOutput:
                     packets,
                     template,
                     self.plan,
-                    time_base=self.tick,
+                    time_base=self._time_base(len(counts), end),
                     name=path,
                     add_picture=partial(self._add_picture, template),
                     finish=lambda file: finish_video(file, self.encoding, self.tags),
@@ -311,6 +312,15 @@ class VideoOutput:
     def _template(self, part):
         """An av.VideoStream with the parameters of the output, as a context manager."""
         return open_header(part, self.tags)
+
+    def _time_base(self, count: int, end: Fraction) -> Fraction:
+        """Seconds of one tick; in AVI, which counts frames, a frame where the rate is constant."""
+        if self.encoding.container != "avi":
+            return self.tick
+        times = [time for _, part in self._times(count, end) for time in part[:-1]]
+        places = ((time - times[0]) * self.rate for time in times)
+        is_constant = all(abs(place - k) < ON_TIME for k, place in enumerate(places))
+        return 1 / self.rate if is_constant else self.tick
 
     def _times(self, count: int, end: Fraction) -> Iterator[tuple[int, list[Fraction]]]:
         """(part, times of its frames, and when its last one ends)."""
