@@ -415,6 +415,11 @@ class _Planner:
     # -- notes -------------------------------------------------------------------------------------
 
     def _note_conversion(self, stream, planned: PlannedStream) -> None:
+        if self._format == "mp4" and planned.action == "copy" and _codec(stream)[:4] == "pcm_":
+            self._notes.append(
+                f"audio stream {stream.index} ({_codec(stream)}) is not compressed, which some "
+                f"players do not support in {self._suffix}; .mov and .mkv play in more"
+            )
         if planned.action != "convert" or self._empty.sound == STRETCH:
             return
         self._notes.append(

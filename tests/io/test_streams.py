@@ -140,3 +140,9 @@ def test_times_that_matroska_rounds_are_named(rich):
 def test_every_output_that_is_a_video_has_a_container():
     videos = set(OUTPUT_SUFFIXES) - set(ANIMATIONS)
     assert videos <= set(FORMATS) and videos <= set(CONTAINERS)
+
+
+def test_pcm_in_mp4_is_named_since_few_players_support_it(tmp_path):
+    source = write_media(tmp_path / "a.avi", sounds=("pcm_s16le",))
+    assert "not compressed" in plan(source, ".mp4").notes[0]
+    assert not plan(source, ".mov").notes
