@@ -85,13 +85,15 @@ def interpolate_file(
         target = target.resolve()  # the link stays
     if target != PIPE and isinstance(source, Path) and source != PIPE:
         check_distinct(source, target)
+    if PIPE in (source, target) and options.resume:
+        raise LiftError("a pipe cannot be resumed; leave --resume out, or name files")
+    if target == PIPE and options.report:
+        raise LiftError("a pipe has no place for a report; leave --report out, or use --json")
     job = Job(interpolator, source, target, options, progress or Progress(), note)
     if target == PIPE:
         return job.pipe()
     is_video_name(target)
     refuse_existing(target, options.overwrite)
-    if options.resume and source == PIPE:
-        raise LiftError("a pipe cannot be resumed; leave --resume out or read from a file")
     job_print = fingerprint(interpolator, source, target, options, job.cuts)
     with WorkFolder(target, job_print, resume=options.resume) as work:
         for text in work.notes:
@@ -327,10 +329,6 @@ class Job:
     def pipe(self) -> Summary:
         """Write to stdout as frames come, without parts."""
         options, source = self.options, self.input.source
-        if options.resume:
-            raise LiftError("a pipe cannot be resumed; leave --resume out or write to a file")
-        if options.report:
-            raise LiftError("a pipe has no place for a report; leave --report out, or use --json")
         output = PipeOutput(
             options.image_format,
             self.size,

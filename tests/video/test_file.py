@@ -2,19 +2,23 @@
 
 import itertools
 import json
-import os
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lift.errors import LiftError, Terminated
 from lift.io.decode import open_frames
 from lift.video import file as jobs
+from lift.video.cut_list import format_cut_list
 from lift.video.interpolator import Interpolator
 from lift.video.memory_budget import OutOfMemory
 from lift.video.options import FileOptions
 from lift.video.progress import Progress
-from lift.video.work_folder import WorkFolder, folder_of
+from lift.video.work_folder import folder_of
+from tests.support.models import awake_lift
 from tests.support.streams import interpolator
 from tests.support.video_samples import moving_frames, write_folder, write_video
 
@@ -27,6 +31,16 @@ RED, BLUE = (200, 60, 50), (40, 70, 160)
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch):
     monkeypatch.setattr(jobs, "PART_FRAMES", 8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """The smallest model that has every part, with weights at which the context shows."""
+    model = awake_lift()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.03 * torch.randn_like(parameter)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +85,25 @@ CASES = {
     "loop.gif": {"loop": True},
     "filled.mkv": {"duplicates": "fill", "codec": "ffv1"},
     "compared.mp4": {"compare": True},
+    "listed.mp4": {"cuts": "5, 0.52"},
+    "trimmed_loop.mkv": {"trim": "0.1:0.6", "loop": True, "fps": 60},
     "frames": {},
 }
 
 
+def options_of(case, folder):
+    """Options of a case; a list of cuts becomes a file."""
+    case = dict(case)
+    if "cuts" in case:
+        cuts = folder / "cuts.txt"
+        cuts.write_text(case["cuts"].replace(", ", "\n"))
+        case["cuts"] = cuts
+    return FileOptions(**case, resume=True)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_resumed_run_equals_the_unbroken_one(model, source, tmp_path, name):
-    options = FileOptions(**CASES[name], resume=True)
+    options = options_of(CASES[name], tmp_path)
     whole, resumed = tmp_path / "whole" / name, tmp_path / "resumed" / name
     smooth = Interpolator(model, 4)
     expected = jobs.interpolate_file(smooth, source, whole, options)
@@ -130,22 +156,59 @@ def test_other_settings_do_not_use_the_parts(model, source, tmp_path):
     assert any("starts from the beginning" in note for note in summary.notes)
 
 
-def test_what_a_killed_run_left_is_removed_unless_it_may_be_resumed(tmp_path):
-    for keep, stays in ((False, False), (True, True)):
-        job = WorkFolder(tmp_path / f"killed{keep}.mp4", {"a": 1}, resume=keep)
-        job.__enter__()
-        job.path.joinpath("part000000.mkv").write_text("x")
-        jobs_lock = job._lock
-        with WorkFolder(tmp_path / "other.mp4", {}):  # it still runs
-            assert job.path.is_dir()
-        os.close(jobs_lock)  # the process has gone
-        with WorkFolder(tmp_path / "other.mp4", {}):
-            assert job.path.is_dir() == stays
+@pytest.mark.parametrize("name", ("out.mkv", "frames"))
+def test_what_a_killed_run_left_unfinished_is_made_again(model, source, tmp_path, name):
+    options, smooth = FileOptions(resume=True), interpolator(model, context_frames=4)
+    whole, resumed = tmp_path / "whole" / name, tmp_path / "resumed" / name
+    jobs.interpolate_file(smooth, source, whole, options)
+    with pytest.raises(KeyboardInterrupt):
+        stopping = Stopping(30, KeyboardInterrupt())
+        jobs.interpolate_file(smooth, source, resumed, options, stopping)
+    work = folder_of(resumed)
+    last = max(work.glob("part*.done"))
+    last.unlink()  # not yet marked, and written by half
+    for file in work.glob(f"{last.stem}*"):
+        if file.is_dir():
+            max(file.iterdir()).unlink()
+        elif file.suffix != ".json":
+            file.write_bytes(file.read_bytes()[:100])
+    (work / f".{last.stem}.0a1b2c3d.part.mkv").write_text("x")
+    (work / "frames").mkdir()
+    (work / "frames" / "000000.png").write_text("x")
+    jobs.interpolate_file(smooth, source, resumed, options)
+    assert content(resumed) == content(whole)
+    assert [path.name for path in resumed.parent.iterdir()] == [name]
 
 
-def test_one_output_has_one_run(tmp_path):
-    with WorkFolder(tmp_path / "a.mp4", {}), pytest.raises(LiftError, match="another run"):
-        WorkFolder(tmp_path / "a.mp4", {}).__enter__()
+def test_what_a_killed_run_left_goes_without_resume(model, source, tmp_path):
+    target, smooth = tmp_path / "out.mp4", interpolator(model, context_frames=2)
+    with pytest.raises(KeyboardInterrupt):
+        stopping = Stopping(20, KeyboardInterrupt())
+        jobs.interpolate_file(smooth, source, target, FileOptions(resume=True), stopping)
+    counted = Progress()
+    jobs.interpolate_file(smooth, source, target, FileOptions(), counted)
+    assert counted._finished_before == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_resumed_run_uses_the_tiles_and_threads_of_the_first(
+    model, source, tmp_path, monkeypatch
+):
+    target, options = tmp_path / "out.mkv", FileOptions(resume=True)
+    smooth, threads = interpolator(model, context_frames=2), torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt):
+        stopping = Stopping(20, KeyboardInterrupt())
+        jobs.interpolate_file(smooth, source, target, options, stopping)
+    recorded = folder_of(target) / jobs.CONDITIONS
+    assert json.loads(recorded.read_text()) == {"tile_area": None, "threads": threads}
+    recorded.write_text(json.dumps({"tile_area": 1024, "threads": threads + 1}))
+    areas = []
+    monkeypatch.setattr(smooth.generator, "use_area", lambda *size: areas.append(size))
+    try:
+        jobs.interpolate_file(smooth, source, target, options)
+        assert torch.get_num_threads() == threads + 1 and set(areas) == {(32, 48, 1024)}
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_too_little_memory_is_answered_by_smaller_tiles(model, source, tmp_path, monkeypatch):
@@ -154,17 +217,31 @@ def test_too_little_memory_is_answered_by_smaller_tiles(model, source, tmp_path,
     generate, calls = smooth.generator.__class__.__call__, itertools.count()
 
     def short_of_memory(self, *arguments):
-        if next(calls) == 6:
+        if next(calls) in (6, 11):
             raise OutOfMemory("no memory", (32, 48))
         yield from generate(self, *arguments)
 
     monkeypatch.setattr(smooth.generator.__class__, "__call__", short_of_memory)
     monkeypatch.setattr(smooth.generator, "use_smaller_tiles", lambda: True)
-    summary = jobs.interpolate_file(smooth, source, tmp_path / "out", FileOptions())
-    assert any("smaller tiles" in note for note in summary.notes)
-    assert summary.frames == plain.frames and content(tmp_path / "out") == content(
-        tmp_path / "plain"
-    )
+    progress = Progress()
+    summary = jobs.interpolate_file(smooth, source, tmp_path / "out", FileOptions(), progress)
+    assert sum("smaller tiles" in note for note in summary.notes) == 1
+    assert summary.frames == plain.frames == progress.count
+    assert content(tmp_path / "out") == content(tmp_path / "plain")
+
+
+def test_too_little_memory_for_the_smallest_tiles_is_an_error(model, source, tmp_path, monkeypatch):
+    smooth = interpolator(model, context_frames=2)
+
+    def short_of_memory(self, *arguments):
+        raise OutOfMemory("no memory", (32, 48))
+        yield
+
+    monkeypatch.setattr(smooth.generator.__class__, "__call__", short_of_memory)
+    monkeypatch.setattr(smooth.generator, "use_smaller_tiles", lambda: False)
+    with pytest.raises(OutOfMemory):
+        jobs.interpolate_file(smooth, source, tmp_path / "out.mp4", FileOptions())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_result_is_written_beside_the_source(model, tmp_path):
@@ -187,13 +264,29 @@ def test_a_report_holds_what_the_run_found(model, source, tmp_path):
     assert report["cuts"] == [0.36] and report["rate"] == "50"
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    (
-        ({"multi": 2, "fps": 60}, "--multi and --fps contradict"),
-        ({"sound": "drop"}, "--slow"),
-    ),
-)
-def test_options_that_contradict_each_other_are_refused(options, message):
-    with pytest.raises(LiftError, match=message):
-        FileOptions(**options)
+def test_a_pipe_is_not_resumed_and_has_no_report(model, source, tmp_path):
+    smooth = interpolator(model, context_frames=2)
+    for given, target, option in (
+        (source, "-", {"resume": True}),
+        (source, "-", {"report": True}),
+        ("-", tmp_path / "out.mp4", {"resume": True}),
+    ):
+        with pytest.raises(LiftError, match="a pipe"):
+            jobs.interpolate_file(smooth, Path(given), Path(target), FileOptions(**option))
+
+
+def test_listed_cuts_are_those_of_the_source(source):
+    assert jobs.find_cuts(source, FileOptions()) == [(9, Fraction(9, 25))]
+    for options in ({"trim": "0.2:"}, {"slow": 2, "trim": "0.2:"}, {"slow": 3}):
+        assert jobs.find_cuts(source, FileOptions(**options)) == [(9, Fraction(9, 25))]
+
+
+@pytest.mark.parametrize("options", ({}, {"trim": "0.2:"}, {"slow": 2, "trim": "0.2:"}))
+def test_listed_cuts_given_again_are_the_detected_ones(model, source, tmp_path, options):
+    smooth, cuts = Interpolator(model, 2), tmp_path / "cuts.txt"
+    cuts.write_text(format_cut_list(jobs.find_cuts(source, FileOptions(**options))))
+    found = jobs.interpolate_file(smooth, source, tmp_path / "a", FileOptions(**options))
+    given = FileOptions(**options, cuts=cuts)
+    again = jobs.interpolate_file(smooth, source, tmp_path / "b", given)
+    assert again.cut_times == found.cut_times and len(found.cut_times) == 1
+    assert content(tmp_path / "a") == content(tmp_path / "b")
