@@ -138,6 +138,8 @@ class VideoSource:
         """Decode the first frame of a file and read its properties."""
         with open_container(path) as container:
             stream = video_stream(path, container)
+            # before threads decode: one that logs meanwhile would wait for Python's lock forever
+            location = stated_location(stream)
             decoder = alpha_decoder(stream)
             frames = decode_frames(path, container, stream, None if strict else Damage(), decoder)
             frame = next(frames, None)
@@ -162,7 +164,7 @@ class VideoSource:
                 layout=_layout(frame, orientation),
                 mastering=hdr_of(frame),
                 stereo=stereo_of(frame),
-                chroma_location=stated_location(stream) if orientation == UPRIGHT else None,
+                chroma_location=location if orientation == UPRIGHT else None,
                 codec=stream.codec_context.name,
                 start=seconds(frame, stream, Fraction(0)),
                 seconds=stated_seconds(path, container, stream),
