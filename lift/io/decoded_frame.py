@@ -22,16 +22,6 @@ class DecodedFrame:
     planes: tuple[np.ndarray, ...] | None = None
     alpha: np.ndarray | None = None
 
-    @property
-    def yuv(self) -> tuple[np.ndarray, ...] | None:
-        """The planes where they are what an H.264 file of 8 bits stores: 4:2:0, 4:4:4 if odd."""
-        if self.planes is None or len(self.planes) < 3 or self.planes[0].dtype != np.uint8:
-            return None
-        height, width = self.rgb.shape[:2]
-        odd = height % 2 or width % 2
-        chroma = (height, width) if odd else (height // 2, width // 2)
-        return self.planes if self.planes[1].shape == chroma else None
-
 
 @dataclass
 class ReadReport:

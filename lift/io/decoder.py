@@ -8,12 +8,11 @@ from pathlib import Path
 
 from lift.errors import LiftError
 from lift.io.avi_times import AviTimes, is_avi
-from lift.io.clock import demux
+from lift.io.clock import ATTACHED_PICTURE, demux
 from lift.io.display_order import DisplayOrder
 from lift.io.optional import require
 from lift.io.stdin import STDIN, open_stdin
 
-ATTACHED_PICTURE = 0x400  # FFmpeg's disposition of a cover
 MISSING_SECONDS = Fraction(1, 4)  # less may be missing in a file that is cut off
 JOINED_BEFORE = 2  # packets of the one recording after the one that is called damaged, at most
 LARGEST_TAIL = 1 << 26  # bytes of packets that are kept for a second reading

@@ -74,7 +74,6 @@ MATROSKA_FRAMES = 1000  # a second, beyond which two have the same time there
 
 PROBE_PACKETS = 4  # of each stream
 PROBE_LIMIT = 1000  # packets of the file
-ATTACHED_PICTURE = 0x400
 ALL_DISCARDED = 48  # AVDISCARD_ALL
 IMAGE_TYPES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 KIND_NAMES = {
@@ -174,7 +173,7 @@ class _Planner:
             video_index=self._video_index,
             metadata=metadata,
             picture_metadata=picture_metadata,
-            picture_disposition=int(picture.disposition) & ~ATTACHED_PICTURE,
+            picture_disposition=int(picture.disposition) & ~clock.ATTACHED_PICTURE,
             chapters=moved_chapters(container.chapters(), origin, timing),
         )
         if not self._works(replace(plan, chapters=())):
@@ -440,7 +439,7 @@ class _Planner:
 
 def _kind(stream) -> str | None:
     if stream.type == "video":
-        return "cover" if int(stream.disposition) & ATTACHED_PICTURE else "video"
+        return "cover" if int(stream.disposition) & clock.ATTACHED_PICTURE else "video"
     return stream.type if stream.type in KIND_NAMES else None
 
 

@@ -9,20 +9,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from lift.io.color import FULL, LIMITED, YCGCO, YuvCoding, coding_of
+from lift.io.color import FULL, LIMITED, LUMA_WEIGHTS, YCGCO, YuvCoding, coding_of
 from lift.io.optional import require
 from lift.io.planes import EXACT, PlaneReader, repeated, storage_of
 
 WHITE = 65535
-LUMA_WEIGHTS = {  # of red and blue, by ISO/IEC 23091-2
-    1: (0.2126, 0.0722),
-    4: (0.30, 0.11),
-    5: (0.299, 0.114),
-    6: (0.299, 0.114),
-    7: (0.212, 0.087),
-    9: (0.2627, 0.0593),
-    10: (0.2627, 0.0593),
-}
 YCGCO_TO_RGB = np.array([[1, -1, 1], [1, 1, 0], [1, -1, -1]], float)
 
 

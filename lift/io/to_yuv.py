@@ -9,22 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lift.io.color import FULL, LIMITED, TO_YUV, FrameLayout, YuvCoding
-from lift.io.decode import DecodedFrame
+from lift.io.bit_depth import with_depth
+from lift.io.color import FULL, LIMITED, LUMA_WEIGHTS, YCGCO, FrameLayout, YuvCoding
+from lift.io.decoded_frame import DecodedFrame
 from lift.io.optional import require
 
+# flags of swscale by value, since PyAV 17 has no names for all of them: SWS_AREA,
+# SWS_ACCURATE_RND, and SWS_FULL_CHR_H_INT with SWS_FULL_CHR_H_INP. Its default truncates, which
+# darkens by about one level
+TO_YUV = 0x20 | 0x40000 | 0x2000 | 0x4000
 RGB_MATRIX = 0  # "identity" in ISO/IEC 23091-2: no matrix
-# luma weights of red and blue by matrix coefficients (ISO/IEC 23091-2)
-WEIGHTS = {
-    1: (0.2126, 0.0722),
-    4: (0.30, 0.11),
-    5: (0.299, 0.114),
-    6: (0.299, 0.114),
-    7: (0.212, 0.087),
-    9: (0.2627, 0.0593),
-    10: (0.2627, 0.0593),
-}
-YCGCO = 8
 YCGCO_ROWS = ((0.25, 0.5, 0.25), (-0.25, 0.5, -0.25), (0.5, 0, -0.5))  # Y, Cg, Co
 SEMI_PLANAR = {"nv12": "420", "nv16": "422", "p0": "420", "p2": "422"}  # of hardware encoders
 BAND = 256  # rows converted at a time: float32 copies of a whole 8K frame would be large
@@ -218,16 +212,14 @@ def _display_encoded(rgb: np.ndarray) -> np.ndarray:
         return rgb
     if rgb.dtype != np.float32:
         raise ValueError(f"to_frame: RGB must be uint8, uint16 or float32, got {rgb.dtype}")
-    linear = np.nan_to_num(np.clip(rgb, 0, 1))
-    curve = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return _rounded(curve.astype(np.float32) * 65535, 16)
+    return with_depth(DecodedFrame(rgb), np.uint16).rgb
 
 
 def _matrix(coding: YuvCoding, bits: int, white: float) -> np.ndarray:
     """(3, 4) float32: R, G, B over 0 to white, and 1, to Y, U, V of that depth."""
     rows = np.array(YCGCO_ROWS)
     if coding.matrix != YCGCO:
-        red, blue = WEIGHTS[coding.matrix]
+        red, blue = LUMA_WEIGHTS[coding.matrix]
         luma = np.array([red, 1 - red - blue, blue])
         rows = np.array(
             [luma, ([0, 0, 1] - luma) / (2 * (1 - blue)), ([1, 0, 0] - luma) / (2 * (1 - red))]
@@ -303,7 +295,7 @@ def _from_planes(
     """The source's planes in another depth, range or chroma; None where the matrix differs."""
     to_gray = target.is_gray
     matrix, own = coding.matrix, layout.coding.matrix
-    same_matrix = matrix == own or WEIGHTS.get(matrix, 0) == WEIGHTS.get(own)
+    same_matrix = matrix == own or LUMA_WEIGHTS.get(matrix, 0) == LUMA_WEIGHTS.get(own)
     if not same_matrix and len(planes) > 1:
         return None
     steps, offsets = _code_range(layout.coding.full_range, layout.bits)

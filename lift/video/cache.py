@@ -14,7 +14,7 @@ from lift.model.adjacent import AdjacentMotion, adjacent_frames, gaps_per_side, 
 from lift.model.types import FrameFeatures, Motion, ReferencePair
 from lift.video.engine import Engine
 from lift.video.tiles import TileGrid
-from lift.video.transfers import Uploader, as_image, float_tensor
+from lift.video.transfers import Uploader, as_alpha, as_image, float_tensor
 
 HALF = Fraction(1, 2)
 ALIGNMENT = 64  # bytes, that of PyTorch's own memory
@@ -196,7 +196,7 @@ class BufferedFrame:
     def alpha(self, upload: Uploader) -> torch.Tensor | None:
         """(1, 1, H, W) float32 in [0, 1] on the device; None where the frame has none."""
         alpha = alpha_of(self.frame)
-        return None if alpha is None else _alpha_image(upload(alpha))
+        return None if alpha is None else as_alpha(upload(alpha))
 
 
 @dataclass
@@ -249,7 +249,7 @@ class FrameTile:
         alpha = alpha_of(self.whole.frame)
         if alpha is None:
             return None
-        return self.grid.complete(_alpha_image(upload(self.grid.crop(alpha, self.index))))
+        return self.grid.complete(as_alpha(upload(self.grid.crop(alpha, self.index))))
 
 
 def alpha_of(frame: torch.Tensor | np.ndarray | DecodedFrame) -> np.ndarray | None:
@@ -260,12 +260,6 @@ def alpha_of(frame: torch.Tensor | np.ndarray | DecodedFrame) -> np.ndarray | No
 def has_alpha(frame: BufferedFrame | FrameTile) -> bool:
     """Whether a frame of the window has alpha."""
     return alpha_of(frame.whole.frame if isinstance(frame, FrameTile) else frame.frame) is not None
-
-
-def _alpha_image(alpha: torch.Tensor) -> torch.Tensor:
-    """(H, W) -> (1, 1, H, W) float32 in [0, 1]."""
-    largest = {torch.uint8: 255, torch.uint16: 65535}.get(alpha.dtype, 1)
-    return alpha.float()[None, None] / largest
 
 
 class MotionCache:

@@ -5,6 +5,7 @@ import time
 
 import torch
 
+LOADAVG = "/proc/loadavg"
 SAMPLES, INTERVAL = 5, 0.02  # looks at the machine, and seconds between them
 
 
@@ -26,7 +27,7 @@ def running_processes() -> int:
     counts = []
     for _ in range(SAMPLES):
         try:
-            with open("/proc/loadavg") as file:
+            with open(LOADAVG) as file:
                 counts.append(int(file.read().split()[3].partition("/")[0]) - 1)
         except (OSError, ValueError, IndexError):
             return 0

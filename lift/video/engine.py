@@ -156,26 +156,17 @@ class Engine:
         times: torch.Tensor,
         mask: torch.Tensor,
         t: torch.Tensor,
-    ) -> torch.Tensor:
-        """As `LIFT.synthesize`, but the frames alone, (B, 3, H, W) float32."""
-        arguments = (pair, motion, adjacent, keys, values, times, mask, t)
-        return self._run(self._synthesize, *arguments).float()
+        with_state: bool = False,
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """As `LIFT.synthesize`, but the frames alone, (B, 3, H, W) float32.
 
-    def synthesize_with_state(
-        self,
-        pair: ReferencePair,
-        motion: Motion,
-        adjacent: AdjacentMotion | None,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        times: torch.Tensor,
-        mask: torch.Tensor,
-        t: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `synthesize`, with the flows and visibilities too, (B, 6, H/4, W/4) float32."""
+        With `with_state` also the flows and visibilities, (B, 6, H/4, W/4) float32.
+        """
         arguments = (pair, motion, adjacent, keys, values, times, mask, t)
-        frame, state = self._run(self._synthesize_with_state, *arguments)
-        return frame.float(), state.float()
+        if not with_state:
+            return self._run(self._synthesize, *arguments).float()
+        frames, state = self._run(self._synthesize_with_state, *arguments)
+        return frames.float(), state.float()
 
     @torch.no_grad()
     def warp_alpha(

@@ -165,7 +165,7 @@ class FrameGenerator:
             if alphas is None:
                 generated.append(self.engine.synthesize(**arguments))
                 continue
-            frames, state = self.engine.synthesize_with_state(**arguments)
+            frames, state = self.engine.synthesize(**arguments, with_state=True)
             alpha = self.engine.warp_alpha(*(alphas[::-1] if reverse else alphas), state)
             generated.append(torch.cat((frames, alpha), 1))
         frames = generated[0] if len(generated) == 1 else (generated[0] + generated[1]) / 2

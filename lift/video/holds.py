@@ -55,19 +55,3 @@ def find_holds(
         elif usual is not None and gap > LONGER * usual:
             holds[k] = usual
     return holds
-
-
-def content_times(times: Sequence[Fraction], holds: Sequence[Fraction | None]) -> list[Fraction]:
-    """Times of the frames as the model sees them: a hold counts as its moving part.
-
-    Args:
-        times: rising times of n frames, seconds.
-        holds: n - 1 results of `find_holds`.
-
-    Returns:
-        n times, seconds; the first one is unchanged.
-    """
-    shown = list(times[:1])
-    for a, b, moving in zip(times, times[1:], holds, strict=False):
-        shown.append(shown[-1] + (b - a if moving is None else moving))
-    return shown

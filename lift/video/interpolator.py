@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -166,14 +167,18 @@ class Interpolator:
         """Finds the scene cuts of one stream."""
         return CutDetector(*self._cut_threshold)
 
-    def describe(self) -> dict:
-        """What decides about the outputs, as JSON values."""
+    @cached_property
+    def _weights_hash(self) -> str:
         parameters = hashlib.sha256()
         for name, tensor in sorted(self.engine.model.state_dict().items()):
             parameters.update(name.encode())
             parameters.update(tensor.detach().float().cpu().numpy().tobytes())
+        return parameters.hexdigest()
+
+    def describe(self) -> dict:
+        """What decides about the outputs, as JSON values."""
         return {
-            "weights": parameters.hexdigest(),
+            "weights": self._weights_hash,
             "context_frames": self.context_frames,
             "dtype": str(self.engine.dtype),
             "device": self.device.type,
@@ -272,7 +277,6 @@ class Interpolator:
         schedule: Schedule,
         first_index: int = 0,
         start_index: int = 0,
-        detector: FindsCuts | None = None,
     ) -> Iterator[OutputFrame]:
         """Interpolate frames as they arrive.
 
@@ -286,17 +290,14 @@ class Interpolator:
             first_index: index in the sequence of the first frame that is fed.
             start_index: index in the sequence of the first frame with outputs, at it and up to the
                 frame after it.
-            detector: finds the cuts; where None, `CutDetector` if the interpolator detects scenes.
 
         Raises:
             OutOfMemory: tiles do not fit into the memory; see `use_smaller_tiles`.
         """
         self.cut_times = []
-        if detector is None and self.detect_scenes:
-            detector = self.new_detector()
         rings, self._spare = self._spare or RingBuffers(self.context_frames), None
         try:
-            windows = self._windows(timed, first_index, detector)
+            windows = self._windows(timed, first_index)
             for index, (window, left) in enumerate(windows, first_index):
                 if index >= start_index:
                     yield from self._outputs(window, left, rings, schedule, index)
@@ -338,12 +339,11 @@ class Interpolator:
             frame = original if time <= middle else second.frame
             yield OutputFrame(frame, time, False, None, index, original)
 
-    def _windows(
-        self, timed, first_index: int, detector: FindsCuts | None
-    ) -> Iterator[tuple[deque[BufferedFrame], int]]:
+    def _windows(self, timed, first_index: int) -> Iterator[tuple[deque[BufferedFrame], int]]:
         """For each frame as left reference the window around it, and its index in the window."""
         window: deque[BufferedFrame] = deque()
         left, index = 0, first_index
+        detector = self.new_detector() if self.detect_scenes else None
         for item in _numbered(timed, detector):
             time = item.time
             if window:

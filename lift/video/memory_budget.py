@@ -20,8 +20,10 @@ from lift.model.adjacent import gaps_per_side
 from lift.model.lift import LIFT
 
 USUAL_AREA = 1024 * 768  # pixels of a tile on a CPU for models that need more a pixel
-CPU_BUDGET = 528 * 2**20  # bytes in use for a tile at a time; larger tiles are hardly faster
+# bytes in use for a tile at a time: so a pair of 4096x2304 frames takes less than 2.5 GB with tiny
+CPU_BUDGET = 528 * 2**20
 SHARE = 0.8  # of the free memory that a stream may use
+# not measured on a GPU yet
 GPU_OVERHEAD = 1.3  # workspaces of libraries, and blocks of memory between others
 GRAPH_OVERHEAD = 1.6  # arguments and results of recordings, which stay
 ROOT = Path("/")  # of the files in which Linux says what is free

@@ -78,16 +78,13 @@ class WorkFolder:
         """Use what an earlier run left, or delete it."""
         stored = read_job(self.path)
         wanted = json.loads(json.dumps(self.job))
-        if stored is not None and self.resume and stored["job"] == wanted:
-            self.resumed = True
-        elif stored is not None:
-            if self.resume:
+        self.resumed = stored is not None and self.resume and stored["job"] == wanted
+        if not self.resumed:
+            if stored is not None and self.resume:
                 self.notes.append(
                     "an unfinished run with another source or other settings was found; "
                     "this run starts from the beginning"
                 )
-            self._clear()
-        elif any(file.name != LOCK for file in self.path.iterdir()):
             self._clear()
         state = {"target": self.target.name, "keep": self.resume, "job": self.job}
         with atomic(self.path / JOB) as part:

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from lift.io.color import YuvCoding, coding_of, rgb_to_frame
+from lift.io.color import YuvCoding, coding_of
+from lift.io.decoded_frame import DecodedFrame
 from lift.io.to_rgb import RgbConverter
+from lift.io.to_yuv import to_frame
 from tests.support.exact_color import (
     frame_of_planes,
     patches,
@@ -46,7 +48,7 @@ def test_odd_sides_repeat_chroma_like_even_ones():
 @pytest.mark.parametrize("matrix, full_range", CODINGS)
 def test_an_encoded_frame_is_the_nearest_yuv(matrix, full_range):
     rgb = np.random.default_rng(0).integers(0, 256, (144, 256, 3), dtype=np.uint8)
-    frame = rgb_to_frame(rgb, "yuv420p", YuvCoding(matrix, full_range))
+    frame = to_frame(DecodedFrame(rgb), "yuv420p", YuvCoding(matrix, full_range))
     assert coding_of(frame).full_range == full_range
     for got, want in zip(planes_of(frame), planes_of_rgb(rgb, matrix, full_range), strict=True):
         assert abs((got - want).mean()) < 0.03 and np.abs(got - want).max() < 0.6
@@ -56,7 +58,7 @@ def test_an_encoded_frame_is_the_nearest_yuv(matrix, full_range):
 def test_rgb_and_back_changes_no_value_of_yuv(matrix, full_range):
     planes = stored_planes(patches(144, 256), matrix, full_range)
     frame = frame_of_planes(planes, matrix, full_range)
-    again = rgb_to_frame(RgbConverter()(frame), "yuv420p", coding_of(frame))
+    again = to_frame(DecodedFrame(RgbConverter()(frame)), "yuv420p", coding_of(frame))
     for got, want in zip(planes_of(again), planes, strict=True):
         assert np.array_equal(got, want)
 

@@ -29,5 +29,16 @@ def test_the_number_that_the_user_set_holds(threads, monkeypatch):
     assert threads == []
 
 
-def test_what_runs_is_counted():
-    assert cpu_threads.running_processes() >= 0
+@pytest.mark.parametrize(
+    "text, count", (("0.4 0.9 1.1 4/250 77\n", 3), ("0.4 0.9 1.1 1/250 77\n", 0), ("none\n", 0))
+)
+def test_what_runs_now_beside_this_process_is_counted(tmp_path, monkeypatch, text, count):
+    (tmp_path / "loadavg").write_text(text)
+    monkeypatch.setattr(cpu_threads, "LOADAVG", tmp_path / "loadavg")
+    monkeypatch.setattr(cpu_threads, "INTERVAL", 0)
+    assert cpu_threads.running_processes() == count
+
+
+def test_a_system_that_does_not_say_counts_as_idle(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu_threads, "LOADAVG", tmp_path / "nothing")
+    assert cpu_threads.running_processes() == 0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lift.video.holds import content_times, find_holds, usual_interval
+from lift.video.holds import find_holds, usual_interval
 
 
 def rising(*gaps):
@@ -64,13 +64,6 @@ def test_slowed_times_have_the_same_holds():
     times = rising(*(0.0167,) * 6, 0.15, *(0.0167,) * 6, 0.3, *FRAME)
     slowed = [5 * time for time in times]
     assert find_holds(slowed, slow=5) == [m and 5 * m for m in find_holds(times)]
-
-
-def test_the_model_sees_a_hold_as_one_interval():
-    times = rising(*FRAME * 3, 4.04, *FRAME * 3)
-    assert content_times(times, find_holds(times)) == rising(*FRAME * 7)
-    assert content_times(times, [None] * 7) == times
-    assert content_times([], []) == []
 
 
 def test_the_usual_interval_is_one_of_the_intervals():
