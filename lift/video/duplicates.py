@@ -7,7 +7,8 @@ would stay. Without the repeats, frames are generated over the whole time until 
 Compression leaves small differences between equal frames. They are compared reduced to 256 pixels,
 by the largest mean difference of a block, so that a small moving object counts as motion. A frame
 repeats the one before where that difference is tiny, or small compared with the motion both before
-and after it and spread over the picture as noise is.
+and after it, spread over the picture as noise is, and none that a pan or a zoom of the whole
+picture would make: behind a figure drawn on twos a camera may move in every frame.
 
 Pictures that stand still for longer than a cadence or a hold allows (see `holds`), and the first
 and the last frame of each shot, stay as they are. Everything is decided from the
@@ -29,8 +30,9 @@ from lift.video.holds import AT_LEAST, LONGER, usual_interval
 
 WIDTH = 256  # pixels of the longer side; larger frames are reduced to it
 BLOCK = 8  # pixels of a reduced frame
-TINY = 1.5  # difference of a block, of 255, that is none
+TINY, TRACE = 1.5, 0.02  # difference of a block that is none: of 255, and of the motion around it
 SMALL, SHARE = 8.0, 0.25  # a duplicate's largest difference: of 255, and of the motion around it
+CAMERA = 0.4  # share of a difference explained by a motion of the whole picture, that shows one
 LOCAL = 6.0  # largest ratio of the largest difference to the 99th percentile: noise is everywhere
 NEIGHBOURS = 5  # frames on each side whose motion counts
 MOST_INTERVALS = 6  # source intervals for which one picture of a cadence is shown
@@ -119,11 +121,13 @@ class Change(NamedTuple):
         largest: the largest mean difference of a block.
         high: the 99th percentile of the blocks.
         mean: that of the whole picture.
+        camera: share of its squares, 0 to 1, that a small pan and zoom explain.
     """
 
     largest: float
     high: float
     mean: float
+    camera: float = 0.0
 
 
 def measure_change(before: np.ndarray, after: np.ndarray) -> Change:
@@ -132,7 +136,30 @@ def measure_change(before: np.ndarray, after: np.ndarray) -> Change:
     blocks = cv2.blur(difference, (BLOCK, BLOCK))
     flat = blocks.ravel()
     high = float(np.partition(flat, int(0.99 * (flat.size - 1)))[int(0.99 * (flat.size - 1))])
-    return Change(float(flat.max()), high, float(difference.mean()))
+    largest = float(flat.max())
+    camera = _explained_by_camera(before, after) if TINY < largest <= SMALL else 0.0
+    return Change(largest, high, float(difference.mean()), camera)
+
+
+def _explained_by_camera(before: np.ndarray, after: np.ndarray) -> float:
+    """Share of the squared difference that a pan and a zoom by less than a pixel or two explain.
+
+    By the first order of the brightness constancy: the difference is the gradient times the motion.
+    """
+    before, after = (cv2.GaussianBlur(luma, (0, 0), 1.5) for luma in (before, after))  # noise
+    mean = (before + after) / 2
+    h, w = mean.shape
+    if min(h, w) < 3:
+        return 0.0
+    dx, dy = cv2.Sobel(mean, cv2.CV_32F, 1, 0), cv2.Sobel(mean, cv2.CV_32F, 0, 1)
+    x = np.linspace(-1, 1, w, dtype=np.float32)
+    y = np.linspace(-1, 1, h, dtype=np.float32)[:, None] * np.float32(h / w)
+    basis = np.stack([dx, dy, dx * x + dy * y]).reshape(3, -1)
+    difference = (after - before).ravel()
+    total = float(difference @ difference)
+    products = basis @ difference
+    motion, *_ = np.linalg.lstsq(basis @ basis.T, products, rcond=None)
+    return float(motion @ products) / total if total else 0.0
 
 
 def repeats(changes: list[Change], at: int) -> bool:
@@ -145,11 +172,14 @@ def repeats(changes: list[Change], at: int) -> bool:
     own = changes[at]
     if own.largest <= TINY:
         return True
+    if own.camera > CAMERA:
+        return False
     sides = changes[max(0, at - NEIGHBOURS) : at], changes[at + 1 : at + 1 + NEIGHBOURS]
     # a side that the shot cuts short may lie within a display of the same picture
     whole = [side for side in sides if len(side) == NEIGHBOURS] or [sides[0] + sides[1]]
     motion = min(max((c.largest for c in side), default=0.0) for side in whole)
-    return own.largest <= min(SMALL, SHARE * motion, LOCAL * own.high)
+    spread = max(LOCAL * own.high, TINY + TRACE * motion)
+    return own.largest <= min(SMALL, SHARE * motion, spread)
 
 
 def _reduced(rgb: np.ndarray) -> np.ndarray:

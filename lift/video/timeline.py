@@ -122,8 +122,8 @@ def trim(
 ) -> Iterator[tuple[Frame, Fraction]]:
     """The frames that are displayed between two times; the first one is then at 0.
 
-    A frame already displayed at `start` is the first one. One of which less than a millisecond
-    would be left is not kept: times are rounded. Reading stops at `end`.
+    A frame already displayed at `start` is the first one, unless less than a millisecond of it
+    would be left: times are rounded. Reading stops at `end`.
 
     Args:
         timed: (frame, time).
@@ -141,7 +141,8 @@ def trim(
         ended = end is not None and time >= end - SLIVER
         if ended:
             break
-        if time <= start + SLIVER:
+        whole = pending is not None and pending[1] >= start  # two frames within a millisecond
+        if time <= start + SLIVER and not whole:
             interval = interval if pending is None else time - pending[1]
             pending = frame, time
             continue

@@ -1,6 +1,7 @@
 from fractions import Fraction
 from itertools import count, islice
 
+import cv2
 import numpy as np
 import pytest
 
@@ -174,6 +175,22 @@ def test_noise_that_is_everywhere_is_not_motion_but_a_spot_is():
     assert not repeats([*motion, Change(6, 0.2, 0.1), *motion], 5)
     assert not repeats([*motion, Change(12, 6, 3), *motion], 5)
     assert not repeats([Change(9, 3, 1)] * 11, 5)
+
+
+def test_a_camera_that_moves_behind_animation_on_twos_repeats_nothing():
+    texture = np.random.default_rng(0).normal(128, 150, (90, 200, 3)).astype(np.float32)
+    texture = cv2.GaussianBlur(texture, (0, 0), 2)
+    for pan, zoom, shown in ((0.7, 0, 20), (0, 0.005, 20), (0, 0, 11)):
+
+        def scene(k, pan=pan, zoom=zoom):
+            warp = np.float32([[1 + zoom * k, 0, -pan * k - zoom * k * 80], [0, 1 + zoom * k, 0]])
+            frame = cv2.warpAffine(texture, warp, (160, 90)).clip(0, 255).astype(np.uint8)
+            frame = cv2.circle(frame, (20 + 6 * (k // 2), 40), 14, (255,) * 3, -1)
+            noise = np.random.default_rng(k).normal(0, 2, frame.shape)
+            return (frame + noise).clip(0, 255).astype(np.uint8)
+
+        frames = [((scene(k), Fraction(k, 24)), 0) for k in range(20)]
+        assert len(list(DistinctFrames(frames, lambda frame: frame))) == shown, (pan, zoom)
 
 
 def test_motion_that_starts_is_no_duplicate():

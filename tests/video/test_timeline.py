@@ -108,6 +108,8 @@ def test_a_part_starts_at_zero_with_the_frame_on_display():
         (3, Fraction("0.04")),
     ]
     assert list(trim(clip(3))) == clip(3)
+    close = [(0, Fraction(0)), (1, Fraction(1, 15360)), (2, Fraction(1, 30))]
+    assert list(trim(close, Fraction(0), Fraction(1))) == close
 
 
 def test_a_part_shorter_than_a_frame_is_one_frame():
