@@ -16,7 +16,8 @@ from lift.io.optional import require
 
 BLOCK = 32  # frames that are decoded together
 SHORTEST, USUAL = 10, 100  # ms; browsers display a frame of SHORTEST or less for USUAL
-HEADER = 1 << 16  # bytes of a PNG before whose end its pixels begin
+HEADER = 1 << 16  # bytes before whose end the pixels begin
+GIF_LOOPS = b"NETSCAPE2.0\x03\x01"  # stands before the count
 ANIMATION, ALPHA = 0x02, 0x10  # flags of a WebP file
 
 
@@ -42,6 +43,29 @@ def is_animated(path: str | Path) -> bool:
     return is_apng or head[:3] == b"GIF" or is_animated_webp(path)
 
 
+def play_count(path: str | Path) -> int:
+    """How often an image file states that it is to be played; 0 for without end, as for a video.
+
+    A GIF without a count is played once. Else it counts the repetitions after the first time.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEADER)
+    except OSError:
+        return 0
+    if head[:3] == b"GIF":
+        _, found, rest = head.partition(GIF_LOOPS)
+        if not found:
+            return 1
+        count = int.from_bytes(rest[:2], "little")
+        return count + 1 if count else 0
+    if is_animated_webp(path):
+        return int.from_bytes(head.partition(b"ANIM")[2][8:10], "little")
+    if head[:4] == b"\x89PNG":
+        return int.from_bytes(head.partition(b"acTL")[2][4:8], "big")
+    return 0
+
+
 class AnimatedWebP:
     """The frames of an animated WebP image, each for the time that the file states.
 
@@ -52,7 +76,6 @@ class AnimatedWebP:
         count: number of frames.
         timestamps: seconds of every frame, from 0.
         duration: seconds of the whole animation.
-        loops: how often it is played; 0 for without end.
         dtype: of the pixels, uint8.
         has_alpha: whether the file states that it has alpha.
         suffix: ".webp".
@@ -73,15 +96,13 @@ class AnimatedWebP:
         except OSError as error:
             raise LiftError(f"{path} cannot be read ({error.strerror}); make it readable") from None
         durations: list[int] = []
-        self.width = self.height = self.loops = 0
+        self.width = self.height = 0
         self.has_alpha = False
         for name, content in self._chunks():
             if name == b"VP8X" and len(content) >= 10:
                 self.has_alpha = bool(content[0] & ALPHA)
                 self.width = int.from_bytes(content[4:7], "little") + 1
                 self.height = int.from_bytes(content[7:10], "little") + 1
-            elif name == b"ANIM" and len(content) >= 6:
-                self.loops = int.from_bytes(content[4:6], "little")
             elif name == b"ANMF" and len(content) >= 16:
                 stated = int.from_bytes(content[12:15], "little")
                 durations.append(stated if stated > SHORTEST else USUAL)

@@ -32,7 +32,7 @@ def write_animation(
     frames: Frames,
     times: Sequence[Fraction],
     end: Fraction,
-    loop: int = 0,
+    plays: int = 0,
 ) -> tuple[str, ...]:
     """Write an animated image; it appears when it is complete.
 
@@ -43,7 +43,7 @@ def write_animation(
             (H, W) or None, uint8, or uint16 over its whole range.
         times: seconds at which the frames appear; they rise, and the first is the beginning.
         end: seconds at which the last frame ends.
-        loop: how often the animation is shown; 0 for ever.
+        plays: how often the animation is played; 0 for without end.
 
     Returns:
         Sentences on what the format cannot show.
@@ -69,9 +69,9 @@ def write_animation(
         with atomic(path) as file:
             chosen = _Chosen(frames, kept, starts[:-1])
             if encoding.container == "gif":
-                _write_gif(av, file, chosen, starts, loop)
+                _write_gif(av, file, chosen, starts, plays)
             else:
-                _write(av, file, encoding, chosen, starts, tick, loop)
+                _write(av, file, encoding, chosen, starts, tick, plays)
             if encoding.container == "webp":
                 _set_last_duration(file, starts[-1] - starts[-2])
     except (av.error.FFmpegError, OSError) as error:
@@ -152,11 +152,11 @@ class _Chosen:
 # -- GIF -------------------------------------------------------------------------------------------
 
 
-def _write_gif(av, file: Path, chosen: _Chosen, starts: list[int], loop: int) -> None:
+def _write_gif(av, file: Path, chosen: _Chosen, starts: list[int], plays: int) -> None:
     palette = _palette(av, chosen)
     # FFmpeg counts repetitions: -1 is none, 0 for ever
     options = {
-        "loop": str({0: 0, 1: -1}.get(loop, loop - 1)),
+        "loop": str({0: 0, 1: -1}.get(plays, plays - 1)),
         "final_delay": str(starts[-1] - starts[-2]),
     }
     with av.open(str(file), "w", format="gif", container_options=options) as container:
@@ -239,8 +239,8 @@ class _Filter:
 # -- WebP, APNG ------------------------------------------------------------------------------------
 
 
-def _write(av, file, encoding: Encoding, chosen: _Chosen, starts, tick: Fraction, loop) -> None:
-    options = {"plays" if encoding.container == "apng" else "loop": str(loop)}
+def _write(av, file, encoding: Encoding, chosen: _Chosen, starts, tick: Fraction, plays) -> None:
+    options = {"plays" if encoding.container == "apng" else "loop": str(plays)}
     if encoding.container == "apng":
         options["final_delay"] = str((starts[-1] - starts[-2]) * tick)
     with av.open(str(file), "w", format=encoding.container, container_options=options) as container:

@@ -179,6 +179,7 @@ class VideoOutput:
         tick: seconds of one tick of the output's clock.
         source: VideoSource whose colour tags and planes hold; None for BT.709.
         layout: of the frames.
+        plays: how often an animated image is played; 0 for without end.
 
     Attributes:
         plan: what becomes of the source's other streams; see `plan_streams`.
@@ -194,8 +195,10 @@ class VideoOutput:
         tick: Fraction,
         source=None,
         layout: FrameLayout = FrameLayout(),  # noqa: B008  it is frozen
+        plays: int = 0,
     ):
         self.parts, self.target, self.size, self.encoding = parts, target, size, encoding
+        self._plays = plays
         self.rate, self.tick, self.source = rate, tick, source
         self.tags = VideoTags.of(source)
         self.plan = StreamPlan(None)
@@ -342,7 +345,7 @@ class VideoOutput:
     def _animate(self, path: Path, count: int, end: Fraction) -> tuple[str, ...]:
         frames = frames_of_parts([self.parts.file(part, ".mkv") for part in range(count)])
         times = [time for _, times in self._times(count, end) for time in times[:-1]]
-        return write_animation(path, self.encoding, frames, times, end)
+        return write_animation(path, self.encoding, frames, times, end, self._plays)
 
 
 def video_index(source: Path) -> int:

@@ -290,6 +290,7 @@ class Job:
             self.input.tick,
             video,
             layout,
+            plays=self.input.plays,
         )
         notes = output.plan_streams(
             self.target.suffix,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lift.errors import LiftError
-from lift.io.animated_images import AnimatedWebP, is_animated_webp
+from lift.io.animated_images import AnimatedWebP, is_animated_webp, play_count
 from lift.io.color import FrameLayout
 from lift.io.decode import VideoSource, open_frames
 from lift.io.decoded_frame import DecodedFrame
@@ -148,6 +148,12 @@ class Input:
     def other_streams(self) -> Path | None:
         """The file whose other streams the output has; None where there are none to read."""
         return self.source.path if self.is_video and self.source.path != STDIN else None
+
+    @property
+    def plays(self) -> int:
+        """How often an animated image made of it is to be played; 0 for without end."""
+        is_file = isinstance(self.source, VideoSource | AnimatedWebP) and self.source.path != STDIN
+        return play_count(self.source.path) if is_file and not self.options.loop else 0
 
     @property
     def count(self) -> int | None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lift.io.animated_images import play_count
 from tests.support import video_output as out
 from tests.support.video_checks import (
     Row,
@@ -250,6 +251,20 @@ def test_alpha_is_kept_where_the_container_has_it(lift_file, source, target):
 )
 def test_alpha_that_the_container_cannot_have_is_noted(lift_file, row):
     row.check(lift_file)
+
+
+def test_animated_images_are_played_as_often_as_their_source(lift_file, inputs, tmp_path):
+    data = inputs("f_plain.gif").read_bytes()
+    source = tmp_path / "counted.gif"
+    for plays, repeats in ((1, b""), (3, b"\x02\x00")):
+        found = data.index(b"\x21\xff\x0bNETSCAPE2.0")
+        again = b"" if plays == 1 else data[found : found + 16] + repeats + b"\0"
+        source.write_bytes(data[:found] + again + data[found + 19 :])
+        for target in ("o.gif", "o.apng", "o.webp"):
+            run = lift_file(source, target, "--overwrite")
+            assert run.code == 0, run.err
+            assert play_count(run.output) == plays
+    assert play_count(lift_file(source, "o.gif", "--loop", "--overwrite").output) == 0
 
 
 # -- folders ---------------------------------------------------------------------------------------

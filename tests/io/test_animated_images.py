@@ -8,7 +8,7 @@ import pytest
 
 from lift.errors import LiftError
 from lift.io import animated_images
-from lift.io.animated_images import AnimatedWebP, is_animated_webp
+from lift.io.animated_images import AnimatedWebP, is_animated_webp, play_count
 from lift.io.frame_folder import FrameFolder
 
 pytestmark = pytest.mark.skipif(not hasattr(cv2, "Animation"), reason="OpenCV before 4.11")
@@ -31,7 +31,8 @@ def test_frames_come_back_with_their_times_and_alpha(tmp_path, channels, block, 
     monkeypatch.setattr(animated_images, "BLOCK", block)
     frames = animation(tmp_path / "a.webp", [40, 250, 30, 20, 60], channels)
     source = AnimatedWebP(tmp_path / "a.webp")
-    assert (source.width, source.height, source.count, source.loops) == (16, 12, 5, 3)
+    assert (source.width, source.height, source.count) == (16, 12, 5)
+    assert play_count(source.path) == 3
     assert source.has_alpha == (channels == 4) and source.fps == 5 / Fraction(400, 1000)
     decoded = list(source.decoded())
     assert [1000 * time for _, time in decoded] == [0, 40, 290, 320, 340]

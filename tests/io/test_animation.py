@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lift.errors import LiftError
+from lift.io.animated_images import play_count
 from lift.io.animation import frames_of_parts, write_animation
 from lift.io.codecs import choose_encoding
 from lift.io.color import FrameLayout
@@ -32,7 +33,7 @@ def alphas(dtype):
     return alpha
 
 
-def written(path, times=TIMES, *, alpha=False, dtype=np.uint8, loop=0, crf=None, end=END):
+def written(path, times=TIMES, *, alpha=False, dtype=np.uint8, plays=0, crf=None, end=END):
     bits = np.dtype(dtype).itemsize * 8
     layout = FrameLayout("gbrp" if bits == 8 else "gbrp16le", bits, "rgb", alpha)
     encoding = choose_encoding(path.suffix, layout, crf=crf)
@@ -41,7 +42,7 @@ def written(path, times=TIMES, *, alpha=False, dtype=np.uint8, loop=0, crf=None,
         mask = alphas(dtype) if alpha else None
         return ((rgb, mask) for rgb in pictures(dtype, len(times)))
 
-    return write_animation(path, encoding, frames, times, end, loop)
+    return write_animation(path, encoding, frames, times, end, plays)
 
 
 def decoded(path):
@@ -73,7 +74,7 @@ def test_every_frame_is_shown_as_long_as_asked(tmp_path, suffix, tick, alpha):
 
 def test_webp_states_each_duration_and_the_loops(tmp_path):
     path = tmp_path / "a.webp"
-    written(path, loop=3)
+    written(path, plays=3)
     found = list(chunks(path.read_bytes()))
     durations = [int.from_bytes(body[12:15], "little") for name, body in found if name == b"ANMF"]
     assert durations == [42, 41, 417, 750]
@@ -81,10 +82,19 @@ def test_webp_states_each_duration_and_the_loops(tmp_path):
     assert int.from_bytes(animation[4:6], "little") == 3
 
 
-@pytest.mark.parametrize(("loop", "stated"), [(0, 0), (3, 2), (1, None)])
-def test_gif_loops(tmp_path, loop, stated):
+@pytest.mark.parametrize("suffix", (".gif", ".webp", ".apng"))
+@pytest.mark.parametrize("plays", (0, 1, 3))
+def test_how_often_it_is_played_is_read_again(tmp_path, suffix, plays):
+    path = tmp_path / f"a{suffix}"
+    written(path, plays=plays)
+    assert play_count(path) == plays
+    assert play_count(tmp_path / "missing.gif") == 0
+
+
+@pytest.mark.parametrize(("plays", "stated"), [(0, 0), (3, 2), (1, None)])
+def test_gif_loops(tmp_path, plays, stated):
     path = tmp_path / "a.gif"
-    written(path, loop=loop)
+    written(path, plays=plays)
     before, mark, after = path.read_bytes().partition(b"NETSCAPE2.0\x03\x01")
     assert bool(mark) == (stated is not None)
     if stated is not None:
@@ -93,7 +103,7 @@ def test_gif_loops(tmp_path, loop, stated):
 
 def test_apng_loops(tmp_path):
     path = tmp_path / "a.apng"
-    written(path, loop=3)
+    written(path, plays=3)
     data = path.read_bytes()
     assert int.from_bytes(data[data.index(b"acTL") + 8 :][:4], "big") == 3
 
