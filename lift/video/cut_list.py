@@ -138,6 +138,26 @@ def format_cut_list(cuts: Iterable[tuple[int, Fraction]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def note_late_cuts(cuts: Iterable[Cut], last: int, end: Fraction | None) -> str | None:
+    """A sentence on cuts that lie behind the end of the source; None where there are none.
+
+    Args:
+        cuts: frame numbers (int) and seconds (Fraction).
+        last: number of the last frame.
+        end: seconds at which it ends, or None.
+    """
+    late = [
+        cut
+        for cut in cuts
+        if (cut > last if isinstance(cut, int) else end is not None and cut >= end)
+    ]
+    if not late:
+        return None
+    ends = f"frame {last}" + ("" if end is None else f", {float(end):.3f} s")
+    have = "1 cut of the list lies" if len(late) == 1 else f"{len(late)} cuts of the list lie"
+    return f"{have} behind the last frame ({ends}) and had no effect; the list may be another's"
+
+
 class KnownCuts:
     """Takes the place of a `CutDetector` where the cuts are known: decides without the pictures.
 

@@ -29,7 +29,7 @@ from lift.io.outputs import FolderOutput, NoParts, Parts, PartStatistics, Source
 from lift.io.pipes import PipeOutput
 from lift.io.stdin import STDIN
 from lift.video.compare import doubled, side_by_side
-from lift.video.cut_list import KnownCuts, read_cut_list
+from lift.video.cut_list import KnownCuts, note_late_cuts, read_cut_list
 from lift.video.devices import DeviceWorkers
 from lift.video.duplicates import Distinct, DistinctFrames
 from lift.video.fingerprint import fingerprint
@@ -218,13 +218,17 @@ class Job:
                 self.progress.update()
         if not reached_stop:
             source = self.input.source
+            notes = list(source.report.notes)
+            if self.cuts is not None and self.input.stop is None:
+                late = note_late_cuts(self.cuts, self.input.last_number, source.report.end)
+                notes += [late] if late else []
             parts.mark_end(
                 SourceEnd(
                     parts=feeder.part + 1 if feeder.part is not None else part,
                     end=str(self.input.end),
                     damaged=source.report.damaged,
                     duplicates=self.duplicates,
-                    notes=list(source.report.notes),
+                    notes=notes,
                 )
             )
 
@@ -349,7 +353,7 @@ class Job:
         parts = NoParts()
         with output:
             self._make_from(parts, output, 0, None)
-        for text in source.report.notes:
+        for text in parts.outcome.notes:
             self.note(text)
         self.progress.finish()
         return self._summary(parts.finished, parts.outcome, output)

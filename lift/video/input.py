@@ -47,7 +47,8 @@ class Input:
         rate: frames per second of the output.
         tick: seconds of one tick of the output's clock.
         notes: sentences on what was asked for, known before the first frame.
-        first_number: number in the source of the first frame of the latest `frames`.
+        first_number, last_number: numbers in the source of the first frame of the latest `frames`
+            and of the last one so far.
 
     Raises:
         LiftError: the source cannot be read, or the options do not fit it.
@@ -56,7 +57,7 @@ class Input:
     def __init__(self, path: Path | tuple[Path, ...], options: FileOptions):
         self.options = options
         self.notes: list[str] = []
-        self.first_number: int | None = None
+        self.first_number = self.last_number = None
         self.source = self._open(path)
         self.width, self.height = self.source.width, self.source.height
         self.layout = layout_of(self.source)
@@ -84,6 +85,8 @@ class Input:
             return FrameFolder.of_files(path, fps)
         if path.is_dir():
             return FrameFolder(path, fps, gaps=options.gaps)
+        if options.gaps != "error":
+            self.notes.append("--gaps has no effect on a video")
         if fps is not None:
             raise LiftError(
                 f"{path}: --source_fps is for folders of frames, which state no rate; "
@@ -196,10 +199,11 @@ class Input:
                 for k, ((frame, number), time) in enumerate(timed)
             )
             timed = loop(timed, lambda: trimmed_end(self.source.report.end, self.start, self.stop))
-        self.first_number = None
+        self.first_number = self.last_number = None
         for (frame, number), time in slow(islice(timed, first, None), self.slow):
             if self.first_number is None:
-                self.first_number = number
+                self.first_number = self.last_number = number
+            self.last_number = max(self.last_number, number)
             yield frame, time
 
     def source_time(self, time: Fraction) -> Fraction:

@@ -75,6 +75,17 @@ def test_V21_listed_cuts_can_be_given_again(lift_file, capsys, inputs, tmp_path)
     assert run.code == 0 and "scene cut" not in run.out
 
 
+def test_cuts_behind_the_end_are_noted(lift_file, tmp_path):
+    cuts = tmp_path / "cuts.txt"
+    cuts.write_text("5\n40\n7.5s\n")
+    run = lift_file("c1_cut.mp4", "o.mkv", "--cuts", cuts)
+    assert run.code == 0 and run.noted("2 cuts of the list lie behind the last frame (frame ")
+    run = lift_file("c1_cut.mp4", "p.mkv", "--cuts", cuts, "--trim", "0:0.3")
+    assert run.code == 0 and not run.noted("behind the last")
+    run = lift_file("c1_cut.mp4", "q.mkv", "--gaps", "sort")
+    assert run.code == 0 and run.noted_before_the_first_frame("--gaps has no effect")
+
+
 def test_V21_without_detection_the_frame_at_a_cut_is_generated(lift_file):
     run = lift_file("c1_cut.mp4", "o.mkv", "--no_scenes", *FINE)
     source, target = out.pictures(run.source), out.pictures(run.output)
