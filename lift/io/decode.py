@@ -25,6 +25,7 @@ from lift.io.decoder import (
     alpha_decoder,
     decode_frames,
     matroska_ends_early,
+    matroska_holes,
     open_container,
     seconds,
     stated_seconds,
@@ -264,7 +265,7 @@ class VideoSource:
 
     def _check_end(self, stream, timeline: Timeline, count: int) -> None:
         last = timeline.last or Fraction(0)
-        if matroska_ends_early(self.path, stream, last):
+        if matroska_ends_early(self.path, stream, last) or matroska_holes(self.path, stream):
             raise truncated(self.path, count, last)
 
 

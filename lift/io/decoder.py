@@ -10,10 +10,12 @@ from lift.errors import LiftError
 from lift.io.avi_times import AviTimes, is_avi
 from lift.io.clock import ATTACHED_PICTURE, demux
 from lift.io.display_order import DisplayOrder
+from lift.io.matroska import damaged_places
 from lift.io.optional import require
 from lift.io.stdin import STDIN, open_stdin
 
 MISSING_SECONDS = Fraction(1, 4)  # less may be missing in a file that is cut off
+NEAR = Fraction(1, 2)  # seconds within which two faults are one
 JOINED_BEFORE = 2  # packets of the one recording after the one that is called damaged, at most
 LARGEST_TAIL = 1 << 26  # bytes of packets that are kept for a second reading
 OUTPUT_CORRUPT = 8  # FFmpeg's flag: show frames whose references are missing, too
@@ -41,6 +43,12 @@ class Damage:
             return
         self._seen.add(pts)
         self.times.append(time)
+
+    def add_holes(self, holes: list[Fraction]) -> None:
+        """Count places, seconds, where packets were not even found; none that is known already."""
+        for time in holes:
+            if all(abs(time - known) > NEAR for known in self.times):
+                self.times.append(time)
 
     def notes(self, count: int, last: Fraction) -> list[str]:
         """Sentences, once `count` frames were read, the last one displayed at `last` seconds."""
@@ -160,6 +168,7 @@ def decode_frames(
             damage.add(packet.pts, packet_time(packet, taken.time))
         damage.truncated |= _ends_early(stream, tail.count if times is None else times.end)
         damage.truncated |= matroska_ends_early(path, stream, taken.time)
+        damage.add_holes(matroska_holes(path, stream))
 
 
 class _Taken:
@@ -340,6 +349,17 @@ def _ends_early(stream, packets: int) -> bool:
     """Whether an MP4 or AVI file announces more than this number of packets or frames."""
     name = stream.container.format.name
     return any(kind in name for kind in ("mov", "avi")) and packets < stream.frames
+
+
+def matroska_holes(path: Path, stream) -> list[Fraction]:
+    """Seconds at which a Matroska or WebM file is damaged so that FFmpeg skips to what follows.
+
+    FFmpeg itself does not report that.
+    """
+    if "matroska" not in stream.container.format.name or not path.is_file():
+        return []
+    start = Fraction(stream.container.start_time or 0, 1_000_000)
+    return [max(Fraction(0), time - start) for time in damaged_places(path)]
 
 
 def matroska_ends_early(path: Path, stream, last: Fraction) -> bool:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 EBML_HEADER, SEGMENT, INFO = 0x1A45DFA3, 0x18538067, 0x1549A966
 TRACKS, CLUSTER = 0x1654AE6B, 0x1F43B675
@@ -19,8 +20,13 @@ DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 ASPECT_RATIO = 3  # the unit of a display size that is a ratio
 STEREO_MODE = 0x53B8
 SIDE_BY_SIDE, TOP_BOTTOM = (1, 11), (2, 3)  # modes whose display size is that of one view
+CLUSTER_TIME, SIMPLE_BLOCK, BLOCK_GROUP, BLOCK = 0xE7, 0xA3, 0xA0, 0xA1
+IN_CLUSTER = {CLUSTER_TIME, SIMPLE_BLOCK, BLOCK_GROUP, 0xA7, 0xAB, 0xAF, 0x5854, VOID, CRC32}
+FOUR_BYTES = 0x10000000  # identifiers of a segment's own elements begin there
+TIME_SCALE = 0x2AD7B1  # nanoseconds of a tick
 ROOM = " " * 48  # bytes at the end of a track's name
 HEAD = 1 << 20  # bytes that hold the description of the tracks
+LONGEST_HEADER = 12  # bytes of an element before its body: identifier and size
 
 
 def elements(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
@@ -37,6 +43,108 @@ def elements(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int,
         stop = end if size == unknown else body + size
         yield name, start, body, stop
         start = stop
+
+
+def damaged_places(path: str | Path) -> list[Fraction]:
+    """Where the structure of a Matroska file is broken; readers skip to the next cluster there.
+
+    Only headers of elements are read: what is inside of a block is for its decoder.
+
+    Returns:
+        For each place the time of the last block before it, seconds. Empty for other files.
+    """
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        found = next((e for e in _walk(file, 0, size) if e is None or e[0] == SEGMENT), None)
+        return [] if found is None else list(_breaks(file, found[1], min(found[2], size)))
+
+
+def _breaks(file: BinaryIO, start: int, end: int) -> Iterator[Fraction]:
+    """Times of the last blocks before what is no element, in the body of a segment."""
+    tick, time = Fraction(1, 1000), Fraction(0)
+    cluster, limit = 0, end  # the time of the cluster; where it must end
+    while start < end:
+        for child in _walk(file, start, end):
+            name, body, stop = child or (0, 0, 0)
+            if name in IN_CLUSTER and stop <= limit:
+                start = stop
+                if name == CLUSTER_TIME:
+                    cluster = int.from_bytes(_read(file, body, stop), "big")
+                elif name in (SIMPLE_BLOCK, BLOCK_GROUP):
+                    offset = _block_offset(_read(file, body, min(stop, body + 16)), name)
+                    time = time if offset is None else (cluster + offset) * tick
+            elif _is_in_segment(name) and stop <= end and (start >= limit or limit == end):
+                if name == INFO:
+                    tick = _tick(_read(file, body, min(stop, body + HEAD)))
+                is_cluster = name == CLUSTER
+                limit = stop if is_cluster else end
+                start = body if is_cluster else stop
+                break  # the children of a cluster are walked like what follows it
+            else:
+                if stop > end and (name in IN_CLUSTER or _is_in_segment(name)):
+                    return  # cut off, which is another fault
+                yield time
+                start, limit = _next_cluster(file, start + 1, end), end
+                break
+        else:
+            return
+
+
+def _is_in_segment(name: int) -> bool:
+    return name >= FOUR_BYTES or name in (VOID, CRC32)
+
+
+def _walk(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int] | None]:
+    """(identifier, start of the body, end) of elements one behind the other; None: no element."""
+    while start < end:
+        head = _read(file, start, min(end, start + LONGEST_HEADER))
+        known = bool(head) and head[0] >= 0x10 and len(head) > 9 - head[0].bit_length()
+        at = 9 - head[0].bit_length() if known else 0
+        if not known or not head[at]:
+            yield None
+            return
+        length = 9 - head[at].bit_length()
+        mask = (1 << 7 * length) - 1
+        size = int.from_bytes(head[at : at + length], "big") & mask
+        body = start + at + length
+        start = end if size == mask else body + size
+        yield int.from_bytes(head[:at], "big"), body, start
+
+
+def _read(file: BinaryIO, start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(end - start)
+
+
+def _block_offset(head: bytes, name: int) -> int | None:
+    """Ticks of a block after the time of its cluster."""
+    if name == BLOCK_GROUP:
+        found = next(elements(head, 0, len(head)), None)
+        if found is None or found[0] != BLOCK:
+            return None
+        head = head[found[2] :]
+    at = 9 - head[0].bit_length() if head else 0
+    return int.from_bytes(head[at : at + 2], "big", signed=True) if len(head) >= at + 2 else None
+
+
+def _tick(info: bytes) -> Fraction:
+    for name, _, body, end in elements(info, 0, len(info)):
+        if name == TIME_SCALE:
+            return Fraction(int.from_bytes(info[body:end], "big"), 10**9)
+    return Fraction(1, 1000)
+
+
+def _next_cluster(file: BinaryIO, start: int, end: int) -> int:
+    """Where the next cluster begins; `end` where there is none."""
+    mark = CLUSTER.to_bytes(4, "big")
+    while start < end:
+        data = _read(file, start, min(end, start + HEAD))
+        if (at := data.find(mark)) >= 0:
+            return start + at
+        start += max(1, len(data) - 3)
+        if len(data) < 4:
+            break
+    return end
 
 
 def element(name: int, body: bytes) -> bytes:

@@ -3,12 +3,16 @@
 from fractions import Fraction
 
 import av
+import numpy as np
 import pytest
 
+from lift.errors import LiftError
+from lift.io.decode import open_frames
 from lift.io.matroska import (
     DISPLAY_HEIGHT,
     DISPLAY_UNIT,
     DISPLAY_WIDTH,
+    damaged_places,
     display_size,
     element,
     elements,
@@ -71,3 +75,46 @@ def test_a_file_without_room_is_left_as_it_is(tmp_path):
     data = path.read_bytes()
     assert not write_aspect(path, Fraction(64, 45))
     assert path.read_bytes() == data
+
+
+# -- damage ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clusters(tmp_path):
+    """A file of 20 frames at 25 frames/s, five in a cluster."""
+    path = tmp_path / "clip.mkv"
+    options = {"cluster_time_limit": "199"}
+    with av.open(str(path), "w", container_options=options) as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k in range(20):
+            noise = np.random.default_rng(k).integers(0, 256, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise)))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("length", (1, 12, 40))
+def test_a_hole_is_found_and_reading_goes_on_behind_it(clusters, length):
+    assert damaged_places(clusters) == []
+    data = bytearray(clusters.read_bytes())
+    with av.open(str(clusters)) as container:
+        positions = [p.pos for p in container.demux(video=0) if p.size]  # behind their headers
+    start = data.rindex(b"\xa3", 0, positions[7])
+    data[start : start + length] = bytes(length)
+    clusters.write_bytes(data)
+    assert damaged_places(clusters) == [Fraction(6, 25)]
+    source = open_frames(clusters)
+    times = [time for _, time in source.decoded()]
+    assert [round(25 * time) for time in times] == [0, 1, 2, 3, 4, 5, 6, *range(10, 20)]
+    assert source.report.damaged == 1 and "0.24 s" in source.report.notes[0]
+    with pytest.raises(LiftError, match="damaged"):
+        list(open_frames(clusters, strict=True).decoded())
+
+
+def test_other_files_and_those_cut_off_have_no_hole(clusters):
+    data = clusters.read_bytes()
+    for part in (b"", b"RIFF", data[:9], data[: len(data) // 2], data[: len(data) - 1]):
+        clusters.write_bytes(part)
+        assert damaged_places(clusters) == []
