@@ -7,7 +7,7 @@ colours outside of RGB. Frames that are written again unchanged need not pass th
 `lift.io.planes`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BT709, BT601, YCGCO, BT2020 = 1, 6, 8, 9  # numbers of ISO/IEC 23091-2
 UNSPECIFIED = 2
@@ -33,10 +33,14 @@ class YuvCoding:
     Attributes:
         matrix: matrix coefficients by their number in ISO/IEC 23091-2.
         full_range: 0 to 255 instead of 16 to 235.
+        states_matrix, states_range: whether a tag says so; an untagged source stays untagged, so
+            that players assume the same of it as before.
     """
 
     matrix: int = BT709
     full_range: bool = False
+    states_matrix: bool = field(default=True, compare=False)
+    states_range: bool = field(default=True, compare=False)
 
     @property
     def swscale_matrix(self) -> int:
@@ -78,4 +82,5 @@ def coding_of(frame) -> YuvCoding:
     full = stated == FULL or name.startswith("yuvj")
     if stated not in (LIMITED, FULL) and name.startswith(GRAY):
         full = True
-    return YuvCoding(tagged if known else untagged, full)
+    states_range = full or stated in (LIMITED, FULL)
+    return YuvCoding(tagged if known else untagged, full, known, states_range)

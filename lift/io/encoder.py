@@ -10,11 +10,11 @@ import numpy as np
 from lift.errors import LiftError
 from lift.io.chroma_location import location_option
 from lift.io.codecs import Encoding, container_holds
-from lift.io.color import BT709, FULL, LIMITED, UNSPECIFIED
+from lift.io.color import BT709, UNSPECIFIED
 from lift.io.hdr import HdrMetadata
 from lift.io.optional import require
 from lift.io.rate_control import HARDWARE
-from lift.io.to_yuv import RGB_MATRIX, pixel_format, to_frame
+from lift.io.to_yuv import pixel_format, tag, to_frame
 
 PARAMS = {  # encoder: the option that holds its library's own parameters
     "libx264": "x264-params",
@@ -47,12 +47,17 @@ class VideoTags:
 
     @classmethod
     def of(cls, source) -> "VideoTags":
-        """Those of a source (VideoSource, FrameFolder or None); BT.709 where it states none."""
+        """Those of a source (VideoSource, FrameFolder or None).
+
+        An untagged video in YUV stays untagged; RGB, which is converted, has BT.709.
+        """
+        layout = getattr(source, "layout", None)
+        untagged = BT709 if layout is None or layout.is_rgb else UNSPECIFIED
         primaries = getattr(source, "primaries", 0)
         transfer = getattr(source, "transfer", 0)
         return cls(
-            primaries=BT709 if primaries in (0, UNSPECIFIED) else primaries,
-            transfer=BT709 if transfer in (0, UNSPECIFIED) else transfer,
+            primaries=untagged if primaries in (0, UNSPECIFIED) else primaries,
+            transfer=untagged if transfer in (0, UNSPECIFIED) else transfer,
             aspect=Fraction(getattr(source, "aspect", 1)),
             hdr=getattr(source, "mastering", None),
             stereo=getattr(source, "stereo", None),
@@ -105,9 +110,7 @@ def add_encoder(
     codec.time_base = time_base
     if encoding.encoder in FRAME_THREADS:
         codec.thread_type = "FRAME"
-    is_rgb = pixel_format(encoding.pix_fmt).is_rgb
-    codec.colorspace = RGB_MATRIX if is_rgb else encoding.coding.matrix
-    codec.color_range = FULL if is_rgb or encoding.coding.full_range else LIMITED
+    tag(codec, encoding.pix_fmt, encoding.coding)
     codec.color_primaries, codec.color_trc = tags.primaries, tags.transfer
     if tags.aspect != 1:
         codec.sample_aspect_ratio = tags.aspect

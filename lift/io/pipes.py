@@ -9,10 +9,10 @@ import numpy as np
 
 from lift.errors import LiftError, discard
 from lift.io.codecs import choose_encoding
-from lift.io.color import FULL, LIMITED, FrameLayout
+from lift.io.color import FrameLayout
 from lift.io.decoded_frame import DecodedFrame
 from lift.io.optional import require
-from lift.io.to_yuv import RGB_MATRIX, pixel_format, to_frame
+from lift.io.to_yuv import pixel_format, tag, to_frame
 
 Y4M, NUT = "y4m", "nut"
 PIPE_FORMATS = (Y4M, NUT)
@@ -103,9 +103,7 @@ class PipeOutput:
         self._tick = 1 / rate if self.form == Y4M else self.tick
         codec = video.codec_context
         codec.time_base = self._tick
-        is_rgb = pixel_format(self._pix_fmt).is_rgb
-        codec.colorspace = RGB_MATRIX if is_rgb else self._coding.matrix
-        codec.color_range = FULL if is_rgb or self._coding.full_range else LIMITED
+        tag(codec, self._pix_fmt, self._coding)
         self._video = video
         return self
 

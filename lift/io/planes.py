@@ -150,6 +150,8 @@ class UprightPlanes:
         """For a source of which this is the first frame (av.VideoFrame)."""
         storage = storage_of(frame.format)
         coding = YuvCoding() if storage.chroma == "rgb" else coding_of(frame)
+        if orientation.transpose:  # what players assume depends on the number of lines
+            coding = replace(coding, states_matrix=True)
         layout = FrameLayout(
             planar_format(storage.chroma, storage.bits),
             storage.bits,

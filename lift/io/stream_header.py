@@ -14,7 +14,6 @@ from pathlib import Path
 
 from lift.errors import LiftError
 from lift.io.codecs import Encoding
-from lift.io.color import FULL, LIMITED
 from lift.io.encoder import VideoTags
 from lift.io.matroska import (
     CLUSTER,
@@ -41,10 +40,10 @@ from lift.io.matroska import (
     write_aspect,
 )
 from lift.io.optional import require
-from lift.io.to_yuv import RGB_MATRIX, pixel_format
+from lift.io.to_yuv import tag
 
 MATROSKA = ("matroska", "webm")
-MATRIX, RANGE, TRANSFER, PRIMARIES = 0x55B1, 0x55B9, 0x55BA, 0x55BB
+TRANSFER, PRIMARIES = 0x55BA, 0x55BB
 MAX_CLL, MAX_FALL, MASTERING = 0x55BC, 0x55BD, 0x55D0
 # of MasteringMetadata: red, green, blue and white as x, y; then the luminances
 CHROMATICITIES = ((0x55D1, 0x55D2), (0x55D3, 0x55D4), (0x55D5, 0x55D6), (0x55D7, 0x55D8))
@@ -66,16 +65,12 @@ INVERTED_MODES = {1: 11, 3: 2, 5: 4, 7: 6, 9: 8, 13: 14}  # the right eye first
 def open_header(
     part: str | Path | io.BytesIO,
     tags: VideoTags,
-    *,
-    full_range: bool | None = None,
-    matrix: int | None = None,
 ) -> Iterator:
     """Open a part under a header that states `tags`.
 
     Args:
         part: a part's path, or one in memory, as `probe` returns it.
         tags: colour, aspect, HDR metadata and stereo packing that the output states.
-        full_range, matrix: of the frames; None for what the part states.
 
     Yields:
         av.VideoStream, a template for OutputContainer.add_stream_from_template; its packets can be
@@ -90,7 +85,7 @@ def open_header(
         file.seek(0)
         head = file.read(HEAD)
         if head[:4] == EBML_HEADER.to_bytes(4, "big"):
-            head, start = _rewritten(head, tags, full_range, matrix)
+            head, start = _rewritten(head, tags)
             source = _Concatenation(head, file, start)
         else:
             file.seek(0)
@@ -127,9 +122,7 @@ def add_video(container, template, encoding: Encoding, tags: VideoTags, rate: Fr
         stream.time_base = 1 / codec.framerate
     if encoding.tag:
         codec.codec_tag = encoding.tag
-    is_rgb = pixel_format(encoding.pix_fmt).is_rgb
-    codec.colorspace = RGB_MATRIX if is_rgb else encoding.coding.matrix
-    codec.color_range = FULL if is_rgb or encoding.coding.full_range else LIMITED
+    tag(codec, encoding.pix_fmt, encoding.coding)
     codec.color_primaries, codec.color_trc = tags.primaries, tags.transfer
     if encoding.has_alpha and encoding.encoder.startswith("libvpx"):
         stream.metadata["alpha_mode"] = "1"
@@ -188,7 +181,7 @@ class _Concatenation:
 # -- the track's description -----------------------------------------------------------------------
 
 
-def _rewritten(head: bytes, tags: VideoTags, full_range, matrix) -> tuple[bytes, int]:
+def _rewritten(head: bytes, tags: VideoTags) -> tuple[bytes, int]:
     """A header with `tags`, and the offset of the part's first cluster."""
     result = b""
     tracks = info = None
@@ -204,14 +197,14 @@ def _rewritten(head: bytes, tags: VideoTags, full_range, matrix) -> tuple[bytes,
                 elif child == CLUSTER:
                     if tracks is None or info is None:
                         break
-                    entry = _track(tracks, tags, full_range, matrix)
+                    entry = _track(tracks, tags)
                     unknown_size = b"\x01" + b"\xff" * 7
                     result += SEGMENT.to_bytes(4, "big") + unknown_size + info
                     return result + element(TRACKS, entry), child_start
     raise LiftError("a part has no description of its track; delete it and run again")
 
 
-def _track(tracks: bytes, tags: VideoTags, full_range, matrix) -> bytes:
+def _track(tracks: bytes, tags: VideoTags) -> bytes:
     """The one TrackEntry of a part, with another description of its video."""
     children = elements(tracks, 0, len(tracks))  # a checksum may come first
     body, end = next((body, end) for name, _, body, end in children if name == TRACK_ENTRY)
@@ -219,12 +212,12 @@ def _track(tracks: bytes, tags: VideoTags, full_range, matrix) -> bytes:
     for name, start, child_body, child_end in elements(tracks, body, end):
         kept = tracks[start:child_end]
         if name == VIDEO:
-            kept = element(VIDEO, _video(tracks[child_body:child_end], tags, full_range, matrix))
+            kept = element(VIDEO, _video(tracks[child_body:child_end], tags))
         entry += kept
     return element(TRACK_ENTRY, entry)
 
 
-def _video(video: bytes, tags: VideoTags, full_range, matrix) -> bytes:
+def _video(video: bytes, tags: VideoTags) -> bytes:
     replaced = {COLOUR, STEREO_MODE, DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT}
     result, values, colour = b"", {}, b""
     for name, start, body, end in elements(video, 0, len(video)):
@@ -238,22 +231,15 @@ def _video(video: bytes, tags: VideoTags, full_range, matrix) -> bytes:
     size = values[PIXEL_WIDTH], values[PIXEL_HEIGHT]
     result += display_size(*size, tags.aspect, mode, is_webm=False)
     result += unsigned(STEREO_MODE, mode) if mode else b""
-    return result + element(COLOUR, _colour(colour, tags, full_range, matrix))
+    return result + element(COLOUR, _colour(colour, tags))
 
 
-def _colour(colour: bytes, tags: VideoTags, full_range, matrix) -> bytes:
+def _colour(colour: bytes, tags: VideoTags) -> bytes:
     replaced = {PRIMARIES, TRANSFER, MAX_CLL, MAX_FALL, MASTERING}
-    replaced |= ({MATRIX} if matrix is not None else set()) | (
-        {RANGE} if full_range is not None else set()
-    )
     result = b""
     for name, start, _, end in elements(colour, 0, len(colour)):
         if name not in replaced:
             result += colour[start:end]
-    if matrix is not None:
-        result += unsigned(MATRIX, matrix)
-    if full_range is not None:
-        result += unsigned(RANGE, FULL if full_range else LIMITED)
     result += unsigned(PRIMARIES, tags.primaries) + unsigned(TRANSFER, tags.transfer)
     hdr = tags.hdr
     if hdr is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lift.io.bit_depth import with_depth
-from lift.io.color import FULL, LIMITED, LUMA_WEIGHTS, YCGCO, FrameLayout, YuvCoding
+from lift.io.color import FULL, LIMITED, LUMA_WEIGHTS, UNSPECIFIED, YCGCO, FrameLayout, YuvCoding
 from lift.io.decoded_frame import DecodedFrame
 from lift.io.optional import require
 
@@ -163,13 +163,28 @@ def planes_to_frame(planes, pix_fmt: str, coding: YuvCoding):
         rows = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)
         stored = np.ascontiguousarray(plane).view(np.uint8).reshape(plane.shape[0], -1)
         rows[: stored.shape[0], : stored.shape[1]] = stored
-    return _tagged(frame, coding, frame.format.is_rgb)
+    return tag(frame, pix_fmt, coding)
 
 
-def _tagged(frame, coding: YuvCoding, is_rgb: bool):
-    frame.colorspace = RGB_MATRIX if is_rgb else coding.matrix
-    frame.color_range = FULL if is_rgb or coding.full_range else LIMITED
-    return frame
+def tag(target, pix_fmt: str, coding: YuvCoding):
+    """State matrix and range of the frames.
+
+    Args:
+        target: what has these tags: av.VideoFrame, or the codec context of a stream.
+        pix_fmt: of the frames.
+        coding: what is stated; RGB has its own tags, and players take grey for full range.
+
+    Returns:
+        The target.
+    """
+    chosen = pixel_format(pix_fmt)
+    if chosen.is_rgb:
+        target.colorspace, target.color_range = RGB_MATRIX, FULL
+        return target
+    target.colorspace = coding.matrix if coding.states_matrix else UNSPECIFIED
+    range_ = FULL if coding.full_range else LIMITED
+    target.color_range = range_ if coding.states_range or chosen.is_gray else 0
+    return target
 
 
 # -- from RGB --------------------------------------------------------------------------------------
@@ -363,7 +378,7 @@ def _filled(planes, alpha, target: PixelFormat, coding: YuvCoding, size):
     rows = np.frombuffer(frame.planes[0], np.uint8).reshape(-1, frame.planes[0].line_size)
     stored = np.ascontiguousarray(interleaved).view(np.uint8)
     rows[:height, : stored.shape[1]] = stored
-    return _tagged(frame, coding, target.is_rgb)
+    return tag(frame, target.name, coding)
 
 
 def _packed_order(name: str) -> str:

@@ -193,6 +193,26 @@ def test_levels_and_hues_are_those_of_the_source(lift_file, row):
     row.check(lift_file)
 
 
+@table(
+    *(
+        Row(f"untagged-{target}-{codec}", "c1_cut.mp4", target, (), ("--codec", codec))
+        for target, codec in (
+            ("o.mp4", "h264"),
+            ("o.mp4", "hevc"),
+            ("o.mkv", "ffv1"),
+            ("o.webm", "vp9"),
+            ("o.webm", "av1"),
+            ("o.mov", "prores"),
+        )
+    )
+)
+def test_an_untagged_source_stays_untagged(lift_file, inputs, row):
+    assert out.color_tags(out.decode(inputs(row.source))[0]) == (2, 2, 2, 0)
+    run = lift_file(row.source, row.target, *row.flags)
+    # four of the codecs have no way to leave the range open
+    assert out.color_tags(out.decode(run.output)[0]) in ((2, 2, 2, 0), (2, 2, 2, 1))
+
+
 def test_V08b_passes_do_not_darken(lift_file):
     first = lift_file("v08_709.mp4", "once.mkv", *LOSSLESS)
     second = lift_file(first.output, "twice.mkv", *LOSSLESS)
