@@ -15,6 +15,15 @@ STATISTICS = re.compile(r"(_statistics_|bps|number_of_|duration)", re.IGNORECASE
 LANGUAGE_SUFFIX = re.compile(r"-[a-z]{3}$")
 UNDETERMINED = "und"
 MOV_FORMATS = ("mp4", "mov")
+# languages with two codes of three letters (ISO 639-2), and Swedish: the one that FFmpeg knows to
+# have a number in QuickTime
+QUICKTIME_LANGUAGES = dict(
+    pair.split("/")
+    for pair in (
+        "fre/fra deu/ger nld/dut swe/sve zho/chi ell/gre isl/ice cze/ces slo/slk rum/ron sqi/alb "
+        "hye/arm kat/geo mkd/mac msa/may bod/tib mya/bur cym/wel eus/baq"
+    ).split()
+)
 TIMECODE = re.compile(r"(\d+:\d+:\d+)([:;.])(\d+)")
 
 
@@ -40,7 +49,11 @@ def stream_metadata(metadata: dict, format_name: str) -> dict:
             continue
         if lower == "handler_name" and format_name not in MOV_FORMATS:
             continue  # names a part of QuickTime
+        if lower == "language" and format_name == "mov":
+            value = QUICKTIME_LANGUAGES.get(value, value)
         kept[key] = value
+    if format_name in MOV_FORMATS and kept.get("title"):  # FFmpeg writes titles and reads names
+        kept.setdefault("handler_name", kept["title"])
     return kept
 
 

@@ -72,6 +72,9 @@ LONGEST_PRIMING = Fraction(1, 10)  # seconds; sound earlier before 0 is hidden b
 
 MATROSKA_FRAMES = 1000  # a second, beyond which two have the same time there
 
+HANDLER = "handler_name"  # in which FFmpeg reads the title of a stream of MP4 and MOV
+KEPT_FLAGS = ("forced", "hearing_impaired", "visual_impaired", "comment", "dub", "original")
+
 PROBE_PACKETS = 4  # of each stream
 PROBE_LIMIT = 1000  # packets of the file
 ALL_DISCARDED = 48  # AVDISCARD_ALL
@@ -200,6 +203,7 @@ class _Planner:
         if self._format in EDIT_LISTS and needs_quicktime_keys(metadata) and not has_cover:
             plan = replace(plan, options={**plan.options, **QUICKTIME_KEYS})
         plan = self._together(plan)
+        self._note_lost_tags(plan)
         first = [self._first_time(stream) for stream in plan.streams if stream.kind == "audio"]
         return replace(
             self._early_sound(plan),
@@ -322,6 +326,40 @@ class _Planner:
                 if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                     raise write_error(path, error) from error
                 return False
+
+    def _note_lost_tags(self, plan: StreamPlan) -> None:
+        """A sentence for each stream whose language, title or flags the container does not hold."""
+        plan = replace(plan, timing=Timing(factor=plan.timing.factor), lead=Fraction(0))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"probe{self._suffix}"
+            try:
+                self._write(path, plan)
+                with self._av.open(str(path)) as container:
+                    found = {}
+                    for stream in container.streams:
+                        found.setdefault(_kind(stream), []).append(stream)
+                    for planned in plan.streams:
+                        if planned.action != "attach" and found.get(planned.kind):
+                            self._compare_tags(planned, found[planned.kind].pop(0))
+            except (self._av.error.FFmpegError, OSError):
+                return  # said elsewhere
+
+    def _compare_tags(self, planned: PlannedStream, stream) -> None:
+        lost = []
+        for key in ("language", "title"):
+            value = planned.metadata.get(key)
+            if value and value not in (stream.metadata.get(key), stream.metadata.get(HANDLER)):
+                lost.append(f"{key} {value!r}")
+        flags = self._av.stream.Disposition(planned.disposition & ~int(stream.disposition))
+        lost += [f"flag {name!r}" for name in KEPT_FLAGS if flags & self._flag(name)]
+        if lost:
+            self._notes.append(
+                f"{KIND_NAMES[planned.kind]} {planned.index} loses its {' and its '.join(lost)}: "
+                f"{self._suffix} has no place for it"
+            )
+
+    def _flag(self, name: str):
+        return getattr(self._av.stream.Disposition, name)
 
     def _write(self, path: Path, plan: StreamPlan) -> set[int]:
         output = open_output(path, plan)

@@ -80,6 +80,31 @@ def test_V11d_languages_and_titles_survive_a_change_of_container(lift_file):
     assert out.streams(run.output)[0][2] == "jpn"
 
 
+def test_titles_are_names_in_mp4_and_lost_tags_are_noted(lift_file, inputs, tmp_path):
+    source, flags = tmp_path / "tagged.mkv", out.av.stream.Disposition
+    with out.av.open(str(inputs("v11_full.mkv"))) as read, out.av.open(str(source), "w") as made:
+        streams = {s.index: made.add_stream_from_template(s) for s in list(read.streams)[:3]}
+        streams[1].metadata.update(title="Main", language="fre")
+        streams[1].disposition = flags.default
+        streams[2].disposition = flags.visual_impaired
+        for packet in read.demux(list(read.streams)[:3]):
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                made.mux(packet)
+    run = lift_file(source, "o.mp4")
+    with out.av.open(str(run.output)) as read:
+        sound = read.streams.audio
+        assert sound[0].metadata["handler_name"] == "Main" and sound[0].language == "fre"
+        assert flags.visual_impaired & int(sound[1].disposition)
+    assert not run.noted("loses its")
+    run = lift_file(source, "o.mov")
+    with out.av.open(str(run.output)) as read:
+        assert read.streams.audio[0].language == "fra"
+    assert run.noted_before_the_first_frame("stream 2 loses its flag 'visual_impaired'", ".mov")
+    run = lift_file(source, "o.avi")
+    assert run.noted_before_the_first_frame("stream 1 loses its language 'fre'", ".avi")
+
+
 # -- sound -----------------------------------------------------------------------------------------
 
 

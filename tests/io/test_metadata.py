@@ -12,7 +12,7 @@ def test_metadata_of_the_encoding_is_left_behind():
         "location": "+1",
         "BPS": "3",
     }
-    assert stream_metadata({"title": "A", "BPS-eng": "3", "language": "und"}, "mp4") == {
+    assert stream_metadata({"title": "A", "BPS-eng": "3", "language": "und"}, "matroska") == {
         "title": "A"
     }
 
@@ -20,6 +20,14 @@ def test_metadata_of_the_encoding_is_left_behind():
 def test_names_of_quicktime_parts_stay_in_quicktime():
     assert stream_metadata({"handler_name": "GoPro AAC"}, "matroska") == {}
     assert stream_metadata({"handler_name": "GoPro AAC"}, "mp4") == {"handler_name": "GoPro AAC"}
+
+
+def test_titles_and_languages_are_written_as_quicktime_holds_them():
+    titled = {"title": "Main", "language": "fre"}
+    assert stream_metadata(titled, "mp4") == {**titled, "handler_name": "Main"}
+    assert stream_metadata({**titled, "handler_name": "B"}, "mp4")["handler_name"] == "B"
+    assert stream_metadata(titled, "mov")["language"] == "fra"
+    assert stream_metadata(titled, "matroska") == titled
 
 
 @pytest.mark.parametrize(
