@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from lift.commands.inputs import Job, check_output
+from lift.commands.inputs import Job, check_output, find_sequences
 from lift.commands.interpolate import file_options, run_jobs
 from lift.commands.interpolate_flags import add_flags
 from lift.config.flags import Parser
 from lift.errors import LiftError, cleanup_on_signals, run
-from lift.io.frame_folder import FrameFolder, list_images
+from lift.io.frame_folder import FrameFolder
 from lift.io.names import check_distinct
 
 
@@ -41,44 +41,6 @@ def main(argv: list[str]) -> int:
         check_output(job, options)
     with cleanup_on_signals():
         return run_jobs(jobs, options, args)
-
-
-def find_sequences(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Pairs of a folder of frames and the folder of its result.
-
-    They are `source` itself, or every folder below it that has frames, by name.
-
-    Raises:
-        LiftError: no folder has frames, or a folder has both frames and folders of frames.
-    """
-    if not source.is_dir():
-        raise LiftError(
-            f"{source}: --input must be a folder of frames or a folder of such folders; "
-            "for a video use lift interpolate IN OUT"
-        )
-    below = sorted(
-        d
-        for d in source.rglob("*")
-        if d.is_dir() and not any(part.startswith(".") for part in d.relative_to(source).parts)
-    )
-    below = [
-        d
-        for d in below
-        if list_images(d) and target.resolve() not in (d.resolve(), *d.resolve().parents)
-    ]
-    if not list_images(source):
-        if not below:
-            raise LiftError(
-                f"{source}: no frames in this folder or below it; "
-                "numbered png, jpg, bmp, tif or webp files are accepted"
-            )
-        return [(d, target / d.relative_to(source)) for d in below]
-    if below:
-        raise LiftError(
-            f"{source}: has both frames and folders of frames ({below[0].name}); "
-            "give one or the other"
-        )
-    return [(source, target)]
 
 
 DESCRIPTION = """Raise the frame rate of sequences of frames.

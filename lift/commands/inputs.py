@@ -51,8 +51,8 @@ class Job:
 def find_jobs(sources: list[str], target: str, options: FileOptions) -> list[Job]:
     """The interpolations that the arguments ask for, all checked before the first begins.
 
-    Several images are the frames of one sequence. Several other inputs, or a folder of videos, have
-    a folder as output, where each result gets the input's name.
+    Several images are the frames of one sequence. Several other inputs, a folder of videos, or a
+    folder of folders of frames have a folder as output, where each result gets the input's name.
 
     Raises:
         LiftError: an input does not exist or is a single image, an output exists, two results have
@@ -73,7 +73,7 @@ def find_jobs(sources: list[str], target: str, options: FileOptions) -> list[Job
         )
     if images:
         jobs = [Job(tuple(paths), _target(target))]
-    elif len(paths) == 1 and not _is_folder_of_videos(paths[0]):
+    elif len(paths) == 1 and not _holds_inputs(paths[0]):
         jobs = [Job(paths[0], _target(target))]
     else:
         jobs = _into_folder(paths, target, options)
@@ -103,6 +103,35 @@ def check_output(job: Job, options: FileOptions) -> None:
         )
 
 
+def find_sequences(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Pairs of a folder of frames and the folder of its result.
+
+    They are `source` itself, or every folder below it that has frames, by name.
+
+    Raises:
+        LiftError: no folder has frames, or a folder has both frames and folders of frames.
+    """
+    if not source.is_dir():
+        raise LiftError(
+            f"{source}: --input must be a folder of frames or a folder of such folders; "
+            "for a video use lift interpolate IN OUT"
+        )
+    below = _sequences(source, target)
+    if not list_images(source):
+        if not below:
+            raise LiftError(
+                f"{source}: no frames in this folder or below it; "
+                "numbered png, jpg, bmp, tif or webp files are accepted"
+            )
+        return [(d, target / d.relative_to(source)) for d in below]
+    if below:
+        raise LiftError(
+            f"{source}: has both frames and folders of frames ({below[0].name}); "
+            "give one or the other"
+        )
+    return [(source, target)]
+
+
 def _target(text: str) -> Path:
     path = Path(text)
     if text.endswith("/") and path.suffix.lower() in OUTPUT_SUFFIXES:
@@ -116,8 +145,22 @@ def _is_still(path: Path) -> bool:
     return path.is_file() and is_image(path) and not is_animated(path)
 
 
-def _is_folder_of_videos(path: Path) -> bool:
-    return path.is_dir() and not list_images(path) and bool(_videos(path))
+def _holds_inputs(path: Path) -> bool:
+    """Whether it is a folder of videos or of folders of frames."""
+    return path.is_dir() and not list_images(path) and bool(_videos(path) or _sequences(path))
+
+
+def _sequences(folder: Path, target: Path | None = None) -> list[Path]:
+    """Folders of frames below a folder, at any depth; none in `target`, which may lie there."""
+    found = sorted(
+        each
+        for each in folder.rglob("*")
+        if each.is_dir()
+        and not any(part.startswith(".") for part in each.relative_to(folder).parts)
+        and list_images(each)
+    )
+    inside = None if target is None else target.resolve()
+    return [each for each in found if inside not in (each.resolve(), *each.resolve().parents)]
 
 
 def _videos(folder: Path) -> list[Path]:
@@ -138,12 +181,15 @@ def _into_folder(paths: list[Path], target: str, options: FileOptions) -> list[J
         raise LiftError(
             f"{folder}: several inputs need a folder as output; give a name without a suffix"
         )
-    sources = []
+    pairs = []
     for path in paths:
-        sources += _videos(path) if _is_folder_of_videos(path) else [path]
+        videos = _videos(path) if _holds_inputs(path) else [path]
+        pairs += [(source, folder / _result_name(source)) for source in videos]
+        if not videos:
+            below = folder if len(paths) == 1 else folder / _result_name(path)
+            pairs += [(each, below / each.relative_to(path)) for each in _sequences(path, folder)]
     jobs, taken = [], {}
-    for source in sources:
-        result = folder / _result_name(source)
+    for source, result in pairs:
         if result in taken:
             raise LiftError(
                 f"{taken[result]} and {source} would both be written as {result}; "
@@ -151,6 +197,8 @@ def _into_folder(paths: list[Path], target: str, options: FileOptions) -> list[J
             )
         taken[result] = source
         jobs.append(Job(source, result))
+    if not jobs:
+        raise LiftError(f"{paths[0]}: all frames below this folder are in the output, {folder}")
     return jobs
 
 

@@ -49,6 +49,17 @@ def test_a_folder_of_videos_is_several_inputs(here):
     assert len(pairs("videos", "a.mp4")) == 3
 
 
+def test_folders_of_frames_in_a_folder_are_several_inputs(here):
+    for name in ("set/one", "set/deep/two", "set/.hidden", "set/out/one"):
+        write_folder(Path(name), moving_frames(2, 32, 32))
+    found = [("set/deep/two", "set/out/deep/two"), ("set/one", "set/out/one")]
+    assert pairs("set", target="set/out", options=FileOptions(resume=True)) == found
+    (here / "set/clip.mp4").write_text("x")  # then the folders may be anything
+    assert pairs("set") == [("set/clip.mp4", "out/clip.mp4")]
+    (here / "set/clip.mp4").unlink()
+    assert ("set/deep/two", "out/set/deep/two") in pairs("a.mp4", "set")
+
+
 def test_the_current_folder_has_a_name(here, monkeypatch):
     monkeypatch.chdir(here / "frames")
     found = pairs(".", "../a.mp4", target="../out")
