@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 
 OVERLAP = 192  # pixels; at a scale below 1 more, for the motion found there is larger
-LARGEST_SHARE = 2  # an overlap is at most this fraction of the distance between tiles
 SHORT = 576  # side in pixels below which automatic tiles only go for want of memory
 SMALLEST = 256  # side in pixels below which automatic tiles do not go
 STEPS = 1024  # weights along one axis are multiples of 1 / STEPS
@@ -188,7 +187,7 @@ def _tile_length(length: int, count: int, multiple: int, scale: float) -> int:
     length = _round_up(length, multiple)
     if count == 1:
         return length
-    overlap = min(OVERLAP / scale, length / count / LARGEST_SHARE)
+    overlap = min(OVERLAP / scale, length / count)  # at most the distance between tiles
     overlap = max(int(overlap) // multiple, 1) * multiple
     return _round_up(-(-(length + (count - 1) * overlap) // count), multiple)
 
