@@ -17,6 +17,8 @@ from lift.errors import LiftError
 from lift.files import write_error
 from lift.io import clock
 from lift.io.decode import open_container
+from lift.io.first_packets import first_packets, first_picture
+from lift.io.lost_tags import lost_tags
 from lift.io.metadata import (
     container_metadata,
     moved_chapters,
@@ -72,11 +74,6 @@ LONGEST_PRIMING = Fraction(1, 10)  # seconds; sound earlier before 0 is hidden b
 
 MATROSKA_FRAMES = 1000  # a second, beyond which two have the same time there
 
-HANDLER = "handler_name"  # in which FFmpeg reads the title of a stream of MP4 and MOV
-KEPT_FLAGS = ("forced", "hearing_impaired", "visual_impaired", "comment", "dub", "original")
-
-PROBE_PACKETS = 4  # of each stream
-PROBE_LIMIT = 1000  # packets of the file
 ALL_DISCARDED = 48  # AVDISCARD_ALL
 IMAGE_TYPES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 KIND_NAMES = {
@@ -160,8 +157,8 @@ class _Planner:
         self._video_index, self._empty, self._add_picture = video_index, plan, add_picture
         self._format = plan.format
         self._notes: list[str] = list(plan.notes)
-        self._packets = _first_packets(container, video_index)
-        self._picture = _first_picture(template)
+        self._packets = first_packets(container, video_index)
+        self._picture = first_picture(template)
 
     def plan(self, source: Path, old_rate, new_rate) -> StreamPlan:
         container, picture = self._container, self._container.streams[self._video_index]
@@ -340,26 +337,10 @@ class _Planner:
                         found.setdefault(_kind(stream), []).append(stream)
                     for planned in plan.streams:
                         if planned.action != "attach" and found.get(planned.kind):
-                            self._compare_tags(planned, found[planned.kind].pop(0))
+                            lost = lost_tags(planned, found[planned.kind].pop(0))
+                            self._note_lost(planned, lost)
             except (self._av.error.FFmpegError, OSError):
                 return  # said elsewhere
-
-    def _compare_tags(self, planned: PlannedStream, stream) -> None:
-        lost = []
-        for key in ("language", "title"):
-            value = planned.metadata.get(key)
-            if value and value not in (stream.metadata.get(key), stream.metadata.get(HANDLER)):
-                lost.append(f"{key} {value!r}")
-        flags = self._av.stream.Disposition(planned.disposition & ~int(stream.disposition))
-        lost += [f"flag {name!r}" for name in KEPT_FLAGS if flags & self._flag(name)]
-        if lost:
-            self._notes.append(
-                f"{KIND_NAMES[planned.kind]} {planned.index} loses its {' and its '.join(lost)}: "
-                f"{self._suffix} has no place for it"
-            )
-
-    def _flag(self, name: str):
-        return getattr(self._av.stream.Disposition, name)
 
     def _write(self, path: Path, plan: StreamPlan) -> set[int]:
         output = open_output(path, plan)
@@ -451,6 +432,13 @@ class _Planner:
 
     # -- notes -------------------------------------------------------------------------------------
 
+    def _note_lost(self, planned: PlannedStream, lost: list[str]) -> None:
+        if lost:
+            self._notes.append(
+                f"{KIND_NAMES[planned.kind]} {planned.index} loses its {' and its '.join(lost)}: "
+                f"{self._suffix} has no place for it"
+            )
+
     def _note_conversion(self, stream, planned: PlannedStream) -> None:
         if self._format == "mp4" and planned.action == "copy" and _codec(stream)[:4] == "pcm_":
             self._notes.append(
@@ -490,40 +478,6 @@ def _codec(stream) -> str:
 def _time(packets: list) -> Fraction | None:
     times = [packet.pts * packet.time_base for packet in packets if packet.pts is not None]
     return min(times, default=None)
-
-
-def _first_packets(container, video_index: int) -> dict[int, list]:
-    """The first packets of every stream but the picture's, by the stream's index."""
-    others = [
-        stream
-        for stream in container.streams
-        if stream.index != video_index and stream.type != "attachment"
-    ]
-    packets: dict[int, list] = {stream.index: [] for stream in others}
-    if not others:
-        return packets
-    av = require("av", "reading a video")
-    try:
-        for count, packet in enumerate(clock.demux(container)):
-            found = packets.get(packet.stream.index)
-            if found is not None and packet.size and len(found) < PROBE_PACKETS:
-                found.append(packet)
-            enough = all(len(found) >= PROBE_PACKETS for found in packets.values())
-            if enough or count >= PROBE_LIMIT:
-                break
-    except av.error.FFmpegError:
-        pass  # a damaged source: what could be read is tried
-    return packets
-
-
-def _first_picture(template):
-    """The first packet of the template's file, which is then rewound."""
-    container = template.container
-    packet = next((packet for packet in container.demux(template) if packet.size), None)
-    if packet is None:
-        raise ValueError("template: its file holds no packet")
-    container.seek(0)
-    return packet
 
 
 def _grouped(notes: list[str]) -> list[str]:
