@@ -127,6 +127,13 @@ def test_V28_pulldown_becomes_even(lift_file):
     assert steps.min() > 1.5 and steps.max() < 6, steps  # 8 pixels in 2.5 steps
 
 
+def test_V28_telecined_film_becomes_even(lift_file):
+    run = lift_file("c8_telecine.mp4", "o.mkv", "--duplicates", "fill", *FINE, trained=True)
+    assert run.code == 0 and run.noted("bwdif"), run.err
+    steps = np.diff(centers(run.output))[:-2]
+    assert steps.min() > 1.5 and steps.max() < 6, steps  # 8 pixels in 2.5 steps
+
+
 def test_V28_a_still_video_has_nothing_to_fill(lift_file):
     run = lift_file("v16_one.mp4", "o.mkv", "--duplicates", "fill")
     assert run.code == 0, run.err

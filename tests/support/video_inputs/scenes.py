@@ -128,6 +128,21 @@ def make_pulldown(path, inputs):
     write(path, Picture(boxes(moves), options={"qp": "12"}, rate=30))
 
 
+def make_telecine(path, inputs):
+    """Film in 30 frames/s of two fields: its frames are shown for two and three fields in turn."""
+    film = [frame.to_ndarray(format="gray") for frame in boxes([12 + k * 8 for k in range(12)])]
+    film = [cv2.GaussianBlur(luma, (1, 9), 0) for luma in film]  # as before fields are made
+    fields = [luma for k, luma in enumerate(film) for _ in range(2 + k % 2)]
+    frames = []
+    for upper, lower in zip(fields[::2], fields[1::2], strict=True):
+        luma = lower.copy()
+        luma[::2] = upper[::2]
+        chroma = np.full((48, 80), 128, np.uint8)
+        frames.append(frame_of_arrays((luma, chroma, chroma), "yuv420p"))
+    options = {"qp": "12", "x264-params": "tff=1"}
+    write(path, Picture(frames, options=options, rate=30))
+
+
 MAKERS = {
     "c1_cut.mp4": partial(make_shots, lengths=(7, 7)),
     "c1_clip.mp4": make_from_clip,
@@ -143,6 +158,7 @@ MAKERS = {
     "c7_strobe.mp4": partial(make_flash, white=(2, 6, 10)),
     "c8_twos_box.mp4": make_twos,
     "c8_pulldown30.mp4": make_pulldown,
+    "c8_telecine.mp4": make_telecine,
     "c11_jump.mp4": make_jump,
     "c12_black1.mp4": make_black_frame,
 }
