@@ -9,8 +9,9 @@ import io
 from dataclasses import dataclass, field, replace
 
 from lift.errors import LiftError
-from lift.io.color import BT709, BT2020, FrameLayout, YuvCoding
+from lift.io.color import FrameLayout, YuvCoding
 from lift.io.optional import require
+from lift.io.output_coding import output_coding
 from lift.io.rate_control import HARDWARE, LOSSLESS, quality_of
 from lift.io.to_yuv import PixelFormat, pixel_format
 
@@ -48,7 +49,6 @@ ENCODERS = {  # short name: encoders, the first that this PyAV has
 # FFmpeg states no list for MPEG-TS: it would write others as private data, which nothing plays
 IN_MPEGTS = {"h264", "hevc", "mpeg1video", "mpeg2video", "vvc"}
 NOT_IN_MOV = ("av1", "vp8", "vp9")  # FFmpeg writes them to MP4 alone
-BT601_PAL = 5  # the same coefficients as BT.601
 HDR_TRANSFERS = (16, 18)  # PQ, HLG (ISO/IEC 23091-2)
 ODD_420 = {"libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1", "ffv1", "mjpeg"}
 ODD_420 |= {"prores_ks", "mpeg4", "mpeg2video"}
@@ -168,7 +168,12 @@ def choose_encoding(
     chosen = _choose_pix_fmt(encoder, layout, size, pix_fmt, notes)
     quality = quality_of(encoder, crf, preset)
     notes += quality.notes
-    coding = _coding(encoder, layout, primaries)
+    coding = output_coding(
+        layout, _codec(encoder), container, chosen, size, transfer=transfer, primaries=primaries
+    )
+    if coding != layout.coding and not layout.is_rgb:
+        what = "full range" if coding.matrix == layout.coding.matrix else "the matrix"
+        notes.append(f"{what} is converted: {_codec(encoder)} in {suffix} cannot state it")
     if layout.bits > 16:
         notes.append(
             "scene-linear frames are written with the sRGB curve, white and above as white"
@@ -178,6 +183,11 @@ def choose_encoding(
         notes.append(
             f"RGB is converted to {chosen}, so the output is not lossless; "
             "choose --codec ffv1 in .mkv, which stores RGB"
+        )
+    elif quality.is_lossless and not is_lossless and crf == 0:
+        notes.append(
+            f"{layout.pix_fmt} is converted to {chosen}, so the output is not lossless; "
+            "--codec ffv1 in .mkv keeps the most formats"
         )
     if transfer in HDR_TRANSFERS and (pixel_format(chosen) or PixelFormat("", 8)).bits < 10:
         notes.append(f"HDR in {chosen}: 8 bits show steps in gradients; HEVC has 10 bits")
@@ -414,14 +424,6 @@ def _distance(goal: PixelFormat, candidate: PixelFormat) -> tuple:
 
 
 # -- the rest --------------------------------------------------------------------------------------
-
-
-def _coding(encoder: str, layout: FrameLayout, primaries: int) -> YuvCoding:
-    if encoder in ("mjpeg", "libvpx"):  # JPEG and VP8 store no matrix and range: it is fixed
-        return YuvCoding(BT601_PAL, full_range=encoder == "mjpeg")
-    if layout.is_rgb:
-        return YuvCoding(BT2020 if primaries == BT2020 else BT709)
-    return layout.coding
 
 
 def _keeps_all(pix_fmt: str, layout: FrameLayout, coding: YuvCoding) -> bool:

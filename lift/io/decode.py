@@ -32,7 +32,7 @@ from lift.io.decoder import (
     truncated,
     video_stream,
 )
-from lift.io.deinterlace import NOTE, Deinterlacer
+from lift.io.deinterlace import KEPT_FIELDS, NOTE, Deinterlacer
 from lift.io.frame_folder import FOLDER_FPS, FrameFolder
 from lift.io.hdr import HdrMetadata, dynamic_hdr_note, hdr_of, stereo_of
 from lift.io.optional import require
@@ -151,6 +151,8 @@ class VideoSource:
             aspect = Fraction(stream.sample_aspect_ratio or 1)
             is_interlaced = _deinterlacer(stream, deinterlace).is_interlaced(frame)
             notes = [NOTE] if is_interlaced else []
+            if deinterlace == "off" and _deinterlacer(stream, "auto").is_interlaced(frame):
+                notes = [KEPT_FIELDS]
             notes += filter(None, [dynamic_hdr_note(frame)])
             return cls(
                 path=path,

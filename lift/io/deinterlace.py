@@ -18,6 +18,7 @@ WITHOUT_FLAGS = frozenset("huffyuv ffvhuff utvideo magicyuv qtrle png rawvideo v
 # a field of HEVC is a frame of its own
 FIELDS_ARE_FRAMES = frozenset(("hevc",))
 SMALLEST = 4  # lines and columns that bwdif needs
+KEPT_FIELDS = "interlaced: fields are kept, in frames that are marked as progressive"
 NOTE = "interlaced: deinterlaced with bwdif (--deinterlace off keeps the fields)"
 
 

@@ -62,14 +62,39 @@ def needs_quicktime_keys(metadata: dict) -> bool:
     return any(key.lower().startswith("com.") for key in metadata)
 
 
-def moved_timecode(timecode: str, old_rate: Fraction | None, new_rate: Fraction | None) -> str:
-    """A timecode (hh:mm:ss:ff) whose frames are counted at another rate."""
-    match = TIMECODE.fullmatch(timecode)
-    if match is None or not old_rate or not new_rate:
+def moved_timecode(
+    timecode: str,
+    old_rate: Fraction | None,
+    new_rate: Fraction | None,
+    start: Fraction = Fraction(0),
+) -> str:
+    """A timecode (hh:mm:ss:ff) `start` seconds later, whose frames are counted at another rate."""
+    if TIMECODE.fullmatch(timecode) is None or not old_rate or not new_rate:
         return timecode
-    clock, separator, frame = match.groups()
+    later = _later(timecode, round(start * old_rate), round(old_rate))
+    clock, separator, frame = TIMECODE.fullmatch(later).groups()
     last = max(round(new_rate) - 1, 0)
     return f"{clock}{separator}{min(round(int(frame) * new_rate / old_rate), last):02d}"
+
+
+def _later(timecode: str, frames: int, nominal: int) -> str:
+    """A timecode so many frames later, at `nominal` frames per second of its own counting."""
+    clock, separator, frame = TIMECODE.fullmatch(timecode).groups()
+    hours, minutes, seconds = map(int, clock.split(":"))
+    # with ";" numbers are left out at the start of each minute but every tenth
+    left_out = nominal // 15 if separator in ";." else 0
+    minutes += 60 * hours
+    number = (60 * minutes + seconds) * nominal + int(frame) + frames
+    number -= left_out * (minutes - minutes // 10)
+    minute = 60 * nominal - left_out
+    tens, rest = divmod(number, 10 * minute + left_out)
+    minutes = 10 * tens
+    if rest >= minute + left_out:
+        passed, rest = divmod(rest - left_out, minute)
+        minutes, rest = minutes + passed, rest + left_out
+    seconds, frame = divmod(rest, nominal)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours % 24:02d}:{minutes:02d}:{seconds:02d}{separator}{frame:02d}"
 
 
 def moved_chapters(chapters: list[dict], origin: Fraction, timing: Timing) -> tuple[dict, ...]:

@@ -9,6 +9,7 @@ from lift.io import clock
 from lift.io.decode import open_container
 from lift.io.optional import require
 from lift.io.sound import KEEP, SoundConverter, add_encoder
+from lift.io.sound_gaps import CLOSES_GAPS, GapFiller
 from lift.io.stream_plan import PlannedStream, StreamPlan
 from lift.io.subtitles import EMPTY, SubtitleConverter
 from lift.io.timing import Timing
@@ -81,6 +82,7 @@ class OtherStreams:
         self.notes: list[str] = []
         self._carriers: dict[int, object] = {}
         self._targets: dict[int, object] = {}
+        self._gaps: dict[int, GapFiller] = {}
         self._shift = Fraction(0)
         self._earliest: dict[int, int] = {}  # lowest decoding time that a stream may go on with
         self._tick = 0 if allows_equal_times(output) else 1
@@ -164,6 +166,8 @@ class OtherStreams:
         else:
             target = self._add_copy(source, planned)
             carrier = PacketCopier(planned, timing)
+            if planned.kind == "audio" and self._plan.format in CLOSES_GAPS:
+                self._gaps[planned.index] = GapFiller(source, self._plan.format == "avi")
         target.disposition = planned.disposition
         target.metadata.update(planned.metadata)
         if planned.kind != "attachment":
@@ -243,13 +247,15 @@ class OtherStreams:
             return  # PyAV's mark of the end
         index = packet.stream.index
         for ready in self._carriers[index].convert(packet):
-            self._mux(ready, index)
+            for each in self._gaps[index](ready) if index in self._gaps else (ready,):
+                self._mux(each, index)
 
     def flush(self) -> None:
         """Write what the encoders still hold."""
         for index, carrier in self._carriers.items():
             for ready in carrier.flush():
                 self._mux(ready, index)
+        self.notes += [note for filler in self._gaps.values() for note in filler.notes()]
 
     def _mux(self, packet, index: int) -> None:
         target = self._targets[index]
@@ -285,6 +291,7 @@ class PacketCopier:
 
     def __init__(self, planned: PlannedStream, timing: Timing):
         self._kind, self._timing, self._from_zero = planned.kind, timing, planned.from_zero
+        self._waits_for_key = planned.kind == "video" and timing.start > 0
         self._waiting: list = []
         self._last = None  # decoding time of the sound before, in ticks of the source
 
@@ -320,6 +327,9 @@ class PacketCopier:
             return []
         if self._from_zero and start < 0:
             return []
+        if self._waits_for_key and not packet.is_keyframe:
+            return []  # nothing that it refers to is there
+        self._waits_for_key = False
         offset = round(timing.start / base)  # one number for all packets: no jitter
         packet.pts = round((packet.pts - offset) * timing.factor)
         packet.dts = round((packet.dts - offset) * timing.factor)

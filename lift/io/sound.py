@@ -25,6 +25,7 @@ BITS_OF_CHANNEL = 96_000  # bits per second where the source's rate says nothing
 SLOWEST = Fraction(1, 2)  # one atempo filter goes from 1/2 to 100
 FASTEST = Fraction(100)
 ATEMPO_EARLY = Fraction(21, 1000)  # seconds by which slower sound comes early from an atempo
+GAP = 0.01  # seconds; a shorter pause between packets is one of their clock
 OPUS_RATE = 48_000
 
 
@@ -175,10 +176,11 @@ class SoundConverter:
                 layout=layout,
                 time_base=frame.time_base,
             ),
+            graph.add("asettb", f"1/{frame.sample_rate}"),  # AVI's ticks are whole blocks
             graph.add("atrim", f"start={float(timing.start)}{end}"),
             graph.add("asetpts", f"PTS-({start})/TB"),
             # resamples, and fills gaps with silence
-            graph.add("aresample", f"{codec.sample_rate}:async=1" + first),
+            graph.add("aresample", f"{codec.sample_rate}:async=1:min_hard_comp={GAP}" + first),
         ]
         nodes += [graph.add("atempo", f"{float(tempo):.9f}") for tempo in chain]
         nodes.append(

@@ -70,6 +70,9 @@ STATES_PRIMING = MATROSKA  # these state it beside the stream, where it is known
 # samples before the first audible one, as FFmpeg's encoders of these codecs state them
 PRIMING = {"aac": 1024, "ac3": 256, "eac3": 256, "mp2": 481, "mp3": 1105}
 
+# FFmpeg writes these to AVI with wrong times
+WRONG_IN_AVI = frozenset("alac dts eac3 flac mlp opus truehd vorbis".split())
+
 LONGEST_PRIMING = Fraction(1, 10)  # seconds; sound earlier before 0 is hidden by an edit
 
 MATROSKA_FRAMES = 1000  # a second, beyond which two have the same time there
@@ -182,7 +185,7 @@ class _Planner:
                 "choose another codec or another container, such as .mkv"
             )
         if timecode:
-            moved = moved_timecode(timecode, old_rate, new_rate)
+            moved = moved_timecode(timecode, old_rate, new_rate, timing.start)
             with_timecode = replace(plan, picture_metadata={**picture_metadata, "timecode": moved})
             if self._works(with_timecode):
                 plan = with_timecode
@@ -276,7 +279,8 @@ class _Planner:
         if self._empty.sound in (COPY, KEEP):
             if self._has_usual_priming(stream):
                 candidates.append(replace(planned, encoder=same_codec_encoder(codec)))
-            candidates.append(planned)
+            if self._format != "avi" or codec not in WRONG_IN_AVI:
+                candidates.append(planned)
             if self._format == "matroska" and has_bare_streams():
                 candidates.append(replace(planned, unlisted=True))
         else:
@@ -335,6 +339,7 @@ class _Planner:
                     found = {}
                     for stream in container.streams:
                         found.setdefault(_kind(stream), []).append(stream)
+                    del found["video"][:1]  # the picture
                     for planned in plan.streams:
                         if planned.action != "attach" and found.get(planned.kind):
                             lost = lost_tags(planned, found[planned.kind].pop(0))
@@ -357,9 +362,14 @@ class _Planner:
             self._write_picture(others)
             written = set()
             for stream in plan.streams:
-                for packet in self._packets.get(stream.index, []):
+                packets = self._packets.get(stream.index, [])
+                hidden = max(-(_time(packets) or Fraction(0)), Fraction(0))
+                for packet in packets:
                     if stream.action != "attach":
-                        others.write(packet_copy(self._av, packet))
+                        tried = packet_copy(self._av, packet)
+                        if stream.action == "convert":  # an edit may hide all of these
+                            clock.move(tried, hidden)
+                        others.write(tried)
                         written.add(stream.index)
             others.flush()
             output.close()
@@ -445,7 +455,13 @@ class _Planner:
                 f"audio stream {stream.index} ({_codec(stream)}) is not compressed, which some "
                 f"players do not support in {self._suffix}; .mov and .mkv play in more"
             )
-        if planned.action != "convert" or self._empty.sound == STRETCH:
+        if planned.kind == "video" and self._empty.timing.start > 0:
+            self._notes.append(
+                f"{KIND_NAMES['video']} {planned.index} is copied from its first keyframe behind "
+                "the start of --trim on"
+            )
+        is_stretched = planned.kind == "audio" and self._empty.sound == STRETCH
+        if planned.action != "convert" or is_stretched:
             return
         self._notes.append(
             f"{KIND_NAMES[planned.kind]} {stream.index} ({_codec(stream)}) is converted to "

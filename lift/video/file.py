@@ -24,7 +24,7 @@ from lift.io.bit_depth import as_8_bits
 from lift.io.codecs import choose_encoding
 from lift.io.decoded_frame import DecodedFrame
 from lift.io.image_format import ImageFormat
-from lift.io.names import check_distinct, is_video_name, refuse_existing
+from lift.io.names import ANIMATIONS, check_distinct, is_video_name, refuse_existing
 from lift.io.outputs import FolderOutput, NoParts, Parts, PartStatistics, SourceEnd, VideoOutput
 from lift.io.pipes import PipeOutput
 from lift.io.stdin import STDIN
@@ -120,7 +120,7 @@ class Job:
         self.cuts = None
         if options.cuts is not None:
             self.cuts = read_cut_list(options.cuts, self.input.source.fps)
-        for text in (*self.input.notes, *self.input.source.notes):
+        for text in (*self.input.notes, *self.input.source.notes, *self._lost_shape()):
             self.note(text)
 
     def note(self, text: str) -> None:
@@ -129,6 +129,17 @@ class Job:
             self.notes.append(text)
             if self._note is not None:
                 self._note(text)
+
+    def _lost_shape(self) -> list[str]:
+        """A sentence where pixels are not square and the output cannot state it."""
+        aspect = Fraction(getattr(self.input.source, "aspect", 1))
+        suffix = self.target.suffix.lower()
+        if aspect == 1 or self.target == PIPE or (self.is_video and suffix not in ANIMATIONS):
+            return []
+        return [
+            f"pixels are not square ({aspect.numerator}:{aspect.denominator}), which images do "
+            "not state: scale them to show them"
+        ]
 
     # -- parts -------------------------------------------------------------------------------------
 

@@ -179,6 +179,17 @@ def same_look(limit: float):
     Row("V07-full", "v07_full.mp4", "o.mp4", (same_originals(38), same_look(1)), FINE),
     Row("V07-full_709", "v07_full709.mkv", "o.mkv", (same_originals(38), same_look(1)), FINE),
     Row("V07-mjpeg", "v07_mjpeg.avi", "o.mp4", (same_originals(34),), FINE),
+    *(
+        Row(f"V07b-{codec}_{name}", name, target, (same_originals(27),), ("--codec", codec))
+        for name in ("v07_full.mp4", "v07_full709.mkv")
+        for codec, target in (
+            ("prores", "o.mov"),
+            ("mpeg4", "o.avi"),
+            ("mpeg2", "o.mkv"),
+            ("ffv1", "o.avi"),
+            ("v210", "o.mov"),
+        )
+    ),
     Row("V08-709", "v08_709.mp4", "o.mp4", (same_originals(38), same_look(1), same_tags), FINE),
     Row("V08-601", "v08_601.mp4", "o.mp4", (same_originals(38), same_look(1), same_tags), FINE),
     Row("V08-pal", "v08_pal.mp4", "o.mp4", (same_originals(38), same_look(1), same_tags), FINE),
@@ -223,6 +234,12 @@ def test_V08b_passes_do_not_darken(lift_file):
     level = np.mean(source)
     for luma in twice:  # generated ones too
         assert luma.mean() == pytest.approx(level, abs=0.35)
+
+
+@pytest.mark.parametrize("target", ("o.gif", "o.webp", "o"))
+def test_pixels_that_are_not_square_are_noted_where_they_are_lost(lift_file, target):
+    run = lift_file("v04_sar.mp4", target)
+    assert run.code == 0 and run.noted_before_the_first_frame("not square")
 
 
 # -- alpha -----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lift.io.decode import open_frames
-from lift.io.deinterlace import NOTE, Deinterlacer
+from lift.io.deinterlace import KEPT_FIELDS, NOTE, Deinterlacer
 from tests.support.raw_frames import filtered, planes_of, rows, write_frames
 
 av = pytest.importorskip("av")
@@ -126,4 +126,4 @@ def test_another_word_than_auto_or_off_is_an_error(tmp_path):
 def test_it_is_known_before_the_first_frame_is_read(tmp_path):
     path = write_frames(tmp_path / "a.mkv", [woven(0), woven(1)], "ffv1", {})
     assert open_frames(path).notes == (NOTE,)
-    assert open_frames(path, deinterlace="off").notes == ()
+    assert open_frames(path, deinterlace="off").notes == (KEPT_FIELDS,)

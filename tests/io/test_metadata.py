@@ -36,3 +36,18 @@ def test_titles_and_languages_are_written_as_quicktime_holds_them():
 )
 def test_frames_of_a_timecode_count_at_the_new_rate(timecode, moved):
     assert moved_timecode(timecode, Fraction(25), Fraction(50)) == moved
+
+
+@pytest.mark.parametrize(
+    "timecode, rate, seconds, moved",
+    (
+        ("10:00:00:00", 25, 1, "10:00:01:00"),
+        ("10:00:00:20", 25, Fraction(4, 5), "10:00:01:15"),
+        ("23:59:59:24", 25, Fraction(1, 25), "00:00:00:00"),
+        ("00:00:59;29", Fraction(30000, 1001), Fraction(1001, 30000), "00:01:00;02"),
+        ("00:09:59;29", Fraction(30000, 1001), Fraction(1001, 30000), "00:10:00;00"),
+        ("01:00:00;00", Fraction(30000, 1001), Fraction(3600), "02:00:00;00"),
+    ),
+)
+def test_a_timecode_starts_where_the_part_starts(timecode, rate, seconds, moved):
+    assert moved_timecode(timecode, Fraction(rate), Fraction(rate), seconds) == moved

@@ -8,7 +8,7 @@ from lift.io.codecs import CONTAINERS
 from lift.io.names import ANIMATIONS, OUTPUT_SUFFIXES
 from lift.io.streams import FORMATS, plan_streams
 from lift.io.timing import Timing
-from tests.support.media import SRT, encoded_picture, write_media
+from tests.support.media import SRT, encoded_picture, join, write_media
 
 av = pytest.importorskip("av")
 
@@ -146,3 +146,37 @@ def test_pcm_in_mp4_is_named_since_few_players_support_it(tmp_path):
     source = write_media(tmp_path / "a.avi", sounds=("pcm_s16le",))
     assert "not compressed" in plan(source, ".mp4").notes[0]
     assert not plan(source, ".mov").notes
+
+
+def test_a_second_picture_is_cut_at_a_keyframe_and_keeps_its_title(tmp_path):
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("mpeg4", rate=25) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.codec_context.gop_size = 12
+        streams[1].metadata["title"] = "Second"
+        for k in range(25):
+            for stream in streams:
+                frame = av.VideoFrame(64, 48, "yuv420p")
+                frame.pts, frame.time_base = k, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    assert not plan(path, ".mkv").notes
+    timing = Timing(start=Fraction(1, 5))
+    assert any(
+        "from its first keyframe" in note for note in plan(path, ".mkv", timing=timing).notes
+    )
+    found = []
+    for name in (path, join(tmp_path / "cut.mkv", path, timing=timing)):
+        with av.open(str(name)) as container:
+            packets = [p for p in container.demux(container.streams.video[1]) if p.size]
+        found.append([(bytes(p), p.is_keyframe) for p in packets])
+    key = next(k for k in range(5, 25) if found[0][k][1])
+    assert 5 < key and found[1] == found[0][key:]
+
+
+def test_converted_subtitles_are_noted_in_slow_motion_too(rich):
+    made = plan(rich, ".mov", timing=Timing(factor=Fraction(2)), sound="stretch")
+    assert any("mov_text" in note for note in made.notes)
