@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
         "folder of frames; for several inputs a folder. Several images are frames in the order "
         "given. - is a pipe",
     )
+    parser.gathers = "paths"
     add_flags(parser)
     add_video_flags(parser)
     args = parser.parse_args(argv)
@@ -65,6 +66,10 @@ def run_jobs(jobs: list[Job], options: FileOptions, args: argparse.Namespace) ->
         try:
             run_job(interpolator, job, options, args)
         except (LiftError, OSError) as error:
+            if getattr(args, "json", False):
+                Progress("json", job.name, _stream_of(job)).event(
+                    "error", input=job.name, text=str(error)
+                )
             if len(jobs) == 1:
                 raise
             failed = True
@@ -80,7 +85,7 @@ def run_job(
     Returns:
         What was written; None where a run that is continued had written it.
     """
-    out = sys.stderr if job.target == PIPE else sys.stdout
+    out = _stream_of(job)
     form = "none" if args.quiet else "bar"
     is_json = getattr(args, "json", False)
     progress = Progress("json" if is_json else form, job.name, out if is_json else None)
@@ -105,6 +110,11 @@ def run_job(
     elif job.target != PIPE:
         say(format_summary(summary))
     return summary
+
+
+def _stream_of(job: Job):
+    """Where what is said of a job goes."""
+    return sys.stderr if job.target == PIPE else sys.stdout
 
 
 def list_cuts(args: argparse.Namespace, options: FileOptions) -> int:

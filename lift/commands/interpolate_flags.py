@@ -17,6 +17,7 @@ from lift.video.rates import parse_rate
 from lift.video.timeline import parse_trim
 
 DEFAULTS = InferenceConfig()
+TIMECODE = re.compile(r"\d+:\d+:\d+[:;]\d+")
 
 
 def add_flags(parser: Parser) -> None:
@@ -302,8 +303,10 @@ def _rate(text: str) -> Fraction:
 
 
 def _trim(text: str) -> str:
+    if TIMECODE.search(text):
+        return text  # is checked once the rate of the source is known
     try:
-        parse_trim(text, Fraction(25))  # the rate of the source is not known yet
+        parse_trim(text)
     except LiftError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

@@ -17,6 +17,7 @@ class Parser(argparse.ArgumentParser):
     A mistake is one sentence on stderr instead of the whole usage, and exit code 2.
 
     Attributes:
+        gathers: a positional of any number whose values may stand between flags, too.
         renamed_flags: former flag -> what to use now; such a flag is an error that says so.
         deprecated_flags: former flag -> flag now; such a flag is accepted with a warning.
     """
@@ -24,6 +25,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args, **kwargs):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, allow_abbrev=False, **kwargs)
+        self.gathers: str | None = None
         self.renamed_flags: dict[str, str] = {}
         self.deprecated_flags: dict[str, str] = {}
 
@@ -35,6 +37,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args=None, namespace=None):
         namespace, unknown = self.parse_known_args(args, namespace)
+        if self.gathers is not None and not any(word.startswith("-") for word in unknown):
+            getattr(namespace, self.gathers).extend(unknown)
+            unknown = []
         if unknown:
             flag = next((word for word in unknown if word.startswith("-")), None)
             if flag is None:

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -49,11 +49,13 @@ class PartStatistics:
     Attributes:
         frames, generated: numbers of output frames.
         cuts: index of the first frame of each new shot, and its time in seconds as text.
+        size: bytes of its file, None where it has none.
     """
 
     frames: int = 0
     generated: int = 0
     cuts: list[tuple[int, str]] = field(default_factory=list)
+    size: int | None = None
 
 
 class NoParts:
@@ -108,7 +110,7 @@ class Parts:
 
     def mark(self, part: int, statistics: PartStatistics) -> None:
         """Mark a part as finished."""
-        _store(self.file(part, ".done"), statistics)
+        _store(self.file(part, ".done"), replace(statistics, size=self._size(part)))
 
     def mark_end(self, outcome: SourceEnd) -> None:
         """Record what is known at the end of the source."""
@@ -127,8 +129,15 @@ class Parts:
             return None
 
     def finished(self, part: int) -> PartStatistics | None:
-        """The statistics of a finished part, None where it is not finished."""
-        return _stored(self.file(part, ".done"), PartStatistics)
+        """The statistics of a finished part, None where it is not finished or was damaged."""
+        found = _stored(self.file(part, ".done"), PartStatistics)
+        return None if found is None or found.size != self._size(part) else found
+
+    def _size(self, part: int) -> int | None:
+        try:
+            return self.file(part, ".mkv").stat().st_size
+        except OSError:
+            return None
 
     def outcome(self) -> SourceEnd | None:
         """What was recorded at the end of the source; None before."""

@@ -328,6 +328,8 @@ class Job:
                 )
         if options.crf is not None:
             self.note("--crf has no effect on a folder of images")
+        if self.target.suffix:
+            self.note(f"{self.target.suffix} is the name of no video: images go into this folder")
         chosen = ImageFormat.choose(options.image_format, None, self.input.dtype)
         for text in chosen.notes(self.input.dtype, layout.has_alpha):
             self.note(text)

@@ -99,7 +99,8 @@ class WorkFolder:
 
     def __exit__(self, kind, error, trace) -> None:
         try:
-            if self._lock is not None and (kind is None or not self.resume):
+            is_useless = self.path.is_dir() and not any(self.path.glob("part*"))
+            if self._lock is not None and (kind is None or not self.resume or is_useless):
                 _delete(self.path)
         finally:
             if self._lock is not None:

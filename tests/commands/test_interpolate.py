@@ -1,6 +1,7 @@
 """`lift interpolate` as a user runs it: exit codes, one-sentence errors, no partial output."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -35,6 +36,25 @@ def test_a_video_gets_its_frame_rate_doubled_and_a_summary(tmp_path, checkpoint,
     assert f"{tmp_path / 'out.mp4'}: 7 frames, 3 of them generated, 64x48 at 50 frames/s" in out
     assert "7/7" in err  # the progress bar
     assert open_frames(tmp_path / "out.mp4").count == 7
+
+
+def test_flags_may_stand_between_the_names(tmp_path, checkpoint):
+    pytest.importorskip("av")
+    src = write_video(tmp_path / "in.mp4", moving_frames(4))
+    flags = ("--checkpoint", checkpoint, "--device", "cpu", "--quiet")
+    assert interpolate(*flags, src, "--multi", 3, tmp_path / "o.mp4", "--context_frames", 2) == 0
+    assert open_frames(tmp_path / "o.mp4").count == 10
+
+
+def test_timecodes_are_counted_at_the_rate_of_the_source(tmp_path, checkpoint, capsys):
+    pytest.importorskip("av")
+    src = write_video(tmp_path / "in.mp4", moving_frames(40), range(40), Fraction(1001, 30000))
+    flags = ("--checkpoint", checkpoint, "--device", "cpu", "--quiet", "--context_frames", 2)
+    part = "--trim=00:00:01;00-00:00:01;04"
+    assert interpolate(src, tmp_path / "o.mp4", *flags, part) == 0
+    assert open_frames(tmp_path / "o.mp4").count == 7
+    assert interpolate(src, tmp_path / "p.mp4", *flags, "--trim=00:00:01:30:00:00:02:00") == 1
+    assert "is not a timecode at 29.97 frames/s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,11 @@ def test_json_is_for_programs(interpolate, tmp_path):
     assert events[1]["frame"] == events[1]["total"] == events[2]["frames"] == 5
     report = json.loads((tmp_path / "o.gif.json").read_text())
     assert report | {"event": "done"} == events[2]
+    (tmp_path / "b.mp4").write_text("no video")
+    code, text, err = interpolate(tmp_path / "b.mp4", tmp_path / "o", "--json", always=always)
+    (event,) = [json.loads(line) for line in text.splitlines()]
+    assert code == 1 and (event["event"], event["input"]) == ("error", "b.mp4")
+    assert f"lift: error: {event['text']}\n" == err
 
 
 @pytest.mark.parametrize(

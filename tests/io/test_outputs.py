@@ -75,6 +75,14 @@ def test_a_mark_that_was_written_by_half_is_none(parts, text):
     assert parts.finished(0) is None and parts.first_missing(0, None) == 0 and parts.all() == {}
 
 
+def test_a_part_that_was_damaged_is_made_again(parts):
+    parts.file(0, ".mkv").write_bytes(b"0123456789")
+    finish(parts, 0)
+    assert parts.finished(0).size == 10 and parts.first_missing(0, None) == 1
+    parts.file(0, ".mkv").write_bytes(b"01234")
+    assert parts.finished(0) is None and parts.all() == {} and parts.first_missing(0, None) == 0
+
+
 def test_values_for_later_runs(parts):
     assert parts.read("conditions.json") is None
     parts.write("conditions.json", {"threads": 2})

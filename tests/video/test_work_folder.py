@@ -43,6 +43,12 @@ def test_parts_of_an_interrupted_run_are_kept_only_for_a_resumed_one(tmp_path, r
         assert names(tmp_path) == []  # nor the folder that was made for the output
 
 
+def test_a_run_that_fails_before_its_first_part_leaves_nothing(tmp_path):
+    with pytest.raises(LiftError), WorkFolder(tmp_path / "a.mp4", JOBS, resume=True):
+        raise LiftError("gif: has no presets")
+    assert names(tmp_path) == []
+
+
 def test_parts_are_used_by_an_equal_job_only(tmp_path):
     target = tmp_path / "a.mp4"
     left = killed(target, resume=True)
