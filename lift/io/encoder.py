@@ -46,13 +46,14 @@ class VideoTags:
     chroma_location: str | None = None
 
     @classmethod
-    def of(cls, source) -> "VideoTags":
-        """Those of a source (VideoSource, FrameFolder or None).
+    def of(cls, source, pix_fmt: str = "yuv420p") -> "VideoTags":
+        """Those of a source (VideoSource, FrameFolder or None) in an output of a pixel format.
 
-        An untagged video in YUV stays untagged; RGB, which is converted, has BT.709.
+        An untagged video stays untagged; images, and RGB that becomes YUV, have BT.709.
         """
-        layout = getattr(source, "layout", None)
-        untagged = BT709 if layout is None or layout.is_rgb else UNSPECIFIED
+        layout, chosen = getattr(source, "layout", None), pixel_format(pix_fmt)
+        to_yuv = layout is None or (layout.is_rgb and chosen is not None and not chosen.is_rgb)
+        untagged = BT709 if to_yuv else UNSPECIFIED
         primaries = getattr(source, "primaries", 0)
         transfer = getattr(source, "transfer", 0)
         return cls(

@@ -209,7 +209,7 @@ class VideoOutput:
         self.parts, self.target, self.size, self.encoding = parts, target, size, encoding
         self._plays = plays
         self.rate, self.tick, self.source = rate, tick, source
-        self.tags = VideoTags.of(source)
+        self.tags = VideoTags.of(source, encoding.pix_fmt)
         self.plan = StreamPlan(None)
         self.notes: list[str] = []
         self._encoding = encoding.for_parts(layout)

@@ -60,7 +60,7 @@ class PartWriter:
         self._name = name or self.path
         self.size, self.encoding = size, encoding
         self.rate = Fraction(rate)
-        self.tags = VideoTags.of(source)
+        self.tags = VideoTags.of(source, encoding.pix_fmt)
         self.layout: FrameLayout | None = getattr(source, "layout", None)
         self._clock = encoder_clock(encoding, self.rate, Fraction(time_base))
         self._times: list[Fraction] = []

@@ -204,6 +204,23 @@ def test_levels_and_hues_are_those_of_the_source(lift_file, row):
     row.check(lift_file)
 
 
+def test_an_untagged_source_in_rgb_stays_untagged(lift_file, tmp_path):
+    source = tmp_path / "rgb.mkv"
+    with out.av.open(str(source), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "gbrp"
+        for k in range(3):
+            frame = out.av.VideoFrame(64, 48, "gbrp")
+            for plane in frame.planes:
+                plane.update(bytes([40 * k]) * plane.buffer_size)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    kept = lift_file(source, "o.mkv", "--codec", "ffv1")
+    assert out.color_tags(out.decode(kept.output)[0])[:2] == (2, 2)
+    converted = lift_file(source, "p.mkv")
+    assert out.color_tags(out.decode(converted.output)[0])[:3] == (1, 1, 1)
+
+
 @table(
     *(
         Row(f"untagged-{target}-{codec}", "c1_cut.mp4", target, (), ("--codec", codec))
