@@ -208,11 +208,11 @@ def test_an_untagged_source_in_rgb_stays_untagged(lift_file, tmp_path):
     source = tmp_path / "rgb.mkv"
     with out.av.open(str(source), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "gbrp"
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "gbrp10le"
         for k in range(3):
-            frame = out.av.VideoFrame(64, 48, "gbrp")
+            frame = out.av.VideoFrame(64, 48, "gbrp10le")
             for plane in frame.planes:
-                plane.update(bytes([40 * k]) * plane.buffer_size)
+                plane.update(bytes([40 * k, 0]) * (plane.buffer_size // 2))
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     kept = lift_file(source, "o.mkv", "--codec", "ffv1")
