@@ -49,7 +49,7 @@ ENCODERS = {  # short name: encoders, the first that this PyAV has
 # FFmpeg states no list for MPEG-TS: it would write others as private data, which nothing plays
 IN_MPEGTS = {"h264", "hevc", "mpeg1video", "mpeg2video", "vvc"}
 NOT_IN_MOV = ("av1", "vp8", "vp9")  # FFmpeg writes them to MP4 alone
-HDR_TRANSFERS = (16, 18)  # PQ, HLG (ISO/IEC 23091-2)
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # by their numbers in ISO/IEC 23091-2
 ODD_420 = {"libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1", "ffv1", "mjpeg"}
 ODD_420 |= {"prores_ks", "mpeg4", "mpeg2video"}
 # which an encoder lists and does not open with

@@ -16,6 +16,7 @@ from lift.config import InferenceConfig
 from lift.errors import LiftError
 from lift.io.bit_depth import deepest, opaque, with_depth
 from lift.io.decoded_frame import DecodedFrame, ReadReport
+from lift.io.image_headers import has_other_colors
 from lift.io.images import (
     IMAGE_SUFFIXES,
     decode_image,
@@ -27,6 +28,7 @@ from lift.io.images import (
 from lift.io.numbering import numbered_files
 
 FOLDER_FPS = Fraction(InferenceConfig.folder_fps)
+OTHER_COLORS = "the images have a colour profile, which is left out: colours are taken as sRGB"
 ACCEPTED = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
 
@@ -74,7 +76,7 @@ class FrameFolder:
             )
         found = numbered_files(path, images, gaps)
         self._open(path, found.files, fps, name or path.name, check_sizes)
-        self.notes = found.notes
+        self.notes = [*found.notes, *self.notes]
         if found.numbers is not None:
             first = found.numbers[0]
             self.timestamps = tuple((number - first) / self.fps for number in found.numbers)
@@ -101,7 +103,7 @@ class FrameFolder:
         self.height, self.width = image_size(files[0])
         self.suffix = files[0].suffix.lower()
         self.timestamps: tuple[Fraction, ...] | None = None
-        self.notes: list[str] = []
+        self.notes: list[str] = [OTHER_COLORS] if has_other_colors(files[0]) else []
         self.report = ReadReport()
         self.cuts: tuple[int, ...] = ()
         self.duplicates: tuple[int, ...] = ()

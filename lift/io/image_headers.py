@@ -1,7 +1,9 @@
 """What the header of an image file states, without decoding it: size, orientation, depth, alpha."""
 
 import struct
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
@@ -53,6 +55,27 @@ def stored_orientation(path: Path) -> Orientation:
                 if name == b"EXIF":
                     return of_exif(file.read(size).removeprefix(b"Exif\0\0"))
     return UPRIGHT
+
+
+def has_other_colors(path: Path) -> bool:
+    """Whether a PNG, JPEG or WebP file has an ICC profile of other colours than sRGB's."""
+    profile = b""
+    with suppress(OSError, struct.error, zlib.error), open(path, "rb") as file:
+        head = file.read(12)
+        if head[:2] == JPEG:
+            segments = (file.read(size) for marker, size in _jpeg_segments(file) if marker == 0xE2)
+            profile = next((data for data in segments if data.startswith(b"ICC_PROFILE\0")), b"")
+        elif head[:8] == PNG:
+            for name, size in _chunks(file, 8, ">I4s", trailer=4):
+                if name == b"iCCP":
+                    profile = zlib.decompress(file.read(size).partition(b"\0")[2][1:])
+                if name in (b"iCCP", b"IDAT"):
+                    break
+        elif head[:4] == RIFF and head[8:] == b"WEBP":
+            chunks = _chunks(file, 12, "<4sI", trailer=0)
+            profile = next((file.read(size) for name, size in chunks if name == b"ICCP"), b"")
+    text = profile.replace(b"\0", b"")  # some names are UTF-16
+    return bool(profile) and b"sRGB" not in text
 
 
 def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, int]]:

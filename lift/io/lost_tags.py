@@ -7,18 +7,18 @@ HANDLER = "handler_name"  # in which FFmpeg reads the title of a stream of MP4 a
 KEPT_FLAGS = ("forced", "hearing_impaired", "visual_impaired", "comment", "dub", "original")
 
 
-def lost_tags(planned: PlannedStream, stream) -> list[str]:
+def lost_tags(plan: PlannedStream, stream) -> list[str]:
     """The language, title and flags that were written for a stream and are not read again.
 
     Args:
-        planned: what was written.
+        plan: what was written.
         stream: av.Stream of the output.
     """
     flags = require("av", "reading a video").stream.Disposition
     lost = []
     for key in ("language", "title"):
-        value = planned.metadata.get(key)
+        value = plan.metadata.get(key)
         if value and value not in (stream.metadata.get(key), stream.metadata.get(HANDLER)):
             lost.append(f"{key} {value!r}")
-    missing = flags(planned.disposition & ~int(stream.disposition))
+    missing = flags(plan.disposition & ~int(stream.disposition))
     return lost + [f"flag {name!r}" for name in KEPT_FLAGS if missing & getattr(flags, name)]

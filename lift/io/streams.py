@@ -342,8 +342,7 @@ class _Planner:
                     del found["video"][:1]  # the picture
                     for planned in plan.streams:
                         if planned.action != "attach" and found.get(planned.kind):
-                            lost = lost_tags(planned, found[planned.kind].pop(0))
-                            self._note_lost(planned, lost)
+                            self._note_lost(planned, found[planned.kind].pop(0))
             except (self._av.error.FFmpegError, OSError):
                 return  # said elsewhere
 
@@ -442,8 +441,8 @@ class _Planner:
 
     # -- notes -------------------------------------------------------------------------------------
 
-    def _note_lost(self, planned: PlannedStream, lost: list[str]) -> None:
-        if lost:
+    def _note_lost(self, planned: PlannedStream, stream) -> None:
+        if lost := lost_tags(planned, stream):
             self._notes.append(
                 f"{KIND_NAMES[planned.kind]} {planned.index} loses its {' and its '.join(lost)}: "
                 f"{self._suffix} has no place for it"

@@ -21,7 +21,7 @@ import torch
 from lift.errors import LiftError
 from lift.files import atomic
 from lift.io.bit_depth import as_8_bits
-from lift.io.codecs import choose_encoding
+from lift.io.codecs import HDR_TRANSFERS, choose_encoding
 from lift.io.decoded_frame import DecodedFrame
 from lift.io.image_format import ImageFormat
 from lift.io.names import ANIMATIONS, check_distinct, is_video_name, refuse_existing
@@ -120,7 +120,7 @@ class Job:
         self.cuts = None
         if options.cuts is not None:
             self.cuts = read_cut_list(options.cuts, self.input.source.fps)
-        for text in (*self.input.notes, *self.input.source.notes, *self._lost_shape()):
+        for text in (*self.input.notes, *self.input.source.notes, *self._lost_in_images()):
             self.note(text)
 
     def note(self, text: str) -> None:
@@ -130,16 +130,21 @@ class Job:
             if self._note is not None:
                 self._note(text)
 
-    def _lost_shape(self) -> list[str]:
-        """A sentence where pixels are not square and the output cannot state it."""
-        aspect = Fraction(getattr(self.input.source, "aspect", 1))
-        suffix = self.target.suffix.lower()
-        if aspect == 1 or self.target == PIPE or (self.is_video and suffix not in ANIMATIONS):
+    def _lost_in_images(self) -> list[str]:
+        """Sentences on what images and animations do not state of a video."""
+        if self.target == PIPE or self.is_video and self.target.suffix.lower() not in ANIMATIONS:
             return []
-        return [
-            f"pixels are not square ({aspect.numerator}:{aspect.denominator}), which images do "
-            "not state: scale them to show them"
-        ]
+        aspect, notes = Fraction(getattr(self.input.source, "aspect", 1)), []
+        if aspect != 1:
+            shape = f"{aspect.numerator}:{aspect.denominator}"
+            notes.append(f"pixels are not square ({shape}), which images do not state: scale them")
+        name = HDR_TRANSFERS.get(getattr(self.input.source, "transfer", 0))
+        if name is not None:
+            notes.append(
+                f"HDR ({name}): its values are written as they are, and images do not say so; "
+                "they look pale where sRGB is assumed"
+            )
+        return notes
 
     # -- parts -------------------------------------------------------------------------------------
 

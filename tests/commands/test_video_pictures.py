@@ -259,6 +259,12 @@ def test_pixels_that_are_not_square_are_noted_where_they_are_lost(lift_file, tar
     assert run.code == 0 and run.noted_before_the_first_frame("not square")
 
 
+@pytest.mark.parametrize("target", ("o.gif", "o"))
+def test_hdr_in_images_is_noted(lift_file, target):
+    run = lift_file("v06_hlg.mkv", target)
+    assert run.code == 0 and run.noted_before_the_first_frame("HDR (HLG)", "images do not say so")
+
+
 # -- alpha -----------------------------------------------------------------------------------------
 
 
