@@ -168,7 +168,7 @@ def _videos(folder: Path) -> list[Path]:
         file
         for file in folder.iterdir()
         if file.is_file()
-        and file.suffix.lower() in VIDEO_SUFFIXES
+        and file.suffix.lower() in (*VIDEO_SUFFIXES, ".gif", ".apng")
         and not file.name.startswith(".")
     )
 

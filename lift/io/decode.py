@@ -22,6 +22,7 @@ from lift.io.decoded_frame import DecodedFrame, ReadReport
 from lift.io.decoded_frame import rgb_of as rgb_of
 from lift.io.decoder import (
     Damage,
+    Tail,
     alpha_decoder,
     decode_frames,
     matroska_ends_early,
@@ -236,7 +237,8 @@ class VideoSource:
                 decoder = alpha_decoder(stream)
                 convert = _SourceConverter(self)
                 filter_ = _deinterlacer(stream, self.deinterlace)
-                decoded = decode_frames(self.path, container, stream, damage, decoder)
+                tail = Tail()
+                decoded = decode_frames(self.path, container, stream, damage, decoder, tail=tail)
                 for count, (pixels, stored) in enumerate(filter_(decoded), 1):
                     if filter_.used and NOTE not in report.notes:
                         report.notes.append(NOTE)
@@ -250,8 +252,8 @@ class VideoSource:
                     yield frame, time
                 if self.strict:
                     self._check_end(stream, timeline, count)
-                elif not damage.truncated:
-                    report.end = timeline.finish()
+                if damage is None or not damage.truncated:
+                    report.end = timeline.finish(tail.duration)
         finally:
             if damage is not None and count:
                 report.damaged = len(damage.times)

@@ -122,8 +122,45 @@ def alpha_decoder(stream):
     return decoder
 
 
+class Tail:
+    """The packets of the last two groups of pictures.
+
+    Attributes:
+        duration: seconds that the latest packet states.
+    """
+
+    def __init__(self):
+        self.packets, self.count, self.latest = [], 0, NEVER
+        self.duration = Fraction(0)
+        self._keys = []
+        self._size = 0
+
+    def add(self, packet) -> None:
+        if packet is None or not packet.size:
+            return
+        self.count += 1
+        self.duration = (packet.duration or 0) * packet.time_base
+        if packet.pts is not None and not packet.is_discard:  # an edit list hides some
+            self.latest = max(self.latest, packet.pts)
+        if packet.is_keyframe:
+            start = self._keys[-1] if self._keys else 0
+            self._size -= sum(p.size for p in self.packets[:start])
+            self.packets = self.packets[start:]
+            self._keys = [len(self.packets)]
+        self.packets.append(packet)
+        self._size += packet.size
+        if self._size > LARGEST_TAIL:
+            self.packets, self._keys, self._size = [], [], 0
+
+
 def decode_frames(
-    path: Path, container, stream, damage: Damage | None = None, decoder=None, packets=None
+    path: Path,
+    container,
+    stream,
+    damage: Damage | None = None,
+    decoder=None,
+    packets=None,
+    tail: Tail | None = None,
 ) -> Iterator:
     """Decoded frames (av.VideoFrame) in the order in which they are displayed.
 
@@ -136,11 +173,12 @@ def decode_frames(
         decoder: av.CodecContext in place of the stream's own.
         packets: of the stream, with an empty one at the end; where None, those of the container on
             a clock that begins at 0 (see `clock`).
+        tail: gets the packets.
 
     Raises:
         LiftError: a packet or frame after the first is damaged, and `damage` is None.
     """
-    taken, tail = _Taken(path, stream, damage), _Tail()
+    taken, tail = _Taken(path, stream, damage), Tail() if tail is None else tail
     own = decoder is None
     in_order = DisplayOrder(stream.codec_context.name if own and stream.codec_context else "")
     decoder = stream.codec_context if own else decoder
@@ -222,31 +260,6 @@ class _Taken:
         self._suspects = followed
 
 
-class _Tail:
-    """The packets of the last two groups of pictures."""
-
-    def __init__(self):
-        self.packets, self.count, self.latest = [], 0, NEVER
-        self._keys = []
-        self._size = 0
-
-    def add(self, packet) -> None:
-        if packet is None or not packet.size:
-            return
-        self.count += 1
-        if packet.pts is not None and not packet.is_discard:  # an edit list hides some
-            self.latest = max(self.latest, packet.pts)
-        if packet.is_keyframe:
-            start = self._keys[-1] if self._keys else 0
-            self._size -= sum(p.size for p in self.packets[:start])
-            self.packets = self.packets[start:]
-            self._keys = [len(self.packets)]
-        self.packets.append(packet)
-        self._size += packet.size
-        if self._size > LARGEST_TAIL:
-            self.packets, self._keys, self._size = [], [], 0
-
-
 def _decoded(packets: Iterator, decoder) -> Iterator[tuple]:
     """(packet, its frames, None or the error that it caused); an error without a packet is last."""
     av = require("av", "reading a video")
@@ -268,7 +281,7 @@ def _decoded(packets: Iterator, decoder) -> Iterator[tuple]:
                 return
 
 
-def _decoded_again(path: Path, tail: _Tail, taken: _Taken) -> Iterator:
+def _decoded_again(path: Path, tail: Tail, taken: _Taken) -> Iterator:
     """The last frames, where an error at the end of the stream kept them inside the decoder.
 
     A decoder that works on several frames at once gives up at the first damaged one of the last.

@@ -35,6 +35,7 @@ class PipeOutput:
 
     Attributes:
         notes: sentences on what differs from the source.
+        is_uneven: y4m got frames whose times are not those of the rate.
 
     Raises:
         LiftError: an unknown form or codec, y4m does not hold the codec or the pixel format; later,
@@ -83,7 +84,7 @@ class PipeOutput:
         if self.form == Y4M:
             self._pix_fmt = _held_by_y4m(chosen.pix_fmt, is_asked=pix_fmt is not None)
         self.notes: list[str] = list(chosen.notes) if codec else []
-        self._count = 0
+        self._count, self._first, self.is_uneven = 0, None, False
 
     @property
     def format_name(self) -> str:
@@ -115,6 +116,9 @@ class PipeOutput:
         video_frame = to_frame(frame, self._pix_fmt, self._coding, self._source_layout)
         video_frame.pts = self._count if self.form == Y4M else round(time / self._tick)
         video_frame.time_base = self._tick
+        if self.form == Y4M:
+            self._first = time if self._first is None else self._first
+            self.is_uneven |= abs((time - self._first) * self.rate - self._count) > 1
         with self._reader():
             self._container.mux(self._video.encode(video_frame))
         self._count += 1

@@ -58,8 +58,15 @@ class Timeline:
         self.end = time + self._duration(frame)
         return time
 
-    def finish(self) -> Fraction:
-        """Seconds at which the last frame of a whole file stops being displayed."""
+    def finish(self, duration: Fraction = Fraction(0)) -> Fraction:
+        """Seconds at which the last frame of a whole file stops being displayed.
+
+        Args:
+            duration: seconds that the last packet of the file states. In MP4 they are how long the
+                last frame is displayed, also where frames are reordered.
+        """
+        if self.last is not None and "mov" in self._stream.container.format.name:
+            self.end = max(self.end, self.last + duration)
         stated = stated_end(self._stream)
         if stated is None or self.last is None:
             return self.end

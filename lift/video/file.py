@@ -49,6 +49,7 @@ PART_FRAMES = 240  # output frames of a part, about
 LEAD = 48  # source frames before a part's first that its decisions and its context may need
 CONDITIONS = "conditions.json"  # of the first run, in the work folder
 PIPE = STDIN
+UNEVEN = "the times of frames vary, and y4m has one rate: --format nut keeps the times"
 
 Note = Callable[[str], None]
 
@@ -371,7 +372,7 @@ class Job:
         parts = NoParts()
         with output:
             self._make_from(parts, output, 0, None)
-        for text in parts.outcome.notes:
+        for text in (*parts.outcome.notes, *([UNEVEN] if output.is_uneven else [])):
             self.note(text)
         self.progress.finish()
         return self._summary(parts.finished, parts.outcome, output)

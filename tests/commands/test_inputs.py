@@ -20,7 +20,7 @@ def here(tmp_path, monkeypatch):
         Path(name).write_text("x")
     write_folder(Path("frames"), moving_frames(2, 32, 32))
     Path("videos").mkdir()
-    for name in ("2.mp4", "1.avi", ".hidden.mp4", "notes.txt"):
+    for name in ("2.mp4", "1.avi", "3.gif", ".hidden.mp4", "notes.txt"):
         (Path("videos") / name).write_text("x")
     return tmp_path
 
@@ -45,8 +45,9 @@ def test_several_inputs_keep_their_names_in_a_folder(here):
 
 
 def test_a_folder_of_videos_is_several_inputs(here):
-    assert pairs("videos") == [("videos/1.avi", "out/1.avi"), ("videos/2.mp4", "out/2.mp4")]
-    assert len(pairs("videos", "a.mp4")) == 3
+    names = ("1.avi", "2.mp4", "3.gif")
+    assert pairs("videos") == [(f"videos/{name}", f"out/{name}") for name in names]
+    assert len(pairs("videos", "a.mp4")) == 4
 
 
 def test_folders_of_frames_in_a_folder_are_several_inputs(here):

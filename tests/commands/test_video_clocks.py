@@ -3,6 +3,7 @@
 import re
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from tests.support import video_output as out
@@ -152,3 +153,22 @@ def test_a_video_may_have_one_or_two_frames(lift_file, row):
 def test_V16_sound_without_a_picture_is_refused(lift_file):
     run = lift_file("v16_audio_only.mp4", "o.mp4")
     assert run.code == 1 and "no video stream" in run.err
+
+
+@pytest.mark.parametrize("target", ("o.mp4", "o.mov"))
+def test_the_last_frame_keeps_its_time_from_run_to_run(lift_file, tmp_path, target):
+    source = tmp_path / "hold.gif"
+    with out.av.open(str(source), "w", container_options={"final_delay": "200"}) as container:
+        stream = container.add_stream("gif", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb8"
+        for k in range(12):
+            pixels = np.zeros((48, 64, 3), np.uint8)
+            pixels[10:30, 4 * k : 4 * k + 10] = 255
+            container.mux(
+                stream.encode(out.av.VideoFrame.from_ndarray(pixels).reformat(format="rgb8"))
+            )
+        container.mux(stream.encode(None))
+    first = lift_file(source, target)
+    second = lift_file(first.output, "second.mkv")
+    for run in (first, second):
+        picture_ends_at(3.1, 0.011)(run)

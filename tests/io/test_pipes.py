@@ -124,3 +124,12 @@ def test_a_reader_that_ends_is_one_sentence(form, after):
     ):
         for k, frame in enumerate(frames):
             output.write(frame, k / RATE)
+
+
+@pytest.mark.parametrize("form, late, uneven", ((Y4M, 0, False), (Y4M, 2, True), (NUT, 2, False)))
+def test_times_that_y4m_cannot_state_are_known(form, late, uneven):
+    frame = np.zeros((16, 32, 3), np.uint8)
+    with PipeOutput(form, SIZE, RATE, TICK, RGB, stream=io.BytesIO()) as output:
+        for k in range(6):
+            output.write(frame, 1 + (k + late * (k > 3)) / RATE)
+    assert output.is_uneven == uneven
