@@ -150,10 +150,8 @@ class VideoSource:
             orientation = orientation_of(frame)
             height, width = orientation.size(frame.height, frame.width)
             aspect = Fraction(stream.sample_aspect_ratio or 1)
-            is_interlaced = _deinterlacer(stream, deinterlace).is_interlaced(frame)
-            notes = [NOTE] if is_interlaced else []
-            if deinterlace == "off" and _deinterlacer(stream, "auto").is_interlaced(frame):
-                notes = [KEPT_FIELDS]
+            is_interlaced = _deinterlacer(stream, "auto").is_interlaced(frame)
+            notes = [KEPT_FIELDS if deinterlace == "off" else NOTE] if is_interlaced else []
             notes += filter(None, [dynamic_hdr_note(frame)])
             return cls(
                 path=path,

@@ -10,7 +10,7 @@ from lift.errors import LiftError
 from lift.io.avi_times import AviTimes, is_avi
 from lift.io.clock import ATTACHED_PICTURE, demux
 from lift.io.display_order import DisplayOrder
-from lift.io.matroska import damaged_places
+from lift.io.matroska import damaged_places, is_cut_off
 from lift.io.optional import require
 from lift.io.stdin import STDIN, open_stdin
 
@@ -20,7 +20,6 @@ JOINED_BEFORE = 2  # packets of the one recording after the one that is called d
 LARGEST_TAIL = 1 << 26  # bytes of packets that are kept for a second reading
 OUTPUT_CORRUPT = 8  # FFmpeg's flag: show frames whose references are missing, too
 NEVER = -(1 << 63)
-SEGMENT = b"\x18\x53\x80\x67"  # the element of Matroska that holds everything but the first header
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own ones drop the alpha channel
 
 
@@ -385,12 +384,4 @@ def matroska_ends_early(path: Path, stream, last: Fraction) -> bool:
     stated = stated_end(stream)
     if stated is not None and stated - last < MISSING_SECONDS:
         return False
-    with path.open("rb") as file:
-        head = file.read(4096)
-    at = head.find(SEGMENT) + len(SEGMENT)
-    if at < len(SEGMENT) or at >= len(head) or head[at] == 0:
-        return False
-    length = 9 - head[at].bit_length()  # leading zero bits state the length of the number
-    mask = (1 << 7 * length) - 1
-    size = int.from_bytes(head[at : at + length], "big") & mask
-    return size != mask and at + length + size > path.stat().st_size  # all ones: not known
+    return is_cut_off(path)

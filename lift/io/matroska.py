@@ -55,8 +55,23 @@ def damaged_places(path: str | Path) -> list[Fraction]:
     """
     with open(path, "rb") as file:
         size = file.seek(0, 2)
-        found = next((e for e in _walk(file, 0, size) if e is None or e[0] == SEGMENT), None)
-        return [] if found is None else list(_breaks(file, found[1], min(found[2], size)))
+        found = _segment(file, size)
+        return [] if found is None else list(_breaks(file, found[0], min(found[1], size)))
+
+
+def is_cut_off(path: str | Path) -> bool:
+    """Whether a Matroska file states to be longer than it is."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        found = _segment(file, size)
+        return found is not None and found[1] > size
+
+
+def _segment(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    """Start and end of the body that holds everything but the first header; None: there is none."""
+    walked = _walk(file, 0, size)
+    found = next((each for each in walked if each is None or each[0] == SEGMENT), None)
+    return None if found is None else found[1:]
 
 
 def _breaks(file: BinaryIO, start: int, end: int) -> Iterator[Fraction]:

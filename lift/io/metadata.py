@@ -3,6 +3,7 @@
 import re
 from fractions import Fraction
 
+from lift.io.timecode import fields_of, frame_number
 from lift.io.timing import Timing
 
 # of the source's container, not of its content
@@ -81,18 +82,9 @@ def _later(timecode: str, frames: int, nominal: int) -> str:
     """A timecode so many frames later, at `nominal` frames per second of its own counting."""
     clock, separator, frame = TIMECODE.fullmatch(timecode).groups()
     hours, minutes, seconds = map(int, clock.split(":"))
-    # with ";" numbers are left out at the start of each minute but every tenth
-    left_out = nominal // 15 if separator in ";." else 0
-    minutes += 60 * hours
-    number = (60 * minutes + seconds) * nominal + int(frame) + frames
-    number -= left_out * (minutes - minutes // 10)
-    minute = 60 * nominal - left_out
-    tens, rest = divmod(number, 10 * minute + left_out)
-    minutes = 10 * tens
-    if rest >= minute + left_out:
-        passed, rest = divmod(rest - left_out, minute)
-        minutes, rest = minutes + passed, rest + left_out
-    seconds, frame = divmod(rest, nominal)
+    drops = separator in ";."
+    number = frame_number(60 * hours + minutes, seconds, int(frame), nominal, drops) + frames
+    minutes, seconds, frame = fields_of(number, nominal, drops)
     hours, minutes = divmod(minutes, 60)
     return f"{hours % 24:02d}:{minutes:02d}:{seconds:02d}{separator}{frame:02d}"
 

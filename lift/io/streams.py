@@ -203,7 +203,6 @@ class _Planner:
         if self._format in EDIT_LISTS and needs_quicktime_keys(metadata) and not has_cover:
             plan = replace(plan, options={**plan.options, **QUICKTIME_KEYS})
         plan = self._together(plan)
-        self._note_lost_tags(plan)
         first = [self._first_time(stream) for stream in plan.streams if stream.kind == "audio"]
         return replace(
             self._early_sound(plan),
@@ -230,7 +229,7 @@ class _Planner:
 
     def _together(self, plan: StreamPlan) -> StreamPlan:
         """Streams that each work alone may not work together; the last ones are left out."""
-        while plan.streams and not self._works(plan):
+        while plan.streams and not self._works(plan, self._note_lost_tags):
             last = plan.streams[-1]
             stream = self._container.streams[last.index]
             self._notes.append(self._left_out(stream, last.kind))
@@ -309,14 +308,21 @@ class _Planner:
 
     # -- trying --------------------------------------------------------------------------------
 
-    def _works(self, plan: StreamPlan) -> bool:
-        """Whether a file with these streams can be written and has them all."""
+    def _works(self, plan: StreamPlan, look: Callable | None = None) -> bool:
+        """Whether a file with these streams can be written and has them all.
+
+        Args:
+            look: is called with the plan and the file where it has.
+        """
         plan = replace(plan, timing=Timing(factor=plan.timing.factor), lead=Fraction(0))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"probe{self._suffix}"
             try:
                 written = self._write(path, plan)
-                return self._has(path, plan, written)
+                has_all = self._has(path, plan, written)
+                if has_all and look is not None:
+                    look(plan, path)
+                return has_all
             except (
                 ValueError,
                 TypeError,
@@ -328,23 +334,16 @@ class _Planner:
                     raise write_error(path, error) from error
                 return False
 
-    def _note_lost_tags(self, plan: StreamPlan) -> None:
-        """A sentence for each stream whose language, title or flags the container does not hold."""
-        plan = replace(plan, timing=Timing(factor=plan.timing.factor), lead=Fraction(0))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"probe{self._suffix}"
-            try:
-                self._write(path, plan)
-                with self._av.open(str(path)) as container:
-                    found = {}
-                    for stream in container.streams:
-                        found.setdefault(_kind(stream), []).append(stream)
-                    del found["video"][:1]  # the picture
-                    for planned in plan.streams:
-                        if planned.action != "attach" and found.get(planned.kind):
-                            self._note_lost(planned, found[planned.kind].pop(0))
-            except (self._av.error.FFmpegError, OSError):
-                return  # said elsewhere
+    def _note_lost_tags(self, plan: StreamPlan, path: Path) -> None:
+        """A sentence for each stream whose language, title or flags a file does not hold."""
+        with self._av.open(str(path)) as container:
+            found = {}
+            for stream in container.streams:
+                found.setdefault(_kind(stream), []).append(stream)
+            del found["video"][:1]  # the picture
+            for planned in plan.streams:
+                if planned.action != "attach" and found.get(planned.kind):
+                    self._note_lost(planned, found[planned.kind].pop(0))
 
     def _write(self, path: Path, plan: StreamPlan) -> set[int]:
         output = open_output(path, plan)

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from lift.errors import LiftError
+from lift.io.timecode import frame_number
 
 Cut = int | Fraction  # a frame number from 0, or seconds from the first frame
 
@@ -117,10 +118,7 @@ def _frame_of_timecode(
             f"{path}, line {line}: there is no timecode {field} at {float(fps):.6g} frames per "
             f"second; its frames go from 0 to {nominal - 1}, minutes and seconds to 59"
         )
-    number = (60 * total + int(seconds)) * nominal + int(frames)
-    if separator == ";":  # 2 numbers a minute are left out at 29.97, 4 at 59.94, not every tenth
-        number -= nominal // 15 * (total - total // 10)
-    return number
+    return frame_number(total, int(seconds), int(frames), nominal, separator == ";")
 
 
 def format_cut_list(cuts: Iterable[tuple[int, Fraction]]) -> str:

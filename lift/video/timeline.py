@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from lift.errors import LiftError
+from lift.io.timecode import dropped, frame_number
 from lift.video.schedule import FixedRateSchedule, MultiplierSchedule, OutputTime, Schedule
 
 Frame = TypeVar("Frame")
@@ -53,19 +54,15 @@ def _timecode(text, hours, minutes, seconds, frame, drops, fps) -> Fraction:
     if not fps:
         raise LiftError(f"timecode {text!r} needs a frame rate; give {FORMS.split(' or ')[0]}")
     nominal = round(fps)  # frames that a timecode counts in a second
-    dropped = nominal // 15  # frame numbers left out each minute but every tenth
     if drops and (nominal % 30 or Fraction(fps).denominator == 1):
         raise LiftError(
             f"timecode {text!r} is drop-frame, which {float(fps):.5g} frames/s does not have; "
             'write ":" before the frame number'
         )
-    skipped = drops and minutes % 10 and seconds == 0 and frame < dropped
+    skipped = drops and minutes % 10 and seconds == 0 and frame < dropped(nominal)
     if minutes >= 60 or seconds >= 60 or frame >= nominal or skipped:
         raise LiftError(f"{text!r} is not a timecode at {float(fps):.5g} frames/s")
-    total = hours * 60 + minutes
-    number = (total * 60 + seconds) * nominal + frame
-    number -= dropped * (total - total // 10) if drops else 0
-    return number / Fraction(fps)
+    return frame_number(60 * hours + minutes, seconds, frame, nominal, drops) / Fraction(fps)
 
 
 def parse_trim(text: str, fps: Fraction | None = None) -> tuple[Fraction, Fraction | None]:

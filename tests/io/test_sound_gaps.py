@@ -1,6 +1,7 @@
 """Gaps in sound stay gaps, also in containers which count samples instead of stating times."""
 
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
@@ -39,11 +40,14 @@ def wave_of(path):
     )
 
 
-@pytest.mark.parametrize("suffix", (".mov", ".mp4", ".avi"))
-@pytest.mark.parametrize("encoder", ("pcm_s16le", "pcm_u8", "pcm_s24le"))
+@pytest.mark.parametrize(
+    "encoder, suffix",
+    (
+        *product(("pcm_s16le", "pcm_s24le"), (".mov", ".mp4", ".avi")),
+        *product(("pcm_u8",), (".mov", ".avi")),  # MP4 holds no unsigned samples
+    ),
+)
 def test_silence_fills_a_gap_of_copied_pcm(tmp_path, suffix, encoder):
-    if encoder == "pcm_u8" and suffix == ".mp4":
-        pytest.skip("MP4 holds no unsigned samples")
     whole = write_media(tmp_path / "a.mkv", frames=25, sounds=(encoder,))
     source = changed(whole, tmp_path / "b.mkv", without(0.3, 0.6))
     wave = wave_of(join(tmp_path / f"c{suffix}", source)).astype(np.float64)
