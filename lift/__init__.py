@@ -5,6 +5,7 @@ from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.util import spec_from_file_location
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lift.moved import MovedModules
 
@@ -27,6 +28,13 @@ sys.meta_path.append(MovedModules())
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from lift.data.clip import Clip
+    from lift.model.factory import create_lift_model
+    from lift.model.lift import LIFT
+    from lift.model.types import Prediction
+    from lift.video.interpolator import Interpolator
+
 # Imported on first use, so that `lift --help` does not wait for torch.
 _public = {
     "Clip": "lift.data.clip",
@@ -35,10 +43,15 @@ _public = {
     "Prediction": "lift.model.types",
     "create_lift_model": "lift.model.factory",
 }
-__all__ = [*_public, "kernels"]  # `from lift import kernels` imports the subpackage
+# `from lift import kernels` imports the subpackage
+__all__ = ["Clip", "Interpolator", "LIFT", "Prediction", "create_lift_model", "kernels"]
 
 
 def __getattr__(name: str):
     if name in _public:
         return getattr(import_module(_public[name]), name)
     raise AttributeError(f"module 'lift' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, "__version__"))

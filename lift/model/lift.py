@@ -1,6 +1,7 @@
 """LIFT: the five stages together."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn as nn
@@ -46,6 +47,12 @@ class LIFT(nn.Module):
         self.flow = FlowCascade(config, kernels)
         self.synthesis = CoarseSynthesis(config, kernels)
         self.refine = Refinement(config, kernels)
+
+    if TYPE_CHECKING:  # to a type checker a module returns Any
+
+        def __call__(
+            self, clip: Clip, t: torch.Tensor, with_attention: bool = True
+        ) -> Prediction: ...
 
     def forward(self, clip: Clip, t: torch.Tensor, with_attention: bool = True) -> Prediction:
         """The frame at time t.
