@@ -120,6 +120,14 @@ def test_every_feature_of_the_comparison_has_a_test():
         assert "::" in test, feature
 
 
+def test_the_training_loop_of_the_documents_runs(capsys):
+    text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    code = next(code for language, code in BLOCK.findall(text) if language == "python")
+    exec(compile(code, "docs/library.md", "exec"), {})
+    losses = re.findall(r"loss (\S+), PSNR (\S+) dB", capsys.readouterr().out)
+    assert len(losses) == 2 and all(float(psnr) > 20 for _, psnr in losses)
+
+
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_examples_name_what_lift_has(text):
     for node in ast.walk(ast.parse(text)):
