@@ -190,6 +190,9 @@ class DataConfig:
         "shrink frames while loading until their short side is at most this, pixels; 0: never",
         low=0,
     )
+    enlarge: bool = _field(
+        False, "enlarge frames that are smaller than the crop; else they are left out"
+    )
     flow_teacher: str = _field(
         "none",
         "teacher of the flows on real clips: dis (optical flow that sees the target), or none",

@@ -6,6 +6,7 @@ and masked.
 """
 
 from collections.abc import Callable, Container
+from dataclasses import replace
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -13,12 +14,12 @@ from tqdm import tqdm
 
 from lift.config import DataConfig
 from lift.data import multi_target, sampling
-from lift.data.augmentation import Augmentation, centre_crop, random_crop
+from lift.data.augmentation import Augmentation, centre_crop, fits, random_crop
 from lift.data.flow_teacher import target_flow
 from lift.data.frame_cache import CachedSequence
 from lift.data.sample import Layout, Sample, make_sample
 from lift.data.sampling import Window
-from lift.data.sequences import InMemorySequence, Sequence, open_sequences
+from lift.data.sequences import InMemorySequence, OpenedSplit, Sequence, open_split
 from lift.data.synthetic import SyntheticScene
 from lift.errors import LiftError
 
@@ -48,8 +49,12 @@ class ClipDataset(Dataset):
         train: training or validation clips.
         clips: how many validation clips there are at most.
 
+    Attributes:
+        opened: how the sequences were found; None for synthetic clips alone.
+
     Raises:
-        LiftError: no sequence, or none long enough; an unknown `data` or `sampling`.
+        LiftError: no sequence, none long enough, or none as large as the crop; an unknown `data`
+            or `sampling`.
     """
 
     def __init__(
@@ -64,7 +69,11 @@ class ClipDataset(Dataset):
     ):
         _check(config)
         self.config, self.batch_size, self.seed, self.train = config, batch_size, seed, train
-        self.sequences = _open(config, split) if config.data_source != "synthetic" else []
+        self.opened: OpenedSplit | None = None
+        self.sequences: list[Sequence] = []
+        if config.data_source != "synthetic":
+            self.opened = _open(config, split, train)
+            self.sequences = self.opened.sequences
         self.textures = self.sequences if config.data_source == "mixed" else None
         self._places = [_places(s, config) for s in self.sequences]
         if train:
@@ -147,6 +156,7 @@ class ClipDataset(Dataset):
             rng,
         )
         frames = sequence.read([*layout.frames, *layout.targets])
+        augmentation = augmentation.fitted(self._size, sequence.size)
         frames = random_crop(frames, augmentation.source_size(self._size), rng)
         frames = augmentation.apply(frames, self._size)
         truth = self._taught(frames, layout) if self.config.flow_teacher == "dis" else None
@@ -276,24 +286,51 @@ def _check(config: DataConfig) -> None:
         )
 
 
-def _open(config: DataConfig, split: str) -> list[Sequence]:
-    sequences = open_sequences(
-        config.data_root, split, config.resize_short_side, val_split=config.val_split
+def _open(config: DataConfig, split: str, train: bool) -> OpenedSplit:
+    opened = open_split(
+        config.data_root, split, config.resize_short_side, config.val_split, config.train_split
     )
-    sequences = [s for s in sequences if _places(s, config)]
-    if not sequences:
-        need = min(config.strides) + 1 if config.sampling == "skip" else 3
-        raise LiftError(
-            f"{config.data_root}: no sequence of the split {split!r} has {need} consecutive frames "
-            "without a cut or a duplicate; add longer sequences or choose smaller strides"
-        )
+    sequences = _long_enough(opened, config)
+    if train and not config.enlarge:
+        sequences = _large_enough(opened, sequences, config)
     if config.frame_cache:
         bar = tqdm(sequences, desc=f"opening {split} frames", unit="sequence", disable=None)
-        return [CachedSequence(sequence, config.frame_cache) for sequence in bar]
-    if config.preload:
+        sequences = [CachedSequence(sequence, config.frame_cache) for sequence in bar]
+    elif config.preload:
         bar = tqdm(sequences, desc=f"reading {split} frames", unit="sequence", disable=None)
-        return [InMemorySequence(sequence) for sequence in bar]
-    return sequences
+        sequences = [InMemorySequence(sequence) for sequence in bar]
+    return replace(opened, sequences=sequences)
+
+
+def _long_enough(opened: OpenedSplit, config: DataConfig) -> list[Sequence]:
+    need = min(config.strides) + 1 if config.sampling == "skip" else 3
+    long = [sequence for sequence in opened.sequences if _places(sequence, config)]
+    if short := [sequence.name for sequence in opened.sequences if sequence not in long]:
+        reason = f"without {need} consecutive frames free of cuts and duplicates"
+        opened.left_out[reason] = short
+    if not long:
+        raise LiftError(
+            f"{config.data_root}: no sequence of the split {opened.split!r} has {need} consecutive "
+            "frames without a cut or a duplicate; add longer sequences or choose smaller strides"
+        )
+    return long
+
+
+def _large_enough(
+    opened: OpenedSplit, sequences: list[Sequence], config: DataConfig
+) -> list[Sequence]:
+    crop = config.crop_height, config.crop_width
+    large = [s for s in sequences if fits(crop, s.size) or fits(crop[::-1], s.size)]
+    if small := [sequence.name for sequence in sequences if sequence not in large]:
+        opened.left_out[f"smaller than the crop of {crop[1]}x{crop[0]}"] = small
+    if not large:
+        height, width = max((s.size for s in sequences), key=lambda size: size[0] * size[1])
+        raise LiftError(
+            f"{config.data_root}: the crop of {crop[1]}x{crop[0]} is larger than all frames (the "
+            f"largest are {width}x{height}); give a smaller --crop_height and --crop_width, or "
+            "--enlarge to enlarge the frames"
+        )
+    return large
 
 
 def _places(sequence: Sequence, config: DataConfig) -> dict[int, np.ndarray]:
