@@ -24,6 +24,7 @@ from lift.data.synthetic import SyntheticScene
 from lift.errors import LiftError
 
 SLOT = 16  # frames of a sequence that count as one sample of an epoch
+MAX_SKIPPED = 100  # damaged samples in a row, after which the data are no good
 SCENE = (0, 1000)  # frame numbers of a synthetic scene: a long sequence without cuts
 SCENE_LEFT = 500  # a left reference in its middle
 
@@ -94,11 +95,27 @@ class ClipDataset(Dataset):
         return self._length
 
     def __getitem__(self, g: int) -> Sample:
+        if not self.train and not 0 <= g < len(self):
+            raise IndexError(f"validation clips are 0..{len(self) - 1}, got {g}")
+        skipped: list[str] = []
+        while True:
+            try:
+                return replace(self._sample(g, len(skipped)), skipped=tuple(skipped))
+            except LiftError as error:
+                if not self.config.skip_bad:
+                    raise
+                skipped.append(str(error))
+                if len(skipped) == MAX_SKIPPED:
+                    raise LiftError(
+                        f"{MAX_SKIPPED} damaged samples one after another ({error}); lift data "
+                        "check names all damaged files"
+                    ) from error
+
+    def _sample(self, g: int, attempt: int) -> Sample:
+        """Sample g; where attempts before found damaged files, another one of the same shape."""
         if not self.train:
-            if not 0 <= g < len(self):
-                raise IndexError(f"validation clips are 0..{len(self) - 1}, got {g}")
             if self.sequences:
-                return self._validation(g)
+                return self._validation((g + attempt) % len(self))
             return self._synthetic(g, Augmentation(), self.config.context_frames)
         rng = np.random.default_rng([self.seed, g])
         inputs, nearest = self._inputs(g)
@@ -106,8 +123,8 @@ class ClipDataset(Dataset):
         if not self.sequences or (
             self.config.data_source == "mixed" and rng.random() < self.config.synthetic_fraction
         ):
-            return self._synthetic(g, augmentation, inputs, nearest)
-        return self._real(g, rng, augmentation, inputs, nearest)
+            return self._synthetic(g, augmentation, inputs, nearest, attempt)
+        return self._real(g, rng, augmentation, inputs, nearest, attempt)
 
     def _inputs(self, g: int) -> tuple[int, bool]:
         """The number of input frames of g's batch, and whether they are the nearest ones."""
@@ -131,8 +148,12 @@ class ClipDataset(Dataset):
         augmentation: Augmentation,
         inputs: int,
         nearest: bool,
+        attempt: int,
     ) -> Sample:
-        i, start = self._slots[self._order(g // len(self))[g % len(self)]]
+        place = g % len(self)
+        if attempt:
+            place = int(np.random.default_rng([self.seed, 5, g, attempt]).integers(len(self)))
+        i, start = self._slots[self._order(g // len(self))[place]]
         sequence, positions = self.sequences[i], self._places[i]
         strides = self.config.strides if self.config.sampling == "skip" else (2,)
         stride = int(rng.choice([s for s in strides if s in positions]))
@@ -174,9 +195,15 @@ class ClipDataset(Dataset):
         return np.stack(flows), np.stack(visible)
 
     def _synthetic(
-        self, g: int, augmentation: Augmentation, inputs: int, nearest: bool = True
+        self,
+        g: int,
+        augmentation: Augmentation,
+        inputs: int,
+        nearest: bool = True,
+        attempt: int = 0,
     ) -> Sample:
-        rng = np.random.default_rng([self.seed, 3 if self.train else 4, g])
+        retry = [attempt] if attempt else []
+        rng = np.random.default_rng([self.seed, 3 if self.train else 4, g, *retry])
         dense = self.config.sampling == "dense"
         stride = 2 if dense else int(rng.choice(self.config.strides))
 
@@ -288,7 +315,15 @@ def _check(config: DataConfig) -> None:
 
 def _open(config: DataConfig, split: str, train: bool) -> OpenedSplit:
     opened = open_split(
-        config.data_root, split, config.resize_short_side, config.val_split, config.train_split
+        config.data_root,
+        split,
+        config.resize_short_side,
+        config.val_split,
+        config.train_split,
+        scan_videos=config.scan_videos,
+        cache=config.frame_cache,
+        workers=config.num_workers,
+        skip_bad=config.skip_bad,
     )
     sequences = _long_enough(opened, config)
     if train and not config.enlarge:
@@ -304,10 +339,10 @@ def _open(config: DataConfig, split: str, train: bool) -> OpenedSplit:
 
 def _long_enough(opened: OpenedSplit, config: DataConfig) -> list[Sequence]:
     need = min(config.strides) + 1 if config.sampling == "skip" else 3
-    long = [sequence for sequence in opened.sequences if _places(sequence, config)]
-    if short := [sequence.name for sequence in opened.sequences if sequence not in long]:
+    long, short = _partition(opened.sequences, lambda sequence: _places(sequence, config))
+    if short:
         reason = f"without {need} consecutive frames free of cuts and duplicates"
-        opened.left_out[reason] = short
+        opened.left_out[reason] = [sequence.name for sequence in short]
     if not long:
         raise LiftError(
             f"{config.data_root}: no sequence of the split {opened.split!r} has {need} consecutive "
@@ -320,9 +355,12 @@ def _large_enough(
     opened: OpenedSplit, sequences: list[Sequence], config: DataConfig
 ) -> list[Sequence]:
     crop = config.crop_height, config.crop_width
-    large = [s for s in sequences if fits(crop, s.size) or fits(crop[::-1], s.size)]
-    if small := [sequence.name for sequence in sequences if sequence not in large]:
-        opened.left_out[f"smaller than the crop of {crop[1]}x{crop[0]}"] = small
+    large, small = _partition(
+        sequences, lambda each: fits(crop, each.size) or fits(crop[::-1], each.size)
+    )
+    if small:
+        reason = f"smaller than the crop of {crop[1]}x{crop[0]}"
+        opened.left_out[reason] = [sequence.name for sequence in small]
     if not large:
         height, width = max((s.size for s in sequences), key=lambda size: size[0] * size[1])
         raise LiftError(
@@ -331,6 +369,13 @@ def _large_enough(
             "--enlarge to enlarge the frames"
         )
     return large
+
+
+def _partition(sequences: list[Sequence], keep: Callable[[Sequence], object]) -> tuple[list, list]:
+    kept, others = [], []
+    for sequence in sequences:
+        (kept if keep(sequence) else others).append(sequence)
+    return kept, others
 
 
 def _places(sequence: Sequence, config: DataConfig) -> dict[int, np.ndarray]:

@@ -118,7 +118,10 @@ def find_layout(root: Path, split_names: Iterable[str] = ()) -> Layout:
 
 def _of_manifest(root: Path) -> Layout:
     clips = read_manifest(root)
-    entries = [Entry(c.file, c.path, c.split, c.cuts, c.duplicates) for c in clips]
+    entries = [
+        Entry(c.file, c.path, c.split, c.cuts if "cuts" in c.source else None, c.duplicates)
+        for c in clips
+    ]
     return Layout("manifest", MANIFEST, root, entries, with_rest=True)
 
 

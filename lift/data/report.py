@@ -1,5 +1,7 @@
 """What a run's data are: layout, splits, sequences, and what was left out and why."""
 
+from dataclasses import asdict
+
 from lift.data.dataset import ClipDataset
 
 NAMED = 3  # names of left out sequences in a line; the file has all
@@ -11,8 +13,8 @@ def to_dict(train: ClipDataset, val: ClipDataset) -> dict:
     Returns:
         "source", "data_root" and, where there are files, "layout", "rule" (what decides the
         splits), "notes", and for "train" and "val": "split", "sequences", "frames", "smallest" and
-        "largest" ([W, H], pixels), "clips" (of an epoch, or of a validation), "names" and
-        "left_out" ({reason: [names]}).
+        "largest" ([W, H], pixels), "clips" (of an epoch, or of a validation), "names",
+        "left_out" ({reason: [names]}) and "scans" (cuts and damaged frames by name).
     """
     config = train.config
     found = {"source": config.data_source, "data_root": config.data_root}
@@ -63,4 +65,5 @@ def _split(dataset: ClipDataset) -> dict:
         "clips": len(dataset),
         "names": [sequence.name for sequence in dataset.sequences],
         "left_out": dataset.opened.left_out if dataset.opened else {},
+        "scans": {n: asdict(s) for n, s in dataset.opened.scans.items()} if dataset.opened else {},
     }

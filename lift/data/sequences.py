@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from lift.data.layouts import Entry, Layout, find_layout
+from lift.data.scan import Scan, scan_all
 from lift.errors import LiftError
 from lift.io.frame_folder import FrameFolder
 from lift.io.video_index import IndexedVideo
@@ -121,6 +122,7 @@ class OpenedSplit:
         sequences: in a fixed order.
         notes: sentences on what a reader should know.
         left_out: names of what is not used, by reason.
+        scans: cuts and damaged frames that were found, by name; only where there are any.
     """
 
     layout: Layout
@@ -128,6 +130,7 @@ class OpenedSplit:
     sequences: list[Sequence]
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    scans: dict[str, Scan] = field(default_factory=dict)
 
 
 def open_sequences(
@@ -147,6 +150,11 @@ def open_split(
     resize_short_side: int = 0,
     val_split: str = "val",
     train_split: str = "train",
+    *,
+    skip_bad: bool = False,
+    scan_videos: bool = False,
+    cache: str = "",
+    workers: int = 1,
 ) -> OpenedSplit:
     """The sequences of a split under `root`, in a fixed order.
 
@@ -162,6 +170,10 @@ def open_split(
             0 keeps their size.
         val_split: name of the validation split.
         train_split: name of the training split.
+        skip_bad: leave sequences out that cannot be opened, instead of raising.
+        scan_videos: look for cuts and damaged frames in videos whose cuts no manifest states.
+        cache: folder of what was found; see `lift.data.scan`.
+        workers: videos that are decoded at a time.
 
     Raises:
         LiftError: `root` holds no sequence, the split does not exist, or a sequence is damaged.
@@ -175,7 +187,11 @@ def open_split(
         layout = find_layout(root, (val_split, train_split, *([split] if split else ())))
     opened = OpenedSplit(layout, split, [], left_out=dict(layout.left_out))
     entries, part = _choose(layout, split, val_split, train_split, opened.notes)
-    opened.sequences = [_open(entry, len(entries) <= CHECKED) for entry in entries]
+    entries = _open_all(entries, opened, skip_bad)
+    if scan_videos:
+        pairs = zip(entries, opened.sequences, strict=True)
+        unknown = [s for e, s in pairs if e.cuts is None and isinstance(s, IndexedVideo)]
+        _scan(unknown, opened, cache, workers)
     if part is not None:
         opened.sequences = [_part_of(opened.sequences[0], part, opened.notes)]
     if not opened.sequences:
@@ -249,18 +265,48 @@ def _check_split(layout: Layout, split: str) -> None:
         raise LiftError(f"{layout.root} has no split {split!r}; it has {known}")
 
 
-def _open(entry: Entry, check_sizes: bool) -> Sequence:
+def _open_all(entries: list[Entry], opened: OpenedSplit, skip_bad: bool) -> list[Entry]:
+    """Open the sequences; returns the entries of those that could be opened."""
+    kept = []
+    for entry in entries:
+        try:
+            opened.sequences.append(_open(entry, len(entries) <= CHECKED and not skip_bad))
+            kept.append(entry)
+        except LiftError as error:
+            if not skip_bad:
+                raise
+            opened.left_out.setdefault("damaged", []).append(entry.name)
+            opened.notes.append(f"left out: {error}")
+    return kept
+
+
+def _open(entry: Entry, check_files: bool) -> Sequence:
     if not entry.path.exists():
         raise LiftError(
             f"{entry.path} is listed in the manifest beside it and does not exist; "
             "add the file or take it off the list"
         )
     if entry.path.is_dir():
-        sequence = FrameFolder(entry.path, name=entry.name, check_sizes=check_sizes)
+        sequence = FrameFolder(entry.path, name=entry.name, check_files=check_files)
     else:
         sequence = IndexedVideo(entry.path, entry.name)
     sequence.cuts, sequence.duplicates = entry.cuts or (), entry.duplicates
     return sequence
+
+
+def _scan(videos: list[IndexedVideo], opened: OpenedSplit, cache: str, workers: int) -> None:
+    """Look for cuts and damaged frames; clips will not reach across them."""
+    for video, found in zip(videos, scan_all(videos, cache, workers), strict=True):
+        video.cuts = found.edges
+        if found.edges:
+            opened.scans[video.name] = found
+    for what in ("cuts", "damaged"):
+        counts = {name: len(getattr(found, what)) for name, found in opened.scans.items()}
+        counts = {name: count for name, count in counts.items() if count}
+        if counts:
+            names = {"cuts": "cuts", "damaged": "damaged frames"}[what]
+            listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+            opened.notes.append(f"{names} found, which no clip contains: {listed}")
 
 
 def _part_of(only: Sequence, part: str, notes: list[str]) -> SubSequence:
