@@ -41,15 +41,29 @@ PREFERRED_RESOLUTION = "480p"
 
 
 @dataclass(frozen=True)
+class Stored:
+    """Where the frames of a sequence are in a tar file.
+
+    Attributes:
+        size: (H, W), pixels.
+        frames: (name, first byte, number of bytes) of each frame.
+    """
+
+    size: tuple[int, int]
+    frames: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
 class Entry:
     """A sequence on disk.
 
     Attributes:
         name: of the sequence, its path below the root.
-        path: a folder of frames, or a video.
+        path: a folder of frames, a video, or a tar file with the frames.
         split: the split it belongs to, or None.
         cuts: first frames of new shots that a manifest states; None where nothing is known.
         duplicates: frames that repeat the one before.
+        stored: where the frames are in a tar file; None for folders and videos.
     """
 
     name: str
@@ -57,6 +71,7 @@ class Entry:
     split: str | None = None
     cuts: tuple[int, ...] | None = None
     duplicates: tuple[int, ...] = ()
+    stored: Stored | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Sequences of frames under one interface: frame folders, published layouts, video files."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +10,7 @@ import numpy as np
 
 from lift.data.layouts import Entry, Layout, find_layout
 from lift.data.scan import Scan, scan_all
+from lift.data.shards import ShardSequence, find_shards, has_shards
 from lift.errors import LiftError
 from lift.io.frame_folder import FrameFolder
 from lift.io.video_index import IndexedVideo
@@ -179,12 +181,7 @@ def open_split(
         LiftError: `root` holds no sequence, the split does not exist, or a sequence is damaged.
     """
     root = Path(root)
-    if not root.exists():
-        raise LiftError(f"{root} does not exist; accepted is {ACCEPTED}")
-    if root.is_file():
-        layout = Layout("one video", "", root, [Entry(root.name, root)])
-    else:
-        layout = find_layout(root, (val_split, train_split, *([split] if split else ())))
+    layout = layout_of(root, (val_split, train_split, *([split] if split else ())))
     opened = OpenedSplit(layout, split, [], left_out=dict(layout.left_out))
     entries, part = _choose(layout, split, val_split, train_split, opened.notes)
     entries = _open_all(entries, opened, skip_bad)
@@ -203,6 +200,19 @@ def open_split(
             for each in opened.sequences
         ]
     return opened
+
+
+def layout_of(root: Path, split_names: Iterable[str] = ()) -> Layout:
+    """The sequences of a folder, or of one video file, and their splits.
+
+    Raises:
+        LiftError: there is no such folder or file, or as `find_layout`.
+    """
+    if not root.exists():
+        raise LiftError(f"{root} does not exist; accepted is {ACCEPTED}")
+    if root.is_file():
+        return Layout("one video", "", root, [Entry(root.name, root)])
+    return find_shards(root) if has_shards(root) else find_layout(root, split_names)
 
 
 def _choose(
@@ -270,7 +280,7 @@ def _open_all(entries: list[Entry], opened: OpenedSplit, skip_bad: bool) -> list
     kept = []
     for entry in entries:
         try:
-            opened.sequences.append(_open(entry, len(entries) <= CHECKED and not skip_bad))
+            opened.sequences.append(open_entry(entry, len(entries) <= CHECKED and not skip_bad))
             kept.append(entry)
         except LiftError as error:
             if not skip_bad:
@@ -280,12 +290,23 @@ def _open_all(entries: list[Entry], opened: OpenedSplit, skip_bad: bool) -> list
     return kept
 
 
-def _open(entry: Entry, check_files: bool) -> Sequence:
+def open_entry(entry: Entry, check_files: bool = False) -> Sequence:
+    """A sequence of a layout.
+
+    Args:
+        entry: of the layout.
+        check_files: look at the header and the end of every file of a folder.
+
+    Raises:
+        LiftError: it does not exist or is damaged.
+    """
     if not entry.path.exists():
         raise LiftError(
-            f"{entry.path} is listed in the manifest beside it and does not exist; "
+            f"{entry.path} is listed beside it and does not exist; "
             "add the file or take it off the list"
         )
+    if entry.stored is not None:
+        return ShardSequence(entry)
     if entry.path.is_dir():
         sequence = FrameFolder(entry.path, name=entry.name, check_files=check_files)
     else:

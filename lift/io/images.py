@@ -52,6 +52,19 @@ def read_image(path: Path) -> np.ndarray:
     return np.ascontiguousarray(stored_orientation(path).apply(image[..., ::-1]))
 
 
+def decode_8_bits(name: Path, data: bytes) -> np.ndarray:
+    """The bytes of an upright image file of 8 bits as (H, W, 3) uint8 RGB; alpha is dropped.
+
+    Raises:
+        LiftError: they are no such image; names `name`.
+    """
+    cv2 = require("cv2", "reading an image")
+    image = _opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image is None or image.dtype != np.uint8:
+        raise _unreadable(name)
+    return np.ascontiguousarray(image[..., ::-1])
+
+
 def decode_image(path: Path) -> DecodedFrame:
     """An image file at its own depth and with its alpha.
 
