@@ -22,6 +22,10 @@ COMMANDS = {
         "raise the frame rate of a video or a folder of frames",
     ),
     "train": ("lift.commands.train", "train a model or resume a run"),
+    "data": (
+        "lift.commands.data",
+        "check a data set, write it as shards, or benchmark its loader",
+    ),
     "ablate": (
         "lift.commands.ablate",
         "train variants under the same conditions and compare them by class of motion",

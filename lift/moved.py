@@ -31,7 +31,9 @@ MOVED = {
     "lift.training.setup": "lift.training.state",
     "lift.training.stages": "lift.profiling.stages",
     "lift.video.command": "lift.commands.interpolate",
+    "lift.video.frame_change": "lift.scenes.frame_change",
     "lift.video.read": "lift.io.decode",
+    "lift.video.scenes": "lift.scenes.detector",
     "lift.video.streams": "lift.io.streams",
     "lift.video.write": "lift.io.encode",
 }

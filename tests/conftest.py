@@ -108,6 +108,18 @@ def leaves_the_gpu_to_others(request):
             give_memory_back(0 if large else RESERVED)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def user_cache(tmp_path_factory):
+    """Files that LIFT keeps for the user are not those of whoever runs the tests."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
+
+
 def pytest_configure(config):
     config.pluginmanager.register(DeadContext())
     bound_examples(config.getoption("--budget", None))

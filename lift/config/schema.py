@@ -190,6 +190,17 @@ class DataConfig:
         "shrink frames while loading until their short side is at most this, pixels; 0: never",
         low=0,
     )
+    scan_videos: bool = _field(
+        True,
+        "look for cuts and damaged frames in videos without a manifest, which are then decoded "
+        "once; what was found is kept in frame_cache or in the user's cache folder",
+    )
+    skip_bad: bool = _field(
+        False, "take another sample in the place of one with a damaged file, and count it"
+    )
+    enlarge: bool = _field(
+        False, "enlarge frames that are smaller than the crop; else they are left out"
+    )
     flow_teacher: str = _field(
         "none",
         "teacher of the flows on real clips: dis (optical flow that sees the target), or none",

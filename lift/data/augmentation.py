@@ -3,7 +3,7 @@
 All frames of a clip get the same. Arrays stay uint8 and views as long as possible.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -45,6 +45,16 @@ class Augmentation:
         """The size (H, W) to crop from the frames so that the result has `size` (H, W)."""
         h, w = size[::-1] if self.rotate else size
         return -(-h // self.zoom), -(-w // self.zoom)
+
+    def fitted(self, size: tuple[int, int], frame: tuple[int, int]) -> "Augmentation":
+        """The same, rotated or not so that a crop for `size` fits a frame; sizes are (H, W).
+
+        Where neither fits, or both, it stays as it is.
+        """
+        other = replace(self, rotate=not self.rotate)
+        if not fits(self.source_size(size), frame) and fits(other.source_size(size), frame):
+            return other
+        return self
 
     def apply(self, frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Augment frames; the result may be a view.
@@ -114,6 +124,11 @@ class Augmentation:
             flow = flow[:, ::-1] * np.array([1, -1, 1, -1], np.float32)[:, None, None]
             visible = visible[:, ::-1]
         return flow, visible
+
+
+def fits(size: tuple[int, int], frame: tuple[int, int]) -> bool:
+    """Whether a crop of `size` fits a frame without enlarging it; both (H, W)."""
+    return size[0] <= frame[0] and size[1] <= frame[1]
 
 
 def enlarge_to_cover(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:

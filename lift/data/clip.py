@@ -160,6 +160,7 @@ class Batch:
         visible: (C, 2, H, W), 1 where the target's point is visible in the left / right reference
             and `flow` is known, 0 elsewhere.
         flow_known: (C,), bool, true for clips whose true flow is known (synthetic ones).
+        skipped: a sentence for each damaged sample that another one took the place of.
     """
 
     clip: Clip
@@ -168,6 +169,7 @@ class Batch:
     flow: torch.Tensor
     visible: torch.Tensor
     flow_known: torch.Tensor
+    skipped: tuple[str, ...] = ()
 
     def pin_memory(self) -> "Batch":
         """Copy to page-locked memory, for copies to a GPU that do not block the host.

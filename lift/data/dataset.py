@@ -6,6 +6,7 @@ and masked.
 """
 
 from collections.abc import Callable, Container
+from dataclasses import replace
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -13,16 +14,17 @@ from tqdm import tqdm
 
 from lift.config import DataConfig
 from lift.data import multi_target, sampling
-from lift.data.augmentation import Augmentation, centre_crop, random_crop
+from lift.data.augmentation import Augmentation, centre_crop, fits, random_crop
 from lift.data.flow_teacher import target_flow
 from lift.data.frame_cache import CachedSequence
 from lift.data.sample import Layout, Sample, make_sample
 from lift.data.sampling import Window
-from lift.data.sequences import InMemorySequence, Sequence, open_sequences
+from lift.data.sequences import InMemorySequence, OpenedSplit, Sequence, open_split
 from lift.data.synthetic import SyntheticScene
 from lift.errors import LiftError
 
 SLOT = 16  # frames of a sequence that count as one sample of an epoch
+MAX_SKIPPED = 100  # damaged samples in a row, after which the data are no good
 SCENE = (0, 1000)  # frame numbers of a synthetic scene: a long sequence without cuts
 SCENE_LEFT = 500  # a left reference in its middle
 
@@ -48,8 +50,12 @@ class ClipDataset(Dataset):
         train: training or validation clips.
         clips: how many validation clips there are at most.
 
+    Attributes:
+        opened: how the sequences were found; None for synthetic clips alone.
+
     Raises:
-        LiftError: no sequence, or none long enough; an unknown `data` or `sampling`.
+        LiftError: no sequence, none long enough, or none as large as the crop; an unknown `data`
+            or `sampling`.
     """
 
     def __init__(
@@ -64,7 +70,11 @@ class ClipDataset(Dataset):
     ):
         _check(config)
         self.config, self.batch_size, self.seed, self.train = config, batch_size, seed, train
-        self.sequences = _open(config, split) if config.data_source != "synthetic" else []
+        self.opened: OpenedSplit | None = None
+        self.sequences: list[Sequence] = []
+        if config.data_source != "synthetic":
+            self.opened = _open(config, split, train)
+            self.sequences = self.opened.sequences
         self.textures = self.sequences if config.data_source == "mixed" else None
         self._places = [_places(s, config) for s in self.sequences]
         if train:
@@ -85,11 +95,27 @@ class ClipDataset(Dataset):
         return self._length
 
     def __getitem__(self, g: int) -> Sample:
+        if not self.train and not 0 <= g < len(self):
+            raise IndexError(f"validation clips are 0..{len(self) - 1}, got {g}")
+        skipped: list[str] = []
+        while True:
+            try:
+                return replace(self._sample(g, len(skipped)), skipped=tuple(skipped))
+            except LiftError as error:
+                if not self.config.skip_bad:
+                    raise
+                skipped.append(str(error))
+                if len(skipped) == MAX_SKIPPED:
+                    raise LiftError(
+                        f"{MAX_SKIPPED} damaged samples one after another ({error}); lift data "
+                        "check names all damaged files"
+                    ) from error
+
+    def _sample(self, g: int, attempt: int) -> Sample:
+        """Sample g; where attempts before found damaged files, another one of the same shape."""
         if not self.train:
-            if not 0 <= g < len(self):
-                raise IndexError(f"validation clips are 0..{len(self) - 1}, got {g}")
             if self.sequences:
-                return self._validation(g)
+                return self._validation((g + attempt) % len(self))
             return self._synthetic(g, Augmentation(), self.config.context_frames)
         rng = np.random.default_rng([self.seed, g])
         inputs, nearest = self._inputs(g)
@@ -97,8 +123,8 @@ class ClipDataset(Dataset):
         if not self.sequences or (
             self.config.data_source == "mixed" and rng.random() < self.config.synthetic_fraction
         ):
-            return self._synthetic(g, augmentation, inputs, nearest)
-        return self._real(g, rng, augmentation, inputs, nearest)
+            return self._synthetic(g, augmentation, inputs, nearest, attempt)
+        return self._real(g, rng, augmentation, inputs, nearest, attempt)
 
     def _inputs(self, g: int) -> tuple[int, bool]:
         """The number of input frames of g's batch, and whether they are the nearest ones."""
@@ -122,8 +148,12 @@ class ClipDataset(Dataset):
         augmentation: Augmentation,
         inputs: int,
         nearest: bool,
+        attempt: int,
     ) -> Sample:
-        i, start = self._slots[self._order(g // len(self))[g % len(self)]]
+        place = g % len(self)
+        if attempt:
+            place = int(np.random.default_rng([self.seed, 5, g, attempt]).integers(len(self)))
+        i, start = self._slots[self._order(g // len(self))[place]]
         sequence, positions = self.sequences[i], self._places[i]
         strides = self.config.strides if self.config.sampling == "skip" else (2,)
         stride = int(rng.choice([s for s in strides if s in positions]))
@@ -147,6 +177,7 @@ class ClipDataset(Dataset):
             rng,
         )
         frames = sequence.read([*layout.frames, *layout.targets])
+        augmentation = augmentation.fitted(self._size, sequence.size)
         frames = random_crop(frames, augmentation.source_size(self._size), rng)
         frames = augmentation.apply(frames, self._size)
         truth = self._taught(frames, layout) if self.config.flow_teacher == "dis" else None
@@ -164,9 +195,15 @@ class ClipDataset(Dataset):
         return np.stack(flows), np.stack(visible)
 
     def _synthetic(
-        self, g: int, augmentation: Augmentation, inputs: int, nearest: bool = True
+        self,
+        g: int,
+        augmentation: Augmentation,
+        inputs: int,
+        nearest: bool = True,
+        attempt: int = 0,
     ) -> Sample:
-        rng = np.random.default_rng([self.seed, 3 if self.train else 4, g])
+        retry = [attempt] if attempt else []
+        rng = np.random.default_rng([self.seed, 3 if self.train else 4, g, *retry])
         dense = self.config.sampling == "dense"
         stride = 2 if dense else int(rng.choice(self.config.strides))
 
@@ -276,24 +313,69 @@ def _check(config: DataConfig) -> None:
         )
 
 
-def _open(config: DataConfig, split: str) -> list[Sequence]:
-    sequences = open_sequences(
-        config.data_root, split, config.resize_short_side, val_split=config.val_split
+def _open(config: DataConfig, split: str, train: bool) -> OpenedSplit:
+    opened = open_split(
+        config.data_root,
+        split,
+        config.resize_short_side,
+        config.val_split,
+        config.train_split,
+        scan_videos=config.scan_videos,
+        cache=config.frame_cache,
+        workers=config.num_workers,
+        skip_bad=config.skip_bad,
     )
-    sequences = [s for s in sequences if _places(s, config)]
-    if not sequences:
-        need = min(config.strides) + 1 if config.sampling == "skip" else 3
-        raise LiftError(
-            f"{config.data_root}: no sequence of the split {split!r} has {need} consecutive frames "
-            "without a cut or a duplicate; add longer sequences or choose smaller strides"
-        )
+    sequences = _long_enough(opened, config)
+    if train and not config.enlarge:
+        sequences = _large_enough(opened, sequences, config)
     if config.frame_cache:
         bar = tqdm(sequences, desc=f"opening {split} frames", unit="sequence", disable=None)
-        return [CachedSequence(sequence, config.frame_cache) for sequence in bar]
-    if config.preload:
+        sequences = [CachedSequence(sequence, config.frame_cache) for sequence in bar]
+    elif config.preload:
         bar = tqdm(sequences, desc=f"reading {split} frames", unit="sequence", disable=None)
-        return [InMemorySequence(sequence) for sequence in bar]
-    return sequences
+        sequences = [InMemorySequence(sequence) for sequence in bar]
+    return replace(opened, sequences=sequences)
+
+
+def _long_enough(opened: OpenedSplit, config: DataConfig) -> list[Sequence]:
+    need = min(config.strides) + 1 if config.sampling == "skip" else 3
+    long, short = _partition(opened.sequences, lambda sequence: _places(sequence, config))
+    if short:
+        reason = f"without {need} consecutive frames free of cuts and duplicates"
+        opened.left_out[reason] = [sequence.name for sequence in short]
+    if not long:
+        raise LiftError(
+            f"{config.data_root}: no sequence of the split {opened.split!r} has {need} consecutive "
+            "frames without a cut or a duplicate; add longer sequences or choose smaller strides"
+        )
+    return long
+
+
+def _large_enough(
+    opened: OpenedSplit, sequences: list[Sequence], config: DataConfig
+) -> list[Sequence]:
+    crop = config.crop_height, config.crop_width
+    large, small = _partition(
+        sequences, lambda each: fits(crop, each.size) or fits(crop[::-1], each.size)
+    )
+    if small:
+        reason = f"smaller than the crop of {crop[1]}x{crop[0]}"
+        opened.left_out[reason] = [sequence.name for sequence in small]
+    if not large:
+        height, width = max((s.size for s in sequences), key=lambda size: size[0] * size[1])
+        raise LiftError(
+            f"{config.data_root}: the crop of {crop[1]}x{crop[0]} is larger than all frames (the "
+            f"largest are {width}x{height}); give a smaller --crop_height and --crop_width, or "
+            "--enlarge to enlarge the frames"
+        )
+    return large
+
+
+def _partition(sequences: list[Sequence], keep: Callable[[Sequence], object]) -> tuple[list, list]:
+    kept, others = [], []
+    for sequence in sequences:
+        (kept if keep(sequence) else others).append(sequence)
+    return kept, others
 
 
 def _places(sequence: Sequence, config: DataConfig) -> dict[int, np.ndarray]:

@@ -20,6 +20,7 @@ class Sample:
             are the frames in order.
         t: (K,), target: (K, 3, H, W), flow: (K, 4, H, W), visible: (K, 2, H, W).
         flow_known: whether `flow` and `visible` are ground truth.
+        skipped: a sentence for each damaged sample that this one takes the place of.
     """
 
     frames: torch.Tensor
@@ -31,6 +32,7 @@ class Sample:
     flow: torch.Tensor
     visible: torch.Tensor
     flow_known: bool
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,4 +147,5 @@ def collate(samples: list[Sample]) -> Batch:
         frame_index=frame_index,
     )
     known = torch.tensor([s.flow_known for s in samples]).repeat_interleave(len(first.t))
-    return Batch(clip, cat("t"), cat("target"), cat("flow"), cat("visible"), known)
+    skipped = tuple(sentence for s in samples for sentence in s.skipped)
+    return Batch(clip, cat("t"), cat("target"), cat("flow"), cat("visible"), known, skipped)

@@ -1,21 +1,23 @@
 """Sequences of frames under one interface: frame folders, published layouts, video files."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
+from lift.data.layouts import Entry, Layout, find_layout
+from lift.data.scan import Scan, scan_all
+from lift.data.shards import ShardSequence, find_shards, has_shards
 from lift.errors import LiftError
-from lift.io.decode import VIDEO_SUFFIXES
-from lift.io.frame_folder import FrameFolder, is_frame_folder
-from lift.io.manifest import NAME as MANIFEST
-from lift.io.manifest import ManifestClip, has_manifest, read_manifest
+from lift.io.frame_folder import FrameFolder
 from lift.io.video_index import IndexedVideo
 
-SPLITS = frozenset(("train", "val", "test"))
-VAL_EVERY = 8  # without a split, every eighth sequence is for validation
+VAL_EVERY = 8  # without a split, every eighth sequence is for validation,
+MAX_VAL = 128  # but of large data sets no more than these
+CHECKED = 2000  # sequences up to which the header of every frame is read at the start
 
 ACCEPTED = (
     "a folder of numbered frames, a folder of such folders, video files, "
@@ -112,144 +114,229 @@ class InMemorySequence:
 # -- the sequences of a folder ---------------------------------------------------------------------
 
 
+@dataclass
+class OpenedSplit:
+    """The sequences of a split, and how they were found.
+
+    Attributes:
+        layout: of the folder.
+        split: what was asked for; None for all.
+        sequences: in a fixed order.
+        notes: sentences on what a reader should know.
+        left_out: names of what is not used, by reason.
+        scans: cuts and damaged frames that were found, by name; only where there are any.
+    """
+
+    layout: Layout
+    split: str | None
+    sequences: list[Sequence]
+    notes: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    scans: dict[str, Scan] = field(default_factory=dict)
+
+
 def open_sequences(
     root: str | Path,
     split: str | None = None,
     resize_short_side: int = 0,
     val_split: str = "val",
+    train_split: str = "train",
 ) -> list[Sequence]:
-    """All sequences under `root`, in a fixed order.
+    """As `open_split`, the sequences alone."""
+    return open_split(root, split, resize_short_side, val_split, train_split).sequences
 
-    Accepted are sequences/<split>/<name>/im00.png .., <split>/<a>/<b>/0000.png .. (X-TRAIN), a
-    folder of numbered frames, folders of such folders, video files, and a manifest.json beside its
-    files.
+
+def open_split(
+    root: str | Path,
+    split: str | None = None,
+    resize_short_side: int = 0,
+    val_split: str = "val",
+    train_split: str = "train",
+    *,
+    skip_bad: bool = False,
+    scan_videos: bool = False,
+    cache: str = "",
+    workers: int = 1,
+) -> OpenedSplit:
+    """The sequences of a split under `root`, in a fixed order.
+
+    Layouts are those of `lift.data.layouts`; docs/data.md lists them.
 
     Args:
         root: a folder, or one video file.
-        split: which split; all sequences when None. Where `root` has no split named `val_split`,
-            every eighth sequence belongs to it and the others to every other split. Of two
-            sequences one belongs to it, of a single one its last eighth.
+        split: which split; all sequences when None. Where there is no split named `val_split`,
+            every eighth sequence of the training split (at most 128) belongs to it and no longer
+            to the training split. Of two sequences one belongs to it, of a single one its last
+            eighth. Other splits, such as `test`, are left alone.
         resize_short_side: area-resize frames so that their short side is at most this many pixels;
             0 keeps their size.
         val_split: name of the validation split.
+        train_split: name of the training split.
+        skip_bad: leave sequences out that cannot be opened, instead of raising.
+        scan_videos: look for cuts and damaged frames in videos whose cuts no manifest states.
+        cache: folder of what was found; see `lift.data.scan`.
+        workers: videos that are decoded at a time.
 
     Raises:
         LiftError: `root` holds no sequence, the split does not exist, or a sequence is damaged.
     """
     root = Path(root)
+    layout = layout_of(root, (val_split, train_split, *([split] if split else ())))
+    opened = OpenedSplit(layout, split, [], left_out=dict(layout.left_out))
+    entries, part = _choose(layout, split, val_split, train_split, opened.notes)
+    entries = _open_all(entries, opened, skip_bad)
+    if scan_videos:
+        pairs = zip(entries, opened.sequences, strict=True)
+        unknown = [s for e, s in pairs if e.cuts is None and isinstance(s, IndexedVideo)]
+        _scan(unknown, opened, cache, workers)
+    if part is not None:
+        opened.sequences = [_part_of(opened.sequences[0], part, opened.notes)]
+    if not opened.sequences:
+        wanted = f" for the split {split!r}" if split else ""
+        raise LiftError(f"{root} holds no sequences{wanted}; accepted is {ACCEPTED}")
+    if resize_short_side > 0:
+        opened.sequences = [
+            ResizedSequence(each, resize_short_side) if resize_short_side < min(each.size) else each
+            for each in opened.sequences
+        ]
+    return opened
+
+
+def layout_of(root: Path, split_names: Iterable[str] = ()) -> Layout:
+    """The sequences of a folder, or of one video file, and their splits.
+
+    Raises:
+        LiftError: there is no such folder or file, or as `find_layout`.
+    """
     if not root.exists():
         raise LiftError(f"{root} does not exist; accepted is {ACCEPTED}")
     if root.is_file():
-        sequences = _split_off_val([_open(root, root.name)], split, val_split)
-    elif has_manifest(root):
-        sequences = _from_manifest(root, split, val_split)
-    else:
-        sequences = _from_folders(root, split, val_split)
-    if not sequences:
+        return Layout("one video", "", root, [Entry(root.name, root)])
+    return find_shards(root) if has_shards(root) else find_layout(root, split_names)
+
+
+def _choose(
+    layout: Layout, split: str | None, val_split: str, train_split: str, notes: list[str]
+) -> tuple[list[Entry], str | None]:
+    """The entries of a split; and `start` or `end` where only that part of a single one counts."""
+    entries, splits = layout.entries, layout.splits
+    if split is None or not entries:
+        return entries, None
+    if not splits and split not in (val_split, train_split):
         raise LiftError(
-            f"{root} holds no sequences"
-            + (f" for the split {split!r}" if split else "")
-            + f"; accepted is {ACCEPTED}"
+            f"{layout.root} has no split {split!r}, and no splits at all; leave the name out"
         )
-    short_side = resize_short_side
-    return [
-        ResizedSequence(each, short_side) if 0 < short_side < min(each.size) else each
-        for each in sequences
-    ]
-
-
-def _from_manifest(root: Path, split: str | None, val_split: str) -> list[Sequence]:
-    clips = read_manifest(root)
-    splits = {clip.split for clip in clips} - {None}
-
-    def opened(chosen: list[ManifestClip]) -> list[Sequence]:
-        return [_open(clip.path, clip.file, clip.cuts, clip.duplicates) for clip in chosen]
-
-    if split is None:
-        return opened(clips)
+    pool = _pool(layout, train_split, val_split, notes)
+    if val_split in splits and split == val_split:
+        return [entry for entry in entries if entry.split == split], None
+    if split not in (val_split, train_split):
+        _check_split(layout, split)
+        return [entry for entry in entries if entry.split == split], None
     if val_split in splits:
-        _check_split(root / MANIFEST, split, splits)
-        return opened([clip for clip in clips if clip.split == split])
-    pool = [clip for clip in clips if clip.split in (None, "train")] if "train" in splits else clips
-    return _split_off_val(opened(pool), split, val_split)
-
-
-def _from_folders(root: Path, split: str | None, val_split: str) -> list[Sequence]:
-    base = root / "sequences" if (root / "sequences").is_dir() else root
-    splits = {
-        p.name for p in base.iterdir() if p.is_dir() and p.name in SPLITS | {split, val_split}
-    }
-    if split is not None and val_split in splits:
-        _check_split(base, split, splits)
-        return _collect(base / split, base, check=False)
-    if split in splits - {"train"}:
-        return _collect(base / split, base, check=False)
-    if split is None:
-        return _collect(base, base)
-    pool = (
-        _collect(base / "train", base, check=False) if "train" in splits else _collect(base, base)
+        return pool, None
+    if len(pool) == 1:
+        return pool, "end" if split == val_split else "start"
+    every = max(VAL_EVERY, -(-len(pool) // MAX_VAL))
+    held_out = set(range(every - 1, len(pool), every)) or {len(pool) - 1}
+    notes.append(
+        f"no split {val_split!r}: {len(held_out)} of the {len(pool)} sequences for training are "
+        "held out for validation"
     )
-    return _split_off_val(pool, split, val_split)
+    chosen = [e for i, e in enumerate(pool) if (i in held_out) == (split == val_split)]
+    return chosen, None
 
 
-def _check_split(place: Path, split: str, splits: Iterable[str]) -> None:
-    if split not in splits:
-        raise LiftError(f"{place} has no split {split!r}; it has {', '.join(sorted(splits))}")
+def _pool(layout: Layout, train_split: str, val_split: str, notes: list[str]) -> list[Entry]:
+    """The entries for training, those for validation included where they have no split."""
+    entries, splits = layout.entries, layout.splits
+    if not splits:
+        return entries
+    unused = sorted(splits - {train_split, val_split})
+    if layout.with_rest and any(entry.split is None for entry in entries):
+        entries = [entry for entry in entries if entry.split in (None, train_split)]
+    elif splits == {"test"} and train_split == "train":
+        notes.append(
+            "there is a test split alone, which is used for training: scores on it afterwards mean "
+            "nothing"
+        )
+        return entries
+    else:
+        _check_split(layout, train_split)
+        entries = [entry for entry in entries if entry.split == train_split]
+    for name in unused:
+        count = sum(entry.split == name for entry in layout.entries)
+        notes.append(f"the split {name!r} ({count} sequences) is not used")
+    return entries
 
 
-def _collect(folder: Path, base: Path, check: bool = True) -> list[Sequence]:
-    """Every frame folder and video file at or below `folder`, sorted by path.
+def _check_split(layout: Layout, split: str) -> None:
+    if split not in layout.splits:
+        known = ", ".join(sorted(layout.splits))
+        raise LiftError(f"{layout.root} has no split {split!r}; it has {known}")
 
-    With `check` the sizes of all frames of a folder are compared; large published sets go without.
+
+def _open_all(entries: list[Entry], opened: OpenedSplit, skip_bad: bool) -> list[Entry]:
+    """Open the sequences; returns the entries of those that could be opened."""
+    kept = []
+    for entry in entries:
+        try:
+            opened.sequences.append(open_entry(entry, len(entries) <= CHECKED and not skip_bad))
+            kept.append(entry)
+        except LiftError as error:
+            if not skip_bad:
+                raise
+            opened.left_out.setdefault("damaged", []).append(entry.name)
+            opened.notes.append(f"left out: {error}")
+    return kept
+
+
+def open_entry(entry: Entry, check_files: bool = False) -> Sequence:
+    """A sequence of a layout.
+
+    Args:
+        entry: of the layout.
+        check_files: look at the header and the end of every file of a folder.
+
+    Raises:
+        LiftError: it does not exist or is damaged.
     """
-    if is_frame_folder(folder):
-        return [FrameFolder(folder, name=_relative(folder, base), check_sizes=check)]
-    sequences: list[Sequence] = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            sequences += _collect(path, base, check)
-        elif path.suffix.lower() in VIDEO_SUFFIXES:
-            sequences.append(_open(path, _relative(path, base)))
-    return sequences
-
-
-def _relative(path: Path, base: Path) -> str:
-    name = path.relative_to(base).as_posix()
-    return path.name if name == "." else name
-
-
-def _open(
-    path: Path, name: str, cuts: tuple[int, ...] = (), duplicates: tuple[int, ...] = ()
-) -> Sequence:
-    if not path.exists():
+    if not entry.path.exists():
         raise LiftError(
-            f"{path} is listed in the manifest beside it and does not exist; "
+            f"{entry.path} is listed beside it and does not exist; "
             "add the file or take it off the list"
         )
-    if path.is_dir():
-        sequence = FrameFolder(path, name=name, check_sizes=True)
+    if entry.stored is not None:
+        return ShardSequence(entry)
+    if entry.path.is_dir():
+        sequence = FrameFolder(entry.path, name=entry.name, check_files=check_files)
     else:
-        sequence = IndexedVideo(path, name)
-    sequence.cuts, sequence.duplicates = cuts, duplicates
+        sequence = IndexedVideo(entry.path, entry.name)
+    sequence.cuts, sequence.duplicates = entry.cuts or (), entry.duplicates
     return sequence
 
 
-def _split_off_val(sequences: list[Sequence], split: str | None, val_split: str) -> list[Sequence]:
-    """The sequences of `split` where the layout has no validation split."""
-    if split is None or not sequences:
-        return sequences
-    if len(sequences) == 1:
-        only = sequences[0]
-        edge = len(only) - max(3, len(only) // VAL_EVERY)
-        if edge < 3:
-            raise LiftError(
-                f"{only.name} is the only sequence and its {len(only)} frames are too few "
-                "for a validation split; add sequences"
-            )
-        if split == val_split:
-            return [SubSequence(only, edge, len(only))]
-        return [SubSequence(only, 0, edge)]
-    chosen = set(range(VAL_EVERY - 1, len(sequences), VAL_EVERY)) or {len(sequences) - 1}
-    return [s for i, s in enumerate(sequences) if (i in chosen) == (split == val_split)]
+def _scan(videos: list[IndexedVideo], opened: OpenedSplit, cache: str, workers: int) -> None:
+    """Look for cuts and damaged frames; clips will not reach across them."""
+    for video, found in zip(videos, scan_all(videos, cache, workers), strict=True):
+        video.cuts = found.edges
+        if found.edges:
+            opened.scans[video.name] = found
+    for what in ("cuts", "damaged"):
+        counts = {name: len(getattr(found, what)) for name, found in opened.scans.items()}
+        counts = {name: count for name, count in counts.items() if count}
+        if counts:
+            names = {"cuts": "cuts", "damaged": "damaged frames"}[what]
+            listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+            opened.notes.append(f"{names} found, which no clip contains: {listed}")
+
+
+def _part_of(only: Sequence, part: str, notes: list[str]) -> SubSequence:
+    """The first frames of the only sequence, for training, or its last ones, for validation."""
+    edge = len(only) - max(3, len(only) // VAL_EVERY)
+    if edge < 3:
+        raise LiftError(
+            f"{only.name} is the only sequence and its {len(only)} frames are too few "
+            "for a validation split; add sequences"
+        )
+    notes.append(f"one sequence: frames {edge} to {len(only) - 1} are held out for validation")
+    return SubSequence(only, *((edge, len(only)) if part == "end" else (0, edge)))

@@ -19,6 +19,7 @@ from lift.io.decoded_frame import DecodedFrame, ReadReport
 from lift.io.image_headers import has_other_colors
 from lift.io.images import (
     IMAGE_SUFFIXES,
+    check_complete,
     decode_image,
     image_depth,
     image_size,
@@ -39,8 +40,8 @@ class FrameFolder:
         path: the folder.
         fps: frames per second; 24 where None.
         name: for messages; the folder's own when None.
-        check_sizes: read the header of every file now; else a frame of another size is found when
-            it is read.
+        check_files: read the header and the end of every file now; else a truncated file or a
+            frame of another size is found when it is read.
         gaps: "error" refuses numbers that do not rise by one; "sort" takes the files in natural
             order whatever their numbers; "time" displays the frame of number k at k / fps, so that
             missing frames make longer intervals.
@@ -65,7 +66,7 @@ class FrameFolder:
         fps: Fraction | None = None,
         *,
         name: str | None = None,
-        check_sizes: bool = False,
+        check_files: bool = False,
         gaps: str = "error",
     ):
         path = Path(path)
@@ -75,7 +76,7 @@ class FrameFolder:
                 f"{path}: no frames in this folder; numbered {ACCEPTED} files are accepted"
             )
         found = numbered_files(path, images, gaps)
-        self._open(path, found.files, fps, name or path.name, check_sizes)
+        self._open(path, found.files, fps, name or path.name, check_files)
         self.notes = [*found.notes, *self.notes]
         if found.numbers is not None:
             first = found.numbers[0]
@@ -92,11 +93,11 @@ class FrameFolder:
         if not files:
             raise LiftError("no image was given; give two or more")
         folder = cls.__new__(cls)
-        folder._open(files[0].parent, files, fps, files[0].name, check_sizes=True)
+        folder._open(files[0].parent, files, fps, files[0].name, check_files=True)
         return folder
 
     def _open(
-        self, path: Path, files: list[Path], fps: Fraction | None, name: str, check_sizes: bool
+        self, path: Path, files: list[Path], fps: Fraction | None, name: str, check_files: bool
     ) -> None:
         self.path, self.files, self.name = path, files, name
         self.fps = FOLDER_FPS if fps is None else Fraction(fps)
@@ -107,7 +108,8 @@ class FrameFolder:
         self.report = ReadReport()
         self.cuts: tuple[int, ...] = ()
         self.duplicates: tuple[int, ...] = ()
-        for file in files[1:] if check_sizes else ():
+        for file in files if check_files else ():
+            check_complete(file)
             self._check_size(file, image_size(file))
 
     @property

@@ -1,5 +1,6 @@
 """One image file as RGB with or without alpha, upright, and its size without decoding it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from lift.io.orientation import of_exif
 from lift.io.tiff_tags import tiff_tags
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".exr")
+END_LENGTH = 64  # bytes in which most files have their end mark
 END_MARKS = {PNG[:2]: b"IEND", JPEG: b"\xff\xd9"}
 
 
@@ -48,6 +50,19 @@ def read_image(path: Path) -> np.ndarray:
     if image is None or image.dtype != np.uint8:
         return as_8_bits(_decode(path, data).rgb)
     return np.ascontiguousarray(stored_orientation(path).apply(image[..., ::-1]))
+
+
+def decode_8_bits(name: Path, data: bytes) -> np.ndarray:
+    """The bytes of an upright image file of 8 bits as (H, W, 3) uint8 RGB; alpha is dropped.
+
+    Raises:
+        LiftError: they are no such image; names `name`.
+    """
+    cv2 = require("cv2", "reading an image")
+    image = _opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image is None or image.dtype != np.uint8:
+        raise _unreadable(name)
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def decode_image(path: Path) -> DecodedFrame:
@@ -88,6 +103,23 @@ def _complete(path: Path) -> bytes:
     if not data or END_MARKS.get(data[:2], b"") not in data[len(data) // 2 :]:
         raise _unreadable(path)
     return data
+
+
+def check_complete(path: Path) -> None:
+    """Look for the end mark of a PNG or a JPEG; nothing is decoded.
+
+    Raises:
+        LiftError: the file cannot be read or is truncated.
+    """
+    try:
+        with open(path, "rb") as file:
+            mark = END_MARKS.get(file.read(2), b"")
+            file.seek(-min(END_LENGTH, path.stat().st_size), os.SEEK_END)
+            if mark in file.read():
+                return
+    except OSError as error:
+        raise LiftError(f"{path} cannot be read ({error.strerror}); make it readable") from None
+    _complete(path)  # the mark may be farther from the end
 
 
 def _unreadable(path: Path) -> LiftError:

@@ -5,7 +5,7 @@ import gc
 import multiprocessing
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -194,6 +194,27 @@ class IndexedVideo:
                 )
             frames[i] = self._convert(frame).rgb
         return np.stack([frames[i] for i in indices])
+
+    def all_frames(self) -> Iterator[tuple[np.ndarray | None, bool]]:
+        """All frames in order, whatever their damage.
+
+        Yields:
+            (H, W, 3) uint8 RGB, or None where the frame cannot be decoded; and whether it is
+            damaged.
+        """
+        av = require("av", "reading a video")
+        for i in range(len(self)):
+            try:
+                frame = self._frame(i)
+            except (av.FFmpegError, OSError):
+                frame = None
+            if frame is None:
+                self.close()
+                yield None, True
+            else:
+                # before the first keyframe a reference frame is missing, and that is all
+                yield self._convert(frame).rgb, frame.is_corrupt and i > 0
+        self.close()
 
     # -- decoding: `_position` is the index of the frame decoded last
 

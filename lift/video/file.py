@@ -28,6 +28,7 @@ from lift.io.names import ANIMATIONS, check_distinct, is_video_name, refuse_exis
 from lift.io.outputs import FolderOutput, NoParts, Parts, PartStatistics, SourceEnd, VideoOutput
 from lift.io.pipes import PipeOutput
 from lift.io.stdin import STDIN
+from lift.scenes.detector import CutDetector, number_shots
 from lift.video.compare import doubled, side_by_side
 from lift.video.cut_list import KnownCuts, note_late_cuts, read_cut_list
 from lift.video.devices import DeviceWorkers
@@ -37,7 +38,6 @@ from lift.video.input import Input
 from lift.video.memory_budget import OutOfMemory
 from lift.video.options import FileOptions
 from lift.video.progress import Progress
-from lift.video.scenes import CutDetector, number_shots
 from lift.video.stream_frame import StreamFrame, with_holds
 from lift.video.summary import Summary, report_path
 from lift.video.threads import WriteBehind, read_ahead

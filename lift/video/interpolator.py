@@ -29,10 +29,10 @@ from lift.data.clip import frames_around
 from lift.io.decoded_frame import DecodedFrame, rgb_of
 from lift.model.adjacent import gaps_per_side
 from lift.model.images import MULTIPLE
+from lift.scenes.detector import CutDetector, FindsCuts, number_shots
 from lift.video.cache import BufferedFrame, RingBuffers
 from lift.video.engine import LARGEST_DENOMINATOR, Engine, choose_dtype
 from lift.video.frame_generator import FrameGenerator
-from lift.video.scenes import CutDetector, FindsCuts, number_shots
 from lift.video.schedule import MultiplierSchedule, Schedule
 from lift.video.stream_frame import StreamFrame
 from lift.video.summary import Summary

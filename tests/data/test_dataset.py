@@ -309,3 +309,77 @@ def test_a_teacher_s_flow_leads_from_the_target_to_both_references(tmp_path):
                 for x in (warped, sample.frames[side : side + 1])
             )
             assert trusted.float().mean() > 0.3 and moved < still / 3
+
+
+# -- size and damage -------------------------------------------------------------------------------
+
+
+def test_a_crop_larger_than_all_frames_is_refused_and_enlarging_is_a_choice(root):
+    with pytest.raises(LiftError, match="crop of 1000x100 is larger .* largest are 56x40.*enlarge"):
+        dataset(root, crop_height=100, crop_width=1000)
+    enlarged = dataset(root, crop_height=100, crop_width=60, enlarge=True)[0]
+    assert enlarged.target.shape == (1, 3, 100, 60)
+
+
+@pytest.mark.parametrize("crop", [(32, 48), (48, 32)])
+def test_a_crop_that_fits_one_way_is_never_enlarged(root, crop, monkeypatch):
+    """The frames are 56 x 40: a crop that is 48 high is cut out lying and rotated."""
+    from lift.data import augmentation
+
+    def refuse(frames, size):
+        assert frames.shape[1] >= size[0] and frames.shape[2] >= size[1]
+        return frames
+
+    monkeypatch.setattr(augmentation, "enlarge_to_cover", refuse)
+    clips = dataset(root, crop_height=crop[0], crop_width=crop[1])
+    for g in range(16):
+        assert clips[g].target.shape == (1, 3, *crop)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Five sequences, of which the last is held out; a frame of the first is truncated."""
+    for name in "abcde":
+        (tmp_path / name).mkdir()
+        for i in range(40):
+            image = np.random.default_rng(i).integers(0, 256, (*SIZE, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / name / f"{i:02d}.png"), image)
+    broken = tmp_path / "a" / "20.png"
+    broken.write_bytes(broken.read_bytes()[:900])
+    return tmp_path
+
+
+def test_a_truncated_frame_is_named_before_training_begins(damaged):
+    with pytest.raises(LiftError, match="20.png: not a readable image"):
+        dataset(damaged)
+
+
+def test_skip_bad_takes_another_sample_and_names_the_damaged_one(damaged):
+    clips = dataset(damaged, skip_bad=True)
+    samples = [clips[g] for g in range(64)]
+    skipped = [s for s in samples if s.skipped]
+    assert skipped and len(skipped) < 32
+    assert all("20.png" in sentence for s in skipped for sentence in s.skipped)
+    again = dataset(damaged, skip_bad=True)
+    assert all(
+        same(again[g], s) for g, s in zip(reversed(range(64)), reversed(samples), strict=True)
+    )
+    with pytest.raises(LiftError, match="20.png"):
+        healthy = dataset(damaged, skip_bad=True)
+        healthy.config = replace(healthy.config, skip_bad=False)
+        [healthy[g] for g in range(64)]
+
+
+def test_a_batch_has_the_sentences_of_its_samples(damaged):
+    clips = dataset(damaged, skip_bad=True)
+    batches = list(loader(clips, 4, stop=16, num_workers=2))
+    expected = [sentence for g in range(64) for sentence in clips[g].skipped]
+    assert [sentence for batch in batches for sentence in batch.skipped] == expected
+
+
+def test_data_that_are_damaged_throughout_stop_at_last(damaged):
+    for file in damaged.glob("*/*.png"):
+        file.write_bytes(file.read_bytes()[:900])
+    clips = dataset(damaged, skip_bad=True)
+    with pytest.raises(LiftError, match="100 damaged samples one after another"):
+        clips[0]

@@ -159,10 +159,11 @@ def test_a_truncated_image_is_named(tmp_path, suffix):
         cv2.imwrite(str(tmp_path / f"{i}.{suffix}"), rough)
     path = tmp_path / f"1.{suffix}"
     path.write_bytes(path.read_bytes()[:1500])
-    (only,) = open_sequences(tmp_path)
     with pytest.raises(LiftError) as error:
-        only.read([0, 1])
+        open_sequences(tmp_path)
     assert f"1.{suffix}: not a readable image" in sentence(error)
+    with pytest.raises(LiftError, match=f"1.{suffix}: not a readable image"):
+        FrameFolder(tmp_path).read([0, 1])
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
+from lift.scenes.detector import LOOK_AHEAD, CutDetector, number_shots
 from lift.video.cut_list import KnownCuts
-from lift.video.scenes import LOOK_AHEAD, CutDetector, number_shots
 from tests.support.video_samples import moving_frames
 
 HEIGHT, WIDTH = 72, 128

@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 import cv2
 import numpy as np
 
-from lift.video.frame_change import ReducedFrame, compare
+from lift.scenes.frame_change import ReducedFrame, compare
 
 LOOK_AHEAD = 2  # frames on each side that a decision depends on
 THRESHOLD = 0.5  # share of the picture that is unexplained, from which there is a cut

@@ -1,0 +1,1 @@
+"""Scene cuts: the frames that open a new shot."""
