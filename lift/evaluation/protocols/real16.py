@@ -184,7 +184,7 @@ class Candidate:
 
 
 BASELINES = (*baselines.METHODS, *baselines.PATH_METHODS)
-PATH_FRAMES = {"dis_cubic": 4, "dis_quintic": 6, "dis_septic": 8}
+PATH_FRAMES = baselines.PATH_FRAMES
 
 
 def baseline_candidate(name: str) -> Candidate:
