@@ -1,0 +1,155 @@
+"""`lift evaluate` under the protocol of a test set."""
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lift import provenance
+from lift.commands.evaluate_methods import default_methods, methods_of
+from lift.errors import LiftError, Terminated, cleanup_on_signals, say
+from lift.evaluation.frames import FrameReader
+from lift.evaluation.run import Evaluation, shard_of_torchrun
+from lift.evaluation.samples import Sample, TestSet
+from lift.evaluation.scoring import choose_metrics
+from lift.evaluation.summary import table
+from lift.evaluation.target import ScoredFrame, Target
+
+
+def evaluate(args: Namespace, test_set: TestSet) -> tuple[dict | None, int]:
+    """Score a test set, print the table and write the files of --output.
+
+    Returns:
+        The result, or None where other processes still score, and the exit code.
+
+    Raises:
+        LiftError: flags do not fit the protocol, or as `Evaluation`.
+    """
+    evaluation = _prepare(args, test_set)
+    if evaluation.output is not None:
+        if args.restart:
+            evaluation.restart()
+        if result := evaluation.finished():
+            print(table(result))
+            print(f"scored before: {evaluation.output}; --restart scores anew")
+            return result, 0
+    try:
+        with cleanup_on_signals():
+            result = evaluation.run(_bar)
+    except (KeyboardInterrupt, Terminated) as stop:
+        _say_stopped(evaluation, stop)
+        return None, 128 + stop.number if isinstance(stop, Terminated) else 130
+    if result is None:
+        done = sum(sample.name in evaluation.rows for sample in evaluation.samples)
+        print(f"{done} of {len(evaluation.samples)} samples are scored; other parts are missing")
+        return None, 0
+    result |= provenance.of_scores(args.checkpoint)
+    print(table(result))
+    if evaluation.output is not None:
+        evaluation.write(result)
+        print(f"written: {evaluation.output}, {evaluation.csv_path}")
+    return result, 0
+
+
+def _prepare(args: Namespace, test_set: TestSet) -> Evaluation:
+    if args.data_root is None:
+        raise LiftError(f"protocol {test_set.name} needs --data_root: {test_set.layout}")
+    shard = args.shard or shard_of_torchrun()
+    if shard.count > 1 and not args.output:
+        raise LiftError("several processes need --output FILE, beside which they share their rows")
+    if args.restart and not args.output:
+        raise LiftError("--restart replaces what is at --output; give --output FILE")
+    if args.restart and shard.count > 1:
+        raise LiftError(
+            "--restart would remove the rows of the other processes; delete "
+            f"{args.output} and {Path(args.output).with_suffix('.rows')} first, then start all"
+        )
+    if args.output and Path(args.output).suffix != ".json":
+        raise LiftError(f"--output must be a .json file, got {args.output}")
+    if args.device == "auto" and shard.count > 1 and "LOCAL_RANK" in os.environ:
+        args.device = _device_of_torchrun()
+    args.methods = args.methods or default_methods(args, test_set)
+    args.context_frames = _context_frames(args, test_set)
+    metrics = choose_metrics((*test_set.metrics, *(args.metrics or ())))
+    samples = choose_samples(args, test_set)
+    methods = methods_of(args, test_set)
+    return Evaluation(test_set, samples, methods, metrics, args.output, shard, args.save_frames)
+
+
+def choose_samples(args: Namespace, test_set: TestSet) -> list[Sample]:
+    """The samples that --split, --clips, --every and --limit leave.
+
+    Raises:
+        LiftError: the folder is not the test set, or no sample is left.
+    """
+    samples = test_set.find(Path(args.data_root), test_set.context_frames)
+    if args.split != "all":
+        samples = [sample for sample in samples if sample.split == args.split]
+        if not samples:
+            raise LiftError(f"{args.data_root} has no clip of split {args.split}")
+    if args.clips:
+        groups = dict.fromkeys(sample.group for sample in samples if sample.group)
+        if unknown := [name for name in args.clips if name not in groups]:
+            raise LiftError(
+                f"there is no clip or group {unknown[0]} in protocol {test_set.name}; there are "
+                f"{', '.join(list(groups)[:20]) or 'no groups'}"
+            )
+        samples = [sample for sample in samples if sample.group in args.clips]
+    return samples[:: args.every or 1][: args.limit]
+
+
+def _context_frames(args: Namespace, test_set: TestSet) -> list[int]:
+    most = test_set.context_frames
+    counts = args.context_frames or list(dict.fromkeys((2, most)))
+    if max(counts) > most:
+        raise LiftError(
+            f"protocol {test_set.name} takes no --context_frames above {most}: its samples have "
+            f"{most} input frames"
+        )
+    return counts
+
+
+def _device_of_torchrun() -> str:
+    """The GPU of this process among those of its machine."""
+    import torch
+
+    return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
+
+
+def _bar(samples: list[Sample], done: int) -> Iterable[Sample]:
+    return tqdm(
+        samples, total=done + len(samples), initial=done, unit="sample", disable=None, leave=False
+    )
+
+
+def _say_stopped(evaluation: Evaluation, stop: BaseException) -> None:
+    done = sum(sample.name in evaluation.rows for sample in evaluation.samples)
+    cause = str(stop) if isinstance(stop, Terminated) else "Ctrl-C"
+    kept = "the same command resumes" if evaluation.store else "nothing is kept without --output"
+    say(
+        f"lift: stopped by {cause} after {done} of {len(evaluation.samples)} samples; {kept}",
+        stream=sys.stderr,
+    )
+
+
+# -- the worst frames ------------------------------------------------------------------------------
+
+
+def scored_frames(result: dict, method: str, baseline: str) -> list[ScoredFrame]:
+    """The PSNR of every sample by a method and a baseline."""
+    scores = result["scores"]
+    pairs = zip(scores[method]["psnr_each"], scores[baseline]["psnr_each"], strict=True)
+    return [
+        ScoredFrame(name, None, *pair) for name, pair in zip(result["samples"], pairs, strict=True)
+    ]
+
+
+def target(args: Namespace, test_set: TestSet, name: str) -> Target:
+    """The frames of a sample, as many inputs as lift reads at most."""
+    sample = next(each for each in choose_samples(args, test_set) if each.name == name)
+    inputs, truth = FrameReader(test_set.prepare).sample(sample)
+    chosen, times, left = sample.nearest(max(args.context_frames))
+    return Target(inputs[chosen], times, left, truth, sample.t)
