@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from lift.commands import evaluate_clips, evaluate_flags, evaluate_test_set
-from lift.commands.evaluate_methods import ADAPTERS, adapter_names
+from lift.commands import evaluate_clips, evaluate_flags, evaluate_methods, evaluate_test_set
 from lift.errors import LiftError
 from lift.evaluation import worst
 from lift.evaluation.checkpoint import load, path_of
@@ -20,8 +19,8 @@ TEST_SET_FLAGS = ("every", "limit", "metrics", "frames", "restart", "shard", "sa
 
 def main(argv: list[str]) -> int | None:
     """Print a table of scores, and write them with --output."""
-    parser = evaluate_flags.parser(adapter_names())
-    for adapter in ADAPTERS:
+    parser = evaluate_flags.parser(evaluate_methods.adapter_names())
+    for adapter in evaluate_methods.ADAPTERS:
         adapter.add_flags(parser)
     args = parser.parse_args(argv)
     if args.protocol == "list":

@@ -28,30 +28,34 @@ def evaluate(args: Namespace, test_set: TestSet) -> tuple[dict | None, int]:
     Raises:
         LiftError: flags do not fit the protocol, or as `Evaluation`.
     """
-    evaluation = _prepare(args, test_set)
-    if evaluation.output is not None:
-        if args.restart:
-            evaluation.restart()
-        if result := evaluation.finished():
-            print(table(result))
-            print(f"scored before: {evaluation.output}; --restart scores anew")
-            return result, 0
-    try:
-        with cleanup_on_signals():
-            result = evaluation.run(_bar)
-    except (KeyboardInterrupt, Terminated) as stop:
-        _say_stopped(evaluation, stop)
-        return None, 128 + stop.number if isinstance(stop, Terminated) else 130
+    with cleanup_on_signals():
+        evaluation = _prepare(args, test_set)
+        if evaluation.output is not None:
+            if args.restart:
+                evaluation.restart()
+            elif result := evaluation.finished():
+                print(table(result))
+                print(f"scored before: {evaluation.output}; --restart scores anew")
+                return result, 0
+        try:
+            return _run(args, evaluation), 0
+        except (KeyboardInterrupt, Terminated) as stop:
+            _say_stopped(evaluation, stop)
+            return None, 128 + stop.number if isinstance(stop, Terminated) else 130
+
+
+def _run(args: Namespace, evaluation: Evaluation) -> dict | None:
+    result = evaluation.run(_bar)
     if result is None:
         done = sum(sample.name in evaluation.rows for sample in evaluation.samples)
         print(f"{done} of {len(evaluation.samples)} samples are scored; other parts are missing")
-        return None, 0
+        return None
     result |= provenance.of_scores(args.checkpoint)
     print(table(result))
     if evaluation.output is not None:
         evaluation.write(result)
         print(f"written: {evaluation.output}, {evaluation.csv_path}")
-    return result, 0
+    return result
 
 
 def _prepare(args: Namespace, test_set: TestSet) -> Evaluation:
@@ -98,6 +102,11 @@ def choose_samples(args: Namespace, test_set: TestSet) -> list[Sample]:
                 f"{', '.join(list(groups)[:20]) or 'no groups'}"
             )
         samples = [sample for sample in samples if sample.group in args.clips]
+    if not samples:
+        raise LiftError(
+            f"{args.data_root} has no sample of protocol {test_set.name}, which reads "
+            f"{test_set.layout}; its clips may be too short"
+        )
     return samples[:: args.every or 1][: args.limit]
 
 

@@ -121,9 +121,9 @@ class SavedFrames:
 
     @property
     def about(self) -> str:
-        """The folder, and a digest of its files' names, sizes and times of change."""
+        """The folder, and a digest of its files' names and sizes."""
         listing = sorted(
-            (path.relative_to(self.folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
+            (path.relative_to(self.folder).as_posix(), path.stat().st_size)
             for path in self.folder.rglob("*")
             if path.is_file()
         )

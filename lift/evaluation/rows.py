@@ -29,6 +29,10 @@ class RowStore:
         self.folder, self.identity = Path(folder), identity
         self._path, self._file = self.folder / f"rows-{part}.jsonl", None
 
+    def exists(self) -> bool:
+        """Whether an evaluation has begun and is not finished."""
+        return (self.folder / IDENTITY).is_file()
+
     def check(self) -> None:
         """Make sure that rows which are there belong to this evaluation.
 
@@ -80,7 +84,8 @@ class RowStore:
                 part.write_text(json.dumps(self.identity, indent=1) + "\n", encoding="utf-8")
         self._file = open(self._path, "ab")  # noqa: SIM115  it stays open from row to row
         with open(self._path, "rb") as written:
-            if written.seek(0, os.SEEK_END) and written.seek(-1, os.SEEK_END) is not None:
+            if written.seek(0, os.SEEK_END):
+                written.seek(-1, os.SEEK_END)
                 if written.read(1) != b"\n":  # a torn line stays alone
                     self._file.write(b"\n")
 
@@ -104,7 +109,5 @@ def check_identity(path: Path, stored: dict, identity: dict) -> None:
     """
     others = [name for name in identity if stored.get(name) != identity[name]]
     if others:
-        raise LiftError(
-            f"{path} is of an evaluation with another {', '.join(others)}; give another --output, "
-            "or --restart to replace it"
-        )
+        what = f"of an evaluation with other {', '.join(others)}" if stored else "something else"
+        raise LiftError(f"{path} is {what}; give another --output, or --restart to replace it")

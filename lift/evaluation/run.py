@@ -13,7 +13,7 @@ from lift.evaluation.frames import FrameReader
 from lift.evaluation.methods import Method
 from lift.evaluation.rows import RowStore, check_identity
 from lift.evaluation.samples import Sample, TestSet
-from lift.evaluation.scoring import score_sample
+from lift.evaluation.scoring import saved_path, score_sample
 from lift.files import atomic
 
 # (samples that are left, number of those already scored) -> the samples, with a progress bar
@@ -94,10 +94,8 @@ class Evaluation:
         return all(sample.name in self.rows for sample in self.samples)
 
     def restart(self) -> None:
-        """Remove the rows and the results of an earlier evaluation."""
+        """Remove the rows of an earlier evaluation; its result stays until the new one is there."""
         self.store.remove()
-        self.output.unlink(missing_ok=True)
-        self.csv_path.unlink(missing_ok=True)
 
     def finished(self) -> dict | None:
         """The result of this evaluation if it is at `output` already.
@@ -106,7 +104,7 @@ class Evaluation:
             LiftError: the rows or the result there are of another evaluation.
         """
         self.store.check()
-        if not self.output.is_file():
+        if not self.output.is_file() or self.store.exists():
             return None
         try:
             result = json.loads(self.output.read_text(encoding="utf-8"))
@@ -114,7 +112,7 @@ class Evaluation:
         except (ValueError, AttributeError):
             stored = {}
         check_identity(self.output, stored, self.identity)
-        return result
+        return result if all(map(self._has_frames, self.samples)) else None
 
     def run(self, progress: Progress) -> dict | None:
         """Score what is left of this process's samples.
@@ -127,7 +125,11 @@ class Evaluation:
         """
         self.rows = self.store.read() if self.store else {}
         mine = self.samples[self.shard.index :: self.shard.count]
-        left = [sample for sample in mine if sample.name not in self.rows]
+        left = [
+            sample
+            for sample in mine
+            if sample.name not in self.rows or not self._has_frames(sample)
+        ]
         reader = FrameReader(self.test_set.prepare)
         try:
             for sample in progress(left, len(mine) - len(left)):
@@ -143,6 +145,12 @@ class Evaluation:
         if not self.complete:
             return None
         return summary.summarize(self.test_set, self.samples, self.rows, self.identity)
+
+    def _has_frames(self, sample: Sample) -> bool:
+        """Whether the frames of a sample are saved, where they are to be."""
+        return self.save_to is None or all(
+            saved_path(self.save_to, method.name, sample.name).is_file() for method in self.methods
+        )
 
     def write(self, result: dict) -> None:
         """Write the CSV and the JSON file, and remove the rows.

@@ -118,7 +118,7 @@ def score_sample(
         frames = Frames(unrounded, rounded, truth, inputs[sample.left])
         row["scores"][method.name] = {name: METRICS[name].compute(frames) for name in names}
         if save_to is not None:
-            _save(save_to / method.name / f"{sample.name}.png", rounded)
+            _save(saved_path(save_to, method.name, sample.name), rounded)
     row["process_memory"] = _peak_process_memory()
     return row
 
@@ -162,6 +162,11 @@ def _generate(
     if not np.isfinite(frame).all():
         raise LiftError(f"{method.name} returned NaN or infinity for sample {sample.name}")
     return frame
+
+
+def saved_path(folder: Path, method: str, sample: str) -> Path:
+    """Where the frame of a method is saved."""
+    return folder / method / f"{sample}.png"
 
 
 def _save(path: Path, frame: np.ndarray) -> None:

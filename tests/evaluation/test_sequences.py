@@ -38,10 +38,9 @@ def test_short_clips_have_fewer_targets(tmp_path, length, targets):
     assert all(sample.truth not in sample.inputs for sample in samples)
 
 
-@pytest.mark.parametrize("length", [2])
-def test_a_clip_without_a_target_is_one_sentence(tmp_path, length):
-    write(tmp_path / f"im{k:02d}.png" for k in range(length))
-    with pytest.raises(LiftError, match="2 frames of .*needs three or more"):
+def test_a_clip_without_a_target_is_one_sentence(tmp_path):
+    write(tmp_path / f"im{k:02d}.png" for k in range(2))
+    with pytest.raises(LiftError, match="has 2 frames; protocol frames needs three or more"):
         sequences.find_frames(tmp_path, 15)
 
 
@@ -72,12 +71,21 @@ def test_no_target_lies_at_a_cut_or_a_duplicate_and_context_ends_at_cuts(tmp_pat
 
 def test_folders_and_videos_at_any_depth_are_clips(tmp_path):
     write(tmp_path / f"runs/val/a/im{k:02d}.png" for k in range(5))
+    write(tmp_path / f"runs/v1.5/im{k:02d}.png" for k in range(5))
     write(tmp_path / f"runs/.trash/b/im{k:02d}.png" for k in range(5))
     (tmp_path / "videos").mkdir()
     write_video(tmp_path / "videos/cat.mp4", moving_frames(5))
     samples = sequences.find_frames(tmp_path, 2)
-    assert list(dict.fromkeys(sample.group for sample in samples)) == ["runs/val/a", "videos/cat"]
-    assert samples[0].split == "val"
+    groups = ["runs/v1.5", "runs/val/a", "videos/cat"]
+    assert list(dict.fromkeys(sample.group for sample in samples)) == groups
+    assert [sample.split for sample in samples[:4]] == ["", "", "val", "val"]
+
+
+def test_frames_of_a_video_have_their_own_times(tmp_path):
+    write_video(tmp_path / "cat.mp4", moving_frames(5), ticks=[0, 30, 120, 160, 240])
+    first, second = sequences.find_frames(tmp_path / "cat.mp4", 15)
+    assert first.t == pytest.approx(30 / 120) and second.t == pytest.approx(40 / 120)
+    assert first.times == pytest.approx([0, 1, 2]) and second.times == pytest.approx([-1, 0, 1])
 
 
 def test_one_video_is_a_clip(tmp_path):

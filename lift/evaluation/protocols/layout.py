@@ -97,6 +97,7 @@ def sample_of(
     target: int,
     inputs: tuple[list[int], list[float], int],
     split: str = "",
+    seconds: Sequence[float] | None = None,
 ) -> Sample:
     """A sample whose frames are numbered.
 
@@ -105,9 +106,13 @@ def sample_of(
         frames: all frames of the sequence.
         target: index of the true frame.
         inputs: what `context` returns.
+        seconds: times of all frames; None where they are evenly spaced.
     """
     indices, times, left = inputs
-    start, end = indices[left], indices[left + 1]
+    at = range(len(frames)) if seconds is None else seconds
+    start, end = at[indices[left]], at[indices[left + 1]]
+    if seconds is not None:
+        times = [float((at[k] - start) / (end - start)) for k in indices]
     shown = [f if isinstance(f, Frame) else Frame(f) for f in (frames[i] for i in indices)]
     truth = frames[target]
     return Sample(
@@ -117,6 +122,6 @@ def sample_of(
         times=tuple(times),
         left=left,
         truth=truth if isinstance(truth, Frame) else Frame(truth),
-        t=(target - start) / (end - start),
+        t=float((at[target] - start) / (end - start)),
         split=split,
     )

@@ -4,7 +4,7 @@ They find no published test set, so their scores compare methods on one set of c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lift.errors import LiftError
@@ -32,14 +32,17 @@ class _Sequence:
         name: unique, a relative path.
         frames: in the order of time.
         split: or empty.
-        broken: frames that open a shot or repeat the one before.
+        cuts: frames that open a shot.
+        duplicates: frames that repeat the one before.
+        seconds: times of the frames; None where they are evenly spaced.
     """
 
     name: str
     frames: Sequence[Frame]
     split: str = ""
-    broken: frozenset[int] = field(default_factory=frozenset)
     cuts: tuple[int, ...] = ()
+    duplicates: tuple[int, ...] = ()
+    seconds: Sequence[float] | None = None
 
 
 # -- seed ------------------------------------------------------------------------------------------
@@ -92,19 +95,19 @@ def find_frames(root: Path, count: int) -> list[Sample]:
         length = len(sequence.frames)
         if length < 3:
             raise LiftError(
-                f"{sequence.frames[0].path.parent if length else root} has {length} frames of "
-                f"{sequence.name}; protocol frames needs three or more, leave it out"
+                f"{sequence.name} of {root} has {length} frames; protocol frames needs three or "
+                "more, leave it out"
             )
+        broken = {*sequence.cuts, *sequence.duplicates}
         for target in range(1, length - 1, 2):
-            if not sequence.broken.isdisjoint((target, target + 1)):
+            if not broken.isdisjoint((target, target + 1)):
                 continue
             first = max((cut for cut in sequence.cuts if cut < target), default=0)
             stop = min((cut for cut in sequence.cuts if cut > target), default=length)
             inputs = context(target - 1, target + 1, 2, count, first, stop)
             name = f"{sequence.name}/{target:06d}"
-            samples.append(
-                sample_of(name, sequence.name, sequence.frames, target, inputs, sequence.split)
-            )
+            place = (name, sequence.name, sequence.frames, target, inputs)
+            samples.append(sample_of(*place, sequence.split, sequence.seconds))
     if not samples:
         raise LiftError(f"{root}: every target lies beside a cut or a duplicate frame")
     return samples
@@ -116,28 +119,25 @@ def _sequences(root: Path) -> list[_Sequence]:
         if not clips:
             raise LiftError(f"{root / 'manifest.json'} lists no clip")
         return [
-            _Sequence(
-                clip.name,
-                _frames(clip.path),
-                clip.split or "",
-                frozenset((*clip.cuts, *clip.duplicates)),
-                clip.cuts,
-            )
+            _open(clip.path, clip.name, clip.split or "", clip.cuts, clip.duplicates)
             for clip in clips
         ]
     if not root.exists():
         raise LiftError(f"{root} does not exist; protocol frames reads {FRAMES_LAYOUT}")
     if root.is_file() or is_frame_folder(root):
-        return [_Sequence(root.stem if root.is_file() else root.name, _frames(root))]
+        return [_open(root, root.stem if root.is_file() else root.resolve().name)]
     found = sorted(path for path in root.rglob("*") if _is_sequence(path, root))
     if not found:
         raise LiftError(f"{root} has no frames; protocol frames reads {FRAMES_LAYOUT}")
     names = [path.relative_to(root) for path in found]
-    short = [str(name.with_suffix("") if name.suffix else name) for name in map(Path, names)]
+    short = [
+        (name if path.is_dir() else name.with_suffix("")).as_posix()
+        for path, name in zip(found, names, strict=True)
+    ]
     return [
-        _Sequence(
+        _open(
+            path,
             brief if short.count(brief) == 1 else name.as_posix(),
-            _frames(path),
             next((part for part in name.parts if part in SPLITS), ""),
         )
         for path, name, brief in zip(found, names, short, strict=True)
@@ -152,23 +152,33 @@ def _is_sequence(path: Path, root: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def _frames(path: Path) -> list[Frame]:
+def _open(
+    path: Path,
+    name: str,
+    split: str = "",
+    cuts: tuple[int, ...] = (),
+    duplicates: tuple[int, ...] = (),
+) -> _Sequence:
     """The frames of a video or a folder.
 
     Raises:
         LiftError: it does not exist or cannot be read.
     """
+    seconds = None
     if path.is_dir():
-        return [Frame(file) for file in FrameFolder(path, check_sizes=True).files]
-    if not path.is_file():
+        frames = [Frame(file) for file in FrameFolder(path, check_sizes=True).files]
+    elif path.is_file():
+        video = IndexedVideo(path)
+        frames, seconds = [Frame(path, k) for k in range(len(video))], video.timestamps
+    else:
         raise LiftError(f"{path} does not exist; restore it, or take it from the list")
-    return [Frame(path, k) for k in range(len(IndexedVideo(path)))]
+    return _Sequence(name, frames, split, cuts, duplicates, seconds)
 
 
 FRAMES = TestSet(
     name="frames",
-    description="frame k = 1, 3, 5, ... of every clip from k-1 and k+1 at t = 0.5, context k±3, "
-    "k±5, ... within the shot, at the size of the files",
+    description="frame k = 1, 3, 5, ... of every clip from k-1 and k+1, context k±3, k±5, ... "
+    "within the shot, at their times in the file and at its size",
     find=find_frames,
     context_frames=15,
     layout=FRAMES_LAYOUT,
