@@ -2,19 +2,22 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from functools import partial
 
 import torch
 
-from lift.commands import evaluate_clips, evaluate_flags, evaluate_methods, evaluate_test_set
+from lift.commands import (
+    evaluate_flags,
+    evaluate_long_context,
+    evaluate_methods,
+    evaluate_real16,
+    evaluate_test_set,
+)
 from lift.errors import LiftError
 from lift.evaluation import worst
 from lift.evaluation.checkpoint import load, path_of
+from lift.evaluation.protocols import long_context, real16
 from lift.evaluation.protocols.registry import TEST_SETS
-from lift.evaluation.target import ScoredFrame, Target
-
-# Flags that only test sets take.
-TEST_SET_FLAGS = ("every", "limit", "metrics", "frames", "restart", "shard", "save_frames")
 
 
 def main(argv: list[str]) -> int | None:
@@ -38,20 +41,14 @@ def main(argv: list[str]) -> int | None:
 
 
 def _evaluate(args: Namespace) -> int | None:
-    if args.protocol not in TEST_SETS:
-        result = evaluate_clips.evaluate(args)
-        if args.worst:
-            frames = evaluate_clips.scored_frames(args, result)
-            _draw_worst(args, frames, lambda frame: evaluate_clips.target(args, frame))
-        return None
-    test_set = TEST_SETS[args.protocol]
-    result, code = evaluate_test_set.evaluate(args, test_set)
+    if args.protocol == long_context.NAME:
+        return evaluate_long_context.evaluate(args)
+    if args.protocol == real16.NAME:
+        result, code = evaluate_real16.evaluate(args)
+    else:
+        result, code = evaluate_test_set.evaluate(args, TEST_SETS[args.protocol])
     if args.worst and result is not None:
-        method = f"lift_{max(args.context_frames)}"
-        frames = evaluate_test_set.scored_frames(result, method, "dis")
-        _draw_worst(
-            args, frames, lambda frame: evaluate_test_set.target(args, test_set, frame.clip)
-        )
+        _draw_worst(args, result)
     return code
 
 
@@ -63,11 +60,7 @@ def _check(args: Namespace) -> None:
     """
     if args.checkpoint:
         args.checkpoint = path_of(args.checkpoint)
-    if args.protocol not in TEST_SETS:
-        for name in TEST_SET_FLAGS:
-            if getattr(args, name):
-                raise LiftError(f"protocol {args.protocol} takes no --{name}; leave it out")
-    elif args.reversal:
+    if args.reversal and args.protocol in TEST_SETS:
         raise LiftError(f"protocol {args.protocol} takes no --reversal; leave it out")
     args.split = args.split or "all"
     methods = args.methods or (["lift", "dis"] if args.checkpoint else [])
@@ -90,13 +83,17 @@ def _check(args: Namespace) -> None:
         )
 
 
-def _draw_worst(
-    args: Namespace, frames: list[ScoredFrame], target: Callable[[ScoredFrame], Target]
-) -> None:
+def _draw_worst(args: Namespace, result: dict) -> None:
     """Write the picture of the worst frames."""
-    rows = [
-        (frame, target(frame)) for frame in worst.choose(frames, args.worst_count, args.worst_by)
-    ]
+    if args.protocol == real16.NAME:
+        frames = evaluate_real16.scored_frames(args, result)
+        target = partial(evaluate_real16.target, args)
+    else:
+        method = f"lift_{max(args.context_frames)}"
+        frames = evaluate_test_set.scored_frames(result, method, "dis")
+        target = partial(evaluate_test_set.target, args, TEST_SETS[args.protocol])
+    chosen = worst.choose(frames, args.worst_count, args.worst_by)
+    rows = [(frame, target(frame)) for frame in chosen]
     if any(each.t != 0.5 for _, each in rows):
         raise LiftError(f"--worst draws frames at t = 0.5, and {args.protocol} has others")
     measure = {"gain": "PSNR gain over DIS", "psnr": "PSNR"}[args.worst_by]

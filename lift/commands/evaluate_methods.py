@@ -42,7 +42,7 @@ def methods_of(args: Namespace, test_set: TestSet) -> list[Method | SavedFrames]
             raise LiftError(f"{folder} is not a folder; --frames takes NAME=DIR with saved frames")
         methods.append(SavedFrames(name, folder))
     for method in methods:
-        if method.context_frames > test_set.context_frames:
+        if test_set.context_frames and method.context_frames > test_set.context_frames:
             raise LiftError(
                 f"protocol {test_set.name} has {test_set.context_frames} input frames, and "
                 f"{method.name} reads {method.context_frames}; leave it out"
@@ -54,7 +54,7 @@ def default_methods(args: Namespace, test_set: TestSet) -> list[str]:
     """What is scored without --methods."""
     names = ["lift"] if args.checkpoint else []
     names += ["average", "dis"]
-    return names + (["dis_cubic"] if test_set.context_frames >= 4 else [])
+    return names + (["dis_cubic"] if (test_set.context_frames or 4) >= 4 else [])
 
 
 def _lift(args: Namespace) -> list[Method]:

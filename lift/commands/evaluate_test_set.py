@@ -3,7 +3,7 @@
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,9 +18,22 @@ from lift.evaluation.scoring import choose_metrics
 from lift.evaluation.summary import table
 from lift.evaluation.target import ScoredFrame, Target
 
+Complete = Callable[[Evaluation, dict], dict]  # adds what a protocol states beside the means
 
-def evaluate(args: Namespace, test_set: TestSet) -> tuple[dict | None, int]:
+
+def evaluate(
+    args: Namespace,
+    test_set: TestSet,
+    complete: Complete = lambda evaluation, result: result,
+    text: Callable[[dict], str] = table,
+) -> tuple[dict | None, int]:
     """Score a test set, print the table and write the files of --output.
+
+    Args:
+        args: the flags.
+        test_set: the protocol.
+        complete: adds to the result of an evaluation before it is written.
+        text: the table of a result.
 
     Returns:
         The result, or None where other processes still score, and the exit code.
@@ -34,24 +47,26 @@ def evaluate(args: Namespace, test_set: TestSet) -> tuple[dict | None, int]:
             if args.restart:
                 evaluation.restart()
             elif result := evaluation.finished():
-                print(table(result))
+                print(text(result))
                 print(f"scored before: {evaluation.output}; --restart scores anew")
                 return result, 0
         try:
-            return _run(args, evaluation), 0
+            return _run(args, evaluation, complete, text), 0
         except (KeyboardInterrupt, Terminated) as stop:
             _say_stopped(evaluation, stop)
             return None, 128 + stop.number if isinstance(stop, Terminated) else 130
 
 
-def _run(args: Namespace, evaluation: Evaluation) -> dict | None:
+def _run(
+    args: Namespace, evaluation: Evaluation, complete: Complete, text: Callable[[dict], str]
+) -> dict | None:
     result = evaluation.run(_bar)
     if result is None:
         done = sum(sample.name in evaluation.rows for sample in evaluation.samples)
         print(f"{done} of {len(evaluation.samples)} samples are scored; other parts are missing")
         return None
-    result |= provenance.of_scores(args.checkpoint)
-    print(table(result))
+    result = complete(evaluation, result) | provenance.of_scores(args.checkpoint)
+    print(text(result))
     if evaluation.output is not None:
         evaluation.write(result)
         print(f"written: {evaluation.output}, {evaluation.csv_path}")
@@ -78,18 +93,18 @@ def _prepare(args: Namespace, test_set: TestSet) -> Evaluation:
     args.methods = args.methods or default_methods(args, test_set)
     args.context_frames = _context_frames(args, test_set)
     metrics = choose_metrics((*test_set.metrics, *(args.metrics or ())))
-    samples = choose_samples(args, test_set)
     methods = methods_of(args, test_set)
+    samples = choose_samples(args, test_set, max(m.context_frames for m in methods))
     return Evaluation(test_set, samples, methods, metrics, args.output, shard, args.save_frames)
 
 
-def choose_samples(args: Namespace, test_set: TestSet) -> list[Sample]:
-    """The samples that --split, --clips, --every and --limit leave.
+def choose_samples(args: Namespace, test_set: TestSet, count: int) -> list[Sample]:
+    """The samples, of `count` input frames at most, that --split ... --limit leave.
 
     Raises:
         LiftError: the folder is not the test set, or no sample is left.
     """
-    samples = test_set.find(Path(args.data_root), test_set.context_frames)
+    samples = test_set.find(Path(args.data_root), count)
     if args.split != "all":
         samples = [sample for sample in samples if sample.split == args.split]
         if not samples:
@@ -112,8 +127,8 @@ def choose_samples(args: Namespace, test_set: TestSet) -> list[Sample]:
 
 def _context_frames(args: Namespace, test_set: TestSet) -> list[int]:
     most = test_set.context_frames
-    counts = args.context_frames or list(dict.fromkeys((2, most)))
-    if max(counts) > most:
+    counts = args.context_frames or list(dict.fromkeys((2, most or 15)))
+    if most and max(counts) > most:
         raise LiftError(
             f"protocol {test_set.name} takes no --context_frames above {most}: its samples have "
             f"{most} input frames"
@@ -156,9 +171,11 @@ def scored_frames(result: dict, method: str, baseline: str) -> list[ScoredFrame]
     ]
 
 
-def target(args: Namespace, test_set: TestSet, name: str) -> Target:
-    """The frames of a sample, as many inputs as lift reads at most."""
-    sample = next(each for each in choose_samples(args, test_set) if each.name == name)
+def target(args: Namespace, test_set: TestSet, frame: ScoredFrame) -> Target:
+    """The frames of a scored sample, as many inputs as lift reads at most."""
+    count = max(args.context_frames)
+    samples = choose_samples(args, test_set, count)
+    sample = next(each for each in samples if each.name == frame.clip)
     inputs, truth = FrameReader(test_set.prepare).sample(sample)
-    chosen, times, left = sample.nearest(max(args.context_frames))
+    chosen, times, left = sample.nearest(count)
     return Target(inputs[chosen], times, left, truth, sample.t)

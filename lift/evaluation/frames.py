@@ -76,4 +76,10 @@ class FrameReader:
             self._videos[frame.path] = IndexedVideo(frame.path)
             if len(self._videos) > OPEN_VIDEOS:
                 self._videos.popitem(last=False)[1].close()
-        return self._videos[frame.path].read([frame.index])[0]
+        try:
+            return self._videos[frame.path].read([frame.index])[0]
+        except IndexError:
+            raise LiftError(
+                f"{frame.path} ends before frame {frame.index}; copy it again, or correct the "
+                "number of frames in its manifest"
+            ) from None

@@ -86,7 +86,8 @@ class TestSet:
             LiftError, a sentence that continues a path, where a frame does not fit.
         count: samples of the whole set; None where it is not fixed.
         published: scores of other models, by name.
-        context_frames: the largest number of input frames that its samples have.
+        context_frames: the largest number of input frames that its samples have; None where its
+            clips have as many as a method reads.
         metrics: metrics beside the standard ones that papers report on it.
         layout: the files that `find` reads, relative to the root.
     """
@@ -99,6 +100,6 @@ class TestSet:
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
     count: int | None = None
     published: dict[str, tuple[Published, ...]] = field(default_factory=dict)
-    context_frames: int = 2
+    context_frames: int | None = 2
     metrics: tuple[str, ...] = ()
     layout: str = ""

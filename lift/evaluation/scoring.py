@@ -94,9 +94,10 @@ def score_sample(
         save_to: folder for the frames of each method, as <method>/<sample>.png.
 
     Returns:
-        JSON-able: {"sample", "group", "scores": {method: {metric: value}}, "seconds": {method:
-        seconds}, "memory": {method: bytes}, "process_memory": bytes}. `memory` is what CUDA
-        allocated at most, empty without a GPU; `process_memory` is the peak resident size.
+        JSON-able: {"sample", "group", "size": [width, height], "scores": {method: {metric:
+        value}}, "seconds": {method: seconds}, "memory": {method: bytes}, "process_memory":
+        bytes}. `memory` is what CUDA allocated at most, empty without a GPU; `process_memory` is
+        the peak resident size.
 
     Raises:
         LiftError: a frame cannot be read, or a method fails or returns no frame of the right shape.
@@ -107,8 +108,8 @@ def score_sample(
             f"{sample.truth.path} is scored at {truth.shape[1]}x{truth.shape[0]}; SSIM needs "
             f"frames of at least {SMALLEST} pixels a side"
         )
-    row: dict = {"sample": sample.name, "group": sample.group, "scores": {}}
-    row |= {"seconds": {}, "memory": {}}
+    row: dict = {"sample": sample.name, "group": sample.group}
+    row |= {"size": [truth.shape[1], truth.shape[0]], "scores": {}, "seconds": {}, "memory": {}}
     for method in methods:
         if isinstance(method, SavedFrames):
             unrounded = method.read(sample.name, truth.shape)

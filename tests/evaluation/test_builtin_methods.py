@@ -15,7 +15,7 @@ from lift.evaluation.builtin_methods import (
     function_method,
     lift_method,
 )
-from tests.support.test_set_folders import texture
+from tests.support.published_folders import texture
 from tests.support.video_samples import moving_frames
 
 FRAMES, TIMES = np.stack(moving_frames(4, 32, 48)), [-1.0, 0.0, 1.0, 2.0]

@@ -7,7 +7,7 @@ from lift.errors import LiftError
 from lift.evaluation import frames
 from lift.evaluation.frames import FrameReader
 from lift.evaluation.samples import Frame, Sample
-from tests.support.test_set_folders import write
+from tests.support.published_folders import write
 from tests.support.video_samples import moving_frames, write_video
 
 

@@ -15,7 +15,7 @@ from lift.evaluation.run import Evaluation, Shard
 from lift.evaluation.samples import Published, TestSet
 from lift.evaluation.scoring import STANDARD
 from lift.evaluation.summary import table
-from tests.support.test_set_folders import write
+from tests.support.published_folders import write
 
 SAMPLES = 7
 

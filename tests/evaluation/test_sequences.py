@@ -6,7 +6,7 @@ import pytest
 
 from lift.errors import LiftError
 from lift.evaluation.protocols import sequences
-from tests.support.test_set_folders import names, write
+from tests.support.published_folders import names, write
 from tests.support.video_samples import moving_frames, write_video
 
 pytestmark = [pytest.mark.native, pytest.mark.videos]

@@ -4,7 +4,7 @@ import pytest
 
 from lift.errors import LiftError
 from lift.evaluation.protocols import snufilm
-from tests.support.test_set_folders import names, touch
+from tests.support.published_folders import names, touch
 
 GAPS = {"easy": 1, "medium": 2, "hard": 4, "extreme": 8}  # from a reference to the target
 

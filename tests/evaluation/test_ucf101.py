@@ -9,7 +9,7 @@ import pytest
 from lift.commands import evaluate as command
 from lift.errors import LiftError
 from lift.evaluation.protocols.ucf101 import DESCRIPTION, UCF101, find
-from tests.support.test_set_folders import UCF101_FILES, ucf101_folder
+from tests.support.published_folders import UCF101_FILES, ucf101_folder
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_an_empty_folder_is_one_sentence(tmp_path):
         (["--context_frames", "4"], "ucf101 takes no --context_frames above 2"),
         (["--reversal"], "ucf101 takes no --reversal"),
         (["--methods", "dis_cubic"], "ucf101 has 2 input frames, and dis_cubic reads 4"),
-        (["--protocol", "real16", "--limit", "3"], "real16 takes no --limit"),
+        (["--protocol", "long_context", "--limit", "3"], "long_context takes no --limit"),
     ],
 )
 def test_flags_of_other_protocols_are_refused(folder, flags, message):

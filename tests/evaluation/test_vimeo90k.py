@@ -4,7 +4,7 @@ import pytest
 
 from lift.errors import LiftError
 from lift.evaluation.protocols import vimeo90k
-from tests.support.test_set_folders import names, touch
+from tests.support.published_folders import names, touch
 
 CLIPS = ("00001/0389", "00001/0002", "00090/0004")
 

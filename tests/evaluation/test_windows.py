@@ -5,7 +5,7 @@ import pytest
 
 from lift.errors import LiftError
 from lift.evaluation.protocols import windows
-from tests.support.test_set_folders import names, write
+from tests.support.published_folders import names, write
 
 
 def test_davis_takes_every_second_window_of_seven(tmp_path):

@@ -16,7 +16,7 @@ from lift.evaluation.protocols import real16
 from lift.evaluation.target import ScoredFrame
 from lift.model.factory import create_lift_model
 from lift.model.weights import save_weights
-from tests.support.test_set_folders import UCF101_FILES
+from tests.support.published_folders import UCF101_FILES
 from tests.support.video_samples import moving_frames, write_folder
 
 FRAMES = [

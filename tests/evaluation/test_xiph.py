@@ -5,7 +5,7 @@ import pytest
 
 from lift.errors import LiftError
 from lift.evaluation.protocols import xiph
-from tests.support.test_set_folders import names, touch
+from tests.support.published_folders import names, touch
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 from lift.errors import LiftError
 from lift.evaluation.protocols import xtest
-from tests.support.test_set_folders import names, touch
+from tests.support.published_folders import names, touch
 
 
 @pytest.mark.parametrize("above", ["test", "."])

@@ -180,6 +180,6 @@ FRAMES = TestSet(
     description="frame k = 1, 3, 5, ... of every clip from k-1 and k+1, context k±3, k±5, ... "
     "within the shot, at their times in the file and at its size",
     find=find_frames,
-    context_frames=15,
+    context_frames=None,
     layout=FRAMES_LAYOUT,
 )

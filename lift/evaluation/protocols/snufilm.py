@@ -99,7 +99,7 @@ SNUFILM = TestSet(
     "4, 8, 16 frames apart), the middle frame at t = 0.5, context at the same distance",
     find=find,
     count=1240,
-    context_frames=15,
+    context_frames=None,
     layout=LAYOUT,
     published={
         "RIFE": _published(published.EMA_VFI_RERUN, 39.80, 35.76, 30.36, 25.27),

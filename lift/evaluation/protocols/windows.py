@@ -96,7 +96,7 @@ def _eightfold(name: str, find, layout: str) -> TestSet:
         "intervals with a further input frame on either side; centre crop of 512x512",
         find=find,
         prepare=centre_cropped(512, 512, name),
-        context_frames=15,
+        context_frames=None,
         layout=layout,
     )
 

@@ -47,7 +47,7 @@ def _xiph(name: str, prepared: str, prepare: Prepare, scores: dict) -> TestSet:
         find=find,
         prepare=prepare,
         count=len(CLIPS) * len(TARGETS),
-        context_frames=15,
+        context_frames=None,
         layout=LAYOUT,
         published=scores,
     )
