@@ -11,7 +11,7 @@ from lift.commands import (
     evaluate_long_context,
     evaluate_methods,
     evaluate_real16,
-    evaluate_test_set,
+    evaluate_samples,
 )
 from lift.errors import LiftError
 from lift.evaluation import worst
@@ -46,7 +46,7 @@ def _evaluate(args: Namespace) -> int | None:
     if args.protocol == real16.NAME:
         result, code = evaluate_real16.evaluate(args)
     else:
-        result, code = evaluate_test_set.evaluate(args, TEST_SETS[args.protocol])
+        result, code = evaluate_samples.evaluate(args, TEST_SETS[args.protocol])
     if args.worst and result is not None:
         _draw_worst(args, result)
     return code
@@ -90,8 +90,8 @@ def _draw_worst(args: Namespace, result: dict) -> None:
         target = partial(evaluate_real16.target, args)
     else:
         method = f"lift_{max(args.context_frames)}"
-        frames = evaluate_test_set.scored_frames(result, method, "dis")
-        target = partial(evaluate_test_set.target, args, TEST_SETS[args.protocol])
+        frames = evaluate_samples.scored_frames(result, method, "dis")
+        target = partial(evaluate_samples.target, args, TEST_SETS[args.protocol])
     chosen = worst.choose(frames, args.worst_count, args.worst_by)
     rows = [(frame, target(frame)) for frame in chosen]
     if any(each.t != 0.5 for _, each in rows):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lift.commands import evaluate_test_set
+from lift.commands import evaluate_samples
 from lift.errors import LiftError
 from lift.evaluation.checkpoint import load
 from lift.evaluation.protocols import real16
@@ -22,7 +22,7 @@ CONTEXT_FRAMES = [15]  # of lift without --context_frames
 
 
 def evaluate(args: Namespace) -> tuple[dict | None, int]:
-    """Score clips; see `lift.commands.evaluate_test_set.evaluate`."""
+    """Score clips; see `lift.commands.evaluate_samples.evaluate`."""
     if args.data_root is None:
         raise LiftError(f"protocol {real16.NAME} needs --data_root, the folder with its frames")
     if not has_manifest(args.data_root):
@@ -35,7 +35,7 @@ def evaluate(args: Namespace) -> tuple[dict | None, int]:
     chosen = replace(real16.REAL16, find=partial(real16.find, split=args.split, names=args.clips))
     recorded = _recorded(args.data_root)
     complete = partial(_complete, args, recorded)
-    result, code = evaluate_test_set.evaluate(args, chosen, complete, partial(_text, recorded))
+    result, code = evaluate_samples.evaluate(args, chosen, complete, partial(_text, recorded))
     if args.reversal and result is not None and "reversal" not in result:
         raise LiftError(f"{args.output} was scored without --reversal; give --restart as well")
     return result, code

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lift.commands import evaluate as command
-from lift.commands import evaluate_test_set
+from lift.commands import evaluate_samples
 from lift.config import PRESETS, Config
 from lift.errors import LiftError
 from lift.evaluation import worst
@@ -88,7 +88,7 @@ def test_recorded_scores_of_clips_become_frames():
 
 def test_a_triplet_has_one_frame_without_a_number():
     scores = {"lift_2": {"psnr_each": [30.0, 28.0]}, "dis": {"psnr_each": [31.0, 27.0]}}
-    frames = evaluate_test_set.scored_frames(
+    frames = evaluate_samples.scored_frames(
         {"samples": ["1", "11"], "scores": scores}, "lift_2", "dis"
     )
     assert [(f.title, f.gain) for f in frames] == [("triplet 1", -1), ("triplet 11", 1)]
