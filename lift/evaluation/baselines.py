@@ -1,4 +1,4 @@
-"""Baselines: frame copy, frame averaging, and DIS optical flow from two, four, six or eight frames.
+"""Baselines: a reference frame, frame averaging, and DIS optical flow from two to eight frames.
 
 A method is a function (frame0, frame1, t) -> frame. The references and the generated frame are
 (H, W, 3) uint8 RGB; t in (0, 1) is the target's time between the references. Each has a form whose
@@ -27,6 +27,11 @@ Method = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 def copy(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
     """The left reference, unchanged."""
     return frame0
+
+
+def nearest(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
+    """The reference that is nearer in time, the right one at t = 0.5."""
+    return frame0 if t < 0.5 else frame1
 
 
 def average(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
@@ -60,6 +65,7 @@ def dis_unrounded(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarra
 METHODS: dict[str, Method] = {"copy": copy, "average": average, "dis": dis}
 UNROUNDED_METHODS: dict[str, Method] = {
     "copy": copy,
+    "nearest": nearest,
     "average": average_unrounded,
     "dis": dis_unrounded,
 }
@@ -80,7 +86,7 @@ def dis_cubic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
     Raises:
         LiftError: OpenCV is not installed.
     """
-    return _along_path(frames, times, left, per_side=1)
+    return round_half_up(_along_path(frames, times, left, 0.5, per_side=1))
 
 
 def dis_quintic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
@@ -88,7 +94,7 @@ def dis_quintic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray
 
     With one frame less it is of degree four.
     """
-    return _along_path(frames, times, left, per_side=2)
+    return round_half_up(_along_path(frames, times, left, 0.5, per_side=2))
 
 
 def dis_septic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
@@ -96,23 +102,32 @@ def dis_septic(frames: np.ndarray, times: list[float], left: int) -> np.ndarray:
 
     Where frames are missing it is of a lower degree.
     """
-    return _along_path(frames, times, left, per_side=3)
+    return round_half_up(_along_path(frames, times, left, 0.5, per_side=3))
 
 
 # By name; functions of (frames, times, left).
 PATH_METHODS = {"dis_cubic": dis_cubic, "dis_quintic": dis_quintic, "dis_septic": dis_septic}
+PATH_FRAMES = {"dis_cubic": 4, "dis_quintic": 6, "dis_septic": 8}  # that each reads at most
 OFFSET_SIGMA = 4.0  # pixels, of the Gaussian that smooths distances from the straight path
 
 
-def _along_path(frames: np.ndarray, times: list[float], left: int, per_side: int) -> np.ndarray:
+def path_unrounded(
+    name: str, frames: np.ndarray, times: list[float], left: int, t: float
+) -> np.ndarray:
+    """One of PATH_METHODS at any t in (0, 1), float32."""
+    return _along_path(frames, times, left, t, PATH_FRAMES[name] // 2 - 1)
+
+
+def _along_path(
+    frames: np.ndarray, times: list[float], left: int, t: float, per_side: int
+) -> np.ndarray:
     cv2 = require("cv2", "the dis baseline")
-    t = 0.5
     frame0, frame1 = frames[left : left + 2]
     motion = dis_flow(frame0, frame1)
     mask = torch.ones(1, len(times), dtype=torch.bool)
     position, gap_times, exists = adjacent_frames(torch.tensor([times]), mask, per_side)
     if not exists.any():
-        return round_half_up(_warp_and_blend(frame0, frame1, motion, t))
+        return _warp_and_blend(frame0, frame1, motion, t)
     inner, gaps = (left, left + 1, *position[0, :-2].tolist()), []
     for near, far, there in zip(inner, position[0].tolist(), exists[0].tolist(), strict=True):
         first, second = sorted((near, far))
@@ -123,7 +138,7 @@ def _along_path(frames: np.ndarray, times: list[float], left: int, per_side: int
     weights = path_weights(adjacent, torch.tensor([t]))[..., None, None, None]
     offset = (weights * differences).sum(1)[0].permute(1, 2, 0).numpy()
     offset = cv2.GaussianBlur(offset, (0, 0), OFFSET_SIGMA)
-    return round_half_up(_warp_and_blend(frame0, frame1, motion, t, offset))
+    return _warp_and_blend(frame0, frame1, motion, t, offset)
 
 
 def _channels_first(flow: np.ndarray) -> torch.Tensor:

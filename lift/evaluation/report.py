@@ -65,39 +65,7 @@ def table(result: dict, recorded: dict | None = None) -> str:
                 for m in methods
             }
             lines.append(_cells(f"mean of {len(members)}", group, mean, gains))
-    return _aligned([head, *lines]) + "\nPSNR dB / SSIM; gains in dB of PSNR"
-
-
-def triplet_table(result: dict) -> str:
-    """Means of a triplet protocol by method, gains over the baselines, and published scores."""
-    scores, count = result["scores"], len(result["samples"])
-    gains = [ref for ref, _ in REFERENCES if ref in scores]
-    head = [
-        f"protocol {result['protocol']}",
-        *("PSNR, 8-bit", "PSNR, unrounded", "SSIM"),
-        *(f"- {ref}" for ref in gains),
-        "published",
-    ]
-    lines = []
-    for name, each in scores.items():
-        over = [
-            f"{each['psnr'] - scores[ref]['psnr']:+.2f}" if name.startswith("lift") else ""
-            for ref in gains
-        ]
-        means = (f"{each['psnr']:.2f}", f"{each['psnr_unrounded']:.2f}", f"{each['ssim']:.4f}")
-        lines.append([name, *means, *over, ""])
-    empty = [""] * (len(head) - 2)
-    for name, paper in result["published"].items():
-        cell = f"{paper['psnr']:.2f} / {paper['ssim']:.3f}"
-        lines.append([f"{name} ({paper['paper']})", *empty, cell])
-    return "\n".join(
-        (
-            _aligned([head, *lines], left=1),
-            f"mean of {count} triplets of {result['count']}; PSNR dB, gains in dB of 8-bit PSNR",
-            result["description"],
-            "published: PSNR dB / SSIM as the paper states them; rounding and SSIM are the paper's",
-        )
-    )
+    return aligned([head, *lines]) + "\nPSNR dB / SSIM; gains in dB of PSNR"
 
 
 def context_table(result: dict) -> str:
@@ -138,7 +106,7 @@ def context_table(result: dict) -> str:
         what = "kinds" if split == "synthetic" else f"{split} clips"
         targets = sum(each["targets"] for each in members)
         lines.append(line(f"mean of {len(members)} {what}", targets, scores))
-    return _aligned([head, *lines]) + "\nPSNR dB; gains in dB"
+    return aligned([head, *lines]) + "\nPSNR dB; gains in dB"
 
 
 def _cells(name: str, split: str, row: dict, gains: list[tuple[str, str]]) -> list[str]:
@@ -146,7 +114,7 @@ def _cells(name: str, split: str, row: dict, gains: list[tuple[str, str]]) -> li
     return [name, split, *scores, *(f"{row[model][0] - row[ref][0]:+.2f}" for model, ref in gains)]
 
 
-def _aligned(lines: list[list[str]], left: int = 2) -> str:
+def aligned(lines: list[list[str]], left: int = 2) -> str:
     """Columns of text, the first `left` of them flush left."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

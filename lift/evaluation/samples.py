@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lift.data.clip import frames_around
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -33,6 +35,7 @@ class Sample:
         left: position of the left reference in `inputs`; the right one follows it.
         truth: the true frame; never among the inputs.
         t: its time, in (0, 1).
+        split: such as `val`, where the set has several; else empty.
     """
 
     name: str
@@ -42,11 +45,18 @@ class Sample:
     left: int
     truth: Frame
     t: float = 0.5
+    split: str = ""
+
+    def nearest(self, count: int) -> tuple[slice, list[float], int]:
+        """The nearest `count` inputs: where they are, their times, and the left one's position."""
+        before, after = frames_around(count)
+        first, stop = max(0, self.left + 1 - before), self.left + 1 + after
+        return slice(first, stop), list(self.times[first:stop]), self.left - first
 
 
 @dataclass(frozen=True)
 class Published:
-    """A score that a paper states, under the paper's own rounding and SSIM.
+    """A score that a paper states, under the paper's own rounding and RIFE's kind of SSIM.
 
     Attributes:
         psnr: dB, or None where the paper states none.
@@ -72,9 +82,14 @@ class TestSet:
         description: how frames are chosen, prepared and scored, in one sentence or two.
         find: (root, largest number of input frames) -> the samples in a fixed order; raises
             LiftError where the layout is another one, or frames are missing.
-        prepare: crop or resize of a frame (H, W, 3) uint8; None leaves frames as they are.
+        prepare: crop or resize of a frame (H, W, 3) uint8; None leaves frames as they are. Raises
+            LiftError, a sentence that continues a path, where a frame does not fit.
         count: samples of the whole set; None where it is not fixed.
         published: scores of other models, by name.
+        context_frames: the largest number of input frames that its samples have; None where its
+            clips have as many as a method reads.
+        metrics: metrics beside the standard ones that papers report on it.
+        layout: the files that `find` reads, relative to the root.
     """
 
     __test__ = False  # not a class of tests
@@ -85,3 +100,6 @@ class TestSet:
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
     count: int | None = None
     published: dict[str, tuple[Published, ...]] = field(default_factory=dict)
+    context_frames: int | None = 2
+    metrics: tuple[str, ...] = ()
+    layout: str = ""

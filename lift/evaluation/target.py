@@ -40,10 +40,12 @@ class Target:
         frames: (T, H, W, 3) uint8 RGB, in the order of time.
         times: (T,) in units of the reference interval, the references at 0 and 1.
         left: position of the left reference.
-        truth: (H, W, 3) uint8 RGB, at t = 0.5.
+        truth: (H, W, 3) uint8 RGB.
+        t: its time, in (0, 1).
     """
 
     frames: np.ndarray
     times: list[float]
     left: int
     truth: np.ndarray
+    t: float = 0.5

@@ -1,16 +1,16 @@
-"""PyAV and OpenCV, imported where they are used: the model and the kernels run without them."""
+"""Optional packages, imported where they are used: the model and the kernels run without them."""
 
 from importlib import import_module
 from types import ModuleType
 
 from lift.errors import LiftError
 
-PACKAGES = {"av": "av", "cv2": "opencv-python-headless"}
-NAMES = {"av": "PyAV", "cv2": "OpenCV"}
+PACKAGES = {"av": "av", "cv2": "opencv-python-headless", "torchvision": "torchvision"}
+NAMES = {"av": "PyAV", "cv2": "OpenCV", "torchvision": "torchvision"}
 
 
 def require(module: str, purpose: str) -> ModuleType:
-    """Import `av`, `cv2` or one of their modules.
+    """Import `av`, `cv2`, `torchvision` or one of their modules.
 
     Args:
         module: its full name.

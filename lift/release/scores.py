@@ -15,9 +15,13 @@ from tqdm import tqdm
 from lift import provenance
 from lift.config.flags import Parser
 from lift.errors import LiftError, run
+from lift.evaluation.builtin_methods import baseline, lift_method
 from lift.evaluation.checkpoint import load
-from lift.evaluation.protocols import real16, triplets, ucf101
+from lift.evaluation.protocols import real16
+from lift.evaluation.protocols.ucf101 import UCF101
 from lift.evaluation.reversal import reversal
+from lift.evaluation.run import Evaluation
+from lift.evaluation.scoring import STANDARD
 from lift.files import atomic
 from lift.io.manifest import read_manifest
 from lift.model.weights import pretrained_path
@@ -49,10 +53,11 @@ def of_clips(weights: Path, root: str, split: str, device: str) -> dict:
 
 def of_triplets(weights: Path, root: str, device: str) -> dict:
     """Scores under protocol ucf101 of the model and of the baselines, for a record."""
-    methods = {"lift_2": triplets.model_method(load(weights, device=device))}
-    methods |= {name: triplets.baseline_method(name) for name in TRIPLET_METHODS[1:]}
+    methods = [lift_method(load(weights, device=device), 2)]
+    methods += [baseline(name) for name in TRIPLET_METHODS[1:]]
+    evaluation = Evaluation(UCF101, UCF101.find(Path(root), 2), methods, STANDARD)
     bar = partial(tqdm, unit="triplet", disable=None, leave=False)
-    result = triplets.score(ucf101.PROTOCOL, root, methods, progress=bar)
+    result = evaluation.run(lambda samples, done: bar(samples))
     return triplet_record(result | provenance.of_scores(None))
 
 
@@ -83,12 +88,18 @@ def triplet_record(result: dict) -> dict:
         "protocol": result["protocol"],
         "description": result["description"],
         "count": result["count"],
-        "scores": {
-            m: _only(result["scores"][m], "psnr", "psnr_unrounded", "ssim") for m in TRIPLET_METHODS
+        "scores": {m: _triplet_scores(result["scores"][m]) for m in TRIPLET_METHODS},
+        "published": {
+            name: {"psnr": score["psnr"], "ssim": score["ssim"], "paper": score["source"]}
+            for name, (score,) in result["published"].items()
+            if score["ssim"] is not None
         },
-        "published": result["published"],
         "made_by": result["made_by"],
     }
+
+
+def _triplet_scores(means: dict) -> dict:
+    return {"psnr": means["psnr"], "psnr_unrounded": means["psnr_float"], "ssim": means["ssim"]}
 
 
 def _only(score: dict, *names: str) -> dict:
@@ -123,7 +134,7 @@ def read(path: Path, record: dict) -> tuple[str, dict]:
         scored = set.intersection(*(set(e["scores"]) for e in result["clips"].values()))
         _check_methods(path, scored, CLIP_METHODS, "--context_frames 2,4,15")
         return "scores", clip_record(result)
-    if protocol == ucf101.NAME:
+    if protocol == UCF101.name:
         _check_methods(path, set(result["scores"]), TRIPLET_METHODS, "without --methods")
         if len(result["samples"]) != result["count"]:
             raise LiftError(

@@ -134,6 +134,22 @@ def test_paths_of_higher_degree_are_those_of_four_frames_where_there_are_four():
         assert (method(frames, times, 1) == cubic).all()
 
 
+@pytest.mark.parametrize("t", [0.25, 0.75])
+def test_paths_hold_at_any_time(t):
+    times = [-1.0, 0.0, 1.0, 2.0]
+    truth, inside, frames = _at([t])[0], np.s_[8:-8, 20:-20], _at(times)
+    curved = baselines.path_unrounded("dis_cubic", frames, times, 1, t)
+    straight = baselines.dis(*frames[1:3], t)
+    curved = baselines.round_half_up(curved)
+    assert psnr(curved[inside], truth[inside]) > psnr(straight[inside], truth[inside]) + 3
+
+
+def test_the_nearest_reference_is_the_nearer_in_time():
+    frames = _texture(0), _texture(4)
+    assert baselines.nearest(*frames, 0.4) is frames[0]
+    assert baselines.nearest(*frames, 0.5) is frames[1]
+
+
 def test_without_opencv_dis_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(LiftError, match="pip install opencv-python-headless"):

@@ -1,4 +1,4 @@
-"""PSNR and SSIM are the ones their names promise."""
+"""PSNR, SSIM and interpolation errors are the ones their names promise."""
 
 import math
 
@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from lift.evaluation.metrics import psnr, ssim, to_uint8
+from lift.evaluation.metrics import (
+    interpolation_error,
+    mean_absolute_error,
+    normalized_interpolation_error,
+    psnr,
+    ssim,
+    ssim_rife,
+    to_uint8,
+)
 
 
 def _pair(height=40, width=56, noise=20, seed=0):
@@ -39,6 +47,39 @@ def test_ssim_equals_scikit_image(noise, size):
 def test_ssim_of_a_frame_with_itself_is_one():
     frame, _ = _pair()
     assert ssim(frame, frame) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("noise", [3, 60])
+def test_ssim_rife_is_that_of_a_padded_volume_of_three_slices(noise):
+    """Against a dense sum over the 11 x 11 x 11 window of every point."""
+    frame, truth = _pair(13, 16, noise)
+    line = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.einsum("i,j,k->ijk", line, line, line) / line.sum() ** 3
+    x, y = (np.pad(f.astype(float) / 255, 5, mode="edge") for f in (frame, truth))
+
+    def mean(volume):
+        views = np.lib.stride_tricks.sliding_window_view(volume, (11, 11, 11))
+        return np.einsum("hwcijk,ijk->hwc", views, window)
+
+    mean_x, mean_y = mean(x), mean(y)
+    variances = mean(x * x) - mean_x**2 + mean(y * y) - mean_y**2
+    covariance = mean(x * y) - mean_x * mean_y
+    expected = (2 * mean_x * mean_y + 0.01**2) * (2 * covariance + 0.03**2)
+    expected /= (mean_x**2 + mean_y**2 + 0.01**2) * (variances + 0.03**2)
+    assert ssim_rife(frame, truth) == pytest.approx(expected.mean(), abs=1e-9)
+    assert abs(ssim_rife(frame, truth) - ssim(frame, truth)) > 1e-4  # two definitions
+
+
+def test_interpolation_errors_are_their_definitions():
+    truth = np.zeros((6, 8, 3), np.uint8)
+    truth[:, 4:] = 10  # gradients of 5 along the edge, columns 3 and 4
+    frame = truth.copy()
+    frame[0, 0, 0], frame[2, 3, 1] = 2, 3
+    assert interpolation_error(frame, truth) == pytest.approx(math.sqrt((4 + 9) / 144))
+    assert normalized_interpolation_error(frame, truth) == pytest.approx(
+        math.sqrt((4 / 1 + 9 / (25 + 1)) / 144)
+    )
+    assert mean_absolute_error(frame, truth) == pytest.approx(5 / 144)
 
 
 def test_psnr_is_the_definition():

@@ -285,7 +285,35 @@ def test_a_clip_too_short_for_its_targets_is_one_sentence(folder):
 # -- the command -----------------------------------------------------------------------------------
 
 
-def test_the_command_prints_the_protocol_and_writes_json(folder, capsys):
+@pytest.fixture
+def frame_folders(folder, monkeypatch):
+    """The same clips, and frames of them on the disk."""
+    monkeypatch.undo()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for entry in manifest["clips"]:
+        entry["file"] = entry["name"]
+        (folder / entry["name"]).mkdir()
+        for k in range(FRAMES):
+            cv2.imwrite(str(folder / entry["name"] / f"{k}.png"), _scene(k)[..., ::-1])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_the_command_scores_as_the_protocol_does(frame_folders, tmp_path):
+    output = tmp_path / "scores.json"
+    flags = ["--data_root", str(frame_folders), "--output", str(output)]
+    command.main([*flags, "--methods", "average,dis_cubic"])
+    candidates = {name: real16.baseline_candidate(name) for name in ("average", "dis_cubic")}
+    expected = real16.score(frame_folders, candidates)
+    result = json.loads(output.read_text())
+    for name in ("clips", "mean", "protocol", "description"):  # to the last digit
+        assert result[name] == json.loads(json.dumps(expected[name]))
+    rows = output.with_suffix(".csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 20 * 2 and rows[1].startswith("one/000005,one,average,")
+
+
+def test_the_command_prints_the_protocol_and_writes_json(frame_folders, capsys):
+    folder = frame_folders
     output = folder / "out" / "scores.json"
     command.main(["--data_root", str(folder), "--output", str(output), "--clips", "two"])
     shown = capsys.readouterr().out
@@ -298,8 +326,8 @@ def test_the_command_prints_the_protocol_and_writes_json(folder, capsys):
     ]
 
 
-def test_the_former_name_of_the_protocol_is_accepted_with_a_warning(folder, capsys):
-    command.main(["--data_root", str(folder), "--protocol", "small", "--methods", "copy"])
+def test_the_former_name_of_the_protocol_is_accepted_with_a_warning(frame_folders, capsys):
+    command.main(["--data_root", str(frame_folders), "--protocol", "small", "--methods", "copy"])
     shown = capsys.readouterr()
     assert "protocol real16" in shown.out and "small is now real16" in shown.err
 

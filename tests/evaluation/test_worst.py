@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from lift.commands import evaluate as command
+from lift.commands import evaluate_samples
 from lift.config import PRESETS, Config
 from lift.errors import LiftError
 from lift.evaluation import worst
-from lift.evaluation.protocols import real16, triplets, ucf101
+from lift.evaluation.protocols import real16
 from lift.evaluation.target import ScoredFrame
 from lift.model.factory import create_lift_model
 from lift.model.weights import save_weights
+from tests.support.published_folders import UCF101_FILES
 from tests.support.video_samples import moving_frames, write_folder
 
 FRAMES = [
@@ -86,7 +88,9 @@ def test_recorded_scores_of_clips_become_frames():
 
 def test_a_triplet_has_one_frame_without_a_number():
     scores = {"lift_2": {"psnr_each": [30.0, 28.0]}, "dis": {"psnr_each": [31.0, 27.0]}}
-    frames = triplets.scored_frames({"samples": ["1", "11"], "scores": scores}, "lift_2", "dis")
+    frames = evaluate_samples.scored_frames(
+        {"samples": ["1", "11"], "scores": scores}, "lift_2", "dis"
+    )
     assert [(f.title, f.gain) for f in frames] == [("triplet 1", -1), ("triplet 11", 1)]
 
 
@@ -133,7 +137,7 @@ def test_a_row_of_clips_names_the_clip_the_frame_and_both_scores(tmp_path, check
 def test_a_row_of_triplets_names_the_folder(tmp_path, checkpoint, drawn):
     for number in (1, 11, 21):
         write_folder(tmp_path / str(number), moving_frames(3, 256, 256, (number, 90, 60)))
-        for k, name in enumerate(ucf101.FILES):
+        for k, name in enumerate(UCF101_FILES):
             (tmp_path / str(number) / f"im{k + 1:03d}.png").rename(tmp_path / str(number) / name)
     flags = ["--protocol", "ucf101", "--data_root", tmp_path, "--device", "cpu"]
     flags += ["--checkpoint", checkpoint]

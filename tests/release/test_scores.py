@@ -35,14 +35,14 @@ def real16(gain: float = 0.0) -> dict:
 
 
 def ucf101(samples: int = 3) -> dict:
-    each = {"psnr": 34.5, "psnr_unrounded": 34.75, "ssim": 0.9512, "psnr_each": [34.5] * samples}
+    each = {"psnr": 34.5, "psnr_float": 34.75, "ssim": 0.9512, "psnr_each": [34.5] * samples}
     return {
         "protocol": "ucf101",
         "description": "three triplets",
         "count": 3,
         "samples": [str(k) for k in range(samples)],
         "scores": {m: each for m in ("lift_2", "average", "dis")},
-        "published": {"RIFE": {"psnr": 35.28, "ssim": 0.969, "paper": "Huang et al."}},
+        "published": {"RIFE": [{"psnr": 35.28, "ssim": 0.969, "source": "Huang et al."}]},
         "made_by": {"lift": "1"},
         "weights": {"file": "tiny.safetensors", "sha256": SHA},
     }

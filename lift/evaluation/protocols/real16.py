@@ -18,6 +18,7 @@ from lift.data.clip import Clip, frames_around
 from lift.errors import LiftError
 from lift.evaluation import baselines
 from lift.evaluation.metrics import psnr, ssim, to_uint8
+from lift.evaluation.samples import Frame, Sample, TestSet
 from lift.evaluation.target import ScoredFrame, Target
 from lift.io.decode import open_frames
 from lift.io.frame_folder import FrameFolder
@@ -129,6 +130,21 @@ def choose_targets(
     return [valid[int(round(position))] for position in positions]
 
 
+def targets_of(clip: ManifestClip) -> list[int]:
+    """The targets of a clip with its number of frames.
+
+    Raises:
+        LiftError: it is too short.
+    """
+    try:
+        return choose_targets(clip.frames, clip.cuts, clip.duplicates)
+    except ValueError as error:
+        raise LiftError(
+            f"{clip.path} is too short for protocol {NAME} ({error}); leave it out with --clips, "
+            "or use --protocol frames"
+        ) from None
+
+
 def context_indices(
     target: int, frames: int, cuts: tuple[int, ...] = (), context_frames: int = 15
 ) -> tuple[list[int], list[float], int]:
@@ -184,7 +200,7 @@ class Candidate:
 
 
 BASELINES = (*baselines.METHODS, *baselines.PATH_METHODS)
-PATH_FRAMES = {"dis_cubic": 4, "dis_quintic": 6, "dis_septic": 8}
+PATH_FRAMES = baselines.PATH_FRAMES
 
 
 def baseline_candidate(name: str) -> Candidate:
@@ -270,12 +286,7 @@ def score_clip(clip: ManifestClip, candidates: dict[str, Candidate]) -> dict:
         LiftError: the clip cannot be read, is too short, or ends before its last frame.
     """
     clip = with_frame_count(clip)
-    try:
-        targets = choose_targets(clip.frames, clip.cuts, clip.duplicates)
-    except ValueError as error:
-        raise LiftError(
-            f"{clip.path} is too short for protocol {NAME} ({error}); leave it out with --clips"
-        ) from None
+    targets = targets_of(clip)
     frames = read_frames(clip, targets, max(each.context_frames for each in candidates.values()))
     scores = {
         name: _score_targets(candidate, frames, targets, clip)
@@ -319,6 +330,10 @@ def _score_targets(
         generated = candidate.interpolate(np.stack([frames[i] for i in indices]), times, left)
         psnrs.append(psnr(generated, frames[target]))
         ssims.append(ssim(generated, frames[target]))
+    return _clip_scores(psnrs, ssims)
+
+
+def _clip_scores(psnrs: list[float], ssims: list[float]) -> dict:
     return {
         "psnr": float(np.mean(psnrs)),
         "ssim": float(np.mean(ssims)),
@@ -346,6 +361,72 @@ def _mean_scores(entries: list[dict], method: str) -> dict:
         "ssim": float(np.mean([score["ssim"] for score in scores])),
         "clips": len(entries),
     }
+
+
+# -- as a test set ---------------------------------------------------------------------------------
+
+
+def find(
+    root: Path, count: int, split: str = "all", names: list[str] | None = None
+) -> list[Sample]:
+    """The targets of the clips of a split, or of those named; groups are the clips.
+
+    Raises:
+        LiftError: the manifest or a clip cannot be read, or a clip is too short.
+    """
+    samples = []
+    for clip in select_clips(read_manifest(root), split, names):
+        clip = with_frame_count(clip)
+        files = FrameFolder(clip.path).files if clip.path.is_dir() else None
+        for k in targets_of(clip):
+            indices, times, left = context_indices(k, clip.frames, clip.cuts, count)
+            frames = [Frame(files[i]) if files else Frame(clip.path, i) for i in (*indices, k)]
+            samples.append(
+                Sample(
+                    name=f"{clip.name}/{k:06d}",
+                    group=clip.name,
+                    inputs=tuple(frames[:-1]),
+                    times=tuple(times),
+                    left=left,
+                    truth=frames[-1],
+                    split=clip.split or "",
+                )
+            )
+    return samples
+
+
+REAL16 = TestSet(
+    name=NAME,
+    description=DESCRIPTION,
+    find=find,
+    prepare=lambda frame: prepare(frame),
+    context_frames=None,
+    layout='manifest.json, {"clips": [{"file": "a.mp4"}, ...]}, and its videos or frame folders',
+)
+
+
+def by_clip(samples: list[Sample], rows: dict[str, dict]) -> dict:
+    """Scores by clip, as `score` returns them, from the rows of an evaluation.
+
+    Args:
+        samples: what `find` returns, or some of them.
+        rows: by the name of the sample; see `lift.evaluation.scoring.score_sample`.
+    """
+    results = {}
+    for name in dict.fromkeys(sample.group for sample in samples):
+        members = [sample for sample in samples if sample.group == name]
+        scored = [rows[sample.name] for sample in members]
+        each = {method: [row["scores"][method] for row in scored] for method in scored[0]["scores"]}
+        results[name] = {
+            "split": members[0].split or None,
+            "size": scored[0]["size"],
+            "targets": [int(sample.name.rpartition("/")[2]) for sample in members],
+            "scores": {
+                method: _clip_scores([s["psnr"] for s in rows_], [s["ssim"] for s in rows_])
+                for method, rows_ in each.items()
+            },
+        }
+    return {"clips": results, "mean": means(results)}
 
 
 # -- single frames ---------------------------------------------------------------------------------
