@@ -1,6 +1,5 @@
 """`lift evaluate`: score weights, baselines and other methods under a protocol."""
 
-import os
 from argparse import Namespace
 from functools import partial
 
@@ -18,6 +17,7 @@ from lift.evaluation import worst
 from lift.evaluation.checkpoint import load, path_of
 from lift.evaluation.protocols import long_context, real16
 from lift.evaluation.protocols.registry import TEST_SETS
+from lift.evaluation.run import shard_of_torchrun
 
 
 def main(argv: list[str]) -> int | None:
@@ -77,10 +77,10 @@ def _check(args: Namespace) -> None:
         raise LiftError("--reversal compares lift with itself: give --checkpoint FILE")
     if args.worst and not {"lift", "dis"} <= set(methods):
         raise LiftError("--worst compares lift with dis: score both, with --checkpoint FILE")
-    if args.worst and "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
-        raise LiftError(
-            "--worst draws in one process; give it to the same command without torchrun"
-        )
+    if shard_of_torchrun().count > 1:
+        for name in ("worst", "shard"):
+            if getattr(args, name):
+                raise LiftError(f"--{name} does not go with torchrun; leave one of the two out")
 
 
 def _draw_worst(args: Namespace, result: dict) -> None:
@@ -94,8 +94,6 @@ def _draw_worst(args: Namespace, result: dict) -> None:
         target = partial(evaluate_samples.target, args, TEST_SETS[args.protocol])
     chosen = worst.choose(frames, args.worst_count, args.worst_by)
     rows = [(frame, target(frame)) for frame in chosen]
-    if any(each.t != 0.5 for _, each in rows):
-        raise LiftError(f"--worst draws frames at t = 0.5, and {args.protocol} has others")
     measure = {"gain": "PSNR gain over DIS", "psnr": "PSNR"}[args.worst_by]
     title = f"protocol {args.protocol}: frames with the lowest {measure}"
     worst.draw(args.worst, rows, load(args.checkpoint, args.kernels, args.device), title)

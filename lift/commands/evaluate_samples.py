@@ -95,6 +95,8 @@ def _prepare(args: Namespace, test_set: TestSet) -> Evaluation:
     metrics = choose_metrics((*test_set.metrics, *(args.metrics or ())))
     methods = methods_of(args, test_set)
     samples = choose_samples(args, test_set, max(m.context_frames for m in methods))
+    if args.worst and any(sample.t != 0.5 for sample in samples):
+        raise LiftError(f"--worst draws frames at t = 0.5, and {test_set.name} has others")
     return Evaluation(test_set, samples, methods, metrics, args.output, shard, args.save_frames)
 
 

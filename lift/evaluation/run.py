@@ -104,7 +104,11 @@ class Evaluation:
             LiftError: the rows or the result there are of another evaluation.
         """
         self.store.check()
-        if not self.output.is_file() or self.store.exists():
+        if self.store.exists():
+            return None
+        if not self.output.is_file():
+            if self.csv_path.exists():
+                check_identity(self.csv_path, {}, self.identity)
             return None
         try:
             result = json.loads(self.output.read_text(encoding="utf-8"))

@@ -29,5 +29,7 @@ def test_a_missing_input_is_named(tmp_path):
 
 
 def test_a_root_without_true_frames_is_one_sentence(tmp_path):
-    with pytest.raises(LiftError, match="has no other-gt-interp; protocol middlebury reads other-"):
+    with pytest.raises(
+        LiftError, match="not hold other-gt-interp; protocol middlebury reads other-"
+    ):
         middlebury.find(tmp_path, 2)

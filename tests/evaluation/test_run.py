@@ -154,6 +154,13 @@ def test_another_configuration_is_refused_and_restart_replaces_it(test_set, tmp_
     assert output.read_text() == "[]"
 
 
+def test_a_csv_file_of_something_else_is_not_overwritten(test_set, tmp_path):
+    (tmp_path / "scores.csv").write_text("mine")
+    with pytest.raises(LiftError, match="scores.csv is something else; give another --output"):
+        evaluate(test_set, tmp_path / "scores.json")
+    assert (tmp_path / "scores.csv").read_text() == "mine"
+
+
 def test_torchrun_decides_the_shard(monkeypatch):
     assert run.shard_of_torchrun() == Shard(0, 1)
     monkeypatch.setenv("RANK", "2")

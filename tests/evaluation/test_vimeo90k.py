@@ -1,5 +1,6 @@
 """Vimeo-90K is read by its official test lists."""
 
+import numpy as np
 import pytest
 
 from lift.errors import LiftError
@@ -43,10 +44,34 @@ def test_the_folder_above_is_accepted(tmp_path):
     assert len(vimeo90k.find_triplets(tmp_path, 2)) == 1
 
 
+def test_a_root_one_level_too_low_is_pointed_to_the_right_one(tmp_path):
+    root = make(tmp_path, "tri", 3, CLIPS[0])
+    with pytest.raises(LiftError, match=f"; {root} does: give that folder"):
+        vimeo90k.find_triplets(root / "sequences", 2)
+    (root / "deep").mkdir()
+    make(tmp_path / "deep" / "sets" / "vimeo", "sep", 7, CLIPS[0])
+    with pytest.raises(LiftError, match="sets/vimeo does: give that folder"):
+        vimeo90k.find_septuplets(tmp_path / "deep" / "sets", 2)
+
+
+def test_the_archive_of_test_triplets_alone_is_read(tmp_path):
+    root = make(tmp_path, "tri", 3, CLIPS[0])
+    (root / "sequences").rename(root / "target")
+    assert len(vimeo90k.find_triplets(root, 2)) == 1
+
+
+def test_resized_frames_are_refused():
+    with pytest.raises(LiftError, match="is 224x128 and protocol vimeo_triplet needs 448x256"):
+        vimeo90k.VIMEO_TRIPLET.prepare(np.zeros((128, 224, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda root: (root / "tri_testlist.txt").unlink(), "has no tri_testlist.txt; protocol"),
+        (
+            lambda root: (root / "tri_testlist.txt").unlink(),
+            "does not hold tri_testlist.txt; protocol",
+        ),
         (lambda root: (root / "tri_testlist.txt").write_text("\n"), "tri_testlist.txt is empty"),
         (
             lambda root: (root / "sequences" / CLIPS[0] / "im2.png").unlink(),

@@ -1,5 +1,6 @@
 """X-TEST: seven frames between the first and the last of a clip of 33."""
 
+import numpy as np
 import pytest
 
 from lift.errors import LiftError
@@ -23,10 +24,15 @@ def test_a_missing_frame_and_a_wrong_level_are_named(tmp_path):
     touch(clip / f"{k:04d}.png" for k in range(32))
     with pytest.raises(LiftError, match="0032.png does not exist"):
         x4k1000fps.find(tmp_path, 2)
-    with pytest.raises(LiftError, match=r"TEST01 has no Type.*protocol xtest reads test/Type1"):
+    with pytest.raises(LiftError, match=r"TEST01 does not hold .*protocol xtest reads test/Type1"):
         x4k1000fps.find(clip, 2)
 
 
 def test_4k_is_native_and_2k_resized():
-    assert x4k1000fps.XTEST_4K.prepare is None and x4k1000fps.XTEST_2K.prepare is not None
-    assert x4k1000fps.XTEST_4K.count == x4k1000fps.XTEST_2K.count == 105
+    frame = np.zeros((2160, 4096, 3), np.uint8)
+    assert x4k1000fps.XTEST_4K.prepare(frame) is frame
+    assert x4k1000fps.XTEST_2K.prepare(frame).shape == (1080, 2048, 3)
+    for test_set in (x4k1000fps.XTEST_4K, x4k1000fps.XTEST_2K):
+        assert test_set.count == 105
+        with pytest.raises(LiftError, match="is 2048x1080 and protocol xtest_.k needs 4096x2160"):
+            test_set.prepare(np.zeros((1080, 2048, 3), np.uint8))

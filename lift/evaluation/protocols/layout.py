@@ -19,14 +19,21 @@ def root_of(root: Path, places: Sequence[str], needed: str, protocol: str, layou
         protocol, layout: for the message.
 
     Raises:
-        LiftError: none has it.
+        LiftError: none has it; the message names a folder nearby that does.
     """
     if not root.is_dir():
         raise LiftError(f"{root} is not a folder; protocol {protocol} reads {layout}")
-    for place in places:
-        if any((root / place).glob(needed)):
-            return root / place
-    raise LiftError(f"{root} has no {needed}; protocol {protocol} reads {layout}")
+    if (found := _first(root, places, needed)) is not None:
+        return found
+    what = "the files of the test set" if "*" in needed else needed
+    nearby = [*root.resolve().parents[:2], *folders_of(root)[:100]]
+    other = next((each for each in nearby if _first(each, places, needed) is not None), None)
+    hint = "" if other is None else f"; {other} does: give that folder"
+    raise LiftError(f"{root} does not hold {what}; protocol {protocol} reads {layout}{hint}")
+
+
+def _first(root: Path, places: Sequence[str], needed: str) -> Path | None:
+    return next((root / place for place in places if any((root / place).glob(needed))), None)
 
 
 def listed(path: Path) -> list[str]:

@@ -29,10 +29,9 @@ def exactly(height: int, width: int, protocol: str) -> Prepare:
 
 
 def area_resized(height: int, width: int, protocol: str) -> Prepare:
-    """Frames resized by area averaging, never enlarged."""
+    """Frames resized by area averaging."""
 
     def prepare(frame: np.ndarray) -> np.ndarray:
-        _check_covers(frame, height, width, protocol)
         cv2 = require("cv2", f"protocol {protocol}")
         return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
@@ -40,19 +39,20 @@ def area_resized(height: int, width: int, protocol: str) -> Prepare:
 
 
 def centre_cropped(height: int, width: int, protocol: str) -> Prepare:
-    """The centre of frames."""
+    """The centre of frames that are at least so large."""
 
     def prepare(frame: np.ndarray) -> np.ndarray:
-        _check_covers(frame, height, width, protocol)
-        top, left = ((a - b) // 2 for a, b in zip(frame.shape, (height, width), strict=False))
+        if frame.shape[0] < height or frame.shape[1] < width:
+            raise LiftError(
+                f"is {frame.shape[1]}x{frame.shape[0]} and protocol {protocol} needs at least "
+                f"{width}x{height}; copy the test set again, without resizing"
+            )
+        top, left = (frame.shape[0] - height) // 2, (frame.shape[1] - width) // 2
         return frame[top : top + height, left : left + width]
 
     return prepare
 
 
-def _check_covers(frame: np.ndarray, height: int, width: int, protocol: str) -> None:
-    if frame.shape[0] < height or frame.shape[1] < width:
-        raise LiftError(
-            f"is {frame.shape[1]}x{frame.shape[0]} and protocol {protocol} needs at least "
-            f"{width}x{height}; copy the test set again, without resizing"
-        )
+def both(check: Prepare, prepare: Prepare) -> Prepare:
+    """`prepare` of frames that `check` accepts."""
+    return lambda frame: prepare(check(frame))

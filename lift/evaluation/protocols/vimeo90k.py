@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lift.evaluation.protocols import published
 from lift.evaluation.protocols.layout import context, existing, listed, root_of, sample_of
+from lift.evaluation.protocols.preparation import exactly
 from lift.evaluation.samples import Sample, TestSet
 
 TRIPLET, SEPTUPLET = "vimeo_triplet", "vimeo_septuplet"
@@ -19,9 +20,12 @@ def _find(root: Path, count: int, name: str, frames: int, target: int, stride: i
     """Frame `target` from the frames beside it and every `stride`-th one beyond, all from 1."""
     root = root_of(root, (".", name), LISTS[name], name, LAYOUTS[name])
     inputs = context(target - 1, target + 1, stride, count, first=1, stop=frames + 1)
+    sequences = root / "sequences"
+    if not sequences.is_dir() and (root / "target").is_dir():  # the archive of test triplets alone
+        sequences = root / "target"
     samples = []
     for line in listed(root / LISTS[name]):
-        folder = root / "sequences" / line
+        folder = sequences / line
         files = [folder / f"im{k}.png" for k in range(frames + 1)]
         for k in (*inputs[0], target):
             existing(files[k])
@@ -43,6 +47,7 @@ VIMEO_TRIPLET = TestSet(
     name=TRIPLET,
     description="3782 triplets of 448x256 (tri_testlist.txt), im2 from im1 and im3 at t = 0.5",
     find=find_triplets,
+    prepare=exactly(256, 448, TRIPLET),
     count=3782,
     layout=LAYOUTS[TRIPLET],
     published={
@@ -59,6 +64,7 @@ VIMEO_SEPTUPLET = TestSet(
     description="7824 septuplets of 448x256 (sep_testlist.txt), im4 from im3 and im5 at t = 0.5, "
     "context im1 and im7",
     find=find_septuplets,
+    prepare=exactly(256, 448, SEPTUPLET),
     count=7824,
     context_frames=4,
     layout=LAYOUTS[SEPTUPLET],

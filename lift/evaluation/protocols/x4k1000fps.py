@@ -15,7 +15,7 @@ from pathlib import Path
 from lift.errors import LiftError
 from lift.evaluation.protocols import published
 from lift.evaluation.protocols.layout import context, existing, folders_of, root_of, sample_of
-from lift.evaluation.protocols.preparation import Prepare, area_resized
+from lift.evaluation.protocols.preparation import Prepare, area_resized, both, exactly
 from lift.evaluation.samples import Sample, TestSet
 
 LAST = 32  # the right reference
@@ -41,7 +41,7 @@ def find(root: Path, count: int) -> list[Sample]:
     return samples
 
 
-def _xtest(name: str, prepared: str, prepare: Prepare | None, scores: dict) -> TestSet:
+def _xtest(name: str, prepared: str, prepare: Prepare, scores: dict) -> TestSet:
     return TestSet(
         name=name,
         description="frames 4, 8, ... 28 of 15 clips at 1000 frames/s from frames 0 and 32, "
@@ -58,7 +58,7 @@ def _xtest(name: str, prepared: str, prepare: Prepare | None, scores: dict) -> T
 XTEST_4K = _xtest(
     "xtest_4k",
     "4096x2160",
-    None,
+    exactly(2160, 4096, "xtest_4k"),
     {
         "RIFE": published.whole_set(published.EMA_VFI, 30.58),
         "IFRNet": published.whole_set(published.EMA_VFI_RERUN, 30.46),
@@ -69,7 +69,7 @@ XTEST_4K = _xtest(
 XTEST_2K = _xtest(
     "xtest_2k",
     "area-resized to 2048x1080",
-    area_resized(1080, 2048, "xtest_2k"),
+    both(exactly(2160, 4096, "xtest_2k"), area_resized(1080, 2048, "xtest_2k")),
     {
         "RIFE": published.whole_set(published.EMA_VFI_RERUN, 31.43),
         "IFRNet": published.whole_set(published.EMA_VFI_RERUN, 31.53),

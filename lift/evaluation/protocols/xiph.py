@@ -7,7 +7,13 @@ from pathlib import Path
 
 from lift.evaluation.protocols import published
 from lift.evaluation.protocols.layout import context, existing, root_of, sample_of
-from lift.evaluation.protocols.preparation import Prepare, area_resized, centre_cropped
+from lift.evaluation.protocols.preparation import (
+    Prepare,
+    area_resized,
+    both,
+    centre_cropped,
+    exactly,
+)
 from lift.evaluation.samples import Sample, TestSet
 
 CLIPS = (
@@ -45,7 +51,7 @@ def _xiph(name: str, prepared: str, prepare: Prepare, scores: dict) -> TestSet:
         description="frames 2, 4, ... 98 of the first 100 of 8 clips, frame k from k-1 and k+1 at "
         f"t = 0.5, context k±3, k±5, ...; {prepared}",
         find=find,
-        prepare=prepare,
+        prepare=both(exactly(2160, 4096, name), prepare),
         count=len(CLIPS) * len(TARGETS),
         context_frames=None,
         layout=LAYOUT,
