@@ -50,7 +50,7 @@ class Checkout:
         if not file.is_file():
             raise LiftError(f"{self.flag}: there is no {expected}; give a checkout of that version")
         importlib.invalidate_caches()
-        with self.active():
+        with self.building():
             found = self._import(module, file)
             for each in self._own():
                 if isinstance(getattr(sys.modules[each], "device", None), torch.device):
@@ -77,11 +77,6 @@ class Checkout:
                 f"{self.flag}: {file} needs the package {package}, which is not installed; "
                 f"pip install {PACKAGES.get(package, package)}"
             ) from error
-        except Exception as error:  # noqa: BLE001  whatever that code raises
-            raise LiftError(
-                f"{self.flag}: {file} cannot be imported ({type(error).__name__}: {error}); "
-                f"give a checkout of {self.source} that runs with this Python and PyTorch"
-            ) from error
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -101,6 +96,25 @@ class Checkout:
             sys.path[:], sys.dont_write_bytecode = paths, bytecode
             self._modules = self._take()
             sys.modules.update(outside)
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """As `active`, while code is imported and the model is built.
+
+        Raises:
+            LiftError: that code failed.
+        """
+        try:
+            with self.active():
+                yield
+        except LiftError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise LiftError(
+                f"{self.flag}: the model cannot be built from this checkout ({reason}); "
+                f"give a version of {self.source} that runs with this Python and PyTorch"
+            ) from error
 
     def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
         """The finder of the import system, for packages at the top; others are found as usual."""

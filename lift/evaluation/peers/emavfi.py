@@ -40,10 +40,8 @@ def emavfi(args: Namespace, device: torch.device) -> Method:
     root = given_folder(args.emavfi_code, CODE, f"a checkout of {SOURCE}")
     path = given_file(args.emavfi_weights, WEIGHTS, "ckpt/ours.pkl or another of its files")
     state = read_state(path, WEIGHTS)
-    state = {name: each for name, each in state.items() if name.split(".")[-1] not in MASKS}
     checkout = Checkout({name: root / name for name in TOP}, SOURCE, CODE, device)
-    models = ((name, model, model.net) for name, model in _variants(checkout))
-    variant, model = load_first_fit(models, state, path, WEIGHTS)
+    variant, model = load_first_fit(_variants(checkout), state, path, WEIGHTS)
     scale, flips = args.peer_scale, args.emavfi_flips
     size = None
 
@@ -65,8 +63,8 @@ def emavfi(args: Namespace, device: torch.device) -> Method:
     return pair_method("emavfi", infer, preparation, device, about)
 
 
-def _variants(checkout: Checkout) -> Iterator[tuple[str, Any]]:
-    """Name and model of each variant, on the device of the checkout."""
+def _variants(checkout: Checkout) -> Iterator[tuple[str, Any, torch.nn.Module]]:
+    """Name, model and network of each variant, on the device of the checkout."""
     model_class = checkout.load("Trainer", "Model")
     config = checkout.load("config", "MODEL_CONFIG")
     architecture = checkout.load("config", "init_model_config")
@@ -76,9 +74,11 @@ def _variants(checkout: Checkout) -> Iterator[tuple[str, Any]]:
             self.net.to(checkout.device)
 
     for name, arguments in VARIANTS.items():
-        with checkout.active():
+        with checkout.building():
             config["MODEL_ARCH"] = architecture(**arguments)
-            yield name, OnDevice(-1)
+            model = OnDevice(-1)
+            net = model.net
+        yield name, model, net
 
 
 def _forget_masks(net: torch.nn.Module) -> None:

@@ -5,8 +5,10 @@ Interpolation", CVPR 2022; github.com/ltkong218/IFRNet.
 """
 
 from argparse import Namespace
+from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from lift.evaluation.methods import Method
 from lift.evaluation.peers.checkout import Checkout
@@ -33,11 +35,7 @@ def ifrnet(args: Namespace, device: torch.device) -> Method:
     path = given_file(args.ifrnet_weights, WEIGHTS, "IFRNet_Vimeo90K.pth or another of its files")
     state = read_state(path, WEIGHTS)
     checkout = Checkout({name: root / name for name in TOP}, SOURCE, CODE, device)
-    models = ((name, checkout.load(f"models.{name}", "Model")) for name in VARIANTS)
-    built = ((name, model_class()) for name, model_class in models)
-    variant, model = load_first_fit(
-        ((name, model, model) for name, model in built), state, path, WEIGHTS
-    )
+    variant, model = load_first_fit(_variants(checkout), state, path, WEIGHTS)
     model.to(device)
     scale = args.peer_scale
 
@@ -50,3 +48,12 @@ def ifrnet(args: Namespace, device: torch.device) -> Method:
     preparation = Preparation(multiple_at(16, scale), any_time=any_time)
     about = checkout_about(variant, root, path, preparation, scale)
     return pair_method("ifrnet", infer, preparation, device, about)
+
+
+def _variants(checkout: Checkout) -> Iterator[tuple[str, nn.Module, nn.Module]]:
+    """Name and model of each variant; the model is its own network."""
+    for name in VARIANTS:
+        model_class = checkout.load(f"models.{name}", "Model")
+        with checkout.building():
+            model = model_class()
+        yield name, model, model

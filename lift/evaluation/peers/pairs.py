@@ -66,7 +66,7 @@ def pair_method(
                     frame = infer(image0, image1, step if preparation.any_time else 0.5)
                     if i + 1 < len(steps):
                         image0, image1 = (image0, frame) if step < 0.5 else (frame, image1)
-        except Exception as error:  # noqa: BLE001  whatever that code raises
+        except Exception as error:  # whatever that code raises
             reason = str(error).strip().partition("\n")[0]
             raise LiftError(
                 f"{name} failed on a pair of {width}x{height} ({type(error).__name__}: {reason}); "

@@ -56,7 +56,7 @@ def _practical_code(root: Path, weights: Path) -> Path | None:
 def _paper(root: Path, path: Path, state: dict, scale: float, device: torch.device) -> Method:
     checkout = Checkout({"model": root / "model"}, SOURCE, CODE, device)
     model_class = checkout.load("model.RIFE", "Model")
-    with checkout.active():
+    with checkout.building():
         takes = inspect.signature(model_class).parameters
         forms = {"RIFE": {}} | ({"RIFE_m": {"arbitrary": True}} if "arbitrary" in takes else {})
         models = ((form, model_class(**flags)) for form, flags in forms.items())
@@ -83,7 +83,7 @@ def _practical(
     packages = {"model": root / "model", "train_log": train_log}
     checkout = Checkout(packages, SOURCE, CODE, device)
     model_class = checkout.load(f"train_log.{PRACTICAL.removesuffix('.py')}", "Model")
-    with checkout.active():
+    with checkout.building():
         model = model_class()
         any_time = "timestep" in inspect.signature(model.inference).parameters
         version = getattr(model, "version", "3.x")
