@@ -83,11 +83,20 @@ def test_the_variable_device_of_every_module_is_the_chosen_one(tmp_path):
     assert checkout.load("model.net", "f")() == (CPU, CPU)
 
 
-def test_the_checkout_is_not_written_to(tmp_path):
+def test_the_checkout_is_not_written_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     checkout = _checkout(tmp_path, {"model/net.py": "A = 1"})
     before = sorted(tmp_path.rglob("*"))
     checkout.load("model.net", "A")
     assert sorted(tmp_path.rglob("*")) == before
+    assert not sys.dont_write_bytecode
+
+
+def test_a_path_that_the_code_adds_does_not_stay(tmp_path):
+    before = _state()
+    checkout = _checkout(tmp_path, {"model/net.py": "import sys\nsys.path.append('.')\nA = 1"})
+    checkout.load("model.net", "A")
+    assert _state() == before
 
 
 @pytest.mark.parametrize(

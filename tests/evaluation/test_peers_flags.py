@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from lift.errors import LiftError
 from lift.evaluation.peers import NAMES, add_flags, method
@@ -19,12 +20,21 @@ def _parser():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_name_says_which_flag_it_needs(name):
     with pytest.raises(LiftError, match=f"^(--{name}|raft needs torchvision)"):
-        method(name, _parser().parse_args([]), "cpu")
+        method(name, _parser().parse_args([]), torch.device("cpu"))
+
+
+def test_the_device_is_that_of_the_flag_unless_given():
+    args = _parser().parse_args([])
+    args.device = "gpu"
+    with pytest.raises(LiftError, match="--device must be auto, cpu, cuda"):
+        method("rife", args)
+    with pytest.raises(LiftError, match="--rife_code is missing"):
+        method("rife", args, torch.device("cpu"))
 
 
 def test_another_name_is_refused_with_the_names_that_there_are():
     with pytest.raises(LiftError, match="no other model 'flavr'; choose from rife, rife_ncnn, "):
-        method("flavr", _parser().parse_args([]), "cpu")
+        method("flavr", _parser().parse_args([]), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("scale", ("0", "-1", "nan", "9", "half"))

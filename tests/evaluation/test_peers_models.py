@@ -130,6 +130,15 @@ def test_the_user_decides_where_the_name_of_the_weights_does_not(tmp_path, make)
         make(tmp_path, "--peer_time", "halves").interpolate(FRAMES, [0.0, 1.0], 0, 1 / 3)
 
 
+def test_the_practical_models_code_lies_beside_a_link_to_the_weights_too(tmp_path):
+    weights = save_weights(tmp_path / "elsewhere" / "flownet.pkl")
+    log = write_files(tmp_path / "train_log", PRACTICAL_MODEL)
+    (log / "flownet.pkl").symlink_to(weights)
+    code = write_files(tmp_path / "code", PRACTICAL_CODE)
+    found = _method("rife", "--rife_code", code, "--rife_weights", log)
+    _check(found.interpolate(FRAMES, [0.0, 1.0], 0, 0.5))
+
+
 def test_two_models_whose_packages_share_names_run_in_turns(tmp_path):
     makers = (_rife, _emavfi, _practical, _ifrnet)
     methods = [make(tmp_path / make.__name__) for make in makers]
@@ -151,7 +160,9 @@ def test_emavfi_with_flips_asks_for_its_ensemble(tmp_path):
     np.testing.assert_allclose(found, 0.5 * expected, atol=1e-3)  # the made-up one halves
 
 
-@pytest.mark.parametrize("make, scale", [(_rife, 0.5), (_rife, 2), (_ifrnet, 0.8), (_ifrnet, 0.25)])
+@pytest.mark.parametrize(
+    "make, scale", [(_rife, 0.25), (_rife, 2), (_ifrnet, 0.8), (_ifrnet, 0.25)]
+)
 def test_frames_are_padded_for_the_scale_of_the_flow(tmp_path, make, scale):
     found = make(tmp_path, "--peer_scale", scale)
     _check(found.interpolate(FRAMES, [0.0, 1.0], 0, 0.5), marked=BLUE if make is _rife else RED)

@@ -107,6 +107,14 @@ def test_a_failure_inside_the_network_is_one_sentence():
         _interpolate(infer, Preparation(8))
 
 
+def test_a_lack_of_memory_is_one_sentence_with_another_remedy():
+    def infer(image0, image1, t):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    with pytest.raises(LiftError, match="net failed on .*; use smaller frames, or --device cpu"):
+        _interpolate(infer, Preparation(8))
+
+
 def test_no_gradients_are_recorded():
     weight = torch.ones(1, requires_grad=True)
     seen = []

@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lift.devices import choose_device
 from lift.errors import LiftError
 from lift.evaluation.methods import Method
 
@@ -59,12 +60,13 @@ def add_flags(parser: ArgumentParser) -> None:
     )
 
 
-def method(name: str, args: Namespace, device: "torch.device") -> Method:
+def method(name: str, args: Namespace, device: "torch.device | None" = None) -> Method:
     """Load another model.
 
     Args:
         name: one of NAMES.
         args: with the attributes that `add_flags` adds.
+        device: where it runs; None for that of `args.device`, a name such as auto or cuda:1.
 
     Raises:
         LiftError: there is no such name, or something of the model is missing or does not fit.
@@ -72,7 +74,7 @@ def method(name: str, args: Namespace, device: "torch.device") -> Method:
     if name not in NAMES:
         raise LiftError(f"there is no other model {name!r}; choose from {', '.join(NAMES)}")
     module = import_module(f"lift.evaluation.peers.{name}")  # here: parsing needs no PyTorch
-    return getattr(module, name)(args, device)
+    return getattr(module, name)(args, device or choose_device(args.device))
 
 
 def _scale(text: str) -> float:

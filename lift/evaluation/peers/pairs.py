@@ -1,6 +1,7 @@
 """Methods of two references, on tensors: padding, order of channels, and times other than 0.5."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -60,24 +61,32 @@ def pair_method(
             images = images.flip(1)
         images, (top, start) = padded(images, preparation.multiple, preparation.centred)
         image0, image1 = images[:1], images[1:]
-        try:
-            with torch.no_grad():
-                for i, step in enumerate(steps):
-                    frame = infer(image0, image1, step if preparation.any_time else 0.5)
-                    if i + 1 < len(steps):
-                        image0, image1 = (image0, frame) if step < 0.5 else (frame, image1)
-        except Exception as error:  # whatever that code raises
-            reason = str(error).strip().partition("\n")[0]
-            raise LiftError(
-                f"{name} failed on a pair of {width}x{height} ({type(error).__name__}: {reason}); "
-                "leave it out of --methods, or give another version of its code"
-            ) from error
+        with torch.no_grad(), failures_named(name, width, height):
+            for i, step in enumerate(steps):
+                frame = infer(image0, image1, step if preparation.any_time else 0.5)
+                if i + 1 < len(steps):
+                    image0, image1 = (image0, frame) if step < 0.5 else (frame, image1)
         frame = frame[0, :, top : top + height, start : start + width].float()
         if preparation.bgr:
             frame = frame.flip(0)
         return (frame * 255).clamp(0, 255).permute(1, 2, 0).contiguous().cpu().numpy()
 
     return Method(name, 2, interpolate, about)
+
+
+@contextmanager
+def failures_named(name: str, width: int, height: int) -> Iterator[None]:
+    """Raise what a model's code raises as a LiftError with its name and the size of the frames."""
+    try:
+        yield
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
+        remedy = "leave it out of --methods, or give another version of its code"
+        if isinstance(error, torch.OutOfMemoryError):
+            remedy = "use smaller frames, or --device cpu"
+        raise LiftError(
+            f"{name} failed on a pair of {width}x{height} ({reason}); {remedy}"
+        ) from error
 
 
 def padded(

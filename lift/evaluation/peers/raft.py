@@ -17,7 +17,7 @@ from lift.evaluation.baselines import warp_and_blend
 from lift.evaluation.methods import Method
 from lift.evaluation.peers.checkpoint import load_first_fit, read_state
 from lift.evaluation.peers.inputs import given_file, weights_about
-from lift.evaluation.peers.pairs import padded
+from lift.evaluation.peers.pairs import failures_named, padded
 from lift.provenance import version
 
 WEIGHTS = "--raft_weights"
@@ -47,7 +47,9 @@ def raft(args: Namespace, device: torch.device) -> Method:
 
     def interpolate(frames: np.ndarray, times: list[float], left: int, t: float) -> np.ndarray:
         frame0, frame1 = frames[left : left + 2]
-        forward, backward = _flows(net, frames[left : left + 2], device)
+        height, width = frame0.shape[:2]
+        with torch.no_grad(), failures_named("raft", width, height):
+            forward, backward = _flows(net, frames[left : left + 2], device)
         return warp_and_blend(frame0, frame1, 0.5 * (forward - backward), t)
 
     about = (
@@ -63,7 +65,6 @@ def _flows(net: torch.nn.Module, pair: np.ndarray, device: torch.device) -> np.n
     images = torch.from_numpy(np.ascontiguousarray(pair)).to(device)
     images = images.permute(0, 3, 1, 2).float() / 127.5 - 1
     images, (top, start) = padded(images, MULTIPLE, least=LEAST)
-    with torch.no_grad():
-        flows = net(images, images.flip(0))[-1]
+    flows = net(images, images.flip(0))[-1]
     flows = flows[:, :, top : top + height, start : start + width]
     return flows.permute(0, 2, 3, 1).cpu().numpy()
