@@ -32,7 +32,7 @@ def add_flags(parser: ArgumentParser) -> None:
     group.add_argument(
         "--emavfi_flips",
         action="store_true",
-        help="mean with the result of flipped frames, as its paper's larger model has it",
+        help="mean with the result of flipped frames, as its scripts do for `ours`",
     )
     group.add_argument("--rife_ncnn", metavar="PATH", help="program rife-ncnn-vulkan")
     group.add_argument(

@@ -102,5 +102,5 @@ def _practical(
 
 
 def _multiple(base: int, scale: float) -> int:
-    """Both the frame and its scaled form are multiples: of `base` after scaling, as in RIFE."""
+    """Multiple of height and width: they are multiples of `base` before and after scaling."""
     return math.lcm(base, multiple_at(base, scale))

@@ -58,7 +58,7 @@ def rife_ncnn(args: Namespace, device: torch.device) -> Method:
 
     about = (
         f"program {program.name} (SHA-256 {sha256(program)}), "
-        f"model {args.rife_ncnn_model or 'of its choice'}; frames have 8 bits"
+        f"model {args.rife_ncnn_model or 'by default'}; frames have 8 bits"
     )
     return Method("rife_ncnn", 2, interpolate, about)
 
