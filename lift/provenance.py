@@ -24,19 +24,28 @@ def commit() -> str:
 
     In a copy without git: the value of LIFT_COMMIT, or an empty string.
     """
+    return commit_of(Path(__file__)) or os.environ.get("LIFT_COMMIT", "")
+
+
+def commit_of(path: Path) -> str:
+    """The commit of the checkout that tracks a file or a folder, with a + if files are modified.
+
+    Empty without git, or where nothing of it is tracked: a package may be installed inside
+    another repository.
+    """
+    folder, name = (path, ".") if path.is_dir() else (path.parent, path.name)
     try:
-        # A repository around an installed LIFT does not track this file.
-        found = _git("rev-parse", "HEAD") if _git("ls-files", Path(__file__).name) else ""
-        found += "+" if found and _git("status", "--porcelain", "--untracked-files=no") else ""
+        found = _git(folder, "rev-parse", "HEAD") if _git(folder, "ls-files", name) else ""
+        changed = found and _git(folder, "status", "--porcelain", "--untracked-files=no")
     except OSError:  # no git
-        found = ""
-    return found or os.environ.get("LIFT_COMMIT", "")
+        return ""
+    return f"{found}+" if changed else found
 
 
-def _git(*arguments: str) -> str:
+def _git(folder: Path, *arguments: str) -> str:
     ran = subprocess.run(
         ["git", "--no-optional-locks", *arguments],
-        cwd=Path(__file__).parent,
+        cwd=folder,
         capture_output=True,
         text=True,
     )

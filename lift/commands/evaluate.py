@@ -8,12 +8,11 @@ import torch
 from lift.commands import (
     evaluate_flags,
     evaluate_long_context,
-    evaluate_methods,
     evaluate_real16,
     evaluate_samples,
 )
 from lift.errors import LiftError
-from lift.evaluation import worst
+from lift.evaluation import peers, worst
 from lift.evaluation.checkpoint import load, path_of
 from lift.evaluation.protocols import long_context, real16
 from lift.evaluation.protocols.registry import TEST_SETS
@@ -22,9 +21,8 @@ from lift.evaluation.run import shard_of_torchrun
 
 def main(argv: list[str]) -> int | None:
     """Print a table of scores, and write them with --output."""
-    parser = evaluate_flags.parser(evaluate_methods.adapter_names())
-    for adapter in evaluate_methods.ADAPTERS:
-        adapter.add_flags(parser)
+    parser = evaluate_flags.parser(peers.NAMES)
+    peers.add_flags(parser)
     args = parser.parse_args(argv)
     if args.protocol == "list":
         print(evaluate_flags.protocol_list())

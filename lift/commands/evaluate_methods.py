@@ -2,9 +2,9 @@
 
 from argparse import Namespace
 from pathlib import Path
-from types import ModuleType
 
 from lift.errors import LiftError
+from lift.evaluation import peers
 from lift.evaluation.builtin_methods import (
     BASELINES,
     FUNCTION,
@@ -17,15 +17,6 @@ from lift.evaluation.checkpoint import load
 from lift.evaluation.methods import Method
 from lift.evaluation.samples import TestSet
 from lift.model.weights import sha256
-
-# Modules with adapters of other models. Each has NAMES, their methods; add_flags(parser), what the
-# methods need; and method(name, args) -> Method.
-ADAPTERS: tuple[ModuleType, ...] = ()
-
-
-def adapter_names() -> tuple[str, ...]:
-    """Names of the methods that adapters give."""
-    return tuple(name for adapter in ADAPTERS for name in adapter.NAMES)
 
 
 def methods_of(args: Namespace, test_set: TestSet) -> list[Method | SavedFrames]:
@@ -68,5 +59,4 @@ def _method(name: str, args: Namespace) -> Method:
         return baseline(name)
     if FUNCTION.fullmatch(name):
         return function_method(name)
-    adapter = next(each for each in ADAPTERS if name in each.NAMES)
-    return adapter.method(name, args)
+    return peers.method(name, args)

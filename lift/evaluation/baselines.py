@@ -59,7 +59,7 @@ def dis(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
 
 def dis_unrounded(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
     """As `dis`, float32."""
-    return _warp_and_blend(frame0, frame1, dis_flow(frame0, frame1), t)
+    return warp_and_blend(frame0, frame1, dis_flow(frame0, frame1), t)
 
 
 METHODS: dict[str, Method] = {"copy": copy, "average": average, "dis": dis}
@@ -127,7 +127,7 @@ def _along_path(
     mask = torch.ones(1, len(times), dtype=torch.bool)
     position, gap_times, exists = adjacent_frames(torch.tensor([times]), mask, per_side)
     if not exists.any():
-        return _warp_and_blend(frame0, frame1, motion, t)
+        return warp_and_blend(frame0, frame1, motion, t)
     inner, gaps = (left, left + 1, *position[0, :-2].tolist()), []
     for near, far, there in zip(inner, position[0].tolist(), exists[0].tolist(), strict=True):
         first, second = sorted((near, far))
@@ -138,7 +138,7 @@ def _along_path(
     weights = path_weights(adjacent, torch.tensor([t]))[..., None, None, None]
     offset = (weights * differences).sum(1)[0].permute(1, 2, 0).numpy()
     offset = cv2.GaussianBlur(offset, (0, 0), OFFSET_SIGMA)
-    return _warp_and_blend(frame0, frame1, motion, t, offset)
+    return warp_and_blend(frame0, frame1, motion, t, offset)
 
 
 def _channels_first(flow: np.ndarray) -> torch.Tensor:
@@ -183,7 +183,7 @@ def dis_flows(frame0: np.ndarray, frame1: np.ndarray) -> tuple[np.ndarray, np.nd
     return estimator.calc(luma0, luma1, None), estimator.calc(luma1, luma0, None)
 
 
-def _warp_and_blend(
+def warp_and_blend(
     frame0: np.ndarray,
     frame1: np.ndarray,
     motion: np.ndarray,

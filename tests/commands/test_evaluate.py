@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +15,6 @@ import torch
 from lift.commands import evaluate as command
 from lift.commands import evaluate_methods
 from lift.errors import LiftError, run
-from lift.evaluation.builtin_methods import two_frame_method
 from lift.evaluation.protocols.registry import TEST_SETS
 from tests.support.published_folders import write
 
@@ -80,19 +78,17 @@ def test_a_function_and_saved_frames_are_methods(folder, function, tmp_path):
     assert found["right"] == found["theirs"] == found["nearest"]
 
 
-def test_an_adapter_adds_its_flags_and_methods(folder, tmp_path, monkeypatch):
-    def method(name, args):
-        return two_frame_method(name, lambda a, b, t: a + 0 * args.shade, "theirs")
-
-    adapter = SimpleNamespace(
-        NAMES=("other",),
-        add_flags=lambda parser: parser.add_argument("--shade", type=int),
-        method=method,
+def test_another_model_stands_in_the_same_table(folder, tmp_path):
+    program = tmp_path / "rife-ncnn-vulkan"
+    program.write_text(
+        "#!/bin/sh\nwhile [ $# -gt 0 ]; do\n"
+        'case "$1" in -0) in="$2";; -o) out="$2";; esac; shift\ndone\ncp "$in" "$out"\n'
     )
-    monkeypatch.setattr(evaluate_methods, "ADAPTERS", (adapter,))
-    flags = ["--methods", "other,copy", "--shade", 3, "--output", tmp_path / "s.json"]
+    program.chmod(0o755)
+    flags = ["--methods", "rife_ncnn,copy", "--rife_ncnn", program, "--output", tmp_path / "s.json"]
     evaluate(folder, *flags)
-    assert scores(tmp_path / "s.json")["other"] == scores(tmp_path / "s.json")["copy"]
+    found = scores(tmp_path / "s.json")
+    assert found["rife_ncnn"] == found["copy"]
 
 
 def test_every_and_limit_choose_samples(folder, tmp_path):

@@ -166,7 +166,7 @@ def _open(
     """
     seconds = None
     if path.is_dir():
-        frames = [Frame(file) for file in FrameFolder(path, check_sizes=True).files]
+        frames = [Frame(file) for file in FrameFolder(path, check_files=True).files]
     elif path.is_file():
         video = IndexedVideo(path)
         frames, seconds = [Frame(path, k) for k in range(len(video))], video.timestamps
