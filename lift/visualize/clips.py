@@ -15,7 +15,7 @@ from lift.errors import LiftError
 from lift.evaluation.protocols.real16 import context_indices
 from lift.io.decode import open_frames
 from lift.io.optional import require
-from lift.video.scenes import CutDetector
+from lift.scenes.detector import CutDetector
 
 SMALLEST = 16  # pixels a side; SSIM needs more than ten
 Progress = Callable[[Iterable], Iterable]
