@@ -149,6 +149,17 @@ def test_a_finished_evaluation_is_shown_and_restart_scores_anew(folder, tmp_path
     assert (tmp_path / "s.csv").exists()
 
 
+def test_processes_of_torchrun_are_shards(folder, tmp_path, monkeypatch):
+    evaluate(folder, "--output", tmp_path / "one.json")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        evaluate(folder, "--output", tmp_path / "two.json")
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+    with pytest.raises(LiftError, match="--shard does not go with torchrun"):
+        evaluate(folder, "--output", tmp_path / "two.json", "--shard", "1/2")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_one_sentence_and_the_same_command_resumes(folder, tmp_path, number, code):
