@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from lift import provenance
@@ -140,8 +141,6 @@ def _context_frames(args: Namespace, test_set: TestSet) -> list[int]:
 
 def _device_of_torchrun() -> str:
     """The GPU of this process among those of its machine."""
-    import torch
-
     return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
 
 
