@@ -2,7 +2,7 @@
 
 import sys
 from argparse import ArgumentTypeError
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lift.config.flags import Parser
@@ -192,7 +192,7 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def _methods(known: tuple[str, ...]):
+def _methods(known: tuple[str, ...]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         names = _names(text)
         for name in names:

@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from lift import provenance
@@ -47,8 +48,8 @@ def evaluate(
             if args.restart:
                 evaluation.restart()
             elif result := evaluation.finished():
-                print(text(result))
-                print(f"scored before: {evaluation.output}; --restart scores anew")
+                say(text(result))
+                say(f"scored before: {evaluation.output}; --restart scores anew")
                 return result, 0
         try:
             return _run(args, evaluation, complete, text), 0
@@ -63,13 +64,14 @@ def _run(
     result = evaluation.run(_bar)
     if result is None:
         done = sum(sample.name in evaluation.rows for sample in evaluation.samples)
-        print(f"{done} of {len(evaluation.samples)} samples are scored; other parts are missing")
+        say(f"{done} of {len(evaluation.samples)} samples are scored; other parts are missing")
         return None
     result = complete(evaluation, result) | provenance.of_scores(args.checkpoint)
-    print(text(result))
-    if evaluation.output is not None:
+    if evaluation.output is not None:  # before printing: the reader of stdout may have ended
         evaluation.write(result)
-        print(f"written: {evaluation.output}, {evaluation.csv_path}")
+    say(text(result))
+    if evaluation.output is not None:
+        say(f"written: {evaluation.output}, {evaluation.csv_path}")
     return result
 
 
@@ -140,8 +142,6 @@ def _context_frames(args: Namespace, test_set: TestSet) -> list[int]:
 
 def _device_of_torchrun() -> str:
     """The GPU of this process among those of its machine."""
-    import torch
-
     return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
 
 

@@ -121,7 +121,8 @@ def table(result: dict) -> str:
     metrics = result["identity"]["metrics"]
     groups = result["groups"] if len(result["groups"]) <= PRINTED_GROUPS else {}
     whole = {"samples": len(result["samples"]), "scores": result["scores"]}
-    blocks = {"all": whole} if len(groups) == 1 else {**groups, "all": whole}
+    blocks = groups if len(groups) == 1 else {**groups, "all": whole}
+    last = list(blocks)[-1]  # of all samples
     head = [f"protocol {result['protocol']}", "samples", "method"]
     head += [METRICS[name].title for name in metrics]
     timed, memory = result["ms_per_frame"], result["peak_memory"]
@@ -132,16 +133,16 @@ def table(result: dict) -> str:
         for method, means in block["scores"].items():
             line = [group, str(block["samples"]), method]
             line += [f"{means[name]:.{PRINTED_DIGITS.get(name, 3)}f}" for name in metrics]
-            line += [_cell(timed.get(method), 1) if group == "all" else ""] if timed else []
+            line += [_cell(timed.get(method), 1) if group == last else ""] if timed else []
             if memory:
                 mebibytes = memory[method] / 2**20 if method in memory else None
-                line += [_cell(mebibytes, 0) if group == "all" else ""]
+                line += [_cell(mebibytes, 0) if group == last else ""]
             lines.append(line)
         lines += [
             _published(model, score, group, head, metrics)
             for model, scores in result["published"].items()
             for score in scores
-            if (score["group"] or "all") == group
+            if (score["group"] or last) == group
         ]
     parts = [aligned([head, *lines], left=3), f"protocol: {result['description']}"]
     if result["count"] is not None and len(result["samples"]) != result["count"]:

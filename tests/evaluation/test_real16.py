@@ -49,6 +49,8 @@ def test_the_crop_is_the_centre():
 def test_frames_smaller_than_the_multiple_are_refused():
     with pytest.raises(LiftError, match="at least 32"):
         real16.prepare(np.zeros((31, 64, 3), np.uint8))
+    with pytest.raises(LiftError, match="^cannot be prepared: protocol real16"):  # after a path
+        real16.REAL16.prepare(np.zeros((31, 64, 3), np.uint8))
 
 
 # -- targets and context ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -223,3 +224,11 @@ def test_the_table_states_protocol_groups_and_published_scores(test_set):
     assert "RIFE (published: a paper)" in lines[5] and "35.28" in lines[5] and "0.969" in lines[5]
     assert lines[8] == "protocol: frames of a texture"
     assert "means of 7 of the 9 samples" in lines
+
+
+def test_one_group_keeps_its_name_and_its_published_scores(test_set):
+    late = [sample for sample in test_set.find(None, 4) if sample.group == "late"]
+    result = evaluate(replace(test_set, find=lambda root, count: late), None)
+    lines = table(result).splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["late"] * 3 and "RIFE" in lines[3]
+    assert lines[1].split()[-1] == f"{result['ms_per_frame']['average']:.1f}"

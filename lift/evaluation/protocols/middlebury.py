@@ -34,8 +34,7 @@ def find(root: Path, count: int) -> list[Sample]:
         while stop < len(frames) and frames[stop].is_file():
             stop += 1
         truth = existing(folder / "frame10i11.png").path
-        inputs = context(LEFT, RIGHT, 1, count, first, stop)
-        indices, times, left = inputs
+        indices, times, left = context(LEFT, RIGHT, 1, count, first, stop)
         paths = tuple(Frame(frames[k]) for k in indices)
         samples.append(Sample(folder.name, "", paths, tuple(times), left, Frame(truth)))
     if not samples:

@@ -13,7 +13,9 @@ EMA_VFI_RERUN = "re-run with down-scaled flow by Zhang et al., CVPR 2023"
 THIRD_PARTY = "a third-party table"
 
 
-def whole_set(source: str, psnr: float, ssim: float | None = None, inputs: int = 2):
+def whole_set(
+    source: str, psnr: float, ssim: float | None = None, inputs: int = 2
+) -> tuple[Published, ...]:
     """A score on the whole set, as the tuple that `TestSet.published` holds."""
     return (Published(psnr, ssim, source, inputs=inputs),)
 

@@ -395,11 +395,18 @@ def find(
     return samples
 
 
+def _prepare_of_test_set(frame: np.ndarray) -> np.ndarray:
+    try:
+        return prepare(frame)
+    except LiftError as error:
+        raise LiftError(f"cannot be prepared: {error}") from None
+
+
 REAL16 = TestSet(
     name=NAME,
     description=DESCRIPTION,
     find=find,
-    prepare=lambda frame: prepare(frame),
+    prepare=_prepare_of_test_set,
     context_frames=None,
     layout='manifest.json, {"clips": [{"file": "a.mp4"}, ...]}, and its videos or frame folders',
 )

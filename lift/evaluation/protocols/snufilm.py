@@ -12,7 +12,7 @@ from lift.data.clip import frames_around
 from lift.errors import LiftError
 from lift.evaluation.protocols import published
 from lift.evaluation.protocols.layout import existing, listed, root_of
-from lift.evaluation.samples import Frame, Sample, TestSet
+from lift.evaluation.samples import Frame, Published, Sample, TestSet
 
 NAME = "snufilm"
 SPLITS = ("easy", "medium", "hard", "extreme")
@@ -89,7 +89,7 @@ def _neighbours(path: Path, step: int, most: int) -> list[Path]:
     return found
 
 
-def _published(source: str, *psnrs: float):
+def _published(source: str, *psnrs: float) -> tuple[Published, ...]:
     return published.by_group(source, **dict(zip(SPLITS, psnrs, strict=True)))
 
 

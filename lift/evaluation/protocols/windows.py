@@ -6,7 +6,7 @@ Dynamic Scene Deblurring" (GoPro), CVPR 2017; Su et al., "Deep Video Deblurring 
 Cameras" (Adobe240), CVPR 2017. The windows are those of Kalluri et al., "FLAVR", WACV 2023.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lift.errors import LiftError
@@ -89,7 +89,7 @@ DAVIS = TestSet(
 )
 
 
-def _eightfold(name: str, find, layout: str) -> TestSet:
+def _eightfold(name: str, find: Callable[[Path, int], list[Sample]], layout: str) -> TestSet:
     return TestSet(
         name=name,
         description="seven frames between references 8 apart, t = k/8, context every 8th frame, "
