@@ -83,7 +83,7 @@ class Layout:
         rule: what decides the splits, for people; empty where nothing does.
         root: the folder of the data set, which may be inside or around the folder that was given.
         entries: the sequences, in a fixed order.
-        left_out: names of what is no sequence of this data set, by reason.
+        left_out: names of what no split has or what is no sequence of this data set, by reason.
         with_rest: whether sequences without a split count as training data.
     """
 
@@ -354,8 +354,7 @@ def _of_folders(root: Path, split_names: Iterable[str]) -> Layout:
         outside = [entry.name for entry in entries if entry.split is None]
         if outside:
             left_out["in no split"] = outside
-        entries = [entry for entry in entries if entry.split is not None]
-        rule = "folders " + ", ".join(sorted({entry.split for entry in entries}))
+        rule = "folders " + ", ".join(sorted({entry.split for entry in entries if entry.split}))
         return Layout("folders by split", rule, root, entries, left_out)
     return Layout("folders of frames, videos", "", root, entries, left_out)
 

@@ -236,14 +236,39 @@ def _choose(
         return pool, None
     if len(pool) == 1:
         return pool, "end" if split == val_split else "start"
-    every = max(VAL_EVERY, -(-len(pool) // MAX_VAL))
-    held_out = set(range(every - 1, len(pool), every)) or {len(pool) - 1}
+    held_out = _held_out(len(pool))
     notes.append(
         f"no split {val_split!r}: {len(held_out)} of the {len(pool)} sequences for training are "
         "held out for validation"
     )
     chosen = [e for i, e in enumerate(pool) if (i in held_out) == (split == val_split)]
     return chosen, None
+
+
+def _held_out(count: int) -> set[int]:
+    """Which of several training sequences are for validation where there is no split for it."""
+    every = max(VAL_EVERY, -(-count // MAX_VAL))
+    return set(range(every - 1, count, every)) or {count - 1}
+
+
+def splits_in_training(layout: Layout) -> list[str]:
+    """The split of every entry as a training with the default names has it; empty for none."""
+    entries = layout.entries
+    try:
+        pool = {id(entry): i for i, entry in enumerate(_pool(layout, "train", "val", []))}
+    except LiftError:  # without training data nothing is held out
+        pool = {}
+    if "val" in layout.splits or len(pool) < 2:
+        return [entry.split or "" for entry in entries]
+    held_out = _held_out(len(pool))
+    return [
+        (entry.split or "")
+        if id(entry) not in pool
+        else "val"
+        if pool[id(entry)] in held_out
+        else "train"
+        for entry in entries
+    ]
 
 
 def _pool(layout: Layout, train_split: str, val_split: str, notes: list[str]) -> list[Entry]:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from lift.data.sequences import layout_of, open_sequences
+from lift.data.shards import write_shards
 from lift.errors import LiftError
 from lift.evaluation.protocols import sequences
 from tests.support.published_folders import names, write
@@ -107,5 +109,21 @@ def test_nothing_to_read_is_one_sentence(tmp_path, make, message):
 
 def test_a_clip_of_the_manifest_that_is_not_there_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text('{"clips": [{"file": "cat.mp4"}]}')
-    with pytest.raises(LiftError, match="cat.mp4 does not exist"):
+    with pytest.raises(LiftError, match="cat.mp4 is listed beside it and does not exist"):
         sequences.find_frames(tmp_path, 2)
+
+
+def test_without_splits_the_clips_that_training_holds_out_are_val(tmp_path):
+    write(tmp_path / f"{k}" / f"{i}.png" for k in range(9) for i in range(3))
+    held_out = {
+        sample.group for sample in sequences.find_frames(tmp_path, 2) if sample.split == "val"
+    }
+    assert held_out == {sequence.name for sequence in open_sequences(tmp_path, "val")}
+    assert {sample.split for sample in sequences.find_frames(tmp_path, 2)} == {"train", "val"}
+
+
+def test_shards_are_refused_in_a_sentence(tmp_path):
+    write(tmp_path / "a" / f"{i}.png" for i in range(3))
+    write_shards(layout_of(tmp_path), tmp_path / "shards", 1)
+    with pytest.raises(LiftError, match="which only training reads"):
+        sequences.find_frames(tmp_path / "shards", 2)

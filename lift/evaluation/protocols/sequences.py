@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lift.data.layouts import Entry
+from lift.data.scan import scan_all
+from lift.data.sequences import layout_of, open_entry, splits_in_training
 from lift.errors import LiftError
 from lift.evaluation.protocols.layout import context, folders_of, root_of, sample_of
 from lift.evaluation.samples import Frame, Sample, TestSet
-from lift.io.decode import VIDEO_SUFFIXES
 from lift.io.frame_folder import FrameFolder, is_frame_folder
 from lift.io.manifest import has_manifest, read_manifest
-from lift.io.video_index import IndexedVideo
 
-SPLITS = ("train", "val", "test")
 WINDOW, TARGET = 16, 8  # of protocol seed
 SEED_LAYOUT = "sequences/val/scene/im00.png, im01.png, ..., or the folder sequences itself"
 FRAMES_LAYOUT = (
@@ -114,65 +114,53 @@ def find_frames(root: Path, count: int) -> list[Sample]:
 
 
 def _sequences(root: Path) -> list[_Sequence]:
+    names: list[str] = []
     if root.is_dir() and has_manifest(root):
-        clips = read_manifest(root)
-        if not clips:
+        names = [clip.name for clip in read_manifest(root)]
+        if not names:
             raise LiftError(f"{root / 'manifest.json'} lists no clip")
-        return [
-            _open(clip.path, clip.name, clip.split or "", clip.cuts, clip.duplicates)
-            for clip in clips
-        ]
     if not root.exists():
         raise LiftError(f"{root} does not exist; protocol frames reads {FRAMES_LAYOUT}")
-    if root.is_file() or is_frame_folder(root):
-        return [_open(root, root.stem if root.is_file() else root.resolve().name)]
-    found = sorted(path for path in root.rglob("*") if _is_sequence(path, root))
-    if not found:
+    layout = layout_of(root)  # as in training: the same sequences and splits
+    if not layout.entries:
         raise LiftError(f"{root} has no frames; protocol frames reads {FRAMES_LAYOUT}")
-    names = [path.relative_to(root) for path in found]
+    if not names:
+        names = _short_names(layout.entries)
+    splits = splits_in_training(layout)
+    opened = zip(layout.entries, names, splits, strict=True)
+    return [_open(entry, name, split) for entry, name, split in opened]
+
+
+def _short_names(entries: list[Entry]) -> list[str]:
+    """Names without the suffix of a video, where that leaves them unique."""
     short = [
-        (name if path.is_dir() else name.with_suffix("")).as_posix()
-        for path, name in zip(found, names, strict=True)
+        entry.name if entry.path.is_dir() else Path(entry.name).with_suffix("").as_posix()
+        for entry in entries
     ]
     return [
-        _open(
-            path,
-            brief if short.count(brief) == 1 else name.as_posix(),
-            next((part for part in name.parts if part in SPLITS), ""),
-        )
-        for path, name, brief in zip(found, names, short, strict=True)
+        brief if short.count(brief) == 1 else entry.name
+        for entry, brief in zip(entries, short, strict=True)
     ]
 
 
-def _is_sequence(path: Path, root: Path) -> bool:
-    if any(part.startswith(".") for part in path.relative_to(root).parts):
-        return False
-    if path.is_dir():
-        return is_frame_folder(path)
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _open(
-    path: Path,
-    name: str,
-    split: str = "",
-    cuts: tuple[int, ...] = (),
-    duplicates: tuple[int, ...] = (),
-) -> _Sequence:
-    """The frames of a video or a folder.
+def _open(entry: Entry, name: str, split: str) -> _Sequence:
+    """The frames of a video or a folder; cuts of videos are found where they are not known.
 
     Raises:
-        LiftError: it does not exist or cannot be read.
+        LiftError: it does not exist or cannot be read, or is in a tar file.
     """
-    seconds = None
-    if path.is_dir():
-        frames = [Frame(file) for file in FrameFolder(path, check_files=True).files]
-    elif path.is_file():
-        video = IndexedVideo(path)
-        frames, seconds = [Frame(path, k) for k in range(len(video))], video.timestamps
-    else:
-        raise LiftError(f"{path} does not exist; restore it, or take it from the list")
-    return _Sequence(name, frames, split, cuts, duplicates, seconds)
+    if entry.stored is not None:
+        raise LiftError(
+            f"{entry.path} is a shard, which only training reads; give the folder that it was "
+            "written from"
+        )
+    sequence = open_entry(entry, check_files=True)
+    if isinstance(sequence, FrameFolder):
+        frames, cuts = [Frame(file) for file in sequence.files], entry.cuts or ()
+        return _Sequence(name, frames, split, cuts, entry.duplicates)
+    cuts = scan_all([sequence])[0].edges if entry.cuts is None else entry.cuts
+    frames = [Frame(entry.path, k) for k in range(len(sequence))]
+    return _Sequence(name, frames, split, cuts, entry.duplicates, sequence.timestamps)
 
 
 FRAMES = TestSet(
