@@ -19,7 +19,9 @@ from lift.evaluation.checkpoint import load
 from lift.evaluation.figures import (
     ERROR_LIMIT,
     Tile,
+    blend_weight,
     caption,
+    colored,
     error_map,
     flow_in_frame_pixels,
     flow_limit,
@@ -242,7 +244,7 @@ def write_picture(
         Tile(f"flow to the left input {scale}", flow_to_color(flow0, limit), wheel=True),
         Tile(
             "blend weight of the left input\n(white: left, black: right, grey: both)",
-            blend_weight(prediction),
+            colored(blend_weight(prediction.occ_t0, prediction.occ_t1), "gray"),
         ),
         Tile(f"flow to the right input {scale}", flow_to_color(flow1, limit), wheel=True),
     ]
@@ -263,16 +265,6 @@ def predict(
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     clip = as_clip(frames[indices], times, left, device)
     return model(clip, torch.tensor([0.5], device=device)), times
-
-
-def blend_weight(prediction: Prediction) -> np.ndarray:
-    """v0 / (v0 + v1), the left reference's weight in the blend, as grey: (h, w, 3) uint8."""
-    log0, log1 = (
-        torch.nn.functional.logsigmoid(occ[0, 0].float())
-        for occ in (prediction.occ_t0, prediction.occ_t1)
-    )
-    weight = torch.sigmoid(log0 - log1).cpu().numpy()
-    return np.repeat(np.round(255 * weight).astype(np.uint8)[..., None], 3, -1)
 
 
 # -- command line ----------------------------------------------------------------------------------

@@ -15,14 +15,38 @@ ERROR_LIMIT = 32  # 8-bit levels; one scale for all figures, so that two can be 
 # -- images ----------------------------------------------------------------------------------------
 
 
-def flow_to_color(flow: np.ndarray, limit: float | None = None) -> np.ndarray:
-    """Flow as colour: hue is the direction, saturation the length, white is no motion.
+HUES = {"RY": 15, "YG": 6, "GC": 4, "CB": 11, "BM": 13, "MR": 6}  # steps from hue to hue
 
-    Right is red, and hues follow the colour circle clockwise as seen on the screen (down is
-    yellow-green, left cyan, up violet).
+
+def flow_hues() -> np.ndarray:
+    """The 55 hues of Middlebury's flow colours, (55, 3) in [0, 1], from red over yellow to red.
+
+    Steps between the six primary colours are as many as an observer can tell apart there.
+
+    Source: Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011.
+    """
+    corners = {
+        "R": (1, 0, 0),
+        "Y": (1, 1, 0),
+        "G": (0, 1, 0),
+        "C": (0, 1, 1),
+        "B": (0, 0, 1),
+        "M": (1, 0, 1),
+    }
+    parts = []
+    for (first, last), steps in HUES.items():
+        weight = np.arange(steps)[:, None] / steps
+        parts.append((1 - weight) * corners[first] + weight * np.array(corners[last]))
+    return np.concatenate(parts)
+
+
+def flow_to_color(flow: np.ndarray, limit: float | None = None) -> np.ndarray:
+    """Flow in Middlebury's colours: hue is the direction, saturation the length, white no motion.
+
+    Right is red, down yellow, left blue-green, up violet. Longer vectors than `limit` are darker.
 
     Args:
-        flow: (H, W, 2), dx then dy, pixels.
+        flow: (H, W, 2), dx then dy, pixels; y points down. Unknown (not finite) is black.
         limit: length of full saturation, pixels; the longest vector when None, at least 1.
 
     Returns:
@@ -33,14 +57,19 @@ def flow_to_color(flow: np.ndarray, limit: float | None = None) -> np.ndarray:
     """
     if flow.ndim != 3 or flow.shape[2] != 2:
         raise ValueError(f"flow_to_color: flow must be (H, W, 2), got {flow.shape}")
-    from matplotlib.colors import hsv_to_rgb
-
-    dx, dy = flow[..., 0].astype(np.float64), flow[..., 1].astype(np.float64)
+    known = np.isfinite(flow).all(-1)
+    # + 0.0 turns -0.0, which has another angle, into 0.0
+    dx, dy = np.moveaxis(np.where(known[..., None], flow, 0).astype(np.float64) + 0.0, -1, 0)
     length = np.hypot(dx, dy)
     limit = max(1.0, float(length.max(initial=0))) if limit is None else limit
-    hue = np.arctan2(dy, dx) / (2 * np.pi) % 1
-    hsv = np.stack((hue, np.clip(length / limit, 0, 1), np.ones_like(hue)), -1)
-    return np.round(255 * hsv_to_rgb(hsv)).astype(np.uint8)
+    length = (length / limit)[..., None]
+    hues = flow_hues()
+    position = (np.arctan2(-dy, -dx) / np.pi + 1) / 2 * (len(hues) - 1)
+    first = np.floor(position).astype(int)
+    weight = (position - first)[..., None]
+    color = (1 - weight) * hues[first] + weight * hues[(first + 1) % len(hues)]
+    color = np.where(length <= 1, 1 - length * (1 - color), 0.75 * color)
+    return np.round(255 * color * known[..., None]).astype(np.uint8)
 
 
 def flow_in_frame_pixels(flow: torch.Tensor, height: int) -> np.ndarray:
@@ -96,6 +125,19 @@ def colored(values: np.ndarray, name: str) -> np.ndarray:
     from matplotlib import colormaps
 
     return colormaps[name](np.clip(values, 0, 1), bytes=True)[..., :3]
+
+
+def blend_weight(occ_t0: torch.Tensor, occ_t1: torch.Tensor) -> np.ndarray:
+    """The left reference's weight in the blend, v0 / (v0 + v1) of the visibilities.
+
+    Args:
+        occ_t0, occ_t1: (1, 1, h, w), visibility logits.
+
+    Returns:
+        (h, w) float32 in [0, 1].
+    """
+    log0, log1 = (torch.nn.functional.logsigmoid(occ[0, 0].float()) for occ in (occ_t0, occ_t1))
+    return torch.sigmoid(log0 - log1).cpu().numpy()
 
 
 def caption(image: np.ndarray, text: str, height: int = 22) -> np.ndarray:

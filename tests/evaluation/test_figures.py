@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lift.evaluation import figures as pictures
 
-DIRECTIONS = {
+DIRECTIONS = {  # of the program that was published with the colours
     "right": ((1, 0), (255, 0, 0)),
-    "down": ((0, 1), (128, 255, 0)),
-    "left": ((-1, 0), (0, 255, 255)),
-    "up": ((0, -1), (128, 0, 255)),
+    "down": ((0, 1), (255, 230, 0)),
+    "left": ((-1, 0), (0, 209, 255)),
+    "up": ((0, -1), (88, 0, 255)),
 }
 
 
@@ -24,17 +25,42 @@ def test_directions_have_the_documented_colors(vector, color):
     assert np.abs(image[0, 0].astype(int) - color).max() <= 1
 
 
+def test_hues_are_those_of_middlebury():
+    hues = np.round(255 * pictures.flow_hues()).astype(int)
+    primary = {0: "red", 15: "yellow", 21: "green", 25: "cyan", 36: "blue", 49: "magenta"}
+    assert len(hues) == 55
+    assert [tuple(hues[k]) for k in primary] == [
+        (255, 0, 0),
+        (255, 255, 0),
+        (0, 255, 0),
+        (0, 255, 255),
+        (0, 0, 255),
+        (255, 0, 255),
+    ]
+    assert tuple(hues[1]) == (255, 17, 0) and tuple(hues[54]) == (255, 0, 42)
+
+
+def test_a_negative_zero_is_no_other_direction():
+    right = pictures.flow_to_color(_flow((1, -0.0)), limit=1)
+    assert (right == pictures.flow_to_color(_flow((1, 0.0)), limit=1)).all()
+
+
 def test_stillness_is_white_and_length_is_saturation():
     assert (pictures.flow_to_color(_flow((0, 0))) == 255).all()
     weak, strong = (pictures.flow_to_color(_flow((x, 0)), limit=8)[0, 0] for x in (2, 6))
     assert weak[1] > strong[1] and weak[0] == strong[0] == 255
 
 
-def test_flow_beyond_the_limit_saturates():
-    assert (
-        pictures.flow_to_color(_flow((50, 0)), limit=8)
-        == pictures.flow_to_color(_flow((8, 0)), limit=8)
-    ).all()
+def test_flow_beyond_the_limit_is_darker():
+    inside, beyond = (pictures.flow_to_color(_flow((x, 0)), limit=8)[0, 0] for x in (8, 50))
+    assert tuple(inside) == (255, 0, 0) and tuple(beyond) == (191, 0, 0)
+
+
+def test_unknown_flow_is_black():
+    flow = _flow((1, 0)).copy()
+    flow[0, 0] = np.nan
+    image = pictures.flow_to_color(flow)
+    assert (image[0, 0] == 0).all() and (image[0, 1] == (255, 0, 0)).all()
 
 
 def test_noise_stays_pale_without_a_limit():
@@ -52,6 +78,14 @@ def test_the_wheel_shows_each_direction_where_it_points():
     for name, place in places.items():
         assert np.abs(wheel[place] - DIRECTIONS[name][1]).max() < 40, name
     assert (wheel[0, 0] == 255).all()
+
+
+def test_blend_weight_is_the_share_of_the_left_visibility():
+    visible, hidden = torch.full((1, 1, 2, 3), 20.0), torch.full((1, 1, 2, 3), -20.0)
+    assert pictures.blend_weight(visible, visible) == pytest.approx(np.full((2, 3), 0.5))
+    assert pictures.blend_weight(visible, hidden).min() > 0.99
+    third = pictures.blend_weight(torch.logit(visible * 0 + 0.3), torch.logit(visible * 0 + 0.6))
+    assert third == pytest.approx(np.full((2, 3), 1 / 3), abs=1e-5)
 
 
 def test_error_map_has_one_scale_for_all_pictures():
