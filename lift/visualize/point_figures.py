@@ -47,7 +47,8 @@ def window_figure(explained: Explanation):
     for number, layer in enumerate(per_layer, 1):
         titles = [time_label(time) if number == 1 else "" for time in window.times]
         maps = [
-            image(each, title, cmap=HEAT, vmin=0, vmax=layer.max())
+            # white: outside of this layer's window
+            image(np.ma.masked_equal(each, 0), title, cmap=HEAT, vmin=0, vmax=layer.max())
             for each, title in zip(layer[:, rows, columns], titles, strict=True)
         ]
         maps[0] = _with_label(maps[0], f"layer {number}\n0 to {100 * layer.max():.2g} %")
