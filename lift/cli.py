@@ -27,6 +27,10 @@ COMMANDS = {
         "train variants under the same conditions and compare them by class of motion",
     ),
     "evaluate": ("lift.commands.evaluate", "score weights and baselines on real clips"),
+    "visualize": (
+        "lift.commands.visualize",
+        "draw attention, motion, errors and worst cases of a model, and curves of runs",
+    ),
     "bench": (
         "lift.commands.bench",
         "benchmark the kernels or the model on this machine, or compare two runs",

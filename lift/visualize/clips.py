@@ -78,6 +78,15 @@ class ClipSource:
             f"{self.path}: frame {k} cannot be a target: {cause}; choose another --frame"
         )
 
+    def check_point(self, point: tuple[int, int]) -> None:
+        """Raise a LiftError where (x, y), in pixels of the source's frames, lies outside them."""
+        height, width = self.source_size
+        if point[0] >= width or point[1] >= height:
+            raise LiftError(
+                f"{self.path}: --point {point[0]},{point[1]} lies outside of its frames of "
+                f"{width}x{height}; X is 0 to {width - 1} and Y 0 to {height - 1}"
+            )
+
     def spread_targets(self, count: int) -> list[int]:
         """At most `count` targets, evenly spread over the frames that can be one.
 

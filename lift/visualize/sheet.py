@@ -27,7 +27,8 @@ STYLE = {
     "pdf.fonttype": 42,  # text stays text, in a font that can be edited
     "svg.fonttype": "none",
 }
-PREVIEW_DPI = 160  # of the page
+PREVIEW_DPI = 200  # of the page
+PAGE_PIXELS = 140  # CSS pixels an inch: a figure of a page's width fills the text
 PREVIEW_QUALITY = 88  # of WebP, 0 to 100
 
 Draw = Callable[["object"], None]  # draws on matplotlib axes
@@ -185,6 +186,12 @@ def preview(figure) -> bytes:
     figure.set_dpi(PREVIEW_DPI)
     figure.canvas.draw()
     return encode_webp(np.asarray(figure.canvas.buffer_rgba())[..., :3], PREVIEW_QUALITY)
+
+
+def preview_size(figure) -> tuple[int, int]:
+    """Width and height of the figure on the page, in CSS pixels."""
+    width, height = figure.get_size_inches()
+    return round(PAGE_PIXELS * width), round(PAGE_PIXELS * height)
 
 
 def encode_webp(rgb: np.ndarray, quality: int) -> bytes:

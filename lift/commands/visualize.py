@@ -1,0 +1,282 @@
+"""`lift visualize`: pictures that explain what a model does, on one page and as paper figures."""
+
+import re
+import shlex
+import time
+from argparse import ArgumentTypeError, Namespace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lift.config.flags import Parser
+from lift.config.schema import BACKENDS, PRESETS
+from lift.errors import LiftError, say
+
+ATTENTION_TARGETS = 24  # of the figure of a whole clip
+DEFAULT_TARGETS = 2  # of each clip
+DPI = (50, 1200)
+
+
+def main(argv: list[str]) -> int | None:
+    """Write index.html and figures/ to the output folder."""
+    args = _parser().parse_args(argv)
+    _check(args)
+    started = time.perf_counter()
+    from lift.visualize.gallery import Gallery
+
+    with Gallery(args.output, args.format, args.dpi) as gallery:
+        sections = []
+        if args.inputs:
+            sections += _clips(args, gallery)
+        if args.runs:
+            sections.append(_curves(args, gallery))
+        seconds = time.perf_counter() - started
+        command = shlex.join(["lift", "visualize", *argv])
+        page = gallery.publish(_title(args), _facts(args, command, seconds), sections)
+    size = page.stat().st_size / 2**20
+    say(
+        f"written: {page} ({size:.1f} MiB), {gallery.count} figures as {', '.join(args.format)} "
+        f"in {seconds:.1f} s"
+    )
+    return None
+
+
+# -- parts of the page -----------------------------------------------------------------------------
+
+
+def _clips(args: Namespace, gallery) -> list:
+    """A section for each input, all of which are read before the first one is drawn."""
+    import torch
+
+    from lift.evaluation.checkpoint import load
+    from lift.visualize.clip_section import clip_section
+    from lift.visualize.clips import open_clip
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    model = load(args.checkpoint, args.kernels, args.device)
+    clips = [
+        open_clip(path, args.resize_short_side, _bar(f"reading {path.name}"))
+        for path in args.inputs
+    ]
+    chosen = []
+    for clip in clips:
+        for k in args.frame or ():
+            clip.check_target(k)
+        if args.point:
+            clip.check_point(args.point)
+        chosen.append(sorted(set(args.frame or clip.spread_targets(DEFAULT_TARGETS))))
+    return [
+        clip_section(
+            gallery,
+            clip,
+            model,
+            targets,
+            attention_targets=clip.spread_targets(ATTENTION_TARGETS),
+            context_frames=args.context_frames,
+            point=args.point,
+            progress=_bar(f"drawing {clip.path.name}"),
+        )
+        for clip, targets in zip(clips, chosen, strict=True)
+    ]
+
+
+def _curves(args: Namespace, gallery):
+    from lift.visualize.curves import curves_caption, curves_figure, read_runs
+    from lift.visualize.page import Section
+
+    runs = read_runs(args.runs, args.labels)
+    names = ", ".join(run.label for run in runs)
+    picture = gallery.figure(
+        gallery.name("curves"),
+        lambda: curves_figure(runs),
+        "Curves of training",
+        curves_caption(runs),
+        f"Plots of loss, PSNR, learning rate and gradient norm over steps of {names}.",
+    )
+    return Section("Training runs", "", [picture])
+
+
+def _title(args: Namespace) -> str:
+    if args.inputs or args.evaluation:
+        return f"What {args.checkpoint.name} does"
+    return "Curves of training runs"
+
+
+def _facts(args: Namespace, command: str, seconds: float) -> dict[str, str]:
+    """What the pictures depend on."""
+    from lift import provenance
+
+    uses_weights = bool(args.inputs or args.evaluation)
+    recorded = provenance.of_scores(args.checkpoint if uses_weights else None)
+    facts = {"command": command}
+    if uses_weights:
+        weights = recorded["weights"]
+        facts["weights"] = f"{weights['file']}, SHA-256 {weights['sha256']}"
+        facts["context frames"] = f"at most {args.context_frames}, references included"
+    made_by = recorded["made_by"] | {"commit": provenance.commit() or None}
+    facts["versions"] = ", ".join(f"{name} {value}" for name, value in made_by.items() if value)
+    facts["drawing time"] = f"{seconds:.1f} s"
+    return facts
+
+
+def _bar(text: str):
+    return lambda items: tqdm(items, desc=text, unit="frame", disable=None, leave=False)
+
+
+# -- command line ----------------------------------------------------------------------------------
+
+
+def _check(args: Namespace) -> None:
+    """Set the weights.
+
+    Raises:
+        LiftError: there is nothing to draw, or flags contradict each other.
+    """
+    if not (args.inputs or args.runs or args.evaluation):
+        raise LiftError(
+            "there is nothing to draw; give a video or a folder of frames, --evaluation or --runs"
+        )
+    if not args.inputs and (args.frame or args.point):
+        raise LiftError("--frame and --point choose in clips; give a video or a folder of frames")
+    if args.labels and not args.runs:
+        raise LiftError("--labels names training runs; give them with --runs")
+    args.inputs = [Path(text) for text in args.inputs]
+    for path in args.inputs:
+        if not path.exists():
+            raise LiftError(
+                f"{path}: no such file or folder; give a video or a folder of numbered frames"
+            )
+    args.checkpoint = _weights(args.checkpoint)
+
+
+def _weights(text: str) -> Path:
+    """The file that --checkpoint names; a preset's name is that of its bundled weights."""
+    if text not in PRESETS or Path(text).exists():
+        return Path(text)
+    from lift.model.weights import pretrained_path
+
+    path = pretrained_path(text)
+    if not path.is_file():
+        raise LiftError(f"no weights of {text} are bundled with lift; give --checkpoint FILE")
+    return path
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="lift visualize",
+        description="Draw what a model does: attention, motion, errors, worst cases and curves. "
+        "DIR/index.html shows\nall pictures and opens without a network; DIR/figures has them for "
+        "a paper.",
+    )
+    parser.gathers = "inputs"
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="videos or folders of frames; every second frame is dropped and interpolated",
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder for index.html and figures/"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="tiny",
+        metavar="FILE",
+        help="weights, a .safetensors file, or the name of bundled weights (default tiny)",
+    )
+    parser.add_argument(
+        "--frame",
+        type=_numbers,
+        metavar="K,L",
+        help=f"frames to explain, from 0 (default {DEFAULT_TARGETS} evenly spread ones)",
+    )
+    parser.add_argument(
+        "--point",
+        type=_point,
+        metavar="X,Y",
+        help="point of these frames, in pixels of the input, whose attention and path are drawn "
+        "(default: where the error is largest)",
+    )
+    parser.add_argument(
+        "--context_frames",
+        type=int,
+        choices=range(2, 16),
+        default=15,
+        metavar="N",
+        help="input frames per generated frame, 2 to 15 (default 15)",
+    )
+    parser.add_argument(
+        "--resize_short_side",
+        type=int,
+        default=256,
+        metavar="N",
+        help="reduce frames so that their short side has at most N pixels; 0 keeps their size "
+        "(default 256)",
+    )
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="FILE",
+        help="scores that lift evaluate --output wrote, whose worst samples are drawn",
+    )
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="RUN",
+        help="output folders of training runs whose curves are drawn side by side",
+    )
+    parser.add_argument("--labels", nargs="+", metavar="TEXT", help="names of these runs")
+    parser.add_argument(
+        "--format",
+        type=_formats,
+        default=("png", "pdf"),
+        metavar="A,B",
+        help="formats of the figures: png, pdf, svg (default png,pdf)",
+    )
+    parser.add_argument(
+        "--dpi",
+        type=_dpi,
+        default=300,
+        metavar="N",
+        help=f"resolution of PNG figures, {DPI[0]} to {DPI[1]} (default 300)",
+    )
+    parser.add_argument(
+        "--kernels",
+        choices=BACKENDS,
+        default="auto",
+        help="kernels: auto, fused (an error where unsupported) or reference (default auto)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="CPU threads; 0: PyTorch's default"
+    )
+    return parser
+
+
+def _numbers(text: str) -> list[int]:
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise ArgumentTypeError(f"must be frame numbers separated by commas, got '{text}'")
+    return [int(part) for part in text.split(",")]
+
+
+def _point(text: str) -> tuple[int, int]:
+    if not re.fullmatch(r"\d+,\d+", text):
+        raise ArgumentTypeError(f"must be two numbers of pixels, as in 320,180, got '{text}'")
+    x, y = text.split(",")
+    return int(x), int(y)
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    formats = tuple(dict.fromkeys(text.lower().split(",")))
+    if not set(formats) <= {"png", "pdf", "svg"}:
+        raise ArgumentTypeError(f"must be of png, pdf and svg, separated by commas, got '{text}'")
+    return formats
+
+
+def _dpi(text: str) -> int:
+    if not text.isdecimal() or not DPI[0] <= int(text) <= DPI[1]:
+        raise ArgumentTypeError(f"must be a number from {DPI[0]} to {DPI[1]}, got '{text}'")
+    return int(text)
