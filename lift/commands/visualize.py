@@ -208,7 +208,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--resize_short_side",
-        type=int,
+        type=_count,
         default=256,
         metavar="N",
         help="reduce frames so that their short side has at most N pixels; 0 keeps their size "
@@ -251,9 +251,15 @@ def _parser() -> Parser:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="CPU threads; 0: PyTorch's default"
+        "--threads", type=_count, default=0, metavar="N", help="CPU threads; 0: PyTorch's default"
     )
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"must be a number of at least 0, got '{text}'")
+    return int(text)
 
 
 def _numbers(text: str) -> list[int]:

@@ -114,21 +114,22 @@ class ClipSource:
         Raises:
             LiftError: the clip ends before its last frame was read.
         """
-        waiting = []
-        for k in sorted(set(targets)):
-            waiting.append((k, *context_indices(k, self.count, self.cuts, context_frames)))
-        held: dict[int, np.ndarray] = {}
+        waiting = [
+            (k, *context_indices(k, self.count, self.cuts, context_frames))
+            for k in sorted(set(targets))
+        ]
         if not waiting:
             return
+        held: dict[int, np.ndarray] = {}
         for i, frame in enumerate(open_frames(self.path).frames()):
-            first = min(indices[0] for _, indices, _, _ in waiting)
-            held = {k: kept for k, kept in held.items() if k >= first}
-            if i >= first:
+            if any(i == k or i in indices for k, indices, _, _ in waiting):
                 held[i] = reduce_frame(frame, self.size)
             while waiting and waiting[0][1][-1] <= i:
                 k, indices, times, left = waiting.pop(0)
                 frames = np.stack([held[index] for index in indices])
                 yield Window(k, tuple(indices), tuple(times), left, frames, held[k])
+                first = min((indices[0] for _, indices, _, _ in waiting), default=i)
+                held = {k: frame for k, frame in held.items() if k >= first}
             if not waiting:
                 return
         raise LiftError(

@@ -156,6 +156,8 @@ def _legend(runs: list[Run]) -> Draw:
 
 
 def _plot(panel: Panel, runs: list[Run]) -> Draw:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     def draw(axes) -> None:
         positive = True
         for number, run in enumerate(runs):
@@ -171,6 +173,9 @@ def _plot(panel: Panel, runs: list[Run]) -> Draw:
             axes.plot(steps, mean, **_style(number), marker=marker, markersize=2.5)
         if panel.log and positive:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("step")
         axes.set_ylabel(panel.label)
         axes.grid(alpha=0.3, linewidth=0.5)

@@ -7,6 +7,7 @@ import base64
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -153,7 +154,7 @@ def _picture(picture: Picture) -> str:
     width, height = picture.size
     image = _image(picture.webp, picture.alt, width, height)
     files = ", ".join(
-        f'<a href="{escape(file)}">{escape(Path(file).name)}</a>' for file in picture.files
+        f'<a href="{escape(quote(file))}">{escape(Path(file).name)}</a>' for file in picture.files
     )
     files = f' <span class="files">{files}</span>' if files else ""
     caption = f"<strong>{escape(picture.title)}.</strong> {escape(picture.caption)}{files}"
