@@ -1,7 +1,8 @@
 """The frames of an evaluation on which LIFT loses, as one picture with a row per frame."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -33,13 +34,29 @@ def choose(frames: Iterable[ScoredFrame], count: int = 5, by: str = "gain") -> l
         count: number of frames to choose; all of them where there are fewer.
         by: `gain`, lowest PSNR gain over the baseline, or `psnr`, lowest PSNR.
     """
-    ordered = sorted(frames, key=ORDERS[by])
-    worst_of_clip = {}
-    for frame in ordered:
-        worst_of_clip.setdefault(frame.clip, frame)
-    first = list(worst_of_clip.values())[:count]
-    others = [frame for frame in ordered if frame not in first][: count - len(first)]
-    return sorted(first + others, key=ORDERS[by])
+    return lowest(frames, ORDERS[by], lambda frame: frame.clip, count)
+
+
+Item = TypeVar("Item")
+
+
+def lowest(
+    items: Iterable[Item],
+    value: Callable[[Item], float],
+    group: Callable[[Item], str],
+    count: int,
+) -> list[Item]:
+    """The items with the lowest values, the lowest first.
+
+    One of each group, where there are enough groups; else the next ones follow.
+    """
+    ordered = sorted(items, key=value)
+    lowest_of_group: dict[str, Item] = {}
+    for item in ordered:
+        lowest_of_group.setdefault(group(item), item)
+    first = list(lowest_of_group.values())[:count]
+    others = [item for item in ordered if item not in first][: count - len(first)]
+    return sorted(first + others, key=value)
 
 
 def draw(
