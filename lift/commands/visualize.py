@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lift.config.flags import Parser
-from lift.config.schema import BACKENDS, PRESETS
+from lift.config.schema import BACKENDS
 from lift.errors import LiftError, say
 
 ATTENTION_TARGETS = 24  # of the figure of a whole clip
@@ -28,6 +28,8 @@ def main(argv: list[str]) -> int | None:
         sections = []
         if args.inputs:
             sections += _clips(args, gallery)
+        if args.evaluation:
+            sections.append(_worst(args, gallery))
         if args.runs:
             sections.append(_curves(args, gallery))
         seconds = time.perf_counter() - started
@@ -81,6 +83,30 @@ def _clips(args: Namespace, gallery) -> list:
     ]
 
 
+def _worst(args: Namespace, gallery):
+    import torch
+
+    from lift.evaluation.checkpoint import load
+    from lift.model.weights import sha256
+    from lift.visualize.scores import read_scores
+    from lift.visualize.worst_cases import methods_of, worst_cases
+    from lift.visualize.worst_section import worst_section
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    scores = read_scores(args.evaluation)
+    chosen = scores.worst(args.worst, args.by)
+    if scores.weights and scores.weights != sha256(args.checkpoint):
+        raise LiftError(
+            f"{args.evaluation} has scores of other weights than {args.checkpoint} (SHA-256 "
+            f"{scores.weights[:12]}...); give the --checkpoint that was scored"
+        )
+    model = load(args.checkpoint, args.kernels, args.device)
+    methods = methods_of(scores, model, args.frames)
+    cases = worst_cases(scores, chosen, args.data_root, methods)
+    return worst_section(gallery, scores, cases, args.by, _bar("drawing", "sample", len(chosen)))
+
+
 def _curves(args: Namespace, gallery):
     from lift.visualize.curves import curves_caption, curves_figure, read_runs
     from lift.visualize.page import Section
@@ -120,8 +146,9 @@ def _facts(args: Namespace, command: str, seconds: float) -> dict[str, str]:
     return facts
 
 
-def _bar(text: str):
-    return lambda items: tqdm(items, desc=text, unit="frame", disable=None, leave=False)
+def _bar(text: str, unit: str = "frame", total: int | None = None):
+    options = {"desc": text, "unit": unit, "total": total, "disable": None, "leave": False}
+    return lambda items: tqdm(items, **options)
 
 
 # -- command line ----------------------------------------------------------------------------------
@@ -147,19 +174,15 @@ def _check(args: Namespace) -> None:
             raise LiftError(
                 f"{path}: no such file or folder; give a video or a folder of numbered frames"
             )
-    args.checkpoint = _weights(args.checkpoint)
+    if args.evaluation and not args.data_root:
+        raise LiftError(
+            "--evaluation needs --data_root, the folder of the test set that was scored"
+        )
+    if not args.evaluation and (args.data_root or args.frames):
+        raise LiftError("--data_root and --frames belong to --evaluation FILE; give it too")
+    from lift.evaluation.checkpoint import path_of
 
-
-def _weights(text: str) -> Path:
-    """The file that --checkpoint names; a preset's name is that of its bundled weights."""
-    if text not in PRESETS or Path(text).exists():
-        return Path(text)
-    from lift.model.weights import pretrained_path
-
-    path = pretrained_path(text)
-    if not path.is_file():
-        raise LiftError(f"no weights of {text} are bundled with lift; give --checkpoint FILE")
-    return path
+    args.checkpoint = path_of(args.checkpoint)
 
 
 def _parser() -> Parser:
@@ -221,6 +244,33 @@ def _parser() -> Parser:
         help="scores that lift evaluate --output wrote, whose worst samples are drawn",
     )
     parser.add_argument(
+        "--data_root", type=Path, metavar="DIR", help="folder of the test set that was evaluated"
+    )
+    parser.add_argument(
+        "--worst",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help="samples of the evaluation to draw (default 5)",
+    )
+    parser.add_argument(
+        "--by",
+        type=_order,
+        default="psnr",
+        metavar="ORDER",
+        help="the worst samples have the lowest psnr, or with gain:METHOD the lowest PSNR gain "
+        "over that method (default psnr)",
+    )
+    parser.add_argument(
+        "--frames",
+        type=_saved,
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="frames of a scored method, as lift evaluate --save_frames writes them; for methods "
+        "that are not part of lift",
+    )
+    parser.add_argument(
         "--runs",
         nargs="+",
         type=Path,
@@ -260,6 +310,25 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise ArgumentTypeError(f"must be a number of at least 0, got '{text}'")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    if not _count(text):
+        raise ArgumentTypeError(f"must be a number of at least 1, got '{text}'")
+    return int(text)
+
+
+def _order(text: str) -> str:
+    if not re.fullmatch(r"psnr|gain:.+", text):
+        raise ArgumentTypeError(f"must be psnr or gain:METHOD, as in gain:dis, got '{text}'")
+    return text
+
+
+def _saved(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise ArgumentTypeError(f"must be NAME=DIR, got '{text}'")
+    return name, Path(folder)
 
 
 def _numbers(text: str) -> list[int]:

@@ -1,0 +1,113 @@
+"""The frames of an evaluation's worst samples: inputs, truth, and the methods' results."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lift.errors import LiftError
+from lift.evaluation.baselines import round_half_up
+from lift.evaluation.builtin_methods import BASELINES, SavedFrames, baseline, lift_method
+from lift.evaluation.frames import FrameReader
+from lift.evaluation.methods import Method
+from lift.evaluation.protocols import real16
+from lift.evaluation.protocols.long_context import nearest_frames
+from lift.evaluation.protocols.registry import TEST_SETS
+from lift.evaluation.target import Target
+from lift.visualize.scores import SampleScores, Scores, is_lift
+from lift.visualize.worst_section import WorstCase
+
+
+def methods_of(
+    scores: Scores, model: torch.nn.Module, saved: Sequence[tuple[str, Path]] = ()
+) -> list[Method | SavedFrames]:
+    """The methods of an evaluation that can be run again, in its order.
+
+    Args:
+        scores: of the evaluation.
+        model: LIFT with the weights that were scored.
+        saved: (name, folder) of methods whose frames were saved.
+
+    Raises:
+        LiftError: a saved method was not scored, its folder is missing, or none can be run again.
+    """
+    folders = dict(saved)
+    for name, folder in folders.items():
+        if name not in scores.methods:
+            raise LiftError(
+                f"--frames {name}={folder}: {scores.path} has no scores of {name}; "
+                f"it has {', '.join(scores.methods)}"
+            )
+        if not folder.is_dir():
+            raise LiftError(f"{folder} is not a folder; --frames takes NAME=DIR with saved frames")
+    methods: list[Method | SavedFrames] = []
+    for name in scores.methods:
+        if name in folders:
+            methods.append(SavedFrames(name, folders[name]))
+        elif is_lift(name):
+            methods.append(lift_method(model, int(name.removeprefix("lift_"))))
+        elif name in BASELINES:
+            methods.append(baseline(name))
+    if not methods:
+        raise LiftError(
+            f"{scores.path}: none of {', '.join(scores.methods)} can be run again; give their "
+            "frames with --frames NAME=DIR"
+        )
+    return methods
+
+
+def worst_cases(
+    scores: Scores,
+    chosen: Iterable[SampleScores],
+    data_root: Path,
+    methods: Sequence[Method | SavedFrames],
+) -> Iterator[WorstCase]:
+    """Samples with their frames, read and generated one at a time.
+
+    Raises:
+        LiftError: the protocol has no single samples, `data_root` is not its test set, a sample is
+            not in it, or a frame cannot be read.
+    """
+    for sample, target in _targets(scores, list(chosen), data_root, methods):
+        results = {method.name: _generate(method, sample.name, target) for method in methods}
+        references = target.frames[target.left : target.left + 2]
+        yield WorstCase(sample, references, target.truth, results)
+
+
+def _generate(method: Method | SavedFrames, name: str, target: Target) -> np.ndarray:
+    if isinstance(method, SavedFrames):
+        return round_half_up(method.read(name, target.truth.shape))
+    inputs = nearest_frames(target, method.context_frames)
+    return round_half_up(method.interpolate(*inputs, target.t))
+
+
+def _targets(
+    scores: Scores,
+    chosen: list[SampleScores],
+    data_root: Path,
+    methods: Sequence[Method | SavedFrames],
+) -> Iterator[tuple[SampleScores, Target]]:
+    most = max(method.context_frames for method in methods)
+    if scores.protocol == real16.NAME:
+        for sample in chosen:
+            clip, _, k = sample.name.rpartition("/")
+            yield sample, real16.target(data_root, clip, int(k), most)
+        return
+    test_set = TEST_SETS.get(scores.protocol)
+    if test_set is None:
+        raise LiftError(
+            f"{scores.path} is of protocol {scores.protocol}, whose samples cannot be drawn; "
+            f"there are {real16.NAME}, {', '.join(TEST_SETS)}"
+        )
+    samples = {each.name: each for each in test_set.find(data_root, test_set.context_frames)}
+    reader = FrameReader(test_set.prepare)
+    for sample in chosen:
+        if sample.name not in samples:
+            raise LiftError(
+                f"{data_root} has no sample {sample.name}, which {scores.path} has scores of; "
+                "give the --data_root that was evaluated"
+            )
+        found = samples[sample.name]
+        inputs, truth = reader.sample(found)
+        yield sample, Target(inputs, list(found.times), found.left, truth, found.t)
