@@ -34,8 +34,8 @@ def main(argv: list[str]) -> None:
 def read(path: Path) -> list[dict[str, float]]:
     """Rows of a run's curve.csv, without the columns that are empty in a row.
 
-    A last line that a killed run has not finished is left out, and so are columns of text. Where
-    a resumed run has appended steps that were there, the later ones count.
+    A last line that a killed run has not finished is left out, and so are columns of text. Of steps
+    that a resumed run has repeated, the later rows count.
 
     Raises:
         LiftError: there is no such file, or it is not the table of a run.
@@ -45,8 +45,8 @@ def read(path: Path) -> list[dict[str, float]]:
     for row in _table(path):
         values = _numbers(row)
         if "step" in values and len(values) > 1:
-            while rows and rows[-1]["step"] > values["step"]:
-                rows.pop()
+            if rows and rows[-1]["step"] > values["step"]:  # a killed run was resumed
+                rows = [each for each in rows if each["step"] < values["step"]]
             rows.append(values)
     if not rows:
         raise LiftError(
