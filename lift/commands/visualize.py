@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from lift.config.flags import Parser
 from lift.config.schema import BACKENDS
-from lift.errors import LiftError, say
+from lift.errors import LiftError, cleanup_on_signals, say
 
 ATTENTION_TARGETS = 24  # of the figure of a whole clip
 DEFAULT_TARGETS = 2  # of each clip
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int | None:
     started = time.perf_counter()
     from lift.visualize.gallery import Gallery
 
-    with Gallery(args.output, args.format, args.dpi) as gallery:
+    with cleanup_on_signals(), Gallery(args.output, args.format, args.dpi) as gallery:
         sections = []
         if args.inputs:
             sections += _clips(args, gallery)

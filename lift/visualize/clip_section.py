@@ -1,13 +1,13 @@
 """The part of the page about one clip: its attention, and the pictures of its targets."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 
 from lift.evaluation.figures import ERROR_LIMIT
 from lift.visualize.clip_figures import attention_figure
-from lift.visualize.clips import ClipSource, Window
+from lift.visualize.clips import ClipSource
 from lift.visualize.explanation import Explanation, attention_per_frame, explain
 from lift.visualize.gallery import Gallery
 from lift.visualize.page import Comparison, Picture, Section
@@ -30,7 +30,7 @@ def clip_section(
     model: torch.nn.Module,
     targets: list[int],
     *,
-    attention_targets: list[int] = (),
+    attention_targets: Sequence[int] = (),
     context_frames: int = 15,
     point: tuple[int, int] | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
@@ -51,7 +51,7 @@ def clip_section(
         LiftError: the clip cannot be read, or a file cannot be written.
     """
     stem = gallery.name(clip.path.resolve().stem)
-    seen: list[tuple[Window, np.ndarray | None]] = []
+    seen: list[tuple[int, tuple[float, ...], np.ndarray | None]] = []
     parts: list[Picture | Comparison] = []
     windows = clip.windows([*targets, *attention_targets], context_frames)
     for window in progress(windows):
@@ -84,11 +84,12 @@ def _about(clip: ClipSource, targets: list[int]) -> str:
         text += f", reduced to {clip.size[1]}x{clip.size[0]} for the model and for all pictures"
     cuts = ", ".join(map(str, clip.cuts))
     text += f"; new shots begin at frames {cuts}" if clip.cuts else "; no cut was found"
-    many = f"frames {', '.join(map(str, targets))}" if len(targets) > 1 else f"frame {targets[0]}"
+    many = "s" if len(targets) > 1 else ""
     return (
-        f"{text}. Every second frame is dropped: {many} is interpolated from its two neighbours, "
-        "the references, with every second frame beyond them as context, and compared with the "
-        "frame that was dropped."
+        f"{text}. Every second frame is dropped: each target (frame{many} "
+        f"{', '.join(map(str, targets))}) is interpolated from its two neighbours, the references, "
+        "with every second frame beyond them as context, and compared with the frame that was "
+        "dropped."
     )
 
 
@@ -118,7 +119,7 @@ def _target_parts(
     point = f"the point ({x}, {y}) ({explained.at_point.chosen_by}; the cross)"
     count = len(explained.window.times)
     parts = [
-        comparison(f"{frame}: references, LIFT and truth", explained),
+        _comparison(f"{frame}: references, LIFT and truth", explained),
         gallery.figure(
             f"{stem}_inputs",
             lambda: inputs_figure(explained),
@@ -193,7 +194,7 @@ def _path_caption(explained: Explanation, point: str) -> str:
     )
 
 
-def comparison(title: str, explained: Explanation) -> Comparison:
+def _comparison(title: str, explained: Explanation) -> Comparison:
     """The references, LIFT's frame and the truth, to be compared with the slider."""
     window = explained.window
     left, right = window.frames[window.left : window.left + 2]

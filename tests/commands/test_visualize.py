@@ -9,7 +9,6 @@ import torch
 from lift.cli import main
 from lift.commands import visualize
 from lift.config import Config
-from lift.evaluation.protocols import real16
 from lift.model.weights import save_weights, sha256
 from tests.support.models import TINY, awake_lift
 from tests.support.pages import Page
@@ -55,7 +54,7 @@ def test_a_page_of_clips_and_runs_opens_without_a_network(tmp_path, checkpoint, 
     (tmp_path / "run" / "curve.csv").write_text("step,loss\n1,0.5\n2,0.4\n3,")
     output = tmp_path / "out"
     words = [clip, "--checkpoint", checkpoint, "--output", output, *QUICK]
-    words += ["--frame", "4", "--point", "20,30", "--format", "png,pdf"]
+    words += ["--frame", "4", "--point", "20,30", "--format", "png"]
     assert run(*words, "--runs", tmp_path / "run", "--labels", "my $run$") == 0
     page = Page(output / "index.html")
     page.check_offline()
@@ -66,7 +65,7 @@ def test_a_page_of_clips_and_runs_opens_without_a_network(tmp_path, checkpoint, 
     figures = sorted(path.name for path in (output / "figures").iterdir())
     kinds = ("attention", "4_inputs", "4_result", "4_motion", "4_window", "4_path")
     stems = [f"a_b_c_ä_{kind}" for kind in kinds] + ["curves"]
-    assert figures == sorted(f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf"))
+    assert figures == sorted(f"{stem}.png" for stem in stems)
     assert len(page.images) == len(stems) + 4  # and those of the slider
     assert f"written: {output / 'index.html'}" in capsys.readouterr().out
 
@@ -76,22 +75,18 @@ def test_the_worst_samples_of_an_evaluation(tmp_path, checkpoint):
     write_folder(tmp_path / "data" / "one", moving_frames(26, 32, 64), first=0)
     manifest = {"clips": [{"file": "one"}]}
     (tmp_path / "data" / "manifest.json").write_text(json.dumps(manifest))
-    methods = {
-        "dis": real16.baseline_candidate("dis"),
-        "average": real16.baseline_candidate("average"),
-        "lift_5": real16.model_candidate(awake_lift(), 5),
-        "other": real16.baseline_candidate("average"),
-    }
-    scores = real16.score(tmp_path / "data", methods)
+    psnr = {"dis": [30, 28], "average": [27, 27], "lift_5": [31, 27], "other": [29, 29]}
+    entry = {"targets": [8, 12], "scores": {m: {"psnr_each": each} for m, each in psnr.items()}}
+    scores = {"protocol": "real16", "clips": {"one": entry}}
     path, output = tmp_path / "scores.json", tmp_path / "out"
     path.write_text(json.dumps(scores))
-    words = ["--evaluation", path, "--data_root", tmp_path / "data", "--worst", 2, *QUICK]
+    words = ["--evaluation", path, "--data_root", tmp_path / "data", "--worst", 1, *QUICK]
     words += ["--checkpoint", checkpoint, "--output", output, "--by", "gain:dis"]
     assert run(*words, "--format", "png") == 0
     page = Page(output / "index.html")
     page.check_offline()
     assert "only the scores are known: other" in page.text and "real16" in page.text
-    assert len(list((output / "figures").iterdir())) == 2
+    assert [path.name for path in (output / "figures").iterdir()] == ["worst_1_one_12.png"]
 
 
 @pytest.mark.slow
