@@ -24,6 +24,7 @@ from lift.model.weights import differing_fields, load_weights, pretrained_path, 
 from lift.release import curves, model_card, scores
 from lift.training import checkpoints
 from lift.training.phases import phase_folders
+from lift.visualize.curve_table import read_phases
 
 LIMIT = 16_000_000  # bytes of a file
 # Flags that a command in the card omits: paths, and how a run was watched.
@@ -148,7 +149,7 @@ def main(argv: list[str]) -> None:
             path.unlink()
     curve = args.output / f"{preset}_curve.csv"
     write_curve([run.folder for run in runs], curve, args.continued)
-    curves.draw(curves.read_phases(curve), args.output / f"{preset}_curve.png")
+    curves.draw(read_phases(curve), args.output / f"{preset}_curve.png")
     with atomic(args.output / f"{preset}.json") as part:
         part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for path in model_card.update(args.output):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lift.errors import LiftError
-from lift.release.curves import read, read_phases
+from lift.visualize.curve_table import read, read_phases
 from lift.visualize.sheet import PAGE, Draw, Row, figure_of, plain_text
 
 POINTS = 50  # of a smoothed curve that are independent, about
