@@ -116,7 +116,7 @@ def _target_parts(
     """The pictures of one target, in the order of reading."""
     frame = f"Frame {explained.window.target}"
     x, y = explained.at_point.point
-    point = f"the point ({x}, {y}) ({explained.at_point.chosen_by}; the cross)"
+    point = f"the point ({x}, {y}) ({explained.at_point.chosen_by})"
     count = len(explained.window.times)
     parts = [
         _comparison(f"{frame}: references, LIFT and truth", explained),
@@ -134,7 +134,7 @@ def _target_parts(
             f"{frame}: result",
             f"The references overlaid, the truth, LIFT's frame with PSNR (8-bit, dB) and SSIM, and "
             f"the coarse frame that it was refined from, with their errors. {ERROR_SCALE} The "
-            f"cross marks {point}.".replace("; the cross)", ")"),
+            f"cross marks {point}.",
             f"LIFT's frame of {explained.psnr:.2f} dB beside the truth, and its error map.",
         ),
         gallery.figure(
@@ -156,11 +156,11 @@ def _target_parts(
                 f"{stem}_window",
                 lambda: window_figure(explained),
                 f"{frame}: attention inside the window",
-                f"Weights of the query at {point}: the window in each input frame, with the weight "
-                "of each location (16 x 16 pixels) over it, the mean over heads and layers; above "
-                "each crop its share of the attention. Below, each layer, the mean over heads, on "
-                "a scale of its own; white: outside of the layer's window. Crops are at one place "
-                "in all frames, so what moves wanders through them.",
+                f"Weights of the query at {point}, a cross: the window in each input frame, with "
+                "the weight of each location (16 x 16 pixels) over it, the mean over heads and "
+                "layers; above each crop its share of the attention. Below, each layer, the mean "
+                "over heads, on a scale of its own; white: outside of the layer's window. Crops "
+                "are at one place in all frames, so what moves wanders through them.",
                 f"Crops of {count} frames around a point with attention weights.",
             )
         )
@@ -185,10 +185,10 @@ def _path_caption(explained: Explanation, point: str) -> str:
     ]
     bend = path.curved([0.0])[0] - path.straight([0.0])[0]
     return (
-        f"Where {point.replace('; the cross)', ')')} is in the frames at times "
-        f"{path.first:g} to {path.last:g}: on the straight path through the references (green "
-        "crosses) and on the curved one (pink dots), on crops at one place and over time. The "
-        "model uses the curve between the references only, where it moves the flows by "
+        f"Where {point} is in the frames at times {path.first:g} to {path.last:g}: on the straight "
+        "path through the references (green crosses) and on the curved one (pink dots), on crops "
+        "at one place and over time; beyond the frame its edge is repeated. The model uses the "
+        "curve between the references only, where it moves the flows by "
         f"{np.hypot(*bend):.2f} px; farther out it shows which motion the curve follows. "
         f"Weights of the divided differences: {', '.join(orders)} (0: the frame is missing)."
     )

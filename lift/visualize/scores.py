@@ -109,10 +109,10 @@ def read_scores(path: str | Path) -> Scores:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
         table = path.with_suffix(".csv")
-        if "clips" in result:
-            samples = _of_clips(result)
-        elif table.is_file():
+        if table.is_file():
             samples = _of_table(table)
+        elif "clips" in result:
+            samples = _of_clips(result)
         else:
             samples = _of_samples(result)
         scores = Scores(
@@ -167,12 +167,12 @@ def _of_samples(result: dict) -> list[SampleScores]:
 
 
 def _of_clips(result: dict) -> list[SampleScores]:
-    """Of protocol real16's JSON file: the PSNR of each target, called CLIP/FRAME."""
+    """Of protocol real16's JSON file: the PSNR of each target, named as in its table."""
     samples = []
     for clip, entry in result["clips"].items():
         for i, target in enumerate(entry["targets"]):
             methods = {
                 method: {"psnr": each["psnr_each"][i]} for method, each in entry["scores"].items()
             }
-            samples.append(SampleScores(f"{clip}/{target}", clip, methods))
+            samples.append(SampleScores(f"{clip}/{target:06d}", clip, methods))
     return samples

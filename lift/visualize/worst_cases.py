@@ -1,6 +1,8 @@
 """The frames of an evaluation's worst samples: inputs, truth, and the methods' results."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from lift.evaluation.methods import Method
 from lift.evaluation.protocols import real16
 from lift.evaluation.protocols.long_context import nearest_frames
 from lift.evaluation.protocols.registry import TEST_SETS
+from lift.evaluation.samples import TestSet
 from lift.evaluation.target import Target
 from lift.visualize.scores import SampleScores, Scores, is_lift
 from lift.visualize.worst_section import WorstCase
@@ -89,18 +92,10 @@ def _targets(
     methods: Sequence[Method | SavedFrames],
 ) -> Iterator[tuple[SampleScores, Target]]:
     most = max(method.context_frames for method in methods)
-    if scores.protocol == real16.NAME:
-        for sample in chosen:
-            clip, _, k = sample.name.rpartition("/")
-            yield sample, real16.target(data_root, clip, int(k), most)
-        return
-    test_set = TEST_SETS.get(scores.protocol)
-    if test_set is None:
-        raise LiftError(
-            f"{scores.path} is of protocol {scores.protocol}, whose samples cannot be drawn; "
-            f"there are {real16.NAME}, {', '.join(TEST_SETS)}"
-        )
-    samples = {each.name: each for each in test_set.find(data_root, test_set.context_frames)}
+    test_set = _test_set(scores, chosen)
+    samples = {
+        each.name: each for each in test_set.find(data_root, test_set.context_frames or most)
+    }
     reader = FrameReader(test_set.prepare)
     for sample in chosen:
         if sample.name not in samples:
@@ -111,3 +106,16 @@ def _targets(
         found = samples[sample.name]
         inputs, truth = reader.sample(found)
         yield sample, Target(inputs, list(found.times), found.left, truth, found.t)
+
+
+def _test_set(scores: Scores, chosen: list[SampleScores]) -> TestSet:
+    """The test set of an evaluation; of real16 only the clips of the samples are opened."""
+    if scores.protocol == real16.NAME:
+        clips = list(dict.fromkeys(sample.group for sample in chosen))
+        return replace(real16.REAL16, find=partial(real16.find, names=clips))
+    if scores.protocol not in TEST_SETS:
+        raise LiftError(
+            f"{scores.path} is of protocol {scores.protocol}, whose samples cannot be drawn; "
+            f"there are {real16.NAME}, {', '.join(TEST_SETS)}"
+        )
+    return TEST_SETS[scores.protocol]

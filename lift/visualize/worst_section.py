@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from lift.evaluation.figures import error_map
+from lift.evaluation.scoring import METRICS
 from lift.visualize.clip_section import ERROR_SCALE
 from lift.visualize.gallery import Gallery
 from lift.visualize.page import Comparison, Picture, Section
@@ -58,7 +59,8 @@ def worst_section(
     """
     parts: list[Picture | Comparison] = []
     metrics = list(scores.samples[0].methods[scores.subject])
-    head = ("sample", "method", *metrics)
+    titles = (METRICS[name].title if name in METRICS else name for name in metrics)
+    head = ("sample", "method", *titles)
     rows = []
     for number, case in enumerate(progress(cases), 1):
         parts += _case_parts(gallery, number, case, scores)
@@ -73,8 +75,8 @@ def worst_section(
     )
     text = (
         f"The samples with {order} of {scores.subject} among {len(scores.samples)} of protocol "
-        f"{scores.protocol}, at most one of each clip or group where there are enough. "
-        f"{scores.description}"
+        f"{scores.protocol}, one of each clip or group where there are enough. Protocol: "
+        f"{scores.description}."
     )
     return Section(f"Worst samples: {scores.protocol}", text, parts, [head, *rows])
 

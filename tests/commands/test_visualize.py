@@ -86,7 +86,7 @@ def test_the_worst_samples_of_an_evaluation(tmp_path, checkpoint):
     page = Page(output / "index.html")
     page.check_offline()
     assert "only the scores are known: other" in page.text and "real16" in page.text
-    assert [path.name for path in (output / "figures").iterdir()] == ["worst_1_one_12.png"]
+    assert [path.name for path in (output / "figures").iterdir()] == ["worst_1_one_000012.png"]
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def test_clips_are_samples_by_frame(tmp_path):
     path = tmp_path / "scores.json"
     path.write_text(json.dumps({"protocol": "real16", "clips": {"a": entry}}))
     scores = read_scores(path)
-    assert names(scores.samples) == ["a/5", "a/9"] and scores.subject == "dis"
+    assert names(scores.samples) == ["a/000005", "a/000009"] and scores.subject == "dis"
     assert scores.weights == ""
 
 

@@ -41,6 +41,6 @@ def test_methods_without_frames_are_named_and_gains_are_those_of_the_scores(tmp_
     assert "only the scores are known: rife" in picture.caption
     assert "-1.00 dB over dis, -2.00 dB over rife" in picture.caption
     assert list(slider.images) == ["left reference", "lift_2", "dis", "truth", "right reference"]
-    assert section.rows[0] == ("sample", "method", "psnr")
+    assert section.rows[0] == ("sample", "method", "PSNR, 8-bit")
     assert section.rows[1:] == [("clip/7", m, f"{20 + i}") for i, m in enumerate(methods)]
     assert "lowest PSNR gain over dis" in section.text and "The protocol." in section.text
