@@ -56,7 +56,7 @@ def attention_figure(
         axes.set_xticks(range(0, len(targets), step), targets[::step])
         axes.set_yticks(range(len(axis)), [time_label(t) for t in axis])
         axes.set_xlabel("target, frame number")
-        axes.set_ylabel("time of the input frame, intervals")
+        axes.set_ylabel("time of the input, intervals")
         width = axes.get_position().width * PAGE
         bar = axes.inset_axes([1 + 0.08 / width, 0, 0.09 / width, 1])
         axes.figure.colorbar(picture, cax=bar).set_label("attention, %")
@@ -75,5 +75,5 @@ def attention_figure(
         draw_map(axes.inset_axes([0, 0, 0.74, 1]))
         draw_mean(axes.inset_axes([0.87, 0, 0.13, 1]))
 
-    height = max(1.2, 0.16 * len(axis))
+    height = max(1.4, 0.16 * len(axis))
     return figure_of([Row([draw], height=height, above=0.06, below=0.36, left=0.5)])

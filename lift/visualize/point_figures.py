@@ -5,7 +5,7 @@ import numpy as np
 from lift.visualize.explanation import Explanation
 from lift.visualize.point_path import PointPath
 from lift.visualize.sheet import Draw, Row, color_bar, figure_of, image, time_label
-from lift.visualize.target_figures import CONTEXT_COLOR, REFERENCE_COLOR, TRUTH_COLOR
+from lift.visualize.target_figures import CONTEXT_COLOR, REFERENCE_COLOR, TRUTH_COLOR, input_rows
 
 SCALE = 16  # pixels of the frames per location of the attention
 CROP = 64  # pixels, the smallest side of a crop around a path
@@ -19,7 +19,7 @@ HEAT = "inferno"
 def window_figure(explained: Explanation):
     """The window around a point in each input frame, and the weight of its locations.
 
-    Two rows of crops, the mean over heads and layers; then a row of maps for each layer, the mean
+    Crops with the mean over heads and layers; then a row of maps for each layer, the mean
     over heads, on a scale of its own.
     """
     window, weights = explained.window, explained.at_point.weights
@@ -37,13 +37,7 @@ def window_figure(explained: Explanation):
         heat = mean[i, rows, columns] / limit
         draw = _heat(explained.at_point.point, box, heat)
         cells.append(image(crop, title, extent=box, frame_color=color, then=draw))
-    split = window.left + 1
-    count = max(split, len(cells) - split, 2)
-    sheet = [
-        Row([None] * (count - split) + cells[:split], aspect, count),
-        Row(cells[split:], aspect, count),
-        _scale_row(limit),
-    ]
+    sheet = [*input_rows(cells, window.left, aspect), _scale_row(limit)]
     for number, layer in enumerate(per_layer, 1):
         titles = [time_label(time) if number == 1 else "" for time in window.times]
         maps = [

@@ -15,29 +15,38 @@ from lift.visualize.sheet import MARGIN, Draw, Row, color_bar, figure_of, image,
 REFERENCE_COLOR, CONTEXT_COLOR, TRUTH_COLOR = "#d95f02", "#4575b4", "#1b9e77"
 ERROR_COLORS = "inferno"
 ERROR_TICKS = {0.0: "0", 0.5: str(ERROR_LIMIT // 2), 1.0: f"{ERROR_LIMIT} or more"}
+ONE_ROW = 8  # input frames that fit into one row
 BAR = 0.34  # inches for a colour bar below an image
 
 
 def inputs_figure(explained: Explanation):
-    """The input frames in the order of time with their attention, and the attention over time.
-
-    The first row ends with the left reference; the second one begins with the right reference.
-    """
+    """The input frames in the order of time with their attention, and the attention over time."""
     window = explained.window
-    split = window.left + 1
-    columns = max(split, len(window.times) - split, 2)
     aspect = window.truth.shape[0] / window.truth.shape[1]
     cells = [_input_cell(explained, i) for i in range(len(window.times))]
-    # the references are below one another's ends: the left rows are flush right
-    before = [None] * (columns - split) + cells[:split]
-    rows = [
-        Row(before, aspect, columns),
-        Row(cells[split:], aspect, columns),
-    ]
+    rows = input_rows(cells, window.left, aspect)
     if explained.attention is not None:
         bars = Row([_attention_bars(explained)], height=0.9, above=0.12, below=0.34, left=0.42)
         rows.append(bars)
     return figure_of(rows)
+
+
+def input_rows(cells: list[Draw], left: int, aspect: float) -> list[Row]:
+    """Cells of the input frames: one row, or where they are many a row for each side.
+
+    The first row then ends with the left reference, and the second one begins with the right one.
+
+    Args:
+        cells: in the order of time.
+        left: position of the left reference.
+        aspect: height of a cell divided by its width.
+    """
+    if len(cells) <= ONE_ROW:
+        return [Row(cells, aspect, max(len(cells), 4))]
+    split = left + 1
+    columns = max(split, len(cells) - split)
+    before = [None] * (columns - split) + cells[:split]
+    return [Row(before, aspect, columns), Row(cells[split:], aspect, columns)]
 
 
 def _input_cell(explained: Explanation, i: int) -> Draw:
@@ -164,7 +173,7 @@ def _flow_legend(limit: float) -> Draw:
 
     def draw(axes) -> None:
         width, height = axes.get_position().size * axes.figure.get_size_inches()
-        side = 0.34  # inches
+        side = min(0.34, 0.8 * height)  # inches
         corner = axes.inset_axes(
             [1 - (side + MARGIN) / width, MARGIN / height, side / width, side / height]
         )
