@@ -223,10 +223,7 @@ def write_picture(
     target = min(PICTURE_TARGET, len(frames) - 2)
     truth, each = frames[target], {m: video[target // 2] for m, video in results.items()}
     prediction, times = predict(frames, target, model, context_frames)
-    flow0, flow1 = (
-        flow_in_frame_pixels(flow, truth.shape[0])
-        for flow in (prediction.flow_t0, prediction.flow_t1)
-    )
+    flow0, flow1 = (flow_in_frame_pixels(flow) for flow in (prediction.flow_t0, prediction.flow_t1))
     limit = flow_limit(flow0, flow1)
     names = {"lift": "LIFT", "average": "frame averaging", "dis": "DIS optical flow"}
     scored, errors = [], []

@@ -17,13 +17,22 @@ DEFAULT_TARGETS = 2  # of each clip
 DPI = (50, 1200)
 
 
-def main(argv: list[str]) -> int | None:
+def main(argv: list[str]) -> None:
     """Write index.html and figures/ to the output folder."""
     args = _parser().parse_args(argv)
     _check(args)
-    started = time.perf_counter()
+    try:
+        _draw(args, shlex.join(["lift", "visualize", *argv]))
+    except RuntimeError as error:
+        if "no fused backend" not in str(error):
+            raise
+        raise LiftError(str(error)) from None  # of --kernels fused: the reason and the remedy
+
+
+def _draw(args: Namespace, command: str) -> None:
     from lift.visualize.gallery import Gallery
 
+    started = time.perf_counter()
     with cleanup_on_signals(), Gallery(args.output, args.format, args.dpi) as gallery:
         sections = []
         if args.inputs:
@@ -33,14 +42,12 @@ def main(argv: list[str]) -> int | None:
         if args.runs:
             sections.append(_curves(args, gallery))
         seconds = time.perf_counter() - started
-        command = shlex.join(["lift", "visualize", *argv])
         page = gallery.publish(_title(args), _facts(args, command, seconds), sections)
     size = page.stat().st_size / 2**20
     say(
         f"written: {page} ({size:.1f} MiB), {gallery.count} figures as {', '.join(args.format)} "
         f"in {seconds:.1f} s"
     )
-    return None
 
 
 # -- parts of the page -----------------------------------------------------------------------------

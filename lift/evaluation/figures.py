@@ -72,15 +72,9 @@ def flow_to_color(flow: np.ndarray, limit: float | None = None) -> np.ndarray:
     return np.round(255 * color * known[..., None]).astype(np.uint8)
 
 
-def flow_in_frame_pixels(flow: torch.Tensor, height: int) -> np.ndarray:
-    """Flow of a prediction, at its own scale, in pixels of the frame: (h, w, 2), dx then dy.
-
-    Args:
-        flow: (1, 2, h, w), pixels of its own scale.
-        height: of the frame, pixels.
-    """
-    scale = round(height / flow.shape[2])
-    return flow[0].permute(1, 2, 0).float().cpu().numpy() * scale
+def flow_in_frame_pixels(flow: torch.Tensor) -> np.ndarray:
+    """Flow of a prediction, (1, 2, h, w) at 1/4, in pixels of the frame: (h, w, 2), dx then dy."""
+    return 4 * flow[0].permute(1, 2, 0).float().cpu().numpy()
 
 
 def flow_limit(*flows: np.ndarray) -> float:

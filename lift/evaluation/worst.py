@@ -87,7 +87,7 @@ def _row(scored: ScoredFrame, target: Target, model: torch.nn.Module) -> list[Ti
     frame0, frame1 = target.frames[target.left : target.left + 2]
     prediction = _predict(model, target)
     generated = to_uint8(prediction.frame[0])
-    flow = flow_in_frame_pixels(prediction.flow_t0, generated.shape[0])
+    flow = flow_in_frame_pixels(prediction.flow_t0)
     dis = baselines.dis(frame0, frame1, 0.5)
     dis_flow = -0.5 * baselines.dis_flow(frame0, frame1)
     limit = flow_limit(flow, dis_flow)

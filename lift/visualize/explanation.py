@@ -6,9 +6,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lift.evaluation.figures import blend_weight
+from lift.evaluation.figures import blend_weight, flow_in_frame_pixels
 from lift.evaluation.metrics import psnr, ssim, to_uint8
 from lift.evaluation.protocols.real16 import as_clip
+from lift.model.types import Prediction
 from lift.visualize.clips import Window
 from lift.visualize.point_path import PointPath, point_path
 from lift.visualize.recorder import LayerRecord, Recorded, record
@@ -82,12 +83,10 @@ def explain(
         window: the target and its input frames.
         point: (x, y), pixels of the frames; where the error is largest when None.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    clip = as_clip(window.frames, list(window.times), window.left, device)
     with record(model) as recorded:
-        prediction = model(clip, torch.tensor([0.5], device=device))
+        prediction = _predict(model, window)
     frame, truth = to_uint8(prediction.frame[0]), window.truth
-    flows = [_in_frame_pixels(flow) for flow in (prediction.flow_t0, prediction.flow_t1)]
+    flows = [flow_in_frame_pixels(flow) for flow in (prediction.flow_t0, prediction.flow_t1)]
     visibilities = [
         torch.sigmoid(occ[0, 0].float()).cpu().numpy()
         for occ in (prediction.occ_t0, prediction.occ_t1)
@@ -121,10 +120,14 @@ def explain(
 @torch.inference_mode()
 def attention_per_frame(model: torch.nn.Module, window: Window) -> np.ndarray | None:
     """(T,), the attention weight of each input frame; None for a model without attention."""
+    attention = _predict(model, window).attention
+    return None if attention is None else attention[0].float().cpu().numpy()
+
+
+def _predict(model: torch.nn.Module, window: Window) -> Prediction:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     clip = as_clip(window.frames, list(window.times), window.left, device)
-    attention = model(clip, torch.tensor([0.5], device=device)).attention
-    return None if attention is None else attention[0].float().cpu().numpy()
+    return model(clip, torch.tensor([0.5], device=device))
 
 
 def default_point(
@@ -179,8 +182,3 @@ def _curve_maps(recorded: Recorded, h: int, w: int) -> tuple[np.ndarray | None, 
     offset = curve.straight.scale * (curve.curved.flow_t0 - curve.straight.flow_t0)[0].float()
     maps = confidence, torch.linalg.vector_norm(offset, dim=0)
     return tuple(None if each is None else each[:h, :w].cpu().numpy() for each in maps)
-
-
-def _in_frame_pixels(flow: torch.Tensor) -> np.ndarray:
-    """Flow (1, 2, h, w) at 1/4 as (h, w, 2) in pixels of the frames."""
-    return 4 * flow[0].permute(1, 2, 0).float().cpu().numpy()

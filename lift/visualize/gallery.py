@@ -44,6 +44,7 @@ class Gallery:
                         f"{path} exists and was not written by lift visualize; "
                         "choose another --output"
                     )
+        self._is_new = not self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._part = Path(tempfile.mkdtemp(prefix=".visualize-", dir=self.folder))
@@ -60,6 +61,8 @@ class Gallery:
         trace: TracebackType | None,
     ) -> None:
         shutil.rmtree(self._part, ignore_errors=True)
+        if self._is_new and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def name(self, text: str) -> str:
         """A file name for a clip or a sample, unlike those before it, whatever the case."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lift.evaluation.baselines import average
 from lift.evaluation.figures import (
     ERROR_LIMIT,
     color_wheel,
@@ -79,7 +80,6 @@ def result_figure(explained: Explanation):
     window = explained.window
     aspect = window.truth.shape[0] / window.truth.shape[1]
     left, right = window.frames[window.left : window.left + 2]
-    overlaid = np.round((left.astype(np.float32) + right) / 2).astype(np.uint8)
     scores = f"{explained.psnr:.2f} dB, SSIM {explained.ssim:.4f}"
     point = _point_marker(explained.at_point.point)
     bar = _bar(ERROR_COLORS, "absolute error, 8-bit levels, mean of RGB", ERROR_TICKS)
@@ -89,7 +89,7 @@ def result_figure(explained: Explanation):
         [
             Row(
                 [
-                    image(overlaid, "references, overlaid"),
+                    image(average(left, right, 0.5), "references, overlaid"),
                     image(window.truth, "truth", frame_color=TRUTH_COLOR),
                     image(explained.frame, f"LIFT: {scores}", then=point),
                 ],

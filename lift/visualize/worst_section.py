@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from lift.evaluation.baselines import average
 from lift.evaluation.figures import error_map
 from lift.evaluation.scoring import METRICS
 from lift.visualize.clip_section import ERROR_SCALE
@@ -136,7 +137,7 @@ def case_figure(case: WorstCase, methods: tuple[str, ...], box: tuple[slice, sli
     """
     height, width = case.truth.shape[:2]
     drawn = [name for name in methods if name in case.results]
-    overlaid = np.round(case.references.astype(np.float32).mean(0)).astype(np.uint8)
+    overlaid = average(*case.references, 0.5)
     columns = min(1 + len(drawn), COLUMNS)
     sheet = []
     for start in range(0, len(drawn), columns - 1):

@@ -146,6 +146,15 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
+def test_kernels_that_are_not_supported_are_one_sentence(tmp_path, clip, capsys, monkeypatch):
+    def unsupported(*_):
+        raise RuntimeError("warp: no fused backend supports this call; use kernels='auto'")
+
+    monkeypatch.setattr(visualize, "_draw", unsupported)
+    assert run(clip, "--output", tmp_path / "out", "--kernels", "fused") == 1
+    assert "no fused backend" in the_error(capsys)
+
+
 def test_weights_that_are_none_are_refused(tmp_path, clip, capsys):
     assert run(clip, "--output", tmp_path / "out", "--checkpoint", tmp_path / "no", *QUICK) == 1
     assert "is not a file" in the_error(capsys)

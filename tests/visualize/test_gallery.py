@@ -59,6 +59,12 @@ def test_a_run_that_stops_leaves_the_folder_as_it_was(tmp_path, error):
     assert files(tmp_path) == before and not list(tmp_path.glob(".*"))
 
 
+def test_a_new_folder_that_stays_empty_goes(tmp_path):
+    with pytest.raises(KeyboardInterrupt), Gallery(tmp_path / "new", ("png",), 50):
+        raise KeyboardInterrupt
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_file_in_the_way_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LiftError, match="file.*could not be written"):
