@@ -1,16 +1,16 @@
-"""PyAV and OpenCV, imported where they are used: the model and the kernels run without them."""
+"""Packages that are imported where they are used: everything else runs without them."""
 
 from importlib import import_module
 from types import ModuleType
 
 from lift.errors import LiftError
 
-PACKAGES = {"av": "av", "cv2": "opencv-python-headless"}
-NAMES = {"av": "PyAV", "cv2": "OpenCV"}
+PACKAGES = {"av": "av", "cv2": "opencv-python-headless", "wandb": "wandb"}
+NAMES = {"av": "PyAV", "cv2": "OpenCV", "wandb": "Weights & Biases"}
 
 
 def require(module: str, purpose: str) -> ModuleType:
-    """Import `av`, `cv2` or one of their modules.
+    """Import `av`, `cv2`, `wandb` or one of their modules.
 
     Args:
         module: its full name.

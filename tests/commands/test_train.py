@@ -72,7 +72,7 @@ def finished(tmp_path_factory):
     "flags, words",
     [
         (["--preset", "small"], ["another configuration", "preset is tiny there and small here"]),
-        (["--batch_size", "3"], ["another configuration", "batch_size is 1 there and 3 here"]),
+        (["--seed", "3"], ["another configuration", "seed is 0 there and 3 here"]),
         (["--resume", "never"], ["--output"]),
         (["--resume", "/nowhere"], ["/nowhere", "no checkpoint"]),
     ],

@@ -65,6 +65,7 @@ def move(run: loop.Trainer) -> None:
     run.state = TrainState(dataless(run.state.model), run.settings, GPU)
     run._batches, run._validate_if_due = batches, lambda stop: None
     run.save_checkpoint = run._read_pending
+    run.guard.record = lambda *scalars: None  # without data every step would count as skipped
 
 
 # -- the loop ------------------------------------------------------------------------------------
