@@ -7,7 +7,6 @@ unbroken run would have.
 
 import math
 import resource
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,13 +20,13 @@ from lift import kernels
 from lift.config import Config
 from lift.data.clip import Batch
 from lift.data.dataset import ClipDataset
-from lift.data.loader import loader
 from lift.errors import LiftError
 from lift.files import write_error
 from lift.model.weights import save_weights
 from lift.provenance import RunHistory, stored_history
 from lift.training import checkpoints
 from lift.training.changes import changed_settings, in_words
+from lift.training.data import TrainingData, describe
 from lift.training.distributed import DistributedContext, init_distributed
 from lift.training.lock import RunLock
 from lift.training.logger import NullLogger, RunLogger
@@ -124,14 +123,16 @@ class Trainer:
             lock.acquire()
         torch.manual_seed(settings.seed)
 
-        self.samples_per_batch = settings.batch_size * distributed.world_size
-        self.train_data = _dataset(
-            config, config.data.train_split, self.samples_per_batch, train=True
+        self.data = TrainingData(config, distributed)
+        self.val_data = ClipDataset(
+            config.data,
+            config.data.val_split,
+            batch_size=1,
+            seed=settings.seed,
+            train=False,
+            clips=settings.validate_clips,
         )
-        self.val_data = _dataset(
-            config, config.data.val_split, 1, train=False, clips=settings.validate_clips
-        )
-        self.timeline = Timeline(settings.epochs, self._epoch_steps())
+        self.timeline = Timeline(settings.epochs, self.data.epoch_steps)
 
         found = checkpoints.find(self.output, settings.resume)
         model = build_model(config).to(distributed.device)
@@ -139,11 +140,9 @@ class Trainer:
         if found is None:
             load_initial_weights(model, settings)
         self.state = TrainState(model, settings, distributed.device)
-        self.samples = 0  # clips that training has been given, by all processes
         self.validated_step, self.best_psnr, self.best_clips = 0, -math.inf, 0
         self.means = RunningMeans()  # of the scalars since the last log entry
         self.guard = StepGuard(settings.spike_ratio)
-        self.skipped_samples = 0
         self.pending: StepScalars | None = None  # of the last step, not yet read
         self._ddp, self._ddp_frozen = None, None
         past, self.changes = [], {}
@@ -158,7 +157,6 @@ class Trainer:
         if self.changes:
             self.history.current["changed"] = in_words(self.changes)
         self.last_checkpoint = self.last_log = time.monotonic()
-        self.waited = 0.0  # seconds for data, since the last log entry
         self._epoch_unsaved = False
         self._failed_since: float | None = None  # the time of the first checkpoint that failed
         if lock:
@@ -169,10 +167,6 @@ class Trainer:
             else NullLogger()
         )
         self._announce(found)
-
-    def _epoch_steps(self) -> int:
-        samples = self.samples_per_batch * self.settings.accumulate
-        return self.settings.epoch_steps or max(1, len(self.train_data) // samples)
 
     @property
     def step(self) -> int:
@@ -189,18 +183,18 @@ class Trainer:
                 steps in a row.
         """
         self._repeat_interrupted_validation()
-        batches, self.last_log = self._batches(), time.monotonic()
+        steps, self.last_log = self.data.steps(self.total_steps - self.step), time.monotonic()
         finished, stopping = self.step >= self.total_steps, False
         while not finished and not stopping:
             self.state.model.set_epoch(self.timeline.epochs_before(self.step))
-            parts = self._next_batches(batches)
+            parts = self._next_batches(steps)
             if parts is None:
                 break
             limit = self.guard.limit(self.step + 1)
+            self._name_damaged_samples()
             launched = self.state.train_step(self._network(), parts, self._learning_rate(), limit)
             self._read_pending()  # the step before, while this one runs
             self.pending = launched
-            self.samples += self.samples_per_batch * self.settings.accumulate
             self._epoch_unsaved |= self.timeline.ends_epoch(self.step)
             if self.step % self.settings.log_steps == 0:
                 self._write_log()
@@ -243,43 +237,15 @@ class Trainer:
 
     # -- data --------------------------------------------------------------------------------------
 
-    def _batches(self) -> Iterator[Batch]:
-        per_step = self.settings.accumulate
-        # With another batch size the samples go on at the next batch of that size.
-        start = -(-self.samples // self.samples_per_batch)
-        self.samples = start * self.samples_per_batch
-        batches = loader(
-            self.train_data,
-            self.settings.batch_size,
-            start=start,
-            stop=start + (self.total_steps - self.step) * per_step,
-            num_workers=self.config.data.num_workers,
-            rank=self.distributed.rank,
-            world=self.distributed.world_size,
-            pin_memory=self.distributed.device.type == "cuda",
-        )
-        # The loader starts by drawing a random number, which a resumed run would draw once more.
-        with torch.random.fork_rng(devices=[]):
-            first = next(batches)
-        # A signal to the whole process group ends the loading processes too, and PyTorch's handler
-        # would raise in the middle of a step; without it the next batch raises.
-        former = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        try:
-            yield first
-            yield from batches
-        finally:
-            signal.signal(signal.SIGCHLD, former)
-
-    def _next_batches(self, batches: Iterator[Batch]) -> list[Batch] | None:
+    def _next_batches(self, steps: Iterator[list[Batch]]) -> list[Batch] | None:
         """The batches of a step; None if a stop signal also ended the loading processes.
 
         Raises:
             LiftError: a sample cannot be read, or a loading process was killed; the steps up to
                 here are then in a checkpoint.
         """
-        started = time.monotonic()
         try:
-            parts = [next(batches) for _ in range(self.settings.accumulate)]
+            return next(steps)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
@@ -295,9 +261,11 @@ class Trainer:
                 raise
             self.save_checkpoint()
             raise LiftError(f"{error} (the checkpoint of step {self.step} has all steps)") from None
-        self.waited += time.monotonic() - started
-        self.skipped_samples += sum(getattr(batch, "skipped", 0) for batch in parts)
-        return parts
+
+    def _name_damaged_samples(self) -> None:
+        for sentence in self.data.damaged:
+            self.logger.message(sentence)
+        self.data.damaged.clear()
 
     # -- logging and validation --------------------------------------------------------------------
 
@@ -339,23 +307,23 @@ class Trainer:
         self._read_pending()
         now = time.monotonic()
         passed = now - self.last_log
-        clips = self.settings.log_steps * self.samples_per_batch * self.settings.accumulate
+        clips = self.settings.log_steps * self.data.samples_per_step
         scalars = {
             "epoch": self.timeline.epochs_before(self.step - 1),
             **self.means.take(),
             "skipped_steps": self.guard.skipped,
             "samples_per_second": clips * self.config.data.targets / passed,
-            "data_wait_per_second": min(1.0, self.waited / passed),
+            "data_wait_per_second": min(1.0, self.data.take_waited() / passed),
             "elapsed_seconds": self.history.seconds,
         }
-        if self.skipped_samples:
-            scalars["skipped_samples"] = self.skipped_samples
+        if self.data.skipped:
+            scalars["skipped_samples"] = self.data.skipped
         if self.distributed.device.type == "cuda":
             scalars["memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
         self.logger.write(self.step, scalars)
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         self.logger.process_memory(used, self.step)
-        self.last_log, self.waited = now, 0.0
+        self.last_log = now
 
     def _validate_if_due(self, stop: Callable[[], bool]) -> None:
         """Validate the averaged weights at the end of an epoch that calls for it.
@@ -449,7 +417,7 @@ class Trainer:
         cuda = self.distributed.device.type == "cuda"
         state = {
             **self.state.state_dict(),
-            "samples": self.samples,
+            "data": self.data.state_dict(),
             "timeline": self.timeline.state_dict(),
             "total_steps": self.total_steps,
             "validated": self.validated_step,
@@ -457,7 +425,6 @@ class Trainer:
             "best_clips": self.best_clips,
             "given_encoder": self.has_given_encoder,
             "guard": self.guard.state_dict(),
-            "skipped_samples": self.skipped_samples,
             "means": self.means.sums,
             "history": self.history.entries_until(self.step),
             "world": self.distributed.world_size,
@@ -501,10 +468,9 @@ class Trainer:
         # Checkpoints of earlier versions lack the following.
         train = stored.train
         clips = train.batch_size * train.accumulate * state["world"]
-        self.samples = state.get("samples", self.step * clips)
+        self.data.load_state_dict(state.get("data", {"samples": self.step * clips}))
         self.has_given_encoder = state.get("given_encoder", True)
         self.best_clips = state.get("best_clips", train.validate_clips)
-        self.skipped_samples = state.get("skipped_samples", 0)
         if "guard" in state:
             self.guard.load_state_dict(state["guard"])
         timeline = self.timeline
@@ -512,7 +478,7 @@ class Trainer:
             timeline = Timeline.from_state(state["timeline"])
         elif total := state.get("total_steps"):
             timeline = Timeline(train.epochs, total // train.epochs)
-        self.timeline = timeline.resumed(self.step, self.settings.epochs, self._epoch_steps())
+        self.timeline = timeline.resumed(self.step, self.settings.epochs, self.data.epoch_steps)
         return stored_history(state)
 
     def _announce(self, found: Path | None) -> None:
@@ -523,13 +489,10 @@ class Trainer:
             self.logger.message(f"resuming from {found}, step {self.step} of {self.total_steps}")
             if self.changes:
                 self.logger.message(f"changed on resume: {in_words(self.changes)}")
-        elif settings.freeze_epochs and not self.has_given_encoder:
+        if self.distributed.is_main:
+            describe(self.data.dataset, self.val_data, self.output, self.logger.message)
+        if found is None and settings.freeze_epochs and not self.has_given_encoder:
             self.logger.message(
                 "the encoder has random weights, so it is trained from the start; --freeze_epochs "
                 "is for weights of --pretrained_encoder or --init_weights"
             )
-
-
-def _dataset(config: Config, split: str, batch_size: int, **options) -> ClipDataset:
-    seed = config.train.seed
-    return ClipDataset(config.data, split, batch_size=batch_size, seed=seed, **options)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from lift.config import from_dict
+from lift.data.dataset import ClipDataset
 from lift.errors import LiftError
 from lift.training import checkpoints, loop, state
 from lift.training.distributed import DistributedContext
@@ -35,8 +36,7 @@ def rows(output: Path) -> list[dict]:
 
 def step(run: loop.Trainer, batches) -> StepScalars:
     """One optimiser step of a run."""
-    parts = [next(batches) for _ in range(run.settings.accumulate)]
-    return run.state.train_step(run.state.network, parts, run._learning_rate())
+    return run.state.train_step(run.state.network, next(batches), run._learning_rate())
 
 
 def assert_same_run(a: Path, b: Path) -> None:
@@ -123,7 +123,7 @@ def test_accumulating_two_batches_is_the_step_of_one_of_twice_the_size(tmp_path)
             DistributedContext(torch.device("cpu")),
             StopRequest(),
         )
-        batches = run._batches()
+        batches = run.data.steps(6)
         step(run, batches)
         run.logger.close()
         gradients.append({name: p.grad for name, p in run.state.model.named_parameters()})
@@ -271,7 +271,7 @@ def test_a_step_that_is_not_finite_changes_neither_weights_nor_optimiser(
         DistributedContext(torch.device("cpu")),
         StopRequest(),
     )
-    batches = run._batches()
+    batches = run.data.steps(6)
     step(run, batches)
     before = copy.deepcopy(
         (run.state.model.state_dict(), run.state.optimizer.state_dict()["state"])
@@ -297,7 +297,7 @@ def test_an_error_in_a_loading_process_stays_one_sentence(tmp_path, monkeypatch)
     def unreadable(self, g):
         raise LiftError("clip.mp4 is truncated; copy it again")
 
-    monkeypatch.setattr(loop.ClipDataset, "__getitem__", unreadable)
+    monkeypatch.setattr(ClipDataset, "__getitem__", unreadable)
     with pytest.raises(LiftError) as error:
         train(run_config(tmp_path, workers=1))
     assert str(error.value) == "clip.mp4 is truncated; copy it again"
@@ -305,14 +305,14 @@ def test_an_error_in_a_loading_process_stays_one_sentence(tmp_path, monkeypatch)
 
 @pytest.mark.slow
 def test_a_killed_loading_process_is_one_sentence_and_costs_no_step(tmp_path, monkeypatch):
-    original = loop.ClipDataset.__getitem__
+    original = ClipDataset.__getitem__
 
     def deadly(self, g):
         if g >= 6:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(self, g)
 
-    monkeypatch.setattr(loop.ClipDataset, "__getitem__", deadly)
+    monkeypatch.setattr(ClipDataset, "__getitem__", deadly)
     with pytest.raises(LiftError, match="a loading process was killed.* resumes from step"):
         train(run_config(tmp_path, workers=1))
     monkeypatch.undo()

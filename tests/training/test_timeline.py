@@ -21,9 +21,7 @@ def test_more_epochs_extend_the_run():
     assert ends(Timeline(3, 10).resumed(30, 5, 10)) == [10, 20, 30, 40, 50]
 
 
-@pytest.mark.parametrize(
-    "step, wanted", [(20, [25, 30]), (10, [15, 20, 25]), (5, [8, 13, 18, 23])]
-)
+@pytest.mark.parametrize("step, wanted", [(20, [25, 30]), (10, [15, 20, 25]), (5, [8, 13, 18, 23])])
 def test_epochs_of_half_the_steps_follow_the_begun_one(step, wanted):
     later = Timeline(4, 10).resumed(step, 4, 5)
     assert [end for end in ends(later) if end > step] == wanted
