@@ -58,9 +58,9 @@ class TrainConfig:
     )
     sharding: str = setting(
         "none",
-        "what several processes share: none (each has everything), zero1 (optimiser state) "
-        "or fsdp2 (optimiser state, gradients and weights)",
-        choices=("none", "zero1", "fsdp2"),
+        "what several processes divide: none (each has everything), or zero1 (the optimiser's "
+        "state, ZeRO stage 1)",
+        choices=("none", "zero1"),
     )
     ema_decay: float = setting(0.999, "decay of the averaged (EMA) weights", low=0, below=1)
     freeze_epochs: int = setting(
