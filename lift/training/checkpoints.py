@@ -29,7 +29,7 @@ from lift.training import changes
 
 FILES = ("model.safetensors", "ema.safetensors", "state.pt")
 # Keys of the state that the manifest repeats: what is known of a run without its tensors.
-SUMMARY_KEYS = ("step", "total_steps", "world", "history")
+SUMMARY_KEYS = ("step", "total_steps", "data", "world", "history")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lift.training.validate import Validation
 
 NAMES = ("loss", "psnr", "lr")  # of the plain lines
+SILENCE = 30.0  # seconds, after which there is a line before the next log entry
 
 
 class RunLogger:
@@ -35,7 +36,8 @@ class RunLogger:
     """
 
     def __init__(self, output: Path, step: int, total_steps: int, config: Config | None = None):
-        self.total_steps, self._logged = total_steps, (step, time.monotonic())
+        self.total_steps, self._step = total_steps, step
+        self._logged = step, time.monotonic()
         self.bar = tqdm(
             total=total_steps,
             initial=step,
@@ -54,10 +56,14 @@ class RunLogger:
         if config is not None and step == 0:
             self._board.settings("config", *_as_table(config))
 
-    def advance(self, loss: float, psnr: float) -> None:
-        """One more step on the progress bar."""
-        self.bar.set_postfix(loss=f"{loss:.4f}", psnr=f"{psnr:.2f}", refresh=False)
-        self.bar.update()
+    def advance(self, step: int, scalars: dict[str, float]) -> None:
+        """Show that a step has ended: on the progress bar, or as a line after a long silence."""
+        shown = {"loss": f"{scalars['loss']:.4f}", "psnr": f"{scalars['psnr']:.2f}"}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update(step - self._step)
+        self._step = step
+        if self.bar.disable and time.monotonic() > self._logged[1] + SILENCE:
+            self._plain_line(step, scalars)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """One row of the table and one point of each curve."""
@@ -118,7 +124,7 @@ class RunLogger:
 class NullLogger:
     """Logger of the processes that write nothing."""
 
-    def advance(self, loss: float, psnr: float) -> None: ...
+    def advance(self, step: int, scalars: dict[str, float]) -> None: ...
     def write(self, step: int, scalars: dict[str, float]) -> None: ...
     def process_memory(self, gigabytes: float, step: int) -> None: ...
     def validation(self, step: int, validation: "Validation") -> None: ...

@@ -296,7 +296,7 @@ class Trainer:
         if math.isfinite(norm):
             scalars["gradient_norm"] = norm
         self.means.add(scalars)
-        self.logger.advance(scalars["loss"], scalars["psnr"])
+        self.logger.advance(launched.step, scalars)
 
     def _skipped_error(self) -> LiftError:
         return self.guard.error(
@@ -399,7 +399,7 @@ class Trainer:
             now = time.monotonic()
             if self._failed_since is None:
                 self._failed_since = now
-                self.logger.message(f"{error}; training goes on for {PATIENCE:g} s meanwhile")
+                self.logger.message(f"{error}; training goes on, with attempts for {PATIENCE:g} s")
             if is_last or now > self._failed_since + PATIENCE:
                 raise
 

@@ -33,6 +33,16 @@ def test_without_a_terminal_a_log_entry_is_a_plain_line(tmp_path, capsys):
     assert line in (tmp_path / "train.log").read_text()
 
 
+def test_slow_steps_are_shown_before_the_first_log_entry(tmp_path, capsys, monkeypatch):
+    logger = RunLogger(tmp_path, 0, 100)
+    logger.advance(1, SCALARS)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr("lift.training.logger.SILENCE", 0.0)
+    logger.advance(2, SCALARS)
+    logger.close()
+    assert capsys.readouterr().err.startswith("step 2 of 100  loss 0.25  psnr 31.5")
+
+
 def test_tensorboard_gets_scalars_pictures_histograms_and_settings(tmp_path):
     logger = RunLogger(tmp_path, 0, 100, run_config(tmp_path))
     logger.write(50, SCALARS)

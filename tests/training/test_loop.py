@@ -22,6 +22,7 @@ from lift.training.distributed import DistributedContext
 from lift.training.loop import train
 from lift.training.scalars import StepScalars
 from lift.training.signals import StopRequest
+from lift.training.validate import validate
 from tests.support.training_runs import DATA, MODEL, TRAIN, run_config, stop_after
 
 
@@ -346,10 +347,27 @@ def test_tensorboard_gets_losses_rate_attention_and_validation(unbroken):
         "train/gradient_norm",
         "attention/+0",
         "attention/+1",
+        "validation/loss",
         "validation/psnr",
         "validation/ssim",
+        "train/skipped_steps",
+        "train/data_wait_per_second",
+        "train/process_memory_gb",
     }
     assert wanted <= set(tags)
+    picture = events.Images("validation/clip_0")[-1]
+    assert (picture.width, picture.height) == (4 * 64, 2 * (64 + 22))
+    assert {"attention_weights/+0", "attention_weights/+1"} <= set(events.Tags()["histograms"])
+
+
+def test_a_validation_stops_after_its_time_with_at_least_one_clip(tmp_path):
+    config = run_config(tmp_path, validate_clips=3)
+    run = loop.Trainer(config, DistributedContext(torch.device("cpu")), StopRequest())
+    run.logger.close()
+    arguments = run.state.ema.model, run.val_data, run.distributed, run.settings, lambda: False
+    assert validate(*arguments).clips == 3
+    short = validate(*arguments, max_seconds=0)
+    assert short.clips == 1 and math.isfinite(short.scores["val_loss"])
 
 
 def test_best_weights_are_those_of_the_best_validation(unbroken):
