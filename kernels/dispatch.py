@@ -230,6 +230,10 @@ def _eligible(operation: str, wanted: str) -> tuple[Backend, ...]:
     return named
 
 
+class UnsupportedError(RuntimeError):
+    """No backend that the flag allows supports a call; the message says why."""
+
+
 def _unsupported_message(
     operation: str, wanted: str, eligible: tuple[Backend, ...], arguments: tuple
 ) -> str:
@@ -245,7 +249,7 @@ def select(operation: str, backend: str | None, *arguments) -> Backend:
     """The backend that computes the op for these arguments.
 
     Raises:
-        RuntimeError: the flag asks for fused or names a backend, which does not support the
+        UnsupportedError: the flag asks for fused or names a backend, which does not support the
             arguments; the message says why.
         ValueError: no such op, flag or backend.
     """
@@ -261,7 +265,7 @@ def select(operation: str, backend: str | None, *arguments) -> Backend:
     for candidate in eligible:
         if candidate.unsupported_reason(*arguments) is None:
             return candidate
-    raise RuntimeError(_unsupported_message(operation, wanted, eligible, arguments))
+    raise UnsupportedError(_unsupported_message(operation, wanted, eligible, arguments))
 
 
 def call(operation: str, backend: str | None, *arguments):

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,21 +49,41 @@ def main(argv: list[str]) -> int:
         f"built-in configurations ({', '.join(builtin_configs())}), in order; flags, and "
         "--max_minutes too, apply to all of them",
     )
+    parser.add_argument(
+        "--find_lr",
+        action="store_true",
+        help="raise the learning rate from step to step, print where the loss falls and where it "
+        "explodes, write find_lr.png to --output, and do not train",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="CPU threads of a process; 0: PyTorch's default, or OMP_NUM_THREADS",
+    )
     add_flags(parser)
+    parser.deprecated_flags["--init"] = "--init_weights"
     namespace = parser.parse_args(argv)
+    if namespace.threads < 0:
+        parser.error(f"--threads must be at least 0, got {namespace.threads}")
+    reports = [f"--{name}" for name in ("memory_report", "find_lr") if getattr(namespace, name)]
+    if namespace.phases and reports:
+        parser.error(f"{reports[0]} needs one configuration: use --config, not --phases")
+    if namespace.threads:
+        import torch
+
+        torch.set_num_threads(namespace.threads)
     if namespace.phases:
-        if namespace.memory_report:
-            parser.error("--memory_report needs one configuration: use --config, not --phases")
         return train_phases(namespace)
 
-    from lift.training.loop import train  # torch and all: a wrong flag should not wait for it
+    from lift.training.loop import fused_or_sentence, train  # torch and all: after wrong flags
 
     config = resolve_config(namespace)
-    if namespace.memory_report:
-        from lift.profiling.memory import report
-
-        for line in report(config):
-            print(line, flush=True)
+    if reports:
+        with fused_or_sentence(config.kernels):
+            for line in _report(config, reports[0]):
+                print(line, flush=True)
         return 0
 
     result = train(config)
@@ -74,6 +95,15 @@ def main(argv: list[str]) -> int:
         f"Weights: {config.train.output}/last.safetensors"
     )
     return 128 + result.signal if result.signal else 0
+
+
+def _report(config: Config, flag: str) -> Iterable[str]:
+    """Lines of what is printed instead of training."""
+    if flag == "--find_lr":
+        from lift.training.lr_finder import report
+    else:
+        from lift.profiling.memory import report
+    return report(config)
 
 
 def _best(psnr: float) -> str:
@@ -137,6 +167,8 @@ EXAMPLES = """examples:
   lift train --data_root D --batch_size 4 --pretrained_encoder F
   lift train --data_source synthetic --preset tiny --max_minutes 30 --output runs/tiny
   lift train --output runs/tiny                          resume that run
+  lift train --output runs/tiny --epochs 400 --lr 1e-4   extend or change it on purpose
+  lift train --data_root D --preset small --find_lr      suggest a learning rate
   lift train --phases warmup finetune polish --data_root D --output runs/base
   torchrun --nproc_per_node 4 -m lift.train --data_root D
 """

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lift.config import flags, old_names, values
+from lift.config.train import TrainConfig
 from lift.devices import ACCEPTED, is_device_name
 from lift.errors import LiftError
 
@@ -22,11 +23,7 @@ else:
 
 
 BACKENDS = ("auto", "fused", "reference")
-
-
-def _field(default: Any, help: str, **limits: Any) -> Any:
-    """A field with its help text and the arguments of its `values.Limits`."""
-    return field(default=default, metadata={"help": help, "limits": values.Limits(**limits)})
+_field = values.setting
 
 
 @dataclass(frozen=True)
@@ -219,82 +216,6 @@ class DataConfig:
         2000, "synthetic clips per epoch with --data_source synthetic", low=1
     )
     num_workers: int = _field(2, "processes that load data", low=0)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The optimisation. Learning rates are AdamW's; steps are optimiser steps."""
-
-    batch_size: int = _field(4, "clips per step and device", low=1)
-    epochs: int = _field(300, "passes over the data", low=1)
-    epoch_steps: int = _field(0, "steps per epoch; 0: one pass over the data", low=0)
-    lr: float = _field(3e-4, "peak learning rate", above=0)
-    lr_min: float = _field(3e-6, "learning rate at the end of the cosine", low=0)
-    warmup_steps: int = _field(2000, "steps of linear warm-up", low=0)
-    weight_decay: float = _field(1e-3, "AdamW weight decay", low=0)
-    clip_grad: float = _field(1.0, "largest gradient norm", above=0)
-    amp: str = _field(
-        "auto",
-        "mixed precision: off, bfloat16, float16, or auto "
-        "(on a GPU bfloat16 if it is supported, else float16; on a CPU off)",
-        choices=("auto", "off", "bfloat16", "float16"),
-    )
-    channels_last: bool = _field(
-        True, "keep convolution weights and images in channels_last memory format (faster)"
-    )
-    accumulate: int = _field(1, "batches whose gradients are accumulated per optimiser step", low=1)
-    compile: bool = _field(False, "run the model through torch.compile")
-    cuda_graph: bool = _field(
-        False,
-        "record forward and backward of a step as a CUDA graph, which removes the launch overhead "
-        "on one GPU",
-    )
-    recompute_encoder: bool = _field(
-        False, "activation checkpointing of the encoder: its features are recomputed in backward"
-    )
-    recompute_refine: bool = _field(
-        False,
-        "activation checkpointing of the full-resolution stage and of the flow: both are "
-        "recomputed in backward",
-    )
-    ema_decay: float = _field(0.999, "decay of the averaged (EMA) weights", low=0, below=1)
-    freeze_epochs: int = _field(10, "epochs during which the encoder is frozen", low=0)
-    stages: str = _field(
-        "all",
-        "stages that are trained: all, synthesis (coarse synthesis and refinement, for fixed "
-        "flows) or trajectory (how paths curve, everything else fixed)",
-        choices=("all", "synthesis", "trajectory"),
-    )
-    census_weight: float = _field(0.1, "weight of the census loss", low=0)
-    coarse_weight: float = _field(
-        0.5, "weight of the Laplacian loss of the quarter-resolution frame", low=0
-    )
-    cascade_weight: float = _field(
-        0.25, "weight of the loss on each intermediate scale of the flow cascade", low=0
-    )
-    flow_weight: float = _field(
-        0.02, "weight of the flow loss where the true flow is known (synthetic clips)", low=0
-    )
-    validate_epochs: int = _field(5, "epochs between validations", low=1)
-    validate_clips: int = _field(64, "clips per validation", low=1)
-    log_steps: int = _field(50, "steps between TensorBoard entries", low=1)
-    checkpoint_minutes: float = _field(
-        10.0, "minutes between checkpoints; the end of an epoch writes one too", low=0
-    )
-    max_minutes: float = _field(
-        0.0, "stop cleanly, with a checkpoint, after this many minutes; 0: no limit", low=0
-    )
-    pretrained_encoder: str = _field(
-        "", "weights for the encoder; tensors that fit are loaded and listed"
-    )
-    init_weights: str = _field("", "weights of a whole model to start from (.safetensors)")
-    resume: str = _field(
-        "auto",
-        "auto (resume from output's checkpoint if there is one), never, or a checkpoint folder",
-    )
-    output: str = _field("runs/lift", "folder of checkpoints and TensorBoard logs")
-    device: str = _field("auto", ACCEPTED)
-    seed: int = _field(0, "seed of weights, data and random context", low=0)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Knows dataclasses in general and none of the configuration's own fields.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, get_type_hints
 
@@ -133,6 +133,11 @@ class Limits:
         upper = f"to {self.high}" if self.high is not None else None
         upper = f"to less than {self.below}" if self.below is not None else upper
         return f"from {self.low} {upper}" if upper else f"at least {self.low}"
+
+
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """A field of a configuration, with its help text and the arguments of its `Limits`."""
+    return field(default=default, metadata={"help": help, "limits": Limits(**limits)})
 
 
 def limits_of(cls: type) -> dict[str, Limits]:

@@ -1,16 +1,26 @@
-"""Optional packages, imported where they are used: the model and the kernels run without them."""
+"""Packages that are imported where they are used: everything else runs without them."""
 
 from importlib import import_module
 from types import ModuleType
 
 from lift.errors import LiftError
 
-PACKAGES = {"av": "av", "cv2": "opencv-python-headless", "torchvision": "torchvision"}
-NAMES = {"av": "PyAV", "cv2": "OpenCV", "torchvision": "torchvision"}
+PACKAGES = {
+    "av": "av",
+    "cv2": "opencv-python-headless",
+    "torchvision": "torchvision",
+    "wandb": "wandb",
+}
+NAMES = {
+    "av": "PyAV",
+    "cv2": "OpenCV",
+    "torchvision": "torchvision",
+    "wandb": "Weights & Biases",
+}
 
 
 def require(module: str, purpose: str) -> ModuleType:
-    """Import `av`, `cv2`, `torchvision` or one of their modules.
+    """Import a package of PACKAGES or one of its modules.
 
     Args:
         module: its full name.

@@ -1,4 +1,4 @@
-"""Initialise the encoder from weights of another training: load what fits and report the rest."""
+"""Weights to start from: of a whole model, by name, or of an encoder, as far as they fit."""
 
 import pickle
 from pathlib import Path
@@ -6,10 +6,30 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lift.config import PRESETS
 from lift.errors import LiftError
-from lift.model.weights import read_safetensors
+from lift.model.weights import pretrained_path, read_safetensors
 
 PREFIXES = ("module.", "model.", "_orig_mod.", "state_dict.", "net.", "backbone.", "encoder.")
+
+
+def weights_path(name: str | Path) -> Path:
+    """The file of weights that a flag names: a path, or the preset of bundled weights.
+
+    Raises:
+        LiftError: neither a file nor a preset whose weights ship with the package.
+    """
+    path = Path(name)
+    if path.is_file() or path.suffix:
+        return path
+    bundled = {preset: pretrained_path(preset) for preset in PRESETS}
+    shipped = [preset for preset, file in bundled.items() if file.is_file()]
+    if str(name) in shipped:
+        return bundled[str(name)]
+    raise LiftError(
+        f"'{name}' is neither a file nor a preset with bundled weights; "
+        f"give the path of a .safetensors file, or {' or '.join(shipped)}"
+    )
 
 
 def load_encoder(encoder: nn.Module, path: str | Path) -> str:
@@ -35,6 +55,12 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> str:
         for name, tensor in stored.items()
         if name in own and tensor.shape == own[name].shape
     }
+    if not fitting and any(name.startswith("conv1.conv1.") for name in stored):
+        raise LiftError(
+            f"{path} holds the context network of RIFE, which fits no LIFT encoder: it has two "
+            "convolutions with PReLU per scale where LIFT has residual blocks with leaky ReLU; "
+            "leave --pretrained_encoder out, or start from --init_weights tiny --preset tiny"
+        )
     if not fitting:
         shown = ", ".join(sorted(stored)[:3])
         raise LiftError(

@@ -41,6 +41,7 @@ def draw(phases: list[list[dict[str, float]]], output: Path) -> None:
     for phase in phases:
         for axis, name, style, color, label in (
             (loss, "loss", "-", "C0", "training loss"),
+            (loss, "val_loss", "o-", "C1", "validation clips (EMA weights)"),
             (psnr, "psnr", "-", "C2", "training batches"),
             (psnr, "val_psnr", "o-", "C1", "validation clips (EMA weights)"),
         ):

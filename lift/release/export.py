@@ -39,6 +39,8 @@ OMITTED_FLAGS = {
     "preload",
     "frame_cache",
     "num_workers",
+    "picture_clips",
+    "wandb",
 }
 
 
@@ -209,7 +211,8 @@ def phases(runs: list[RunRecord]) -> list[dict]:
             flags = {"data_root": "--data_root D", **flags}
         expected = Path(runs[number - 1].folder.name, "last.safetensors") if number else None
         start = Path(*Path(train.init_weights).parts[-2:]) if train.init_weights else None
-        each = train.batch_size * train.accumulate * data.targets * summary["world"]
+        each = train.batch_size * train.accumulate * summary["world"]
+        clips = summary.get("data", {}).get("samples", each * summary["step"])
         rows.append(
             {
                 "name": run.folder.name,
@@ -217,7 +220,7 @@ def phases(runs: list[RunRecord]) -> list[dict]:
                 "start": "" if start == expected else str(start or "random weights"),
                 "steps": summary["step"],
                 "total_steps": summary.get("total_steps", train.epochs * train.epoch_steps or None),
-                "samples": each * summary["step"],
+                "samples": clips * data.targets,
                 "history": provenance.stored_history(summary),
             }
         )

@@ -24,32 +24,12 @@ from torch import nn
 from lift.config import Config, from_dict, old_names, to_dict
 from lift.errors import LiftError
 from lift.files import atomic
-from lift.model.weights import differing_fields, load_into, save_weights
+from lift.model.weights import load_into, save_weights
+from lift.training import changes
 
 FILES = ("model.safetensors", "ema.safetensors", "state.pt")
 # Keys of the state that the manifest repeats: what is known of a run without its tensors.
-SUMMARY_KEYS = ("step", "total_steps", "world", "history")
-# What may change on resume: where the run computes and how it is watched, not what it computes.
-MAY_CHANGE = {
-    "data": {"data_root", "preload", "frame_cache", "num_workers"},
-    "train": {
-        "amp",
-        "compile",
-        "cuda_graph",
-        "recompute_encoder",
-        "recompute_refine",
-        "validate_epochs",
-        "validate_clips",
-        "log_steps",
-        "checkpoint_minutes",
-        "max_minutes",
-        "pretrained_encoder",
-        "init_weights",
-        "resume",
-        "output",
-        "device",
-    },
-}
+SUMMARY_KEYS = ("step", "total_steps", "data", "world", "history")
 
 
 @dataclass(frozen=True)
@@ -229,20 +209,24 @@ def read_summary(path: Path) -> tuple[Config, dict[str, Any]]:
     return config, manifest
 
 
-def read(path: Path, config: Config | None = None) -> Checkpoint:
+def read(path: Path, config: Config | None = None, on_purpose: bool = False) -> Checkpoint:
     """Read a checkpoint and verify its checksums.
 
     Args:
         path: the checkpoint's folder.
         config: of the resuming run, which must compute what the checkpoint's run computed;
             not compared when None.
+        on_purpose: accept settings that a run may change; see `changes.changed_settings`.
 
     Raises:
         LiftError: a file is missing or corrupt, or the configurations differ.
     """
     stored, manifest = _manifest(path)
-    if config is not None:
-        _check_same_run(path, to_dict(stored), to_dict(config))
+    if config is not None and (found := changes.difference(stored, config, on_purpose)):
+        raise LiftError(
+            f"{path} was written with another configuration, {found}; "
+            "give the same values, or start a new run with another --output"
+        )
     for name in FILES:
         try:
             content = (path / name).read_bytes()
@@ -278,19 +262,3 @@ def _broken(path: Path, name: str, cause: str) -> LiftError:
     return LiftError(
         f"the checkpoint's file {path / name} is corrupt or missing ({cause}); {remedy}"
     )
-
-
-def _check_same_run(path: Path, stored: dict, wanted: dict) -> None:
-    for section in ("model", "data", "train"):
-        free = MAY_CHANGE.get(section, set())
-        difference = differing_fields(
-            *(
-                {k: v for k, v in config[section].items() if k not in free}
-                for config in (stored, wanted)
-            )
-        )
-        if difference:
-            raise LiftError(
-                f"{path} was written with another configuration, in [{section}]: {difference}; "
-                "give the same values, or start a new run with another --output"
-            )

@@ -40,7 +40,26 @@ class DistributedContext:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; every process must call it at the same point."""
-        return self.sum([float(flag)])[0] > 0
+        return self.any_of(flag)[0]
+
+    def any_of(self, *flags: bool) -> list[bool]:
+        """As `any`, of several flags at once."""
+        return [total > 0 for total in self.sum([float(flag) for flag in flags])]
+
+
+def max_over_processes(flag: torch.Tensor) -> torch.Tensor:
+    """The largest value of a tensor in any process; every process must call it."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return flag
+
+
+def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """The mean of a tensor over the processes; every process must call it."""
+    if dist.is_available() and dist.is_initialized():
+        values = values / dist.get_world_size()
+        dist.all_reduce(values)
+    return values
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from lift import kernels
 from lift.config import TrainConfig
 from lift.data.clip import Batch
 from lift.model.types import FlowEstimate, Prediction
+from lift.training.distributed import mean_over_processes
 
 LEVELS, COARSE_LEVELS = 5, 3  # bands of the Laplacian pyramid at full and at quarter resolution
 VISIBLE = 0.99  # share of a coarse pixel that must be visible for its true flow to count
@@ -270,7 +271,9 @@ def flow_loss(
     scales = addends.split([x[0, 0].numel() for x in found], 3)
     sums = torch.stack([x.sum((1, 2, 3)) for x in scales])  # (scales, 4)
     counts = sums[:, 2:].detach()  # or autograd would compute their gradients too
-    return (sums[:, :2] / counts.clamp(min=1)).sum(0).unbind()
+    if torch.is_grad_enabled():  # in training: the points of all processes are those of one batch
+        counts = mean_over_processes(counts)
+    return (sums[:, :2] / counts.clamp(min=1e-3)).sum(0).unbind()
 
 
 # -- all together ----------------------------------------------------------------------------------

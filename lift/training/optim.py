@@ -4,7 +4,10 @@ import copy
 import math
 
 import torch
+import torch.distributed as dist
 from torch import nn
+
+from lift.config import TrainConfig
 
 
 def learning_rate(
@@ -37,6 +40,20 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict]:
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def build_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW; with `--sharding zero1` in several processes each has a part of its state.
+
+    Source: ZeRO stage 1, Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion
+    Parameter Models", SC 2020, as PyTorch has it.
+    """
+    groups, options = param_groups(model, settings.weight_decay), {"lr": settings.lr, "fused": True}
+    if settings.sharding == "zero1" and dist.is_available() and dist.is_initialized():
+        from torch.distributed.optim import ZeroRedundancyOptimizer  # seconds, and warnings of jit
+
+        return ZeroRedundancyOptimizer(groups, torch.optim.AdamW, **options)
+    return torch.optim.AdamW(groups, **options)
 
 
 def autocast_dtype(amp: str, device: torch.device) -> torch.dtype | None:

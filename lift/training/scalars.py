@@ -25,12 +25,10 @@ class RunningMeans:
         return means
 
 
-def attention_by_offset(
+def weights_by_offset(
     attention: torch.Tensor, times: torch.Tensor, mask: torch.Tensor
-) -> dict[str, float]:
-    """Mean attention weight of the frames at each time offset.
-
-    The keys are attention/-3, attention/+1 and so on.
+) -> dict[int, list[float]]:
+    """Attention weights of the frames at each time offset.
 
     Args:
         attention, times, mask: (B, T), on the host; times are rounded to whole gaps between the
@@ -41,9 +39,19 @@ def attention_by_offset(
     for offset, weight, real in zip(*lists, strict=True):
         if real:
             weights.setdefault(offset, []).append(weight)
+    return weights
+
+
+def attention_by_offset(
+    attention: torch.Tensor, times: torch.Tensor, mask: torch.Tensor
+) -> dict[str, float]:
+    """Mean attention weight of the frames at each time offset, from arguments as above.
+
+    The keys are attention/-3, attention/+1 and so on.
+    """
     return {
         f"attention/{offset:+d}": sum(values) / len(values)
-        for offset, values in sorted(weights.items())
+        for offset, values in sorted(weights_by_offset(attention, times, mask).items())
     }
 
 
@@ -77,6 +85,7 @@ class StepScalars:
             which may be None.
         clips: for each accumulated batch, on the host: times and mask (B, T).
         norm: gradient norm, (), on the device.
+        skipped: whether the step was skipped, (), on the device.
     """
 
     def __init__(
@@ -86,24 +95,25 @@ class StepScalars:
         parts: list[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
         clips: list[tuple[torch.Tensor, torch.Tensor]],
         norm: torch.Tensor,
+        skipped: torch.Tensor,
     ):
         self.step, self.lr, self._clips = step, lr, clips
         self._names = [tuple(scalars) for scalars, _ in parts]
-        pieces = [norm.view(1)]
+        pieces = [norm.view(1), skipped.to(norm.dtype).view(1)]
         for scalars, attention in parts:
             weights = norm.new_empty(0) if attention is None else attention.flatten()
             pieces += [torch.stack(tuple(scalars.values())), weights]
         self._sizes = [len(piece) for piece in pieces]
         self._download = Download(torch.cat(pieces))
 
-    def read(self) -> tuple[list[dict[str, float]], float]:
+    def read(self) -> tuple[list[dict[str, float]], float, bool]:
         """Wait for the step to end.
 
         Returns:
             Scalars of each accumulated batch by name, with its attention, if any, by time offset,
-            and the gradient norm.
+            the gradient norm, and whether the step was skipped.
         """
-        norm, *found = self._download.read().split(self._sizes)
+        norm, skipped, *found = self._download.read().split(self._sizes)
         parts = []
         of_parts = zip(self._names, self._clips, found[::2], found[1::2], strict=True)
         for names, (times, mask), values, weights in of_parts:
@@ -111,4 +121,4 @@ class StepScalars:
             if len(weights):
                 scalars |= attention_by_offset(weights.view_as(mask), times, mask)
             parts.append(scalars)
-        return parts, norm.tolist()[0]
+        return parts, norm.tolist()[0], bool(skipped.tolist()[0])

@@ -10,11 +10,12 @@ from torch import nn
 from lift.config import Config, TrainConfig
 from lift.data.clip import Batch
 from lift.model.lift import LIFT
-from lift.model.pretrained import load_encoder
+from lift.model.pretrained import load_encoder, weights_path
 from lift.model.weights import load_into
 from lift.training.cuda_graph import GraphedGradients
+from lift.training.distributed import max_over_processes
 from lift.training.losses import total_loss
-from lift.training.optim import WeightAverage, autocast_dtype, param_groups
+from lift.training.optim import WeightAverage, autocast_dtype, build_optimizer, param_groups
 from lift.training.scalars import StepScalars
 
 
@@ -35,7 +36,7 @@ def build_model(config: Config) -> LIFT:
 def load_initial_weights(model: LIFT, settings: TrainConfig) -> None:
     """Load the weights that `--init_weights` and `--pretrained_encoder` name into a new model."""
     if settings.init_weights:
-        load_into(model, settings.init_weights)
+        load_into(model, weights_path(settings.init_weights))
     if settings.pretrained_encoder:
         print(load_encoder(model.encoder, settings.pretrained_encoder))
 
@@ -60,12 +61,21 @@ class TrainState:
         self.model, self.settings, self.device = model, settings, device
         self.network = torch.compile(model) if settings.compile else model  # shares the weights
         self.ema = WeightAverage(model, settings.ema_decay)
-        groups = param_groups(model, settings.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=True)
+        self.optimizer = build_optimizer(model, settings)
         self.autocast = autocast_dtype(settings.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.autocast == torch.float16)
         self.graphed = GraphedGradients(model, self._forward) if settings.cuda_graph else None
         self.step = 0
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether every process has only a part of the state."""
+        return hasattr(self.optimizer, "consolidate_state_dict")
+
+    def consolidate(self) -> None:
+        """Collect the state of all processes in the main one; every process must call it."""
+        if self.is_sharded:
+            self.optimizer.consolidate_state_dict(to=0)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint stores beside the weights."""
@@ -79,21 +89,31 @@ class TrainState:
         """Restore what `state_dict` returned; the weights are loaded separately."""
         self.step = state["step"]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, now in zip(
+            self.optimizer.param_groups,
+            param_groups(self.model, self.settings.weight_decay),
+            strict=True,
+        ):
+            group["weight_decay"] = now["weight_decay"]  # it may have been changed
         self.scaler.load_state_dict(state["scaler"])
 
     # -- one step ----------------------------------------------------------------------------------
 
-    def train_step(self, network: nn.Module, batches: list[Batch], lr: float) -> StepScalars:
+    def train_step(
+        self, network: nn.Module, batches: list[Batch], lr: float, norm_limit: float = math.inf
+    ) -> StepScalars:
         """One optimiser step on the mean gradient of the batches, computed one after another.
 
-        Nothing here waits for a GPU. A step whose loss or gradient is not finite leaves weights and
-        optimiser unchanged; `non_finite` says so once its scalars are read. Only the last step
-        before a log entry has attention weights.
+        Nothing here waits for a GPU. A step is skipped, and leaves weights and optimiser unchanged,
+        if its loss or gradient is not finite in any process, or if the norm exceeds the limit; the
+        scalars state it once they are read. Only the last step before a log entry has attention
+        weights.
 
         Args:
             network: `self.network`, or its DistributedDataParallel.
             batches: the batches whose gradients are accumulated.
             lr: learning rate of this step.
+            norm_limit: largest gradient norm; with float16 there is no limit.
 
         Returns:
             The scalars to log, which the device may still be computing.
@@ -111,16 +131,20 @@ class TrainState:
 
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
+        losses = [scalars["loss"] for scalars, _ in results]
+        skipped = (~torch.stack((norm, *losses)).isfinite().all()).float()
         if not self.scaler.is_enabled():  # an enabled scaler sets `found_inf` itself
-            losses = [scalars["loss"] for scalars, _ in results]
-            finite = torch.stack((norm, *losses)).isfinite().all()
-            self.optimizer.found_inf = (~finite).float()  # the fused update reads it
+            if norm_limit < math.inf:
+                skipped = torch.maximum(skipped, (norm > norm_limit).float())
+            skipped = max_over_processes(skipped)
+            fused = self.optimizer.optim if self.is_sharded else self.optimizer
+            fused.found_inf = skipped  # the fused update reads it
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
         self.ema.update(self.model, self.step)
         clips = [(batch.clip.times, batch.clip.mask) for batch in batches]
-        return StepScalars(self.step, lr, results, clips, norm)
+        return StepScalars(self.step, lr, results, clips, norm, skipped)
 
     def _accumulate_gradients(
         self, network: nn.Module, batch: Batch, weight: float, with_attention: bool
@@ -150,12 +174,3 @@ class TrainState:
         loss = self.scaler.scale(loss * weight if weight < 1 else loss)
         attention = prediction.attention
         return loss, scalars, None if attention is None else attention.detach()
-
-    def non_finite(self, losses: list[float], norm: float) -> str:
-        """Which of loss and gradient is not finite, or an empty string.
-
-        With a gradient scaler an infinite gradient is expected now and then: it skips that step.
-        """
-        if not all(map(math.isfinite, losses)):
-            return "loss"
-        return "" if math.isfinite(norm) or self.scaler.is_enabled() else "gradient"

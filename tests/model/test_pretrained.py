@@ -6,8 +6,8 @@ import torch
 from lift.config import Config
 from lift.errors import LiftError
 from lift.model.lift import LIFT
-from lift.model.pretrained import load_encoder
-from lift.model.weights import save_weights
+from lift.model.pretrained import load_encoder, weights_path
+from lift.model.weights import pretrained_path, save_weights
 from tests.support.models import TINY
 
 
@@ -72,3 +72,23 @@ def test_an_encoder_file_that_cannot_be_read_is_refused(encoder, tmp_path, conte
     with pytest.raises(LiftError, match=reason) as error:
         load_encoder(encoder, path)
     assert str(path) in str(error.value) and "run" not in capsys.readouterr().out
+
+
+def test_why_an_encoder_of_rife_does_not_fit_is_said(encoder, tmp_path):
+    content = {"module.conv1.conv1.0.weight": torch.zeros(16, 3, 3, 3)}
+    torch.save(content, tmp_path / "contextnet.pkl")
+    with pytest.raises(LiftError, match="context network of RIFE.* PReLU") as error:
+        load_encoder(encoder, tmp_path / "contextnet.pkl")
+    assert "\n" not in str(error.value)
+
+
+def test_bundled_weights_are_found_by_name_and_files_by_path(tmp_path):
+    assert weights_path("tiny") == pretrained_path("tiny")
+    file = tmp_path / "tiny.safetensors"
+    assert weights_path(file) == file
+
+
+@pytest.mark.parametrize("name", ["tinny", "base", ""])
+def test_another_name_is_an_error_that_names_the_bundled_weights(name):
+    with pytest.raises(LiftError, match="neither a file nor.* tiny$"):
+        weights_path(name)

@@ -15,12 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 from lift.config import from_dict
+from lift.data.dataset import ClipDataset
 from lift.errors import LiftError
 from lift.training import checkpoints, loop, state
 from lift.training.distributed import DistributedContext
 from lift.training.loop import train
 from lift.training.scalars import StepScalars
 from lift.training.signals import StopRequest
+from lift.training.validate import validate
 from tests.support.training_runs import DATA, MODEL, TRAIN, run_config, stop_after
 
 
@@ -35,8 +37,7 @@ def rows(output: Path) -> list[dict]:
 
 def step(run: loop.Trainer, batches) -> StepScalars:
     """One optimiser step of a run."""
-    parts = [next(batches) for _ in range(run.settings.accumulate)]
-    return run.state.train_step(run.state.network, parts, run._learning_rate())
+    return run.state.train_step(run.state.network, next(batches), run._learning_rate())
 
 
 def assert_same_run(a: Path, b: Path) -> None:
@@ -123,7 +124,7 @@ def test_accumulating_two_batches_is_the_step_of_one_of_twice_the_size(tmp_path)
             DistributedContext(torch.device("cpu")),
             StopRequest(),
         )
-        batches = run._batches()
+        batches = run.data.steps(6)
         step(run, batches)
         run.logger.close()
         gradients.append({name: p.grad for name, p in run.state.model.named_parameters()})
@@ -185,40 +186,44 @@ def test_the_time_limit_ends_a_run_with_a_checkpoint(tmp_path):
 # -- what ends a run -------------------------------------------------------------------------------
 
 
+def bad_loss(what: str):
+    """A loss that is not finite, or whose gradient is not."""
+
+    def loss(prediction, batch, settings):
+        frame = prediction.frame  # the slope of the root of 0 is not finite; 0 is
+        value = (frame * 0).sum() + math.nan if what == "loss" else (frame * 0).sqrt().sum()
+        return value, {"loss": value.detach(), "psnr": value.detach()}
+
+    return loss
+
+
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_loss_that_is_not_finite_ends_the_run_and_touches_no_checkpoint(
-    tmp_path, monkeypatch, what
-):
+def test_steps_skipped_in_a_row_end_the_run_and_touch_no_checkpoint(tmp_path, monkeypatch, what):
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
         train(run_config(tmp_path))
     before = {p: p.read_bytes() for p in (tmp_path / "checkpoint").rglob("*") if p.is_file()}
-
-    def bad(prediction, batch, settings):
-        broken = (
-            prediction.frame.sum() * math.nan
-            if what == "loss"
-            else (prediction.frame * 0).sqrt().sum()
-        )  # 0, and its slope is not
-        return broken, {"loss": broken.detach(), "psnr": broken.detach()}
-
-    monkeypatch.setattr(state, "total_loss", bad)
-    with pytest.raises(LiftError, match=f"the {what} of step 4 is not finite") as error:
-        train(run_config(tmp_path))
-    assert (
-        "--lr" in str(error.value)
-        and "checkpoint-00000003" in str(error.value)
-        and "\n" not in str(error.value)
-    )
+    monkeypatch.setattr(state, "total_loss", bad_loss(what))
+    with pytest.raises(LiftError, match=f"step 4 .* 2 in a row: the {what} is not fin") as error:
+        train(run_config(tmp_path, max_skipped=1, lr=0.1))
+    sentence = str(error.value)
+    # The weights of step 3 may be what is bad.
+    assert f"--resume {tmp_path}/checkpoint/checkpoint-00000002 --lr 0.0003" in sentence
+    assert "\n" not in sentence
     assert {
         p: p.read_bytes() for p in (tmp_path / "checkpoint").rglob("*") if p.is_file()
     } == before
 
 
+def test_a_run_of_skipped_steps_alone_is_no_finished_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "total_loss", bad_loss("loss"))
+    with pytest.raises(LiftError, match="6 in a row.* start again with --lr 0.0001"):
+        train(run_config(tmp_path))
+    assert not (tmp_path / "checkpoint").exists()
+
+
 @pytest.mark.parametrize("amp", ["off", "float16"])
-def test_a_loss_that_is_not_finite_is_noticed_a_step_later_under_its_own_number(
-    tmp_path, monkeypatch, amp
-):
+def test_a_step_that_is_not_finite_is_skipped_named_and_counted(tmp_path, monkeypatch, capsys, amp):
     original = state.total_loss
 
     def bad_once(prediction, batch, settings):
@@ -229,41 +234,54 @@ def test_a_loss_that_is_not_finite_is_noticed_a_step_later_under_its_own_number(
 
     monkeypatch.setattr(state, "total_loss", bad_once)
     run = loop.Trainer(
-        run_config(tmp_path, epoch_steps=6, log_steps=4, amp=amp),
+        run_config(tmp_path, epoch_steps=6, epochs=1, log_steps=4, amp=amp),
         DistributedContext(torch.device("cpu")),
         StopRequest(),
     )
-    with pytest.raises(LiftError, match="the loss of step 3 is not finite"):
-        run.fit()
+    assert run.fit().step == 6
     run.logger.close()
-    assert run.step == 4 and not list(tmp_path.rglob("*.safetensors")) and not rows(tmp_path)
+    logged = rows(tmp_path)[0]
+    assert logged["step"] == "4" and math.isfinite(float(logged["loss"]))
+    if amp == "off":  # with float16 earlier steps overflow, too
+        assert "step 3 is skipped: the loss is not finite" in capsys.readouterr().err
+        assert logged["skipped_steps"] == "1"
     assert all(p.isfinite().all() for p in run.state.model.parameters())
+
+
+def test_an_exploding_gradient_is_skipped(tmp_path, monkeypatch):
+    original = state.total_loss
+
+    def bad_once(prediction, batch, settings):
+        loss, scalars = original(prediction, batch, settings)
+        return (loss * 1e6 if run.step == 18 else loss), scalars
+
+    monkeypatch.setattr(state, "total_loss", bad_once)
+    config = run_config(tmp_path, epochs=1, epoch_steps=20, batch_size=1, log_steps=20)
+    run = loop.Trainer(config, DistributedContext(torch.device("cpu")), StopRequest())
+    run.fit()
+    run.logger.close()
+    assert run.guard.skipped == 1 and rows(tmp_path)[0]["skipped_steps"] == "1"
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_a_step_that_is_not_finite_changes_neither_weights_nor_optimiser(
     tmp_path, monkeypatch, what
 ):
-    def bad(prediction, batch, settings):  # of the loss alone, the gradient is 0
-        frame = prediction.frame
-        loss = (frame * 0).sum() + math.nan if what == "loss" else (frame * 0).sqrt().sum()
-        return loss, {"loss": loss.detach(), "psnr": loss.detach()}
-
     run = loop.Trainer(
         run_config(tmp_path, freeze_epochs=0),
         DistributedContext(torch.device("cpu")),
         StopRequest(),
     )
-    batches = run._batches()
+    batches = run.data.steps(6)
     step(run, batches)
     before = copy.deepcopy(
         (run.state.model.state_dict(), run.state.optimizer.state_dict()["state"])
     )
     with monkeypatch.context() as patch:
-        patch.setattr(state, "total_loss", bad)
+        patch.setattr(state, "total_loss", bad_loss(what))
         run.pending = step(run, batches)
-    with pytest.raises(LiftError, match=f"the {what} of step 2 is not finite"):
-        run._read_pending()
+    run._read_pending()
+    assert run.guard.in_a_row == 1
     torch.testing.assert_close(
         (run.state.model.state_dict(), run.state.optimizer.state_dict()["state"]),
         before,
@@ -280,7 +298,7 @@ def test_an_error_in_a_loading_process_stays_one_sentence(tmp_path, monkeypatch)
     def unreadable(self, g):
         raise LiftError("clip.mp4 is truncated; copy it again")
 
-    monkeypatch.setattr(loop.ClipDataset, "__getitem__", unreadable)
+    monkeypatch.setattr(ClipDataset, "__getitem__", unreadable)
     with pytest.raises(LiftError) as error:
         train(run_config(tmp_path, workers=1))
     assert str(error.value) == "clip.mp4 is truncated; copy it again"
@@ -288,14 +306,14 @@ def test_an_error_in_a_loading_process_stays_one_sentence(tmp_path, monkeypatch)
 
 @pytest.mark.slow
 def test_a_killed_loading_process_is_one_sentence_and_costs_no_step(tmp_path, monkeypatch):
-    original = loop.ClipDataset.__getitem__
+    original = ClipDataset.__getitem__
 
     def deadly(self, g):
         if g >= 6:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(self, g)
 
-    monkeypatch.setattr(loop.ClipDataset, "__getitem__", deadly)
+    monkeypatch.setattr(ClipDataset, "__getitem__", deadly)
     with pytest.raises(LiftError, match="a loading process was killed.* resumes from step"):
         train(run_config(tmp_path, workers=1))
     monkeypatch.undo()
@@ -329,10 +347,27 @@ def test_tensorboard_gets_losses_rate_attention_and_validation(unbroken):
         "train/gradient_norm",
         "attention/+0",
         "attention/+1",
+        "validation/loss",
         "validation/psnr",
         "validation/ssim",
+        "train/skipped_steps",
+        "train/data_wait_per_second",
+        "train/process_memory_gb",
     }
     assert wanted <= set(tags)
+    picture = events.Images("validation/clip_0")[-1]
+    assert (picture.width, picture.height) == (4 * 64, 2 * (64 + 22))
+    assert {"attention_weights/+0", "attention_weights/+1"} <= set(events.Tags()["histograms"])
+
+
+def test_a_validation_stops_after_its_time_with_at_least_one_clip(tmp_path):
+    config = run_config(tmp_path, validate_clips=3)
+    run = loop.Trainer(config, DistributedContext(torch.device("cpu")), StopRequest())
+    run.logger.close()
+    arguments = run.state.ema.model, run.val_data, run.distributed, run.settings, lambda: False
+    assert validate(*arguments).clips == 3
+    short = validate(*arguments, max_seconds=0)
+    assert short.clips == 1 and math.isfinite(short.scores["val_loss"])
 
 
 def test_best_weights_are_those_of_the_best_validation(unbroken):
@@ -383,21 +418,26 @@ def test_a_run_may_start_from_weights(tmp_path, unbroken):
     )
 
 
-def test_the_encoder_is_frozen_for_the_first_epochs(unbroken, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        train(run_config(tmp_path))
-    fresh = loop.Trainer(
-        run_config(tmp_path / "fresh"), DistributedContext(torch.device("cpu")), StopRequest()
-    )
-    fresh.logger.close()
-    start = fresh.state.model.state_dict()
-    frozen = load_file(tmp_path / "checkpoint/checkpoint-00000002/model.safetensors")
-    freed = load_file(unbroken / "checkpoint/checkpoint-00000006/model.safetensors")
-    encoder = [name for name in start if name.startswith("encoder.")]
-    assert all(torch.equal(frozen[name], start[name]) for name in encoder)
-    assert not all(torch.equal(freed[name], start[name]) for name in encoder)
-    assert not all(torch.equal(frozen[name], start[name]) for name in start)
+def test_an_encoder_with_given_weights_is_frozen_for_the_first_epochs(
+    unbroken, tmp_path, monkeypatch
+):
+    given = load_file(unbroken / "last.safetensors")
+    encoder = [name for name in given if name.startswith("encoder.")]
+    weights = {"pretrained_encoder": str(unbroken / "last.safetensors")}
+    for step, settings in ((2, weights), (4, {})):  # epochs of two steps; the first is frozen
+        with monkeypatch.context() as patch:
+            stop_after(patch, step)
+            train(run_config(tmp_path, **settings))
+        now = load_file(tmp_path / f"checkpoint/checkpoint-0000000{step}/model.safetensors")
+        assert (step == 2) == all(torch.equal(now[name], given[name]) for name in encoder)
+
+
+def test_an_encoder_with_random_weights_is_never_frozen(unbroken, tmp_path, capsys):
+    config = run_config(tmp_path, freeze_epochs=9)
+    run = loop.Trainer(config, DistributedContext(torch.device("cpu")), StopRequest())
+    run.logger.close()
+    assert run.state.model.freeze_epochs == 0
+    assert "trained from the start" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("amp", ["bfloat16", "float16"])
