@@ -14,24 +14,18 @@ from typing import Any
 import torch
 
 from lift.config import Config
+from lift.data import report
 from lift.data.clip import Batch
 from lift.data.dataset import ClipDataset
 from lift.data.loader import loader
 from lift.files import atomic, write_error
 from lift.training.distributed import DistributedContext
 
-try:
-    from lift.data import report
-except ImportError:  # a LIFT without the report
-    report = None
-
 
 def describe(
     train: ClipDataset, val: ClipDataset, output: Path, message: Callable[[str], None]
 ) -> None:
     """Print which data a run has, and write it as data.json into the run's folder."""
-    if report is None:
-        return
     for line in report.describe(train, val):
         message(line)
     path = output / "data.json"
@@ -54,13 +48,14 @@ class TrainingData:
         dataset: the training clips.
         samples: clips that all processes together have been given so far.
         skipped: of these, damaged ones that others took the place of, in this process.
-        damaged: a sentence for each of them that was met since this was emptied.
+        damaged: a sentence for each damaged file that was met first since this was emptied.
     """
 
     def __init__(self, config: Config, distributed: DistributedContext):
         self.config, self.distributed = config, distributed
         self.samples = self.skipped = 0
         self.damaged: list[str] = []
+        self._named: set[str] = set()
         self._waited = 0.0
         self.dataset = ClipDataset(
             config.data,
@@ -121,8 +116,9 @@ class TrainingData:
                 self._waited += time.monotonic() - started
                 self.samples += self.samples_per_step
                 for batch in parts:
-                    self.damaged += getattr(batch, "skipped", ())
-                    self.skipped += len(getattr(batch, "skipped", ()))
+                    self.damaged += sorted({*batch.skipped} - self._named)
+                    self._named.update(batch.skipped)
+                    self.skipped += len(batch.skipped)
                 yield parts
         finally:
             if former is not None:
