@@ -5,7 +5,7 @@ Knows dataclasses in general and none of the configuration's own fields.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, get_type_hints
 
@@ -106,6 +106,7 @@ class Limits:
         choices: the only values; anything when empty.
         low, high: smallest and largest value, themselves accepted.
         above, below: bounds that are not accepted themselves.
+        hint: what else may have been meant, for messages.
     """
 
     choices: tuple = ()
@@ -113,6 +114,7 @@ class Limits:
     high: float | None = None
     above: float | None = None
     below: float | None = None
+    hint: str = ""
 
     def allow(self, value: Any) -> bool:
         """Whether the field accepts this value."""
@@ -135,6 +137,11 @@ class Limits:
         return f"from {self.low} {upper}" if upper else f"at least {self.low}"
 
 
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """A field of a configuration, with its help text and the arguments of its `Limits`."""
+    return field(default=default, metadata={"help": help, "limits": Limits(**limits)})
+
+
 def limits_of(cls: type) -> dict[str, Limits]:
     """Limits of each field of a dataclass that has some, in the order of the fields."""
     return {f.name: f.metadata["limits"] for f in fields(cls) if "limits" in f.metadata}
@@ -152,7 +159,7 @@ def check_limits(value: Any, name: str, limits: Limits) -> None:
         reject(name, "a list of at least one number", value)
     elements = value if isinstance(value, tuple) else (value,)
     if not all(map(limits.allow, elements)):
-        hint = did_you_mean(value, limits.choices) if isinstance(value, str) else ""
+        hint = did_you_mean(value, limits.choices) if isinstance(value, str) else limits.hint
         reject(name, str(limits), value, hint)
 
 
