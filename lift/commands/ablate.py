@@ -5,7 +5,15 @@ import json
 import sys
 from pathlib import Path
 
-from lift.config import Config, TrainConfig, add_flags, apply_flags, load_config
+from lift.config import (
+    PRESETS,
+    Config,
+    TrainConfig,
+    add_flags,
+    apply_flags,
+    load_config,
+    to_dict,
+)
 from lift.config.flags import Parser
 from lift.devices import choose_device
 from lift.errors import LiftError
@@ -106,6 +114,7 @@ def _about(threads: int, common: Config, variants: list, same: dict[str, str]) -
     data, names = common.data, [variant.name for variant in variants]
     device = choose_device(common.train.device)
     on_cpu = f"{processor()}, {threads} thread" + "s" * (threads > 1)
+    is_changed = common.model != PRESETS[common.model.preset]()
     root = f" ({Path(data.data_root).name})" if data.data_source != "synthetic" else ""
     return {
         "variants": {
@@ -114,12 +123,13 @@ def _about(threads: int, common: Config, variants: list, same: dict[str, str]) -
             else {"checkpoint": str(variant.checkpoint)}
             for variant in variants
         },
+        "common": to_dict(common),
         "same": {name: other for name, other in same.items() if other in names},
         "budget": {
             "batch_size": common.train.batch_size * common.train.accumulate,
             "crop": f"{data.crop_width}x{data.crop_height}",
             "data": f"{data.data_source}{root}",
-            "preset": common.model.preset,
+            "preset": common.model.preset + " with other sizes" * is_changed,
         },
         "timed_on": on_cpu if device.type == "cpu" else hardware(device),
     }
