@@ -5,7 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lift.config import Config, DataConfig, TrainConfig, check_config, tiny
+from lift.config import (
+    Config,
+    DataConfig,
+    TrainConfig,
+    add_flags,
+    check_config,
+    resolve,
+    tiny,
+    to_flags,
+)
+from lift.config.flags import Parser
 from lift.data.clip import Batch, Clip
 from lift.errors import LiftError
 from lift.model.images import reference_images
@@ -234,6 +244,17 @@ def test_a_place_is_read_from_inside_its_window_only(window, changed):
     other = s16.clone()
     other[2, :, 0, 0] = 0
     assert (context(s16) != context(other)).any(1).sum() == changed
+
+
+def test_each_switch_is_a_flag():
+    parser = Parser()
+    add_flags(parser)
+    words = "--preset tiny --context_mode none --no_occlusion --no_full_resolution_blend"
+    given = parser.parse_args([*words.split(), "--no_global_motion", "--path_frames", "2"])
+    config = resolve(given)
+    assert config.model == replace(tiny(), **SWITCHES["all"])
+    again = parser.parse_args(" ".join(to_flags(config).values()).split())
+    assert resolve(again) == config
 
 
 def test_no_layers_is_an_error_that_names_the_switch():
