@@ -1,9 +1,11 @@
-"""What one generated frame costs in a stream: arithmetic and time at 448 × 256."""
+"""What one generated frame costs in a stream: arithmetic, traffic and time at 448 × 256."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from importlib.util import find_spec
 from itertools import count
 
 import torch
@@ -11,6 +13,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from lift import kernels
+from lift.config import ModelConfig
 from lift.model.lift import LIFT
 from lift.video.interpolator import Interpolator
 from lift.video.schedule import MultiplierSchedule
@@ -19,7 +22,7 @@ HEIGHT, WIDTH = 256, 448
 ROUNDS = 5  # timed frames; their median counts
 
 
-def stream_cost(model: LIFT, context_frames: int) -> dict[str, float]:
+def stream_cost(model: LIFT, context_frames: int) -> dict[str, float | None]:
     """Cost of the next generated frame of a stream that doubles the frame rate.
 
     Args:
@@ -29,7 +32,8 @@ def stream_cost(model: LIFT, context_frames: int) -> dict[str, float]:
     Returns:
         "flops": floating-point operations of convolutions and matrix products, counted with the
         reference kernels, which consist of them; "milliseconds": the median of a few frames, of
-        the processor's time on a CPU, so that other programs do not count.
+        the processor's time on a CPU, so that other programs do not count; "bytes": what a GPU
+        reads and writes, counted (see `lift.profiling.launches`), None where it cannot be.
     """
     stream = _stream(model, context_frames)
     clock = _clock(next(model.parameters()).device)
@@ -41,7 +45,23 @@ def stream_cost(model: LIFT, context_frames: int) -> dict[str, float]:
     with kernels.use("reference"), FlopCounterMode(display=False) as counter:
         next(stream)
     flops = float(counter.get_total_flops())
-    return {"flops": flops, "milliseconds": statistics.median(times)}
+    return {
+        "flops": flops,
+        "milliseconds": statistics.median(times),
+        "bytes": traffic(model.config, context_frames),
+    }
+
+
+def traffic(config: ModelConfig, context_frames: int) -> int | None:
+    """Bytes that a GPU reads and writes for a generated frame, in bfloat16.
+
+    None without Triton, whose kernels are counted, and on other systems than Linux.
+    """
+    if find_spec("triton") is None or sys.platform != "linux":
+        return None
+    from lift.profiling import launches
+
+    return launches.frame(config, HEIGHT, WIDTH, context_frames, torch.bfloat16).totals[1]
 
 
 def _clock(device: torch.device) -> Callable[[], float]:

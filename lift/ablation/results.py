@@ -3,49 +3,52 @@
 from dataclasses import asdict, dataclass
 
 from lift import provenance
-from lift.ablation.runs import BASELINES, baseline_scores, method, run_scores, training_result
-from lift.ablation.scores import ScoringSet
+from lift.ablation.runs import (
+    BASELINES,
+    baseline_scores,
+    method,
+    run_scores,
+    scorings,
+    training_result,
+)
+from lift.ablation.scores import METRICS
+from lift.ablation.scoring_set import ScoringSet
 from lift.ablation.variants import Run
 from lift.evaluation.motion_classes import CLASSES, classify
 from lift.evaluation.protocols import real16
 from lift.training import checkpoints
 
+FACTS = ("parameters", "steps", "seconds_per_step", "flops", "bytes", "milliseconds")
 MEAN = "mean"
 COLUMNS = (MEAN, *CLASSES)
 
 
-def collect(
-    runs: list[Run], scoring_set: ScoringSet, context_frames: list[int], about: dict
-) -> dict:
+def collect(runs: list[Run], scoring_set: ScoringSet, about: dict) -> dict:
     """Everything about the runs that have all their scores; JSON-able.
 
     Args:
         runs: of the ablation.
         scoring_set: the targets.
-        context_frames: the numbers of input frames that models were scored with.
         about: what else to record of the ablation.
 
     Returns:
         "targets": clip, target, motion classes and statistics of each; "methods": for each variant,
-        seed and number of input frames its facts and "psnr", in the order of the targets. A method
-        whose "trained" is true is a run, "baseline" marks the classical methods.
+        seed and number of input frames its facts, "psnr" and "ssim", in the order of the targets. A
+        method whose "trained" is true is a run, "baseline" marks the classical methods, "shuffled"
+        the control with another clip's context.
     """
     shared = baseline_scores(scoring_set)
     motion = shared.motion(scoring_set.targets)
     places = [(clip, k) for clip, each in scoring_set.targets.items() for k in each]
-    methods = [
-        entry
-        for n in context_frames
-        for run in runs
-        if (entry := _run_entry(run, scoring_set, n)) is not None
-    ]
+    methods = [entry for run in runs for entry in _run_entries(run, scoring_set)]
     for name in BASELINES:
-        psnr = shared.values(name, scoring_set.targets)
-        methods.append(_entry(name, real16.PATH_FRAMES.get(name, 2), psnr, baseline=True))
+        scores = {metric: shared.values(name, scoring_set.targets, metric) for metric in METRICS}
+        methods.append(_entry(name, real16.PATH_FRAMES.get(name, 2), scores, baseline=True))
     return {
         "protocol": real16.NAME,
         "description": real16.DESCRIPTION,
-        "targets_per_clip": len(next(iter(scoring_set.targets.values()))),
+        "targets_per_clip": max(map(len, scoring_set.targets.values())),
+        "left_out": scoring_set.left_out,
         **about,
         "classes": CLASSES,
         "targets": [
@@ -58,40 +61,40 @@ def collect(
     }
 
 
-def _entry(variant: str, frames: int, psnr: list[float], **facts) -> dict:
+def _entry(variant: str, frames: int, scores: dict[str, list[float]], **facts) -> dict:
     return {
         "variant": variant,
         "context_frames": frames,
         "seed": None,
         "trained": False,
         "baseline": False,
-        "parameters": None,
-        "steps": None,
-        "seconds_per_step": None,
-        "flops": None,
-        "milliseconds": None,
+        "shuffled": False,
+        **dict.fromkeys(FACTS),
         **facts,
-        "psnr": psnr,
+        **scores,
     }
 
 
-def _run_entry(run: Run, scoring_set: ScoringSet, frames: int) -> dict | None:
-    """A run's facts and scores; None where it is not finished."""
+def _run_entries(run: Run, scoring_set: ScoringSet) -> list[dict]:
+    """A run's facts and scores for each number of input frames; none where it is not finished."""
     facts: dict = {"seed": run.seed, "trained": run.config is not None}
     if run.config is not None:
         result = training_result(run)
         if result is None:
-            return None
+            return []
         found = checkpoints.latest(run.folder / "checkpoint")
         history = checkpoints.read_summary(found)[1]["history"]
         seconds, steps = (sum(part[key] for part in history) for key in ("seconds", "steps"))
         facts |= {"steps": result.step, "seconds_per_step": seconds / max(1, steps)}
-    scores = run_scores(run, scoring_set)
-    cost = scores.content.get("cost", {}).get(str(frames))
-    if cost is None or not scores.complete(method(frames), scoring_set.targets):
-        return None
-    facts |= {"parameters": scores.content["parameters"], **cost}
-    return _entry(run.variant, frames, scores.values(method(frames), scoring_set.targets), **facts)
+    scores, targets, entries = run_scores(run, scoring_set), scoring_set.targets, []
+    for frames, shuffled in scorings(run, scoring_set):
+        cost, name = scores.content.get("cost", {}).get(str(frames)), method(frames, shuffled)
+        if cost is None or not scores.complete(name, targets):
+            continue
+        own = {**facts, "parameters": scores.content["parameters"], **cost, "shuffled": shuffled}
+        values = {metric: scores.values(name, targets, metric) for metric in METRICS}
+        entries.append(_entry(run.variant, frames, values, **own))
+    return entries
 
 
 # -- rows ------------------------------------------------------------------------------------------
@@ -99,7 +102,7 @@ def _run_entry(run: Run, scoring_set: ScoringSet, frames: int) -> dict | None:
 
 @dataclass(frozen=True)
 class Value:
-    """A mean over seeds, dB; `spread` is half the range, None for a single value."""
+    """A mean over seeds; `spread` is half the range, None for a single value."""
 
     mean: float
     spread: float | None = None
@@ -111,23 +114,24 @@ class Row:
 
     Attributes:
         variant, context_frames: which.
+        shuffled: whether its context beyond the references is another clip's.
         baseline: whether it is a classical method.
         seeds: of its runs; empty where it is not trained.
-        facts: parameters, steps, seconds_per_step, flops, milliseconds; None where unknown.
+        facts: see FACTS; None where unknown.
+        ssim: the mean over clips.
         values: PSNR by column of COLUMNS; None for a class without targets.
         gains: the same less that of the first trained variant, seed by seed.
     """
 
     variant: str
     context_frames: int
+    shuffled: bool
     baseline: bool
     seeds: list[int]
     facts: dict[str, float | None]
+    ssim: Value
     values: dict[str, Value | None]
     gains: dict[str, Value | None]
-
-
-FACTS = ("parameters", "steps", "seconds_per_step", "flops", "milliseconds")
 
 
 def counts(results: dict) -> dict[str, int]:
@@ -158,6 +162,8 @@ def by_clip(results: dict) -> tuple[list[tuple[str, int]], dict[str, list[float]
     """
     groups: dict[str, list[dict]] = {}
     for entry in results["methods"]:
+        if entry["shuffled"]:
+            continue
         group = groups.setdefault(entry["variant"], [])
         if group and group[0]["context_frames"] < entry["context_frames"]:
             group.clear()
@@ -174,9 +180,9 @@ def by_clip(results: dict) -> tuple[list[tuple[str, int]], dict[str, list[float]
 
 def rows(results: dict) -> list[Row]:
     """The rows of the table: variants by number of input frames, then the baselines."""
-    groups: dict[tuple[str, int], list[dict]] = {}
+    groups: dict[Key, list[dict]] = {}
     for entry in results["methods"]:
-        groups.setdefault((entry["variant"], entry["context_frames"]), []).append(entry)
+        groups.setdefault(_key(entry), []).append(entry)
     means = {
         key: {e["seed"]: column_means(e["psnr"], results["targets"]) for e in entries}
         for key, entries in groups.items()
@@ -187,6 +193,7 @@ def rows(results: dict) -> list[Row]:
             entries[0]["baseline"],
             [e["seed"] for e in entries if e["seed"] is not None],
             {name: _mean_fact(entries, name) for name in FACTS},
+            _value([column_means(e["ssim"], results["targets"])[MEAN] for e in entries]),
             {column: _over_seeds(means[key], column) for column in COLUMNS},
             _gains(means, key, _standard(results, key[1])),
         )
@@ -194,32 +201,42 @@ def rows(results: dict) -> list[Row]:
     ]
 
 
-def _standard(results: dict, frames: int) -> tuple[str, int] | None:
+Key = tuple[str, int, bool]  # variant, number of input frames, whether context is shuffled
+
+
+def _key(entry: dict) -> Key:
+    return entry["variant"], entry["context_frames"], entry["shuffled"]
+
+
+def _standard(results: dict, frames: int) -> Key | None:
     """What others are compared with: the first trained variant, if possible with as many frames."""
-    trained = [entry for entry in results["methods"] if entry["trained"]]
+    trained = [e for e in results["methods"] if e["trained"] and not e["shuffled"]]
     if not trained:
         return None
     first = trained[0]["variant"]
     known = [entry["context_frames"] for entry in trained if entry["variant"] == first]
-    return first, frames if frames in known else max(known)
+    return first, frames if frames in known else max(known), False
 
 
 def context_gains(results: dict) -> dict[str, dict[str, Value | None]]:
-    """Gain of each variant's most input frames over its fewest, seed by seed, by column."""
-    frames = sorted({e["context_frames"] for e in results["methods"] if not e["baseline"]})
-    if len(frames) < 2:
-        return {}
-    means: dict = {}
+    """Gain of each variant's most input frames over its fewest, seed by seed, by column.
+
+    Of those that were scored with several numbers of them.
+    """
+    means: dict[str, dict[int, dict]] = {}
     for entry in results["methods"]:
-        if not entry["baseline"] and entry["context_frames"] in (frames[0], frames[-1]):
-            key = entry["variant"], entry["context_frames"]
+        if not entry["baseline"] and not entry["shuffled"]:
             columns = column_means(entry["psnr"], results["targets"])
-            means.setdefault(key, {})[entry["seed"]] = columns
-    names = dict.fromkeys(variant for variant, _ in means)
-    return {name: _gains(means, (name, frames[-1]), (name, frames[0])) for name in names}
+            frames = means.setdefault(entry["variant"], {}).setdefault(entry["context_frames"], {})
+            frames[entry["seed"]] = columns
+    return {
+        f"{name}, {max(frames)} over {min(frames)}": _gains(frames, max(frames), min(frames))
+        for name, frames in means.items()
+        if len(frames) > 1
+    }
 
 
-def _gains(means: dict, key: tuple, standard: tuple | None) -> dict[str, Value | None]:
+def _gains(means: dict, key, standard) -> dict[str, Value | None]:
     """Differences in each column; of two trained variants those of their common seeds."""
     if standard is None or standard == key:
         return dict.fromkeys(COLUMNS)
@@ -246,7 +263,7 @@ def _value(values: list[float]) -> Value | None:
 
 
 def _mean_fact(entries: list[dict], name: str) -> float | None:
-    values = [entry[name] for entry in entries]
+    values = [entry.get(name) for entry in entries]
     return None if None in values else _mean(values)
 
 

@@ -20,7 +20,8 @@ import torch
 
 from lift import kernels
 from lift.ablation.cost import stream_cost
-from lift.ablation.scores import Scores, ScoringSet, measure_motion, score
+from lift.ablation.scores import SHUFFLED, Scores, measure_motion, score
+from lift.ablation.scoring_set import ScoringSet, Source
 from lift.ablation.variants import Run
 from lift.errors import LiftError
 from lift.evaluation.checkpoint import load
@@ -41,29 +42,28 @@ class Job:
     Attributes:
         label: for messages.
         run: what is trained and scored; None for the baselines and the statistics of motion.
-        root, split, targets, frame_cache: see `ScoringSet.open`.
-        context_frames: the numbers of input frames that a model is scored with.
+        source: of the clips to score.
         device, kernels: where a model is scored, and how.
     """
 
     label: str
     run: Run | None
-    root: str
-    split: str
-    targets: int
-    frame_cache: str
-    context_frames: tuple[int, ...]
+    source: Source
     device: str
     kernels: str
 
-    def open_set(self) -> ScoringSet:
-        """The targets."""
-        return ScoringSet.open(self.root, self.split, self.targets, self.frame_cache)
 
-
-def method(context_frames: int) -> str:
+def method(context_frames: int, shuffled: bool = False) -> str:
     """The name of a model's scores with a number of input frames."""
-    return f"lift_{context_frames}"
+    return f"lift_{context_frames}{SHUFFLED if shuffled else ''}"
+
+
+def scorings(run: Run, scoring_set: ScoringSet) -> list[tuple[int, bool]]:
+    """How a run is scored: numbers of input frames, and whether their context is another clip's."""
+    plain = [(n, False) for n in run.context_frames]
+    most = max(run.context_frames)
+    is_shuffled = run.shuffled and most > 2 and scoring_set.can_shuffle
+    return [*plain, (most, True)] if is_shuffled else plain
 
 
 # -- one job ---------------------------------------------------------------------------------------
@@ -83,9 +83,14 @@ def finished(job: Job, scoring_set: ScoringSet) -> bool:
     if job.run.config and training_result(job.run) is None:
         return False
     scores = run_scores(job.run, scoring_set)
-    return "cost" in scores.content and all(
-        scores.complete(method(n), scoring_set.targets) for n in job.context_frames
+    return _cost_complete(scores, job.run) and all(
+        scores.complete(method(*how), scoring_set.targets) for how in scorings(job.run, scoring_set)
     )
+
+
+def _cost_complete(scores: Scores, run: Run) -> bool:
+    known = scores.content.get("cost", {})
+    return all(str(n) in known for n in run.context_frames)
 
 
 def training_result(run: Run) -> loop.TrainResult | None:
@@ -127,7 +132,7 @@ def work(job: Job, stop: StopRequest) -> bool:
     Raises:
         LiftError: as training and scoring.
     """
-    scoring_set = job.open_set()
+    scoring_set = ScoringSet.open(job.source)
     if job.run is None:
         return _score_baselines(job, scoring_set, stop)
     config = job.run.config
@@ -139,12 +144,15 @@ def work(job: Job, stop: StopRequest) -> bool:
     scores = run_scores(job.run, scoring_set)
     with kernels.use(job.kernels):
         model = load(job.run.weights, device=job.device)
-        if "cost" not in scores.content:
-            cost = {str(n): stream_cost(model, n) for n in job.context_frames}
+        if not _cost_complete(scores, job.run):
+            cost = {str(n): stream_cost(model, n) for n in job.run.context_frames}
             scores.content["parameters"] = sum(p.numel() for p in model.parameters())
-            scores.content["cost"] = cost
+            scores.content["cost"] = scores.content.get("cost", {}) | cost
             scores.save()
-        candidates = {method(n): real16.model_candidate(model, n) for n in job.context_frames}
+        candidates = {
+            method(n, shuffled): real16.model_candidate(model, n)
+            for n, shuffled in scorings(job.run, scoring_set)
+        }
         print(f"{job.label}: scoring {len(scoring_set)} targets", file=sys.stderr, flush=True)
         return score(scores, candidates, scoring_set, lambda: stop.wanted)
 

@@ -1,93 +1,24 @@
 """Scores per target frame, kept in a file so that nothing is scored twice.
 
-A file holds {"data": ..., "weights": ..., "psnr": {method: {clip: {target: dB}}}}. It is started
-anew when the clips or the weights are others.
+A file holds {"data": ..., "weights": ..., "psnr": {method: {clip: {target: dB}}}, "ssim": ...}. It
+is started anew when the clips or the weights are others.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
-from lift.data.frame_cache import CachedSequence
-from lift.errors import LiftError
-from lift.evaluation.metrics import psnr
+from lift.ablation.clips import ScoringClip
+from lift.ablation.scoring_set import ScoringSet
+from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.motion_classes import MotionStatistics, motion_statistics
-from lift.evaluation.prepared import prepared_frames
 from lift.evaluation.protocols import real16
 from lift.files import atomic
-from lift.io.manifest import ManifestClip, read_manifest
 
-DIGITS = 4  # of a PSNR in dB
-
-
-@dataclass
-class ScoringSet:
-    """The target frames that every method is scored on.
-
-    Attributes:
-        clips: with their numbers of frames.
-        targets: indices of the target frames of each clip, by name.
-        frame_cache: folder of the prepared frames.
-        fingerprint: of the clips; scores of one set hold for any other with the same.
-    """
-
-    clips: list[ManifestClip]
-    targets: dict[str, list[int]]
-    frame_cache: Path
-    fingerprint: str
-    _opened: dict[str, CachedSequence] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def open(
-        cls, root: str | Path, split: str, targets: int, frame_cache: str | Path
-    ) -> "ScoringSet":
-        """The targets of protocol `real16` in a folder of clips.
-
-        Args:
-            root: folder with manifest.json and the clips.
-            split: the clips of this split.
-            targets: per clip, evenly spaced ones of the protocol's twenty.
-            frame_cache: folder of the prepared frames; created.
-
-        Raises:
-            LiftError: the manifest cannot be read, or a clip is too short.
-        """
-        clips = real16.select_clips(read_manifest(root), split)
-        clips = [real16.with_frame_count(clip) for clip in clips]
-        picks = ((np.arange(targets) + 0.5) * real16.TARGETS / targets).astype(int)
-        chosen, identity = {}, []
-        for clip in clips:
-            try:
-                every = real16.choose_targets(clip.frames, clip.cuts, clip.duplicates)
-            except ValueError as error:
-                raise LiftError(
-                    f"{clip.path} is too short for protocol {real16.NAME} ({error}); "
-                    "take it off the manifest or put it into another split"
-                ) from None
-            chosen[clip.name] = [every[i] for i in picks]
-            identity.append([clip.name, clip.frames, clip.cuts, clip.duplicates, _size(clip.path)])
-        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-        return cls(clips, chosen, Path(frame_cache), digest)
-
-    def frames(self, clip: ManifestClip) -> CachedSequence:
-        """The prepared frames of a clip, decoded once."""
-        if clip.name not in self._opened:
-            self._opened[clip.name] = prepared_frames(clip, self.frame_cache)
-        return self._opened[clip.name]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.targets.values()))
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
-
-
-# -- a file of scores ------------------------------------------------------------------------------
+METRICS = {"psnr": psnr, "ssim": ssim}
+DIGITS = {"psnr": 4, "ssim": 6}
+SHUFFLED = "_shuffled"  # end of the name of a method that sees another clip's context
 
 
 class Scores:
@@ -103,7 +34,8 @@ class Scores:
     """
 
     def __init__(self, path: Path, data: str, weights: str = ""):
-        self.path, self.content = path, {"data": data, "weights": weights, "psnr": {}, "motion": {}}
+        self.path = path
+        self.content = {"data": data, "weights": weights, "psnr": {}, "ssim": {}, "motion": {}}
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -118,18 +50,26 @@ class Scores:
         with atomic(self.path) as part:
             part.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
 
+    def put(self, method: str, clip: str, target: int, values: dict[str, float]) -> None:
+        """Store the values of a target by metric."""
+        for metric, value in values.items():
+            entry = self.content[metric].setdefault(method, {}).setdefault(clip, {})
+            entry[str(target)] = round(value, DIGITS[metric])
+
     def missing(self, method: str, clip: str, targets: list[int]) -> list[int]:
-        """The targets of a clip that have no score."""
-        known = self.content["psnr"].get(method, {}).get(clip, {})
-        return [k for k in targets if str(k) not in known]
+        """The targets of a clip that lack a score."""
+        known = [self.content[metric].get(method, {}).get(clip, {}) for metric in METRICS]
+        return [k for k in targets if not all(str(k) in each for each in known)]
 
     def complete(self, method: str, targets: dict[str, list[int]]) -> bool:
         """Whether a method has a score for every target."""
         return not any(self.missing(method, clip, each) for clip, each in targets.items())
 
-    def values(self, method: str, targets: dict[str, list[int]]) -> list[float]:
-        """The scores of a method in the order of the clips and targets, dB."""
-        known = self.content["psnr"][method]
+    def values(
+        self, method: str, targets: dict[str, list[int]], metric: str = "psnr"
+    ) -> list[float]:
+        """The scores of a method in the order of the clips and targets, PSNR in dB."""
+        known = self.content[metric][method]
         return [known[clip][str(k)] for clip, each in targets.items() for k in each]
 
     def motion(self, targets: dict[str, list[int]]) -> list[MotionStatistics]:
@@ -150,9 +90,9 @@ def score(
 
     Args:
         scores: filled in, and saved after every clip.
-        candidates: methods by name.
+        candidates: methods by name; one whose name ends with SHUFFLED sees another clip's context.
         scoring_set: the targets.
-        stopped: called before every clip; scoring ends if it returns True.
+        stopped: called before every target; scoring ends if it returns True.
 
     Returns:
         Whether all targets have scores.
@@ -167,22 +107,17 @@ def score(
             for method, k in missing:
                 if stopped():
                     return False
-                entry = scores.content["psnr"].setdefault(method, {}).setdefault(clip.name, {})
-                entry[str(k)] = _score(candidates[method], scoring_set.frames(clip), clip, k)
+                candidate = candidates[method]
+                is_shuffled = method.endswith(SHUFFLED)
+                read = scoring_set.shuffled_target if is_shuffled else scoring_set.target
+                target = read(clip, k, candidate.context_frames)
+                generated = candidate.interpolate(target.frames, target.times, target.left)
+                values = {name: each(generated, target.truth) for name, each in METRICS.items()}
+                scores.put(method, clip.name, k, values)
         finally:
             if missing:
                 scores.save()
     return True
-
-
-def _score(
-    candidate: real16.Candidate, frames: CachedSequence, clip: ManifestClip, target: int
-) -> float:
-    indices, times, left = real16.context_indices(
-        target, clip.frames, clip.cuts, candidate.context_frames
-    )
-    generated = candidate.interpolate(frames.read(indices), times, left)
-    return round(psnr(generated, frames.read([target])[0]), DIGITS)
 
 
 def measure_motion(scores: Scores, scoring_set: ScoringSet, stopped: Callable[[], bool]) -> bool:
@@ -194,20 +129,20 @@ def measure_motion(scores: Scores, scoring_set: ScoringSet, stopped: Callable[[]
             for k in missing:
                 if stopped():
                     return False
-                entry[str(k)] = asdict(_motion(scoring_set.frames(clip), clip, k))
+                entry[str(k)] = asdict(_motion(scoring_set, clip, k))
         finally:
             if missing:
                 scores.save()
     return True
 
 
-def _motion(frames: CachedSequence, clip: ManifestClip, target: int) -> MotionStatistics:
+def _motion(scoring_set: ScoringSet, clip: ScoringClip, k: int) -> MotionStatistics:
     """Of one target, with the input frames beside its references where the shot has them."""
-    indices, _, left = real16.context_indices(target, clip.frames, clip.cuts, context_frames=4)
-    images = dict(zip(indices, frames.read(indices), strict=True))
+    target = scoring_set.target(clip, k, context_frames=4)
+    frames, left = target.frames, target.left
     return motion_statistics(
-        images[target - 1],
-        images[target + 1],
-        images.get(indices[left - 1]) if left else None,
-        images.get(indices[left + 2]) if len(indices) > left + 2 else None,
+        frames[left],
+        frames[left + 1],
+        frames[left - 1] if left else None,
+        frames[left + 2] if len(frames) > left + 2 else None,
     )

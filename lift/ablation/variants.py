@@ -1,4 +1,4 @@
-"""The variants of an ablation, from a TOML file.
+"""The variants of an ablation from a TOML file, and their runs.
 
 [model]                      # and [data], [train]: for all variants
 [variants.NAME.model]        # and .data, .train: what differs in one of them
@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lift.config import PRESETS, Config, apply_flags, from_dict, old_names, to_dict
+from lift.config import PRESETS, Config, DataConfig, apply_flags, from_dict, old_names, to_dict
 from lift.config.schema import SECTIONS, read_toml
 from lift.config.values import did_you_mean
 from lift.errors import LiftError
@@ -20,6 +20,7 @@ from lift.model.weights import pretrained_path
 
 FRAMES = "frames"  # the folder beside those of the variants
 RESERVED = (FRAMES, *BASELINES)
+DEFAULT_CONTEXT = DataConfig.context_frames  # of weights that are only scored
 # What must be the same in all runs, or belongs to the command.
 COMMON = ("seed", "output", "resume", "max_minutes", "device")
 
@@ -132,6 +133,8 @@ class Run:
         weights: what is scored, the averaged weights of a training.
         seed: of everything random; None where it is not trained.
         config: of the training; None where it is not trained.
+        context_frames: the numbers of input frames that it is scored with.
+        shuffled: whether it is also scored with another clip's context.
     """
 
     variant: str
@@ -139,21 +142,41 @@ class Run:
     weights: Path
     seed: int | None = None
     config: Config | None = None
+    context_frames: tuple[int, ...] = (15,)
+    shuffled: bool = False
 
     @property
     def label(self) -> str:
         return self.variant if self.seed is None else f"{self.variant}, seed {self.seed}"
 
 
-def runs_of(variants: list[Variant], seeds: list[int], output: str | Path) -> list[Run]:
-    """All runs, those of one seed one after another, so that a comparison is complete early."""
-    root = Path(output)
-    scored = [
-        Run(variant.name, root / variant.name, variant.checkpoint)
-        for variant in variants
-        if variant.checkpoint
-    ]
-    trained = []
+def runs_of(
+    variants: list[Variant],
+    seeds: list[int],
+    output: str | Path,
+    context_frames: list[int] | None = None,
+    shuffled: str = "none",
+) -> list[Run]:
+    """All runs, those of one seed one after another, so that a comparison is complete early.
+
+    Args:
+        variants: in the order of the table.
+        seeds: of the trained ones.
+        output: the folder of everything.
+        context_frames: the numbers of input frames to score with; None: a variant's own.
+        shuffled: which variants are also scored with another clip's context: first, all or none.
+    """
+    root, scored, trained = Path(output), [], []
+
+    def options(variant: Variant) -> dict:
+        own = [variant.config.data.context_frames if variant.config else DEFAULT_CONTEXT]
+        is_shuffled = shuffled == "all" or (shuffled == "first" and variant is variants[0])
+        return {"context_frames": tuple(context_frames or own), "shuffled": is_shuffled}
+
+    for variant in variants:
+        if variant.checkpoint:
+            folder = root / variant.name
+            scored.append(Run(variant.name, folder, variant.checkpoint, **options(variant)))
     for seed in seeds:
         for variant in variants:
             if variant.config:
@@ -161,7 +184,7 @@ def runs_of(variants: list[Variant], seeds: list[int], output: str | Path) -> li
                 train = replace(variant.config.train, seed=seed, output=str(folder))
                 config = replace(variant.config, train=train)
                 weights = folder / "last.safetensors"
-                trained.append(Run(variant.name, folder, weights, seed, config))
+                trained.append(Run(variant.name, folder, weights, seed, config, **options(variant)))
     return [*trained, *scored]
 
 

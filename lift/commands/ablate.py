@@ -5,8 +5,17 @@ import json
 import sys
 from pathlib import Path
 
-from lift.config import Config, TrainConfig, add_flags, load_config
+from lift.config import (
+    PRESETS,
+    Config,
+    TrainConfig,
+    add_flags,
+    apply_flags,
+    load_config,
+    to_dict,
+)
 from lift.config.flags import Parser
+from lift.devices import choose_device
 from lift.errors import LiftError
 from lift.files import atomic
 
@@ -29,42 +38,51 @@ def main(argv: list[str]) -> int:
         if hasattr(args, f"train.{flag}"):
             parser.error(f"--{flag} is of a single run; {instead}")
 
-    from lift.ablation.variants import FRAMES, read_variants, runs_of
+    from lift.ablation.variants import FRAMES, runs_of
 
-    base = load_config(args.config, BASE) if hasattr(args, "config") else BASE
-    common, variants = read_variants(args.variants, base, args)
-    if not common.data.data_root:
-        raise LiftError("no clips to score: give --data_root, a folder with their manifest.json")
-    runs = runs_of(variants, args.seeds, common.train.output)
+    common, variants, same = _variants(args)
+    scored = args.eval_root or common.data.data_root
+    if not scored:
+        raise LiftError(
+            "no clips to score: give --data_root, a folder of videos or of frames, with or without "
+            "a manifest.json"
+        )
+    seeds = list(dict.fromkeys(args.seeds))
+    output = Path(common.train.output)
+    runs = runs_of(variants, seeds, output, args.eval_context_frames, args.shuffled)
 
     from lift.ablation import runs as work
-    from lift.ablation.scores import ScoringSet
+    from lift.ablation.clips import choose_split
+    from lift.ablation.scoring_set import ScoringSet, Source, announce
     from lift.training.signals import StopRequest
 
-    output = Path(common.train.output)
-    frame_cache = common.data.frame_cache or str(output / FRAMES)
+    val_split = common.data.val_split
+    trained_on = common.data.data_source != "synthetic" and scored == common.data.data_root
+    source = Source(
+        root=scored,
+        split=args.eval_split or choose_split(scored, val_split, trained_on),
+        val_split=val_split,
+        targets=args.eval_targets,
+        frame_cache=common.data.frame_cache or str(output / FRAMES),
+    )
     jobs = [
         work.Job(
             label=run.label if run else "baselines and classes of motion",
             run=run,
-            root=common.data.data_root,
-            split=args.eval_split,
-            targets=args.eval_targets,
-            frame_cache=frame_cache,
-            context_frames=tuple(args.eval_context_frames),
+            source=source,
             device=common.train.device,
             kernels=common.kernels,
         )
         for run in (None, *runs)
     ]
     with StopRequest(common.train.max_minutes) as stop:
-        scoring_set = ScoringSet.open(
-            common.data.data_root, args.eval_split, args.eval_targets, frame_cache
-        )
+        scoring_set = ScoringSet.open(source)
+        announce(scoring_set, source)
         unfinished = [job for job in jobs if not work.finished(job, scoring_set)]
         outcome = work.work_all(unfinished, args.jobs, args.threads, stop)
     if jobs[0].label not in outcome.left:
-        _write(args, common, variants, runs, scoring_set, output)
+        about = {"split": source.split, **_about(args.threads, common, variants, same)}
+        _write(runs, scoring_set, output, about)
     if outcome.left and not outcome.errors:
         left = [job.label for job in jobs if job.label in outcome.left]
         print(f"stopped by {stop.cause}; not finished: {'; '.join(left)}; the same command resumes")
@@ -73,46 +91,91 @@ def main(argv: list[str]) -> int:
     return 128 + stop.signal if stop.signal else int(bool(outcome.errors))
 
 
-def _write(args, common: Config, variants, runs, scoring_set, output: Path) -> None:
-    """Print the table of what is finished, and write it with everything it is made from."""
-    from lift.ablation import results, table
-    from lift.ablation.variants import differences
+def _variants(args) -> tuple[Config, list, dict[str, str]]:
+    """The common configuration, the chosen variants, and those that are others under a name."""
+    from lift.ablation.builtin import NAME, builtin_variants, selected
+    from lift.ablation.variants import read_variants
 
-    about = {
-        "split": args.eval_split,
+    base = load_config(args.config, BASE) if hasattr(args, "config") else BASE
+    if args.variants == NAME:
+        common = apply_flags(base, args)
+        variants, same = builtin_variants(common)
+    else:
+        common, variants = read_variants(args.variants, base, args)
+        same = {}
+    return common, selected(variants, same, args.only), same
+
+
+def _about(threads: int, common: Config, variants: list, same: dict[str, str]) -> dict:
+    """What to record of the ablation beside its scores."""
+    from lift.ablation.variants import differences
+    from lift.provenance import hardware, processor
+
+    data, names = common.data, [variant.name for variant in variants]
+    device = choose_device(common.train.device)
+    on_cpu = f"{processor()}, {threads} thread" + "s" * (threads > 1)
+    is_changed = common.model != PRESETS[common.model.preset]()
+    root = f" ({Path(data.data_root).name})" if data.data_source != "synthetic" else ""
+    return {
         "variants": {
             variant.name: differences(variant.config, common)
             if variant.config
             else {"checkpoint": str(variant.checkpoint)}
             for variant in variants
         },
+        "common": to_dict(common),
+        "same": {name: other for name, other in same.items() if other in names},
+        "budget": {
+            "batch_size": common.train.batch_size * common.train.accumulate,
+            "crop": f"{data.crop_width}x{data.crop_height}",
+            "data": f"{data.data_source}{root}",
+            "preset": common.model.preset + " with other sizes" * is_changed,
+        },
+        "timed_on": on_cpu if device.type == "cpu" else hardware(device),
     }
-    found = results.collect(runs, scoring_set, args.eval_context_frames, about)
-    text = table.markdown(found)
+
+
+def _write(runs, scoring_set, output: Path, about: dict) -> None:
+    """Print the table of what is finished, and write it with everything it is made from."""
+    from lift.ablation import details, figure, results, table
+
+    found = results.collect(runs, scoring_set, about)
+    text, more = table.markdown(found), details.markdown(found)
     for name, content in (
         ("results.json", json.dumps(found, indent=1) + "\n"),
         ("table.md", text),
+        ("table.tex", table.latex(found)),
         ("table.csv", table.as_csv(found)),
+        ("details.md", more),
     ):
         with atomic(output / name) as part:
             part.write_text(content, encoding="utf-8")
-    print(text)
+    figure.draw_gains(found, [output / "gains.png", output / "gains.pdf"])
+    print(f"{text}\n{more}")
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="lift ablate",
-        usage="lift ablate --variants FILE --data_root DIR [--output DIR] [FLAG ...]",
+        usage="lift ablate --data_root DIR [--variants FILE] [--output DIR] [FLAG ...]",
         description="Train variants of a model under the same seeds, data and steps, score them on "
         "real clips by class of motion, and print a table.",
         epilog=EXAMPLES,
     )
     parser.add_argument(
         "--variants",
-        required=True,
+        default="builtin",
         metavar="FILE",
-        help="TOML file: [model], [data], [train] for all; [variants.NAME.model] and so on for "
+        help="builtin: the model without each of its parts, and with less context (default); or a "
+        "TOML file: [model], [data], [train] for all; [variants.NAME.model] and so on for "
         "what differs; checkpoint in [variants.NAME] for weights that are only scored",
+    )
+    parser.add_argument(
+        "--only",
+        type=_names,
+        default=[],
+        metavar="A,B",
+        help="only these variants (default all)",
     )
     parser.add_argument(
         "--seeds",
@@ -139,9 +202,23 @@ def _parser() -> Parser:
     parser.add_argument(
         "--eval_context_frames",
         type=_counts,
-        default=[15],
+        default=None,
         metavar="N,M",
-        help="input frames when scoring, 2 or more; several are compared (default 15)",
+        help="input frames when scoring, 2 or more; several are compared (default a variant's own "
+        "context_frames)",
+    )
+    parser.add_argument(
+        "--shuffled",
+        choices=("first", "all", "none"),
+        default="first",
+        help="variants that are also scored with another clip's context, as a control "
+        "(default first)",
+    )
+    parser.add_argument(
+        "--eval_root",
+        default="",
+        metavar="DIR",
+        help="clips to score: videos, folders of frames, or a manifest.json (default data_root)",
     )
     parser.add_argument(
         "--eval_targets",
@@ -153,8 +230,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "--eval_split",
         choices=("train", "val", "all"),
-        default="val",
-        help="clips to score (default val)",
+        help="clips to score (default val, or all where the clips have no splits and training does "
+        "not read them)",
     )
     add_flags(parser)
     return parser
@@ -175,7 +252,14 @@ def _counts(text: str) -> list[int]:
     return [_at_least(2)(part) for part in text.split(",")]
 
 
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
 EXAMPLES = """examples:
+  lift ablate --data_root D --output runs/parts          the built-in variants, two seeds
+  lift ablate --config ablate_cpu --data_root D --eval_targets 2 --jobs 2 --output runs/cpu
+                                                         the same at the smallest budget
   lift ablate --variants width.toml --data_root D --output runs/width --max_minutes 60
   lift ablate --variants width.toml --data_root D --output runs/width --jobs 2
                                                          resume, two runs at a time

@@ -1,24 +1,20 @@
 """The configuration: its fields and defaults, TOML files, command-line flags."""
 
+from lift.config.model import PRESETS, ModelConfig, base, small, tiny
 from lift.config.schema import (
     BUILTIN_FOLDER,
-    PRESETS,
     SECTIONS,
     Config,
     DataConfig,
     InferenceConfig,
-    ModelConfig,
     TrainConfig,
     add_flags,
     apply_flags,
-    base,
     builtin_configs,
     check_config,
     from_dict,
     load_config,
     resolve,
-    small,
-    tiny,
     to_dict,
     to_flags,
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lift.config import flags, old_names, values
+from lift.config.model import PRESETS, ModelConfig, base
 from lift.config.train import TrainConfig
 from lift.devices import ACCEPTED, is_device_name
 from lift.errors import LiftError
@@ -24,122 +25,6 @@ else:
 
 BACKENDS = ("auto", "fused", "reference")
 _field = values.setting
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Sizes of the five stages.
-
-    Channels are counts; radii are in pixels of the scale they are named after.
-    """
-
-    preset: str = _field("base", "name of the preset the sizes come from")
-    stem_channels: int = _field(48, "encoder channels at 1/2", low=1)
-    c4: int = _field(96, "encoder channels at 1/4", low=1)
-    c8: int = _field(192, "encoder channels at 1/8", low=1)
-    c16: int = _field(256, "encoder channels at 1/16", low=1)
-    encoder_blocks: int = _field(2, "residual blocks per encoder scale", low=1)
-    attn_channels: int = _field(
-        256, "channels of the temporal transformer and of its output", low=1
-    )
-    heads: int = _field(8, "attention heads", low=1)
-    layers: int = _field(4, "temporal transformer layers", low=1)
-    window: int = _field(8, "side of the attention window, 1/16 pixels", choices=(1, 2, 4, 8))
-    self_attention: bool = _field(
-        False, "let frames attend to each other before the target's query reads them (ablation)"
-    )
-    corr_channels: int = _field(64, "channels of the features that are correlated", low=1)
-    radius16: int = _field(
-        6,
-        "search radius of the global motion estimate between the references, 1/16 pixels",
-        low=1,
-    )
-    radius8: int = _field(3, "search radius of the correlation at 1/8", low=1)
-    radius4: int = _field(3, "search radius of the correlation at 1/4", low=1)
-    hidden16: int = _field(256, "hidden channels of the global motion estimate", low=1)
-    hidden8: int = _field(256, "hidden channels of the 1/8 flow block", low=1)
-    hidden4: int = _field(160, "hidden channels of the 1/4 flow block", low=1)
-    flow_blocks: int = _field(3, "residual blocks per flow scale", low=1)
-    align8: int = _field(1, "Lucas-Kanade steps at 1/8; 0: none", low=0)
-    align4: int = _field(1, "Lucas-Kanade steps at 1/4; 0: none", low=0)
-    align2: int = _field(2, "Lucas-Kanade steps at 1/2; 0: none", low=0)
-    convex_upsampling: bool = _field(
-        True, "upsample flows with predicted weights instead of bilinearly"
-    )
-    path_frames: int = _field(
-        8,
-        "largest number of frames that a point's curved path runs through, references included",
-        choices=(4, 6, 8),
-    )
-    trajectory_channels: int = _field(64, "channels of the trajectory curvature stage", low=1)
-    refine_channels: int = _field(
-        32, "channels of the full-resolution stage, after the reduction", low=1
-    )
-    refine_stride: int = _field(
-        1, "space-to-depth factor of the full-resolution stage", choices=(1, 2, 4)
-    )
-
-
-def base() -> ModelConfig:
-    """15 to 20 M parameters, for one GPU."""
-    return ModelConfig()
-
-
-def small() -> ModelConfig:
-    """At most 6 M parameters."""
-    return ModelConfig(
-        "small",
-        stem_channels=32,
-        c4=48,
-        c8=80,
-        c16=128,
-        encoder_blocks=2,
-        attn_channels=128,
-        heads=4,
-        layers=3,
-        window=8,
-        corr_channels=48,
-        radius16=6,
-        radius8=3,
-        radius4=3,
-        hidden16=128,
-        hidden8=128,
-        hidden4=80,
-        flow_blocks=3,
-        trajectory_channels=32,
-        refine_channels=24,
-        refine_stride=1,
-    )
-
-
-def tiny() -> ModelConfig:
-    """At most 1.5 M parameters, for CPUs and tests."""
-    return ModelConfig(
-        "tiny",
-        stem_channels=16,
-        c4=32,
-        c8=48,
-        c16=64,
-        encoder_blocks=1,
-        attn_channels=64,
-        heads=2,
-        layers=2,
-        window=4,
-        corr_channels=24,
-        radius16=5,
-        radius8=3,
-        radius4=2,
-        hidden16=64,
-        hidden8=64,
-        hidden4=48,
-        flow_blocks=2,
-        trajectory_channels=24,
-        refine_channels=24,
-        refine_stride=2,
-    )
-
-
-PRESETS = {"base": base, "small": small, "tiny": tiny}
 
 
 @dataclass(frozen=True)
@@ -341,6 +226,8 @@ def _check_relations(model: ModelConfig, data: DataConfig, train: TrainConfig) -
     if model.attn_channels % model.heads:
         multiple = f"a multiple of model.heads ({model.heads})"
         values.reject("model.attn_channels", multiple, model.attn_channels)
+    if train.stages == "trajectory" and model.path_frames == 2:
+        values.reject("train.stages", "all or synthesis where model.path_frames is 2", train.stages)
     if data.min_context_frames > data.context_frames:
         most = f"at most data.context_frames ({data.context_frames})"
         values.reject("data.min_context_frames", most, data.min_context_frames)

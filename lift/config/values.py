@@ -106,6 +106,7 @@ class Limits:
         choices: the only values; anything when empty.
         low, high: smallest and largest value, themselves accepted.
         above, below: bounds that are not accepted themselves.
+        hint: what else may have been meant, for messages.
     """
 
     choices: tuple = ()
@@ -113,6 +114,7 @@ class Limits:
     high: float | None = None
     above: float | None = None
     below: float | None = None
+    hint: str = ""
 
     def allow(self, value: Any) -> bool:
         """Whether the field accepts this value."""
@@ -157,7 +159,7 @@ def check_limits(value: Any, name: str, limits: Limits) -> None:
         reject(name, "a list of at least one number", value)
     elements = value if isinstance(value, tuple) else (value,)
     if not all(map(limits.allow, elements)):
-        hint = did_you_mean(value, limits.choices) if isinstance(value, str) else ""
+        hint = did_you_mean(value, limits.choices) if isinstance(value, str) else limits.hint
         reject(name, str(limits), value, hint)
 
 

@@ -12,7 +12,7 @@ import torch.nn as nn
 
 from lift import kernels
 from lift.config import ModelConfig
-from lift.kernels.checks import autocast_dtype
+from lift.kernels.checks import accumulate_dtype, autocast_dtype
 from lift.kernels.ops.correlation.reference import displacements
 from lift.model.adjacent import AdjacentMotion
 from lift.model.alignment import aligned
@@ -23,11 +23,11 @@ from lift.model.blocks import (
     checkpointed,
     conv,
     conv_act,
-    zero_conv,
 )
 from lift.model.trajectory import Trajectory
 from lift.model.types import CostVolumes, FlowEstimate, FrameFeatures, Motion
 from lift.model.upsampling import FlowUpsampling
+from lift.model.visibility import corrected, state_head, with_time_logits
 
 
 class GlobalMotion(nn.Module):
@@ -54,7 +54,8 @@ class GlobalMotion(nn.Module):
             nn.LeakyReLU(SLOPE, inplace=True),
             ResidualBlock(config.hidden16, backend=backend),
         )
-        self.head = zero_conv(config.hidden16, 6)
+        self.occlusion = config.occlusion
+        self.head = state_head(config.hidden16, config)
 
     def correlation(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """Correlation on the left reference's grid, for all targets between the two.
@@ -79,14 +80,16 @@ class GlobalMotion(nn.Module):
         conv1, _, conv2, _, block = self.decoder
         hidden = conv_act(conv1, x, backend=self.backend)
         hidden = block(conv_act(conv2, hidden, backend=self.backend))
-        state = conv_act(self.head, hidden, state, slope=1, backend=self.backend)
-        return FlowEstimate(state, 16), hidden
+        if not self.occlusion:
+            state = with_time_logits(state, t)
+        return FlowEstimate(corrected(self.head, hidden, state, self.backend), 16), hidden
 
 
 class FlowBlock(nn.Module):
     """Residual refinement of flows and visibilities at one scale.
 
-    Inputs are the warped features and their local correlation.
+    Inputs are the warped features and their local correlation. Where no coarser scale comes before
+    (`c_hidden_in` is 0), flows start at zero.
     """
 
     def __init__(
@@ -103,15 +106,18 @@ class FlowBlock(nn.Module):
         super().__init__()
         self.radius, self.scale, self.align, self.backend = radius, scale, align, backend
         self.corr_proj = PointwiseConv(c, config.corr_channels, backend)
-        self.hidden_proj = PointwiseConv(c_hidden_in, hidden, backend)
-        self.upsampling = FlowUpsampling(c_hidden_in, config, backend)
+        self.hidden_proj = self.upsampling = None
+        if c_hidden_in:
+            self.hidden_proj = PointwiseConv(c_hidden_in, hidden, backend)
+            self.upsampling = FlowUpsampling(c_hidden_in, config, backend)
         self.conv_in = conv(2 * c + (2 * radius + 1) ** 2 + 8 + 2 * bool(align), hidden, 1)
         self.body = nn.Sequential(
             conv(hidden, hidden),
             nn.LeakyReLU(SLOPE, inplace=True),
             *(ResidualBlock(hidden, backend=backend) for _ in range(config.flow_blocks)),
         )
-        self.head = zero_conv(hidden, 6)
+        self.occlusion = config.occlusion
+        self.head = state_head(hidden, config)
 
     def correlation(self, left: torch.Tensor, right: torch.Tensor, radius: int) -> torch.Tensor:
         """Projected features (B, corr_channels, h, w) twice -> (B, (2 radius + 1)^2, h, w)."""
@@ -123,8 +129,8 @@ class FlowBlock(nn.Module):
         projected: tuple[torch.Tensor, torch.Tensor],
         lumas: tuple[torch.Tensor, torch.Tensor],
         zero_motion: torch.Tensor,
-        coarser: FlowEstimate,
-        coarser_hidden: torch.Tensor,
+        coarser: FlowEstimate | None,
+        coarser_hidden: torch.Tensor | None,
         t: torch.Tensor,
     ) -> tuple[FlowEstimate, torch.Tensor]:
         """The estimate at this scale and its hidden features (B, hidden, h, w).
@@ -134,10 +140,14 @@ class FlowBlock(nn.Module):
             projected: (B, corr_channels, h, w) of each, by `corr_proj`.
             lumas: (B, 1, h, w) of each.
             zero_motion: (B, 1, h, w), their correlation with radius 0.
-            coarser, coarser_hidden: the estimate at the next coarser scale and its features.
+            coarser, coarser_hidden: the estimate at the next coarser scale and its features; None
+                where this scale is the coarsest.
             t: (B,).
         """
-        state = self.upsampling(coarser, coarser_hidden)
+        if coarser is None:
+            state, skip = self._start(features[0], t), None
+        else:
+            state, skip = self.upsampling(coarser, coarser_hidden), self.hidden_proj(coarser_hidden)
         state, missing = aligned(*lumas, state, t, self.align, self.backend)
         # Bilinear weights sum to 1, so a projection may come before or after a warp.
         warped = [
@@ -157,17 +167,25 @@ class FlowBlock(nn.Module):
             dtype,
             backend=self.backend,
         )
-        hidden = conv_act(self.conv_in, x, self.hidden_proj(coarser_hidden), backend=self.backend)
+        hidden = conv_act(self.conv_in, x, skip, backend=self.backend)
         first, _, *blocks = self.body
         hidden = conv_act(first, hidden, backend=self.backend)
         for block in blocks:
             hidden = block(hidden)
-        state = conv_act(self.head, hidden, state, slope=1, backend=self.backend)
+        state = corrected(self.head, hidden, state, self.backend)
         return FlowEstimate(state, self.scale), hidden
+
+    def _start(self, features: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """No motion, for features (B, c, h, w)."""
+        B, _, h, w = features.shape
+        state = features.new_zeros((B, 6, h, w), dtype=accumulate_dtype(features))
+        return state if self.occlusion else with_time_logits(state, t)
 
 
 class FlowCascade(nn.Module):
     """Global motion at 1/16 -> 1/8 -> 1/4, then curved trajectories.
+
+    The first and the last are None where the configuration switches them off.
 
     Attributes:
         recompute: use activation checkpointing: save only the inputs of the blocks and of the
@@ -178,10 +196,10 @@ class FlowCascade(nn.Module):
 
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
-        self.global_motion = GlobalMotion(config, backend)
+        self.global_motion = GlobalMotion(config, backend) if config.global_motion else None
         self.block8 = FlowBlock(
             config.c8,
-            config.hidden16,
+            config.hidden16 if config.global_motion else 0,
             config.hidden8,
             config.radius8,
             8,
@@ -199,15 +217,16 @@ class FlowCascade(nn.Module):
             config,
             backend,
         )
-        self.trajectory = Trajectory(config, backend)
+        self.trajectory = Trajectory(config, backend) if config.path_frames > 2 else None
 
     def project(self, features: FrameFeatures) -> FrameFeatures:
         """Features with what is correlated of them, which depends on the frame alone."""
+        coarse = self.global_motion
         return replace(
             features,
             projected4=self.block4.corr_proj(features.s4),
             projected8=self.block8.corr_proj(features.s8),
-            projected16=self.global_motion.corr_proj(features.s16),
+            projected16=None if coarse is None else coarse.corr_proj(features.s16),
         )
 
     def correlate(self, left: FrameFeatures, right: FrameFeatures) -> CostVolumes:
@@ -216,8 +235,11 @@ class FlowCascade(nn.Module):
         Args:
             left, right: features of the references, after `project`.
         """
+        volume = None
+        if self.global_motion is not None:
+            volume = self.global_motion.correlation(left.projected16, right.projected16)
         return CostVolumes(
-            correlation=self.global_motion.correlation(left.projected16, right.projected16),
+            correlation=volume,
             zero_motion8=self.block8.correlation(left.projected8, right.projected8, 0),
             zero_motion4=self.block4.correlation(left.projected4, right.projected4, 0),
         )
@@ -238,7 +260,10 @@ class FlowCascade(nn.Module):
         """
         volumes = cost_volumes
         lumas4, lumas8 = (left.luma4, right.luma4), (left.luma8, right.luma8)
-        estimate16, hidden = self.global_motion(left.s16, right.s16, volumes.correlation, t)
+        estimate16 = hidden = None
+        if self.global_motion is not None:
+            inputs = left.s16, right.s16, volumes.correlation, t
+            estimate16, hidden = self.global_motion(*inputs)
         estimate8, hidden = self._recomputed(
             self.block8,
             (left.s8, right.s8),
@@ -259,12 +284,19 @@ class FlowCascade(nn.Module):
             hidden,
             t,
         )
-        return Motion((estimate16, estimate8, estimate4), hidden)
+        cascade = (
+            (estimate8, estimate4) if estimate16 is None else (estimate16, estimate8, estimate4)
+        )
+        return Motion(cascade, hidden)
 
     def curve(
-        self, motion: Motion, adjacent: AdjacentMotion, context: torch.Tensor, t: torch.Tensor
+        self,
+        motion: Motion,
+        adjacent: AdjacentMotion,
+        context: torch.Tensor | None,
+        t: torch.Tensor,
     ) -> FlowEstimate:
-        """The estimate at 1/4 along curved trajectories; context (B, C, H/16, W/16)."""
+        """The estimate at 1/4 along curved trajectories; context (B, C, H/16, W/16) or None."""
         inputs = motion.cascade[-1], motion.hidden, adjacent, context, t
         return self._recomputed(self.trajectory, *inputs)
 

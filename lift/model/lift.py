@@ -11,12 +11,13 @@ from lift.config import ModelConfig, TrainConfig
 from lift.data.clip import Clip, map_tensors
 from lift.model.adjacent import AdjacentMotion, gaps_per_side, has_motion
 from lift.model.autocast_weights import autocast_weights
+from lift.model.context import context_stage
 from lift.model.encoder import Encoder
 from lift.model.flow import FlowCascade
 from lift.model.images import frame_images, reference_images
 from lift.model.refine import Refinement
+from lift.model.refine_coarse import CoarseRefinement
 from lift.model.synthesis import CoarseSynthesis
-from lift.model.transformer import TemporalTransformer
 from lift.model.types import (
     FrameFeatures,
     Motion,
@@ -43,10 +44,11 @@ class LIFT(nn.Module):
         self.trained_stages = TrainConfig.stages
         self.frozen = False
         self.encoder = Encoder(config, kernels)
-        self.transformer = TemporalTransformer(config, kernels)
+        self.transformer = context_stage(config, kernels)
         self.flow = FlowCascade(config, kernels)
         self.synthesis = CoarseSynthesis(config, kernels)
-        self.refine = Refinement(config, kernels)
+        refinement = Refinement if config.full_resolution_blend else CoarseRefinement
+        self.refine = refinement(config, kernels)
 
     if TYPE_CHECKING:  # to a type checker a module returns Any
 
@@ -116,7 +118,7 @@ class LIFT(nn.Module):
         normalized, *images = frame_images(frames, self.backend)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             s4, s8, s16 = self.encoder(normalized, normalized=True)
-        keys, values = self.transformer.key_values(s16)
+        keys, values = self.transformer.key_values(s8 if s16 is None else s16)
         return FrameFeatures(s4, s8, s16, *images, keys, values, tuple(frames.shape[-2:]))
 
     def prepare_pair(self, left: FrameFeatures, right: FrameFeatures) -> ReferencePair:
@@ -126,10 +128,12 @@ class LIFT(nn.Module):
             left, right: features of B frames each; where they are `low_resolution_only`, so is the
                 pair.
         """
-        images = left.image, right.image, left.luma2, right.luma2
+        images = None
+        if left.image is not None and self.config.full_resolution_blend:
+            images = left.image, right.image, left.luma2, right.luma2
         return ReferencePair(
             size=left.size,
-            images=None if left.image is None else reference_images(*images, self.backend),
+            images=None if images is None else reference_images(*images, self.backend),
             left=left.low_resolution_only(),
             right=right.low_resolution_only(),
             cost_volumes=self.flow.correlate(left, right),
@@ -150,10 +154,13 @@ class LIFT(nn.Module):
         _, image0, luma0, quarter0, *_ = frame_images(left, self.backend)
         _, image1, luma1, quarter1, *_ = frame_images(right, self.backend)
         is_reduced = quarter0.shape != pair.left.quarter.shape
+        images = None
+        if self.config.full_resolution_blend:
+            images = reference_images(image0, image1, luma0, luma1, self.backend)
         return replace(
             pair,
             size=tuple(left.shape[-2:]),
-            images=reference_images(image0, image1, luma0, luma1, self.backend),
+            images=images,
             quarters=(quarter0, quarter1) if is_reduced else None,
         )
 
@@ -188,7 +195,7 @@ class LIFT(nn.Module):
                 two references, for one.
             motion: what `estimate_motion` returned for t.
             adjacent: the motion beside the references, of B pairs or of one; None where there is no
-                frame beside them.
+                frame beside them. Straight paths do not depend on it.
             keys, values: (B or 1, T, layers, H/16, W/16, heads, d), of the context frames in any
                 order, with any strides.
             times, mask: (B or 1, T), of the context frames, the references included.
@@ -203,7 +210,7 @@ class LIFT(nn.Module):
             pair.left.s16, pair.right.s16, keys, values, times, mask, t, with_attention
         )
         estimate, hidden = motion.cascade[-1], motion.hidden
-        if adjacent is not None:
+        if adjacent is not None and self.flow.trajectory is not None:
             estimate = self.flow.curve(motion, adjacent, context, t)
         quarters = pair.left.quarter, pair.right.quarter
         if pair.quarters is not None:
@@ -236,6 +243,8 @@ class LIFT(nn.Module):
 
         No gradient: these flows are trained where the gap is itself the target interval.
         """
+        if self.flow.trajectory is None:
+            return None
         if clip.times.shape[1] == 2:
             # In training the trajectory takes part all the same: every step has all gradients.
             return AdjacentMotion.none(motion) if torch.is_grad_enabled() else None

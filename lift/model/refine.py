@@ -61,7 +61,8 @@ class Refinement(nn.Module):
             *(ResidualBlock(channels, norm=True, backend=backend) for _ in range(2))
         )
         self.log_static_threshold = nn.Parameter(torch.tensor(STATIC_THRESHOLD_INIT).log())
-        self.head = zero_conv(channels, 10 * area)
+        self.occlusion = config.occlusion
+        self.head = zero_conv(channels, (10 if config.occlusion else 8) * area)
 
     def forward(
         self,
@@ -116,9 +117,10 @@ class Refinement(nn.Module):
             return self._separate_passes(image0, image1, change, state, missing, features)
         x = kernels.refine_inputs(*inputs, backend=self.backend)
         x = self.body(conv_act(self.conv_in, x, skip=features, backend=self.backend))
+        weight, bias = self._head_parameters()
         return kernels.refine_output(
-            F.conv2d(x, self.head.weight, padding=1),
-            self.head.bias,
+            F.conv2d(x, weight, padding=1),
+            bias,
             image0,
             image1,
             state,
@@ -126,6 +128,17 @@ class Refinement(nn.Module):
             self.log_static_threshold,
             self.stride,
             backend=self.backend,
+        )
+
+    def _head_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias of all residuals; zeros for visibilities that are not predicted."""
+        weight, bias = self.head.weight, self.head.bias
+        if self.occlusion:
+            return weight, bias
+        flows, logits = 4 * self.stride**2, 2 * self.stride**2
+        return tuple(
+            torch.cat((x[:flows], x.new_zeros(logits, *x.shape[1:]), x[flows:]))
+            for x in (weight, bias)
         )
 
     def _separate_passes(self, image0, image1, change, state, missing, features) -> torch.Tensor:
@@ -151,7 +164,7 @@ class Refinement(nn.Module):
         if s != 2:
             maps = upsample(maps, 2) if s == 1 else avg_down(maps, 2)
         x = self.conv_in(torch.cat((images, maps), 1)) + upsample(features, 4 // s)
-        d = self.head(self.body(leaky_relu_(x)))
+        d = F.conv2d(self.body(leaky_relu_(x)), *self._head_parameters(), padding=1)
         d = F.pixel_shuffle(d, s) if s > 1 else d
         df0, df1, do0, do1, detail, d_gate = d.float().split((2, 2, 1, 1, 3, 1), 1)
         change = upsample(change, 2)

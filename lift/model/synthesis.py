@@ -5,7 +5,8 @@ import torch.nn as nn
 
 from lift import kernels
 from lift.config import ModelConfig
-from lift.model.blocks import PointwiseConv, append_image, conv, conv_act, zero_conv
+from lift.model.blocks import append_image, conv, conv_act, zero_conv
+from lift.model.context import context_proj
 from lift.model.types import FlowEstimate
 
 
@@ -18,7 +19,7 @@ class CoarseSynthesis(nn.Module):
     def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
         self.backend = backend
-        self.context_proj = PointwiseConv(config.attn_channels, config.refine_channels, backend)
+        self.context_proj = context_proj(config, config.refine_channels, backend)
         self.conv_in = conv(config.hidden4 + 3, config.refine_channels)
         self.head = zero_conv(config.refine_channels, 3)
 
@@ -28,7 +29,7 @@ class CoarseSynthesis(nn.Module):
         quarter1: torch.Tensor,
         estimate: FlowEstimate,
         hidden: torch.Tensor,
-        context: torch.Tensor,
+        context: torch.Tensor | None,
     ) -> torch.Tensor:
         """Coarse frame (B, 3, H/4, W/4).
 
@@ -36,7 +37,7 @@ class CoarseSynthesis(nn.Module):
             quarter0, quarter1: (B, 3, H/4, W/4), the references, [0, 1].
             estimate: flows and visibilities at 1/4.
             hidden: (B, hidden4, H/4, W/4).
-            context: (B, C, H/16, W/16).
+            context: (B, C, H/16, W/16); None where the context mode is none.
         """
         blend = kernels.warp_blend(
             quarter0,
@@ -46,7 +47,7 @@ class CoarseSynthesis(nn.Module):
             ),  # unlike slices, they have one gradient together
             backend=self.backend,
         )
-        context = self.context_proj(context)
+        context = None if context is None else self.context_proj(context)
         x = conv_act(self.conv_in, append_image(hidden, blend), context, backend=self.backend)
         return conv_act(self.head, x, skip=blend, slope=1, backend=self.backend)
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from lift import kernels
 from lift.config import ModelConfig
 from lift.model.adjacent import AdjacentMotion
-from lift.model.blocks import PointwiseConv, ResidualBlock, conv, conv_act, zero_conv
+from lift.model.blocks import ResidualBlock, conv, conv_act, zero_conv
+from lift.model.context import context_proj
 from lift.model.types import FlowEstimate
 
 CONFIDENCE_LOGIT = 2.0  # offset of the logits of confidences in accelerations
@@ -40,7 +41,7 @@ class Trajectory(nn.Module):
         # in noise, the correlation between the two sides' differences of the orders above 2
         self.noise_agreement = tuple([-n / (n + 1) for n in range(4, self.gaps + 1, 2)])
         channels = config.trajectory_channels
-        self.context_proj = PointwiseConv(config.attn_channels, channels, backend)
+        self.context_proj = context_proj(config, channels, backend)
         self.conv_in = conv(config.hidden4 + 2 + 2 * self.gaps, channels)
         # the activation is part of `conv_act`; the names of the weights remain
         self.body = nn.Sequential(nn.Identity(), ResidualBlock(channels, backend=backend))
@@ -53,7 +54,7 @@ class Trajectory(nn.Module):
         estimate: FlowEstimate,
         hidden: torch.Tensor,
         adjacent: AdjacentMotion,
-        context: torch.Tensor,
+        context: torch.Tensor | None,
         t: torch.Tensor,
     ) -> FlowEstimate:
         """The estimate with both flows along curved trajectories.
@@ -61,7 +62,7 @@ class Trajectory(nn.Module):
         Args:
             estimate: at 1/4, along straight paths; hidden: (B, hidden4, H/4, W/4), its features.
             adjacent: the motion in the gaps before and after, at most `path_frames` - 2 gaps.
-            context: (B, C, H/16, W/16).
+            context: (B, C, H/16, W/16); None where the context mode is none.
             t: (B,), in (0, 1).
         """
         inputs, differences = kernels.path_inputs(
@@ -74,7 +75,8 @@ class Trajectory(nn.Module):
             (1 / ACCEL_SCALE, 4 / 32, 1 / OUTER_SCALE),
             backend=self.backend,
         )
-        x = conv_act(self.conv_in, inputs, self.context_proj(context), backend=self.backend)
+        context = None if context is None else self.context_proj(context)
+        x = conv_act(self.conv_in, inputs, context, backend=self.backend)
         x = self.body(x)
         state = kernels.curve_flows(
             F.conv2d(x, self.head.weight, padding=self.head.padding),

@@ -69,6 +69,14 @@ def add_norm(
     return kernels.add_layer_norm(x, update, norm.weight, norm.bias, norm.eps, backend=backend)
 
 
+def zero_projection(c_in: int, c_out: int, backend: str) -> PointwiseConv:
+    """An output projection that starts at zero: an untrained context changes nothing."""
+    layer = PointwiseConv(c_in, c_out, backend)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 class FeedForward(nn.Module):
     """Pre-norm MLP of a residual stream, on tokens (..., C)."""
 
@@ -156,9 +164,7 @@ class TemporalTransformer(nn.Module):
         if self.frame_attention is not None:
             self.frame_kv_proj = nn.Linear(c, 2 * c)
         self.norm = nn.LayerNorm(c)
-        self.out_proj = PointwiseConv(c, config.attn_channels, backend)
-        for parameter in self.out_proj.parameters():
-            nn.init.zeros_(parameter)
+        self.out_proj = zero_projection(c, config.attn_channels, backend)
 
     def key_values(self, s16: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of N frames, (N, c16, h, w) -> (N, layers, h, w, heads, d) each.

@@ -45,8 +45,8 @@ class Prediction:
         state: (B, 6, h, w), the flows and visibilities below in this order.
         flow_t0, flow_t1: (B, 2, h, w), from target to reference, quarter-resolution pixels.
         occ_t0, occ_t1: (B, 1, h, w), visibility logits.
-        attention: (B, T), attention weight per frame; sums to 1, 0 where masked; None where the
-            model was told to leave it out.
+        attention: (B, T), attention weight per frame; sums to 1, 0 where masked; all 0 where the
+            context mode is none; None where it was not asked for.
         cascade: the estimates at the coarser scales, coarsest first, of the padded size.
     """
 
@@ -68,16 +68,19 @@ class FrameFeatures:
     used for references only, and None in `context_only()`.
 
     Attributes:
-        s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16).
+        s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16); s16 is None
+            where no stage reads it.
         image: (N, 3, H, W), the padded frames; None in `low_resolution_only()`.
         luma2: (N, 1, H/2, W/2), luma of the frames average-pooled; None in `low_resolution_only()`.
         quarter: (N, 3, H/4, W/4), the frames average-pooled.
         luma4, luma8: (N, 1, H/4, W/4) and (N, 1, H/8, W/8), luma of the frames average-pooled.
-        keys, values: (N, layers, H/16, W/16, heads, d), input of the temporal transformer; None in
+        keys, values: (N, layers, H/16, W/16, heads, d), input of the temporal transformer, or what
+            another context mode puts in their place (see `lift.model.context`); None in
             `reference_only()`.
         size: height and width of the frames before padding.
         projected4, projected8, projected16: (N, corr_channels, H/4, W/4) and so on, what is
-            correlated of s4, s8 and s16; None in `context_only()` and before `FlowCascade.project`.
+            correlated of s4, s8 and s16; None in `context_only()` and before `FlowCascade.project`;
+            the last one is None without a global motion estimate.
     """
 
     s4: torch.Tensor | None
@@ -96,7 +99,7 @@ class FrameFeatures:
     projected16: torch.Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.s16 if self.keys is None else self.keys)
+        return len(self.s4 if self.keys is None else self.keys)
 
     def __getitem__(self, index) -> "FrameFeatures":
         """Features of some of the frames; an int keeps the leading axis."""
@@ -135,11 +138,12 @@ class CostVolumes:
     """Feature correlations between two references, B pairs.
 
     Attributes:
-        correlation: (B, M, H/16, W/16), for M displacements from the left to the right reference.
+        correlation: (B, M, H/16, W/16), for M displacements from the left to the right reference;
+            None without a global motion estimate.
         zero_motion8, zero_motion4: (B, 1, H/8, W/8) and (B, 1, H/4, W/4), for no displacement.
     """
 
-    correlation: torch.Tensor
+    correlation: torch.Tensor | None
     zero_motion8: torch.Tensor
     zero_motion4: torch.Tensor
 
@@ -169,7 +173,8 @@ class ReferencePair:
 
     Attributes:
         size: H and W of the frames before padding; the tensors have the padded size.
-        images: at full and at half resolution; None where `LIFT.with_images` will add them.
+        images: at full and at half resolution; None where `LIFT.with_images` will add them, or
+            where nothing is blended at full resolution.
         left, right: features, `low_resolution_only`.
         cost_volumes: correlations between the two.
         quarters: (B, 3, H/4, W/4) of each reference, average-pooled, where the features are those

@@ -69,13 +69,16 @@ class FlowUpsampling(nn.Module):
 
 
 def enlarged(
-    estimate: FlowEstimate, hidden: torch.Tensor, context: torch.Tensor, size: tuple[int, int]
-) -> tuple[FlowEstimate, torch.Tensor, torch.Tensor]:
+    estimate: FlowEstimate,
+    hidden: torch.Tensor,
+    context: torch.Tensor | None,
+    size: tuple[int, int],
+) -> tuple[FlowEstimate, torch.Tensor, torch.Tensor | None]:
     """What was found on reduced frames, bilinearly enlarged to another size at 1/4.
 
     Args:
         estimate: (B, 6, h, w) at 1/4 of the reduced frames.
-        hidden, context: (B, hidden4, h, w) and (B, C, h/4, w/4).
+        hidden, context: (B, hidden4, h, w) and (B, C, h/4, w/4); no context stays None.
         size: H/4 and W/4 of the frames themselves.
 
     Returns:
@@ -93,5 +96,5 @@ def enlarged(
     return (
         FlowEstimate(enlarge(state, height, width), estimate.scale),
         enlarge(hidden, height, width),
-        enlarge(context, height // 4, width // 4),
+        None if context is None else enlarge(context, height // 4, width // 4),
     )

@@ -5,6 +5,7 @@ import torch
 
 from lift.data.clip import Batch
 from lift.evaluation.figures import (
+    blend_weight,
     caption,
     colored,
     error_map,
@@ -29,19 +30,20 @@ def draw_clip(batch: Batch, prediction: Prediction) -> np.ndarray:
     left, right = (_pixels(x) for x in batch.clip.references)
     truth, frame = _pixels(batch.target), _pixels(prediction.frame)
     height, width = truth.shape[:2]
-    flow = flow_to_color(flow_in_frame_pixels(prediction.flow_t0[:1], height))
-    visible = torch.softmax(
-        torch.cat((prediction.occ_t0, prediction.occ_t1), 1).float().sigmoid().log(), 1
-    )[0, 0]
+    flow = flow_to_color(flow_in_frame_pixels(prediction.flow_t0[:1]))
+    weight = blend_weight(prediction.occ_t0[:1], prediction.occ_t1[:1])
     rows = [
         {"left reference": left, "right reference": right, "truth": truth, "prediction": frame},
         {
             "flow to the left": _enlarged(flow, height, width),
-            "weight of the left": _enlarged(colored(visible.cpu().numpy(), "gray"), height, width),
+            "weight of the left": _enlarged(colored(weight, "gray"), height, width),
             "error": error_map(frame, truth),
-            "attention": _bars(batch, prediction, height, width),
         },
     ]
+    if prediction.attention is None:  # a model without the transformer
+        rows[1]["coarse frame"] = _enlarged(_pixels(prediction.coarse), height, width)
+    else:
+        rows[1]["attention"] = _bars(batch, prediction, height, width)
     return np.concatenate(
         [
             np.concatenate([caption(image[:MOST, :MOST], name) for name, image in row.items()], 1)

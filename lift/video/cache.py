@@ -28,7 +28,8 @@ class KVRingBuffer:
 
     Attributes:
         slots: capacity in frames.
-        keys, values: (1, slots, layers, H/16, W/16, heads, d); None before the first frame.
+        keys, values: (1, slots, layers, H/16, W/16, heads, d); None before the first frame. Where
+            the context mode is an ablation, keys have no elements.
     """
 
     def __init__(self, slots: int):
@@ -38,18 +39,18 @@ class KVRingBuffer:
 
     def put(self, slot: int, features: FrameFeatures) -> None:
         """Store the keys and values of one frame; features of another size clear the buffer."""
-        keys = features.keys
-        if not self._fits(keys):
+        if not self._fits(features.values):
             self.keys = self.values = None  # before memory is taken anew
-            shape = (1, self.slots, *keys.shape[1:])
-            self.keys, self.values = _zeros(shape, keys), _zeros(shape, keys)
-        self.keys[0, slot].copy_(keys[0])
+            self.keys, self.values = (
+                _zeros((1, self.slots, *x.shape[1:]), x) for x in (features.keys, features.values)
+            )
+        self.keys[0, slot].copy_(features.keys[0])
         self.values[0, slot].copy_(features.values[0])
 
-    def _fits(self, keys: torch.Tensor) -> bool:
-        if self.keys is None or self.keys.shape[2:] != keys.shape[1:]:
+    def _fits(self, values: torch.Tensor) -> bool:
+        if self.values is None or self.values.shape[2:] != values.shape[1:]:
             return False
-        return self.keys.dtype == keys.dtype and self.keys.device == keys.device
+        return self.values.dtype == values.dtype and self.values.device == values.device
 
 
 def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
@@ -86,7 +87,7 @@ class RingBuffers:
     def at_fixed_address(self, ring: KVRingBuffer) -> KVRingBuffer:
         """A copy of one of several ring buffers, always in the same place, for CUDA graphs."""
         fixed = self._fixed
-        if fixed.keys is None or fixed.keys.shape != ring.keys.shape:
+        if fixed.values is None or fixed.values.shape != ring.values.shape:
             fixed.keys, fixed.values = torch.empty_like(ring.keys), torch.empty_like(ring.values)
         fixed.keys.copy_(ring.keys)
         fixed.values.copy_(ring.values)
@@ -297,9 +298,9 @@ class MotionCache:
     ) -> AdjacentMotion | None:
         """The motion before window[left] and after window[left + 1].
 
-        None where the window has no other frame.
+        None where the window has no other frame, or paths are straight.
         """
-        if len(window) == 2:
+        if len(window) == 2 or self.engine.path_frames == 2:
             return None
         first, second = window[left : left + 2]
         interval = second.time - first.time

@@ -118,7 +118,8 @@ def bytes_per_pixel(
     c, size = model.config, dtype.itemsize
     channels = c.c4 / 16 + c.c8 / 64 + c.c16 / 256 + c.corr_channels * (1 / 16 + 1 / 64 + 1 / 256)
     features = channels * size + 16 / 16 + 4 / 64  # small images in float32
-    keys_values = 2 * c.layers * c.attn_channels * size / 256
+    maps = {"attention": 2 * c.layers, "average": 1, "none": 0}[c.context_mode]
+    keys_values = maps * c.attn_channels * size / 256
     motion = c.hidden4 * size / 16 + 24 * (1 / 16 + 1 / 64 + 1 / 256)
     cost_volumes = 4 * ((2 * c.radius16 + 1) ** 2 / 256 + 1 / 16 + 1 / 64)
     ahead = context_frames // 2 + 2  # frames whose features wait, and both references

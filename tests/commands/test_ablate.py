@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lift.ablation import cost, runs
+from lift.ablation import builtin, cost, runs
 from lift.commands import ablate
 from lift.errors import run
 from lift.training.state import TrainState
@@ -95,8 +95,8 @@ def results(output: Path) -> dict:
 
 
 def table_row(output: Path, *cells: str) -> list[str]:
-    """Cells of the first line of the table that begins with these."""
-    lines = (output / "table.md").read_text().splitlines()
+    """Cells of the first line of the details that begins with these."""
+    lines = (output / "details.md").read_text().splitlines()
     found = next(line for line in lines if line.startswith(f"| {' | '.join(cells)} |"))
     return [cell.strip() for cell in found.strip("|").split("|")]
 
@@ -105,6 +105,7 @@ def psnr(found: dict) -> dict:
     return {
         (entry["variant"], entry["seed"], entry["context_frames"]): entry["psnr"]
         for entry in found["methods"]
+        if not entry["shuffled"]
     }
 
 
@@ -137,7 +138,7 @@ def test_gains_are_over_the_first_variant_seed_by_seed(finished):
         np.mean(found["wide", seed, 2]) - np.mean(found["old", seed, 2])  # clips of equal length
         for seed in (0, 1)
     ]
-    text = (finished / "table.md").read_text().partition("Gain over old")[2]
+    text = (finished / "details.md").read_text().partition("Gain over old")[2]
     shown = next(line for line in text.splitlines() if line.startswith("| wide | 2 |"))
     assert f"| {np.mean(gains):+.2f} ± {abs(gains[0] - gains[1]) / 2:.2f} |" in shown
 
@@ -145,7 +146,8 @@ def test_gains_are_over_the_first_variant_seed_by_seed(finished):
 def test_every_run_states_its_size_steps_and_cost(finished):
     for entry in results(finished)["methods"]:
         if not entry["baseline"]:
-            assert entry["parameters"] > 0 and entry["flops"] > 0 and entry["milliseconds"] > 0
+            facts = ("parameters", "flops", "bytes", "milliseconds")
+            assert all(entry[name] > 0 for name in facts)
         if entry["trained"]:
             assert entry["steps"] == 3 and entry["seconds_per_step"] > 0
     sizes = {e["variant"]: e["flops"] for e in results(finished)["methods"]}
@@ -167,9 +169,35 @@ def test_clips_have_the_mean_of_seeds_and_targets(finished):
 
 def test_the_csv_has_a_line_for_each_row(finished):
     lines = (finished / "table.csv").read_text().splitlines()
-    assert len(lines) == 1 + 3 * 2 + len(runs.BASELINES) and lines[0].startswith(
-        "variant,context_frames,seeds"
-    )
+    control = 1  # of the first variant
+    assert len(lines) == 1 + 3 * 2 + control + len(runs.BASELINES)
+    assert lines[0].startswith("variant,context_frames,shuffled,seeds,parameters")
+
+
+def test_the_control_sees_another_clip_beyond_the_references(finished):
+    found = results(finished)["methods"]
+    control = [entry for entry in found if entry["shuffled"]]
+    assert {(e["variant"], e["context_frames"], e["seed"]) for e in control} == {
+        ("old", 4, 0),
+        ("old", 4, 1),
+    }
+    for entry in control:
+        plain = psnr(results(finished))["old", entry["seed"], 4]
+        assert np.all(np.array(entry["psnr"]) != plain)
+
+
+def test_the_table_states_its_budget_and_marks_the_best(finished):
+    text, tex = ((finished / f"table.{kind}").read_text() for kind in ("md", "tex"))
+    budget = "3 steps of 1 clips of 64x64, folder (clips) data, preset tiny with other sizes"
+    assert f"{budget}, seeds 0, 1" in text and budget in tex
+    best = [line for line in text.splitlines() if "**" in line]
+    assert best and r"\textbf{" in tex and r"\toprule" in tex
+    assert "old, shuffled context" in text and "shuffled context" in tex
+
+
+def test_gains_are_drawn_for_the_web_and_for_paper(finished):
+    assert (finished / "gains.png").read_bytes().startswith(b"\x89PNG")
+    assert (finished / "gains.pdf").read_bytes().startswith(b"%PDF")
 
 
 # -- the same conditions, resumed ------------------------------------------------------------------
@@ -195,11 +223,8 @@ def test_a_finished_ablation_is_only_printed_again(folder, finished, monkeypatch
     before = (finished / "table.md").read_text()
     monkeypatch.setattr(runs, "work", lambda job, stop: pytest.fail(f"{job.label} runs again"))
     assert go(folder, finished) == 0
-    assert (
-        capsys.readouterr().out.strip()
-        == before.strip()
-        == (finished / "table.md").read_text().strip()
-    )
+    assert capsys.readouterr().out.startswith(before)
+    assert (finished / "table.md").read_text() == before
 
 
 @pytest.mark.slow
@@ -221,6 +246,9 @@ def test_more_targets_add_to_the_scores_that_exist(folder, finished, monkeypatch
     known = json.loads((finished / "old" / "seed0" / "scores.json").read_text())
     assert go(folder, finished, "--eval_targets", 3) == 0
     scores = json.loads((finished / "old" / "seed0" / "scores.json").read_text())
+    assert all(
+        str(k) in scores["ssim"]["lift_2"]["judge"] for k in scores["psnr"]["lift_2"]["judge"]
+    )
     assert scores["psnr"]["lift_2"]["judge"].items() >= known["psnr"]["lift_2"]["judge"].items()
     assert results(finished)["targets_per_clip"] == 3
     assert go(folder, finished) == 0 and results(finished)["targets_per_clip"] == 2
@@ -241,9 +269,11 @@ def test_a_run_that_fails_does_not_stop_the_others(folder, tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_runs_in_processes_of_their_own_score_the_same(folder, finished, tmp_path):
-    assert go(folder, tmp_path, "--jobs", 2, "--seeds", 0) == 0
-    expected = {key: scores for key, scores in psnr(results(finished)).items() if key[1] != 1}
-    assert psnr(results(tmp_path)) == expected
+    flags = ["--only", "old,wide", "--seeds", 0, "--eval_context_frames", 2]
+    assert go(folder, tmp_path, "--jobs", 2, *flags) == 0
+    known, found = psnr(results(finished)), psnr(results(tmp_path))
+    assert {("old", 0, 2), ("wide", 0, 2)} <= found.keys()
+    assert found == {key: known[key] for key in found}
 
 
 @pytest.mark.slow
@@ -298,3 +328,60 @@ def test_a_wrong_flag_is_one_sentence(folder, tmp_path, capsys, flags, word):
     with pytest.raises(SystemExit):
         go(folder, tmp_path, *flags)
     assert word in capsys.readouterr().err
+
+
+def test_an_unknown_variant_is_one_sentence(folder, tmp_path, capsys):
+    assert go(folder, tmp_path, "--only", "old,wider") == 1
+    line = capsys.readouterr().err.strip()
+    assert "no variant is named 'wider'; did you mean 'wide'?" in line and "\n" not in line
+
+
+# -- the built-in variants -------------------------------------------------------------------------
+
+
+def go_builtin(folder: Path, output: Path, *flags) -> int:
+    words = ["--config", folder / "small.toml", "--eval_root", folder / "clips"]
+    words += ["--eval_targets", 1, "--output", output, *flags]
+    return run(ablate.main, list(map(str, words)))
+
+
+@pytest.fixture(scope="module")
+def small(folder) -> Path:
+    """The folder with the configuration of the smallest runs, on synthetic clips."""
+    config = f"[model]\n{section(MODEL)}[data]\n{section(DATA)}"
+    config += f"[train]\n{section(train_settings(epoch_steps=1))}"
+    (folder / "small.toml").write_text(config)
+    return folder
+
+
+def test_builtin_variants_need_no_file_and_no_data_root(small, tmp_path, capsys):
+    only = "full,no_transformer,context2,window4"
+    assert go_builtin(small, tmp_path, "--only", only, "--seeds", 0) == 0
+    found = results(tmp_path)
+    known = [key for key in psnr(found) if key[1] is not None]
+    assert known == [("full", 0, 4), ("no_transformer", 0, 4), ("context2", 0, 2)]
+    assert found["same"] == {"window4": "full", "context4": "full"}
+    assert found["variants"]["context2"] == {"data": {"context_frames": 2}}
+    assert "window4 is full itself" in (tmp_path / "table.md").read_text()
+    assert "scoring 2 frames of 2 clips" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_every_builtin_variant_trains_and_is_scored(small, tmp_path):
+    assert go_builtin(small, tmp_path, "--seeds", 0) == 0
+    found = results(tmp_path)
+    names = {entry["variant"] for entry in found["methods"] if entry["trained"]}
+    assert names | set(found["same"]) == {change.name for change in builtin.CHANGES}
+
+
+def test_clips_without_a_manifest_and_short_ones_are_scored(small, tmp_path, capsys):
+    for name, count in (("long", 26), ("short", 6), ("pair", 3)):
+        write_folder(tmp_path / "frames" / name, moving_frames(count, 64, 96))
+    flags = ["--only", "full", "--seeds", 0, "--eval_root", tmp_path / "frames"]
+    flags += ["--eval_targets", 5, "--eval_context_frames", 2]
+    assert go_builtin(small, tmp_path / "out", *flags) == 0
+    found = results(tmp_path / "out")
+    counts = [sum(t["clip"] == name for t in found["targets"]) for name in ("long", "short")]
+    assert found["split"] == "all" and found["left_out"] == ["pair"]
+    assert counts == [5, 2]
+    assert "not scored, less than five frames without a cut: pair" in capsys.readouterr().err

@@ -159,7 +159,7 @@ def test_a_missing_file_is_answered_with_the_builtin_ones():
 
 def test_the_phases_are_builtin_and_there_are_no_others():
     assert sorted(file.stem for file in BUILTIN_FOLDER.glob("*.toml")) == sorted(
-        [*PHASES, *BUNDLED, "tiny_long"]
+        [*PHASES, *BUNDLED, "tiny_long", "ablate_cpu"]
     )
 
 

@@ -83,15 +83,32 @@ def interpreted():
         pytest.skip("Triton has neither a GPU nor its interpreter here")
 
 
+ABLATED = {
+    "context_mode": "average",
+    "occlusion": False,
+    "full_resolution_blend": False,
+    "global_motion": False,
+    "path_frames": 2,
+}
+
+
 @pytest.mark.parametrize(
-    ("stride", "dtype"), [(2, "float32"), (1, "float32"), (2, "bfloat16"), (2, "float16")]
+    ("switches", "dtype"),
+    [
+        ({}, "float32"),
+        ({"refine_stride": 1}, "float32"),
+        ({}, "bfloat16"),
+        ({}, "float16"),
+        (ABLATED, "float32"),
+        ({"context_mode": "none", "occlusion": False}, "bfloat16"),
+    ],
 )
-def test_outputs_and_gradients_agree(interpreted, stride, dtype):
+def test_outputs_and_gradients_agree(interpreted, switches, dtype):
     """No result is further off than twice what the reference is in the same precision.
 
     In half precision four times: of the errors of a hundred layers, two samples are few.
     """
-    config = replace(TINY, refine_stride=stride)
+    config = replace(TINY, **switches)
     exact, dtype = run("reference", config, torch.float32), getattr(torch, dtype)
     low = [run("reference", config, dtype, i + 1) for i in range(ROUNDINGS)]
     found = run("fused", config, dtype)

@@ -108,19 +108,29 @@ def prepare(frame: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(frame[top : top + crop_height, left : left + crop_width])
 
 
+def valid_targets(
+    frames: int, cuts: tuple[int, ...] = (), duplicates: tuple[int, ...] = ()
+) -> list[int]:
+    """Indices of the frames that can be targets.
+
+    Frame k can be one when k - 2 ... k + 2 lie in the clip and none of the steps between them is a
+    cut or a duplicate.
+    """
+    broken = set(cuts) | set(duplicates)
+    return [k for k in range(2, frames - 2) if broken.isdisjoint(range(k - 1, k + 3))]
+
+
 def choose_targets(
     frames: int, cuts: tuple[int, ...] = (), duplicates: tuple[int, ...] = (), count: int = TARGETS
 ) -> list[int]:
     """Indices of the target frames, evenly spread over the frames that can be targets.
 
-    Frame k can be a target when k - 2 ... k + 2 lie in the clip and none of the steps between them
-    is a cut or a duplicate. Of these, `count + 2` evenly spaced ones without the two outer ones.
+    Of the `valid_targets`, `count + 2` evenly spaced ones without the two outer ones.
 
     Raises:
         ValueError: fewer than `count` frames can be targets.
     """
-    broken = set(cuts) | set(duplicates)
-    valid = [k for k in range(2, frames - 2) if broken.isdisjoint(range(k - 1, k + 3))]
+    valid = valid_targets(frames, cuts, duplicates)
     if len(valid) < count:
         raise ValueError(
             f"choose_targets: {count} targets are needed, "
