@@ -12,10 +12,11 @@ from urllib.parse import quote
 import numpy as np
 
 from lift.files import atomic
-from lift.visualize.sheet import encode_webp
+from lift.visualize.sheet import at_most_wide, encode_webp
 
 GENERATOR = "lift visualize"  # how a page of this program is recognised
 LOSSLESS = 101  # of WebP
+SLIDER_WIDTH, SLIDER_QUALITY = 1280, 90  # pixels up to which images are lossless; quality beyond
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Comparison:
 
     Attributes:
         title, caption: as of a `Picture`.
-        images: (H, W, 3) uint8 by name, in the order of the slider.
+        images: (H, W, 3) uint8 by name, in the order of the slider; wide ones are reduced.
     """
 
     title: str
@@ -164,7 +165,7 @@ def _picture(picture: Picture) -> str:
 def _comparison(name: str, comparison: Comparison) -> str:
     images = "".join(
         f'<div class="layer{"" if i == 0 else " hidden"}">'
-        + _image(encode_webp(pixels, LOSSLESS), label, pixels.shape[1], pixels.shape[0])
+        + _slider_image(pixels, label)
         + "</div>"
         for i, (label, pixels) in enumerate(comparison.images.items())
     )
@@ -179,6 +180,14 @@ def _comparison(name: str, comparison: Comparison) -> str:
         f'<div class="labels" aria-hidden="true">{labels}</div>'
         f"<figcaption>{title}</figcaption></figure>"
     )
+
+
+def _slider_image(pixels: np.ndarray, label: str) -> str:
+    """An image of a slider: lossless, or where it is large reduced and with losses."""
+    height, width = pixels.shape[:2]
+    quality = LOSSLESS if width <= SLIDER_WIDTH else SLIDER_QUALITY
+    webp = encode_webp(at_most_wide(pixels, SLIDER_WIDTH), quality)
+    return _image(webp, label, width, height)
 
 
 def _image(webp: bytes, alt: str, width: int, height: int) -> str:

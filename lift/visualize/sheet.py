@@ -26,7 +26,9 @@ STYLE = {
     "lines.linewidth": 1.0,
     "pdf.fonttype": 42,  # text stays text, in a font that can be edited
     "svg.fonttype": "none",
+    "svg.hashsalt": "lift",  # else names in the file are random
 }
+LARGEST_DPI = 600  # of images in figures; frames of 4K are reduced
 PREVIEW_DPI = 200  # of the page
 PAGE_PIXELS = 140  # CSS pixels an inch: a figure of a page's width fills the text
 PREVIEW_QUALITY = 88  # of WebP, 0 to 100
@@ -111,8 +113,13 @@ def image(
         options: of matplotlib's `imshow`, such as cmap, vmin and vmax.
     """
 
+    height, width = pixels.shape[:2]
+    place = extent or (-0.5, width - 0.5, height - 0.5, -0.5)
+
     def draw(axes) -> None:
-        axes.imshow(pixels, aspect="auto", interpolation="nearest", extent=extent, **options)
+        inches = axes.get_position().width * axes.figure.get_size_inches()[0]
+        shown = at_most_wide(pixels, round(LARGEST_DPI * inches))
+        axes.imshow(shown, aspect="auto", interpolation="nearest", extent=place, **options)
         axes.set_title(plain_text(title), pad=2.5)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -126,6 +133,15 @@ def image(
             axes.set(xlim=limits[0], ylim=limits[1])
 
     return draw
+
+
+def at_most_wide(pixels: np.ndarray, width: int) -> np.ndarray:
+    """An image (H, W, 3) or a map (h, w), area-resized where it is wider than `width` pixels."""
+    if pixels.shape[1] <= width:
+        return pixels
+    cv2 = require("cv2", "reducing frames")
+    height = max(round(pixels.shape[0] * width / pixels.shape[1]), 1)
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def color_bar(axes, name: str, label: str, ticks: dict[float, str]) -> None:

@@ -1,5 +1,6 @@
 """The page holds everything it shows."""
 
+import base64
 from html.parser import HTMLParser
 
 import cv2
@@ -53,6 +54,17 @@ def test_images_of_a_slider_are_lossless():
     noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     again = cv2.imdecode(np.frombuffer(encode_webp(noise, 101), np.uint8), cv2.IMREAD_COLOR)
     assert (decoded[..., ::-1] == PIXELS).all() and (again[..., ::-1] == noise).all()
+
+
+def test_wide_images_of_a_slider_are_reduced(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (512, 2560, 3), np.uint8)
+    section = Section("s", "", [Comparison("c", "", {"a": noise})])
+    write_page(tmp_path / "index.html", "t", {}, [section])
+    image = Page(tmp_path / "index.html").images[0]
+    assert (image["width"], image["height"]) == ("2560", "512")  # of the frame
+    data = base64.b64decode(image["src"].partition(",")[2])
+    shape = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape
+    assert shape == (256, 1280, 3) and len(data) < noise.nbytes / 8
 
 
 def test_contents_name_the_sections(page):
