@@ -63,7 +63,6 @@ def main(argv: list[str]) -> int:
         help="CPU threads of a process; 0: PyTorch's default, or OMP_NUM_THREADS",
     )
     add_flags(parser)
-    parser.deprecated_flags["--init"] = "--init_weights"
     namespace = parser.parse_args(argv)
     if namespace.threads < 0:
         parser.error(f"--threads must be at least 0, got {namespace.threads}")

@@ -190,9 +190,9 @@ class Trainer:
             parts = self._next_batches(steps)
             if parts is None:
                 break
-            limit = self.guard.limit(self.step + 1)
             self._name_damaged_samples()
-            launched = self.state.train_step(self._network(), parts, self._learning_rate(), limit)
+            self.state.norm_limit = self.guard.limit(self.step + 1)
+            launched = self.state.train_step(self._network(), parts, self._learning_rate())
             self._read_pending()  # the step before, while this one runs
             self.pending = launched
             self._epoch_unsaved |= self.timeline.ends_epoch(self.step)
