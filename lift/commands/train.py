@@ -76,13 +76,12 @@ def main(argv: list[str]) -> int:
     if namespace.phases:
         return train_phases(namespace)
 
-    from lift.training.loop import fused_or_sentence, train  # torch and all: after wrong flags
+    from lift.training.loop import train  # torch and all: a wrong flag should not wait for it
 
     config = resolve_config(namespace)
     if reports:
-        with fused_or_sentence(config.kernels):
-            for line in _report(config, reports[0]):
-                print(line, flush=True)
+        for line in _report(config, reports[0]):
+            print(line, flush=True)
         return 0
 
     result = train(config)

@@ -9,7 +9,6 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +78,7 @@ def run(config: Config, distributed: DistributedContext, stop: StopRequest) -> T
     """As `train`, in a process group and under a stop request that exist already."""
     lock = RunLock(Path(config.train.output))
     try:
-        with kernels.use(config.kernels), fused_or_sentence(config.kernels):
+        with kernels.use(config.kernels):
             trainer = Trainer(config, distributed, stop, lock)
             try:
                 return trainer.fit()
@@ -87,15 +86,6 @@ def run(config: Config, distributed: DistributedContext, stop: StopRequest) -> T
                 trainer.logger.close()
     finally:
         lock.release()
-
-
-@contextmanager
-def fused_or_sentence(flag: str) -> Iterator[None]:
-    """Turn the error of ops without a fused backend into one for the user."""
-    try:
-        yield
-    except kernels.UnsupportedError as error:
-        raise LiftError(f"--kernels {flag}: {error}") from None
 
 
 class Trainer:
