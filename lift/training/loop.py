@@ -247,7 +247,8 @@ class Trainer:
                 f"with fewer --num_workers resumes from step {self.step}"
             ) from error
         except LiftError as error:
-            if not self.step or self.state.is_sharded:  # processes would wait for this one
+            # The others would wait for a process that alone collects what is divided.
+            if not self.step or self.state.is_sharded or not self.distributed.is_main:
                 raise
             self.save_checkpoint()
             raise LiftError(f"{error} (the checkpoint of step {self.step} has all steps)") from None
@@ -328,7 +329,7 @@ class Trainer:
 
     def _validate_at_time_limit(self) -> None:
         """Give a run that its time limit ended a first score, in a little more time."""
-        if self.best_clips or self.distributed.any(self.stop.signal is not None):
+        if self.distributed.any(self.best_clips > 0 or self.stop.signal is not None):
             return
         seconds = max(LEAST_VALIDATION, VALIDATION_SHARE * 60 * self.settings.max_minutes)
         self._validate(lambda: self.stop.signal is not None, seconds)
@@ -380,8 +381,10 @@ class Trainer:
         """Write a checkpoint; a disk that is full has a while to get room before the run stops.
 
         Raises:
-            LiftError: it cannot be written, and the run ends or the while is over.
+            LiftError: it cannot be written, and the run ends or the while is over; or as
+                `_read_pending`.
         """
+        self._read_pending()
         try:
             self.save_checkpoint()
             self._failed_since = None
@@ -460,7 +463,8 @@ class Trainer:
         clips = train.batch_size * train.accumulate * state["world"]
         self.data.load_state_dict(state.get("data", {"samples": self.step * clips}))
         self.has_given_encoder = state.get("given_encoder", True)
-        self.best_clips = state.get("best_clips", train.validate_clips)
+        all_clips = min(train.validate_clips, len(self.val_data))
+        self.best_clips = state.get("best_clips", all_clips if self.best_psnr > -math.inf else 0)
         if "guard" in state:
             self.guard.load_state_dict(state["guard"])
         timeline = self.timeline
