@@ -130,3 +130,9 @@ def run(command: Callable[[list[str]], int | None], argv: list[str] | None = Non
     except (LiftError, OSError) as error:
         report_error(error)
         return 1
+    except RuntimeError as error:
+        kernels = sys.modules.get("lift.kernels")  # imported by what raised the error
+        if not isinstance(error, getattr(kernels, "UnsupportedError", ())):
+            raise
+        report_error(LiftError(f"--kernels: {error}"))
+        return 1

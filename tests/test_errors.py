@@ -91,6 +91,16 @@ def test_a_reader_that_has_ended_is_no_error(monkeypatch):
     assert run(failing(LiftError("no")), []) == 1
 
 
+def test_an_op_without_a_backend_is_one_sentence_and_other_runtime_errors_are_not(capsys):
+    from lift import kernels
+
+    error = kernels.UnsupportedError("warp: no fused backend supports this call (no GPU)")
+    assert run(failing(error), []) == 1
+    assert capsys.readouterr().err == f"lift: error: --kernels: {error}\n"
+    with pytest.raises(RuntimeError, match="a mistake"):
+        run(failing(RuntimeError("a mistake")), [])
+
+
 def test_closed_streams_are_replaced_by_empty_ones(tmp_path):
     code = (
         "import os, sys; from lift.errors import run, say\n"

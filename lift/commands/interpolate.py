@@ -191,7 +191,10 @@ def open_interpolator(args: argparse.Namespace, device: str | None = None) -> In
     device = choose_device(name)
     if device.type == "cpu":
         keep_freed_memory()
-        leave_cores_to_others()
+        if args.threads > 0:
+            torch.set_num_threads(args.threads)
+        else:
+            leave_cores_to_others()
     model, _ = load_weights(
         args.checkpoint if args.checkpoint is not None else pretrained_path(DEFAULTS.preset),
         kernels=args.kernels,

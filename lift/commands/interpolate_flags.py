@@ -107,6 +107,13 @@ def add_flags(parser: Parser) -> None:
     )
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="CPU threads of the model; 0: as many as there are idle cores, or OMP_NUM_THREADS",
+    )
+    parser.add_argument(
         "--kernels",
         choices=BACKENDS,
         default="auto",

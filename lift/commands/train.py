@@ -63,7 +63,6 @@ def main(argv: list[str]) -> int:
         help="CPU threads of a process; 0: PyTorch's default, or OMP_NUM_THREADS",
     )
     add_flags(parser)
-    parser.deprecated_flags["--init"] = "--init_weights"
     namespace = parser.parse_args(argv)
     if namespace.threads < 0:
         parser.error(f"--threads must be at least 0, got {namespace.threads}")
@@ -77,13 +76,12 @@ def main(argv: list[str]) -> int:
     if namespace.phases:
         return train_phases(namespace)
 
-    from lift.training.loop import fused_or_sentence, train  # torch and all: after wrong flags
+    from lift.training.loop import train  # torch and all: a wrong flag should not wait for it
 
     config = resolve_config(namespace)
     if reports:
-        with fused_or_sentence(config.kernels):
-            for line in _report(config, reports[0]):
-                print(line, flush=True)
+        for line in _report(config, reports[0]):
+            print(line, flush=True)
         return 0
 
     result = train(config)

@@ -82,7 +82,7 @@ class RunLogger:
 
     def validation(self, step: int, validation: "Validation") -> None:
         """Pictures and the distribution of attention of a validation."""
-        for number, picture in enumerate(validation.pictures):
+        for number, picture in validation.pictures:
             self._board.image(f"validation/clip_{number}", picture, step)
             if self._wandb:
                 self._wandb.picture(f"validation/clip_{number}", picture, step)

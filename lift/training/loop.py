@@ -9,7 +9,6 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +78,7 @@ def run(config: Config, distributed: DistributedContext, stop: StopRequest) -> T
     """As `train`, in a process group and under a stop request that exist already."""
     lock = RunLock(Path(config.train.output))
     try:
-        with kernels.use(config.kernels), fused_or_sentence(config.kernels):
+        with kernels.use(config.kernels):
             trainer = Trainer(config, distributed, stop, lock)
             try:
                 return trainer.fit()
@@ -87,15 +86,6 @@ def run(config: Config, distributed: DistributedContext, stop: StopRequest) -> T
                 trainer.logger.close()
     finally:
         lock.release()
-
-
-@contextmanager
-def fused_or_sentence(flag: str) -> Iterator[None]:
-    """Turn the error of ops without a fused backend into one for the user."""
-    try:
-        yield
-    except kernels.UnsupportedError as error:
-        raise LiftError(f"--kernels {flag}: {error}") from None
 
 
 class Trainer:
@@ -190,9 +180,9 @@ class Trainer:
             parts = self._next_batches(steps)
             if parts is None:
                 break
-            limit = self.guard.limit(self.step + 1)
             self._name_damaged_samples()
-            launched = self.state.train_step(self._network(), parts, self._learning_rate(), limit)
+            self.state.norm_limit = self.guard.limit(self.step + 1)
+            launched = self.state.train_step(self._network(), parts, self._learning_rate())
             self._read_pending()  # the step before, while this one runs
             self.pending = launched
             self._epoch_unsaved |= self.timeline.ends_epoch(self.step)
@@ -257,7 +247,8 @@ class Trainer:
                 f"with fewer --num_workers resumes from step {self.step}"
             ) from error
         except LiftError as error:
-            if not self.step or self.state.is_sharded:  # processes would wait for this one
+            # The others would wait for a process that alone collects what is divided.
+            if not self.step or self.state.is_sharded or not self.distributed.is_main:
                 raise
             self.save_checkpoint()
             raise LiftError(f"{error} (the checkpoint of step {self.step} has all steps)") from None
@@ -338,7 +329,7 @@ class Trainer:
 
     def _validate_at_time_limit(self) -> None:
         """Give a run that its time limit ended a first score, in a little more time."""
-        if self.best_clips or self.distributed.any(self.stop.signal is not None):
+        if self.distributed.any(self.best_clips > 0 or self.stop.signal is not None):
             return
         seconds = max(LEAST_VALIDATION, VALIDATION_SHARE * 60 * self.settings.max_minutes)
         self._validate(lambda: self.stop.signal is not None, seconds)
@@ -390,8 +381,10 @@ class Trainer:
         """Write a checkpoint; a disk that is full has a while to get room before the run stops.
 
         Raises:
-            LiftError: it cannot be written, and the run ends or the while is over.
+            LiftError: it cannot be written, and the run ends or the while is over; or as
+                `_read_pending`.
         """
+        self._read_pending()
         try:
             self.save_checkpoint()
             self._failed_since = None
@@ -470,7 +463,8 @@ class Trainer:
         clips = train.batch_size * train.accumulate * state["world"]
         self.data.load_state_dict(state.get("data", {"samples": self.step * clips}))
         self.has_given_encoder = state.get("given_encoder", True)
-        self.best_clips = state.get("best_clips", train.validate_clips)
+        all_clips = min(train.validate_clips, len(self.val_data))
+        self.best_clips = state.get("best_clips", all_clips if self.best_psnr > -math.inf else 0)
         if "guard" in state:
             self.guard.load_state_dict(state["guard"])
         timeline = self.timeline

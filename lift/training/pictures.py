@@ -22,7 +22,7 @@ def draw_clip(batch: Batch, prediction: Prediction) -> np.ndarray:
 
     Args:
         batch: one clip, on any device.
-        prediction: of it.
+        prediction: of it; its values are finite.
 
     Returns:
         (H, W, 3) uint8.

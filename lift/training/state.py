@@ -55,6 +55,7 @@ class TrainState:
         autocast: dtype of mixed precision, None for full precision.
         graphed: the gradients of a batch as a CUDA graph, or None.
         step: optimiser steps so far.
+        norm_limit: largest gradient norm of the next step; ignored with float16.
     """
 
     def __init__(self, model: nn.Module, settings: TrainConfig, device: torch.device):
@@ -65,7 +66,7 @@ class TrainState:
         self.autocast = autocast_dtype(settings.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.autocast == torch.float16)
         self.graphed = GraphedGradients(model, self._forward) if settings.cuda_graph else None
-        self.step = 0
+        self.step, self.norm_limit = 0, math.inf
 
     @property
     def is_sharded(self) -> bool:
@@ -99,13 +100,11 @@ class TrainState:
 
     # -- one step ----------------------------------------------------------------------------------
 
-    def train_step(
-        self, network: nn.Module, batches: list[Batch], lr: float, norm_limit: float = math.inf
-    ) -> StepScalars:
+    def train_step(self, network: nn.Module, batches: list[Batch], lr: float) -> StepScalars:
         """One optimiser step on the mean gradient of the batches, computed one after another.
 
         Nothing here waits for a GPU. A step is skipped, and leaves weights and optimiser unchanged,
-        if its loss or gradient is not finite in any process, or if the norm exceeds the limit; the
+        if its loss or gradient is not finite in any process, or its norm exceeds `norm_limit`; the
         scalars state it once they are read. Only the last step before a log entry has attention
         weights.
 
@@ -113,7 +112,6 @@ class TrainState:
             network: `self.network`, or its DistributedDataParallel.
             batches: the batches whose gradients are accumulated.
             lr: learning rate of this step.
-            norm_limit: largest gradient norm; with float16 there is no limit.
 
         Returns:
             The scalars to log, which the device may still be computing.
@@ -134,8 +132,8 @@ class TrainState:
         losses = [scalars["loss"] for scalars, _ in results]
         skipped = (~torch.stack((norm, *losses)).isfinite().all()).float()
         if not self.scaler.is_enabled():  # an enabled scaler sets `found_inf` itself
-            if norm_limit < math.inf:
-                skipped = torch.maximum(skipped, (norm > norm_limit).float())
+            if self.norm_limit < math.inf:
+                skipped = torch.maximum(skipped, (norm > self.norm_limit).float())
             skipped = max_over_processes(skipped)
             fused = self.optimizer.optim if self.is_sharded else self.optimizer
             fused.found_inf = skipped  # the fused update reads it

@@ -25,13 +25,13 @@ class Validation:
     Attributes:
         scores: val_loss, val_psnr in dB and val_ssim, averaged over the clips; NaN without clips.
         clips: how many clips were scored, by all processes.
-        pictures: one (H, W, 3) uint8 for each of the first clips.
+        pictures: number of a clip, and (H, W, 3) uint8, for the first clips.
         attention: attention weights by time offset, of this process's clips.
     """
 
     scores: dict[str, float]
     clips: int
-    pictures: list[np.ndarray] = field(default_factory=list)
+    pictures: list[tuple[int, np.ndarray]] = field(default_factory=list)
     attention: dict[int, list[float]] = field(default_factory=dict)
 
 
@@ -72,11 +72,14 @@ def validate(
         loss = total_loss(prediction, batch, settings)[0]
         sums += torch.stack((loss, batch_psnr(frame, batch.target).mean(), ssim))
         count += 1
+        shown = prediction.frame, prediction.state, prediction.attention
+        if not all(x.isfinite().all() for x in shown):  # of bad weights: the scores say it all
+            continue
         weights = prediction.attention.float().cpu(), batch.clip.times.cpu(), batch.clip.mask.cpu()
         for offset, found in weights_by_offset(*weights).items():
             attention.setdefault(offset, []).extend(found)
         if g < settings.picture_clips and distributed.is_main:
-            pictures.append(draw_clip(batch, prediction))
+            pictures.append((g, draw_clip(batch, prediction)))
     *totals, count, stops = distributed.sum([*sums.tolist(), float(count), float(stopped)])
     if stops:
         return None

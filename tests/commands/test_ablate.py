@@ -8,7 +8,7 @@ import pytest
 
 from lift.ablation import builtin, cost, runs
 from lift.commands import ablate
-from lift.errors import run
+from lift.errors import LiftError, run
 from lift.training.state import TrainState
 from tests.support.training_runs import DATA, MODEL, stop_after
 from tests.support.video_samples import moving_frames, write_folder
@@ -256,12 +256,14 @@ def test_more_targets_add_to_the_scores_that_exist(folder, finished, monkeypatch
 
 @pytest.mark.slow
 def test_a_run_that_fails_does_not_stop_the_others(folder, tmp_path, monkeypatch, capsys):
-    step = TrainState.non_finite
+    step = TrainState.train_step
 
-    def non_finite(self, losses, norm):
-        return "loss" if self.model.config.hidden4 == 16 else step(self, losses, norm)
+    def train_step(self, *arguments):
+        if self.model.config.hidden4 == 16:
+            raise LiftError("the loss of step 1 is not finite")
+        return step(self, *arguments)
 
-    monkeypatch.setattr(TrainState, "non_finite", non_finite)
+    monkeypatch.setattr(TrainState, "train_step", train_step)
     assert go(folder, tmp_path) == 1
     assert "wide, seed 0: the loss of step 1 is not finite" in capsys.readouterr().err
     assert {key[0] for key in psnr(results(tmp_path))} >= {"old", "scored"}

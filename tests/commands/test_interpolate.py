@@ -104,6 +104,8 @@ def test_every_flag_is_taken(tmp_path, checkpoint):
         "reference",
         "--device",
         "cpu",
+        "--threads",
+        1,
         "--dtype",
         "bfloat16",
         "--crf",

@@ -48,7 +48,7 @@ def test_tensorboard_gets_scalars_pictures_histograms_and_settings(tmp_path):
     logger.write(50, SCALARS)
     logger.write(50, {"val_psnr": 30.0, "val_loss": 0.5})
     picture = np.zeros((8, 8, 3), np.uint8)
-    logger.validation(50, Validation({}, 1, [picture], {-1: [0.25, 0.5], 1: [0.5]}))
+    logger.validation(50, Validation({}, 1, [(0, picture)], {-1: [0.25, 0.5], 1: [0.5]}))
     logger.close()
     found = events(tmp_path)
     tags = found.Tags()

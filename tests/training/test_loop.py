@@ -370,6 +370,16 @@ def test_a_validation_stops_after_its_time_with_at_least_one_clip(tmp_path):
     assert short.clips == 1 and math.isfinite(short.scores["val_loss"])
 
 
+def test_a_validation_of_bad_weights_has_no_pictures_and_no_best(tmp_path):
+    run = loop.Trainer(run_config(tmp_path), DistributedContext(torch.device("cpu")), StopRequest())
+    for weight in run.state.ema.model.refine.parameters():
+        weight.data.fill_(math.nan)
+    run._validate(lambda: False)
+    run.logger.close()
+    assert not (tmp_path / "best.safetensors").exists() and run.best_clips == 0
+    assert math.isnan(float(rows(tmp_path)[-1]["val_psnr"]))
+
+
 def test_best_weights_are_those_of_the_best_validation(unbroken):
     from lift.model.weights import read_weights
 
