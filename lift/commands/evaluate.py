@@ -30,15 +30,6 @@ def main(argv: list[str]) -> int | None:
     if args.threads:
         torch.set_num_threads(args.threads)
     _check(args)
-    try:
-        return _evaluate(args)
-    except RuntimeError as error:
-        if "no fused backend" not in str(error):
-            raise
-        raise LiftError(str(error)) from None  # of --kernels fused: the reason and the remedy
-
-
-def _evaluate(args: Namespace) -> int | None:
     if args.protocol == long_context.NAME:
         return evaluate_long_context.evaluate(args)
     if args.protocol == real16.NAME:

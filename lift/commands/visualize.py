@@ -21,12 +21,7 @@ def main(argv: list[str]) -> None:
     """Write index.html and figures/ to the output folder."""
     args = _parser().parse_args(argv)
     _check(args)
-    try:
-        _draw(args, shlex.join(["lift", "visualize", *argv]))
-    except RuntimeError as error:
-        if "no fused backend" not in str(error):
-            raise
-        raise LiftError(str(error)) from None  # of --kernels fused: the reason and the remedy
+    _draw(args, shlex.join(["lift", "visualize", *argv]))
 
 
 def _draw(args: Namespace, command: str) -> None:

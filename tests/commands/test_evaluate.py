@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lift import kernels
 from lift.commands import evaluate as command
 from lift.commands import evaluate_methods
 from lift.errors import LiftError, run
@@ -241,12 +242,12 @@ def test_fused_kernels_without_a_gpu_are_one_sentence(folder, monkeypatch, capsy
 
     class Model(torch.nn.Module):
         def forward(self, clip, t):
-            raise RuntimeError(text)  # as the kernels' dispatcher does
+            raise kernels.UnsupportedError(text)  # as the kernels' dispatcher does
 
     monkeypatch.setattr(evaluate_methods, "load", lambda *_: Model())
     flags = ["--protocol", "frames", "--data_root", str(folder), "--checkpoint", "tiny"]
     assert run(command.main, [*flags, "--kernels", "fused"]) == 1
-    assert capsys.readouterr().err.endswith(f"lift: error: {text}\n")
+    assert capsys.readouterr().err.endswith(f"lift: error: --kernels: {text}\n")
 
 
 def test_clips_without_a_manifest_are_pointed_to_the_protocol_of_any_frames(folder):

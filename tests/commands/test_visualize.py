@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from lift import kernels
 from lift.cli import main
 from lift.commands import visualize
 from lift.config import Config
@@ -148,7 +149,9 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
 
 def test_kernels_that_are_not_supported_are_one_sentence(tmp_path, clip, capsys, monkeypatch):
     def unsupported(*_):
-        raise RuntimeError("warp: no fused backend supports this call; use kernels='auto'")
+        raise kernels.UnsupportedError(
+            "warp: no fused backend supports this call; use kernels='auto'"
+        )
 
     monkeypatch.setattr(visualize, "_draw", unsupported)
     assert run(clip, "--output", tmp_path / "out", "--kernels", "fused") == 1
