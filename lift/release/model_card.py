@@ -291,7 +291,7 @@ def _triplets(found: dict) -> list[str]:
         [
             title,
             *(f"{found['scores'][m][name]:.2f}" for name in ("psnr", "psnr_unrounded")),
-            f"{found['scores'][m]['ssim']:.4f}",
+            *(f"{found['scores'][m][name]:.4f}" for name in ("ssim", "ssim_rife")),
         ]
         for m, title in TRIPLET_METHODS
     ]
@@ -299,7 +299,7 @@ def _triplets(found: dict) -> list[str]:
         [
             f"{name}, published ({paper['paper']})",
             f"{paper['psnr']:.2f}",
-            "",
+            *("", ""),
             f"{paper['ssim']:.3f}",
         ]
         for name, paper in found["published"].items()
@@ -308,7 +308,7 @@ def _triplets(found: dict) -> list[str]:
         f"Protocol `{found['protocol']}`: {found['description']}. Published scores are under the "
         "paper's own rounding and SSIM."
     )
-    head = ["two frames in", "PSNR, dB", "PSNR, unrounded", "SSIM"]
+    head = ["two frames in", "PSNR, dB", "PSNR, unrounded", "SSIM", "SSIM, RIFE"]
     return [_wrap(sentence), _table([head, *rows])]
 
 
@@ -332,16 +332,36 @@ def summary(record: dict) -> str:
         _gain_sentence(found, group),
     ]
     if "ucf101" in record:
-        triplets = record["ucf101"]
-        means = (f"{title} {triplets['scores'][m]['psnr']:.2f} dB" for m, title in TRIPLET_METHODS)
-        published = (f"{name} {each['psnr']:.2f}" for name, each in triplets["published"].items())
-        parts.append(
-            _wrap(
-                f"UCF101 ({triplets['count']} triplets, two frames in): {', '.join(means)}; "
-                f"published: {', '.join(published)}."
-            )
-        )
+        parts += _triplet_summary(record["ucf101"])
     return "\n\n".join(parts)
+
+
+def _triplet_summary(found: dict) -> list[str]:
+    """Means on UCF101, with published scores in columns of their own."""
+    scores = [found["scores"][method] for method, _ in TRIPLET_METHODS]
+    published = found["published"]
+    sentence = (
+        f"UCF101 (protocol `{found['protocol']}`: {found['count']} triplets, two frames in). "
+        "Columns in italics are as the papers state them; all others are computed here."
+    )
+    head = [
+        "UCF101",
+        *(title for _, title in TRIPLET_METHODS),
+        *(f"*{name}*" for name in published),
+    ]
+    rows = [
+        [
+            "PSNR, dB",
+            *(f"{each['psnr']:.2f}" for each in scores),
+            *(f"*{paper['psnr']:.2f}*" for paper in published.values()),
+        ],
+        [
+            "SSIM as RIFE computes it",
+            *(f"{each['ssim_rife']:.3f}" for each in scores),
+            *(f"*{paper['ssim']:.3f}*" for paper in published.values()),
+        ],
+    ]
+    return [_wrap(sentence), _table([head, *rows])]
 
 
 def _cells(found: dict[str, dict], methods: Iterable[tuple[str, str]]) -> list[str]:

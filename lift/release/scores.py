@@ -99,7 +99,12 @@ def triplet_record(result: dict) -> dict:
 
 
 def _triplet_scores(means: dict) -> dict:
-    return {"psnr": means["psnr"], "psnr_unrounded": means["psnr_float"], "ssim": means["ssim"]}
+    return {
+        "psnr": means["psnr"],
+        "psnr_unrounded": means["psnr_float"],
+        "ssim": means["ssim"],
+        "ssim_rife": means["ssim_rife"],
+    }
 
 
 def _only(score: dict, *names: str) -> dict:
