@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from lift.evaluation.protocols.real16 import as_clip
 from lift.io.images import IMAGE_SUFFIXES, read_image
 
 BASELINES = (*baselines.UNROUNDED_METHODS, *baselines.PATH_METHODS)
+UNIT_LIMIT = 16  # of 255: references darker than that may have a frame below 1 between them
 FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)")  # path/to/file.py:function
 
 
@@ -65,36 +67,69 @@ def function_method(text: str) -> Method:
     at t, (H, W, 3) uint8 or float in [0, 255].
 
     Raises:
-        LiftError: the file cannot be imported or has no such function; later, a call fails.
+        LiftError: the file cannot be imported or has no such function; later, a call fails or
+            returns values that are not in [0, 255].
     """
     match = FUNCTION.fullmatch(text)
     path, name = Path(match["file"]), match["name"]
     if not path.is_file():
         raise LiftError(f"{path} is not a file; --methods takes path/to/file.py:function")
-    spec = importlib.util.spec_from_file_location(f"lift_method_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # for imports of what lies beside it
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise LiftError(f"{path} cannot be imported ({_cause(error, path)})") from error
-    finally:
-        sys.path.pop(0)
+    module = _import(path)
     function = getattr(module, name, None)
     if not callable(function):
         raise LiftError(f"{path} has no function {name}; --methods takes {path}:function")
 
     def interpolate(frame0: np.ndarray, frame1: np.ndarray, t: float) -> np.ndarray:
         try:
-            return function(frame0.copy(), frame1.copy(), t)
-        except Exception as error:
+            return _as_frame(function(frame0.copy(), frame1.copy(), t), (frame0, frame1))
+        except (Exception, SystemExit) as error:
             raise LiftError(f"{name} of {path} failed ({_cause(error, path)})") from error
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return two_frame_method(name, interpolate, f"{path.name}:{name}, SHA-256 {digest}")
 
 
-def _cause(error: Exception, path: Path) -> str:
+def _import(path: Path) -> ModuleType:
+    """The module of a user's file.
+
+    Raises:
+        LiftError: it fails, or ends the program.
+    """
+    name = f"lift_method_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickle look for it
+    sys.path.insert(0, str(path.resolve().parent))  # it stays: a function may import what it needs
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise LiftError(f"{path} cannot be imported ({_cause(error, path)})") from error
+    return module
+
+
+def _as_frame(frame: object, references: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """What a function has returned, as an array of numbers in [0, 255].
+
+    Raises:
+        TypeError, ValueError: it is something else.
+    """
+    if isinstance(frame, torch.Tensor):
+        frame = frame.detach().cpu().numpy()
+    frame = np.asarray(frame)
+    if frame.dtype != np.uint8 and frame.dtype.kind != "f":
+        raise TypeError(f"it returned {frame.dtype} values, and not uint8 or float")
+    if frame.size and np.isfinite(frame).all():
+        low, high = float(frame.min()), float(frame.max())
+        # methods overshoot a little; [0, 1] is the range of PyTorch's images
+        in_unit_range = (
+            frame.dtype.kind == "f" and 0 < high <= 1 and np.max(references) > UNIT_LIMIT
+        )
+        if low < -255 or high > 2 * 255 or in_unit_range:
+            raise ValueError(f"it returned values from {low:.4g} to {high:.4g}, not in [0, 255]")
+    return frame
+
+
+def _cause(error: BaseException, path: Path) -> str:
     """The error with the line of the file that it comes from."""
     lines = [
         frame.lineno
@@ -102,7 +137,8 @@ def _cause(error: Exception, path: Path) -> str:
         if Path(frame.filename).resolve() == path.resolve()
     ]
     where = f" in line {lines[-1]}" if lines else ""
-    return f"{type(error).__name__}{where}: {error}"
+    cause = f"{type(error).__name__}{where}"
+    return f"{cause}: {error}" if str(error) else cause
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,59 @@ def test_a_call_that_fails_names_the_line(tmp_path):
         method.interpolate(FRAMES, TIMES, 1, 0.5)
 
 
+def middle_of(tmp_path, body: str) -> np.ndarray:
+    """What `middle` with this body generates between a black and a white frame."""
+    text = f"import sys\nimport torch\n\ndef middle(a, b, t):\n    {body}\n"
+    method = function_method(source(tmp_path, text))
+    frames = np.stack([np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 255, np.uint8)])
+    return method.interpolate(frames, [0.0, 1.0], 0, 0.5)
+
+
+def test_a_function_may_return_a_tensor_that_requires_gradients(tmp_path):
+    frame = middle_of(tmp_path, "return torch.full(a.shape, 7.0, requires_grad=True)")
+    assert isinstance(frame, np.ndarray) and frame.mean() == 7
+
+
+def test_a_frame_of_a_function_may_overshoot_or_be_black(tmp_path):
+    assert middle_of(tmp_path, "return b + 20.0").max() == 275
+    assert middle_of(tmp_path, "return a * 0.0").max() == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return b / 255", r"values from 1 to 1, not in \[0, 255\]"),
+        ("return b * 257.0", r"values from 6.554e\+04"),
+        ("return b > 100", "bool values, and not uint8 or float"),
+        ("return b.astype('int8')", "int8 values"),
+        ("return b * 1j", "complex128 values"),
+        ("return 'frame'", "and not uint8 or float"),
+        ("return None", "object values"),
+        ("sys.exit(3)", r"SystemExit in line 5: 3"),
+    ],
+)
+def test_what_is_no_frame_in_0_to_255_is_refused(tmp_path, body, message):
+    with pytest.raises(LiftError, match=message):
+        middle_of(tmp_path, body)
+
+
+def test_the_file_of_a_function_may_define_dataclasses_and_import_late(tmp_path):
+    (tmp_path / "later.py").write_text("VALUE = 9\n")
+    text = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n"
+        "@dataclass\nclass Options:\n    size: int = 1\n\n"
+        "def middle(a, b, t):\n    import later\n    return a * 0.0 + later.VALUE\n"
+    )
+    method = function_method(source(tmp_path, text))
+    frames = np.zeros((2, 16, 16, 3), np.uint8)
+    assert method.interpolate(frames, [0.0, 1.0], 0, 0.5).max() == 9
+
+
+def test_a_file_that_ends_the_program_is_one_sentence(tmp_path):
+    with pytest.raises(LiftError, match="cannot be imported .SystemExit in line 2: 2"):
+        function_method(source(tmp_path, "import sys\nsys.exit(2)\ndef middle(a, b, t): ..."))
+
+
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(LiftError, match="mine.py is not a file; --methods takes"):
         function_method(f"{tmp_path}/mine.py:middle")
