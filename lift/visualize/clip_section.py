@@ -35,7 +35,7 @@ def clip_section(
     point: tuple[int, int] | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Section:
-    """Draw a clip; one window of its frames is in memory at a time.
+    """Draw a clip; the frames of one target are in memory at a time.
 
     Args:
         gallery: where figures are written.
@@ -45,7 +45,7 @@ def clip_section(
         attention_targets: further frames of the figure of the whole clip.
         context_frames: largest number of input frames, references included.
         point: (x, y) in pixels of the source's frames; None chooses one for each target.
-        progress: wraps the windows, for example with a progress bar.
+        progress: wraps the targets, for example with a progress bar.
 
     Raises:
         LiftError: the clip cannot be read, or a file cannot be written.
@@ -53,14 +53,14 @@ def clip_section(
     stem = gallery.name(clip.path.resolve().stem)
     seen: list[tuple[int, tuple[float, ...], np.ndarray | None]] = []
     parts: list[Picture | Comparison] = []
-    windows = clip.windows([*targets, *attention_targets], context_frames)
-    for window in progress(windows):
-        if window.target in targets:
-            explained = explain(model, window, _reduced_point(clip, point))
-            seen.append((window.target, window.times, explained.attention))
-            parts += _target_parts(gallery, f"{stem}_{window.target}", explained)
+    read = clip.read_targets([*targets, *attention_targets], context_frames)
+    for target in progress(read):
+        if target.number in targets:
+            explained = explain(model, target, _reduced_point(clip, point))
+            seen.append((target.number, target.times, explained.attention))
+            parts += _target_parts(gallery, f"{stem}_{target.number}", explained)
         else:
-            seen.append((window.target, window.times, attention_per_frame(model, window)))
+            seen.append((target.number, target.times, attention_per_frame(model, target)))
     if len(seen) > 1 and all(attention is not None for _, _, attention in seen):
         parts.insert(0, _attention(gallery, stem, seen))
     return Section(clip.path.resolve().name, _about(clip, targets), parts)
@@ -114,10 +114,10 @@ def _target_parts(
     gallery: Gallery, stem: str, explained: Explanation
 ) -> list[Picture | Comparison]:
     """The pictures of one target, in the order of reading."""
-    frame = f"Frame {explained.window.target}"
+    frame = f"Frame {explained.target.number}"
     x, y = explained.at_point.point
     point = f"the point ({x}, {y}) ({explained.at_point.chosen_by})"
-    count = len(explained.window.times)
+    count = len(explained.target.times)
     parts = [
         _comparison(f"{frame}: references, LIFT and truth", explained),
         gallery.figure(
@@ -196,15 +196,15 @@ def _path_caption(explained: Explanation, point: str) -> str:
 
 def _comparison(title: str, explained: Explanation) -> Comparison:
     """The references, LIFT's frame and the truth, to be compared with the slider."""
-    window = explained.window
-    left, right = window.frames[window.left : window.left + 2]
+    target = explained.target
+    left, right = target.frames[target.left : target.left + 2]
     return Comparison(
         title,
         "Move the slider to change the image; pixels are those of the model's input.",
         {
             "left reference": left,
             "LIFT": explained.frame,
-            "truth": window.truth,
+            "truth": target.truth,
             "right reference": right,
         },
     )

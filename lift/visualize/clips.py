@@ -1,4 +1,4 @@
-"""The inputs of the pictures: targets of a clip and the frames around them, one window at a time.
+"""The inputs of the pictures: targets of a clip and the frames around them, one target at a time.
 
 A target is a frame of the clip, so that the truth is known: every second frame is dropped, as
 protocol `real16` does. Frame k is interpolated from k - 1 and k + 1, with k ± 3, k ± 5, ... as
@@ -22,11 +22,11 @@ Progress = Callable[[Iterable], Iterable]
 
 
 @dataclass(frozen=True)
-class Window:
+class ClipTarget:
     """A target and its input frames.
 
     Attributes:
-        target: number of the target in the clip, from 0.
+        number: of the target in the clip, from 0.
         indices: (T,), numbers of the input frames, ascending.
         times: (T,), in units of the reference interval, the references at 0 and 1.
         left: position of the left reference among the inputs.
@@ -34,7 +34,7 @@ class Window:
         truth: (H, W, 3) uint8 RGB, the target.
     """
 
-    target: int
+    number: int
     indices: tuple[int, ...]
     times: tuple[float, ...]
     left: int
@@ -102,7 +102,7 @@ class ClipSource:
         positions = np.linspace(0, len(valid) - 1, count + 2)[1:-1]
         return sorted({valid[round(position)] for position in positions})
 
-    def windows(self, targets: list[int], context_frames: int) -> Iterator[Window]:
+    def read_targets(self, targets: list[int], context_frames: int) -> Iterator[ClipTarget]:
         """Targets in ascending order with their input frames.
 
         The clip is decoded once; only frames that are still needed are in memory.
@@ -127,7 +127,7 @@ class ClipSource:
             while waiting and waiting[0][1][-1] <= i:
                 k, indices, times, left = waiting.pop(0)
                 frames = np.stack([held[index] for index in indices])
-                yield Window(k, tuple(indices), tuple(times), left, frames, held[k])
+                yield ClipTarget(k, tuple(indices), tuple(times), left, frames, held[k])
                 first = min((indices[0] for _, indices, _, _ in waiting), default=i)
                 held = {k: frame for k, frame in held.items() if k >= first}
             if not waiting:

@@ -10,7 +10,7 @@ from lift.evaluation.figures import blend_weight, flow_in_frame_pixels
 from lift.evaluation.metrics import psnr, ssim, to_uint8
 from lift.evaluation.protocols.real16 import as_clip
 from lift.model.types import Prediction
-from lift.visualize.clips import Window
+from lift.visualize.clips import ClipTarget
 from lift.visualize.point_path import PointPath, point_path
 from lift.visualize.recorder import LayerRecord, Recorded, record
 from lift.visualize.window_attention import window_weights
@@ -41,7 +41,7 @@ class Explanation:
     """A generated frame and what the model estimated for it.
 
     Attributes:
-        window: the target and its input frames.
+        target: the target and its input frames.
         frame: (H, W, 3) uint8, the generated frame.
         coarse: (H, W, 3) uint8, the frame synthesised at 1/4, enlarged without interpolation.
         flow_t0, flow_t1: (h, w, 2), from the target to the references, pixels of the frames.
@@ -56,7 +56,7 @@ class Explanation:
         psnr, ssim: of the generated frame, dB and 0 to 1.
     """
 
-    window: Window
+    target: ClipTarget
     frame: np.ndarray
     coarse: np.ndarray
     flow_t0: np.ndarray
@@ -74,18 +74,18 @@ class Explanation:
 
 @torch.inference_mode()
 def explain(
-    model: torch.nn.Module, window: Window, point: tuple[int, int] | None = None
+    model: torch.nn.Module, target: ClipTarget, point: tuple[int, int] | None = None
 ) -> Explanation:
     """Run the model on a target and collect what it computed.
 
     Args:
         model: a LIFT in evaluation mode, on any device.
-        window: the target and its input frames.
+        target: the target and its input frames.
         point: (x, y), pixels of the frames; where the error is largest when None.
     """
     with record(model) as recorded:
-        prediction = _predict(model, window)
-    frame, truth = to_uint8(prediction.frame[0]), window.truth
+        prediction = _predict(model, target)
+    frame, truth = to_uint8(prediction.frame[0]), target.truth
     flows = [flow_in_frame_pixels(flow) for flow in (prediction.flow_t0, prediction.flow_t1)]
     visibilities = [
         torch.sigmoid(occ[0, 0].float()).cpu().numpy()
@@ -100,7 +100,7 @@ def explain(
     attention = prediction.attention
     coarse = F.interpolate(prediction.coarse, scale_factor=4)[0, :, : len(frame), : frame.shape[1]]
     return Explanation(
-        window=window,
+        target=target,
         frame=frame,
         coarse=to_uint8(coarse),
         flow_t0=flows[0],
@@ -118,15 +118,15 @@ def explain(
 
 
 @torch.inference_mode()
-def attention_per_frame(model: torch.nn.Module, window: Window) -> np.ndarray | None:
+def attention_per_frame(model: torch.nn.Module, target: ClipTarget) -> np.ndarray | None:
     """(T,), the attention weight of each input frame; None for a model without attention."""
-    attention = _predict(model, window).attention
+    attention = _predict(model, target).attention
     return None if attention is None else attention[0].float().cpu().numpy()
 
 
-def _predict(model: torch.nn.Module, window: Window) -> Prediction:
+def _predict(model: torch.nn.Module, target: ClipTarget) -> Prediction:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    clip = as_clip(window.frames, list(window.times), window.left, device)
+    clip = as_clip(target.frames, list(target.times), target.left, device)
     return model(clip, torch.tensor([0.5], device=device))
 
 

@@ -22,7 +22,7 @@ def window_figure(explained: Explanation):
     Crops with the mean over heads and layers; then a row of maps for each layer, the mean
     over heads, on a scale of its own.
     """
-    window, weights = explained.window, explained.at_point.weights
+    target, weights = explained.target, explained.at_point.weights
     per_layer = weights.mean(1)  # (layers, T, h, w)
     mean = per_layer.mean(0)
     rows, columns = _attended(per_layer)
@@ -30,16 +30,16 @@ def window_figure(explained: Explanation):
     box = (columns.start * SCALE, columns.stop * SCALE, rows.stop * SCALE, rows.start * SCALE)
     aspect = (rows.stop - rows.start) / (columns.stop - columns.start)
     cells = []
-    for i, time in enumerate(window.times):
-        crop = _crop(window.frames[i], box)
+    for i, time in enumerate(target.times):
+        crop = _crop(target.frames[i], box)
         title = f"{time_label(time)}: {100 * mean[i].sum():.1f} %"
         color = REFERENCE_COLOR if time in (0, 1) else CONTEXT_COLOR
         heat = mean[i, rows, columns] / limit
         draw = _heat(explained.at_point.point, box, heat)
         cells.append(image(crop, title, extent=box, frame_color=color, then=draw))
-    sheet = [*input_rows(cells, window.left, aspect), _scale_row(limit)]
+    sheet = [*input_rows(cells, target.left, aspect), _scale_row(limit)]
     for number, layer in enumerate(per_layer, 1):
-        titles = [time_label(time) if number == 1 else "" for time in window.times]
+        titles = [time_label(time) if number == 1 else "" for time in target.times]
         maps = [
             # white: outside of this layer's window
             image(np.ma.masked_equal(each, 0), title, cmap=HEAT, vmin=0, vmax=layer.max())
@@ -112,18 +112,18 @@ def _scale_row(limit: float) -> Row:
 
 def path_figure(explained: Explanation):
     """The point's positions on crops of the frames its path runs through, and over time."""
-    window, path = explained.window, explained.at_point.path
-    shown = [i for i, time in enumerate(window.times) if path.first <= time <= path.last]
-    times = np.array([window.times[i] for i in shown])
+    target, path = explained.target, explained.at_point.path
+    shown = [i for i, time in enumerate(target.times) if path.first <= time <= path.last]
+    times = np.array([target.times[i] for i in shown])
     box = _box_around(path, times)
     cells = []
     for i, time in zip(shown, times, strict=True):
         color = REFERENCE_COLOR if time in (0, 1) else CONTEXT_COLOR
-        crop = _crop(window.frames[i], box)
+        crop = _crop(target.frames[i], box)
         draw = _positions(path, times, time)
         cells.append(image(crop, time_label(time), extent=box, frame_color=color, then=draw))
     truth = image(
-        _crop(window.truth, box),
+        _crop(target.truth, box),
         "+0.5, truth",
         extent=box,
         frame_color=TRUTH_COLOR,

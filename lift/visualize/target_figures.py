@@ -22,10 +22,10 @@ BAR = 0.34  # inches for a colour bar below an image
 
 def inputs_figure(explained: Explanation):
     """The input frames in the order of time with their attention, and the attention over time."""
-    window = explained.window
-    aspect = window.truth.shape[0] / window.truth.shape[1]
-    cells = [_input_cell(explained, i) for i in range(len(window.times))]
-    rows = input_rows(cells, window.left, aspect)
+    target = explained.target
+    aspect = target.truth.shape[0] / target.truth.shape[1]
+    cells = [_input_cell(explained, i) for i in range(len(target.times))]
+    rows = input_rows(cells, target.left, aspect)
     if explained.attention is not None:
         bars = Row([_attention_bars(explained)], height=0.9, above=0.12, below=0.34, left=0.42)
         rows.append(bars)
@@ -51,16 +51,16 @@ def input_rows(cells: list[Draw], left: int, aspect: float) -> list[Row]:
 
 
 def _input_cell(explained: Explanation, i: int) -> Draw:
-    window, is_reference = explained.window, explained.window.times[i] in (0, 1)
-    title = time_label(window.times[i])
+    target, is_reference = explained.target, explained.target.times[i] in (0, 1)
+    title = time_label(target.times[i])
     if explained.attention is not None:
         title += f": {100 * explained.attention[i]:.1f} %"
     color = REFERENCE_COLOR if is_reference else CONTEXT_COLOR
-    return image(window.frames[i], title, frame_color=color)
+    return image(target.frames[i], title, frame_color=color)
 
 
 def _attention_bars(explained: Explanation) -> Draw:
-    times = np.array(explained.window.times)
+    times = np.array(explained.target.times)
     colors = [REFERENCE_COLOR if t in (0, 1) else CONTEXT_COLOR for t in times]
 
     def draw(axes) -> None:
@@ -77,20 +77,20 @@ def _attention_bars(explained: Explanation) -> Draw:
 
 def result_figure(explained: Explanation):
     """References, truth, generated frame, the coarse frame, and errors on one fixed scale."""
-    window = explained.window
-    aspect = window.truth.shape[0] / window.truth.shape[1]
-    left, right = window.frames[window.left : window.left + 2]
+    target = explained.target
+    aspect = target.truth.shape[0] / target.truth.shape[1]
+    left, right = target.frames[target.left : target.left + 2]
     scores = f"{explained.psnr:.2f} dB, SSIM {explained.ssim:.4f}"
     point = _point_marker(explained.at_point.point)
     bar = _bar(ERROR_COLORS, "absolute error, 8-bit levels, mean of RGB", ERROR_TICKS)
-    coarse_error = error_map(explained.coarse, window.truth)
-    error = error_map(explained.frame, window.truth)
+    coarse_error = error_map(explained.coarse, target.truth)
+    error = error_map(explained.frame, target.truth)
     return figure_of(
         [
             Row(
                 [
                     image(average(left, right, 0.5), "references, overlaid"),
-                    image(window.truth, "truth", frame_color=TRUTH_COLOR),
+                    image(target.truth, "truth", frame_color=TRUTH_COLOR),
                     image(explained.frame, f"LIFT: {scores}", then=point),
                 ],
                 aspect,

@@ -23,14 +23,14 @@ def test_frames_are_counted_and_cuts_found(folder):
 
 def test_windows_hold_the_frames_of_their_protocol(folder):
     clip, frames = open_clip(folder[0]), folder[1]
-    windows = list(clip.windows([14, 3, 10], context_frames=5))
-    assert [window.target for window in windows] == [3, 10, 14]
-    for window in windows:
-        indices, times, left = context_indices(window.target, 24, (12,), 5)
-        assert (list(window.indices), list(window.times), window.left) == (indices, times, left)
-        assert (window.frames == np.stack([frames[i] for i in indices])).all()
-        assert (window.truth == frames[window.target]).all()
-        assert {i < 12 for i in indices} == {window.target < 12}  # within the shot
+    read = list(clip.read_targets([14, 3, 10], context_frames=5))
+    assert [target.number for target in read] == [3, 10, 14]
+    for target in read:
+        indices, times, left = context_indices(target.number, 24, (12,), 5)
+        assert (list(target.indices), list(target.times), target.left) == (indices, times, left)
+        assert (target.frames == np.stack([frames[i] for i in indices])).all()
+        assert (target.truth == frames[target.number]).all()
+        assert {i < 12 for i in indices} == {target.number < 12}  # within the shot
 
 
 def test_only_the_frames_of_a_window_are_read_and_reduced(folder, monkeypatch):
@@ -40,8 +40,8 @@ def test_only_the_frames_of_a_window_are_read_and_reduced(folder, monkeypatch):
         "lift.visualize.clips.reduce_frame",
         lambda frame, size: reduced.append(frame) or frame,
     )
-    for window in clip.windows([5, 20], context_frames=3):
-        alive.append((window.target, len(reduced)))
+    for target in clip.read_targets([5, 20], context_frames=3):
+        alive.append((target.number, len(reduced)))
     assert alive == [(5, 4), (20, 8)]  # frames 2, 4, 5, 6, then 17, 19, 20, 21
 
 

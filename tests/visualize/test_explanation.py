@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lift.visualize import clip_figures, point_figures, target_figures
-from lift.visualize.clips import Window
+from lift.visualize.clips import ClipTarget
 from lift.visualize.explanation import (
     Explanation,
     attention_per_frame,
@@ -28,19 +28,19 @@ FIGURES = [
 ]
 
 
-def window_of(count: int, size=(40, 56)) -> Window:
+def target_of(count: int, size=(40, 56)) -> ClipTarget:
     """`count` input frames around frame `count` of a moving texture."""
     frames = np.stack(moving_frames(2 * count + 1, *size))
     left = (count + 1) // 2 - 1
     indices = tuple(count - 1 + 2 * (i - left) for i in range(count))
     times = tuple(float(i - left) for i in range(count))
-    return Window(count, indices, times, left, frames[list(indices)], frames[count])
+    return ClipTarget(count, indices, times, left, frames[list(indices)], frames[count])
 
 
 @cache
 def explanation_of(count: int) -> Explanation:
     torch.manual_seed(0)
-    return explain(awake_lift(), window_of(count))
+    return explain(awake_lift(), target_of(count))
 
 
 @pytest.fixture
@@ -53,16 +53,16 @@ def test_the_frame_is_the_models(explained):
     awake_model = awake_lift()
     from lift.evaluation.protocols.real16 import model_candidate
 
-    window = explained.window
-    frame = model_candidate(awake_model).interpolate(window.frames, window.times, window.left)
+    target = explained.target
+    frame = model_candidate(awake_model).interpolate(target.frames, target.times, target.left)
     assert (frame == explained.frame).all()
-    assert explained.attention == pytest.approx(attention_per_frame(awake_model, window))
+    assert explained.attention == pytest.approx(attention_per_frame(awake_model, target))
     assert explained.attention.sum() == pytest.approx(1)
-    assert explained.coarse.shape == explained.frame.shape == window.truth.shape
+    assert explained.coarse.shape == explained.frame.shape == target.truth.shape
 
 
 def test_a_given_point_is_taken_and_the_default_is_where_the_error_is(awake_model, explained):
-    given = explain(awake_model, window_of(5), (3, 39)).at_point
+    given = explain(awake_model, target_of(5), (3, 39)).at_point
     assert (given.point, given.chosen_by) == ((3, 39), "given with --point")
     assert given.weights.shape == (2, 2, 5, 3, 4)  # layers, heads, frames, 1/16
     assert given.weights.sum((2, 3, 4)) == pytest.approx(np.ones((2, 2)))
