@@ -11,6 +11,7 @@ from tqdm import tqdm
 from lift.config.flags import Parser
 from lift.config.schema import BACKENDS
 from lift.errors import LiftError, cleanup_on_signals, say
+from lift.evaluation import peers
 
 ATTENTION_TARGETS = 24  # of the figure of a whole clip
 DEFAULT_TARGETS = 2  # of each clip
@@ -91,7 +92,7 @@ def _worst(args: Namespace, gallery):
     from lift.evaluation.checkpoint import load
     from lift.model.weights import sha256
     from lift.visualize.scores import read_scores
-    from lift.visualize.worst_cases import methods_of, worst_cases
+    from lift.visualize.worst_cases import methods_of, peers_of, worst_cases
     from lift.visualize.worst_section import worst_section
 
     if args.threads:
@@ -104,7 +105,7 @@ def _worst(args: Namespace, gallery):
             f"{scores.weights[:12]}...); give the --checkpoint that was scored"
         )
     model = load(args.checkpoint, args.kernels, args.device)
-    methods = methods_of(scores, model, args.frames)
+    methods = methods_of(scores, model, args.frames, peers_of(scores, args))
     cases = worst_cases(scores, chosen, args.data_root, methods)
     return worst_section(gallery, scores, cases, args.by, _bar("drawing", "sample", len(chosen)))
 
@@ -180,8 +181,10 @@ def _check(args: Namespace) -> None:
         raise LiftError(
             "--evaluation needs --data_root, the folder of the test set that was scored"
         )
-    if not args.evaluation and (args.data_root or args.frames):
-        raise LiftError("--data_root and --frames belong to --evaluation FILE; give it too")
+    if not args.evaluation and (args.data_root or args.frames or peers.given(args)):
+        raise LiftError(
+            "--data_root, --frames and other models belong to --evaluation FILE; give it too"
+        )
     from lift.evaluation.checkpoint import path_of
 
     args.checkpoint = path_of(args.checkpoint)
@@ -305,6 +308,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--threads", type=_count, default=0, metavar="N", help="CPU threads; 0: PyTorch's default"
     )
+    peers.add_flags(parser)
     return parser
 
 

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lift.errors import LiftError
@@ -36,6 +37,7 @@ class Scores:
         description: how it chooses, prepares and scores frames.
         samples: in the order of the file.
         weights: SHA-256 of LIFT's weights; empty where none were scored.
+        about: what the file states of a method, such as its weights.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Scores:
     description: str
     samples: tuple[SampleScores, ...]
     weights: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -121,6 +124,7 @@ def read_scores(path: str | Path) -> Scores:
             result.get("description", ""),
             tuple(samples),
             result.get("weights", {}).get("sha256", ""),
+            dict(result.get("methods", {})),
         )
         _check(scores)
         return scores

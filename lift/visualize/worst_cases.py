@@ -1,5 +1,6 @@
 """The frames of an evaluation's worst samples: inputs, truth, and the methods' results."""
 
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from lift.errors import LiftError
+from lift.evaluation import peers
 from lift.evaluation.baselines import round_half_up
 from lift.evaluation.builtin_methods import BASELINES, SavedFrames, baseline, lift_method
 from lift.evaluation.frames import FrameReader
@@ -22,8 +24,40 @@ from lift.visualize.scores import SampleScores, Scores, is_lift
 from lift.visualize.worst_section import WorstCase
 
 
+def peers_of(scores: Scores, args: Namespace) -> list[Method]:
+    """The other models that the flags name, as they were scored.
+
+    Args:
+        scores: of the evaluation.
+        args: with the attributes that `peers.add_flags` adds, and `device`.
+
+    Raises:
+        LiftError: a model was not scored, or with other code, weights or options; or it cannot be
+            loaded.
+    """
+    methods = []
+    for name in peers.given(args):
+        if name not in scores.methods:
+            flags = " and ".join(f"--{flag}" for flag in peers.PLACES[name])
+            raise LiftError(
+                f"{scores.path} has no scores of {name}, but of {', '.join(scores.methods)}; "
+                f"leave out {flags}"
+            )
+        method = peers.method(name, args)
+        if scores.about.get(name, method.about) != method.about:
+            raise LiftError(
+                f"{scores.path} has scores of another {name}: {scores.about[name]}; the flags give "
+                f"{method.about}"
+            )
+        methods.append(method)
+    return methods
+
+
 def methods_of(
-    scores: Scores, model: torch.nn.Module, saved: Sequence[tuple[str, Path]] = ()
+    scores: Scores,
+    model: torch.nn.Module,
+    saved: Sequence[tuple[str, Path]] = (),
+    others: Sequence[Method] = (),
 ) -> list[Method | SavedFrames]:
     """The methods of an evaluation that can be run again, in its order.
 
@@ -31,6 +65,7 @@ def methods_of(
         scores: of the evaluation.
         model: LIFT with the weights that were scored.
         saved: (name, folder) of methods whose frames were saved.
+        others: see `peers_of`.
 
     Raises:
         LiftError: a saved method was not scored, its folder is missing, or none can be run again.
@@ -44,9 +79,12 @@ def methods_of(
             )
         if not folder.is_dir():
             raise LiftError(f"{folder} is not a folder; --frames takes NAME=DIR with saved frames")
+    loaded = {method.name: method for method in others}
     methods: list[Method | SavedFrames] = []
     for name in scores.methods:
-        if name in folders:
+        if name in loaded:
+            methods.append(loaded[name])
+        elif name in folders:
             methods.append(SavedFrames(name, folders[name]))
         elif is_lift(name):
             methods.append(lift_method(model, int(name.removeprefix("lift_"))))
@@ -55,7 +93,7 @@ def methods_of(
     if not methods:
         raise LiftError(
             f"{scores.path}: none of {', '.join(scores.methods)} can be run again; give their "
-            "frames with --frames NAME=DIR"
+            "frames with --frames NAME=DIR, or code and weights of other models as to lift evaluate"
         )
     return methods
 

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 # Each is a module here, with a function of its name: (args, device) -> Method.
 NAMES: tuple[str, ...] = ("rife", "rife_ncnn", "ifrnet", "emavfi", "raft")
 TIMES = ("auto", "any", "halves")
+# Flags of which one at least is given for a model that is wanted.
+PLACES = {
+    "rife": ("rife_code", "rife_weights"),
+    "rife_ncnn": ("rife_ncnn",),
+    "ifrnet": ("ifrnet_code", "ifrnet_weights"),
+    "emavfi": ("emavfi_code", "emavfi_weights"),
+    "raft": ("raft_weights",),
+}
 
 
 def add_flags(parser: ArgumentParser) -> None:
@@ -58,6 +66,11 @@ def add_flags(parser: ArgumentParser) -> None:
         help="ifrnet, emavfi: give t to the network, or halve the interval until t is its middle; "
         "auto goes by the name of the weights (default: auto)",
     )
+
+
+def given(args: Namespace) -> list[str]:
+    """The other models whose code, program or weights the flags name."""
+    return [name for name in NAMES if any(getattr(args, flag) for flag in PLACES[name])]
 
 
 def method(name: str, args: Namespace, device: "torch.device | None" = None) -> Method:
