@@ -139,7 +139,7 @@ def table(result: dict) -> str:
                 line += [_cell(mebibytes, 0) if group == last else ""]
             lines.append(line)
         lines += [
-            _published(model, score, group, head, metrics)
+            _published(model, score, head, metrics)
             for model, scores in result["published"].items()
             for score in scores
             if (score["group"] or last) == group
@@ -159,12 +159,11 @@ def table(result: dict) -> str:
     return "\n".join(parts)
 
 
-def _published(
-    model: str, score: dict, group: str, head: list[str], metrics: Sequence[str]
-) -> list[str]:
+def _published(model: str, score: dict, head: list[str], metrics: Sequence[str]) -> list[str]:
     line = [""] * len(head)
     inputs = f", {score['inputs']} frames" if score["inputs"] != 2 else ""
-    line[0], line[2] = group, f"{model} (published: {score['source']}{inputs})"
+    line[0] = score["group"] or "all"
+    line[2] = f"{model} (published: {score['source']}{inputs})"
     line[3 + metrics.index("psnr")] = _cell(score["psnr"], 2)
     line[3 + metrics.index("ssim_rife")] = _cell(score["ssim"], 3)
     return line

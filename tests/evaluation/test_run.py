@@ -232,3 +232,12 @@ def test_one_group_keeps_its_name_and_its_published_scores(test_set):
     lines = table(result).splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["late"] * 3 and "RIFE" in lines[3]
     assert lines[1].split()[-1] == f"{result['ms_per_frame']['average']:.1f}"
+
+
+def test_the_published_score_of_a_whole_set_is_not_labelled_with_a_part_of_it(test_set):
+    late = [sample for sample in test_set.find(None, 4) if sample.group == "late"]
+    whole = {"RIFE": (Published(35.28, 0.969, "a paper"),)}
+    part = replace(test_set, find=lambda root, count: late, published=whole)
+    lines = table(evaluate(part, None)).splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["late", "late", "all"]
+    assert "RIFE (published: a paper)" in lines[3]
