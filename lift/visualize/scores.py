@@ -132,6 +132,11 @@ def read_scores(path: str | Path) -> Scores:
         raise LiftError(
             f"{path}: no such file; give the JSON file that lift evaluate --output wrote"
         ) from None
+    except OSError as error:
+        raise LiftError(
+            f"{path} cannot be read ({error.strerror}); give the JSON file that lift evaluate "
+            "--output wrote"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise LiftError(
             f"{path} has no scores of samples ({type(error).__name__}: {error}); "
@@ -140,6 +145,8 @@ def read_scores(path: str | Path) -> Scores:
 
 
 def _check(scores: Scores) -> None:
+    if not isinstance(scores.protocol, str):
+        raise TypeError(f"its protocol is {scores.protocol!r}")
     if not scores.samples or not scores.methods:
         raise ValueError("it is empty")
     for sample in scores.samples:

@@ -92,6 +92,7 @@ def test_clips_are_samples_by_frame(tmp_path):
         '{"protocol": "x", "samples": ["a"], "scores": {"m": {"psnr_each": []}}}',
         '{"protocol": "x", "samples": ["a"], "scores": {"m": {"psnr": 3}}}',
         '{"protocol": "x", "clips": []}',
+        '{"protocol": ["x"], "samples": ["a"], "scores": {"m": {"psnr_each": [1]}}}',
     ],
 )
 def test_what_has_no_scores_is_refused(tmp_path, content):
@@ -100,6 +101,11 @@ def test_what_has_no_scores_is_refused(tmp_path, content):
         path.write_text(content)
     with pytest.raises(LiftError, match="lift evaluate --output wrote"):
         read_scores(path)
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
+    with pytest.raises(LiftError, match="cannot be read .Is a directory.; give the JSON file"):
+        read_scores(tmp_path)
 
 
 @pytest.mark.parametrize("table", ["", "a,b\n1,2\n", "sample,group,method,psnr\nx,y,m,abc\n"])
