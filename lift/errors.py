@@ -1,5 +1,6 @@
 """How a command fails: one sentence on stderr and a non-zero exit code."""
 
+import errno
 import os
 import signal
 import sys
@@ -103,6 +104,8 @@ def report_error(error: LiftError | OSError) -> None:
     if isinstance(error, OSError):  # full disk, missing file, no permission: the system names it
         place = f" ({error.filename})" if error.filename else ""
         text = f"{error.strerror or error}{place}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text += "; free some space or choose another disk"
     say(f"lift: error: {text}", stream=sys.stderr)
 
 

@@ -24,6 +24,7 @@ CAUSES = {
     errno.EEXIST: "a part of the path is a file, not a folder; choose another path",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
 }
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -34,7 +35,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     than the name of `path` unless that is short.
 
     Raises:
-        OSError: the folder cannot be created, or the disk is full; `path` is then unchanged.
+        OSError: the folder cannot be created, or the disk is full; `path` is then unchanged. A
+            full disk's error has `path` as its file name.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +46,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        if error.errno in FULL and error.filename in (None, str(part)):  # write() names no file
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ import pytest
 
 from lift import errors
 from lift.errors import LiftError, Terminated, cleanup_on_signals, report_error, run, say
+from lift.files import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,6 +78,17 @@ def test_a_signal_that_the_caller_ignores_stays_ignored():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_full_disk_names_the_file_that_is_written_and_a_remedy(tmp_path, capsys):
+    def command(argv):
+        with atomic(tmp_path / "scores.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")  # as write() raises it
+
+    assert run(command, []) == 1
+    error = capsys.readouterr().err
+    assert f"No space left on device ({tmp_path / 'scores.json'}); free some space" in error
+    assert not any(tmp_path.iterdir())
 
 
 class BrokenPipe(io.StringIO):

@@ -54,11 +54,11 @@ def table(result: dict, recorded: dict | None = None) -> str:
         *(m if m in scored else f"{m} (recorded)" for m in methods),
         *(f"{model} - {ref}" for model, ref in gains),
     ]
-    lines = [_cells(name, result["clips"][name]["split"], row, gains) for name, row in rows.items()]
-    for group in ("train", "val", "all"):
-        members = [
-            row for name, row in rows.items() if group in ("all", result["clips"][name]["split"])
-        ]
+    splits = {name: str(result["clips"][name]["split"] or "") for name in rows}
+    lines = [_cells(name, splits[name], row, gains) for name, row in rows.items()]
+    groups = [split for split in dict.fromkeys(("train", "val", *splits.values())) if split]
+    for group in (*groups, "all"):
+        members = [row for name, row in rows.items() if group in ("all", splits[name])]
         if members and (group == "all" or len(members) < len(rows)):
             mean = {
                 m: tuple(sum(row[m][i] for row in members) / len(members) for i in (0, 1))

@@ -8,6 +8,7 @@ resumes with any number of processes, on any machines that share the folder.
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from lift.errors import LiftError
@@ -90,9 +91,10 @@ class RowStore:
                     self._file.write(b"\n")
 
     def close(self) -> None:
-        """Close the file of this process."""
+        """Close the file of this process; a row that could not be written is given up."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # it writes that row again, and the disk is full
+                self._file.close()
             self._file = None
 
     def remove(self) -> None:

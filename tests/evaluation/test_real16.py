@@ -334,6 +334,20 @@ def test_the_former_name_of_the_protocol_is_accepted_with_a_warning(frame_folder
     assert "protocol real16" in shown.out and "small is now real16" in shown.err
 
 
+def test_the_table_has_clips_of_any_split_or_none():
+    scores = {"copy": {"psnr": 30.0, "ssim": 0.9}}
+    splits = {"one": None, "two": "test", "three": "test"}
+    clips = {name: {"split": split, "scores": scores} for name, split in splits.items()}
+    lines = report.table({"protocol": "real16", "clips": clips}).splitlines()
+    assert [line.split()[:2] for line in lines[1:4]] == [
+        ["one", "30.00"],
+        ["two", "test"],
+        ["three", "test"],
+    ]
+    assert lines[4].startswith("mean of 2  ") and "test" in lines[4]
+    assert lines[5].startswith("mean of 3  ") and "all" in lines[5]
+
+
 def test_recorded_baselines_stand_in_for_methods_that_were_not_run(folder):
     result = real16.score(folder, {"lift_2": real16.model_candidate(Oracle(), 2)})
     recorded = {

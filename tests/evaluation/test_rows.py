@@ -65,3 +65,15 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_rows_before(tmp_path):
         for k in range(9):
             store.append(row(str(k)))
     assert "a" in RowStore(tmp_path / "rows", IDENTITY).read()
+
+
+def test_closing_on_a_full_disk_does_not_hide_that_sentence(tmp_path):
+    store = RowStore(tmp_path / "rows", IDENTITY)
+    with largest_file(200):
+        with pytest.raises(LiftError, match="could not be written"):
+            for k in range(9):
+                store.append(row(str(k)))
+        store.close()  # it holds the row that did not fit
+    store.append(row("last"))
+    assert "last" in store.read()
+    store.close()
