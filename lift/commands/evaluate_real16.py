@@ -72,6 +72,9 @@ def _text(recorded: dict | None, result: dict) -> str:
     """The table of a result."""
     lines = [table(result, recorded), f"protocol: {result['description']}"]
     times = (f"{method} {ms:.1f}" for method, ms in result["ms_per_frame"].items())
+    count = min(len(entry["targets"]) for entry in result["clips"].values())
+    if count < real16.TARGETS:
+        lines.append(f"means of {count} or more of the {real16.TARGETS} targets of a clip")
     lines.append(f"ms/frame, median: {', '.join(times)}")
     lines += [
         f"{name}: t = 0.25 against t = 0.75 of the reversed clip: {each['psnr']:.2f} dB, "

@@ -9,7 +9,8 @@ def with_recorded(result: dict, recorded: dict | None) -> dict:
 
     Args:
         result: what a protocol's `score` returns.
-        recorded: content of the baselines.json beside the clips, or None.
+        recorded: content of the baselines.json beside the clips, or None. Scores of a clip are used
+            where they are of the same targets.
 
     Returns:
         {clip: {method: (psnr, ssim)}} for the methods that have scores for every clip.
@@ -18,9 +19,12 @@ def with_recorded(result: dict, recorded: dict | None) -> dict:
     rows = {}
     for name, entry in result["clips"].items():
         rows[name] = {method: (s["psnr"], s["ssim"]) for method, s in entry["scores"].items()}
+        stated = known.get(name, {})
+        if stated.get("targets") != entry["targets"]:  # means over other frames do not compare
+            continue
         for method, column in REFERENCES:
-            if method not in rows[name] and column in known.get(name, {}).get("psnr_ssim", {}):
-                rows[name][method] = tuple(known[name]["psnr_ssim"][column])
+            if method not in rows[name] and column in stated.get("psnr_ssim", {}):
+                rows[name][method] = tuple(stated["psnr_ssim"][column])
     everywhere = set.intersection(*(set(row) for row in rows.values()))
     return {
         name: {method: value for method, value in row.items() if method in everywhere}

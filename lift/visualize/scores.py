@@ -181,6 +181,8 @@ def _of_clips(result: dict) -> list[SampleScores]:
     """Of protocol real16's JSON file: the PSNR of each target, named as in its table."""
     samples = []
     for clip, entry in result["clips"].items():
+        if isinstance(entry["targets"], int):  # means alone, as long_context has them
+            raise TypeError(f"protocol {result['protocol']} has means alone")
         for i, target in enumerate(entry["targets"]):
             methods = {
                 method: {"psnr": each["psnr_each"][i]} for method, each in entry["scores"].items()

@@ -337,7 +337,9 @@ def test_the_former_name_of_the_protocol_is_accepted_with_a_warning(frame_folder
 def test_the_table_has_clips_of_any_split_or_none():
     scores = {"copy": {"psnr": 30.0, "ssim": 0.9}}
     splits = {"one": None, "two": "test", "three": "test"}
-    clips = {name: {"split": split, "scores": scores} for name, split in splits.items()}
+    clips = {
+        name: {"split": split, "targets": [7], "scores": scores} for name, split in splits.items()
+    }
     lines = report.table({"protocol": "real16", "clips": clips}).splitlines()
     assert [line.split()[:2] for line in lines[1:4]] == [
         ["one", "30.00"],
@@ -352,14 +354,19 @@ def test_recorded_baselines_stand_in_for_methods_that_were_not_run(folder):
     result = real16.score(folder, {"lift_2": real16.model_candidate(Oracle(), 2)})
     recorded = {
         "clips": {
-            name: {"psnr_ssim": {"avg": [30.0, 0.9], "dis": [31.0, 0.91]}}
-            for name in ("one", "two")
+            name: {
+                "targets": entry["targets"],
+                "psnr_ssim": {"avg": [30.0, 0.9], "dis": [31.0, 0.91]},
+            }
+            for name, entry in result["clips"].items()
         }
     }
     gains = report.differences(report.with_recorded(result, recorded), "lift_2")
     assert gains["one"]["dis"] == pytest.approx(68.13 - 31, abs=0.01)
     assert "average (recorded)" in report.table(result, recorded)
     assert "dis" not in report.table(result)  # nothing is invented where nothing was recorded
+    recorded["clips"]["one"]["targets"] = recorded["clips"]["one"]["targets"][:2]
+    assert "recorded" not in report.table(result, recorded)  # scores of other targets
 
 
 @pytest.mark.parametrize(

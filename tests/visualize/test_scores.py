@@ -108,6 +108,14 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
         read_scores(tmp_path)
 
 
+def test_a_protocol_that_has_means_alone_is_named(tmp_path):
+    entry = {"split": "synthetic", "targets": 12, "scores": {"dis": {"psnr": 30.0}}}
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps({"protocol": "long_context", "clips": {"occluder": entry}}))
+    with pytest.raises(LiftError, match="protocol long_context has means alone"):
+        read_scores(path)
+
+
 @pytest.mark.parametrize("table", ["", "a,b\n1,2\n", "sample,group,method,psnr\nx,y,m,abc\n"])
 def test_a_broken_table_is_refused(files, table):
     files.with_suffix(".csv").write_text(table)

@@ -59,6 +59,7 @@ def select_clips(
         raise LiftError(
             f"no clip is left with split {split}"
             + (f" and clips {','.join(names)}" if names else "")
+            + f" of the {len(clips)} clips in the manifest"
         )
     return chosen
 
@@ -133,8 +134,7 @@ def choose_targets(
     valid = valid_targets(frames, cuts, duplicates)
     if len(valid) < count:
         raise ValueError(
-            f"choose_targets: {count} targets are needed, "
-            f"but only {len(valid)} of {frames} frames can be one"
+            f"{count} targets are needed, but only {len(valid)} of {frames} frames can be one"
         )
     positions = np.linspace(0, len(valid) - 1, count + 2)[1:-1]
     return [valid[int(round(position))] for position in positions]
