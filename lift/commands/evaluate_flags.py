@@ -1,5 +1,6 @@
 """The flags of `lift evaluate`."""
 
+import re
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
@@ -14,8 +15,9 @@ from lift.evaluation.builtin_methods import BASELINES, FUNCTION
 from lift.evaluation.protocols import long_context, real16
 from lift.evaluation.protocols.registry import TEST_SETS
 from lift.evaluation.run import Shard
-from lift.evaluation.scoring import FURTHER
+from lift.evaluation.scoring import FURTHER, METRICS, STANDARD
 
+METHOD_NAME = re.compile(r"\w[\w.+-]*")
 RENAMED = {"small": real16.NAME}
 CLIP_PROTOCOLS = {
     real16.NAME: "real clips listed in manifest.json, 20 targets each at 448x256",
@@ -209,9 +211,10 @@ def _methods(known: tuple[str, ...]) -> Callable[[str], list[str]]:
 def _metrics(text: str) -> list[str]:
     names = _names(text)
     for name in names:
-        if name not in FURTHER:
+        if name not in METRICS:
             raise ArgumentTypeError(
-                f"'{name}' is none of {', '.join(FURTHER)}; the others are always computed"
+                f"unknown metric '{name}'{did_you_mean(name, METRICS)}; there are "
+                f"{', '.join(FURTHER)}, and always {', '.join(STANDARD)}"
             )
     return names
 
@@ -220,6 +223,8 @@ def _named_folder(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
         raise ArgumentTypeError(f"must be NAME=DIR, such as rife=saved/rife, got '{text}'")
+    if not METHOD_NAME.fullmatch(name):  # it is a folder of --save_frames
+        raise ArgumentTypeError(f"a NAME has letters, digits and . _ - + only, got '{name}'")
     return name, Path(folder)
 
 

@@ -23,6 +23,8 @@ from lift.evaluation.target import Target
 from lift.visualize.scores import SampleScores, Scores, is_lift
 from lift.visualize.worst_section import WorstCase
 
+LIFT_ABOUT = "weights"  # what an evaluation states of LIFT begins so; frames may have its name
+
 
 def peers_of(scores: Scores, args: Namespace) -> list[Method]:
     """The other models that the flags name, as they were scored.
@@ -86,9 +88,9 @@ def methods_of(
             methods.append(loaded[name])
         elif name in folders:
             methods.append(SavedFrames(name, folders[name]))
-        elif is_lift(name):
+        elif is_lift(name) and scores.about.get(name, LIFT_ABOUT).startswith(LIFT_ABOUT):
             methods.append(lift_method(model, int(name.removeprefix("lift_"))))
-        elif name in BASELINES:
+        elif name in BASELINES and scores.about.get(name) in (None, baseline(name).about):
             methods.append(baseline(name))
     if not methods:
         raise LiftError(

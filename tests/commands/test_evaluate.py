@@ -112,7 +112,7 @@ def test_clips_choose_groups(folder, tmp_path):
 
 
 def test_further_metrics_are_columns(folder, tmp_path):
-    flags = ["--methods", "copy", "--metrics", "tof,nie", "--output", tmp_path / "s.json"]
+    flags = ["--methods", "copy", "--metrics", "tof,psnr,nie", "--output", tmp_path / "s.json"]
     evaluate(folder, *flags)
     head = (tmp_path / "s.csv").read_text().splitlines()[0]
     assert head == "sample,group,method,psnr,psnr_float,ssim,ssim_rife,ie,nie,tof"
@@ -226,9 +226,10 @@ def test_mistakes_are_one_sentence(folder, monkeypatch, flags, message):
     [
         (["--protocol", "vimeo_tripled"], "unknown protocol 'vimeo_tripled'.*vimeo_triplet"),
         (["--methods", "rive"], "unknown method 'rive'"),
-        (["--metrics", "psnr"], "'psnr' is none of nie, mae, lpips, tof; the others are always"),
+        (["--metrics", "lpisp"], "unknown metric 'lpisp'; did you mean 'lpips'"),
         (["--shard", "3/2"], "must be I/N with I from 1 to N"),
         (["--frames", "dir"], "must be NAME=DIR"),
+        (["--frames", "../x=dir"], "a NAME has letters, digits and .* only, got '../x'"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(folder, capsys, flags, message):

@@ -47,6 +47,12 @@ def test_without_flags_another_model_is_not_run(program):
     assert [method.name for method in methods_of(scores, awake_lift())] == ["dis"]
 
 
+def test_frames_or_a_function_with_the_name_of_a_method_are_not_drawn_as_that_method():
+    about = {"dis": "mine.py:dis, SHA-256 0", "lift_2": "frames of x", "average": "baseline"}
+    methods = methods_of(scores_of("dis", "lift_2", "average", about=about), awake_lift())
+    assert [method.name for method in methods] == ["average"]
+
+
 def test_a_model_of_other_weights_or_options_is_refused(program):
     args = flags("--rife_ncnn", program, "--rife_ncnn_model", "rife-v4.6")
     scored = peers.method("rife_ncnn", flags("--rife_ncnn", program)).about
