@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ class Evaluation:
         save_to: see `score_sample`.
 
     Raises:
-        LiftError: two methods have one name.
+        LiftError: two methods, or two samples, have one name.
     """
 
     def __init__(
@@ -75,6 +76,11 @@ class Evaluation:
         names = [method.name for method in methods]
         if repeated := [name for name in names if names.count(name) > 1]:
             raise LiftError(f"two methods are called {repeated[0]}; rename one of them")
+        counts = Counter(sample.name for sample in self.samples)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise LiftError(
+                f"sample {twice[0]} is in the test set twice; remove it once, such as from its list"
+            )
         self.identity = summary.identity(test_set, self.samples, self.methods, metrics)
         self.output = None if output is None else Path(output)
         self.rows: dict[str, dict] = {}

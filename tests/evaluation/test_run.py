@@ -241,3 +241,9 @@ def test_the_published_score_of_a_whole_set_is_not_labelled_with_a_part_of_it(te
     lines = table(evaluate(part, None)).splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["late", "late", "all"]
     assert "RIFE (published: a paper)" in lines[3]
+
+
+def test_a_sample_that_is_listed_twice_is_refused(test_set):
+    samples = test_set.find(None, 4)
+    with pytest.raises(LiftError, match="sample clip/01 is in the test set twice"):
+        Evaluation(test_set, [*samples, samples[0]], methods(), STANDARD)
