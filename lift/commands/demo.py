@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from lift import provenance
-from lift.config.flags import Parser
+from lift.config.flags import Parser, thread_count
 from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
 from lift.errors import LiftError
@@ -300,7 +300,11 @@ def _parser() -> Parser:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="CPU threads; 0: PyTorch's default"
+        "--threads",
+        type=thread_count,
+        default=0,
+        metavar="N",
+        help="CPU threads; 0: PyTorch's default",
     )
     return parser
 

@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lift.config.flags import Parser
+from lift.config.flags import Parser, thread_count
 from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
 from lift.config.values import did_you_mean
@@ -124,7 +124,11 @@ def _add_inputs(made: Parser, known_methods: tuple[str, ...]) -> None:
         help="kernels: auto, fused (an error where unsupported) or reference (default auto)",
     )
     made.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="CPU threads; 0: PyTorch's default"
+        "--threads",
+        type=thread_count,
+        default=0,
+        metavar="N",
+        help="CPU threads; 0: PyTorch's default",
     )
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from lift.config import InferenceConfig
-from lift.config.flags import Parser
+from lift.config.flags import Parser, thread_count
 from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
 from lift.errors import LiftError
@@ -108,7 +108,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
         "--threads",
-        type=int,
+        type=thread_count,
         default=0,
         metavar="N",
         help="CPU threads of the model; 0: as many as there are idle cores, or OMP_NUM_THREADS",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lift.config.flags import Parser
+from lift.config.flags import Parser, thread_count
 from lift.config.schema import BACKENDS
 from lift.errors import LiftError, cleanup_on_signals, say
 from lift.evaluation import peers
@@ -306,7 +306,11 @@ def _parser() -> Parser:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
-        "--threads", type=_count, default=0, metavar="N", help="CPU threads; 0: PyTorch's default"
+        "--threads",
+        type=thread_count,
+        default=0,
+        metavar="N",
+        help="CPU threads; 0: PyTorch's default",
     )
     peers.add_flags(parser)
     return parser

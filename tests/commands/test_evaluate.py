@@ -229,6 +229,7 @@ def test_mistakes_are_one_sentence(folder, monkeypatch, flags, message):
         (["--metrics", "lpisp"], "unknown metric 'lpisp'; did you mean 'lpips'"),
         (["--shard", "3/2"], "must be I/N with I from 1 to N"),
         (["--frames", "dir"], "must be NAME=DIR"),
+        (["--threads", "-1"], "--threads: must be a number of at least 0, got '-1'"),
         (["--frames", "../x=dir"], "a NAME has letters, digits and .* only, got '../x'"),
     ],
 )
