@@ -361,6 +361,12 @@ def test_a_former_name_loads_from_a_stored_configuration_and_nowhere_else(
     assert f"--{new}" in capsys.readouterr().err
 
 
+def test_all_former_names_of_a_file_are_stated_at_once(tmp_path):
+    path = written(tmp_path / "mine.toml", "[model]\nstem = 8\nmatch = 8\n[train]\nema = 0.9\n")
+    with pytest.raises(LiftError, match="stem_channels, .*corr_channels, .*ema_decay; rename the"):
+        load_config(path)
+
+
 def test_a_flag_that_meant_two_things_names_both(capsys):
     with pytest.raises(SystemExit):
         parse("--context", "8")
