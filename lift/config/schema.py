@@ -226,6 +226,9 @@ def check_model(model: ModelConfig) -> None:
     if model.attn_channels % model.heads:
         multiple = f"a multiple of model.heads ({model.heads})"
         values.reject("model.attn_channels", multiple, model.attn_channels)
+    if model.self_attention and model.context_mode != "attention":
+        off = f"false where model.context_mode is {model.context_mode}, which has no transformer"
+        values.reject("model.self_attention", off, model.self_attention)
 
 
 def _check_section(name: str, section: Any) -> None:

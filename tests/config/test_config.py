@@ -94,6 +94,10 @@ def test_a_whole_number_serves_as_a_number():
         ({"model": {"window": 3}}, ("model.window", "1, 2, 4, 8", "3")),
         ({"model": {"layers": 0}}, ("model.layers", "at least 1", "0")),
         ({"model": {"heads": 7}}, ("model.attn_channels", "model.heads (7)")),
+        (
+            {"model": {"context_mode": "average", "self_attention": True}},
+            ("model.self_attention", "no transformer"),
+        ),
         ({"kernels": "fusd"}, ("kernels", "auto, fused, reference", "did you mean 'fused'")),
         ({"data": {"sampling": "skipped"}}, ("data.sampling", "skip, dense")),
         ({"data": {"strides": []}}, ("data.strides", "at least one")),
