@@ -33,12 +33,12 @@ CHANGES = (
     Change(
         "no_transformer",
         "does the context of the input frames help?",
-        {"model": {"context_mode": "none"}},
+        {"model": {"context_mode": "none", "self_attention": False}},
     ),
     Change(
         "average_context",
         "does attention do more than an average of the frames' features?",
-        {"model": {"context_mode": "average"}},
+        {"model": {"context_mode": "average", "self_attention": False}},
     ),
     Change(
         "no_occlusion",

@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lift.config import PRESETS, Config, DataConfig, apply_flags, from_dict, old_names, to_dict
+from lift.config import Config, DataConfig, apply_flags, from_dict, old_names, to_dict
 from lift.config.schema import SECTIONS, read_toml
 from lift.config.values import did_you_mean
 from lift.errors import LiftError
 from lift.evaluation.protocols.real16 import BASELINES
-from lift.model.weights import pretrained_path
+from lift.model.pretrained import weights_path
 
 FRAMES = "frames"  # the folder beside those of the variants
 RESERVED = (FRAMES, *BASELINES)
@@ -114,7 +114,7 @@ def _checkpoint(entry: dict) -> Path:
         raise LiftError("a variant with a checkpoint is not trained; leave its other keys out")
     if not isinstance(checkpoint, str):
         raise LiftError(f"checkpoint must be text, got {checkpoint!r}")
-    path = pretrained_path(checkpoint) if checkpoint in PRESETS else Path(checkpoint)
+    path = weights_path(checkpoint)
     if not path.is_file():
         raise LiftError(f"{path} is not a file; give weights, or a preset that has bundled ones")
     return path

@@ -1,6 +1,5 @@
 """`lift ablate`: train variants of a model under the same conditions and compare their scores."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from lift.config import (
     load_config,
     to_dict,
 )
+from lift.config.flag_values import names, whole_number, whole_numbers
 from lift.config.flags import Parser
 from lift.devices import choose_device
 from lift.errors import LiftError
@@ -172,7 +172,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--only",
-        type=_names,
+        type=names,
         default=[],
         metavar="A,B",
         help="only these variants (default all)",
@@ -180,28 +180,28 @@ def _parser() -> Parser:
     parser.add_argument(
         "--seeds",
         nargs="+",
-        type=_at_least(0),
+        type=whole_number(0),
         default=[0, 1],
         metavar="N",
         help="train every variant once with each of these (default 0 1)",
     )
     parser.add_argument(
         "--jobs",
-        type=_at_least(1),
+        type=whole_number(1),
         default=1,
         metavar="N",
         help="runs at a time, in processes of their own (default 1)",
     )
     parser.add_argument(
         "--threads",
-        type=_at_least(1),
+        type=whole_number(1),
         default=1,
         metavar="N",
         help="CPU threads of a run (default 1)",
     )
     parser.add_argument(
         "--eval_context_frames",
-        type=_counts,
+        type=whole_numbers(2),
         default=None,
         metavar="N,M",
         help="input frames when scoring, 2 or more; several are compared (default a variant's own "
@@ -222,7 +222,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--eval_targets",
-        type=_at_least(1, 20),
+        type=whole_number(1, 20),
         default=20,
         metavar="N",
         help="target frames per clip, 1 to 20; fewer are faster (default 20)",
@@ -235,25 +235,6 @@ def _parser() -> Parser:
     )
     add_flags(parser)
     return parser
-
-
-def _at_least(low: int, high: int | None = None):
-    limits = f"at least {low}" if high is None else f"from {low} to {high}"
-
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < low or (high is not None and int(text) > high):
-            raise argparse.ArgumentTypeError(f"must be a whole number {limits}, got '{text}'")
-        return int(text)
-
-    return number
-
-
-def _counts(text: str) -> list[int]:
-    return [_at_least(2)(part) for part in text.split(",")]
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
 
 
 EXAMPLES = """examples:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from lift.config import Config, add_flags, resolve
+from lift.config.flag_values import whole_number, whole_numbers
 from lift.config.flags import Parser
 from lift.errors import LiftError
 from lift.files import atomic
@@ -34,7 +35,11 @@ def _check_parser() -> Parser:
     _add_root(parser)
     parser.add_argument("--json", metavar="FILE", help="write everything that was found")
     parser.add_argument(
-        "--num_workers", type=_count, default=0, metavar="N", help="processes that read (default 0)"
+        "--num_workers",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="processes that read (default 0)",
     )
     return parser
 
@@ -80,7 +85,11 @@ def _shard_parser() -> Parser:
     _add_root(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the shards")
     parser.add_argument(
-        "--megabytes", type=_count, default=500, metavar="N", help="size of a shard (default 500)"
+        "--megabytes",
+        type=whole_number(0),
+        default=500,
+        metavar="N",
+        help="size of a shard (default 500)",
     )
     return parser
 
@@ -113,7 +122,7 @@ def _bench_parser() -> Parser:
     )
     parser.add_argument(
         "--workers",
-        type=_counts,
+        type=whole_numbers(0),
         default=[0, 1, 2],
         metavar="N,M",
         help="numbers of loading processes to compare (default 0,1,2)",
@@ -163,13 +172,3 @@ def _add_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data_root", required=True, metavar="DIR", help="folder of the data set, as in lift train"
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got '{text}'")
-    return int(text)
-
-
-def _counts(text: str) -> list[int]:
-    return [_count(part) for part in text.split(",")]

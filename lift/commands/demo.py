@@ -10,10 +10,10 @@ import torch
 from tqdm import tqdm
 
 from lift import provenance
-from lift.config.flags import Parser, thread_count
+from lift.config.flag_values import whole_number
+from lift.config.flags import Parser
 from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
-from lift.errors import LiftError
 from lift.evaluation import baselines
 from lift.evaluation.checkpoint import load
 from lift.evaluation.figures import (
@@ -33,8 +33,8 @@ from lift.evaluation.protocols.real16 import as_clip, context_indices
 from lift.files import atomic
 from lift.io.decode import open_frames
 from lift.io.encode import VideoWriter
+from lift.model.pretrained import weights_path
 from lift.model.types import Prediction
-from lift.model.weights import pretrained_path
 from lift.video.interpolator import Interpolator
 
 CLIP = Path(__file__).resolve().parents[1] / "assets" / "big_buck_bunny.mp4"
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int | None:
     args = _parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    checkpoint = _checkpoint(args.checkpoint)
+    checkpoint = weights_path(args.checkpoint)
     model = load(checkpoint, args.kernels, args.device)
     frames, rate = read_clip()
     started = time.perf_counter()
@@ -280,13 +280,13 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--checkpoint",
+        default="tiny",
         metavar="FILE",
-        help="weights to use instead of the bundled ones, a .safetensors file",
+        help="weights, a .safetensors file, or a preset with bundled weights (default tiny)",
     )
     parser.add_argument(
         "--context_frames",
-        type=int,
-        choices=range(2, 16),
+        type=whole_number(2, 15),
         default=15,
         metavar="N",
         help="input frames per generated frame, 2 to 15 (default 15)",
@@ -301,21 +301,9 @@ def _parser() -> Parser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
         "--threads",
-        type=thread_count,
+        type=whole_number(0),
         default=0,
         metavar="N",
         help="CPU threads; 0: PyTorch's default",
     )
     return parser
-
-
-def _checkpoint(path: str | None) -> Path:
-    if path is not None:
-        return Path(path)
-    bundled = pretrained_path("tiny")
-    if not bundled.is_file():
-        raise LiftError(
-            f"the bundled weights are missing ({bundled}); install lift again, or give "
-            "--checkpoint FILE"
-        )
-    return bundled

@@ -13,10 +13,11 @@ from lift.commands import (
 )
 from lift.errors import LiftError
 from lift.evaluation import peers, worst
-from lift.evaluation.checkpoint import load, path_of
+from lift.evaluation.checkpoint import load
 from lift.evaluation.protocols import long_context, real16
 from lift.evaluation.protocols.registry import TEST_SETS
 from lift.evaluation.run import shard_of_torchrun
+from lift.model.pretrained import weights_path
 
 
 def main(argv: list[str]) -> int | None:
@@ -48,7 +49,7 @@ def _check(args: Namespace) -> None:
         LiftError: flags contradict each other, or the protocol does not take one.
     """
     if args.checkpoint:
-        args.checkpoint = path_of(args.checkpoint)
+        args.checkpoint = weights_path(args.checkpoint)
     if args.reversal and args.protocol in TEST_SETS:
         raise LiftError(f"protocol {args.protocol} takes no --reversal; leave it out")
     args.split = args.split or "all"

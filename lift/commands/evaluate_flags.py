@@ -1,12 +1,12 @@
 """The flags of `lift evaluate`."""
 
-import re
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lift.config.flags import Parser, thread_count
+from lift.config import flag_values
+from lift.config.flags import Parser
 from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
 from lift.config.values import did_you_mean
@@ -17,7 +17,6 @@ from lift.evaluation.protocols.registry import TEST_SETS
 from lift.evaluation.run import Shard
 from lift.evaluation.scoring import FURTHER, METRICS, STANDARD
 
-METHOD_NAME = re.compile(r"\w[\w.+-]*")
 RENAMED = {"small": real16.NAME}
 CLIP_PROTOCOLS = {
     real16.NAME: "real clips listed in manifest.json, 20 targets each at 448x256",
@@ -70,13 +69,18 @@ def _add_inputs(made: Parser, known_methods: tuple[str, ...]) -> None:
         help="only clips of this split: train, val, test or all (default all)",
         choices=("train", "val", "test", "all"),
     )
-    made.add_argument("--clips", type=_names, metavar="A,B", help="only these clips or groups")
     made.add_argument(
-        "--every", type=_positive, metavar="K", help="only every K-th sample of a test set"
+        "--clips", type=flag_values.names, metavar="A,B", help="only these clips or groups"
+    )
+    made.add_argument(
+        "--every",
+        type=flag_values.whole_number(1),
+        metavar="K",
+        help="only every K-th sample of a test set",
     )
     made.add_argument(
         "--limit",
-        type=_positive,
+        type=flag_values.whole_number(1),
         metavar="N",
         help="only the first N samples of a test set, of those that --every leaves",
     )
@@ -90,7 +94,7 @@ def _add_inputs(made: Parser, known_methods: tuple[str, ...]) -> None:
     )
     made.add_argument(
         "--frames",
-        type=_named_folder,
+        type=flag_values.named_folder,
         action="append",
         default=[],
         metavar="NAME=DIR",
@@ -98,7 +102,7 @@ def _add_inputs(made: Parser, known_methods: tuple[str, ...]) -> None:
     )
     made.add_argument(
         "--context_frames",
-        type=_counts,
+        type=flag_values.whole_numbers(2),
         metavar="N,M",
         help="input frames of lift, 2 or more; several are compared (default: 2 and the most that "
         f"the protocol has; real16: 15; {long_context.NAME}: "
@@ -125,7 +129,7 @@ def _add_inputs(made: Parser, known_methods: tuple[str, ...]) -> None:
     )
     made.add_argument(
         "--threads",
-        type=thread_count,
+        type=flag_values.whole_number(0),
         default=0,
         metavar="N",
         help="CPU threads; 0: PyTorch's default",
@@ -166,7 +170,7 @@ def _add_outputs(made: Parser) -> None:
     )
     made.add_argument(
         "--worst_count",
-        type=_positive,
+        type=flag_values.whole_number(1),
         default=5,
         metavar="N",
         help="frames in that picture, one of each clip where there are enough (default 5)",
@@ -194,13 +198,9 @@ def _protocol(text: str) -> str:
     return text
 
 
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
-
-
 def _methods(known: tuple[str, ...]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
-        names = _names(text)
+        names = flag_values.names(text)
         for name in names:
             if name not in ("lift", *known) and not FUNCTION.fullmatch(name):
                 raise ArgumentTypeError(
@@ -213,7 +213,7 @@ def _methods(known: tuple[str, ...]) -> Callable[[str], list[str]]:
 
 
 def _metrics(text: str) -> list[str]:
-    names = _names(text)
+    names = flag_values.names(text)
     for name in names:
         if name not in METRICS:
             raise ArgumentTypeError(
@@ -221,15 +221,6 @@ def _metrics(text: str) -> list[str]:
                 f"{', '.join(FURTHER)}, and always {', '.join(STANDARD)}"
             )
     return names
-
-
-def _named_folder(text: str) -> tuple[str, Path]:
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise ArgumentTypeError(f"must be NAME=DIR, such as rife=saved/rife, got '{text}'")
-    if not METHOD_NAME.fullmatch(name):  # it is a folder of --save_frames
-        raise ArgumentTypeError(f"a NAME has letters, digits and . _ - + only, got '{name}'")
-    return name, Path(folder)
 
 
 def _shard(text: str) -> Shard:
@@ -243,16 +234,3 @@ def _picture(text: str) -> str:
     if Path(text).suffix.lower() not in (".png", ".jpg", ".pdf"):
         raise ArgumentTypeError(f"must be a .png, .jpg or .pdf file, got '{text}'")
     return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"must be a number of at least 1, got '{text}'")
-    return int(text)
-
-
-def _counts(text: str) -> list[int]:
-    counts = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
-    if min(counts) < 2:
-        raise ArgumentTypeError(f"must be numbers of at least 2 separated by commas, got '{text}'")
-    return list(dict.fromkeys(counts))

@@ -185,7 +185,8 @@ def open_interpolator(args: argparse.Namespace, device: str | None = None) -> In
         args: the flags.
         device: where it runs; where None, what --device says, or the first of --devices.
     """
-    from lift.model.weights import load_weights, pretrained_path
+    from lift.model.pretrained import weights_path
+    from lift.model.weights import load_weights
 
     name = device or (devices(args) or [args.device or "auto"])[0]
     device = choose_device(name)
@@ -195,10 +196,8 @@ def open_interpolator(args: argparse.Namespace, device: str | None = None) -> In
             torch.set_num_threads(args.threads)
         else:
             leave_cores_to_others()
-    model, _ = load_weights(
-        args.checkpoint if args.checkpoint is not None else pretrained_path(DEFAULTS.preset),
-        kernels=args.kernels,
-    )
+    weights = DEFAULTS.preset if args.checkpoint is None else args.checkpoint
+    model, _ = load_weights(weights_path(weights), kernels=args.kernels)
     dtype = args.dtype if args.dtype == "auto" else getattr(torch, args.dtype)
     return Interpolator(
         model,

@@ -6,7 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from lift.config import InferenceConfig
-from lift.config.flags import Parser, thread_count
+from lift.config.flag_values import whole_number
+from lift.config.flags import Parser
 from lift.config.old_names import DEPRECATED_FLAGS
 from lift.config.schema import BACKENDS
 from lift.errors import LiftError
@@ -24,7 +25,7 @@ def add_flags(parser: Parser) -> None:
     """Add the flags of commands that interpolate frames."""
     parser.add_argument(
         "--multi",
-        type=_multi,
+        type=whole_number(2, 1024),
         metavar="N",
         help=f"interpolation factor: 2 doubles the frame rate (default {DEFAULTS.multi})",
     )
@@ -49,11 +50,12 @@ def add_flags(parser: Parser) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help=f"weights, a .safetensors file (default: the bundled {DEFAULTS.preset} weights)",
+        help="weights, a .safetensors file, or a preset with bundled weights "
+        f"(default {DEFAULTS.preset})",
     )
     parser.add_argument(
         "--context_frames",
-        type=_context,
+        type=whole_number(2, 15),
         default=DEFAULTS.context_frames,
         metavar="N",
         help="input frames per generated frame, 2 to 15; fewer is faster (default %(default)s)",
@@ -100,7 +102,7 @@ def add_flags(parser: Parser) -> None:
     )
     parser.add_argument(
         "--batch",
-        type=_positive,
+        type=whole_number(1, 1024),
         default=DEFAULTS.batch,
         metavar="N",
         help="frames of one pair that are generated in one call (default %(default)s)",
@@ -108,7 +110,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
         "--threads",
-        type=thread_count,
+        type=whole_number(0),
         default=0,
         metavar="N",
         help="CPU threads of the model; 0: as many as there are idle cores, or OMP_NUM_THREADS",
@@ -243,32 +245,14 @@ def add_video_flags(parser: Parser) -> None:
 # -- values of flags -------------------------------------------------------------------------------
 
 
-def _multi(text: str) -> int:
-    return _integer(text, 2, 1024)
-
-
-def _context(text: str) -> int:
-    return _integer(text, 2, 15)
-
-
-def _positive(text: str) -> int:
-    return _integer(text, 1, 1024)
-
-
 def _crf(text: str) -> int:
     if not re.fullmatch(r"-?\d+", text):  # the range depends on the encoder
         raise argparse.ArgumentTypeError(f"must be a whole number such as 18, got {text}")
     return int(text)
 
 
-def _integer(text: str, low: int, high: int) -> int:
-    if not re.fullmatch(r"-?\d+", text) or not low <= int(text) <= high:
-        raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, got {text}")
-    return int(text)
-
-
 def _tile(text: str) -> int | str:
-    return text if text in ("auto", "off") else _integer(text, 64, 1 << 16)
+    return text if text in ("auto", "off") else whole_number(64, 1 << 16)(text)
 
 
 def _fraction(text: str) -> float:

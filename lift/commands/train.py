@@ -15,6 +15,7 @@ from lift.config import (
     load_config,
     resolve,
 )
+from lift.config.flag_values import whole_number
 from lift.config.flags import Parser
 from lift.errors import LiftError, run
 
@@ -57,15 +58,13 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=whole_number(0),
         default=0,
         metavar="N",
         help="CPU threads of a process; 0: PyTorch's default, or OMP_NUM_THREADS",
     )
     add_flags(parser)
     namespace = parser.parse_args(argv)
-    if namespace.threads < 0:
-        parser.error(f"--threads must be at least 0, got {namespace.threads}")
     reports = [f"--{name}" for name in ("memory_report", "find_lr") if getattr(namespace, name)]
     if namespace.phases and reports:
         parser.error(f"{reports[0]} needs one configuration: use --config, not --phases")

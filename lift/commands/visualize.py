@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lift.config.flags import Parser, thread_count
+from lift.config.flag_values import named_folder, whole_number, whole_numbers
+from lift.config.flags import Parser
 from lift.config.schema import BACKENDS
 from lift.errors import LiftError, cleanup_on_signals, say
 from lift.evaluation import peers
@@ -185,9 +186,9 @@ def _check(args: Namespace) -> None:
         raise LiftError(
             "--data_root, --frames and other models belong to --evaluation FILE; give it too"
         )
-    from lift.evaluation.checkpoint import path_of
+    from lift.model.pretrained import weights_path
 
-    args.checkpoint = path_of(args.checkpoint)
+    args.checkpoint = weights_path(args.checkpoint)
 
 
 def _parser() -> Parser:
@@ -215,7 +216,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--frame",
-        type=_numbers,
+        type=whole_numbers(0),
         metavar="K,L",
         help=f"frames to explain, from 0 (default {DEFAULT_TARGETS} evenly spread ones)",
     )
@@ -228,15 +229,14 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--context_frames",
-        type=int,
-        choices=range(2, 16),
+        type=whole_number(2, 15),
         default=15,
         metavar="N",
         help="input frames per generated frame, 2 to 15 (default 15)",
     )
     parser.add_argument(
         "--resize_short_side",
-        type=_count,
+        type=whole_number(0),
         default=256,
         metavar="N",
         help="reduce frames so that their short side has at most N pixels; 0 keeps their size "
@@ -253,7 +253,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--worst",
-        type=_positive,
+        type=whole_number(1),
         default=5,
         metavar="N",
         help="samples of the evaluation to draw (default 5)",
@@ -268,7 +268,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--frames",
-        type=_saved,
+        type=named_folder,
         action="append",
         default=[],
         metavar="NAME=DIR",
@@ -293,7 +293,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--dpi",
-        type=_dpi,
+        type=whole_number(*DPI),
         default=300,
         metavar="N",
         help=f"resolution of PNG figures, {DPI[0]} to {DPI[1]} (default 300)",
@@ -307,7 +307,7 @@ def _parser() -> Parser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     parser.add_argument(
         "--threads",
-        type=thread_count,
+        type=whole_number(0),
         default=0,
         metavar="N",
         help="CPU threads; 0: PyTorch's default",
@@ -316,35 +316,10 @@ def _parser() -> Parser:
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"must be a number of at least 0, got '{text}'")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not _count(text):
-        raise ArgumentTypeError(f"must be a number of at least 1, got '{text}'")
-    return int(text)
-
-
 def _order(text: str) -> str:
     if not re.fullmatch(r"psnr|gain:.+", text):
         raise ArgumentTypeError(f"must be psnr or gain:METHOD, as in gain:dis, got '{text}'")
     return text
-
-
-def _saved(text: str) -> tuple[str, Path]:
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise ArgumentTypeError(f"must be NAME=DIR, got '{text}'")
-    return name, Path(folder)
-
-
-def _numbers(text: str) -> list[int]:
-    if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise ArgumentTypeError(f"must be frame numbers separated by commas, got '{text}'")
-    return [int(part) for part in text.split(",")]
 
 
 def _point(text: str) -> tuple[int, int]:
@@ -359,9 +334,3 @@ def _formats(text: str) -> tuple[str, ...]:
     if not set(formats) <= {"png", "pdf", "svg"}:
         raise ArgumentTypeError(f"must be of png, pdf and svg, separated by commas, got '{text}'")
     return formats
-
-
-def _dpi(text: str) -> int:
-    if not text.isdecimal() or not DPI[0] <= int(text) <= DPI[1]:
-        raise ArgumentTypeError(f"must be a number from {DPI[0]} to {DPI[1]}, got '{text}'")
-    return int(text)

@@ -69,13 +69,6 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def thread_count(text: str) -> int:
-    """A type of argparse: a number of CPU threads, 0 for PyTorch's default."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got '{text}'")
-    return int(text)
-
-
 def _underscored(flag: str) -> str:
     return "--" + flag[2:].replace("-", "_") if flag.startswith("--") else flag
 

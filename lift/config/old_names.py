@@ -78,12 +78,16 @@ def _update(section: str, values: Any) -> Any:
 
 
 def reject(data: Any) -> None:
-    """Raise a LiftError that states the new name where `data` uses a former one."""
-    for section, names in RENAMED.items():
-        values = data.get(section)
-        for name in values if isinstance(values, dict) else ():
-            if name in names:
-                raise LiftError(f"{section}.{name} is now {section}.{names[name]}; rename the key")
+    """Raise a LiftError that states the new names of all former ones that `data` uses."""
+    found = [
+        f"{section}.{name} is now {section}.{names[name]}"
+        for section, names in RENAMED.items()
+        if isinstance(values := data.get(section), dict)
+        for name in values
+        if name in names
+    ]
+    if found:
+        raise LiftError(f"{', '.join(found)}; rename the key{'s' * (len(found) > 1)}")
 
 
 def renamed_flags(section: str) -> dict[str, str]:

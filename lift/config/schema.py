@@ -213,19 +213,31 @@ def read_toml(path: Path) -> dict[str, Any]:
 def check_config(config: Config) -> None:
     """Raise a LiftError naming the first value that model, data or training cannot use."""
     values.check_limits(config.kernels, "kernels", values.limits_of(Config)["kernels"])
-    for name, cls in SECTIONS.items():
-        section = getattr(config, name)
-        for key, limits in values.limits_of(cls).items():
-            values.check_limits(getattr(section, key), f"{name}.{key}", limits)
+    check_model(config.model)
+    for name in ("data", "train"):
+        _check_section(name, getattr(config, name))
     _check_relations(config.model, config.data, config.train)
 
 
-def _check_relations(model: ModelConfig, data: DataConfig, train: TrainConfig) -> None:
-    """Check the values whose limits depend on another value."""
+def check_model(model: ModelConfig) -> None:
+    """Raise a LiftError naming the first size or switch that a model cannot have."""
+    _check_section("model", model)
     _preset(model.preset)
     if model.attn_channels % model.heads:
         multiple = f"a multiple of model.heads ({model.heads})"
         values.reject("model.attn_channels", multiple, model.attn_channels)
+    if model.self_attention and model.context_mode != "attention":
+        off = f"false where model.context_mode is {model.context_mode}, which has no transformer"
+        values.reject("model.self_attention", off, model.self_attention)
+
+
+def _check_section(name: str, section: Any) -> None:
+    for key, limits in values.limits_of(type(section)).items():
+        values.check_limits(getattr(section, key), f"{name}.{key}", limits)
+
+
+def _check_relations(model: ModelConfig, data: DataConfig, train: TrainConfig) -> None:
+    """Check the values whose limits depend on a value of another section."""
     if train.stages == "trajectory" and model.path_frames == 2:
         values.reject("train.stages", "all or synthesis where model.path_frames is 2", train.stages)
     if data.min_context_frames > data.context_frames:

@@ -2,7 +2,8 @@
 
 from dataclasses import fields, replace
 
-from lift.config import PRESETS, ModelConfig, old_names
+from lift.config import PRESETS, ModelConfig, check_model, old_names
+from lift.errors import LiftError
 from lift.model.lift import LIFT
 from lift.model.weights import load_into, pretrained_path
 
@@ -20,7 +21,8 @@ def create_lift_model(
 
     Raises:
         ValueError: an unknown preset or field.
-        LiftError: no weights ship for this preset, or the overrides do not fit them.
+        LiftError: an override has a value that its field does not accept, no weights ship for this
+            preset, or the overrides do not fit them.
     """
     if preset not in PRESETS:
         raise ValueError(
@@ -36,7 +38,14 @@ def create_lift_model(
             f"create_lift_model: unknown field {', '.join(unknown)}; "
             "see ModelConfig for the sizes there are"
         )
-    model = LIFT(replace(PRESETS[preset](), **overrides), kernels)
+    config = replace(PRESETS[preset](), **overrides)
+    check_model(config)
+    weights = pretrained_path(preset)
+    if pretrained and not weights.is_file():
+        raise LiftError(
+            f"no weights ship for preset {preset}; leave pretrained out, or choose tiny"
+        )
+    model = LIFT(config, kernels)
     if pretrained:
-        load_into(model, pretrained_path(preset))
+        load_into(model, weights)
     return model

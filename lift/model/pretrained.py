@@ -16,19 +16,21 @@ PREFIXES = ("module.", "model.", "_orig_mod.", "state_dict.", "net.", "backbone.
 def weights_path(name: str | Path) -> Path:
     """The file of weights that a flag names: a path, or the preset of bundled weights.
 
+    A file that has the name of a preset comes first.
+
     Raises:
         LiftError: neither a file nor a preset whose weights ship with the package.
     """
     path = Path(name)
-    if path.is_file() or path.suffix:
-        return path
+    if path.is_file() or path.suffix or len(path.parts) > 1:
+        return path  # what is wrong with it is said when it is read
     bundled = {preset: pretrained_path(preset) for preset in PRESETS}
     shipped = [preset for preset, file in bundled.items() if file.is_file()]
     if str(name) in shipped:
         return bundled[str(name)]
     raise LiftError(
         f"'{name}' is neither a file nor a preset with bundled weights; "
-        f"give the path of a .safetensors file, or {' or '.join(shipped)}"
+        f"give {' or '.join(['the path of a .safetensors file', *shipped])}"
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lift.config.flag_values import whole_number
 from lift.config.flags import Parser
 from lift.data.clip import Clip, frames_around
 from lift.errors import LiftError, run
@@ -104,22 +105,20 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--checkpoint", default="tiny", metavar="FILE", help="weights, or a preset (default tiny)"
     )
-    parser.add_argument("--height", type=int, default=256, help="pixels (default 256)")
-    parser.add_argument("--width", type=int, default=448, help="pixels (default 448)")
+    parser.add_argument("--height", type=whole_number(1), default=256, help="pixels (default 256)")
+    parser.add_argument("--width", type=whole_number(1), default=448, help="pixels (default 448)")
     parser.add_argument(
-        "--context_frames", type=int, default=4, metavar="N", help="input frames (default 4)"
+        "--context_frames",
+        type=whole_number(2),
+        default=4,
+        metavar="N",
+        help="input frames (default 4)",
     )
     args = parser.parse_args(argv)
-    if min(args.height, args.width) < 1 or args.context_frames < 2:
-        parser.error("--height and --width must be at least 1, --context_frames at least 2")
 
-    from lift.config import PRESETS
     from lift.evaluation.checkpoint import load
-    from lift.model.weights import pretrained_path
 
-    chosen = args.checkpoint
-    weights = pretrained_path(chosen) if chosen in PRESETS else chosen
-    model = load(weights, kernels="reference", device="cpu")
+    model = load(args.checkpoint, kernels="reference", device="cpu")
     export(model, args.output, args.height, args.width, args.context_frames)
     print(f"written: {args.output}")
 

@@ -35,6 +35,13 @@ def test_what_equals_the_full_model_is_not_trained_twice(window, frames):
     assert all(bool(differences(v.config, common)) == (v.name != "full") for v in variants)
 
 
+def test_self_attention_goes_with_the_transformer():
+    common = replace(COMMON, model=replace(tiny(), self_attention=True))
+    variants = {variant.name: variant.config.model for variant in builtin_variants(common)[0]}
+    without = {name for name, model in variants.items() if not model.self_attention}
+    assert without == {"no_transformer", "average_context"}
+
+
 def test_variants_differ_from_the_full_model_in_one_setting():
     for variant in builtin_variants(COMMON)[0][1:]:
         changed = differences(variant.config, COMMON)

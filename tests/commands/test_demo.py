@@ -130,9 +130,9 @@ def test_the_picture_shows_the_frame_the_videos_show(short_clip, weights):
 
 def test_missing_weights_are_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "lift.commands.demo.pretrained_path", lambda preset: tmp_path / f"{preset}.safetensors"
+        "lift.model.pretrained.pretrained_path", lambda preset: tmp_path / f"{preset}.safetensors"
     )
-    with pytest.raises(LiftError, match="give --checkpoint FILE"):
+    with pytest.raises(LiftError, match="give the path of a .safetensors file$"):
         demo.main(["--output", str(tmp_path / "out")])
     with pytest.raises(LiftError, match="nothing.safetensors"):
         demo.main(

@@ -94,6 +94,10 @@ def test_a_whole_number_serves_as_a_number():
         ({"model": {"window": 3}}, ("model.window", "1, 2, 4, 8", "3")),
         ({"model": {"layers": 0}}, ("model.layers", "at least 1", "0")),
         ({"model": {"heads": 7}}, ("model.attn_channels", "model.heads (7)")),
+        (
+            {"model": {"context_mode": "average", "self_attention": True}},
+            ("model.self_attention", "no transformer"),
+        ),
         ({"kernels": "fusd"}, ("kernels", "auto, fused, reference", "did you mean 'fused'")),
         ({"data": {"sampling": "skipped"}}, ("data.sampling", "skip, dense")),
         ({"data": {"strides": []}}, ("data.strides", "at least one")),
@@ -359,6 +363,12 @@ def test_a_former_name_loads_from_a_stored_configuration_and_nowhere_else(
     with pytest.raises(SystemExit):
         parse(f"--{name}", "1")
     assert f"--{new}" in capsys.readouterr().err
+
+
+def test_all_former_names_of_a_file_are_stated_at_once(tmp_path):
+    path = written(tmp_path / "mine.toml", "[model]\nstem = 8\nmatch = 8\n[train]\nema = 0.9\n")
+    with pytest.raises(LiftError, match="stem_channels, .*corr_channels, .*ema_decay; rename the"):
+        load_config(path)
 
 
 def test_a_flag_that_meant_two_things_names_both(capsys):

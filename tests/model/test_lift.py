@@ -7,6 +7,7 @@ import torch
 
 from lift.config import PRESETS
 from lift.data.clip import Clip
+from lift.errors import LiftError
 from lift.kernels.ops.time_mlp.reference import time_features
 from lift.model.adjacent import AdjacentMotion
 from lift.model.factory import create_lift_model
@@ -272,6 +273,24 @@ def test_unknown_presets_and_sizes_are_refused():
         create_lift_model("tiny", windows=3)
     with pytest.raises(ValueError, match="bend is now trajectory_channels"):
         create_lift_model("tiny", bend=3)
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ({"window": 3}, "model.window must be one of 1, 2, 4, 8, got 3"),
+        ({"context_mode": "averge"}, "did you mean 'average'"),
+        ({"heads": 7}, "multiple of model.heads"),
+    ],
+)
+def test_values_are_limited_as_on_the_command_line(overrides, message):
+    with pytest.raises(LiftError, match=message):
+        create_lift_model("tiny", **overrides)
+
+
+def test_a_preset_without_weights_is_said_before_the_model_is_made():
+    with pytest.raises(LiftError, match="no weights ship for preset base"):
+        create_lift_model("base", pretrained=True)
 
 
 @pytest.mark.parametrize("lower", (False, True))

@@ -1,5 +1,7 @@
 """A pretrained encoder: what fits is loaded, the rest is reported, nothing else is opened."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -86,6 +88,16 @@ def test_bundled_weights_are_found_by_name_and_files_by_path(tmp_path):
     assert weights_path("tiny") == pretrained_path("tiny")
     file = tmp_path / "tiny.safetensors"
     assert weights_path(file) == file
+
+
+def test_a_folder_does_not_hide_the_bundled_weights(tmp_path, monkeypatch):
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert weights_path("tiny") == pretrained_path("tiny")
+
+
+def test_a_missing_path_is_named_when_it_is_read():
+    assert weights_path("runs/none/last") == Path("runs/none/last")
 
 
 @pytest.mark.parametrize("name", ["tinny", "base", ""])
