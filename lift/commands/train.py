@@ -88,6 +88,9 @@ def main(argv: list[str]) -> int:
     state = "finished"
     if result.stopped_by:
         state = f"stopped by {result.stopped_by}; the same command resumes"
+    if not result.step:
+        print(f"stopped by {result.stopped_by} before the first step; the same command starts it")
+        return 128 + result.signal
     print(
         f"step {result.step} of {result.total_steps}{_best(result.best_psnr)}: {state}. "
         f"Weights: {config.train.output}/last.safetensors"
@@ -119,15 +122,21 @@ def train_phases(namespace: argparse.Namespace) -> int:
 
     end = phases.train(phases.build_phases(configs))
     phase, result, later = end.phases[end.current], end.result, end.phases[end.current + 1 :]
-    print(
-        f"phase {end.current + 1} of {len(end.phases)} ({phase.name}): step {result.step} of "
-        f"{result.total_steps}{_best(result.best_psnr)}. Weights: {phase.output}/last.safetensors"
-    )
+    place = f"phase {end.current + 1} of {len(end.phases)} ({phase.name})"
+    if result.step:
+        print(
+            f"{place}: step {result.step} of {result.total_steps}{_best(result.best_psnr)}. "
+            f"Weights: {phase.output}/last.safetensors"
+        )
+    else:
+        print(f"{place}: before the first step")
     if not result.stopped_by:
         print("all phases are finished")
         return 0
     left = result.total_steps - result.step
     remaining = [f"{left} steps of {phase.name}"] if left > 0 else []
+    if not result.step:
+        remaining = [f"{phase.name} ({phase.length})"]
     remaining += [f"{p.name} ({p.length})" for p in later]
     print(
         f"stopped by {result.stopped_by}; remaining: {', '.join(remaining)}; "

@@ -31,7 +31,7 @@ from lift.training.lock import RunLock
 from lift.training.logger import NullLogger, RunLogger
 from lift.training.optim import learning_rate
 from lift.training.scalars import RunningMeans, StepScalars
-from lift.training.signals import StopRequest
+from lift.training.signals import StoppedAtOnce, StopRequest
 from lift.training.state import TrainState, build_model, load_initial_weights
 from lift.training.step_guard import StepGuard
 from lift.training.timeline import Timeline
@@ -47,7 +47,7 @@ class TrainResult:
     """How a run ended.
 
     Attributes:
-        step: optimiser steps so far, those before a resume included.
+        step: optimiser steps so far, those before a resume included; 0 if a signal came before all.
         total_steps: optimiser steps of the whole run.
         stopped_by: the time limit or a signal's name; empty if the run is finished.
         signal: the signal that stopped the run, or None.
@@ -76,15 +76,23 @@ def train(config: Config) -> TrainResult:
 
 def run(config: Config, distributed: DistributedContext, stop: StopRequest) -> TrainResult:
     """As `train`, in a process group and under a stop request that exist already."""
-    lock = RunLock(Path(config.train.output))
+    lock, trainer = RunLock(Path(config.train.output)), None
+    # Of several processes the others would wait for one that ends alone.
+    stop.at_once = distributed.world_size == 1
     try:
         with kernels.use(config.kernels):
             trainer = Trainer(config, distributed, stop, lock)
             try:
                 return trainer.fit()
             finally:
+                stop.at_once = False
                 trainer.logger.close()
+    except StoppedAtOnce:
+        if trainer is None:
+            return TrainResult(0, 0, stop.cause, stop.signal, -math.inf)
+        return trainer.result(finished=False)
     finally:
+        stop.at_once = False
         lock.release()
 
 
@@ -183,6 +191,7 @@ class Trainer:
             self._name_damaged_samples()
             self.state.norm_limit = self.guard.limit(self.step + 1)
             launched = self.state.train_step(self._network(), parts, self._learning_rate())
+            self.stop.at_once = False
             self._read_pending()  # the step before, while this one runs
             self.pending = launched
             self._epoch_unsaved |= self.timeline.ends_epoch(self.step)
@@ -197,13 +206,12 @@ class Trainer:
                 self._save_checkpoint_patiently(is_last=stopping or finished)
         if stopping:
             self._validate_at_time_limit()
-        return TrainResult(
-            self.step,
-            self.total_steps,
-            "" if finished else self.stop.cause,
-            None if finished else self.stop.signal,
-            self.best_psnr,
-        )
+        return self.result(finished)
+
+    def result(self, finished: bool) -> TrainResult:
+        """How the run has ended."""
+        cause, number = ("", None) if finished else (self.stop.cause, self.stop.signal)
+        return TrainResult(self.step, self.total_steps, cause, number, self.best_psnr)
 
     def _check_ending(self) -> None:
         """Raise a LiftError if most steps were skipped: such a run has not trained."""
