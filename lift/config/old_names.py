@@ -78,12 +78,15 @@ def _update(section: str, values: Any) -> Any:
 
 
 def reject(data: Any) -> None:
-    """Raise a LiftError that states the new name where `data` uses a former one."""
-    for section, names in RENAMED.items():
-        values = data.get(section)
-        for name in values if isinstance(values, dict) else ():
-            if name in names:
-                raise LiftError(f"{section}.{name} is now {section}.{names[name]}; rename the key")
+    """Raise a LiftError that states the new names of all former ones in `data`."""
+    found = [
+        f"{section}.{name} is now {section}.{new}"
+        for section, names in RENAMED.items()
+        for name, new in names.items()
+        if isinstance(data.get(section), dict) and name in data[section]
+    ]
+    if found:
+        raise LiftError(f"{', '.join(found)}; rename the key{'s' if len(found) > 1 else ''}")
 
 
 def renamed_flags(section: str) -> dict[str, str]:

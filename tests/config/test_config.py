@@ -361,6 +361,14 @@ def test_a_former_name_loads_from_a_stored_configuration_and_nowhere_else(
     assert f"--{new}" in capsys.readouterr().err
 
 
+def test_a_file_with_several_former_names_hears_all_of_them_at_once(tmp_path):
+    path = written(tmp_path / "mine.toml", "[model]\nstem = 8\nbend = 8\n[train]\nema = 0.9\n")
+    with pytest.raises(LiftError) as error:
+        load_config(path)
+    for new in ("model.stem_channels", "model.trajectory_channels", "train.ema_decay"):
+        assert new in str(error.value)
+
+
 def test_a_flag_that_meant_two_things_names_both(capsys):
     with pytest.raises(SystemExit):
         parse("--context", "8")
