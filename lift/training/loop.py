@@ -24,7 +24,7 @@ from lift.files import write_error
 from lift.model.weights import save_weights
 from lift.provenance import RunHistory, stored_history
 from lift.training import checkpoints
-from lift.training.changes import changed_settings, in_words
+from lift.training.changes import changed_settings, in_words, unused_weights
 from lift.training.data import TrainingData, describe
 from lift.training.distributed import DistributedContext, init_distributed
 from lift.training.lock import RunLock
@@ -85,7 +85,6 @@ def run(config: Config, distributed: DistributedContext, stop: StopRequest) -> T
             try:
                 return trainer.fit()
             finally:
-                stop.at_once = False
                 trainer.logger.close()
     except StoppedAtOnce:
         if trainer is None:
@@ -143,7 +142,7 @@ class Trainer:
         self.guard = StepGuard(settings.spike_ratio)
         self.pending: StepScalars | None = None  # of the last step, not yet read
         self._ddp, self._ddp_frozen = None, None
-        past, self.changes = [], {}
+        past, self.changes, self.unused = [], {}, []
         if found:
             past = self._restore(checkpoints.read(found, config, on_purpose=True))
         self.total_steps = max(self.timeline.total_steps, self.step)
@@ -455,7 +454,7 @@ class Trainer:
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> list[dict]:
         """Restore everything from a checkpoint; returns the run's history."""
-        state, stored = checkpoint.state, checkpoint.config
+        state, stored, sides = checkpoint.state, checkpoint.config, (checkpoint.config, self.config)
         checkpoint.restore(self.state.model, self.state.ema.model)
         self.state.load_state_dict(state)
         torch.set_rng_state(state["random"])
@@ -463,7 +462,7 @@ class Trainer:
             torch.cuda.set_rng_state(state["cuda_random"])
         self.validated_step, self.best_psnr = state["validated"], state["best"]
         self.means = RunningMeans(state["means"])
-        self.changes = changed_settings(stored, self.config)
+        self.changes, self.unused = changed_settings(*sides), unused_weights(*sides)
         if state["world"] != self.distributed.world_size:
             self.changes["processes"] = state["world"], self.distributed.world_size
         # Checkpoints of earlier versions lack the following.
@@ -489,8 +488,9 @@ class Trainer:
             # A kill may have come before it was written.
             self._try_to_save_average("last.safetensors")
             self.logger.message(f"resuming from {found}, step {self.step} of {self.total_steps}")
-            if self.changes:
-                self.logger.message(f"changed on resume: {in_words(self.changes)}")
+            changed = self.changes and f"changed on resume: {in_words(self.changes)}"
+            for sentence in filter(None, (changed, *self.unused)):
+                self.logger.message(sentence)
         if self.distributed.is_main:
             describe(self.data.dataset, self.val_data, self.output, self.logger.message)
         if found is None and settings.freeze_epochs and not self.has_given_encoder:
