@@ -4,7 +4,7 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lift.errors import LiftError
@@ -48,7 +48,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     except OSError as error:
         if error.errno in FULL and error.filename in (None, str(part)):  # write() names no file
-            error.filename = str(path)
+            with suppress(AttributeError):  # PyAV's errors have a name that cannot be set
+                error.filename = str(path)
         raise
     finally:
         part.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """`lift train`, `python -m lift.train`: train a model or resume a run."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -87,11 +88,20 @@ def main(argv: list[str]) -> int:
     state = "finished"
     if result.stopped_by:
         state = f"stopped by {result.stopped_by}; the same command resumes"
-    print(
+    if result.signal and not result.step:
+        _say(f"stopped by {result.stopped_by} before the first step; the same command starts it")
+        return 128 + result.signal
+    _say(
         f"step {result.step} of {result.total_steps}{_best(result.best_psnr)}: {state}. "
         f"Weights: {config.train.output}/last.safetensors"
     )
     return 128 + result.signal if result.signal else 0
+
+
+def _say(text: str) -> None:
+    """Print, in the main one of several processes."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text)
 
 
 def _report(config: Config, flag: str) -> Iterable[str]:
@@ -118,17 +128,23 @@ def train_phases(namespace: argparse.Namespace) -> int:
 
     end = phases.train(phases.build_phases(configs))
     phase, result, later = end.phases[end.current], end.result, end.phases[end.current + 1 :]
-    print(
-        f"phase {end.current + 1} of {len(end.phases)} ({phase.name}): step {result.step} of "
-        f"{result.total_steps}{_best(result.best_psnr)}. Weights: {phase.output}/last.safetensors"
-    )
+    place = f"phase {end.current + 1} of {len(end.phases)} ({phase.name})"
+    if result.step:
+        _say(
+            f"{place}: step {result.step} of {result.total_steps}{_best(result.best_psnr)}. "
+            f"Weights: {phase.output}/last.safetensors"
+        )
+    else:
+        _say(f"{place}: before the first step")
     if not result.stopped_by:
-        print("all phases are finished")
+        _say("all phases are finished")
         return 0
     left = result.total_steps - result.step
     remaining = [f"{left} steps of {phase.name}"] if left > 0 else []
+    if result.signal and not result.step:
+        remaining = [f"{phase.name} ({phase.length})"]
     remaining += [f"{p.name} ({p.length})" for p in later]
-    print(
+    _say(
         f"stopped by {result.stopped_by}; remaining: {', '.join(remaining)}; "
         "the same command resumes"
     )

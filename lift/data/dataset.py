@@ -341,12 +341,13 @@ def _long_enough(opened: OpenedSplit, config: DataConfig) -> list[Sequence]:
     need = min(config.strides) + 1 if config.sampling == "skip" else 3
     long, short = _partition(opened.sequences, lambda sequence: _places(sequence, config))
     if short:
-        reason = f"without {need} consecutive frames free of cuts and duplicates"
+        reason = f"without {need} consecutive frames free of cuts, duplicates and damage"
         opened.left_out[reason] = [sequence.name for sequence in short]
     if not long:
         raise LiftError(
             f"{config.data_root}: no sequence of the split {opened.split!r} has {need} consecutive "
-            "frames without a cut or a duplicate; add longer sequences or choose smaller strides"
+            "frames without a cut, a duplicate or damage; add longer sequences or choose smaller "
+            "strides"
         )
     return long
 

@@ -17,7 +17,7 @@ from lift.files import atomic
 from lift.io.video_index import IndexedVideo
 from lift.scenes.detector import CutDetector
 
-VERSION = 1  # of the detector: results of another one do not count
+VERSION = 2  # of the detector: results of another one do not count
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Scan:
 
     Attributes:
         cuts: first frames of new shots.
-        damaged: frames that cannot be decoded, or only with errors.
+        damaged: frames that cannot be decoded, or only with errors, and those predicted from them.
     """
 
     cuts: tuple[int, ...] = ()
@@ -53,7 +53,7 @@ def scan(video: IndexedVideo) -> Scan:
             decisions += detector.feed(last)
     decisions += detector.finish()
     cuts = tuple(i for i, opens_shot in enumerate(decisions) if opens_shot)
-    return Scan(cuts, tuple(damaged))
+    return Scan(cuts, tuple(sorted({j for i in damaged for j in video.predicted_from(i)})))
 
 
 def scan_all(videos: list[IndexedVideo], cache: str | Path = "", workers: int = 1) -> list[Scan]:

@@ -12,11 +12,12 @@ from lift.data.layouts import Entry, Layout, find_layout
 from lift.data.scan import Scan, scan_all
 from lift.data.shards import ShardSequence, find_shards, has_shards
 from lift.errors import LiftError
-from lift.io.frame_folder import FrameFolder
+from lift.io.frame_folder import FrameFolder, list_images
 from lift.io.video_index import IndexedVideo
 
 VAL_EVERY = 8  # without a split, every eighth sequence is for validation,
 MAX_VAL = 128  # but of large data sets no more than these
+LEAST = 3  # frames of a sequence: two references and a target
 CHECKED = 2000  # sequences up to which the header of every frame is read at the start
 
 ACCEPTED = (
@@ -183,7 +184,7 @@ def open_split(
     root = Path(root)
     layout = layout_of(root, (val_split, train_split, *([split] if split else ())))
     opened = OpenedSplit(layout, split, [], left_out=dict(layout.left_out))
-    entries, part = _choose(layout, split, val_split, train_split, opened.notes)
+    entries, part = _choose(opened, val_split, train_split)
     entries = _open_all(entries, opened, skip_bad)
     if scan_videos:
         pairs = zip(entries, opened.sequences, strict=True)
@@ -216,9 +217,10 @@ def layout_of(root: Path, split_names: Iterable[str] = ()) -> Layout:
 
 
 def _choose(
-    layout: Layout, split: str | None, val_split: str, train_split: str, notes: list[str]
+    opened: OpenedSplit, val_split: str, train_split: str
 ) -> tuple[list[Entry], str | None]:
     """The entries of a split; and `start` or `end` where only that part of a single one counts."""
+    layout, split, notes = opened.layout, opened.split, opened.notes
     entries, splits = layout.entries, layout.splits
     if split is None or not entries:
         return entries, None
@@ -234,6 +236,9 @@ def _choose(
         return [entry for entry in entries if entry.split == split], None
     if val_split in splits:
         return pool, None
+    pool, short = _without_short(pool)
+    if short:
+        opened.left_out[f"fewer than {LEAST} frames"] = [entry.name for entry in short]
     if len(pool) == 1:
         return pool, "end" if split == val_split else "start"
     held_out = _held_out(len(pool))
@@ -243,6 +248,21 @@ def _choose(
     )
     chosen = [e for i, e in enumerate(pool) if (i in held_out) == (split == val_split)]
     return chosen, None
+
+
+def _without_short(pool: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Entries to hold some out of, and folders that have too few frames to be either of the two."""
+    if len(pool) > CHECKED:
+        return pool, []
+    short = [
+        entry
+        for entry in pool
+        if entry.stored is None and entry.path.is_dir() and len(list_images(entry.path)) < LEAST
+    ]
+    if len(short) == len(pool):
+        return pool, []
+    names = {entry.name for entry in short}
+    return [entry for entry in pool if entry.name not in names], short
 
 
 def _held_out(count: int) -> set[int]:
@@ -255,7 +275,8 @@ def splits_in_training(layout: Layout) -> list[str]:
     """The split of every entry as a training with the default names has it; empty for none."""
     entries = layout.entries
     try:
-        pool = {id(entry): i for i, entry in enumerate(_pool(layout, "train", "val", []))}
+        found = _without_short(_pool(layout, "train", "val", []))[0]
+        pool = {id(entry): i for i, entry in enumerate(found)}
     except LiftError:  # without training data nothing is held out
         pool = {}
     if "val" in layout.splits or len(pool) < 2:

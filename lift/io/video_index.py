@@ -73,11 +73,13 @@ class IndexedVideo:
         elif None in pts or len(set(pts)) < len(pts):  # no usable times in the container
             self._count_from_start(len(pts))
         else:
-            self._index_by_time(sorted(pts), packets.keys)
+            self._index_by_time(pts, packets.keys)
 
-    def _index_by_time(self, pts: list[int], keys: list[tuple[int, int | None]]) -> None:
+    def _index_by_time(self, decoded: list[int], keys: list[tuple[int, int | None]]) -> None:
+        pts = sorted(decoded)
         self._length, self._pts = len(pts), pts
         self._number = {p: i for i, p in enumerate(pts)}
+        self._order = np.array([self._number[p] for p in decoded]).argsort()
         times = {
             self._number[p]: sorted({p, p if d is None else min(p, d)}, reverse=True)
             for p, d in keys
@@ -90,6 +92,7 @@ class IndexedVideo:
         """Without presentation times frames are counted from the start of the file."""
         self._length = length
         self._pts, self._number = None, None
+        self._order = np.arange(length)  # the place of every frame in the order of decoding
         self._keyframes, self._seek_times = [0], [()]
 
     def _scan(self) -> _Packets:
@@ -215,6 +218,12 @@ class IndexedVideo:
                 # before the first keyframe a reference frame is missing, and that is all
                 yield self._convert(frame).rgb, frame.is_corrupt and i > 0
         self.close()
+
+    def predicted_from(self, i: int) -> list[int]:
+        """Frame i and all that may show its damage: decoded after it, up to the next keyframe."""
+        key = bisect.bisect_right(self._keyframes, i)
+        start, stop = self._keyframes[key - 1], (*self._keyframes, len(self))[key]
+        return [j for j in range(start, stop) if self._order[j] >= self._order[i]]
 
     # -- decoding: `_position` is the index of the frame decoded last
 

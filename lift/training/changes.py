@@ -73,3 +73,16 @@ def in_words(changes: dict[str, Change]) -> str:
 
 def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def unused_weights(stored: Config, wanted: Config) -> list[str]:
+    """A sentence for every file of weights that a new run would start from and this one does not.
+
+    The same flags as those of the first start are no reason for one.
+    """
+    return [
+        f"--{name} {given} is not used: the run resumes with its own weights; to start from the "
+        "file, give another --output"
+        for name in ("init_weights", "pretrained_encoder")
+        if (given := getattr(wanted.train, name)) not in ("", getattr(stored.train, name))
+    ]

@@ -24,14 +24,14 @@ from lift.files import write_error
 from lift.model.weights import save_weights
 from lift.provenance import RunHistory, stored_history
 from lift.training import checkpoints
-from lift.training.changes import changed_settings, in_words
+from lift.training.changes import changed_settings, in_words, unused_weights
 from lift.training.data import TrainingData, describe
 from lift.training.distributed import DistributedContext, init_distributed
 from lift.training.lock import RunLock
 from lift.training.logger import NullLogger, RunLogger
 from lift.training.optim import learning_rate
 from lift.training.scalars import RunningMeans, StepScalars
-from lift.training.signals import StopRequest
+from lift.training.signals import StoppedAtOnce, StopRequest
 from lift.training.state import TrainState, build_model, load_initial_weights
 from lift.training.step_guard import StepGuard
 from lift.training.timeline import Timeline
@@ -47,7 +47,7 @@ class TrainResult:
     """How a run ended.
 
     Attributes:
-        step: optimiser steps so far, those before a resume included.
+        step: optimiser steps so far, those before a resume included; 0 if a signal came before all.
         total_steps: optimiser steps of the whole run.
         stopped_by: the time limit or a signal's name; empty if the run is finished.
         signal: the signal that stopped the run, or None.
@@ -76,7 +76,9 @@ def train(config: Config) -> TrainResult:
 
 def run(config: Config, distributed: DistributedContext, stop: StopRequest) -> TrainResult:
     """As `train`, in a process group and under a stop request that exist already."""
-    lock = RunLock(Path(config.train.output))
+    lock, trainer = RunLock(Path(config.train.output)), None
+    # Of several processes the others would wait for one that ends alone.
+    stop.at_once = distributed.world_size == 1
     try:
         with kernels.use(config.kernels):
             trainer = Trainer(config, distributed, stop, lock)
@@ -84,7 +86,12 @@ def run(config: Config, distributed: DistributedContext, stop: StopRequest) -> T
                 return trainer.fit()
             finally:
                 trainer.logger.close()
+    except StoppedAtOnce:
+        if trainer is None:
+            return TrainResult(0, 0, stop.cause, stop.signal, -math.inf)
+        return trainer.result(finished=False)
     finally:
+        stop.at_once = False
         lock.release()
 
 
@@ -135,7 +142,7 @@ class Trainer:
         self.guard = StepGuard(settings.spike_ratio)
         self.pending: StepScalars | None = None  # of the last step, not yet read
         self._ddp, self._ddp_frozen = None, None
-        past, self.changes = [], {}
+        past, self.changes, self.unused = [], {}, []
         if found:
             past = self._restore(checkpoints.read(found, config, on_purpose=True))
         self.total_steps = max(self.timeline.total_steps, self.step)
@@ -183,6 +190,7 @@ class Trainer:
             self._name_damaged_samples()
             self.state.norm_limit = self.guard.limit(self.step + 1)
             launched = self.state.train_step(self._network(), parts, self._learning_rate())
+            self.stop.at_once = False
             self._read_pending()  # the step before, while this one runs
             self.pending = launched
             self._epoch_unsaved |= self.timeline.ends_epoch(self.step)
@@ -197,13 +205,12 @@ class Trainer:
                 self._save_checkpoint_patiently(is_last=stopping or finished)
         if stopping:
             self._validate_at_time_limit()
-        return TrainResult(
-            self.step,
-            self.total_steps,
-            "" if finished else self.stop.cause,
-            None if finished else self.stop.signal,
-            self.best_psnr,
-        )
+        return self.result(finished)
+
+    def result(self, finished: bool) -> TrainResult:
+        """How the run has ended."""
+        cause, number = ("", None) if finished else (self.stop.cause, self.stop.signal)
+        return TrainResult(self.step, self.total_steps, cause, number, self.best_psnr)
 
     def _check_ending(self) -> None:
         """Raise a LiftError if most steps were skipped: such a run has not trained."""
@@ -447,7 +454,7 @@ class Trainer:
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> list[dict]:
         """Restore everything from a checkpoint; returns the run's history."""
-        state, stored = checkpoint.state, checkpoint.config
+        state, stored, sides = checkpoint.state, checkpoint.config, (checkpoint.config, self.config)
         checkpoint.restore(self.state.model, self.state.ema.model)
         self.state.load_state_dict(state)
         torch.set_rng_state(state["random"])
@@ -455,7 +462,7 @@ class Trainer:
             torch.cuda.set_rng_state(state["cuda_random"])
         self.validated_step, self.best_psnr = state["validated"], state["best"]
         self.means = RunningMeans(state["means"])
-        self.changes = changed_settings(stored, self.config)
+        self.changes, self.unused = changed_settings(*sides), unused_weights(*sides)
         if state["world"] != self.distributed.world_size:
             self.changes["processes"] = state["world"], self.distributed.world_size
         # Checkpoints of earlier versions lack the following.
@@ -481,8 +488,9 @@ class Trainer:
             # A kill may have come before it was written.
             self._try_to_save_average("last.safetensors")
             self.logger.message(f"resuming from {found}, step {self.step} of {self.total_steps}")
-            if self.changes:
-                self.logger.message(f"changed on resume: {in_words(self.changes)}")
+            changed = self.changes and f"changed on resume: {in_words(self.changes)}"
+            for sentence in filter(None, (changed, *self.unused)):
+                self.logger.message(sentence)
         if self.distributed.is_main:
             describe(self.data.dataset, self.val_data, self.output, self.logger.message)
         if found is None and settings.freeze_epochs and not self.has_given_encoder:

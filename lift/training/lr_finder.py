@@ -51,6 +51,7 @@ def report(config: Config) -> Iterator[str]:
     ):
         if distributed.world_size > 1:
             raise LiftError("--find_lr searches in one process; start it without torchrun")
+        stop.at_once = True
         trials = search(config, distributed, stop)
     if len(trials) < ENOUGH:
         raise LiftError(

@@ -39,7 +39,7 @@ def test_sequences_frames_splits_and_what_was_left_out_are_recorded(datasets):
     assert train["names"] == ["train/a", "train/b", "train/c"] and train["smallest"] == [56, 40]
     assert (val["split"], val["names"], val["clips"]) == ("val", ["val/d"], 4)
     assert train["left_out"] == {
-        "without 3 consecutive frames free of cuts and duplicates": ["train/two"],
+        "without 3 consecutive frames free of cuts, duplicates and damage": ["train/two"],
         "smaller than the crop of 32x32": ["train/tiny"],
     }
     assert found["notes"] == ["the split 'test' (1 sequences) is not used"]

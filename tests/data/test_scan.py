@@ -21,12 +21,12 @@ def texture(seed, i):
     return np.ascontiguousarray(large[i : i + SIZE[0], 2 * i : 2 * i + SIZE[1]])
 
 
-def write_scenes(path, lengths, gop=12):
+def write_scenes(path, lengths, gop=12, b_frames=0):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width = SIZE
         stream.pix_fmt = "yuv420p"
-        stream.options = {"g": str(gop), "sc_threshold": "0", "bf": "0", "crf": "10"}
+        stream.options = {"g": str(gop), "sc_threshold": "0", "bf": str(b_frames), "crf": "10"}
         for seed, length in enumerate(lengths):
             for i in range(length):
                 frame = av.VideoFrame.from_ndarray(texture(seed, i), format="rgb24")
@@ -57,6 +57,17 @@ def test_cuts_are_found_and_no_clip_crosses_them(tmp_path):
     assert dataset.sequences[0].cuts == (20, 35)
     assert "cuts found, which no clip contains: a.mp4 2" in dataset.opened.notes
     assert dataset.opened.scans["a.mp4"].cuts == (20, 35)
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_frames_predicted_from_a_damaged_one_count_as_damaged(tmp_path, b_frames):
+    good = IndexedVideo(write_scenes(tmp_path / "good.mp4", [48], b_frames=b_frames))
+    bad = write_scenes(tmp_path / "bad.mp4", [48], b_frames=b_frames)
+    damage(bad, 16, 19)
+    pairs = zip(good.all_frames(), IndexedVideo(bad).all_frames(), strict=True)
+    differ = {i for i, ((a, _), (b, _)) in enumerate(pairs) if not np.array_equal(a, b)}
+    found = set(scan(IndexedVideo(bad)).damaged)
+    assert len(differ) > 1 and differ <= found <= set(range(12, 24))
 
 
 def test_damaged_frames_are_in_no_clip(tmp_path):

@@ -8,7 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from lift.data.sequences import InMemorySequence, ResizedSequence, SubSequence, open_sequences
+from lift.data.sequences import (
+    InMemorySequence,
+    ResizedSequence,
+    SubSequence,
+    open_sequences,
+    open_split,
+)
 from lift.errors import LiftError
 from lift.io.frame_folder import FrameFolder
 from tests.support.numbered import numbers, picture, write_video
@@ -122,6 +128,14 @@ def test_of_a_single_sequence_the_last_frames_are_held_back(tmp_path):
 
 
 # -- what is wrong is named ------------------------------------------------------------------------
+
+
+def test_a_sequence_that_is_too_short_is_not_the_one_held_out(tmp_path):
+    write_frames(tmp_path / "train" / "long", range(24))
+    write_frames(tmp_path / "train" / "short", range(2))
+    train, val = (open_split(tmp_path, split) for split in ("train", "val"))
+    assert [len(s) for s in train.sequences] == [21] and [len(s) for s in val.sequences] == [3]
+    assert train.left_out == val.left_out == {"fewer than 3 frames": ["train/short"]}
 
 
 def test_a_missing_number_is_named(tmp_path):

@@ -4,8 +4,15 @@ from dataclasses import fields, replace
 
 import pytest
 
-from lift.config import Config, DataConfig, TrainConfig, small, tiny
-from lift.training.changes import FIXED, SILENT, changed_settings, difference, in_words
+from lift.config import Config, DataConfig, TrainConfig, from_dict, small, tiny
+from lift.training.changes import (
+    FIXED,
+    SILENT,
+    changed_settings,
+    difference,
+    in_words,
+    unused_weights,
+)
 
 STORED = Config(tiny())
 SECTIONS = {"data": DataConfig, "train": TrainConfig}
@@ -47,3 +54,10 @@ def test_the_lists_name_settings_that_exist():
         names = {field.name for field in fields(cls)}
         assert SILENT[section] <= names and FIXED[section] <= names
         assert not SILENT[section] & FIXED[section]
+
+
+def test_weights_that_a_resumed_run_does_not_start_from_are_named():
+    stored = from_dict({"train": {"init_weights": "a.safetensors"}})
+    assert unused_weights(stored, stored) == unused_weights(stored, Config()) == []
+    (sentence,) = unused_weights(stored, from_dict({"train": {"init_weights": "b.safetensors"}}))
+    assert "--init_weights b.safetensors is not used" in sentence

@@ -153,6 +153,22 @@ def test_the_model_is_compiled_only_if_the_setting_says_so(tmp_path, monkeypatch
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.parametrize("place", [(loop, "TrainingData"), (state.TrainState, "train_step")])
+def test_a_signal_before_the_end_of_the_first_step_ends_the_run_at_once(
+    tmp_path, monkeypatch, place
+):
+    def signalled(*_):
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("the signal was put off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, signalled)
+        end = train(run_config(tmp_path))
+    assert (end.step, end.stopped_by, end.signal) == (0, "SIGTERM", signal.SIGTERM)
+    assert checkpoints.find(tmp_path, "auto") is None
+    loop.RunLock(tmp_path).acquire()  # nobody else has it
+
+
 @pytest.mark.slow
 def test_a_signal_during_validation_puts_the_validation_off(tmp_path, monkeypatch, unbroken):
     real = loop.validate
