@@ -47,7 +47,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        if error.errno in FULL and error.filename in (None, str(part)):  # write() names no file
+        # write() names no file; errors of PyAV, another class, have theirs
+        if type(error) is OSError and error.errno in FULL and error.filename in (None, str(part)):
             error.filename = str(path)
         raise
     finally:
