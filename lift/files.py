@@ -4,7 +4,7 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from lift.errors import LiftError
@@ -47,9 +47,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        if error.errno in FULL and error.filename in (None, str(part)):  # write() names no file
-            with suppress(AttributeError):  # PyAV's errors have a name that cannot be set
-                error.filename = str(path)
+        # write() names no file; errors of PyAV, another class, have theirs
+        if type(error) is OSError and error.errno in FULL and error.filename in (None, str(part)):
+            error.filename = str(path)
         raise
     finally:
         part.unlink(missing_ok=True)
