@@ -81,7 +81,8 @@ class DataConfig:
         False, "take another sample in the place of one with a damaged file, and count it"
     )
     enlarge: bool = _field(
-        False, "enlarge frames that are smaller than the crop; else they are left out"
+        True,
+        "enlarge frames that are smaller than the crop, with a note; else they are left out",
     )
     flow_teacher: str = _field(
         "none",

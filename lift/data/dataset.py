@@ -326,7 +326,7 @@ def _open(config: DataConfig, split: str, train: bool) -> OpenedSplit:
         skip_bad=config.skip_bad,
     )
     sequences = _long_enough(opened, config)
-    if train and not config.enlarge:
+    if train:
         sequences = _large_enough(opened, sequences, config)
     if config.frame_cache:
         bar = tqdm(sequences, desc=f"opening {split} frames", unit="sequence", disable=None)
@@ -355,19 +355,28 @@ def _long_enough(opened: OpenedSplit, config: DataConfig) -> list[Sequence]:
 def _large_enough(
     opened: OpenedSplit, sequences: list[Sequence], config: DataConfig
 ) -> list[Sequence]:
+    """The sequences to train on; those smaller than the crop are named."""
     crop = config.crop_height, config.crop_width
     large, small = _partition(
         sequences, lambda each: fits(crop, each.size) or fits(crop[::-1], each.size)
     )
+    reason = f"smaller than the crop of {crop[1]}x{crop[0]}"
+    if small and config.enlarge:
+        names = ", ".join(sequence.name for sequence in small[:3])
+        more = ", ..." if len(small) > 3 else ""
+        opened.notes.append(
+            f"{len(small)} of {len(sequences)} sequences are {reason}; their frames are enlarged "
+            f"to cover it, bicubic ({names}{more})"
+        )
+        return sequences
     if small:
-        reason = f"smaller than the crop of {crop[1]}x{crop[0]}"
         opened.left_out[reason] = [sequence.name for sequence in small]
     if not large:
         height, width = max((s.size for s in sequences), key=lambda size: size[0] * size[1])
         raise LiftError(
             f"{config.data_root}: the crop of {crop[1]}x{crop[0]} is larger than all frames (the "
             f"largest are {width}x{height}); give a smaller --crop_height and --crop_width, or "
-            "--enlarge to enlarge the frames"
+            "leave out --no_enlarge"
         )
     return large
 

@@ -314,11 +314,13 @@ def test_a_teacher_s_flow_leads_from_the_target_to_both_references(tmp_path):
 # -- size and damage -------------------------------------------------------------------------------
 
 
-def test_a_crop_larger_than_all_frames_is_refused_and_enlarging_is_a_choice(root):
+def test_frames_smaller_than_the_crop_are_enlarged_with_a_note_or_refused(root):
     with pytest.raises(LiftError, match="crop of 1000x100 is larger .* largest are 56x40.*enlarge"):
-        dataset(root, crop_height=100, crop_width=1000)
-    enlarged = dataset(root, crop_height=100, crop_width=60, enlarge=True)[0]
-    assert enlarged.target.shape == (1, 3, 100, 60)
+        dataset(root, crop_height=100, crop_width=1000, enlarge=False)
+    enlarged = dataset(root, crop_height=100, crop_width=60)
+    assert enlarged[0].target.shape == (1, 3, 100, 60)
+    note = "2 of 2 sequences are smaller than the crop of 60x100; their frames are enlarged"
+    assert any(each.startswith(note) for each in enlarged.opened.notes)
 
 
 @pytest.mark.parametrize("crop", [(32, 48), (48, 32)])

@@ -23,7 +23,7 @@ def datasets(tmp_path):
     write_clip(tmp_path / "train" / "two", 2)
     write_clip(tmp_path / "val" / "d", 32)
     write_clip(tmp_path / "test" / "e", 9)
-    config = DataConfig(data_root=str(tmp_path), crop_height=32, crop_width=32)
+    config = DataConfig(data_root=str(tmp_path), crop_height=32, crop_width=32, enlarge=False)
     options = {"batch_size": 2, "seed": 0}
     return (
         ClipDataset(config, "train", train=True, **options),
