@@ -182,7 +182,7 @@ def _check(args: Namespace) -> None:
         raise LiftError(
             "--evaluation needs --data_root, the folder of the test set that was scored"
         )
-    if not args.evaluation and (args.data_root or args.frames or peers.given(args)):
+    if not args.evaluation and (args.data_root or args.frames or peers.models_named(args)):
         raise LiftError(
             "--data_root, --frames and other models belong to --evaluation FILE; give it too"
         )

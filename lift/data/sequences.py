@@ -17,7 +17,7 @@ from lift.io.video_index import IndexedVideo
 
 VAL_EVERY = 8  # without a split, every eighth sequence is for validation,
 MAX_VAL = 128  # but of large data sets no more than these
-LEAST = 3  # frames of a sequence: two references and a target
+MIN_FRAMES = 3  # frames of a sequence: two references and a target
 CHECKED = 2000  # sequences up to which the header of every frame is read at the start
 
 ACCEPTED = (
@@ -238,7 +238,7 @@ def _choose(
         return pool, None
     pool, short = _without_short(pool)
     if short:
-        opened.left_out[f"fewer than {LEAST} frames"] = [entry.name for entry in short]
+        opened.left_out[f"fewer than {MIN_FRAMES} frames"] = [entry.name for entry in short]
     if len(pool) == 1:
         return pool, "end" if split == val_split else "start"
     held_out = _held_out(len(pool))
@@ -254,11 +254,8 @@ def _without_short(pool: list[Entry]) -> tuple[list[Entry], list[Entry]]:
     """Entries to hold some out of, and folders that have too few frames to be either of the two."""
     if len(pool) > CHECKED:
         return pool, []
-    short = [
-        entry
-        for entry in pool
-        if entry.stored is None and entry.path.is_dir() and len(list_images(entry.path)) < LEAST
-    ]
+    folders = [entry for entry in pool if entry.stored is None and entry.path.is_dir()]
+    short = [entry for entry in folders if len(list_images(entry.path)) < MIN_FRAMES]
     if len(short) == len(pool):
         return pool, []
     names = {entry.name for entry in short}

@@ -20,7 +20,7 @@ from lift.config import Config
 from lift.data.clip import Batch
 from lift.data.dataset import ClipDataset
 from lift.errors import LiftError
-from lift.files import check_folder, write_error
+from lift.files import write_error
 from lift.model.weights import save_weights
 from lift.provenance import RunHistory, stored_history
 from lift.training import checkpoints

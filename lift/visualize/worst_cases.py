@@ -38,7 +38,7 @@ def peers_of(scores: Scores, args: Namespace) -> list[Method]:
             loaded.
     """
     methods = []
-    for name in peers.given(args):
+    for name in peers.models_named(args):
         if name not in scores.methods:
             flags = " and ".join(f"--{flag}" for flag in peers.PLACES[name])
             raise LiftError(

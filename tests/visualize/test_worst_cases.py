@@ -69,4 +69,4 @@ def test_a_model_that_was_not_scored_is_refused_before_it_is_loaded():
 @pytest.mark.parametrize("name", peers.NAMES)
 def test_each_model_has_flags_that_name_its_place(name):
     for flag in peers.PLACES[name]:
-        assert peers.given(flags(f"--{flag}", "somewhere")) == [name]
+        assert peers.models_named(flags(f"--{flag}", "somewhere")) == [name]

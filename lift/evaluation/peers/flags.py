@@ -68,7 +68,7 @@ def add_flags(parser: ArgumentParser) -> None:
     )
 
 
-def given(args: Namespace) -> list[str]:
+def models_named(args: Namespace) -> list[str]:
     """The other models whose code, program or weights the flags name."""
     return [name for name in NAMES if any(getattr(args, flag) for flag in PLACES[name])]
 
