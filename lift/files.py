@@ -55,6 +55,19 @@ def atomic(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def check_folder(path: str | Path) -> None:
+    """Raise a LiftError if a folder, which need not exist, can never be written.
+
+    A file is in its place or above it, or there is no permission. A full disk passes.
+    """
+    path = Path(path)
+    existing = next(part for part in (path, *path.absolute().parents) if part.exists())
+    if not existing.is_dir():
+        raise write_error(path, NotADirectoryError(errno.ENOTDIR, ""))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise write_error(path, PermissionError(errno.EACCES, ""))
+
+
 def part_name(path: Path) -> str:
     """A hidden name for an unfinished `path`, unique, with its suffix."""
     end = f".{uuid.uuid4().hex[:8]}.part{path.suffix}"

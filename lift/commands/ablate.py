@@ -17,7 +17,7 @@ from lift.config.flag_values import names, whole_number, whole_numbers
 from lift.config.flags import Parser
 from lift.devices import choose_device
 from lift.errors import LiftError
-from lift.files import atomic
+from lift.files import atomic, check_folder
 
 # The runs' own validation is not needed: one clip, after the last step.
 BASE = Config(
@@ -49,6 +49,7 @@ def main(argv: list[str]) -> int:
         )
     seeds = list(dict.fromkeys(args.seeds))
     output = Path(common.train.output)
+    check_folder(output)
     runs = runs_of(variants, seeds, output, args.eval_context_frames, args.shuffled)
 
     from lift.ablation import runs as work

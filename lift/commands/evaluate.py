@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -17,6 +18,7 @@ from lift.evaluation.checkpoint import load
 from lift.evaluation.protocols import long_context, real16
 from lift.evaluation.protocols.registry import TEST_SETS
 from lift.evaluation.run import shard_of_torchrun
+from lift.files import check_folder
 from lift.model.pretrained import weights_path
 
 
@@ -46,8 +48,11 @@ def _check(args: Namespace) -> None:
     """Set defaults that all protocols share.
 
     Raises:
-        LiftError: flags contradict each other, or the protocol does not take one.
+        LiftError: flags contradict each other, the protocol does not take one, or a result could
+            not be written.
     """
+    for file in filter(None, (args.output, args.worst)):
+        check_folder(Path(file).parent)
     if args.checkpoint:
         args.checkpoint = weights_path(args.checkpoint)
     if args.reversal and args.protocol in TEST_SETS:

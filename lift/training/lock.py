@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from lift.errors import LiftError
+from lift.files import check_folder
 
 try:
     import fcntl
@@ -33,8 +34,10 @@ class RunLock:
         """Take the lock, if the folder exists.
 
         Raises:
-            LiftError: another process has it; the sentence names its number and machine.
+            LiftError: another process has it, whose number and machine the sentence names; or the
+                folder can never be written.
         """
+        check_folder(self.path.parent)
         if self._file is not None or fcntl is None or not self.path.parent.is_dir():
             return
         try:

@@ -387,3 +387,9 @@ def test_clips_without_a_manifest_and_short_ones_are_scored(small, tmp_path, cap
     assert found["split"] == "all" and found["left_out"] == ["pair"]
     assert counts == [5, 2]
     assert "not scored, less than five frames without a cut: pair" in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_file_is_said_before_any_training(tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(LiftError, match="taken: could not be written: .* a file, not a folder"):
+        ablate.main(["--data_root", str(tmp_path), "--output", str(tmp_path / "taken")])

@@ -260,3 +260,12 @@ def test_clips_without_a_manifest_are_pointed_to_the_protocol_of_any_frames(fold
 def test_test_sets_need_a_folder():
     with pytest.raises(LiftError, match="protocol xiph_2k needs --data_root: BoxingPractice-001"):
         command.main(["--protocol", "xiph_2k"])
+
+
+def test_a_result_that_cannot_be_written_is_said_before_scoring(folder, tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(LiftError, match="a part of the path is a file"):
+        command.main(
+            ["--data_root", str(folder), "--methods", "average"]
+            + ["--output", str(tmp_path / "taken" / "e.json")]
+        )
