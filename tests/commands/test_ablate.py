@@ -271,10 +271,10 @@ def test_a_run_that_fails_does_not_stop_the_others(folder, tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_runs_in_processes_of_their_own_score_the_same(folder, finished, tmp_path):
-    flags = ["--only", "old,wide", "--seeds", 0, "--eval_context_frames", 2]
-    assert go(folder, tmp_path, "--jobs", 2, *flags) == 0
+    flags = ["--only", "old", "--seeds", 0, "--eval_context_frames", 2]
+    assert go(folder, tmp_path, "--jobs", 2, *flags) == 0  # the run, and the baselines
     known, found = psnr(results(finished)), psnr(results(tmp_path))
-    assert {("old", 0, 2), ("wide", 0, 2)} <= found.keys()
+    assert ("old", 0, 2) in found
     assert found == {key: known[key] for key in found}
 
 
@@ -369,11 +369,14 @@ def test_builtin_variants_need_no_file_and_no_data_root(small, tmp_path, capsys)
 
 
 @pytest.mark.slow
-def test_every_builtin_variant_trains_and_is_scored(small, tmp_path):
-    assert go_builtin(small, tmp_path, "--seeds", 0) == 0
+def test_every_kind_of_builtin_variant_trains_and_is_scored(small, tmp_path):
+    """Of the windows and of the numbers of input frames one each."""
+    repeated = ("window2", "window8", "context4", "context7")
+    chosen = [change.name for change in builtin.CHANGES if change.name not in repeated]
+    assert go_builtin(small, tmp_path, "--seeds", 0, "--only", ",".join(chosen)) == 0
     found = results(tmp_path)
     names = {entry["variant"] for entry in found["methods"] if entry["trained"]}
-    assert names | set(found["same"]) == {change.name for change in builtin.CHANGES}
+    assert names | set(found["same"]) >= set(chosen)
 
 
 def test_clips_without_a_manifest_and_short_ones_are_scored(small, tmp_path, capsys):

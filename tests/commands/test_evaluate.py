@@ -19,7 +19,7 @@ from lift.errors import LiftError, run
 from lift.evaluation.protocols.registry import TEST_SETS
 from tests.support.published_folders import write
 
-pytestmark = [pytest.mark.native]
+pytestmark = [pytest.mark.native, pytest.mark.videos]
 
 
 @pytest.fixture

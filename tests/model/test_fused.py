@@ -100,7 +100,6 @@ ABLATED = {
         ({}, "bfloat16"),
         ({}, "float16"),
         (ABLATED, "float32"),
-        ({"context_mode": "none", "occlusion": False}, "bfloat16"),
     ],
 )
 def test_outputs_and_gradients_agree(interpreted, switches, dtype):

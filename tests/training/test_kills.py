@@ -13,9 +13,9 @@ from lift.commands import train
 from lift.errors import run
 from tests.support.training_runs import run_flags
 
-KILLS = 5
+KILLS = 3
 FLAGS = run_flags(
-    epochs=12,
+    epochs=8,
     epoch_steps=5,
     warmup_steps=4,
     validate_epochs=1,

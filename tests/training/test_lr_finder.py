@@ -14,7 +14,8 @@ def test_the_suggestion_keeps_a_distance_from_where_the_loss_rises():
 
 
 @pytest.mark.slow
-def test_it_prints_a_table_and_leaves_a_picture_alone(tmp_path):
+def test_it_prints_a_table_and_leaves_a_picture_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(lr_finder, "STEPS", 40)
     lines = list(report(run_config(tmp_path)))
     assert lines[-1].startswith("suggestion: --lr ")
     assert [p.name for p in tmp_path.iterdir()] == ["find_lr.png"]
