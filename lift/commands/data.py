@@ -53,6 +53,7 @@ def check(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from lift.data import check as checking
+    from lift.data.layouts import in_words
     from lift.data.sequences import layout_of
 
     layout = layout_of(Path(args.data_root))
@@ -63,7 +64,7 @@ def check(args: argparse.Namespace) -> int:
         return tqdm(facts, "reading", len(layout.entries), unit="sequence", disable=None)
 
     rule = f" ({layout.rule})" if layout.rule else ""
-    print(f"{layout.root}: {layout.name}{rule}, {len(layout.entries)} sequences")
+    print(f"{layout.root}: {layout.name}{rule}, {in_words(len(layout.entries))}")
     for reason, names in layout.left_out.items():
         print(f"left out, {reason}: {len(names)} ({', '.join(names[:3])})")
     findings = []
@@ -98,6 +99,7 @@ def shard(args: argparse.Namespace) -> None:
     """Write a data set as shards."""
     from tqdm import tqdm
 
+    from lift.data.layouts import in_words
     from lift.data.sequences import layout_of
     from lift.data.shards import write_shards
 
@@ -110,7 +112,7 @@ def shard(args: argparse.Namespace) -> None:
 
     files = write_shards(layout, Path(args.output), args.megabytes, bar)
     print(
-        f"written: {len(layout.entries)} sequences in {len(files)} shards; "
+        f"written: {in_words(len(layout.entries))} in {len(files)} shards; "
         f"train on them with --data_root {args.output}"
     )
 

@@ -115,67 +115,75 @@ def _in_processes(entries: list[Entry], workers: int) -> Iterator[Facts]:
 def facts_of(entry: Entry) -> Facts:
     """Read all frames of a sequence."""
     try:
-        frames, size = _frames(entry)
+        sequence = open_entry(entry)
     except (LiftError, OSError) as error:
         return Facts(0, None, "", (("broken", str(error)),))
-    damaged: list[str] = []
-    kept: dict[int, str] = {}
+    damaged: set[int] = set()
+    digests: dict[int, str] = {}
     detector, decisions = CutDetector(), []
-    count, last, repeated, moves = 0, None, [], False
-    for i, (name, frame) in enumerate(frames):
+    last, repeated, moves, cause = None, [], False, ""
+    for i, (frame, error) in enumerate(_frames(sequence)):
         if frame is None:
-            damaged.append(name)
+            damaged.update(_shows_damage(sequence, i))
+            cause = cause or error
             continue
-        kept[i] = hashlib.sha1(frame.tobytes()).hexdigest()
+        digests[i] = hashlib.sha1(frame.tobytes()).hexdigest()
         if last is not None:
             difference = float(np.abs(frame.astype(np.int16) - last).mean())
             moves |= difference >= MIN_DIFFERENCE
             if difference == 0:
-                repeated.append(name)
+                repeated.append(i)
         decisions += detector.feed(frame)
-        last, count = frame, count + 1
+        last = frame
     decisions += detector.finish()
-    numbers = sorted(kept)
+    numbers, count = sorted(digests), len(sequence) - len(damaged)
     chosen = {numbers[k] for k in (0, len(numbers) // 2, -1)} if numbers else set()
-    digest = "".join(kept[i] for i in sorted(chosen))
+    digest = "".join(digests[i] for i in sorted(chosen))
     findings = []
     if damaged:
-        findings.append(("broken", f"{len(damaged)} damaged frames: {_some(damaged)}"))
+        names = _some(sequence, sorted(damaged))
+        findings.append(("broken", f"{_frames_in_words(len(damaged))} damaged: {names} ({cause})"))
     if count < MIN_FRAMES:
-        findings.append(("short", f"{count} frames; {MIN_FRAMES} are needed at least"))
+        findings.append(("short", f"{_frames_in_words(count)}; {MIN_FRAMES} are needed at least"))
     elif not moves:
         findings.append(("still", f"nothing moves in its {count} frames"))
     elif repeated:
-        findings.append(
-            ("repeated frames", f"{len(repeated)} frames repeat the one before: {_some(repeated)}")
-        )
-    cuts = [str(i) for i, opens_shot in enumerate(decisions) if opens_shot]
+        names = _some(sequence, repeated)
+        text = f"{_frames_in_words(len(repeated))} as the one before: {names}"
+        findings.append(("repeated frames", text))
+    cuts = [i for i, opens_shot in enumerate(decisions) if opens_shot]
     if cuts and entry.cuts is None:
-        findings.append(("cuts", f"{len(cuts)} scene cuts, before the frames {_some(cuts)}"))
-    return Facts(count, size, f"{size}{digest}", tuple(findings))
+        findings.append(("cuts", f"scene cuts ({len(cuts)}) before: {_some(sequence, cuts)}"))
+    return Facts(count, sequence.size, f"{sequence.size}{digest}", tuple(findings))
 
 
-def _frames(entry: Entry) -> tuple[Iterator[tuple[str, np.ndarray | None]], tuple[int, int]]:
-    """Names and frames of a sequence, None where one is damaged; and their size."""
-    sequence = open_entry(entry)
+def _frames(sequence: Sequence) -> Iterator[tuple[np.ndarray | None, str]]:
+    """The frames of a sequence, None where one is damaged, with the cause."""
     if isinstance(sequence, IndexedVideo):
-        decoded = enumerate(sequence.all_frames())
-        return ((str(i), None if bad else frame) for i, (frame, bad) in decoded), sequence.size
-    return _one_by_one(sequence), sequence.size
-
-
-def _one_by_one(sequence: Sequence) -> Iterator[tuple[str, np.ndarray | None]]:
-    files = getattr(sequence, "files", None)
+        for frame, is_damaged in sequence.all_frames():
+            yield (None, "FFmpeg finds errors in it") if is_damaged else (frame, "")
+        return
     for i in range(len(sequence)):
-        name = files[i].name if files else str(i)
         try:
-            yield name, sequence.read([i])[0]
-        except LiftError:
-            yield name, None
+            yield sequence.read([i])[0], ""
+        except LiftError as error:
+            yield None, str(error)
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+def _shows_damage(sequence: Sequence, i: int) -> list[int]:
+    """The frames that the damage of frame i may be seen in."""
+    return sequence.predicted_from(i) if isinstance(sequence, IndexedVideo) else [i]
+
+
+def _frames_in_words(count: int) -> str:
+    return f"{count} frame" if count == 1 else f"{count} frames"
+
+
+def _some(sequence: Sequence, numbers: list[int]) -> str:
+    """The first of these frames by the names of their files, or by their numbers."""
+    files = getattr(sequence, "files", None)
+    names = [files[i].name if files else str(i) for i in numbers[:NAMED]]
+    return ", ".join(names) + (", ..." if len(numbers) > NAMED else "")
 
 
 # -- all sequences ---------------------------------------------------------------------------------

@@ -40,6 +40,11 @@ IMAGES, SETS = "JPEGImages", "ImageSets"  # folders of DAVIS
 PREFERRED_RESOLUTION = "480p"
 
 
+def in_words(count: int) -> str:
+    """A number of sequences: "1 sequence", "2 sequences"."""
+    return f"{count} sequence{'s' * (count != 1)}"
+
+
 @dataclass(frozen=True)
 class Stored:
     """Where the frames of a sequence are in a tar file.

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from lift.data.dataset import ClipDataset
+from lift.data.layouts import in_words
 
 NAMED = 3  # names of left out sequences in a line; the file has all
 
@@ -38,7 +39,7 @@ def describe(train: ClipDataset, val: ClipDataset) -> list[str]:
             dict.fromkeys("x".join(map(str, each[key])) for key in ("smallest", "largest"))
         )
         lines.append(
-            f"  {name}: {each['sequences']} sequences of the split {each['split']!r}, "
+            f"  {name}: {in_words(each['sequences'])} of the split {each['split']!r}, "
             f"{each['frames']} frames of {sizes}; {each['clips']} clips"
             + (" an epoch" if name == "train" else "")
         )

@@ -8,7 +8,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from lift.data.layouts import Entry, Layout, find_layout
+from lift.data.layouts import Entry, Layout, find_layout, in_words
 from lift.data.scan import Scan, scan_all
 from lift.data.shards import ShardSequence, find_shards, has_shards
 from lift.errors import LiftError
@@ -308,7 +308,7 @@ def _pool(layout: Layout, train_split: str, val_split: str, notes: list[str]) ->
         entries = [entry for entry in entries if entry.split == train_split]
     for name in unused:
         count = sum(entry.split == name for entry in layout.entries)
-        notes.append(f"the split {name!r} ({count} sequences) is not used")
+        notes.append(f"the split {name!r} ({in_words(count)}) is not used")
     return entries
 
 

@@ -28,7 +28,7 @@ def test_check_ends_with_1_where_something_is_broken(root, tmp_path, capsys):
     assert run(capsys, "check", "--data_root", root)[0] == 0
     (root / "b" / "07.png").write_bytes(b"nothing")
     code, out, _ = run(capsys, "check", "--data_root", root, "--json", tmp_path / "found.json")
-    assert code == 1 and "broken: b: 1 damaged frames: 07.png" in out
+    assert code == 1 and "broken: b: 1 frame damaged: 07.png" in out
     assert "1 of them serious" in out
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["sequences"] == 3

@@ -44,12 +44,14 @@ def test_broken_short_still_and_wrongly_sized_sequences_are_named(root):
     clip = write_clip(train / "held", 6, 55)
     (clip / "04.png").write_bytes((clip / "03.png").read_bytes())
     kinds = {name.split("/")[1]: finding for name, finding in found(root).items()}
-    assert kinds["truncated"] == ("broken", "1 damaged frames: 03.png")
+    assert kinds["truncated"][0] == "broken"
+    assert kinds["truncated"][1].startswith("1 frame damaged: 03.png (")
+    assert "03.png: not a readable image" in kinds["truncated"][1]
     assert kinds["gap"][0] == "broken" and "frame 2 is missing" in kinds["gap"][1]
     assert kinds["short"] == ("short", "2 frames; 3 are needed at least")
     assert kinds["still"] == ("still", "nothing moves in its 5 frames")
     assert kinds["large"] == ("size", "48x40, where most are 48x32")
-    assert kinds["held"] == ("repeated frames", "1 frames repeat the one before: 04.png")
+    assert kinds["held"] == ("repeated frames", "1 frame as the one before: 04.png")
     assert len(kinds) == 6
 
 
@@ -70,7 +72,7 @@ def test_cuts_inside_a_folder_of_frames_are_named(root):
         cv2.imwrite(str(clip / f"{i + 6:02d}.png"), image)
     layout = layout_of(root)
     findings = [f for f in checking.check(layout) if f.sequence == "train/two_scenes"]
-    assert ("cuts", "1 scene cuts, before the frames 6") in [(f.kind, f.text) for f in findings]
+    assert ("cuts", "scene cuts (1) before: 06.png") in [(f.kind, f.text) for f in findings]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Claims about published layouts: the official lists and folders decide what is trained on."""
 
+import json
 import os
 
 import cv2
@@ -268,3 +269,31 @@ def test_a_part_of_davis_is_named(davis):
     with pytest.raises(LiftError, match="part of the data set"):
         open_sequences(davis / "JPEGImages" / "480p", "train")
     assert names(davis.parent, "val") == ["dog"]
+
+
+# -- test sets as training data --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "folders, frames",
+    [
+        (["1", "11", "21"], ["frame_00.png", "frame_01_gt.png", "frame_02.png"]),  # UCF101
+        (["data/SNU-FILM/test/YouTube_test/0000", "data/SNU-FILM/test/GOPRO_test/a"], None),
+        (["test/Type1/TEST01_003_f0433", "test/Type3/TEST15"], None),  # X-TEST
+        (["bear", "bus"], ["00000.jpg", "00001.jpg", "00002.jpg"]),  # clips of DAVIS alone
+    ],
+)
+def test_published_test_sets_can_be_trained_on(tmp_path, folders, frames):
+    splits(tmp_path, folders, frames or ["0000.png", "0001.png", "0002.png"])
+    found = open_sequences(tmp_path, "train") + open_sequences(tmp_path, "val")
+    assert len(found) == len(folders) and {len(sequence) for sequence in found} == {3}
+
+
+def test_a_manifest_of_folders_gives_an_official_split(tmp_path):
+    septuplets(tmp_path, VIMEO)
+    rows = [
+        {"file": f"sequences/{name}", "split": "val" if name in TEST else "train"} for name in VIMEO
+    ]
+    (tmp_path / "manifest.json").write_text(json.dumps({"clips": rows}))
+    assert names(tmp_path, "train") == [f"sequences/{name}" for name in VIMEO[:5]]
+    assert names(tmp_path, "val") == [f"sequences/{name}" for name in TEST]

@@ -42,14 +42,14 @@ def test_sequences_frames_splits_and_what_was_left_out_are_recorded(datasets):
         "without 3 consecutive frames free of cuts, duplicates and damage": ["train/two"],
         "smaller than the crop of 32x32": ["train/tiny"],
     }
-    assert found["notes"] == ["the split 'test' (1 sequences) is not used"]
+    assert found["notes"] == ["the split 'test' (1 sequence) is not used"]
 
 
 def test_the_lines_say_the_same(datasets):
     lines = report.describe(*datasets)
     assert "folders by split (folders test, train, val)" in lines[0]
     assert "train: 3 sequences of the split 'train', 60 frames of 56x40; " in lines[1]
-    assert "val: 1 sequences of the split 'val', 32 frames of 56x40; 4 clips" in lines[2]
+    assert "val: 1 sequence of the split 'val', 32 frames of 56x40; 4 clips" in lines[2]
     assert any("left out, smaller than the crop of 32x32: 1 (train/tiny)" in x for x in lines)
 
 

@@ -116,9 +116,7 @@ def test_a_training_clip_holds_these_pixels(tmp_path):
     pytest.importorskip("av")
     case = VideoCase(96, 64, matrix=6, tagged=False, turn=90)
     write_lossless(tmp_path / "a.mp4", case, 40)
-    config = DataConfig(
-        data_root=str(tmp_path), crop_height=64, crop_width=64, scan_videos=False
-    )
+    config = DataConfig(data_root=str(tmp_path), crop_height=64, crop_width=64, scan_videos=False)
     dataset = ClipDataset(config, "val", batch_size=1, seed=0, train=False)
     (only,) = open_sequences(tmp_path, "val")
     known = {frame.tobytes() for frame in only.read(range(len(only)))}
