@@ -89,7 +89,9 @@ def main(argv: list[str]) -> int:
     if result.stopped_by:
         state = f"stopped by {result.stopped_by}; the same command resumes"
     if result.signal and not result.step:
-        _say(f"stopped by {result.stopped_by} before the first step; the same command starts it")
+        _say(
+            f"stopped by {result.stopped_by} before its first step was done; the same command goes on"
+        )
         return 128 + result.signal
     _say(
         f"step {result.step} of {result.total_steps}{_best(result.best_psnr)}: {state}. "
