@@ -90,7 +90,8 @@ def main(argv: list[str]) -> int:
         state = f"stopped by {result.stopped_by}; the same command resumes"
     if result.signal and not result.step:
         _say(
-            f"stopped by {result.stopped_by} before its first step was done; the same command goes on"
+            f"stopped by {result.stopped_by} before its first step was done; the same command "
+            "goes on"
         )
         return 128 + result.signal
     _say(
