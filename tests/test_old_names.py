@@ -39,7 +39,7 @@ ACCEPTED = {
         --compile|--val_split val|--train_split train|--sampling skip|--sampling dense
         --num_workers 4|--lr 1|--crop_height 128|--crop_width 128|--context_frames 4|--amp off
         --preload|--freeze_epochs 0|--epochs 2|--strides 2 2 4|--resume never|--seed 1
-        --memory-report|--batch-size 4""",
+        --memory-report|--batch-size 4|--init tiny|--init_weights tiny""",
     "interpolate": """--multi 2|--overwrite|--context 2|--dtype bfloat16|--dtype auto|--compile
         --cuda_graph|--kernels reference|--fps 60|--checkpoint C|--crf 20|--device cpu|--batch 2
         --no_scenes|--reverse_average|--source_fps 24|--quiet|--context_frames 2|--no-scenes""",
@@ -53,7 +53,7 @@ ACCEPTED = {
     "overfit": "--preset tiny|--steps 10|--data_root D|--device cpu",
 }
 RENAMED = {
-    "train": """--data synthetic: --data_source|--data mixed: --data_source|--init F: --init_weights
+    "train": """--data synthetic: --data_source|--data mixed: --data_source
         --cover 256: --resize_short_side|--context 8: --attn_channels|--context 8: --context_frames
         --ema 0.9: --ema_decay|--flow 0: --flow_weight|--census 0: --census_weight
         --coarse 1: --coarse_weight|--cascade 1: --cascade_weight|--match 8: --corr_channels

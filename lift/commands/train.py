@@ -18,6 +18,7 @@ from lift.config import (
 )
 from lift.config.flag_values import whole_number
 from lift.config.flags import Parser
+from lift.config.old_names import DEPRECATED_TRAIN_FLAGS
 from lift.errors import LiftError, run
 
 # Settings that a resumed run does not take from its checkpoint: where and how long it runs.
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> int:
         help="CPU threads of a process; 0: PyTorch's default, or OMP_NUM_THREADS",
     )
     add_flags(parser)
+    parser.deprecated_flags |= DEPRECATED_TRAIN_FLAGS
     namespace = parser.parse_args(argv)
     reports = [f"--{name}" for name in ("memory_report", "find_lr") if getattr(namespace, name)]
     if namespace.phases and reports:

@@ -49,8 +49,10 @@ AMBIGUOUS_FLAGS = {
     "--attn_channels the width of the transformer",
 }
 
-# Former flags of the commands that use a model, which are accepted with a warning.
+# Former flags of the commands that use a model, and of lift train, which are accepted with a
+# warning.
 DEPRECATED_FLAGS = {"--context": "--context_frames"}
+DEPRECATED_TRAIN_FLAGS = {"--init": "--init_weights"}
 
 
 def update(data: Any) -> Any:
