@@ -104,7 +104,8 @@ def _variants(args) -> tuple[Config, list, dict[str, str]]:
     else:
         common, variants = read_variants(args.variants, base, args)
         same = {}
-    return common, selected(variants, same, args.only), same
+    wanted = {name: other for name, other in same.items() if not args.only or name in args.only}
+    return common, selected(variants, same, args.only), wanted
 
 
 def _about(threads: int, common: Config, variants: list, same: dict[str, str]) -> dict:

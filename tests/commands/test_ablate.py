@@ -362,7 +362,7 @@ def test_builtin_variants_need_no_file_and_no_data_root(small, tmp_path, capsys)
     found = results(tmp_path)
     known = [key for key in psnr(found) if key[1] is not None]
     assert known == [("full", 0, 4), ("no_transformer", 0, 4), ("context2", 0, 2)]
-    assert found["same"] == {"window4": "full", "context4": "full"}
+    assert found["same"] == {"window4": "full"}
     assert found["variants"]["context2"] == {"data": {"context_frames": 2}}
     assert "window4 is full itself" in (tmp_path / "table.md").read_text()
     assert "scoring 2 frames of 2 clips" in capsys.readouterr().err
