@@ -1,1 +1,1 @@
-"""The laboratory: variants of a model under the same seeds, data and steps, scored side by side."""
+"""Ablations: variants of a model under the same seeds, data and steps, scored side by side."""

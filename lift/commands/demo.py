@@ -10,10 +10,10 @@ import torch
 from tqdm import tqdm
 
 from lift import provenance
+from lift.commands.machine_flags import add_machine_flags
 from lift.config.flag_values import whole_number
 from lift.config.flags import Parser
 from lift.config.old_names import DEPRECATED_FLAGS
-from lift.config.schema import BACKENDS
 from lift.evaluation import baselines
 from lift.evaluation.checkpoint import load
 from lift.evaluation.figures import (
@@ -292,18 +292,5 @@ def _parser() -> Parser:
         help="input frames per generated frame, 2 to 15 (default 15)",
     )
     parser.deprecated_flags |= DEPRECATED_FLAGS
-    parser.add_argument(
-        "--kernels",
-        choices=BACKENDS,
-        default="auto",
-        help="kernels: auto, fused (an error where unsupported) or reference (default auto)",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
-    parser.add_argument(
-        "--threads",
-        type=whole_number(0),
-        default=0,
-        metavar="N",
-        help="CPU threads; 0: PyTorch's default",
-    )
+    add_machine_flags(parser)
     return parser

@@ -5,10 +5,10 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from lift.commands.machine_flags import add_machine_flags
 from lift.config import flag_values
 from lift.config.flags import Parser
 from lift.config.old_names import DEPRECATED_FLAGS
-from lift.config.schema import BACKENDS
 from lift.config.values import did_you_mean
 from lift.evaluation import worst
 from lift.evaluation.builtin_methods import BASELINES, FUNCTION
@@ -120,20 +120,7 @@ def _add_inputs(made: Parser, known_methods: tuple[str, ...]) -> None:
         default=None,
         help="also compare lift with itself on the time-reversed clips",
     )
-    made.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
-    made.add_argument(
-        "--kernels",
-        choices=BACKENDS,
-        default="auto",
-        help="kernels: auto, fused (an error where unsupported) or reference (default auto)",
-    )
-    made.add_argument(
-        "--threads",
-        type=flag_values.whole_number(0),
-        default=0,
-        metavar="N",
-        help="CPU threads; 0: PyTorch's default",
-    )
+    add_machine_flags(made)
 
 
 def _add_outputs(made: Parser) -> None:

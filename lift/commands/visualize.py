@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lift.commands.machine_flags import add_machine_flags
 from lift.config.flag_values import named_folder, whole_number, whole_numbers
 from lift.config.flags import Parser
-from lift.config.schema import BACKENDS
 from lift.errors import LiftError, cleanup_on_signals, say
 from lift.evaluation import peers
 
@@ -298,20 +298,7 @@ def _parser() -> Parser:
         metavar="N",
         help=f"resolution of PNG figures, {DPI[0]} to {DPI[1]} (default 300)",
     )
-    parser.add_argument(
-        "--kernels",
-        choices=BACKENDS,
-        default="auto",
-        help="kernels: auto, fused (an error where unsupported) or reference (default auto)",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
-    parser.add_argument(
-        "--threads",
-        type=whole_number(0),
-        default=0,
-        metavar="N",
-        help="CPU threads; 0: PyTorch's default",
-    )
+    add_machine_flags(parser)
     peers.add_flags(parser)
     return parser
 
