@@ -1,15 +1,21 @@
 """How a command fails: one sentence on stderr and a non-zero exit code."""
 
+import _thread
 import errno
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from types import CodeType, FrameType
+from typing import TextIO, TypeVar
 
 PATIENCE = 10.0  # seconds for which further signals are ignored after one
+RETRY = 0.02  # seconds after which a signal that came in a callback raises
+F = TypeVar("F", bound=Callable)
+_callbacks: set[CodeType] = set()
 
 
 class LiftError(Exception):
@@ -24,6 +30,23 @@ class Terminated(BaseException):
         self.number = number
 
 
+def callback(function: F) -> F:
+    """Mark a function that C code calls, such as the `read` of a file that PyAV was given.
+
+    C code prints an exception of such a function and goes on, so a signal raises after it.
+    """
+    _callbacks.add(function.__code__)
+    return function
+
+
+def _in_callback(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code in _callbacks:
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def cleanup_on_signals() -> Iterator[None]:
     """Raise `Terminated` on SIGTERM and SIGHUP, so that what the block has begun is cleaned up.
@@ -33,8 +56,13 @@ def cleanup_on_signals() -> Iterator[None]:
     """
     last = float("-inf")
 
-    def stop(number: int, _frame) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         nonlocal last
+        if _in_callback(frame):
+            retry = threading.Timer(RETRY, _thread.interrupt_main, (number,))
+            retry.daemon = True
+            retry.start()
+            return
         now = time.monotonic()
         if now - last < PATIENCE:
             return

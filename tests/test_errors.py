@@ -1,17 +1,27 @@
 """How a command ends: sentences, exit codes, signals, and streams that somebody has closed."""
 
+import ctypes
 import errno
 import io
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from lift import errors
-from lift.errors import LiftError, Terminated, cleanup_on_signals, report_error, run, say
+from lift.errors import (
+    LiftError,
+    Terminated,
+    callback,
+    cleanup_on_signals,
+    report_error,
+    run,
+    say,
+)
 from lift.files import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,6 +70,25 @@ def test_a_second_signal_does_not_stop_the_cleanup(number, error):
             cleaned = True
     assert cleaned
     assert {each: signal.getsignal(each) for each in before} == before
+
+
+@pytest.mark.parametrize("number, error", ((signal.SIGINT, KeyboardInterrupt), (15, Terminated)))
+def test_a_signal_in_a_callback_of_c_code_raises_after_it(number, error, capfd):
+    ended = []
+
+    @callback
+    def compare(left, right):  # by the C library, which knows no exceptions
+        signal.raise_signal(number)
+        ended.append(True)
+        return 0
+
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    items = (ctypes.c_int * 2)(2, 1)
+    with pytest.raises(error), cleanup_on_signals():
+        ctypes.CDLL(None).qsort(items, 2, ctypes.sizeof(ctypes.c_int), kind(compare))
+        assert ended
+        time.sleep(10)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_cleanup_that_hangs_can_be_ended(monkeypatch):

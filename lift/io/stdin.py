@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from lift.errors import LiftError
+from lift.errors import LiftError, callback
 
 STDIN = Path("-")
 
@@ -24,6 +24,7 @@ class Replayed:
         """Begin again at the first byte; from then on nothing more is kept."""
         self._position = 0
 
+    @callback
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; none at the end."""
         if self._position is None:

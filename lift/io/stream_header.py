@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
-from lift.errors import LiftError
+from lift.errors import LiftError, callback
 from lift.io.codecs import Encoding
 from lift.io.encoder import VideoTags
 from lift.io.matroska import (
@@ -162,6 +162,7 @@ class _Concatenation:
         self._size = len(head) + file.seek(0, io.SEEK_END) - start
         self._position = 0
 
+    @callback
     def read(self, size: int) -> bytes:
         head = self._head[self._position : self._position + size]
         self._file.seek(self._start + max(0, self._position + len(head) - len(self._head)))
@@ -169,11 +170,13 @@ class _Concatenation:
         self._position += len(data)
         return data
 
+    @callback
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = base + offset
         return self._position
 
+    @callback
     def tell(self) -> int:
         return self._position
 
