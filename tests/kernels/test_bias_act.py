@@ -5,11 +5,11 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from benchmarks.harness.layouts import channels_last
 from lift import kernels
 from lift.kernels import dispatch
 from lift.kernels.ops.bias_act import op
 from lift.model.blocks import conv_act
-from tests.support.parity import channels_last
 
 INTERPRETED = op.triton is not None and op.triton.INTERPRETED and not torch.cuda.is_available()
 BACKENDS = [

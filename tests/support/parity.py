@@ -1,8 +1,6 @@
 """How a kernel is compared with its definition: tolerances, and the inputs that break kernels.
 
-A kernel may err twice as much as the reference does in the same precision, both measured against
-the reference in float64, so no tolerance is chosen by hand. Gradients must also be right as a
-whole, since a small bias passes any test of single elements.
+The rule is that of `benchmarks/harness/tolerance.py`, the layouts are those of `layouts.py` there.
 """
 
 import itertools
@@ -10,6 +8,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
+
+from benchmarks.harness.layouts import LAYOUTS
+from benchmarks.harness.tolerance import gradient_fault, largest_error
 
 # -- what counts as equal --------------------------------------------------------------------------
 
@@ -34,12 +35,7 @@ def assert_close(
         f"{name}: {found.shape} {found.dtype}, not {low.shape} {low.dtype}"
     )
     assert found.isfinite().all(), f"{name}: not finite"
-    if exact.numel() == 0:
-        return
-    rounding = 16 * torch.finfo(arithmetic).eps
-    found, low, exact = (x.detach().cpu().double() for x in (found, low, exact))
-    allowed = 2 * (low - exact).abs().max() + rounding * exact.abs().max()
-    error = (found - exact).abs().max()
+    error, allowed = largest_error(found, low, exact, arithmetic)
     assert error <= allowed, f"{name}: off by {error:.3g}, allowed {allowed:.3g}"
 
 
@@ -47,21 +43,8 @@ def assert_right_as_a_whole(
     name: str, found: torch.Tensor, low: torch.Tensor, exact: torch.Tensor, arithmetic: torch.dtype
 ) -> None:
     """Raise if a gradient's relative L2 error, cosine or bias exceeds the reference's precision."""
-    found, low, exact = (x.detach().cpu().double().flatten() for x in (found, low, exact))
-    size = exact.norm()
-    if size == 0:
-        assert (found == 0).all(), f"{name}: not 0"
-        return
-    rounding = 16 * torch.finfo(arithmetic).eps
-    unit = torch.finfo(low.dtype if arithmetic == torch.float64 else arithmetic).eps
-    distance, allowed = (found - exact).norm() / size, 2 * (low - exact).norm() / size + rounding
-    assert distance <= allowed, f"{name}: relative L2 error {distance:.3g}, allowed {allowed:.3g}"
-    cosine = found @ exact / (found.norm() * size)
-    assert 1 - cosine <= allowed**2 + 1e-12, f"{name}: cosine {cosine:.9f}"
-    bias = (found - exact).sum().abs()  # errors of either sign grow as the root of their number
-    assert bias <= 4 * allowed * size + unit * exact.abs().sum(), (
-        f"{name}: errors lean to one side by {bias:.3g}"
-    )
+    fault = gradient_fault(found, low, exact, arithmetic)
+    assert fault is None, f"{name}: {fault}"
 
 
 def assert_same_sums(
@@ -138,41 +121,7 @@ def _pairs(case: tuple) -> set:
     return set(itertools.combinations(enumerate(case), 2))
 
 
-# -- layouts: the values of x (those of its first rows for `expanded`) laid out in another way -----
-
-
-def contiguous(x: torch.Tensor) -> torch.Tensor:
-    return x.contiguous()
-
-
-def channels_last(x: torch.Tensor) -> torch.Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def sliced(x: torch.Tensor) -> torch.Tensor:
-    """A part of a larger image in every dimension, surrounded by NaN."""
-    buffer = torch.full([n + 3 for n in x.shape], math.nan, dtype=x.dtype, device=x.device)
-    place = buffer[tuple(slice(1, n + 1) for n in x.shape)]
-    return place.copy_(x)
-
-
-def expanded(x: torch.Tensor) -> torch.Tensor:
-    """Strides of 0: the first row of the first image, everywhere."""
-    return x[:1, :, :1].expand(x.shape)
-
-
-def transposed(x: torch.Tensor) -> torch.Tensor:
-    return x.mT.contiguous().mT
-
-
-def misaligned(x: torch.Tensor) -> torch.Tensor:
-    """Contiguous, from an address that no vector load takes."""
-    return torch.cat((x.new_zeros(1), x.flatten()))[1:].view(x.shape)
-
-
-LAYOUTS = {
-    f.__name__: f for f in (contiguous, channels_last, sliced, expanded, transposed, misaligned)
-}
+# -- dtypes and layouts ----------------------------------------------------------------------------
 
 
 def forms(dtypes: Iterable[str]) -> list[tuple[str, str]]:
