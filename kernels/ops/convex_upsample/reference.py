@@ -14,6 +14,8 @@ Source: Teed and Deng, "RAFT: Recurrent All-Pairs Field Transforms for Optical F
 import torch
 import torch.nn.functional as F
 
+from lift.kernels.shuffle import pixel_shuffle
+
 FACTOR = 2
 AROUND = 9  # coarse pixels that a fine one combines
 FLOWS = 4  # channels of the state that are flows
@@ -36,6 +38,8 @@ def convex_upsample_reference(
         (B, 6, 2h, 2w), dtype of state.
     """
     B, C, h, w = state.shape
+    if state.numel() == 0:  # which F.pad refuses
+        return state.reshape(B, C, FACTOR * h, FACTOR * w) + logits.sum() + 0 * prior.sum()
     weights = logits.to(state.dtype).reshape(B, FACTOR**2, AROUND, h, w)
     weights = (weights + prior.view(FACTOR**2, AROUND, 1, 1)).softmax(2)
     state = torch.cat((FACTOR * state[:, :FLOWS], state[:, FLOWS:]), 1)
@@ -45,7 +49,7 @@ def convex_upsample_reference(
     fine = shifted[0] * weights[:, None, :, 0]
     for k in range(1, AROUND):
         fine.addcmul_(shifted[k], weights[:, None, :, k])
-    return F.pixel_shuffle(fine.reshape(B, C * FACTOR**2, h, w), FACTOR)
+    return pixel_shuffle(fine.reshape(B, C * FACTOR**2, h, w), FACTOR)
 
 
 def empty_output(state: torch.Tensor) -> torch.Tensor:

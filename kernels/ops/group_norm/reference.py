@@ -42,6 +42,8 @@ def group_norm_reference(
     y = x.to(dtype)
     if x_bias is not None:
         y = y + x_bias.to(dtype).view(-1, 1, 1)
+    if torch.is_grad_enabled() and not y.requires_grad:
+        y = y.contiguous()  # PyTorch's backward crashes on channels-last y without a gradient
     y = F.group_norm(y, groups, weight.to(dtype), bias.to(dtype), eps)
     if skip is not None:
         y = y + skip

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from lift.kernels.ops.warp_blend.reference import warp_reference
+from lift.kernels.shuffle import pixel_unshuffle
 
 STRIDES = (1, 2, 4)
 FLOWS = 4  # channels of a state that are flows
@@ -54,7 +55,7 @@ def refine_inputs_reference(
     """
     flow0, flow1 = (2 * upsample(state[:, :FLOWS])).split(2, 1)
     warped = warp_reference(image0, flow0), warp_reference(image1, flow1)
-    images = F.pixel_unshuffle(torch.cat((*warped, image0 - image1), 1), stride)
+    images = pixel_unshuffle(torch.cat((*warped, image0 - image1), 1), stride)
     maps = [] if missing is None else [missing]
     maps = torch.cat((FLOW_SCALE * state[:, :FLOWS], state[:, FLOWS:], *maps), 1)
     if stride == 1:

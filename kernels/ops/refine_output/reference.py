@@ -6,10 +6,10 @@ around a pixel it closes, and both are read in place.
 """
 
 import torch
-import torch.nn.functional as F
 
 from lift.kernels.ops.refine_inputs.reference import upsample
 from lift.kernels.ops.warp_blend.reference import warp_blend_reference
+from lift.kernels.shuffle import pixel_shuffle
 
 RESIDUALS = 10  # dx, dy of flow 0, of flow 1, two logits, RGB, gate
 GATE_SLOPE = 4.0  # of the gate's sigmoid over the logarithm of the change
@@ -40,7 +40,7 @@ def refine_output_reference(
         (B, 3, H, W), dtype of the images.
     """
     residual = residual.to(image0.dtype) + bias.to(image0.dtype).view(-1, 1, 1)
-    residual = F.pixel_shuffle(residual, stride)
+    residual = pixel_shuffle(residual, stride)
     residual0, residual1, logits, detail, gate = residual.split((2, 2, 2, 3, 1), 1)
     flow0, flow1, occ = upsample(state).split(2, 1)
     gate = torch.sigmoid(GATE_SLOPE * (upsample(change) - threshold.to(state.dtype)) + gate)
