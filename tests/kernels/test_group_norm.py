@@ -170,3 +170,16 @@ def test_many_channels_and_groups_go_to_the_reference():
     if not INTERPRETED:
         pytest.skip("the device is the reason")
     assert reasons == ["300 channels: up to 256 only", "64 groups: up to 32 only", None]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_reference_has_a_gradient_of_the_weight_alone_beside_channels_last_features(dtype):
+    """PyTorch's own backward ends the process there."""
+    x = torch.randn(2, 6, 3, 2, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.randn(6, dtype=dtype, requires_grad=True), torch.zeros(6, dtype=dtype)
+
+    def gradient(x):
+        out = kernels.group_norm(x, weight, bias, 2, backend="reference")
+        return torch.autograd.grad(out.square().sum(), weight)[0]
+
+    torch.testing.assert_close(gradient(x), gradient(x.contiguous()))

@@ -1,0 +1,1 @@
+"""Random calls of every op, each compared with its definition: `python -m benchmarks.sweep`."""
