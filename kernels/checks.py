@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import torch
 
+from lift.kernels.transforms import in_transform
+
 MAX_SIDE = 1 << 24  # max_side in csrc: a larger float32 coordinate is no whole pixel
 HALF_DTYPES = (torch.float16, torch.bfloat16)
 TRITON_DTYPES = (torch.float32, *HALF_DTYPES)
@@ -141,6 +143,8 @@ def unsupported_by_triton(
 
 def unsupported_gradient(**inputs: torch.Tensor) -> str | None:
     """The reason why a kernel without gradients does not support its inputs, or None."""
+    if in_transform():
+        return "it has no gradient, which a transform of torch.func may need"
     if torch.is_grad_enabled():
         for name, x in inputs.items():
             if x.requires_grad:

@@ -310,7 +310,8 @@ def test_second_derivatives_are_the_references(family):
             torch.autograd.grad(sum(g.square().sum() for g in first), [leaves[n] for n in NAMES])
         )
     for a, b in zip(*second, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-3 * b.abs().max().item() + 1e-6, rtol=0)
+        # gradients that cancel, as of a bias that all keys share, are rounding alone
+        torch.testing.assert_close(a, b, atol=1e-3 * b.abs().max().item() + 3e-5, rtol=0)
 
 
 def test_frame_weights_are_not_differentiable_and_one_tensor_may_be_two_arguments():

@@ -4,7 +4,7 @@ import torch
 
 from lift.kernels import autograd, dispatch
 from lift.kernels.checks import accepts_old_names, check_image, check_same
-from lift.kernels.ops.correlation.eager import correlation_eager
+from lift.kernels.ops.correlation.eager import correlation_eager, flops
 from lift.kernels.ops.correlation.reference import correlation_reference, empty_output
 
 # -- the op; csrc has the same schema --------------------------------------------------------------
@@ -20,6 +20,8 @@ CORRELATION = autograd.Op(
     features=2,
     fake=lambda fmap0, fmap1, radius, normalize: empty_output(fmap0, radius),
     reference=correlation_reference,
+    folded=autograd.all_tensors,
+    flops=flops,
 )
 
 

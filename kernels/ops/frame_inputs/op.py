@@ -15,7 +15,7 @@ FRAME_INPUTS = autograd.Op(
         " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
     ),
     backward_schema=None,
-    inputs=0,
+    inputs=1,
     tensors=1,
     features=0,
     fake=empty_outputs,

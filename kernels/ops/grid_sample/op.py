@@ -32,6 +32,12 @@ def _pytorch_forward(input, grid, mode: int, padding: int, align_corners: bool) 
     return grid_sample_value(input, grid, *modes, align_corners).contiguous()
 
 
+def _flops(input, grid, mode: int, *others, **_) -> int:
+    B, C = input.shape[:2]
+    values = B * C * grid.shape[1] * grid.shape[2]
+    return 8 * values if MODES[mode] == "bilinear" else 0
+
+
 _ARGUMENTS = "Tensor input, Tensor grid, int mode, int padding, bool align_corners"
 # Under autocast the op computes with what it gets; the public function casts the grid.
 GRID_SAMPLE = autograd.Op(
@@ -44,6 +50,8 @@ GRID_SAMPLE = autograd.Op(
     features=1,
     fake=lambda input, grid, *modes: input.new_empty((*input.shape[:2], *grid.shape[1:3])),
     reference=_reference,
+    folded=autograd.all_tensors,
+    flops=_flops,
     backward_flags=lambda: (torch.are_deterministic_algorithms_enabled(),),
     call=_call,
 )

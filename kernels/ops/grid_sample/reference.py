@@ -7,6 +7,8 @@ derivative or no deterministic gradient.
 import torch
 import torch.nn.functional as F
 
+from lift.kernels.transforms import in_transform
+
 MODES = ("bilinear", "nearest")  # as numbers: Mode and Padding in csrc
 PADDING_MODES = ("zeros", "border", "reflection")
 
@@ -29,8 +31,8 @@ def grid_sample_reference(
     Returns:
         (B, C, h, w), dtype of input.
     """
-    if input.is_cuda and torch.are_deterministic_algorithms_enabled():
-        # The gradient of F.grid_sample raises there.
+    if in_transform() or input.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # F.grid_sample has no tangents, and its gradient raises where it must be deterministic.
         return grid_sample_gather(input, grid, mode, padding_mode, align_corners)
     bounded = _bounded(grid, padding_mode)
     out = F.grid_sample(input.to(grid.dtype), bounded, mode, padding_mode, align_corners)

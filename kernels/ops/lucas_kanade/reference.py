@@ -69,6 +69,8 @@ def lucas_kanade_reference(
     Returns:
         (B, 2, H, W), dtype of the flows, in pixels; without gradient.
     """
+    # detached, since tangents pass through no_grad
+    image0, image1, flow0, flow1, t = (x.detach() for x in (image0, image1, flow0, flow1, t))
     with torch.no_grad():
         if image0.numel() == 0:  # without channels, sums of nothing
             return empty_output(image0).zero_()

@@ -45,6 +45,27 @@ def _reference(
     )[0]
 
 
+def _folded(arguments: tuple) -> frozenset[int]:
+    """All tensors but the window bias, and a time bias that all of a batch share."""
+    q, time_bias = arguments[0], arguments[3]
+    shared = {4} if time_bias is None or len(time_bias) == len(q) else {3, 4}
+    return autograd.all_tensors(arguments[:6]) - shared
+
+
+def _flops(q, k, v, time_bias, window_bias, mask, window: int, shift: int, *others, **_) -> int:
+    """Those of both matrix products, as `torch.utils.flop_counter` has it for SDPA."""
+    B, Tq, H, W, heads, d = q.shape
+    pairs = _pairs(H, window, shift) * _pairs(W, window, shift)
+    return 4 * B * heads * d * Tq * k.shape[1] * pairs
+
+
+def _pairs(size: int, window: int, shift: int) -> int:
+    """Pairs of positions along a side that share a window."""
+    first = min((window - shift) % window, size)
+    whole, last = divmod(size - first, window)
+    return first**2 + whole * window**2 + last**2
+
+
 def _op(saves_rows: bool) -> autograd.Op:
     """The op; with `saves_rows` its backward takes the output and each row's log-sum-exp."""
 
@@ -68,6 +89,9 @@ def _op(saves_rows: bool) -> autograd.Op:
         fake=fake,
         reference=_reference,
         saved_outputs=(0, 2) if saves_rows else (),
+        folded=_folded,
+        flops=_flops,
+        backward_flops=2.5,  # the scores anew, and four products of gradients
         call=_call,
     )
 

@@ -20,6 +20,8 @@ WARP = autograd.Op(
     features=1,
     fake=lambda image, flow: autograd.empty_like_layout(image),
     reference=warp_reference,
+    folded=autograd.all_tensors,
+    flops=lambda image, *others, **_: 8 * image.numel(),  # four multiply-adds a value
 )
 _INPUTS = "Tensor image0, Tensor image1, Tensor flow0, Tensor flow1, Tensor occ0, Tensor occ1"
 WARP_BLEND = autograd.Op(
@@ -32,6 +34,8 @@ WARP_BLEND = autograd.Op(
     features=2,
     fake=lambda image0, *others: autograd.empty_like_layout(image0),
     reference=warp_blend_reference,
+    folded=autograd.all_tensors,
+    flops=lambda image0, *others, **_: 20 * image0.numel(),  # ten multiply-adds a value
 )
 
 
