@@ -12,7 +12,6 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import _C
 from torch.autograd import forward_ad
-from torch.autograd.function import _SingleLevelFunction
 from torch.library import Library
 from torch.library import register_vmap as torch_register_vmap
 
@@ -57,7 +56,9 @@ def register_kernel(
         return *gradients(ctx, *grads), None
 
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    node = type(name.replace("::", "_"), (_SingleLevelFunction,), methods)
+    node = type(name.replace("::", "_"), (torch.autograd.Function,), methods)
+    # Function's own would go through all levels of transforms, from the outermost on.
+    apply = super(torch.autograd.Function, node).apply
 
     def kernel(keyset, *arguments):
         recorded = _C.is_grad_enabled() and _C._any_requires_grad(*arguments)
@@ -71,7 +72,7 @@ def register_kernel(
         if not recorded:
             return compute(keyset, arguments)
         with _one_level():
-            return node.apply(*arguments, keyset)
+            return apply(*arguments, keyset)
 
     library.impl(name.split("::")[1], kernel, "Autograd", with_keyset=True)
 

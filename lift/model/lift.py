@@ -258,7 +258,8 @@ class LIFT(nn.Module):
             motions = self.flow(left, right, self.flow.correlate(left, right), half).flow_01
             differences = mean_difference(left.quarter, right.quarter).view(times.shape)
             valid = exists & has_motion(differences, pair.difference[:, None])
-        return AdjacentMotion(motions.unflatten(0, times.shape), times, valid)
+        # detached, since tangents pass through no_grad
+        return AdjacentMotion(motions.unflatten(0, times.shape).detach(), times, valid)
 
     def set_epoch(self, epoch: int) -> None:
         """Freeze the encoder in the first `freeze_epochs` epochs, counted from 0.

@@ -2,10 +2,13 @@
 backend.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.func import grad, jvp, vjp, vmap
 
+from lift import kernels
 from lift.kernels import dispatch, selfcheck
 from tests.support.models import awake_lift, random_clip
 
@@ -72,18 +75,48 @@ def test_samples_of_a_vmap_do_not_mix(operation, backend):
             torch.testing.assert_close(x[1], y, atol=1e-4, rtol=1e-3, equal_nan=True)
 
 
+def test_compiled_autograd_takes_the_nodes():
+    image, flow = selfcheck.samples("warp")
+    image.requires_grad_()
+    (expected,) = torch.autograd.grad(kernels.warp(image, flow).square().sum(), image)
+    with torch._dynamo.compiled_autograd._enable(torch.compile(backend="eager")):
+        kernels.warp(image, flow).square().sum().backward()
+    torch.testing.assert_close(image.grad, expected)
+
+
 @pytest.mark.slow
-def test_gradients_of_a_whole_model_by_torch_func():
+@pytest.mark.parametrize("autocast", (False, True))
+def test_gradients_of_a_whole_model_by_torch_func(autocast):
     model, clip = awake_lift(), random_clip(batch=1)
     parameters = {name: x.detach() for name, x in model.named_parameters()}
     t = torch.full((1,), 0.5)
 
     def loss(parameters):
-        return torch.func.functional_call(model, parameters, (clip, t)).frame.square().mean()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            frame = torch.func.functional_call(model, parameters, (clip, t)).frame
+        return frame.float().square().mean()
 
     found = grad(loss)(parameters)
     leaves = {name: x.requires_grad_() for name, x in parameters.items()}
     expected = torch.autograd.grad(loss(leaves), list(leaves.values()), materialize_grads=True)
     largest = max(y.abs().max().item() for y in expected)
+    rounding = 5e-2 if autocast else 1e-5
     for (name, x), y in zip(found.items(), expected, strict=True):
-        torch.testing.assert_close(x, y, atol=1e-5 * largest, rtol=1e-3, msg=name)
+        torch.testing.assert_close(x, y, atol=rounding * largest, rtol=1e-3, msg=name)
+
+
+@pytest.mark.slow
+def test_tangents_of_a_whole_model_are_those_of_its_gradients():
+    model, clip = awake_lift(), random_clip(batch=1)
+    t = torch.full((1,), 0.5)
+
+    def frame(frames):
+        return model(replace(clip, frames=frames), t).frame
+
+    v = 0.01 * torch.randn_like(clip.frames)
+    out, tangent = jvp(frame, (clip.frames,), (v,))
+    u = torch.randn_like(out)
+    (gradient,) = vjp(frame, clip.frames)[1](u)
+    forward, reverse = (u * tangent).sum(), (gradient * v).sum()
+    size = (u * tangent).abs().sum().item()
+    torch.testing.assert_close(forward, reverse, atol=1e-3 * size, rtol=0)
