@@ -7,6 +7,7 @@ import warnings
 
 from lift.kernels import dispatch
 from lift.kernels.dispatch import UnsupportedError, selected_backend, unsupported_reasons, use
+from lift.kernels.fallback import FallbackWarning
 from lift.kernels.ops.add_layer_norm.op import add_layer_norm
 from lift.kernels.ops.adjacent_frames.op import adjacent_frames
 from lift.kernels.ops.bias_act.op import bias_act
@@ -29,6 +30,7 @@ from lift.kernels.ops.time_mlp.op import time_mlp
 from lift.kernels.ops.warp_blend.op import warp, warp_blend
 
 __all__ = [
+    "FallbackWarning",
     "UnsupportedError",
     "add_layer_norm",
     "adjacent_frames",

@@ -3,7 +3,13 @@
 import torch
 
 from lift.kernels import autograd, dispatch, extension
-from lift.kernels.checks import accumulate_dtype, cast_to_autocast, check_same, check_tensor
+from lift.kernels.checks import (
+    ByDesign,
+    accumulate_dtype,
+    cast_to_autocast,
+    check_same,
+    check_tensor,
+)
 from lift.kernels.ops.temporal_attention import chunked
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
 
@@ -119,7 +125,7 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     if len(arguments) < 10 or arguments[9]:
-        return "it returns no frame weights"
+        return ByDesign("it returns no frame weights")
     return None
 
 
