@@ -122,8 +122,21 @@ class Op:
 
 
 def run_op(namespace: str, name: str, *arguments):
-    """Run an op such as `torch.ops.lift_cpp.warp`."""
-    return getattr(getattr(torch.ops, namespace), name)(*arguments)
+    """Run an op such as `torch.ops.lift_cpp.warp`.
+
+    Raises:
+        torch.OutOfMemoryError: the extension found too little memory on a GPU. The stable ABI knows
+            the message, but not the class.
+    """
+    op = getattr(getattr(torch.ops, namespace), name)
+    if namespace != "lift_cuda":
+        return op(*arguments)
+    try:
+        return op(*arguments)
+    except RuntimeError as error:
+        if "CUDA out of memory" in str(error) and not isinstance(error, torch.OutOfMemoryError):
+            raise torch.OutOfMemoryError(str(error)) from error
+        raise
 
 
 def define(namespace: str, schema: str, function: Callable, keys: Iterable[str]) -> None:
