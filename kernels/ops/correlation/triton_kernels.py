@@ -26,6 +26,9 @@ import triton.language as tl
 from lift.kernels.ops.correlation.reference import EPS
 
 EPS_SQ = tl.constexpr(EPS**2)
+# The square of a huge value overflows float32; times SHRINK no sum of squares or products does.
+MAX_FLOAT = tl.constexpr(3.4028234663852886e38)
+SHRINK = tl.constexpr(2.0**-70)
 
 
 @triton.jit
@@ -56,12 +59,16 @@ def _inverse_norm(
     if INT64_OFFSETS:
         o_c = o_c.to(tl.int64)
     b_squares = tl.zeros((BP, BC), tl.float32)
+    b_shrunk_squares = tl.zeros((BP, BC), tl.float32)
     for i_c in range(0, C, BC):
         b = tl.load(p_fmap + (i_c + o_c) * s_c, mask=m_x & (i_c + o_c < C), other=0.0).to(
             tl.float32
         )
         b_squares += b * b
-    return tl.rsqrt(tl.maximum(tl.sum(b_squares, 1), EPS_SQ))
+        b_shrunk_squares += (b * SHRINK) * (b * SHRINK)
+    b_square = tl.sum(b_squares, 1)
+    b_huge = tl.rsqrt(tl.maximum(tl.sum(b_shrunk_squares, 1), EPS_SQ)) * SHRINK
+    return tl.where(b_square > MAX_FLOAT, b_huge, tl.rsqrt(tl.maximum(b_square, EPS_SQ)))
 
 
 @triton.jit
@@ -149,8 +156,42 @@ def correlation_fwd_kernel(
                 b_squares1 += b_fmap1 * b_fmap1
         b_out = tl.sum(b_products, 2)
         if NORMALIZE:
-            b_out *= tl.rsqrt(tl.maximum(tl.sum(b_squares0, 2), EPS_SQ))
-            b_out *= tl.rsqrt(tl.maximum(tl.sum(b_squares1, 2), EPS_SQ))
+            b_square0, b_square1 = tl.sum(b_squares0, 2), tl.sum(b_squares1, 2)
+            b_inv_norm0 = tl.rsqrt(tl.maximum(b_square0, EPS_SQ))
+            b_inv_norm1 = tl.rsqrt(tl.maximum(b_square1, EPS_SQ))
+            b_product = b_out
+            b_out = b_product * b_inv_norm0 * b_inv_norm1
+            if fmap0.dtype.element_ty != tl.float16:  # no float16 is huge
+                b_fits = (b_square0 <= MAX_FLOAT) & (b_square1 <= MAX_FLOAT)
+                b_fits = b_fits & (tl.abs(b_product) <= MAX_FLOAT)
+                if tl.min(tl.min(b_fits.to(tl.int32), 1), 0) == 0:  # rare: the sums again, shrunk
+                    p_0 = fmap0 + i_b * s0_b + i_y * s0_y + o_x2 * s0_x
+                    p_1 = fmap1 + i_b * s1_b + i_shifted * s1_y
+                    p_1 += tl.reshape(o_shifted, (BP, BD)) * s1_x
+                    m_0, m_1 = tl.reshape(m_x, (BP, 1)), tl.reshape(m_fmap1, (BP, BD))
+                    b_shrunk_product = tl.zeros((BP, BD), tl.float32)
+                    b_shrunk0 = tl.zeros((BP, 1), tl.float32)
+                    b_shrunk1 = tl.zeros((BP, BD), tl.float32)
+                    for _ in tl.range(0, C, num_stages=1):  # one by one, for few registers
+                        b_0 = SHRINK * tl.load(p_0, mask=m_0, other=0.0).to(tl.float32)
+                        b_1 = SHRINK * tl.load(p_1, mask=m_1, other=0.0).to(tl.float32)
+                        b_shrunk_product += b_0 * b_1
+                        b_shrunk0 += b_0 * b_0
+                        b_shrunk1 += b_1 * b_1
+                        p_0 += s0_c
+                        p_1 += s1_c
+                    # The product and each norm were shrunk where they overflow, and only there.
+                    b_huge0, b_huge1 = b_square0 > MAX_FLOAT, b_square1 > MAX_FLOAT
+                    b_overflows = ~(tl.abs(b_product) <= MAX_FLOAT)  # inf - inf too
+                    b_scale = tl.where(b_overflows, 1 / SHRINK, 1.0)
+                    b_huge = tl.where(b_overflows, b_shrunk_product, b_product)
+                    b_huge *= b_scale * tl.where(b_huge0, SHRINK, 1.0)
+                    b_square0 = tl.where(b_huge0, b_shrunk0, b_square0)
+                    b_huge *= tl.rsqrt(tl.maximum(b_square0, EPS_SQ))
+                    b_huge *= b_scale * tl.where(b_huge1, SHRINK, 1.0)
+                    b_square1 = tl.where(b_huge1, b_shrunk1, b_square1)
+                    b_huge *= tl.rsqrt(tl.maximum(b_square1, EPS_SQ))
+                    b_out = tl.where(b_fits, b_out, b_huge)
         tl.store(
             out + (i_b * SIDE * SIDE + i_dy * SIDE + o_d) * H * W + i_y * W + o_x2,
             b_out,
@@ -207,10 +248,13 @@ def _backward(
             fmap + i_b * sm_b + i_y * sm_y + o_x * sm_x + o_c * sm_c, mask=m_x & m_c, other=0.0
         ).to(tl.float32)
         b_square = tl.sum(b_fmap * b_fmap, 1)[:, None]
+        b_shrink = tl.where(b_square > MAX_FLOAT, SHRINK, 1.0)
+        b_fmap *= b_shrink
+        b_square = tl.sum(b_fmap * b_fmap, 1)[:, None]
         b_inv_norm = tl.rsqrt(tl.maximum(b_square, EPS_SQ))
         b_fmap *= b_inv_norm
         b_along = tl.where(b_square >= EPS_SQ, tl.sum(b_sum * b_fmap, 1)[:, None], 0.0)
-        b_sum = b_inv_norm * (b_sum - b_along * b_fmap)
+        b_sum = b_shrink * b_inv_norm * (b_sum - b_along * b_fmap)
     tl.store(dfmap + i_b * sd_b + i_y * sd_y + o_x * sd_x + o_c * sd_c, b_sum, mask=m_x & m_c)
 
 

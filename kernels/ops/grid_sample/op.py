@@ -5,7 +5,13 @@ from functools import partial
 import torch
 
 from lift.kernels import autograd, dispatch, extension
-from lift.kernels.checks import accumulate_dtype, check_image, check_same, upcast_under_autocast
+from lift.kernels.checks import (
+    accumulate_dtype,
+    check_image,
+    check_same,
+    promote_under_autocast,
+    upcast_under_autocast,
+)
 from lift.kernels.ops.grid_sample import cuda
 from lift.kernels.ops.grid_sample.reference import (
     MODES,
@@ -74,7 +80,7 @@ if cuda.library is not None:  # it has the backward only: the forward is PyTorch
     autograd.register_autograd("lift_cuda", GRID_SAMPLE)
 dispatch.register(
     "grid_sample",
-    dispatch.Backend("cuda", GRID_SAMPLE.bind("lift_cuda"), cuda.unsupported_reason),
+    dispatch.Backend("cuda", GRID_SAMPLE.bind("lift_cuda"), cuda.unsupported_reason, device="cuda"),
     dispatch.cpp_backend(GRID_SAMPLE, partial(extension.unsupported_reason, min_side=1)),
     dispatch.Backend("reference", grid_sample_reference, dispatch.always_supported, fused=False),
     sample=_sample,
@@ -98,7 +104,8 @@ def grid_sample(
     Args:
         input: (B, C, H, W), float32, float16, bfloat16 or float64; H and W at least 1.
         grid: (B, h, w, 2), x then y, -1 and 1 at the borders; float32 (float64 for a float64
-            input), or input's own half dtype, cast to float32.
+            input), or input's own half dtype, cast to float32. Under autocast input and grid are
+            cast as F.grid_sample's are: to the wider dtype of the two, on a CPU at least float32.
         mode: "bilinear" or "nearest".
         padding_mode: "zeros", "border" or "reflection".
         align_corners: whether -1 and 1 are the centres of the corner pixels (true) or their outer
@@ -112,8 +119,13 @@ def grid_sample(
         TypeError, ValueError: an argument of another dtype, device, shape or value.
         RuntimeError: the backend asked for does not support the call; the message says why.
     """
+    input, grid = promote_under_autocast(input, grid)
+    if isinstance(input, torch.Tensor) and input.is_cpu:  # autocast runs it in float32 there
+        input = upcast_under_autocast(input)
     grid = upcast_under_autocast(grid)
     check_image("grid_sample", "input", input)
+    if 0 in input.shape[2:]:
+        raise ValueError(f"grid_sample: input must have a pixel, got {tuple(input.shape)}")
     if isinstance(grid, torch.Tensor) and grid.dtype == input.dtype:
         grid = grid.to(accumulate_dtype(input))
     if not isinstance(grid, torch.Tensor) or grid.ndim != 4:
