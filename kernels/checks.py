@@ -25,15 +25,19 @@ def check_tensor(op: str, name: str, value) -> None:
     """Raise TypeError unless `value` is a dense tensor of a supported floating dtype."""
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{op}: {name} must be a tensor, got {type(value).__name__}")
-    if not value.is_floating_point():
-        raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
     if value.dtype not in FLOAT_DTYPES:
+        if not value.is_floating_point():
+            raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
         raise TypeError(
             f"{op}: {name} must be float32, float16, bfloat16 or float64, got {value.dtype}"
         )
-    if value.layout != torch.strided or value.is_nested:
+    if not _is_dense(value):
         layout = "a nested tensor" if value.is_nested else value.layout
         raise TypeError(f"{op}: {name} must be a dense tensor, got {layout}")
+
+
+def _is_dense(x: torch.Tensor) -> bool:
+    return x.layout is torch.strided and not x.is_nested
 
 
 def check_image(op: str, name: str, value) -> None:
@@ -122,7 +126,7 @@ def unsupported_images(
     if images.device.type != device:
         needed = "the CPU" if device == "cpu" else "a CUDA device"
         return f"the tensors are on {images.device.type}, not on {needed}"
-    if images.layout != torch.strided or images.is_nested:
+    if not _is_dense(images):
         return "images that are no dense tensor"
     if images.dtype not in dtypes:
         *names, last = (str(dtype).removeprefix("torch.") for dtype in (images.dtype, *dtypes))

@@ -272,32 +272,34 @@ def select(operation: str, backend: str | None, *arguments) -> Backend:
 
 def _select(
     operation: str, backend: str | None, arguments: tuple
-) -> tuple[Backend, list[tuple[Backend, str]]]:
-    """The selected backend, and the preferred ones that do not support the call, with reasons."""
+) -> tuple[Backend, list[tuple[Backend, str]], Backend | None]:
+    """The selected backend, the preferred ones that do not support the call, with reasons, and
+    which of these `use` or LIFT_KERNELS named."""
     wanted = flag(backend)
     backends = _backends(operation)
     if wanted in ("auto", "fused") and _assume_available.get():
-        return next((b for b in backends if b.fused), backends[-1]), []
-    refused = []
+        return next((b for b in backends if b.fused), backends[-1]), [], None
+    refused, missed = [], None
     if wanted not in FLAGS and wanted != backend:  # named by `use` or LIFT_KERNELS
         for named in backends:
             if named.name == wanted:
                 reason = named.unsupported_reason(*arguments)
                 if reason is None:
-                    return named, []
+                    return named, [], None
+                missed = named
                 refused.append((named, reason))
         wanted = "auto"
     if wanted == "auto":  # the usual call, at once
         for candidate in backends:
-            if candidate.automatic:
+            if candidate.automatic and candidate is not missed:
                 reason = candidate.unsupported_reason(*arguments)
                 if reason is None:
-                    return candidate, refused
+                    return candidate, refused, missed
                 refused.append((candidate, reason))
     eligible = _eligible(operation, wanted)
     for candidate in eligible:
         if candidate.unsupported_reason(*arguments) is None:
-            return candidate, []
+            return candidate, [], None
     raise UnsupportedError(_unsupported_message(operation, wanted, eligible, arguments))
 
 
@@ -306,11 +308,12 @@ def call(operation: str, backend: str | None, *arguments):
 
     Warns:
         FallbackWarning: once, where plain PyTorch computes what the project's kernels for this
-            device do not support; the message says why.
+            device do not support, or the backend that `use` or LIFT_KERNELS names does not support
+            the call; the message says why.
     """
-    selected, refused = _select(operation, backend, arguments)
-    if refused and not selected.fused:
-        fallback.warn(operation, selected, refused, arguments)
+    selected, refused, missed = _select(operation, backend, arguments)
+    if refused and (missed is not None or not selected.fused):
+        fallback.warn(operation, selected, refused, missed, arguments)
     return selected.call(*arguments)
 
 

@@ -1,4 +1,4 @@
-"""A warning, once, where plain PyTorch computes a call instead of the project's kernels."""
+"""A warning, once, where a call falls back from the project's kernels or from a named backend."""
 
 import os
 import re
@@ -15,10 +15,10 @@ _warned: set[tuple[str, ...]] = set()
 
 
 class FallbackWarning(UserWarning):
-    """Plain PyTorch computes a call, slower than the project's kernels for this device would."""
+    """Plain PyTorch, or another backend than the flag names, computes a call."""
 
 
-def warn(operation: str, selected, refused: list, arguments: tuple) -> None:
+def warn(operation: str, selected, refused: list, missed, arguments: tuple) -> None:
     """Warn of each reason, once in a process, why kernels for this device do not support a call.
 
     Nothing is said of kernels for other devices, of limits that are by design, and of calls that
@@ -27,6 +27,7 @@ def warn(operation: str, selected, refused: list, arguments: tuple) -> None:
     Args:
         selected: the `Backend` that computes the call.
         refused: the preferred `Backend`s and why each does not support the call.
+        missed: the one of these that the flag names, or None; it is always worth a warning.
         arguments: of the call.
     """
     if torch.compiler.is_compiling():
@@ -35,9 +36,8 @@ def warn(operation: str, selected, refused: list, arguments: tuple) -> None:
     if tensor is None or _has_no_data(tensor):
         return
     for backend, reason in refused:
-        if not backend.fused or backend.device not in (None, tensor.device.type):
-            continue
-        if isinstance(reason, ByDesign):
+        lost = backend.fused and not selected.fused and not isinstance(reason, ByDesign)
+        if backend is not missed and not (lost and backend.device in (None, tensor.device.type)):
             continue
         # Why nothing is supported on this machine is said once for all ops. Numbers are left out,
         # for they may be sizes, which change from call to call.
@@ -47,11 +47,12 @@ def warn(operation: str, selected, refused: list, arguments: tuple) -> None:
         if key in _warned:
             continue
         _warned.add(key)
+        plain = "" if selected.fused else ", in plain PyTorch"
+        which = "any call here" if everywhere else "this call"
         warnings.warn(
-            f"{operation}: computed by {selected.name}, in plain PyTorch, because {backend.name} "
-            f"does not support {'any call here' if everywhere else 'this call'} ({reason}). "
-            f"lift.kernels.unsupported_reasons({operation!r}, ...) has all reasons; "
-            f"LIFT_KERNELS=reference or a filter of FallbackWarning silences this.",
+            f"{operation}: computed by {selected.name}{plain}, because {backend.name} does not "
+            f"support {which} ({reason}). lift.kernels.unsupported_reasons({operation!r}, ...) has "
+            "all reasons; a warnings filter of lift.kernels.FallbackWarning silences this.",
             FallbackWarning,
             stacklevel=_levels_to_caller(),
         )

@@ -60,8 +60,14 @@ def test_a_reason_in_the_machine_is_said_once_for_all_ops():
 
 
 def test_a_named_backend_that_does_not_support_a_call_is_said(monkeypatch):
-    monkeypatch.setattr(dispatch, "_environment", "cpp")
-    assert len(warned(("toy", LARGE))) == 1
+    """Whatever device it is for, and whatever computes the call instead."""
+    another = dispatch.Backend("triton", None, lambda *x: "no CUDA device", device="cuda")
+    dispatch.register("toy", another, *dispatch._operations["toy"])
+    monkeypatch.setattr(dispatch, "_environment", "triton")
+    (message,) = warned(("toy", SMALL), ("toy", SMALL))
+    assert message.startswith("toy: computed by cpp, because triton does not support any call here")
+    with kernels.use("cpp"):
+        assert len(warned(("toy", LARGE), ("toy", LARGE))) == 1
 
 
 @pytest.mark.parametrize(
