@@ -16,7 +16,8 @@ class Scoped(Generic[T]):
 
     Each block adds a value and at its end removes its own, so the value that another block set
     stays. torch.compile cannot trace a ContextVar, and guards on a threading.local: there the same
-    values are kept by thread, for compiled code to read.
+    values are kept by thread, for compiled code to read. Threads that Python did not start, such as
+    those in which autograd computes on GPUs, and runs checkpoints again, have the main thread's.
 
     Args:
         name: of the ContextVar.
@@ -26,13 +27,20 @@ class Scoped(Generic[T]):
         self._blocks: ContextVar[tuple] = ContextVar(name, default=())
         # Not a subclass: torch.compile does not guard on attributes of one.
         self._thread = threading.local()
+        self._main: T | None = None
 
     def get(self) -> T | None:
         """The value of the innermost block, None outside of blocks."""
         if torch.compiler.is_dynamo_compiling():
             return getattr(self._thread, "value", None)
         blocks = self._blocks.get()
-        return blocks[-1][0] if blocks else None
+        if blocks:
+            return blocks[-1][0]
+        if self._main is not None and isinstance(
+            threading.current_thread(), threading._DummyThread
+        ):
+            return self._main
+        return None
 
     @contextmanager
     def set(self, value: T) -> Iterator[None]:
@@ -54,4 +62,7 @@ class Scoped(Generic[T]):
 
     def _store(self, blocks: tuple) -> None:
         self._blocks.set(blocks)
-        self._thread.value = blocks[-1][0] if blocks else None
+        value = blocks[-1][0] if blocks else None
+        self._thread.value = value
+        if threading.current_thread() is threading.main_thread():
+            self._main = value

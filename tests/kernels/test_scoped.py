@@ -1,7 +1,9 @@
 """A scoped setting: whose blocks overlap, in threads, tasks and generators."""
 
+import _thread
 import asyncio
 import threading
+import time
 
 from lift.kernels.scoped import Scoped
 
@@ -67,3 +69,14 @@ def test_generators_may_end_in_the_order_of_their_start():
     assert setting.get() == "b"
     second.close()
     assert setting.get() is None
+
+
+def test_a_thread_that_python_did_not_start_has_the_main_threads_value():
+    """As those of autograd, which compute checkpoints again."""
+    setting, seen = Scoped("setting"), []
+    with setting.set("main"):
+        _thread.start_new_thread(lambda: seen.append(setting.get()), ())
+        end = time.monotonic() + 10
+        while not seen and time.monotonic() < end:
+            time.sleep(0.001)
+    assert seen == ["main"] and setting.get() is None
