@@ -6,7 +6,6 @@ first of the project's own kernels, or an error), or `reference`. `backend=` of 
 `use`, which overrides LIFT_KERNELS in the environment.
 """
 
-import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from types import ModuleType
 import torch
 
 from lift.kernels import autograd, extension
+from lift.kernels.deferred import import_kernels
 
 FLAGS = ("auto", "fused", "reference")
 
@@ -115,7 +115,7 @@ def triton_backends(module_name: str, *ops: autograd.Op) -> tuple[ModuleType | N
         The module, None where Triton has no build for this machine, and a backend for each op.
     """
     try:
-        module = importlib.import_module(module_name)
+        module = import_kernels(module_name)
     except ImportError as error:
         reason = f"Triton cannot be imported ({error})"
         return None, [Backend("triton", None, lambda *arguments: reason) for _ in ops]
