@@ -115,6 +115,7 @@ choice = os.environ.get("LIFT_EXTENSION", "").strip().lower() or "auto"
 needed = requirements()
 extension = Extension("lift.kernels._C", sources=[], optional=choice == "auto")
 setup(
+    script_args=["--quiet", *sys.argv[1:]],  # else an error comes after hundreds of lines
     packages=[
         *find_packages(include=["lift", "lift.*"]),
         "lift.kernels",
