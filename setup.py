@@ -78,12 +78,13 @@ def requirements():
         build.jobs()  # raises for a wrong MAX_JOBS
         return build.requirements(environment_paths())
     except build.BuildError as error:
+        reason = str(error)
+        if reason.startswith("PyTorch is not installed"):
+            reason += ", or, if another environment has it, build with --no-build-isolation"
         if choice == "required":
-            sys.exit(f"lift: error: the C++ kernels cannot be compiled: {error}")
-        if not {"egg_info", "dist_info", "sdist"} & set(
-            sys.argv
-        ):  # once, where they would be built
-            print(f"lift: warning: the C++ kernels are not compiled: {error}", file=sys.stderr)
+            sys.exit(f"lift: error: the C++ kernels cannot be compiled: {reason}")
+        if not {"egg_info", "dist_info", "sdist"} & set(sys.argv):  # said once, by the build
+            print(f"lift: warning: the C++ kernels are not compiled: {reason}", file=sys.stderr)
     return None
 
 
