@@ -21,7 +21,7 @@ def load() -> tuple[ModuleType | None, str | None]:
     """The module and None; or None and a clause that says why it cannot be used."""
     path = existing(MODULE, fingerprint)
     if not path.is_file():
-        return None, f"the C++ extension is not built{_missing()}; {REMEDY}"
+        return None, f"the C++ extension is not built{_remedy()}"
     try:
         found = _import(path)
     except ImportError as error:
@@ -30,13 +30,13 @@ def load() -> tuple[ModuleType | None, str | None]:
     return check(found)
 
 
-def _missing() -> str:
-    """What a build lacks on this machine, as a clause."""
+def _remedy() -> str:
+    """What to do about an extension that is not built, after what this machine lacks for it."""
     try:
         requirements.requirements()
     except requirements.BuildError as error:
-        return f" ({error})"
-    return ""
+        return f": {error}; then {REMEDY}"
+    return f"; {REMEDY}"
 
 
 def _import(path: Path) -> ModuleType:

@@ -91,11 +91,18 @@ def test_a_module_for_another_processor_is_not_used(sources):
 
 
 @pytest.mark.parametrize(
-    ("missing", "clause"),
-    [(None, ""), ("no C++ compiler was found", " (no C++ compiler was found)")],
+    ("missing", "remedy"),
+    [
+        (None, "; build it with `python -m lift.kernels.extension`"),
+        (
+            "no compiler was found; install one",
+            ": no compiler was found; install one; "
+            "then build it with `python -m lift.kernels.extension`",
+        ),
+    ],
 )
 def test_without_a_module_the_reason_says_what_a_build_lacks(
-    monkeypatch, tmp_path, missing, clause
+    monkeypatch, tmp_path, missing, remedy
 ):
     def requirements():
         if missing is not None:
@@ -104,10 +111,7 @@ def test_without_a_module_the_reason_says_what_a_build_lacks(
     monkeypatch.delenv("LIFT_BUILD_DIR", raising=False)
     monkeypatch.setattr(extension.requirements, "requirements", requirements)
     monkeypatch.setattr(extension, "MODULE", tmp_path / "_C.so")
-    assert extension.load() == (
-        None,
-        f"the C++ extension is not built{clause}; build it with `python -m lift.kernels.extension`",
-    )
+    assert extension.load() == (None, f"the C++ extension is not built{remedy}")
 
 
 def test_a_module_in_the_build_folder_is_loaded(monkeypatch, tmp_path):
