@@ -8,7 +8,6 @@ names must support the call; one named by `use` or LIFT_KERNELS computes the ops
 the calls that it supports, and `auto` selects for the others.
 """
 
-import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import torch
 
 from lift.kernels import autograd, extension, fallback
 from lift.kernels.checks import ByDesign
+from lift.kernels.deferred import import_kernels
 from lift.kernels.scoped import Scoped
 
 FLAGS = ("auto", "fused", "reference")
@@ -125,7 +125,7 @@ def triton_backends(module_name: str, *ops: autograd.Op) -> tuple[ModuleType | N
         The module, None where Triton has no build for this machine, and a backend for each op.
     """
     try:
-        module = importlib.import_module(module_name)
+        module = import_kernels(module_name)
     except ImportError as error:
         reason = f"Triton cannot be imported ({error})"
         return None, [
