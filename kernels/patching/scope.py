@@ -6,6 +6,7 @@ except that a function of a Python module is also replaced where other modules i
 """
 
 import dis
+import inspect
 import re
 import sys
 import types
@@ -18,7 +19,10 @@ from torch import nn
 from lift.kernels.patching.replacement import unwrapped
 
 NAMES = re.compile(r"warp|resampl|remap|bilinear_sampl", re.IGNORECASE)
+# A function is recognized by calling it, which these may not be prepared for.
+ACTIONS = re.compile(r"_*(save|write|load|read|show|plot|draw|vis|print|test|train|run|main)")
 FOREIGN = sys.stdlib_module_names - {"__main__"} | {"torch", "lift", "numpy"}
+SCRIPTED = "it is compiled by TorchScript"
 INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -121,19 +125,22 @@ def candidates(
     def add(place: object, name: str, value: object, kind: str, label: str) -> None:
         function = unwrapped(value)
         called = getattr(function, "__name__", "")
-        matches = name in wanted or called in wanted or NAMES.search(f"{name} {called}")
-        if kind == "forward":  # named by its class
-            matches = True
-        if not matches:
+        named = name in wanted or called in wanted
+        if not named and not ACTIONS.match(called):
+            named = NAMES.search(f"{name} {called}")
+        if not named and kind != "forward":  # which is named by its class
             return
+        method = kind in ("method", "forward")
+        origin = inspect.unwrap(function) if isinstance(function, types.FunctionType) else None
         if isinstance(function, torch.jit.ScriptFunction):
-            left[label] = "it is compiled by TorchScript"
-        elif not isinstance(function, types.FunctionType) or _top(function.__globals__) in FOREIGN:
+            left[label] = SCRIPTED
+        elif origin is None or _top(origin.__globals__) in FOREIGN:
             return
-        elif kind in ("method", "forward") and reads_self(function):
+        elif "_torchdynamo_orig_callable" in vars(function):
+            left[label] = "it is compiled by torch.compile, or excluded from it"
+        elif method and reads_self(function):
             left[label] = "it reads self, so its result depends on the object"
         else:
-            method = kind in ("method", "forward")
             candidate = found.setdefault(id(value), Candidate(value, label, method))
             candidate.bindings.append((place, name, kind))
 
@@ -142,8 +149,8 @@ def candidates(
         for name, value in list(space.items()):
             if isinstance(value, types.FunctionType):
                 function = unwrapped(value)
-                origin = f"{function.__module__ or where}.{function.__name__}"
-                add(space, name, value, "name", origin)
+                label = f"{function.__module__ or where}.{function.__name__}"
+                add(space, name, value, "name", label)
             elif isinstance(value, torch.jit.ScriptFunction):
                 add(space, name, value, "name", f"{where}.{name}")
         for cls in _classes(space):
@@ -156,6 +163,8 @@ def candidates(
                     add(cls, name, value, "forward" if forward else "method", label)
     if isinstance(target, nn.Module):
         for path, module in target.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                left[path or type(module).__name__] = SCRIPTED
             for name, value in list(vars(module).items()):
                 if isinstance(value, types.FunctionType):
                     add(module, name, value, "attribute", ".".join(filter(None, (path, name))))
@@ -185,7 +194,7 @@ def _classes(space: dict) -> list[type]:
 
 def reads_self(function: types.FunctionType) -> bool:
     """Whether a method uses its first argument, or calls super()."""
-    code = unwrapped(function).__code__
+    code = inspect.unwrap(function).__code__
     if not code.co_argcount:
         return True
     first = code.co_varnames[0]
