@@ -1,4 +1,8 @@
-"""Small nets in the manner of RIFE and IFRNet, for `lift.kernels.patch`."""
+"""Small nets in the manner of RIFE and IFRNet, for `lift.kernels.patch`.
+
+Their flows start at a motion of 1.4 pixels. At no motion, as of random weights, every pixel lies
+where the gradient of a bilinear sample jumps, and rounding decides between its two sides.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +22,11 @@ def _block(inputs: int, width: int, outputs: int, stride: int = 2) -> nn.Sequent
     )
 
 
+def _start_at(block: nn.Sequential, motion: float) -> None:
+    """Let the first four outputs of a block, two flows, start near a motion in pixels."""
+    nn.init.constant_(block[-1].bias[:4], motion)
+
+
 class RifeLike(nn.Module):
     """Two levels that refine the flows to both images and a mask, and warp the images at each.
 
@@ -27,6 +36,8 @@ class RifeLike(nn.Module):
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.levels = nn.ModuleList([_block(6, width, 5), _block(17, width, 5)])
+        for level in self.levels:
+            _start_at(level, 0.7)
 
     def forward(self, image0, image1):
         size = image0.shape[2:]
@@ -54,6 +65,7 @@ class IfrnetLike(nn.Module):
         super().__init__()
         self.encoders = nn.ModuleList([_block(3, width, width), _block(width, width, width)])
         self.coarse = _block(2 * width, width, 4, stride=1)
+        _start_at(self.coarse, 0.35)
         self.fine = _block(2 * width + 4, width, 5, stride=1)
 
     def forward(self, image0, image1):
