@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import torch
 
+from lift.kernels import dispatch
 from lift.kernels.patching.conventions import Convention, known
 
 TOLERANCE = 1e-5  # of results, for images of unit variance
@@ -150,7 +151,8 @@ def _difference(convention: Convention, results: list[tuple]) -> float | None:
 def _undisturbed(function: Callable) -> Iterator[None]:
     """The caches of a function, which may be keyed by shape alone, are afterwards as before.
 
-    Modes of the caller do not reach the probes: gradients are on, autocast is off.
+    Modes of the caller do not reach the probes: gradients are on, autocast is off, and the flag
+    does not ask for backends that need a GPU.
     """
     caches = []
     if isinstance(function, types.FunctionType):
@@ -159,7 +161,7 @@ def _undisturbed(function: Callable) -> Iterator[None]:
         caches = [(value, dict(value)) for value in values if type(value) is dict]
     with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
         warnings.simplefilter("ignore")
-        with torch.device("cpu"), torch.autocast("cpu", enabled=False):
+        with torch.device("cpu"), torch.autocast("cpu", enabled=False), dispatch.use("auto"):
             try:
                 yield
             finally:

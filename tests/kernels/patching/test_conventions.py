@@ -122,3 +122,19 @@ def test_autocast_promotes_as_for_the_original(functions):
     with torch.autocast("cpu", torch.bfloat16):
         for function in functions[0]["IFRNet `warp`"]:
             assert function(image.bfloat16(), flow).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["IFRNet `warp`", "pytorch-pwc `backwarp`"])
+def test_derivatives_of_every_kind_pass_through(functions, name):
+    original, replacement = functions[0][name]
+    image, flow = (x.detach() for x in inputs(name, (1, 2, 12, 16), dtype=torch.float64))
+
+    def penalty(function):
+        return lambda x: torch.func.grad(lambda y: function(x, y).square().sum())(flow).sum()
+
+    assert torch.allclose(*(torch.func.grad(penalty(f))(image) for f in (original, replacement)))
+    _, tangent = torch.func.jvp(lambda x: replacement(x, flow), (image,), (image,))
+    assert torch.allclose(tangent, original(image, flow))  # linear in the image
+    images = torch.stack((image, 2 * image))
+    batched = torch.func.vmap(lambda x: replacement(x, flow))(images)
+    assert torch.allclose(batched[1], 2 * batched[0])

@@ -263,8 +263,10 @@ def test_a_probe_leaves_caches_as_they_were():
         assert not conventions._rife_grids
 
 
-@pytest.mark.parametrize("mode", (torch.no_grad, torch.inference_mode))
-def test_it_can_be_patched_where_gradients_are_off(mode):
+@pytest.mark.parametrize(
+    "mode", (torch.no_grad, torch.inference_mode, lambda: kernels.use("fused"))
+)
+def test_it_can_be_patched_in_any_mode(mode):
     with mode(), kernels.patch(nets.RifeLike(8)) as patched:
         assert "rife_warp" in str(patched)
 
