@@ -28,6 +28,7 @@ from lift.kernels.ops.refine_output.op import refine_output
 from lift.kernels.ops.temporal_attention.op import temporal_attention
 from lift.kernels.ops.time_mlp.op import time_mlp
 from lift.kernels.ops.warp_blend.op import warp, warp_blend
+from lift.kernels.patching.patch import patch
 
 __all__ = [
     "FallbackWarning",
@@ -48,6 +49,7 @@ __all__ = [
     "grid_sample",
     "group_norm",
     "lucas_kanade",
+    "patch",
     "path_inputs",
     "reasons",
     "refine_inputs",
