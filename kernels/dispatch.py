@@ -178,6 +178,14 @@ def register(
         _samples[operation] = sample
 
 
+_exported: dict[str, tuple[Backend, Backend]] = {}
+
+
+def register_exported(operation: str, program: Backend, onnx: Backend) -> None:
+    """Set what `auto` selects for an op while `torch.export` and `torch.onnx.export` trace it."""
+    _exported[operation] = program, onnx
+
+
 def operations() -> dict[str, tuple[Backend, ...]]:
     """Every op with its backends in order of preference."""
     return dict(_operations)
@@ -257,6 +265,8 @@ def select(operation: str, backend: str | None, *arguments) -> Backend:
     if _assume_available and wanted in ("auto", "fused"):
         backends = _backends(operation)
         return next((b for b in backends if b.fused), backends[-1])
+    if wanted == "auto" and torch.compiler.is_exporting():
+        return _exported[operation][torch.onnx.is_in_onnx_export()]
     if wanted == "auto":  # the usual call, at once
         for candidate in _backends(operation):
             if candidate.automatic and candidate.unsupported_reason(*arguments) is None:

@@ -56,15 +56,21 @@ def luma(image: torch.Tensor) -> torch.Tensor:
 
 
 def empty_outputs(
-    frames: torch.Tensor, multiple: int, dtype: torch.dtype
+    frames: torch.Tensor, multiple: int, dtype: torch.dtype, always_padded: bool = False
 ) -> tuple[torch.Tensor, ...]:
-    """The uninitialised outputs of a fused backend: as the reference's, the first channels-last."""
+    """The uninitialised outputs of a fused backend: as the reference's, the first channels-last.
+
+    Args:
+        frames, multiple, dtype: as in `frame_inputs_reference`.
+        always_padded: whether there are padded frames even where nothing is padded.
+    """
     N, _, H, W = frames.shape
-    h, w = H + -H % multiple, W + -W % multiple
+    h, w = ((side + multiple - 1) // multiple * multiple for side in (H, W))
 
     def planes(channels: int, scale: int) -> torch.Tensor:
         return frames.new_empty((N, channels, h // scale, w // scale))
 
     stem = frames.new_empty((N, h, w, 3), dtype=dtype).permute(0, 3, 1, 2)
-    padded = frames.new_empty((0,)) if (h, w) == (H, W) else planes(3, 1)
+    nothing = not always_padded and (h, w) == (H, W)
+    padded = frames.new_empty((0,)) if nothing else planes(3, 1)
     return stem, padded, planes(1, 2), planes(3, 4), planes(1, 4), planes(1, 8)
