@@ -186,6 +186,11 @@ def register_exported(operation: str, program: Backend, onnx: Backend) -> None:
     _exported[operation] = program, onnx
 
 
+def exported(operation: str, onnx: bool = False) -> Backend:
+    """What `auto` selects for an op while `torch.export`, or `torch.onnx.export`, traces it."""
+    return _exported[operation][onnx]
+
+
 def operations() -> dict[str, tuple[Backend, ...]]:
     """Every op with its backends in order of preference."""
     return dict(_operations)
@@ -266,7 +271,7 @@ def select(operation: str, backend: str | None, *arguments) -> Backend:
         backends = _backends(operation)
         return next((b for b in backends if b.fused), backends[-1])
     if wanted == "auto" and torch.compiler.is_exporting():
-        return _exported[operation][torch.onnx.is_in_onnx_export()]
+        return exported(operation, torch.onnx.is_in_onnx_export())
     if wanted == "auto":  # the usual call, at once
         for candidate in _backends(operation):
             if candidate.automatic and candidate.unsupported_reason(*arguments) is None:

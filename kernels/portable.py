@@ -6,13 +6,12 @@ and select a backend when they run, by the flag and the arguments, so a program 
 uses the fused kernels of a GPU. ONNX has no such ops: there the graph consists of PyTorch's own.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import torch
 
-from lift.kernels import autograd, dispatch
+from lift.kernels import autograd, dispatch, onnx
 from lift.kernels.ops.add_layer_norm.op import ADD_LAYER_NORM
 from lift.kernels.ops.adjacent_frames.op import ADJACENT_FRAMES
 from lift.kernels.ops.bias_act.op import BIAS_ACT
@@ -33,7 +32,6 @@ from lift.kernels.ops.refine_inputs.op import REFINE_INPUTS
 from lift.kernels.ops.refine_output.op import REFINE_OUTPUT
 from lift.kernels.ops.temporal_attention.op import CHUNKED_TEMPORAL_ATTENTION
 from lift.kernels.ops.time_mlp.op import TIME_MLP
-from lift.kernels.ops.warp_blend.eager import warp_blend_eager, warp_eager
 from lift.kernels.ops.warp_blend.op import WARP, WARP_BLEND
 
 NAMESPACE = "lift"
@@ -179,9 +177,7 @@ OPS = (
     CORRELATION,
     CURVE_FLOWS,
     FLOW_INPUTS,
-    replace(
-        FRAME_INPUTS, inputs=1, outputs=6, fake=partial(FRAME_INPUTS.fake, always_padded=True)
-    ),
+    replace(FRAME_INPUTS, inputs=1, outputs=6, fake=partial(FRAME_INPUTS.fake, always_padded=True)),
     GLOBAL_MOTION,
     GRID_SAMPLE,
     # without the statistics, which only a backend's own backward takes
@@ -199,12 +195,9 @@ OPS = (
     WARP,
     WARP_BLEND,
 )
-# What an ONNX graph has instead of a reference: PyTorch's grid_sample, which is one operator there.
-_ONNX: dict[str, Callable] = {"warp": warp_eager, "warp_blend": warp_blend_eager}
-
 for _op in map(portable, OPS):
     autograd.define_op(NAMESPACE, _op, partial(_forward, _op), None, KEYS)
-    _plain = _ONNX.get(_op.name, dispatch.operations()[_op.name][-1].call)
+    _plain = onnx.IMPLEMENTATIONS.get(_op.name, dispatch.operations()[_op.name][-1].call)
     dispatch.register_exported(
         _op.name,
         dispatch.Backend("portable", _op.bind(NAMESPACE), dispatch.always_supported),

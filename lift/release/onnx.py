@@ -1,7 +1,7 @@
 """`python -m lift.release.onnx`: a model as an ONNX file, for runtimes without PyTorch.
 
-The graph consists of the reference kernels, which are plain PyTorch; a fused kernel has no ONNX
-operator. Sizes are fixed: a graph is for one height, width and number of input frames.
+The graph consists of ONNX's own operators: a fused kernel has none. It takes frames of any size,
+and one number of input frames.
 """
 
 import sys
@@ -13,54 +13,13 @@ from torch import nn
 
 from lift.config.flag_values import whole_number
 from lift.config.flags import Parser
-from lift.data.clip import Clip, frames_around
+from lift.data.clip import frames_around
 from lift.errors import LiftError, run
 from lift.files import atomic
+from lift.release.tensor_function import Interpolation, example
 
 OPSET = 20  # the first with a bilinear grid_sample that matches PyTorch's
 PACKAGES = ("onnx", "onnxscript")
-
-
-class Interpolation(nn.Module):
-    """A LIFT model as a function of tensors.
-
-    Args:
-        model: with the reference kernels.
-        left: position of the left reference among the input frames.
-    """
-
-    def __init__(self, model: nn.Module, left: int):
-        super().__init__()
-        self.model, self.left = model, left
-
-    def forward(
-        self, frames: torch.Tensor, times: torch.Tensor, mask: torch.Tensor, t: torch.Tensor
-    ) -> torch.Tensor:
-        """The frame at time t.
-
-        Args:
-            frames: (1, T, 3, H, W), RGB in [0, 1].
-            times: (1, T), the references at 0 and 1.
-            mask: (1, T), bool, true where the frame is real.
-            t: (1,), in (0, 1).
-
-        Returns:
-            (1, 3, H, W), not clamped.
-        """
-        clip = Clip(frames, times, mask, self.left)
-        return self.model(clip, t, with_attention=False).frame
-
-
-def example(height: int, width: int, context_frames: int) -> dict[str, torch.Tensor]:
-    """Inputs of `Interpolation` by name: random frames at even distances."""
-    left = frames_around(context_frames)[0] - 1
-    times = torch.arange(context_frames, dtype=torch.float32)[None] - left
-    return {
-        "frames": torch.rand(1, context_frames, 3, height, width),
-        "times": times,
-        "mask": torch.ones_like(times, dtype=torch.bool),
-        "t": torch.tensor([0.5]),
-    }
 
 
 def export(
