@@ -16,23 +16,20 @@ from lift.config.flags import Parser
 from lift.data.clip import frames_around
 from lift.errors import LiftError, run
 from lift.files import atomic
-from lift.release.tensor_function import Interpolation, example
+from lift.release.tensor_function import Interpolation, dynamic_sizes, example
 
 OPSET = 20  # the first with a bilinear grid_sample that matches PyTorch's
 PACKAGES = ("onnx", "onnxscript")
 
 
-def export(
-    model: nn.Module, path: str | Path, height: int, width: int, context_frames: int
-) -> None:
+def export(model: nn.Module, path: str | Path, context_frames: int) -> None:
     """Write a model as an ONNX file; its inputs and output are those of `Interpolation`.
 
-    Takes minutes: PyTorch traces and simplifies thousands of operators.
+    Takes minutes: PyTorch reasons about the sizes of thousands of operators.
 
     Args:
-        model: on the CPU, with the reference kernels.
+        model: on the CPU, with kernels="auto", for which `lift.kernels.onnx` has ONNX's operators.
         path: the file.
-        height, width: of the frames, pixels.
         context_frames: number of input frames, at least 2.
 
     Raises:
@@ -40,7 +37,7 @@ def export(
     """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise LiftError(f"ONNX needs {missing[0]}; pip install {' '.join(PACKAGES)}")
-    inputs = example(height, width, context_frames)
+    inputs = example(64, 48, context_frames)
     left = frames_around(context_frames)[0] - 1
     network = Interpolation(model, left).eval()
     with torch.no_grad():
@@ -51,6 +48,8 @@ def export(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=["frame"],
+            dynamic_shapes=dynamic_sizes(),
+            optimize=False,  # takes minutes more; runtimes optimize what they load
             verbose=False,
         )
     with atomic(path) as part:
@@ -64,8 +63,6 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--checkpoint", default="tiny", metavar="FILE", help="weights, or a preset (default tiny)"
     )
-    parser.add_argument("--height", type=whole_number(1), default=256, help="pixels (default 256)")
-    parser.add_argument("--width", type=whole_number(1), default=448, help="pixels (default 448)")
     parser.add_argument(
         "--context_frames",
         type=whole_number(2),
@@ -77,8 +74,8 @@ def main(argv: list[str]) -> None:
 
     from lift.evaluation.checkpoint import load
 
-    model = load(args.checkpoint, kernels="reference", device="cpu")
-    export(model, args.output, args.height, args.width, args.context_frames)
+    model = load(args.checkpoint, kernels="auto", device="cpu")
+    export(model, args.output, args.context_frames)
     print(f"written: {args.output}")
 
 

@@ -10,37 +10,34 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 
 from lift.config.flag_values import whole_number
 from lift.config.flags import Parser
 from lift.data.clip import frames_around
 from lift.errors import run
 from lift.files import atomic
-from lift.release.tensor_function import Interpolation, example
-
-MIN_SIDE = 17  # pixels; PyTorch would make of a shorter side, 1 at 1/16, a constant
+from lift.release.tensor_function import Interpolation, dynamic_sizes, example
 
 
 def export_program(model: nn.Module, context_frames: int) -> ExportedProgram:
     """A model as a program; its inputs and output are those of `Interpolation`.
 
     Args:
-        model: a LIFT on any device. With kernels="auto" the program selects its kernels where it
-            runs; with "reference" it has PyTorch's own ops alone.
+        model: a LIFT with kernels="auto", on any device.
         context_frames: number of input frames, at least 2.
 
     Returns:
-        For frames of any height and width of at least `MIN_SIDE`.
+        For frames of any height and width of at least `MIN_SIDE`, 17 pixels.
     """
     left = frames_around(context_frames)[0] - 1
     device = next(model.parameters()).device
     inputs = {name: x.to(device) for name, x in example(64, 48, context_frames).items()}
-    sizes = {3: Dim("height", min=MIN_SIDE), 4: Dim("width", min=MIN_SIDE)}
-    shapes = {name: sizes if name == "frames" else None for name in inputs}
     network = Interpolation(model, left).eval()
     with torch.no_grad():
-        return torch.export.export(network, (), kwargs=inputs, dynamic_shapes=shapes, strict=False)
+        return torch.export.export(
+            network, tuple(inputs.values()), dynamic_shapes=dynamic_sizes(), strict=False
+        )
 
 
 def main(argv: list[str]) -> None:

@@ -2,8 +2,11 @@
 
 import torch
 from torch import nn
+from torch.export import Dim
 
 from lift.data.clip import Clip, frames_around
+
+MIN_SIDE = 17  # pixels; PyTorch would make a constant of a shorter side, which is 1 at 1/16
 
 
 class Interpolation(nn.Module):
@@ -46,3 +49,9 @@ def example(height: int, width: int, context_frames: int) -> dict[str, torch.Ten
         "mask": torch.ones_like(times, dtype=torch.bool),
         "t": torch.tensor([0.5]),
     }
+
+
+def dynamic_sizes() -> dict:
+    """The `dynamic_shapes` of an export of `Interpolation`: frames of any height and width."""
+    frames = {3: Dim("height", min=MIN_SIDE), 4: Dim("width", min=MIN_SIDE)}
+    return {"frames": frames, "times": None, "mask": None, "t": None}
