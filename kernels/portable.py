@@ -127,22 +127,27 @@ def _gradients(op: autograd.Op, backward, ctx, *grads) -> tuple[torch.Tensor | N
     So only inputs are saved, whatever the backends save.
     """
     create_graph = torch.is_grad_enabled()
-    wanted, found = ctx.needs_input_grad, [None] * len(ctx.needs_input_grad)
+    wanted = [i for i, need in enumerate(ctx.needs_input_grad) if need]
+    found = [None] * len(ctx.needs_input_grad)
     with torch.enable_grad():
         # One tensor may be two arguments, each with a gradient of its own.
         inputs = [None if x is None else x.view_as(x) for x in ctx.saved_tensors]
         results = _select_and_run(op.name, *inputs, *ctx.others)
-        used = [(x, grad) for x, grad in zip(results, grads, strict=False) if grad is not None]
+        used = [
+            (x, grad)
+            for x, grad in zip(results, grads, strict=False)
+            if grad is not None and x.requires_grad
+        ]
         if not used:
             return tuple(found)
         computed = torch.autograd.grad(
             [x for x, _ in used],
-            [x for x, want in zip(inputs, wanted, strict=False) if want],
+            [inputs[i] for i in wanted],
             [grad for _, grad in used],
             create_graph=create_graph,
             materialize_grads=True,
         )
-    for i, grad in zip([i for i, want in enumerate(wanted) if want], computed, strict=True):
+    for i, grad in zip(wanted, computed, strict=True):
         found[i] = grad
     return tuple(found)
 
@@ -157,8 +162,9 @@ def portable(op: autograd.Op) -> autograd.Op:
     op = replace(op, saved_outputs=(), adds=False, reference=partial(_first_outputs, op))
     if op.inputs == 0:
         return op
-    formula = autograd.Formula(partial(_save, op), partial(_gradients, op))
-    return replace(op, backward_schema=None, formula=formula)
+    # Every gradient that some backend has: the selection knows which.
+    op = replace(op, backward_schema=None, inputs=op.tensors, by_reference=())
+    return replace(op, formula=autograd.Formula(partial(_save, op), partial(_gradients, op)))
 
 
 # -- all ops ---------------------------------------------------------------------------------------

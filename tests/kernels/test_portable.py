@@ -70,6 +70,13 @@ def test_gradients_that_only_the_reference_has_are_kept():
     assert all(map(torch.equal, found, expected))
 
 
+def test_a_time_has_no_gradient():
+    *images, t, steps = selfcheck.samples("align")
+    t.requires_grad_()
+    dispatch.exported("align").call(*images, t, steps)[0].sum().backward()
+    assert t.grad is None
+
+
 def test_second_derivatives():
     image, flow = (x.double().requires_grad_() for x in inputs((3, 4)))
     assert torch.autograd.gradgradcheck(torch.ops.lift.warp, (image, flow))
