@@ -5,7 +5,7 @@ The kernels know nothing of the model. They depend on torch, and on Triton where
 
 import warnings
 
-from lift.kernels import dispatch
+from lift.kernels import dispatch, portable  # noqa: F401
 from lift.kernels.dispatch import UnsupportedError, selected_backend, unsupported_reasons, use
 from lift.kernels.fallback import FallbackWarning
 from lift.kernels.ops.add_layer_norm.op import add_layer_norm

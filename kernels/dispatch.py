@@ -196,6 +196,19 @@ def register(
         _samples[operation] = sample
 
 
+_exported: dict[str, tuple[Backend, Backend]] = {}
+
+
+def register_exported(operation: str, program: Backend, onnx: Backend) -> None:
+    """Set what `auto` selects for an op while `torch.export` and `torch.onnx.export` trace it."""
+    _exported[operation] = program, onnx
+
+
+def exported(operation: str, onnx: bool = False) -> Backend:
+    """What `auto` selects for an op while `torch.export`, or `torch.onnx.export`, traces it."""
+    return _exported[operation][onnx]
+
+
 def operations() -> dict[str, tuple[Backend, ...]]:
     """Every op with its backends in order of preference."""
     return dict(_operations)
@@ -279,6 +292,8 @@ def _select(
     backends = _backends(operation)
     if wanted in ("auto", "fused") and _assume_available.get():
         return next((b for b in backends if b.fused), backends[-1]), [], None
+    if wanted == "auto" and torch.compiler.is_exporting():
+        return exported(operation, torch.onnx.is_in_onnx_export()), [], None
     refused, missed = [], None
     if wanted not in FLAGS and wanted != backend:  # named by `use` or LIFT_KERNELS
         for named in backends:
