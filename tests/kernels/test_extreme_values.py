@@ -65,7 +65,7 @@ def test_warp_far_outside():
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("scales", [(3e38, 1e20), (1e38, 10.0), (1e-30, 3e38)])
+@pytest.mark.parametrize("scales", [(1e29, 1e20), (1e28, 10.0), (1e-20, 1e29)])
 @pytest.mark.parametrize("backend", backends("correlation"))
 def test_huge_vectors_have_cosines(backend, scales):
     """Their squares overflow float32, and the products of two."""

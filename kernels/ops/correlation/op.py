@@ -67,7 +67,7 @@ def correlation(
             Under autocast maps of two dtypes are computed in the wider one.
         radius: pixels of the maps in each direction, at least 0.
         normalize: first scale the channels of every location to norm 1, those with a norm below
-            0.001 as if it were 0.001.
+            0.001 as if it were 0.001. Triton's kernels take values beyond 3e29 as 3e29.
         backend: "auto", "fused", "reference" or the name of a backend; None for the flag.
 
     Returns:
