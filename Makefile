@@ -48,7 +48,8 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	    "(Debian and Ubuntu: sudo apt install python3-venv)" >&2; exit 1; }
 	@$(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip
-	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	LIFT_EXTENSION=off $(RUN) -m pip install --disable-pip-version-check \
+	  --constraint constraints.txt --editable ".[test]"
 	@touch $@
 
 $(BUILT): $(STAMP) $(shell find csrc -type f) $(wildcard kernels/extension/*.py)
@@ -97,7 +98,8 @@ sanitize: env
 	rm -rf build/sanitize && mkdir -p build/sanitize
 	cp -r setup.py pyproject.toml lift kernels csrc tests benchmarks build/sanitize
 	rm -f build/sanitize/kernels/_C*
-	cd build/sanitize && CXX="c++ -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	cd build/sanitize && LIFT_BUILD_DIR= \
+	  CXX="c++ -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
 	  $(CURDIR)/$(RUN) -m lift.kernels.extension
 	cd build/sanitize && OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \

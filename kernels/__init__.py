@@ -5,8 +5,9 @@ The kernels know nothing of the model. They depend on torch, and on Triton where
 
 import warnings
 
-from lift.kernels import dispatch
+from lift.kernels import dispatch, portable  # noqa: F401
 from lift.kernels.dispatch import UnsupportedError, selected_backend, unsupported_reasons, use
+from lift.kernels.fallback import FallbackWarning
 from lift.kernels.ops.add_layer_norm.op import add_layer_norm
 from lift.kernels.ops.adjacent_frames.op import adjacent_frames
 from lift.kernels.ops.bias_act.op import bias_act
@@ -27,8 +28,10 @@ from lift.kernels.ops.refine_output.op import refine_output
 from lift.kernels.ops.temporal_attention.op import temporal_attention
 from lift.kernels.ops.time_mlp.op import time_mlp
 from lift.kernels.ops.warp_blend.op import warp, warp_blend
+from lift.kernels.patching.patch import patch
 
 __all__ = [
+    "FallbackWarning",
     "UnsupportedError",
     "add_layer_norm",
     "adjacent_frames",
@@ -46,6 +49,7 @@ __all__ = [
     "grid_sample",
     "group_norm",
     "lucas_kanade",
+    "patch",
     "path_inputs",
     "reasons",
     "refine_inputs",

@@ -10,9 +10,17 @@ from functools import partial
 
 import torch
 from torch.library import Library, register_fake
-from torch.library import register_autograd as torch_register_autograd
+from torch.utils.flop_counter import register_flop_formula
 
 from lift.kernels.checks import accumulate_dtype
+from lift.kernels.transforms import (
+    differentiable_alias,
+    in_transform,
+    register_kernel,
+    register_vmap,
+    without_history,
+    without_tangent,
+)
 
 _libraries: list[Library] = []  # an op lives as long as its library
 implementations: dict[str, Callable] = {}  # of the ops defined in Python, by namespace::name
@@ -26,8 +34,10 @@ class Formula:
 
     Attributes:
         save: (ctx, inputs, output), the `setup_context` of `torch.library.register_autograd`.
-        gradients: takes the op's backward, ctx and the gradient of the output, and returns the
+        gradients: takes the op's backward, ctx and the gradients of the outputs, and returns the
             gradients of all arguments. Where grad mode is enabled these can be differentiated.
+        tangents: takes the op's arguments and its outputs without tangents, and returns the outputs
+            with tangents; None where the reference's are those of the op.
         fake_backward: takes the backward's arguments and returns gradients without data; None for
             an op without backward, whose gradients are views of that of the output.
     """
@@ -35,6 +45,7 @@ class Formula:
     save: Callable
     gradients: Callable
     fake_backward: Callable | None = None
+    tangents: Callable | None = None
 
 
 @dataclass(frozen=True)
@@ -48,10 +59,13 @@ class Op:
 
     Attributes:
         name: of the forward.
-        schema, backward_schema: what follows the names, as PyTorch writes schemas. Without a
-            backward_schema and formula its outputs never require a gradient.
-        inputs: how many arguments can have a gradient.
+        schema, backward_schema: what follows the names, as PyTorch writes schemas; without default
+            values.
+        inputs: how many arguments can have a gradient; without a backward_schema and formula it is
+            the reference that computes theirs. 0 for an op whose outputs are constants by design.
         tensors: how many arguments are tensors or None.
+        by_reference: positions of tensors of which kernels have no gradient; backends refuse calls
+            that need it, and where only an outer transform does, the reference computes the call.
         features: how many inputs hold features. Their gradients have their layout and dtype; those
             of the others (flows, grids, logits, biases) are contiguous, in the accumulation dtype.
         fake: takes the forward's arguments and returns outputs without data.
@@ -66,6 +80,12 @@ class Op:
             neither is saved; the gradient that it returns for input 0 is that of input 1 too.
         backward_flags: the last arguments of the backward.
         formula: of the gradients, where the backward takes other arguments than described here.
+        folded: the positions of the arguments, for given ones, whose first dimension is a batch of
+            independent images, so that `torch.vmap` computes all samples as one batch; None, or a
+            function that returns None, where it computes one after another.
+        flops: takes the forward's arguments and returns its floating-point operations, for
+            `torch.utils.flop_counter`; None for an op that is not counted.
+        backward_flops: those of the backward, in relation.
         call: takes a namespace and the arguments of the public function's reference, and runs the
             op; None where these are the op's own.
     """
@@ -78,12 +98,21 @@ class Op:
     features: int
     fake: Callable
     reference: Callable[..., torch.Tensor]
+    by_reference: tuple[int, ...] = ()
     saved_outputs: tuple[int, ...] = ()
     outputs: int = 1
     adds: bool = False
     backward_flags: Callable[[], tuple] = tuple
     formula: Formula | None = None
+    folded: Callable[[tuple], frozenset[int] | None] | None = None
+    flops: Callable[..., int] | None = None
+    backward_flops: float = 2.0
     call: Callable | None = None
+
+    @property
+    def returns(self) -> int:
+        """How many outputs the op has."""
+        return self.schema.split("->")[1].count("Tensor")
 
     def bind(self, namespace: str) -> Callable:
         """The op of a namespace as a function with the arguments of the reference."""
@@ -93,8 +122,21 @@ class Op:
 
 
 def run_op(namespace: str, name: str, *arguments):
-    """Run an op such as `torch.ops.lift_cpp.warp`."""
-    return getattr(getattr(torch.ops, namespace), name)(*arguments)
+    """Run an op such as `torch.ops.lift_cpp.warp`.
+
+    Raises:
+        torch.OutOfMemoryError: the extension found too little memory on a GPU. The stable ABI knows
+            the message, but not the class.
+    """
+    op = getattr(getattr(torch.ops, namespace), name)
+    if namespace != "lift_cuda":
+        return op(*arguments)
+    try:
+        return op(*arguments)
+    except RuntimeError as error:
+        if "CUDA out of memory" in str(error) and not isinstance(error, torch.OutOfMemoryError):
+            raise torch.OutOfMemoryError(str(error)) from error
+        raise
 
 
 def define(namespace: str, schema: str, function: Callable, keys: Iterable[str]) -> None:
@@ -126,94 +168,193 @@ def define_op(
 
 
 def register_autograd(namespace: str, op: Op) -> None:
-    """Register fakes and gradients of an op that is defined, in Python or in C++."""
+    """Register fakes and derivatives of an op that is defined, in Python or in C++."""
+    library = Library(namespace, "FRAGMENT")
+    _libraries.append(library)
+    name = f"{namespace}::{op.name}"
+    has_backward = op.backward_schema is not None
+    register_fake(name, op.fake, lib=library)
+    if op.formula is not None:
+        fake_backward, save = op.formula.fake_backward, op.formula.save
+        gradients = partial(op.formula.gradients, partial(run_op, namespace, f"{op.name}_backward"))
+    else:
+        fake_backward, save = partial(_fake_backward, op), partial(_save, op)
+        gradients = partial(_gradients, namespace, op)
+    if not has_backward and op.formula is None:
+        save, gradients = None, None
+    register_kernel(library, name, save, gradients, _differentiable(op), op.by_reference)
+    _register_rules(library, name, op.folded, op.flops)
+    if has_backward:
+        register_fake(f"{name}_backward", fake_backward, lib=library)
+        if op.formula is None:
+            second = _save_backward, partial(_second_gradients, op), partial(_second_tangents, op)
+            register_kernel(library, f"{name}_backward", *second)
+        folded = partial(_folded_backward, op) if op.folded else None
+        flops = partial(_backward_flops, op) if op.flops else None
+        _register_rules(library, f"{name}_backward", folded, flops)
+
+
+def register_fake_forward(namespace: str, op: Op) -> None:
+    """Register the fake of an op that C++ defines without its gradients."""
     library = Library(namespace, "FRAGMENT")
     _libraries.append(library)
     name = f"{namespace}::{op.name}"
     register_fake(name, op.fake, lib=library)
-    backward = partial(run_op, namespace, f"{op.name}_backward")
-    if op.formula is not None:
-        if op.backward_schema is not None:
-            register_fake(f"{name}_backward", op.formula.fake_backward, lib=library)
-        gradients = partial(op.formula.gradients, backward)
-        torch_register_autograd(name, gradients, setup_context=op.formula.save, lib=library)
-        return
-    if op.backward_schema is None:
-        # Without a backward autograd would warn where an input requires a gradient.
-        torch_register_autograd(name, _no_grads, setup_context=_mark_no_grad, lib=library)
-        return
-    flags = len(op.backward_flags())
-
-    def fake_backward(*arguments):
-        inputs = arguments[op.outputs : op.outputs + op.inputs]
-        return empty_grads(inputs, arguments[-1 - flags], op.features)
-
-    def setup_context(ctx, inputs, output):
-        outputs = output if isinstance(output, tuple) else (output,)
-        if len(outputs) > op.outputs:
-            ctx.mark_non_differentiable(*outputs[op.outputs :])
-        ctx.set_materialize_grads(False)  # of outputs without gradient they would be zeros
-        ctx.dtypes = [None if x is None else x.dtype for x in inputs[: op.inputs]]
-        if op.adds and inputs[1] is not None:
-            inputs = (outputs[1], None, *inputs[2:])
-        saved = [outputs[i] for i in op.saved_outputs]
-        ctx.save_for_backward(*inputs[: op.tensors], *saved)
-        ctx.others = inputs[op.tensors :]
-
-    def gradients(ctx, *grads):
-        tensors, grads = ctx.saved_tensors, grads[: op.outputs]
-        if all(grad is None for grad in grads):
-            return (None,) * (op.tensors + len(ctx.others))
-        arguments, saved = (*tensors[: op.tensors], *ctx.others), tensors[op.tensors :]
-        wanted = needed = ctx.needs_input_grad[: op.inputs]
-        if op.adds:
-            needed = (wanted[0] or wanted[1], False, *wanted[2:])
-        if torch.is_grad_enabled():  # create_graph=True: the gradients will be differentiated
-            found = _reference_grads(op, arguments, needed, grads)
-        else:
-            needs = sum(1 << i for i, need in enumerate(needed) if need)
-            found = backward(*grads, *arguments, *saved, needs, *op.backward_flags())
-        if op.adds:
-            found = (found[0], found[0], *found[2:])
-        return (
-            *(
-                g.to(dtype) if want else None
-                for g, dtype, want in zip(found, ctx.dtypes, wanted, strict=True)
-            ),
-            *[None] * (len(arguments) - op.inputs),
-        )
-
-    register_fake(f"{name}_backward", fake_backward, lib=library)
-    torch_register_autograd(name, gradients, setup_context=setup_context, lib=library)
+    register_kernel(library, name, None, None, _differentiable(op))
+    _register_rules(library, name, op.folded, op.flops)
 
 
-def register_fake_forward(namespace: str, op: Op) -> None:
-    """Register the fake of an op without gradients that is defined in C++."""
-    library = Library(namespace, "FRAGMENT")
-    _libraries.append(library)
-    register_fake(f"{namespace}::{op.name}", op.fake, lib=library)
+def _register_rules(
+    library: Library, name: str, folded: Callable | None, flops: Callable | None
+) -> None:
+    register_vmap(library, name, folded or (lambda arguments: None))
+    if flops is not None:
+        namespace, op_name = name.split("::")
+        packet = getattr(getattr(torch.ops, namespace), op_name)
+        register_flop_formula(packet, get_raw=True)(flops)
 
 
 def needs_gradient(inputs: Iterable) -> bool:
-    """Whether autograd would record an op of these inputs."""
-    return torch.is_grad_enabled() and any(
-        [isinstance(x, torch.Tensor) and x.requires_grad for x in inputs]
+    """Whether an op of these inputs may have to be differentiated.
+
+    Under transforms a tensor does not show what outer levels need of it.
+    """
+    return in_transform() or (
+        torch.is_grad_enabled()
+        and any([isinstance(x, torch.Tensor) and x.requires_grad for x in inputs])
     )
 
 
-def _mark_no_grad(ctx, inputs, output) -> None:
-    ctx.mark_non_differentiable(*(output if isinstance(output, tuple) else (output,)))
+def all_tensors(arguments: tuple) -> frozenset[int]:
+    """The `Op.folded` of an op whose tensors all begin with the batch dimension."""
+    return frozenset(i for i, x in enumerate(arguments) if isinstance(x, torch.Tensor))
 
 
-def _no_grads(ctx, *grads):
-    raise RuntimeError("an op without backward was differentiated")  # its outputs prevent it
+# -- derivatives -----------------------------------------------------------------------------------
 
 
-def _reference_grads(op: Op, arguments: tuple, wanted, grads) -> tuple[torch.Tensor | None, ...]:
-    """Gradients of the reference, which can be differentiated again."""
+def _fake_backward(op: Op, *arguments):
+    inputs = arguments[op.outputs : op.outputs + op.inputs]
+    return empty_grads(inputs, arguments[_needs(op)], op.features)
+
+
+def _needs(op: Op) -> int:
+    """The position of `needs`, from the end, among the arguments of the backward."""
+    return -1 - len(op.backward_flags())
+
+
+def _save(op: Op, ctx, inputs, output) -> None:
+    outputs = output if isinstance(output, tuple) else (output,)
+    if len(outputs) > op.outputs:
+        ctx.mark_non_differentiable(*outputs[op.outputs :])
+    ctx.set_materialize_grads(False)  # of outputs without gradient they would be zeros
+    ctx.dtypes = [None if x is None else x.dtype for x in inputs[: op.inputs]]
+    if op.adds and inputs[1] is not None:
+        inputs = (outputs[1], None, *inputs[2:])
+    saved = [outputs[i] for i in op.saved_outputs]
+    ctx.save_for_backward(*inputs[: op.tensors], *saved)
+    ctx.others = inputs[op.tensors :]
+
+
+def _gradients(namespace: str, op: Op, ctx, *grads):
+    tensors, grads = ctx.saved_tensors, grads[: op.outputs]
+    if all(grad is None for grad in grads):
+        return (None,) * (op.tensors + len(ctx.others))
+    arguments, saved = (*tensors[: op.tensors], *ctx.others), tensors[op.tensors :]
+    wanted = needed = ctx.needs_input_grad[: op.inputs]
+    if op.adds:
+        needed = (wanted[0] or wanted[1], False, *wanted[2:])
+    needs = sum(1 << i for i, need in enumerate(needed) if need)
+    flags = op.backward_flags()
+    found = run_op(namespace, f"{op.name}_backward", *grads, *arguments, *saved, needs, *flags)
+    if op.adds:
+        found = (found[0], found[0], *found[2:])
+    return (
+        *(
+            g.to(dtype) if want else None
+            for g, dtype, want in zip(found, ctx.dtypes, wanted, strict=True)
+        ),
+        *[None] * (len(arguments) - op.inputs),
+    )
+
+
+def _differentiable(op: Op) -> Callable:
+    """The op in ops that can be differentiated: its reference, unless its formula says otherwise.
+
+    Outputs that have no derivative are computed by the op itself.
+    """
+
+    def differentiable(compute: Callable, *arguments):
+        constants = tuple(map(without_tangent, arguments))
+        if op.inputs == 0:
+            return compute(*constants)
+        if op.formula is not None and op.formula.tangents is not None:
+            return op.formula.tangents(arguments, compute(*constants))
+        constant = set(range(op.inputs, op.tensors)).difference(op.by_reference)
+        outputs = op.reference(
+            *[x.detach() if i in constant and x is not None else x for i, x in enumerate(arguments)]
+        )
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        if op.returns > len(outputs):
+            outputs = (*outputs, *compute(*constants)[len(outputs) :])
+        return outputs if op.returns > 1 else outputs[0]
+
+    return differentiable
+
+
+def _save_backward(ctx, inputs, output) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*[x if isinstance(x, torch.Tensor) else None for x in inputs])
+    ctx.others = [None if isinstance(x, torch.Tensor) else x for x in inputs]
+
+
+def _second_gradients(op: Op, ctx, *grads):
+    """Gradients of the op's backward, whose gradients are those of `_reference_grads`."""
+    arguments = [y if x is None else x for x, y in zip(ctx.saved_tensors, ctx.others, strict=True)]
+    wanted = ctx.needs_input_grad[: len(arguments)]
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        pairs = zip(arguments, wanted, strict=True)
+        inputs = [differentiable_alias(x) if want else x for x, want in pairs]
+        first = _reference_grads(op, inputs)
+        used = [
+            (x, grad.to(x.dtype))
+            for x, grad in zip(first, grads, strict=True)
+            if grad is not None and x.requires_grad
+        ]
+        found = torch.autograd.grad(
+            [x for x, _ in used],
+            [x for x, want in zip(inputs, wanted, strict=True) if want],
+            [grad for _, grad in used],
+            create_graph=create_graph,
+            allow_unused=True,  # such as outputs of the forward, which the reference computes anew
+        )
+    found = iter(found)
+    return tuple(next(found) if want else None for want in wanted)
+
+
+def _second_tangents(op: Op, compute: Callable, *arguments):
+    """The op's backward in differentiable ops, with the tangents of its arguments."""
+    recorded = torch.is_grad_enabled() and any(
+        isinstance(x, torch.Tensor) and x.requires_grad for x in arguments
+    )
+    with torch.enable_grad():
+        found = _reference_grads(op, arguments)
+    return found if recorded else tuple(map(without_history, found))
+
+
+def _reference_grads(op: Op, arguments) -> tuple[torch.Tensor, ...]:
+    """What the op's backward returns for its arguments, in ops that can be differentiated."""
+    needs = arguments[_needs(op)]
+    grads, arguments = arguments[: op.outputs], arguments[op.outputs :]
+    end = len(arguments) + _needs(op) - len(op.saved_outputs)
+    wanted = [bool(needs >> i & 1) for i in range(op.inputs)]
     # One tensor may be two arguments, each with a gradient of its own.
-    aliases = [None if x is None else x.view_as(x) for x in arguments[: op.inputs]]
-    outputs = op.reference(*aliases, *arguments[op.inputs :])
+    aliases = [
+        differentiable_alias(x) if want else x
+        for x, want in zip(arguments[: op.inputs], wanted, strict=True)
+    ]
+    outputs = op.reference(*aliases, *arguments[op.inputs : end])
     outputs = outputs if op.outputs > 1 else (outputs,)
     used = [(x, grad) for x, grad in zip(outputs, grads, strict=True) if grad is not None]
     found = iter(
@@ -225,14 +366,44 @@ def _reference_grads(op: Op, arguments: tuple, wanted, grads) -> tuple[torch.Ten
             materialize_grads=True,
         )
     )
-    return tuple(next(found) if want else None for want in wanted)
+    empty = empty_grads(arguments[: op.inputs], 0, op.features)
+    return tuple(
+        next(found).to(x.dtype) if want else x for x, want in zip(empty, wanted, strict=True)
+    )
+
+
+# -- rules for counters and transforms -------------------------------------------------------------
+
+
+def _folded_backward(op: Op, arguments: tuple) -> frozenset[int] | None:
+    """The positions that `Op.folded` allows, in the arguments of the backward."""
+    rest = arguments[op.outputs :]
+    inputs = rest[: len(rest) + _needs(op) - len(op.saved_outputs)]
+    batches = op.folded(inputs)
+    needs = arguments[_needs(op)]
+    if batches is None or any(
+        needs >> i & 1 and i not in batches for i in range(op.inputs) if inputs[i] is not None
+    ):
+        return None  # a gradient would be summed over samples
+    saved = range(len(inputs), len(inputs) + len(op.saved_outputs))
+    shifted = {op.outputs + i for i in (*batches, *saved)}
+    return frozenset(
+        {i for i in {*range(op.outputs), *shifted} if isinstance(arguments[i], torch.Tensor)}
+    )
+
+
+def _backward_flops(op: Op, *arguments, **_) -> int:
+    # after the gradients the arguments begin as the forward's
+    return int(op.backward_flops * op.flops(*arguments[op.outputs :]))
 
 
 # -- uninitialised memory --------------------------------------------------------------------------
 
 
 def is_channels_last(x: torch.Tensor) -> bool:
-    """Whether x is dense and channels-last, and not contiguous too."""
+    """Whether x is dense and channels-last, and not contiguous too; false inside transforms."""
+    if in_transform():  # where a sample of a batch does not know its strides
+        return False
     last = torch.channels_last
     return x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=last)
 

@@ -10,20 +10,34 @@ from collections.abc import Callable
 
 import torch
 
+from lift.kernels.transforms import in_transform
+
 MAX_SIDE = 1 << 24  # max_side in csrc: a larger float32 coordinate is no whole pixel
 HALF_DTYPES = (torch.float16, torch.bfloat16)
 TRITON_DTYPES = (torch.float32, *HALF_DTYPES)
+FLOAT_DTYPES = (*TRITON_DTYPES, torch.float64)
 
 
 # -- arguments -------------------------------------------------------------------------------------
 
 
 def check_tensor(op: str, name: str, value) -> None:
-    """Raise TypeError unless `value` is a floating-point tensor."""
+    """Raise TypeError unless `value` is a dense tensor of a supported floating dtype."""
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{op}: {name} must be a tensor, got {type(value).__name__}")
-    if not value.is_floating_point():
-        raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
+    if value.dtype not in FLOAT_DTYPES:
+        if not value.is_floating_point():
+            raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
+        raise TypeError(
+            f"{op}: {name} must be float32, float16, bfloat16 or float64, got {value.dtype}"
+        )
+    if not _is_dense(value):
+        layout = "a nested tensor" if value.is_nested else value.layout
+        raise TypeError(f"{op}: {name} must be a dense tensor, got {layout}")
+
+
+def _is_dense(x: torch.Tensor) -> bool:
+    return x.layout is torch.strided and not x.is_nested
 
 
 def check_image(op: str, name: str, value) -> None:
@@ -48,8 +62,7 @@ def check_same(
         TypeError: not a floating-point tensor, or of another dtype.
         ValueError: another shape or device.
     """
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-        check_tensor(op, name, value)
+    check_tensor(op, name, value)
     if value.shape != shape:
         raise ValueError(
             f"{op}: {name} must be {tuple(shape)} to fit {other_name} {tuple(other.shape)}, "
@@ -96,6 +109,10 @@ def accepts_old_names(**names: str) -> Callable:
 # -- what a backend supports -----------------------------------------------------------------------
 
 
+class ByDesign(str):
+    """A reason why a backend does not support a call that is no news: nobody is warned of it."""
+
+
 def unsupported_images(
     images: torch.Tensor, device: str, dtypes: tuple[torch.dtype, ...], min_side: int | None = 0
 ) -> str | None:
@@ -109,6 +126,8 @@ def unsupported_images(
     if images.device.type != device:
         needed = "the CPU" if device == "cpu" else "a CUDA device"
         return f"the tensors are on {images.device.type}, not on {needed}"
+    if not _is_dense(images):
+        return "images that are no dense tensor"
     if images.dtype not in dtypes:
         *names, last = (str(dtype).removeprefix("torch.") for dtype in (images.dtype, *dtypes))
         return f"images of {names[0]}: {', '.join(names[1:])} or {last} only"
@@ -141,10 +160,14 @@ def unsupported_by_triton(
 
 def unsupported_gradient(**inputs: torch.Tensor) -> str | None:
     """The reason why a kernel without gradients does not support its inputs, or None."""
+    if in_transform():
+        return "it has no gradient, which a transform of torch.func may need"
     if torch.is_grad_enabled():
         for name, x in inputs.items():
             if x.requires_grad:
-                return f"a gradient of {name} is required, which the kernels do not compute"
+                return ByDesign(
+                    f"a gradient of {name} is required, which the kernels do not compute"
+                )
     return None
 
 
@@ -180,6 +203,23 @@ def upcast_under_autocast(value):
     ):
         return value.float()
     return value
+
+
+def promote_under_autocast(*values):
+    """Tensors of several dtypes in the widest of them under autocast, as its list to promote.
+
+    Outside of autocast, and where they have one dtype, they are returned as they are.
+    """
+    dtypes = {x.dtype for x in values if isinstance(x, torch.Tensor)}
+    if len(dtypes) < 2 or not all(
+        [
+            isinstance(x, torch.Tensor) and x.is_floating_point() and _autocast(x.device.type)
+            for x in values
+        ]
+    ):
+        return values
+    widest = functools.reduce(torch.promote_types, dtypes)
+    return tuple([x.to(widest) for x in values])
 
 
 def cast_to_autocast(value):

@@ -2,11 +2,12 @@
 
 An op has backends in order of preference; the last one, "reference", is its definition and
 supports everything. The flag is `auto` (the first backend that supports the call), `fused` (the
-first of the project's own kernels, or an error), or `reference`. `backend=` of a call overrides
-`use`, which overrides LIFT_KERNELS in the environment.
+first of the project's own kernels, or an error), `reference`, or the name of a backend. `backend=`
+of a call overrides `use`, which overrides LIFT_KERNELS in the environment. A backend that a call
+names must support the call; one named by `use` or LIFT_KERNELS computes the ops that have it and
+the calls that it supports, and `auto` selects for the others.
 """
 
-import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,18 +16,19 @@ from types import ModuleType
 
 import torch
 
-from lift.kernels import autograd, extension
+from lift.kernels import autograd, extension, fallback
+from lift.kernels.checks import ByDesign
+from lift.kernels.deferred import import_kernels
+from lift.kernels.scoped import Scoped
 
 FLAGS = ("auto", "fused", "reference")
 
 
 # -- the flag --------------------------------------------------------------------------------------
 
-# Plain module globals: torch.compile guards on them and recompiles when they change. It does not
-# guard on os.environ or on threading.local, and cannot trace a ContextVar. So, like torch.backends'
-# flags, this one belongs to the process, not to a thread.
+# torch.compile guards on a module global, not on os.environ.
 _environment: str = os.environ.get("LIFT_KERNELS", "").strip().lower()
-_used: str | None = None
+_used: Scoped[str] = Scoped("lift.kernels.use")
 
 
 @contextmanager
@@ -34,22 +36,19 @@ def use(name: str) -> Iterator[None]:
     """Set the flag inside the `with` block.
 
     Args:
-        name: "auto", "fused" or "reference". "auto" also overrides an outer `use` or LIFT_KERNELS.
+        name: "auto", "fused", "reference" or the name of a backend, such as "cpp". "auto" also
+            overrides an outer `use` or LIFT_KERNELS.
 
-    The flag is global to the process: other threads see it too. Threads that need different flags
-    pass `backend=`.
+    The flag belongs to the thread, and to the asyncio task, that sets it. As with `torch.no_grad`,
+    a thread that is started inside the block does not inherit it; a task does. A graph of
+    torch.compile is compiled again where the thread's flag changed.
 
     Raises:
         ValueError: no such flag.
     """
-    global _used
-    if name not in FLAGS:
-        raise ValueError(f"use: name must be one of {', '.join(FLAGS)}, got {name!r}")
-    before, _used = _used, name
-    try:
+    _check_flag("use: name", name)
+    with _used.set(name):
         yield
-    finally:
-        _used = before
 
 
 def flag(backend: str | None = None) -> str:
@@ -57,12 +56,12 @@ def flag(backend: str | None = None) -> str:
     # "auto" in a call is no choice, so that `use` overrides a model's default.
     if backend is not None and backend != "auto":
         return backend
-    if _used is not None:
-        return _used
+    used = _used.get()
+    if used is not None:
+        return used
     if _environment == "":
         return "auto"
-    if _environment not in FLAGS:
-        raise ValueError(f"LIFT_KERNELS must be one of {', '.join(FLAGS)}, got {_environment!r}")
+    _check_flag("LIFT_KERNELS", _environment)
     return _environment
 
 
@@ -70,9 +69,18 @@ def flag_source(backend: str | None = None) -> str:
     """Where the flag was set: "the call", "use", "LIFT_KERNELS" or "the default"."""
     if backend is not None and backend != "auto":
         return "the call"
-    if _used is not None:
+    if _used.get() is not None:
         return "use"
     return "LIFT_KERNELS" if _environment else "the default"
+
+
+def _check_flag(what: str, name: str) -> None:
+    if name in FLAGS:
+        return
+    backends = {backend.name: None for registered in _operations.values() for backend in registered}
+    if name not in backends:
+        names = ", ".join([*FLAGS, *[other for other in backends if other not in FLAGS]])
+        raise ValueError(f"{what} must be one of {names}, got {name!r}")
 
 
 # -- the registry ----------------------------------------------------------------------------------
@@ -90,6 +98,7 @@ class Backend:
         fused: true for the project's own kernels, false for plain PyTorch.
         automatic: false for what `auto` skips and `fused` takes last, such as interpreted kernels:
             right, but slow.
+        device: the only type of device that it supports, such as "cuda"; None for several.
     """
 
     name: str
@@ -97,6 +106,7 @@ class Backend:
     unsupported_reason: Callable[..., str | None]
     fused: bool = True
     automatic: bool = True
+    device: str | None = None
 
 
 def always_supported(*arguments) -> None:
@@ -115,17 +125,25 @@ def triton_backends(module_name: str, *ops: autograd.Op) -> tuple[ModuleType | N
         The module, None where Triton has no build for this machine, and a backend for each op.
     """
     try:
-        module = importlib.import_module(module_name)
+        module = import_kernels(module_name)
     except ImportError as error:
         reason = f"Triton cannot be imported ({error})"
-        return None, [Backend("triton", None, lambda *arguments: reason) for _ in ops]
+        return None, [
+            Backend("triton", None, lambda *arguments: reason, device="cuda") for _ in ops
+        ]
     for op in ops:
         forward = getattr(module, f"{op.name}_forward")
         backward = getattr(module, f"{op.name}_backward", None)
         autograd.define_op("lift_triton", op, forward, backward, module.DISPATCH_KEYS)
-    automatic = not module.INTERPRETED
+    automatic, device = not module.INTERPRETED, None if module.INTERPRETED else "cuda"
     return module, [
-        Backend("triton", op.bind("lift_triton"), module.unsupported_reason, automatic=automatic)
+        Backend(
+            "triton",
+            op.bind("lift_triton"),
+            module.unsupported_reason,
+            automatic=automatic,
+            device=device,
+        )
         for op in ops
     ]
 
@@ -145,16 +163,16 @@ def cpp_backend(
     if extension.module is not None and not forward_only:
         autograd.register_autograd("lift_cpp", op)
     if not forward_only:
-        return Backend("cpp", op.bind("lift_cpp"), unsupported_reason)
+        return Backend("cpp", op.bind("lift_cpp"), unsupported_reason, device="cpu")
     if extension.module is not None:
         autograd.register_fake_forward("lift_cpp", op)
 
     def reason(*arguments) -> str | None:
         if autograd.needs_gradient(arguments):
-            return "C++ has no gradient of it"
+            return ByDesign("C++ has no gradient of it")
         return unsupported_reason(*arguments)
 
-    return Backend("cpp", op.bind("lift_cpp"), reason)
+    return Backend("cpp", op.bind("lift_cpp"), reason, device="cpu")
 
 
 _operations: dict[str, tuple[Backend, ...]] = {}
@@ -178,6 +196,19 @@ def register(
         _samples[operation] = sample
 
 
+_exported: dict[str, tuple[Backend, Backend]] = {}
+
+
+def register_exported(operation: str, program: Backend, onnx: Backend) -> None:
+    """Set what `auto` selects for an op while `torch.export` and `torch.onnx.export` trace it."""
+    _exported[operation] = program, onnx
+
+
+def exported(operation: str, onnx: bool = False) -> Backend:
+    """What `auto` selects for an op while `torch.export`, or `torch.onnx.export`, traces it."""
+    return _exported[operation][onnx]
+
+
 def operations() -> dict[str, tuple[Backend, ...]]:
     """Every op with its backends in order of preference."""
     return dict(_operations)
@@ -194,7 +225,7 @@ def _backends(operation: str) -> tuple[Backend, ...]:
     return _operations[operation]
 
 
-_assume_available = False
+_assume_available: Scoped[bool] = Scoped("lift.kernels.assume_available")
 
 
 @contextmanager
@@ -202,14 +233,10 @@ def assume_available() -> Iterator[None]:
     """Select backends as if this machine could run all of them, for estimates without a GPU.
 
     Meant for tensors without data (FakeTensorMode): the first fused backend is selected, unless the
-    flag names another one.
+    flag names another one. It belongs to a thread and task, as `use` does.
     """
-    global _assume_available
-    before, _assume_available = _assume_available, True
-    try:
+    with _assume_available.set(True):
         yield
-    finally:
-        _assume_available = before
 
 
 # -- selection -------------------------------------------------------------------------------------
@@ -249,28 +276,60 @@ def select(operation: str, backend: str | None, *arguments) -> Backend:
     """The backend that computes the op for these arguments.
 
     Raises:
-        UnsupportedError: the flag asks for fused or names a backend, which does not support the
-            arguments; the message says why.
+        UnsupportedError: the flag asks for fused, or the call names a backend, which does not
+            support the arguments; the message says why.
         ValueError: no such op, flag or backend.
     """
+    return _select(operation, backend, arguments)[0]
+
+
+def _select(
+    operation: str, backend: str | None, arguments: tuple
+) -> tuple[Backend, list[tuple[Backend, str]], Backend | None]:
+    """The selected backend, the preferred ones that do not support the call, with reasons, and
+    which of these `use` or LIFT_KERNELS named."""
     wanted = flag(backend)
-    if _assume_available and wanted in ("auto", "fused"):
-        backends = _backends(operation)
-        return next((b for b in backends if b.fused), backends[-1])
+    backends = _backends(operation)
+    if wanted in ("auto", "fused") and _assume_available.get():
+        return next((b for b in backends if b.fused), backends[-1]), [], None
+    if wanted == "auto" and torch.compiler.is_exporting():
+        return exported(operation, torch.onnx.is_in_onnx_export()), [], None
+    refused, missed = [], None
+    if wanted not in FLAGS and wanted != backend:  # named by `use` or LIFT_KERNELS
+        for named in backends:
+            if named.name == wanted:
+                reason = named.unsupported_reason(*arguments)
+                if reason is None:
+                    return named, [], None
+                missed = named
+                refused.append((named, reason))
+        wanted = "auto"
     if wanted == "auto":  # the usual call, at once
-        for candidate in _backends(operation):
-            if candidate.automatic and candidate.unsupported_reason(*arguments) is None:
-                return candidate
+        for candidate in backends:
+            if candidate.automatic and candidate is not missed:
+                reason = candidate.unsupported_reason(*arguments)
+                if reason is None:
+                    return candidate, refused, missed
+                refused.append((candidate, reason))
     eligible = _eligible(operation, wanted)
     for candidate in eligible:
         if candidate.unsupported_reason(*arguments) is None:
-            return candidate
+            return candidate, [], None
     raise UnsupportedError(_unsupported_message(operation, wanted, eligible, arguments))
 
 
 def call(operation: str, backend: str | None, *arguments):
-    """Compute an op with the backend selected for these arguments."""
-    return select(operation, backend, *arguments).call(*arguments)
+    """Compute an op with the backend selected for these arguments.
+
+    Warns:
+        FallbackWarning: once, where plain PyTorch computes what the project's kernels for this
+            device do not support, or the backend that `use` or LIFT_KERNELS names does not support
+            the call; the message says why.
+    """
+    selected, refused, missed = _select(operation, backend, arguments)
+    if refused and (missed is not None or not selected.fused):
+        fallback.warn(operation, selected, refused, missed, arguments)
+    return selected.call(*arguments)
 
 
 def selected_backend(operation: str, *arguments, backend: str | None = None) -> str:

@@ -16,7 +16,7 @@ from lift.cli import COMMANDS, command
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks" / "README.md"])
-OTHERS = {"git", "make", "tensorboard", "pip", "cd", "sudo"}  # commands that are not LIFT's
+OTHERS = {"git", "make", "tensorboard", "pip", "cd", "sudo", "export"}  # not LIFT's commands
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 
 

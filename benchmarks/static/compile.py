@@ -92,6 +92,18 @@ def compile_cases(*operations: str, exhaustive: bool = False) -> Iterator[tuple]
             yield operation, label, kernel, launch.with_scratch(arguments)
 
 
+def architectures_of(
+    operation: str, arguments: dict, architectures: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Those of the architectures that can be asked for a launch.
+
+    All, unless the op's `triton_launch` has a function `runs_on(architecture, arguments)`.
+    """
+    name = f"{lift.kernels.ops.__name__}.{operation}.triton_launch"
+    runs_on = getattr(sys.modules.get(name), "runs_on", lambda *_: True)
+    return tuple(a for a in architectures if runs_on(a, arguments))
+
+
 def _modules() -> dict:
     """The module `triton_launch` of each op that has one, by the name of its folder."""
     package = lift.kernels.ops.__name__
@@ -215,17 +227,16 @@ def main(argv: list[str] | None = None) -> int:
         )
     architectures = arguments.arch or ARCHITECTURES
     try:
-        todo = [(one, architectures) for one in compile_cases(*arguments.operation)]
+        todo = [
+            (one, architectures_of(one[0], one[-1], architectures))
+            for one in compile_cases(*arguments.operation)
+        ]
         if arguments.further or arguments.everything:
-            todo += [
-                (
-                    one,
-                    architectures
-                    if arguments.everything
-                    else architectures[i % len(architectures) :][:1],
-                )
-                for i, one in enumerate(compile_cases(*arguments.operation, exhaustive=True))
-            ]
+            for i, one in enumerate(compile_cases(*arguments.operation, exhaustive=True)):
+                wanted = architectures_of(one[0], one[-1], architectures)
+                if not arguments.everything and wanted:
+                    wanted = wanted[i % len(wanted) :][:1]
+                todo.append((one, wanted))
     except ValueError as error:
         parser.error(str(error))
     width = max(len(f"{operation}: {label}") for (operation, label, *_), _ in todo)

@@ -92,7 +92,9 @@ def triton_rows(operations: tuple[str, ...], architectures: tuple[int, ...]) -> 
     with ThreadPoolExecutor(2) as readers:
         waiting = []
         for operation, label, *launch in ahead_of_time.compile_cases(*operations):
-            for architecture in architectures:
+            for architecture in ahead_of_time.architectures_of(
+                operation, launch[-1], architectures
+            ):
                 made = ahead_of_time.compiled(architecture, *launch)
                 reading = readers.submit(read, made.asm["cubin"], architecture)
                 waiting.append((f"{operation}: {label}", architecture, made.metadata, reading))

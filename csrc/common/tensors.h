@@ -10,7 +10,11 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <vector>
+
+#include "out_of_memory.h"
 
 namespace lift {
 
@@ -63,28 +67,52 @@ inline MemoryFormat layout(const Tensor& image) {
   return channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
 }
 
+inline int element_size(ScalarType dtype) {
+  if (dtype == ScalarType::Double || dtype == ScalarType::Long) return 8;
+  return dtype == ScalarType::Half || dtype == ScalarType::BFloat16 ? 2 : 4;
+}
+
+// Call work(), which allocates a tensor of PyTorch's with these sizes.
+template <typename Sizes, typename F>
+auto allocating(const Sizes& sizes, ScalarType dtype, bool on_cpu, const F& work) {
+  try {
+    return work();
+  } catch (const std::exception&) {
+    double bytes = element_size(dtype);
+    for (const int64_t size : sizes) bytes *= static_cast<double>(size);
+    throw std::runtime_error(out_of_memory(bytes, on_cpu));
+  }
+}
+
 // x where it has this layout, else a copy that has.
 inline Tensor to_layout(const Tensor& x, MemoryFormat format) {
   const bool fits =
       format == MemoryFormat::Contiguous ? x.is_contiguous() : contiguous_channels_last(x);
-  return fits ? x : torch::stable::contiguous(x, format);
+  if (fits) return x;
+  return allocating(x.sizes(), x.scalar_type(), x.is_cpu(),
+                    [&] { return torch::stable::contiguous(x, format); });
 }
 
 inline Tensor to_dtype(const Tensor& x, ScalarType dtype) {
-  return x.scalar_type() == dtype ? x : torch::stable::to(x, dtype);
+  if (x.scalar_type() == dtype) return x;
+  return allocating(x.sizes(), dtype, x.is_cpu(), [&] { return torch::stable::to(x, dtype); });
 }
 
 // -- new tensors ----------------------------------------------------------------------------------
 
 inline Tensor empty(const std::vector<int64_t>& sizes, const Tensor& like, ScalarType dtype,
                     MemoryFormat format) {
-  return torch::stable::empty({sizes.data(), sizes.size()}, dtype, std::nullopt, like.device(),
-                              std::nullopt, format);
+  return allocating(sizes, dtype, like.is_cpu(), [&] {
+    return torch::stable::empty({sizes.data(), sizes.size()}, dtype, std::nullopt, like.device(),
+                                std::nullopt, format);
+  });
 }
 
 inline Tensor empty(const Tensor& like, ScalarType dtype, MemoryFormat format) {
-  return torch::stable::empty(like.sizes(), dtype, std::nullopt, like.device(), std::nullopt,
-                              format);
+  return allocating(like.sizes(), dtype, like.is_cpu(), [&] {
+    return torch::stable::empty(like.sizes(), dtype, std::nullopt, like.device(), std::nullopt,
+                                format);
+  });
 }
 
 inline Tensor zeros(const Tensor& like, ScalarType dtype, MemoryFormat format) {
@@ -103,7 +131,8 @@ inline Tensor empty_placeholder(const Tensor& like, ScalarType dtype) {
 template <typename A>
 A* allocate(int64_t count, Tensor& storage) {
   const std::array<int64_t, 1> size{count};
-  storage = torch::stable::empty({size.data(), 1}, dtype_of<A>);
+  storage = allocating(size, dtype_of<A>, true,
+                       [&] { return torch::stable::empty({size.data(), 1}, dtype_of<A>); });
   return static_cast<A*>(storage.mutable_data_ptr());
 }
 

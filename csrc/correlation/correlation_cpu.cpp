@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -72,7 +73,8 @@ class PlaneRing {
   // Pixel 0 of the first plane; `radius` zeros are before it, and more after the last pixel.
   const A* row(int64_t y) const { return data_.data() + slot(y) * map_.C * plane_stride + radius_; }
 
-  // The factor that normalized each pixel, and its squared norm before.
+  // The factor that normalized each pixel, and its squared norm before, or another large number
+  // where that would overflow.
   const A* scale(int64_t y) const { return scale_.data() + slot(y) * plane_stride; }
   const A* squared_norm(int64_t y) const { return squared_norm_.data() + slot(y) * plane_stride; }
 
@@ -88,6 +90,12 @@ class PlaneRing {
  private:
   std::vector<A> data_, scale_, squared_norm_;
 
+  struct HugePixel {
+    int64_t x;
+    A largest;
+  };
+  std::vector<HugePixel> huge_;  // of the row that is loaded
+
   int64_t slot(int64_t y) const { return y % capacity_; }
 
   void load_row(int64_t b, int64_t y) {
@@ -102,6 +110,7 @@ class PlaneRing {
       LIFT_SIMD
       for (int64_t x = 0; x < map_.W; ++x) square[x] += plane[x] * plane[x];
     }
+    shrink_huge_pixels(to, square);
     LIFT_SIMD
     for (int64_t x = 0; x < map_.W; ++x)
       scale[x] = A(1) / std::sqrt(square[x] < A(eps * eps) ? A(eps * eps) : square[x]);
@@ -109,6 +118,27 @@ class PlaneRing {
       A* const __restrict plane = to + c * plane_stride;
       LIFT_SIMD
       for (int64_t x = 0; x < map_.W; ++x) plane[x] *= scale[x];
+    }
+    for (const HugePixel& pixel : huge_) scale[pixel.x] /= pixel.largest;
+  }
+
+  // Divide pixels with a squared norm that overflows by their largest value.
+  void shrink_huge_pixels(A* row, A* square) {
+    constexpr A most = std::numeric_limits<A>::max();
+    huge_.clear();
+    for (int64_t x = 0; x < map_.W; ++x) {
+      if (!(square[x] > most)) continue;
+      A largest = 0;
+      for (int64_t c = 0; c < map_.C; ++c)
+        largest = std::max(largest, std::abs(row[c * plane_stride + x]));
+      if (largest > most) continue;  // infinities have no direction
+      square[x] = 0;
+      for (int64_t c = 0; c < map_.C; ++c) {
+        A& value = row[c * plane_stride + x];
+        value /= largest;
+        square[x] += value * value;
+      }
+      huge_.push_back({x, largest});
     }
   }
 };

@@ -3,11 +3,14 @@
 
 #include <torch/headeronly/util/Exception.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <utility>
 
+#include "../common/parallel.h"
 #include "../common/tensors.h"
 #include "kernels.h"
 
@@ -146,19 +149,43 @@ void backward(const GridSampleParams<A>& p, const Tensor& grad, const Tensor& in
     backward_nhwc<A>(p, view_of_result(grad, grid), input, dinput, dgrid);
 }
 
+// A copy of a grid without NaN, infinities and numbers that overflow on their way to pixels, which
+// PyTorch's reflection does not map to a pixel. `_bounded` in reference.py has the same values.
+template <typename A>
+Tensor without_overflow(const Tensor& grid, int64_t side) {
+  const Tensor from = to_layout(grid, MemoryFormat::Contiguous);
+  Tensor copy = empty(grid, dtype_of<A>, MemoryFormat::Contiguous);
+  const A most = std::numeric_limits<A>::max() / A(2 * side);
+  const A* const value = static_cast<const A*>(from.const_data_ptr());
+  A* const to = data_of<A>(copy);
+  for_tasks(grid.size(0) * grid.size(1), grid.numel(), [&](int64_t row) {
+    const int64_t n = 2 * grid.size(2);
+    for (int64_t i = row * n; i < (row + 1) * n; ++i) {
+      if (std::isnan(value[i]))
+        to[i] = A(-1);
+      else
+        to[i] = std::abs(value[i]) > most ? std::copysign(A(1e30), value[i]) : value[i];
+    }
+  });
+  return copy;
+}
+
 }  // namespace
 
 Tensor grid_sample_cpu(const Tensor& input, const Tensor& grid, int64_t mode, int64_t padding,
                        bool align_corners) {
   check(input, grid, mode, padding);
-  using Number = std::optional<double>;
-  // With reflection PyTorch does not map infinities to a pixel.
-  const bool reflects = static_cast<Padding>(padding) == Padding::reflection;
-  const Tensor finite =
-      reflects ? call_pytorch("aten::nan_to_num", grid, Number(-1), Number(1e30), Number(-1e30))
-               : grid;
-  const Tensor out = call_pytorch("aten::grid_sampler_2d", to_dtype(input, grid.scalar_type()),
-                                  finite, mode, padding, align_corners);
+  const ScalarType dtype = grid.scalar_type();
+  Tensor bounded = grid;
+  if (static_cast<Padding>(padding) == Padding::reflection)
+    dispatch_accumulate_type(dtype, [&](auto number) {
+      bounded = without_overflow<decltype(number)>(grid, std::max(input.size(2), input.size(3)));
+    });
+  const Tensor pixels = to_dtype(input, dtype);
+  const std::array<int64_t, 4> sizes{input.size(0), input.size(1), grid.size(1), grid.size(2)};
+  const Tensor out = allocating(sizes, dtype, true, [&] {
+    return call_pytorch("aten::grid_sampler_2d", pixels, bounded, mode, padding, align_corners);
+  });
   return to_layout(to_dtype(out, input.scalar_type()), MemoryFormat::Contiguous);
 }
 

@@ -4,25 +4,47 @@ Loading it defines the operations of `torch.ops.lift_cpp`. `python -m lift.kerne
 it; LIFT runs without it.
 """
 
-import importlib
+import importlib.util
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import torch
 
 from lift.kernels.checks import unsupported_images
+from lift.kernels.extension import requirements
 from lift.kernels.extension.build import MODULE, REMEDY, SOURCES, fingerprint
+from lift.kernels.extension.folders import existing
 
 
 def load() -> tuple[ModuleType | None, str | None]:
     """The module and None; or None and a clause that says why it cannot be used."""
-    if not MODULE.is_file():
-        return None, f"the C++ extension is not built; {REMEDY}"
+    path = existing(MODULE, fingerprint)
+    if not path.is_file():
+        return None, f"the C++ extension is not built{_remedy()}"
     try:
-        found = importlib.import_module("lift.kernels._C")
+        found = _import(path)
     except ImportError as error:
         reason = f"the C++ extension does not load ({str(error).splitlines()[0]})"
         return None, f"{reason}; {REMEDY} again"
     return check(found)
+
+
+def _remedy() -> str:
+    """What to do about an extension that is not built, after what this machine lacks for it."""
+    try:
+        requirements.requirements()
+    except requirements.BuildError as error:
+        return f": {error}; then {REMEDY}"
+    return f"; {REMEDY}"
+
+
+def _import(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lift.kernels._C", path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    sys.modules[spec.name] = found
+    return found
 
 
 def check(found: ModuleType) -> tuple[ModuleType | None, str | None]:

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from lift.kernels.extension import build_cuda
-from lift.kernels.extension.build import BuildError, build, requirements
+from lift.kernels.extension.build import build
+from lift.kernels.extension.folders import build_dir, destination
+from lift.kernels.extension.requirements import BuildError, requirements
 
 
 def main() -> int:
@@ -38,6 +40,8 @@ def main() -> int:
     status = 0  # a failure of one build does not stop the other
     try:
         print(f"lift: the C++ kernels are in {build(verbose=arguments.verbose)}")
+        if folder := build_dir():
+            print(f"lift: set LIFT_BUILD_DIR={folder} where LIFT runs, too")
     except BuildError as error:
         status = _failed(error)
     try:
@@ -73,7 +77,8 @@ def _build_cuda(arguments: argparse.Namespace, torch: Path) -> None:
             raise
         build_cuda.install_compiler(version)
     description = build_cuda.build(architectures=_architectures(chosen), verbose=arguments.verbose)
-    print(f"lift: the CUDA kernels are in {build_cuda.LIBRARY}: {description}")
+    library = destination(build_cuda.LIBRARY, build_cuda.fingerprint)
+    print(f"lift: the CUDA kernels are in {library}: {description}")
     if chosen == "required" and (error := build_cuda.load_error()):
         raise BuildError(error)
 

@@ -1,6 +1,7 @@
 """Compiles the C++ kernels of `csrc/` into the module `lift.kernels._C`, by ninja.
 
-`setup.py` runs this file where LIFT cannot be imported yet, so it imports nothing of LIFT.
+`setup.py` runs this file where PyTorch may be missing, so it imports nothing but the standard
+library and its siblings.
 
 One build works with every torch from 2.11 on, for this Python and this kind of processor. The
 kernels are compiled for the newest x86-64 level that this machine supports. LIFT_CPU names
@@ -9,40 +10,30 @@ again.
 """
 
 import hashlib
-import importlib.util
-import os
-import platform
 import re
 import shlex
-import shutil
 import subprocess
-import sys
 import sysconfig
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from lift.kernels.extension.folders import (
+    MODULE,
+    SOURCES,
+    build_folder,
+    check_writable,
+    destination,
+    record_as_installed,
+    replace,
+)
+from lift.kernels.extension.requirements import (
+    BuildError,
+    Requirements,
+    jobs,
+    requirements,
+    target_level,
+)
 
-# kernels/ of a checkout, lift/kernels/ of an installed LIFT
-PACKAGE = Path(__file__).resolve().parent.parent
-SOURCES = PACKAGE.parent / "csrc"
-MODULE = PACKAGE / ("_C" + sysconfig.get_config_var("EXT_SUFFIX"))
 REMEDY = "build it with `python -m lift.kernels.extension`"
-
-# The x86-64 levels, each with the flags that it adds in /proc/cpuinfo. All sources are compiled for
-# a level but bindings.cpp, which must run on any machine.
-LEVELS = {
-    "x86-64": set(),
-    "x86-64-v2": {"cx16", "popcnt", "sse4_2", "ssse3"},
-    "x86-64-v3": {"abm", "avx2", "bmi1", "bmi2", "f16c", "fma"},
-    "x86-64-v4": {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"},
-}
 FLAGS = [
     "-std=c++20",
     "-O3",
@@ -56,10 +47,6 @@ FLAGS = [
     "-Wextra",
 ]
 TORCH_TARGET = "0x020b000000000000"  # the oldest torch that the module must work with: 2.11
-
-
-class BuildError(Exception):
-    """The extension cannot be built; the text is one sentence with cause and remedy."""
 
 
 def cpp_sources() -> list[Path]:
@@ -92,21 +79,26 @@ def hash_of(sources: list[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def build(module: Path = MODULE, verbose: bool = False) -> Path:
+def build(
+    module: Path | None = None, verbose: bool = False, needed: Requirements | None = None
+) -> Path:
     """Compile and link what changed since the last build.
 
     Args:
-        module: the file to write.
+        module: the file to write; None for `lift.kernels._C`, in LIFT_BUILD_DIR if that is set.
         verbose: show every command.
+        needed: None to find them.
 
     Returns:
-        `module`.
+        The file.
 
     Raises:
-        BuildError: there is no compiler, torch or ninja, or the compiler fails. `module` is then
-            unchanged.
+        BuildError: there is no compiler, torch or ninja, the file cannot be written, or the
+            compiler fails. The file is then unchanged.
     """
-    needed = requirements()
+    module = destination(MODULE, fingerprint) if module is None else module
+    needed = requirements() if needed is None else needed
+    check_writable(module.parent)
     with build_folder() as folder:
         run_ninja(
             _rules(needed, folder / module.name),
@@ -116,11 +108,19 @@ def build(module: Path = MODULE, verbose: bool = False) -> Path:
             verbose=verbose,
             failure=f"the C++ extension could not be compiled with {shlex.join(needed.compiler)}",
         )
+    record_as_installed(module)
     return module
 
 
 def run_ninja(
-    rules: str, *, folder: Path, output: Path, ninja: list[str], verbose: bool, failure: str
+    rules: str,
+    *,
+    folder: Path,
+    output: Path,
+    ninja: list[str],
+    verbose: bool,
+    failure: str,
+    parallel: int | None = None,
 ) -> None:
     """Run ninja in a folder and move the file that it builds into place.
 
@@ -131,131 +131,49 @@ def run_ninja(
         ninja: the command that runs ninja.
         verbose: print every command and what it prints.
         failure: the message if ninja fails.
+        parallel: commands at once; None for `jobs`.
 
     Raises:
         BuildError: `failure`, with the compiler's output; `output` is then unchanged.
     """
-    (folder / "build.ninja").write_text(rules)
-    command = [*ninja, "-C", str(folder), "-v" if verbose else "--quiet"]
+    parallel = jobs() if parallel is None else parallel
+    _check_ninja(ninja)
+    command = [*ninja, "-C", str(folder), f"-j{parallel}", "-v" if verbose else "--quiet"]
     pipes = {} if verbose else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    result = subprocess.run(command, text=True, **pipes)
-    if result.stdout:  # else the log of the last compilation stays
-        (folder / "build.log").write_text(result.stdout)
+    try:
+        (folder / "build.ninja").write_text(rules)
+        result = subprocess.run(command, text=True, **pipes)
+        if result.stdout:  # else the log of the last compilation stays
+            (folder / "build.log").write_text(result.stdout)
+        if result.returncode == 0:
+            replace(output, (folder / output.name).read_bytes())
+    except OSError as error:
+        path = error.filename or output.parent
+        raise BuildError(f"{path} cannot be written: {error.strerror}") from None
     if result.returncode:
         details = "" if verbose else ":\n" + _without_resource_usage(result.stdout)
+        if parallel > 1 and "Killed" in details:  # by a system that is out of memory
+            failure += f" by {parallel} jobs at once; MAX_JOBS=1 takes less memory"
         raise BuildError(failure + details)
-    part = output.with_suffix(f".{os.getpid()}.part")
-    shutil.copyfile(folder / output.name, part)
-    os.replace(part, output)  # processes that have loaded the old file keep it
+
+
+def _check_ninja(ninja: list[str]) -> None:
+    """Raises BuildError if the command is there and does not run."""
+    try:
+        broken = subprocess.run([*ninja, "--version"], capture_output=True).returncode != 0
+    except OSError:
+        broken = True
+    if broken:
+        raise BuildError(
+            f"{shlex.join(ninja)} does not run; "
+            "install ninja again: pip install --force-reinstall ninja"
+        )
 
 
 def _without_resource_usage(output: str) -> str:
     """A compiler's output without nvcc's resource usage of the kernels that it did compile."""
     usage = re.compile(r"ptxas info|\s+\d+ bytes (stack frame|spill)")
     return "\n".join(line for line in output.splitlines() if not usage.match(line)).strip()
-
-
-# -- requirements ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Requirements:
-    """The commands and folders that a build needs."""
-
-    compiler: list[str]
-    ninja: list[str]
-    torch: Path
-    pybind11: Path
-
-
-def requirements() -> Requirements:
-    """The commands and folders of this machine.
-
-    Raises:
-        BuildError: one is missing.
-    """
-    torch, pybind11 = _package("torch", "PyTorch"), _package("pybind11", "pybind11")
-    ninja = (
-        [sys.executable, "-m", "ninja"]
-        if importlib.util.find_spec("ninja")
-        else [shutil.which("ninja")]
-    )
-    if ninja[0] is None:
-        raise BuildError("ninja was not found; install it: pip install ninja")
-    return Requirements(_compiler(), ninja, torch, pybind11)
-
-
-def _compiler() -> list[str]:
-    named = os.environ.get("CXX")
-    for candidate in [named] if named else ["c++", "g++", "clang++"]:
-        command = shlex.split(candidate)
-        if command and shutil.which(command[0]):
-            return command
-    if named:
-        raise BuildError(f"the C++ compiler that CXX names was not found: {named}")
-    raise BuildError(
-        "no C++ compiler was found; install one (Debian and Ubuntu: sudo apt install g++)"
-    )
-
-
-def _package(name: str, title: str) -> Path:
-    spec = importlib.util.find_spec(name)  # an import would take seconds
-    if spec is None or not spec.submodule_search_locations:
-        raise BuildError(
-            f"{title} is not installed for {sys.executable}; install it first: pip install {name}"
-        )
-    return Path(spec.submodule_search_locations[0])
-
-
-@contextmanager
-def build_folder(name: str = "extension") -> Iterator[Path]:
-    """The folder for objects: in build/ of a checkout, where they are kept for the next build; else
-    a temporary one.
-    """
-    if not (SOURCES.parent / "setup.py").is_file():
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
-        return
-    folder = SOURCES.parent / "build" / f"{name}-{sysconfig.get_config_var('SOABI')}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        if fcntl is not None:
-            # One build at a time. The system releases the lock when its process ends.
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
-
-
-# -- the processor ---------------------------------------------------------------------------------
-
-
-def target_level() -> str | None:
-    """The x86-64 level to compile for; None for other processors.
-
-    It is the one that LIFT_CPU names, else the newest that this processor supports.
-
-    Raises:
-        BuildError: LIFT_CPU names no level.
-    """
-    named = os.environ.get("LIFT_CPU")
-    if named is not None and named not in LEVELS:
-        raise BuildError(f"LIFT_CPU must be one of {', '.join(LEVELS)}, got {named!r}")
-    if named is not None or platform.machine() not in ("x86_64", "AMD64"):
-        return named
-    flags, newest = _processor_flags(), "x86-64"
-    for level, added in LEVELS.items():
-        if not added <= flags:
-            break
-        newest = level
-    return newest
-
-
-def _processor_flags() -> set[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    flags = (line.split(":", 1)[1] for line in lines if line.startswith("flags"))
-    return set(next(flags, "").split())
 
 
 # -- ninja -----------------------------------------------------------------------------------------

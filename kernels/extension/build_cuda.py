@@ -16,24 +16,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lift.kernels.extension.build import (
-    PACKAGE,
     REMEDY,
     SOURCES,
     TORCH_TARGET,
-    BuildError,
-    Requirements,
-    build_folder,
     escaped,
     hash_of,
     is_cuda_source,
     object_of,
     quoted,
-    requirements,
     run_ninja,
 )
+from lift.kernels.extension.folders import (
+    PACKAGE,
+    build_folder,
+    check_writable,
+    destination,
+    existing,
+    record_as_installed,
+)
+from lift.kernels.extension.requirements import BuildError, Requirements, jobs, requirements
 
-LIBRARY = PACKAGE / "_cuda.so"
-RECORD = PACKAGE / "_cuda.json"  # how the library was built
+LIBRARY = PACKAGE / "_cuda.so"  # beside it, in _cuda.json, how it was built
 
 # Compute capabilities from Turing to Blackwell. Newer GPUs run the code for the last one, as PTX.
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
@@ -176,12 +179,13 @@ def _capabilities(command: list) -> list[int]:
 
 
 def build(
-    library: Path = LIBRARY, architectures: list[int] | None = None, verbose: bool = False
+    library: Path | None = None, architectures: list[int] | None = None, verbose: bool = False
 ) -> str:
     """Compile and link what changed since the last build.
 
     Args:
-        library: the file to write; how it was built is recorded in a .json file beside it.
+        library: the file to write; None for the place where it is loaded from. How it was built is
+            recorded in a .json file beside it.
         architectures: compute capabilities such as 89. None: those of the GPUs present that are
             supported, or all supported ones where there is no GPU.
         verbose: show every command.
@@ -191,7 +195,7 @@ def build(
 
     Raises:
         BuildError: an architecture is not supported, there is no nvcc, ninja or torch, or nvcc
-            fails. `library` is then unchanged.
+            fails, or the library cannot be written. It is then unchanged.
     """
     oldest = ARCHITECTURES[0]
     requested = gpu_architectures() if architectures is None else architectures
@@ -201,15 +205,19 @@ def build(
         raise BuildError(
             f"LIFT's CUDA kernels need compute capability 7.5 or newer, got {major}.{minor}"
         )
+    library = destination(LIBRARY, fingerprint) if library is None else library
     needed = requirements()
     compiler = find_compiler(torch_cuda_version(needed.torch))
+    check_writable(library.parent)
+    threads = min(jobs(), len(targets))  # of nvcc, which compiles for several architectures
     with build_folder("cuda") as folder:
         run_ninja(
-            _rules(needed, compiler, targets, folder / library.name),
+            _rules(needed, compiler, targets, threads, folder / library.name),
             folder=folder,
             output=library,
             ninja=needed.ninja,
             verbose=verbose,
+            parallel=jobs() // threads,
             failure=f"the CUDA kernels could not be compiled with {compiler.nvcc} "
             f"of CUDA {compiler.version}",
         )
@@ -220,6 +228,7 @@ def build(
         "nvcc": str(compiler.nvcc),
     }
     library.with_suffix(".json").write_text(json.dumps(record) + "\n")
+    record_as_installed(library, library.with_suffix(".json"))
     return describe(record)
 
 
@@ -229,15 +238,17 @@ def describe(record: dict) -> str:
     return f"nvcc {record['cuda']} ({record['nvcc']}), for {architectures}"
 
 
-def _rules(needed: Requirements, compiler: Compiler, architectures: list[int], output: Path) -> str:
+def _rules(
+    needed: Requirements, compiler: Compiler, architectures: list[int], threads: int, output: Path
+) -> str:
     """The text of build.ninja."""
     nvcc = [str(compiler.nvcc), "-ccbin", needed.compiler[0]]
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
     newest = architectures[-1]
     codes.append(f"-gencode=arch=compute_{newest},code=compute_{newest}")  # PTX for newer GPUs
     device = [*nvcc, *DEVICE, *DIAGNOSTICS, *codes]
-    if len(architectures) > 1:
-        device += ["--threads", "0"]  # a thread per architecture
+    if threads > 1:
+        device += ["--threads", str(threads)]
     target = f"-DTORCH_TARGET_VERSION={TORCH_TARGET}"
     host = [*needed.compiler, *HOST, target, "-isystem", str(needed.torch / "include")]
     folder = needed.torch / "lib"
@@ -279,9 +290,10 @@ def load(cuda: str | None) -> tuple[dict | None, str | None]:
     """
     if cuda is None:
         return None, "torch here is built for the CPU only"
-    if not LIBRARY.is_file() or not RECORD.is_file():
+    library = existing(LIBRARY, fingerprint)
+    if not library.is_file() or not library.with_suffix(".json").is_file():
         return None, f"the CUDA kernels are not built; {REMEDY}"
-    record = json.loads(RECORD.read_text())
+    record = json.loads(library.with_suffix(".json").read_text())
     if SOURCES.is_dir() and record["sources"] != fingerprint():
         reason = "the CUDA kernels were built from other sources than those in csrc"
         return None, f"{reason}; {REMEDY} again"
@@ -289,7 +301,7 @@ def load(cuda: str | None) -> tuple[dict | None, str | None]:
         reason = f"the CUDA kernels were built with CUDA {record['cuda']}, torch with {cuda}"
         return None, f"{reason}; {REMEDY} again"
     try:
-        ctypes.CDLL(str(LIBRARY))
+        ctypes.CDLL(str(library))
     except OSError as error:
         reason = f"the CUDA kernels do not load ({str(error).splitlines()[0]})"
         return None, f"{reason}; {REMEDY} again"

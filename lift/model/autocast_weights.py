@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from lift.kernels.transforms import in_transform
+
 # What autocast would cast. Other types, such as `PreciseLinear`, compute in the dtype of their
 # weights; `bias_act` reads the bias of a convolution in float32.
 CAST = {nn.Conv2d: ("weight",), nn.Linear: ("weight", "bias")}
@@ -25,13 +27,15 @@ def autocast_weights(model: nn.Module) -> AbstractContextManager:
     """Inside the block, convolutions and linear layers have their weights in autocast's dtype.
 
     Only in training under autocast. A compiled model casts as ever: the compiler has its own ways,
-    and its graph depends on the weights that it was traced with.
+    and its graph depends on the weights that it was traced with. So does one under `torch.func`.
 
     Args:
         model: its children are the stages.
     """
     device = next(model.parameters()).device.type
     if device == "meta" or not (torch.is_grad_enabled() and torch.is_autocast_enabled(device)):
+        return nullcontext()
+    if in_transform():
         return nullcontext()
     return _replaced(model, torch.get_autocast_dtype(device))
 

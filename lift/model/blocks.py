@@ -147,6 +147,8 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
     """
     if device.type == "meta":  # has no autocast, and raises
         return nullcontext()
+    if torch.compiler.is_exporting() and not torch.is_autocast_enabled(device.type):
+        return nullcontext()  # a program with the context would be bound to the device
     return torch.autocast(device.type, enabled=False)
 
 

@@ -65,8 +65,8 @@ class AverageContext(nn.Module):
         weights = mask / mask.sum(1, keepdim=True)  # (B, T)
         tokens = values[:, :, 0, ..., 0, :]  # (B, T, h, w, C)
         mean = (weights.to(tokens.dtype)[..., None, None, None] * tokens).sum(1)
-        query = torch.lerp(left, right, t.view(-1, 1, 1, 1).to(left.dtype))
-        query = self.query_proj(query.movedim(1, -1))
+        left, right = left.movedim(1, -1), right.movedim(1, -1)
+        query = self.query_proj(torch.lerp(left, right, t.view(-1, 1, 1, 1).to(left.dtype)))
         normed, _ = add_norm(self.norm, query, mean.to(query.dtype), self.backend)
         context = self.out_proj(normed.movedim(-1, 1))
         return context, weights if with_attention else None

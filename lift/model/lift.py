@@ -220,11 +220,11 @@ class LIFT(nn.Module):
         coarse = self.synthesis(*quarters, estimate, hidden, context)
         frame = self.refine(pair.images, estimate, hidden, coarse, t)
         h, w = pair.size
-        quarter = (..., slice((h + 3) // 4), slice((w + 3) // 4))
+        quarter = (h + 3) // 4, (w + 3) // 4
         return Prediction(
-            frame=frame[..., :h, :w],
-            coarse=coarse[quarter],
-            state=estimate.state[quarter],
+            frame=_crop(frame, h, w),
+            coarse=_crop(coarse, *quarter),
+            state=_crop(estimate.state, *quarter),
             attention=attention,
             cascade=motion.cascade[:-1],
         )
@@ -258,7 +258,8 @@ class LIFT(nn.Module):
             motions = self.flow(left, right, self.flow.correlate(left, right), half).flow_01
             differences = mean_difference(left.quarter, right.quarter).view(times.shape)
             valid = exists & has_motion(differences, pair.difference[:, None])
-        return AdjacentMotion(motions.unflatten(0, times.shape), times, valid)
+        # detached, since tangents pass through no_grad
+        return AdjacentMotion(motions.unflatten(0, times.shape).detach(), times, valid)
 
     def set_epoch(self, epoch: int) -> None:
         """Freeze the encoder in the first `freeze_epochs` epochs, counted from 0.
@@ -284,6 +285,15 @@ class LIFT(nn.Module):
         for name, stage in self.named_children():
             count[name] = sum(p.numel() for p in stage.parameters())
         return count
+
+
+def _crop(x: torch.Tensor, h: int, w: int) -> torch.Tensor:
+    """The first h rows and w columns of (B, C, H, W)."""
+    if not torch.compiler.is_exporting():
+        return x[..., :h, :w]
+    # A slice would bind the program to sizes that are, or are not, multiples of the padding.
+    rows, columns = (torch.arange(size, device=x.device) for size in (h, w))
+    return x.index_select(-2, rows).index_select(-1, columns)
 
 
 def _check_time(t: torch.Tensor) -> None:

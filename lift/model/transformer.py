@@ -222,8 +222,9 @@ class TemporalTransformer(nn.Module):
         """
         if self.frame_attention is not None:
             keys, values = self._mix_frames(keys, times, mask)
+        left, right = left.movedim(1, -1), right.movedim(1, -1)
         query = torch.lerp(left, right, t.view(-1, 1, 1, 1).to(left.dtype))
-        x = self.query_proj(query.movedim(1, -1))[:, None]  # (B, 1, h, w, C)
+        x = self.query_proj(query)[:, None]  # (B, 1, h, w, C)
         t = t[:, None]
         biases = time_biases([layer.time_bias for layer in self.attention], t, times)
         embedding = (self.time_embed.weight, self.time_embed.bias)

@@ -105,6 +105,8 @@ class FrameFeatures:
         """Features of some of the frames; an int keeps the leading axis."""
         if isinstance(index, int):
             index = slice(index, index + 1 or None)
+        if isinstance(index, torch.Tensor) and torch.compiler.is_exporting():
+            return map_tensors(lambda part: _index_select(part, index), self)
         return map_tensors(lambda part: part[index], self)
 
     def context_only(self) -> "FrameFeatures":
@@ -220,3 +222,13 @@ class Motion:
 def expand(value, n: int):
     """Expand tensors with batch size 1 to n without a copy; those with batch size n stay."""
     return map_tensors(lambda x: x.expand(n, *x.shape[1:]), value)
+
+
+def _index_select(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """x[index] in the layout of x, for `torch.export`.
+
+    It could not prove the strides of what `x[index]` returns for all heights and widths.
+    """
+    if x.ndim != 4 or x.is_contiguous():
+        return x.index_select(0, index)
+    return x.movedim(1, -1).index_select(0, index).movedim(-1, 1)

@@ -42,6 +42,16 @@ def test_every_kernel_compiles_and_spills_nowhere():
     assert len(re.findall(r"\d+ / \d+ / 0\b", answer.stdout)) == kernels
 
 
+def test_a_launch_is_compiled_for_the_gpus_that_can_be_asked_for_it():
+    found = {
+        label: ahead_of_time.architectures_of("temporal_attention", arguments, (75, 80))
+        for _, label, _, arguments in ahead_of_time.compile_cases("temporal_attention")
+    }
+    padded = {label for label in found if "24 channels" in label or "128 channels" in label}
+    assert padded and all((label in padded) == (found[label] == (80,)) for label in found)
+    assert ahead_of_time.architectures_of("warp", {}, (75, 80)) == (75, 80)
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_kernel_is_left_out(operation):
     package = importlib.import_module(f"lift.kernels.ops.{operation}")

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -151,8 +153,8 @@ def test_old_names_warn_and_work(plain):
 )
 def test_the_most_specific_setting_wins(monkeypatch, environment, used, call, expected, origin):
     monkeypatch.setattr(dispatch, "_environment", environment)
-    monkeypatch.setattr(dispatch, "_used", used)
-    assert (dispatch.flag(call), dispatch.flag_source(call)) == (expected, origin)
+    with kernels.use(used) if used else nullcontext():
+        assert (dispatch.flag(call), dispatch.flag_source(call)) == (expected, origin)
 
 
 def test_use_ends_with_its_block(plain):
@@ -164,18 +166,29 @@ def test_use_ends_with_its_block(plain):
             raise KeyError
     assert dispatch.flag() == "auto"
     with (
-        pytest.raises(ValueError, match="auto, fused, reference, got 'triton'"),
-        kernels.use("triton"),
+        pytest.raises(ValueError, match="auto, fused, reference, triton, .*cpp.*, got 'trition'"),
+        kernels.use("trition"),
     ):
         pass
 
 
 def test_a_wrong_environment_is_an_error_when_it_matters(monkeypatch):
     monkeypatch.setattr(dispatch, "_environment", "fast")
-    with pytest.raises(
-        ValueError, match="LIFT_KERNELS must be one of auto, fused, reference, got 'fast'"
-    ):
+    with pytest.raises(ValueError, match="LIFT_KERNELS must be one of auto, .*, cpp.*, got 'fast'"):
         kernels.warp(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2))
+
+
+def test_the_environment_and_use_may_name_a_backend(plain, monkeypatch):
+    """Ops that have it and calls that it supports use it; `auto` selects for the others."""
+    monkeypatch.setattr(dispatch, "_environment", "small")
+    dispatch.register("other", dispatch._operations["toy"][-1])
+    assert kernels.selected_backend("toy", SMALL) == "small"
+    assert kernels.selected_backend("toy", LARGE) == "reference"
+    assert kernels.selected_backend("other", SMALL) == "reference"
+    with kernels.use("reference"):
+        assert kernels.selected_backend("toy", SMALL) == "reference"
+    with kernels.use("broken"):
+        assert kernels.selected_backend("toy", SMALL) == "small"
 
 
 @pytest.mark.slow
@@ -280,6 +293,22 @@ def test_a_compiled_graph_follows_use(plain):
         assert torch.equal(compiled(SMALL), SMALL + 1)
         with kernels.use("reference"):
             assert torch.equal(compiled(SMALL), SMALL + 2)
+
+
+def test_compiled_code_may_use_a_flag_inside_and_follows_the_flag_of_its_thread(plain):
+    torch._dynamo.reset()
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def compiled(x):
+        outer = dispatch.call("toy", None, x)
+        with kernels.use("reference"):
+            return outer, dispatch.call("toy", None, x)
+
+    assert [x[0].item() for x in compiled(SMALL)] == [1, 2]
+    with kernels.use("reference"), ThreadPoolExecutor(1) as other_thread:
+        assert [x[0].item() for x in compiled(SMALL)] == [2, 2]
+        assert [x[0].item() for x in other_thread.submit(compiled, SMALL).result()] == [1, 2]
+    assert dispatch.flag() == "auto"
 
 
 def test_the_import_does_not_import_torchs_compiler():

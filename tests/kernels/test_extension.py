@@ -1,6 +1,7 @@
-"""The C++ extension: its requirements, when it is not used, and that LIFT runs without it."""
+"""The C++ extension: its build, when it is not used, and that LIFT runs without it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ import torch
 from lift import kernels
 from lift.kernels import extension
 from lift.kernels.extension import build
+from lift.kernels.extension.requirements import BuildError, Requirements
 from lift.kernels.ops.correlation.op import CORRELATION
 from lift.kernels.ops.grid_sample.op import GRID_SAMPLE
 from lift.kernels.ops.lucas_kanade.op import LUCAS_KANADE
@@ -88,11 +90,39 @@ def test_a_module_for_another_processor_is_not_used(sources):
     )
 
 
-def test_without_a_module_the_remedy_is_to_build_it(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [
+        (None, "; build it with `python -m lift.kernels.extension`"),
+        (
+            "no compiler was found; install one",
+            ": no compiler was found; install one; "
+            "then build it with `python -m lift.kernels.extension`",
+        ),
+    ],
+)
+def test_without_a_module_the_reason_says_what_a_build_lacks(
+    monkeypatch, tmp_path, missing, remedy
+):
+    def requirements():
+        if missing is not None:
+            raise BuildError(missing)
+
+    monkeypatch.delenv("LIFT_BUILD_DIR", raising=False)
+    monkeypatch.setattr(extension.requirements, "requirements", requirements)
     monkeypatch.setattr(extension, "MODULE", tmp_path / "_C.so")
-    assert extension.load() == (
-        None,
-        "the C++ extension is not built; build it with `python -m lift.kernels.extension`",
+    assert extension.load() == (None, f"the C++ extension is not built{remedy}")
+
+
+def test_a_module_in_the_build_folder_is_loaded(monkeypatch, tmp_path):
+    monkeypatch.setenv("LIFT_BUILD_DIR", str(tmp_path))
+    monkeypatch.setattr(extension, "_import", lambda path: FakeModule(build.fingerprint(), path))
+    monkeypatch.setattr(extension, "MODULE", tmp_path / "package" / "_C.so")
+    built = tmp_path / build.fingerprint() / "_C.so"
+    built.parent.mkdir()
+    built.touch()
+    assert extension.load()[1].startswith(
+        f"the C++ extension was built for a processor with {built}"
     )
 
 
@@ -108,44 +138,43 @@ def test_without_the_extension_pytorch_computes(monkeypatch):
     assert extension.describe() == "none: the C++ extension is not built"
 
 
-# -- requirements ----------------------------------------------------------------------------------
+# -- building --------------------------------------------------------------------------------------
 
 
-def test_without_a_compiler_the_error_names_the_remedy(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(
-        build.BuildError, match=r"^no C\+\+ compiler was found; install one \(.*\)$"
-    ):
-        build.requirements()
-    monkeypatch.setenv("CXX", "no-such-compiler -O1")
-    with pytest.raises(
-        build.BuildError,
-        match="^the C.. compiler that CXX names was not found: no-such-compiler -O1$",
-    ):
-        build.requirements()
-
-
-@pytest.mark.parametrize(
-    ("missing", "sentence"),
-    [
-        ("ninja", "ninja was not found; install it: pip install ninja"),
-        ("torch", "PyTorch is not installed for "),
-        ("pybind11", "pybind11 is not installed for "),
-    ],
-)
-def test_without_a_package_the_error_names_the_remedy(monkeypatch, missing, sentence):
-    find = build.importlib.util.find_spec
-    monkeypatch.setattr(
-        build.importlib.util, "find_spec", lambda name: None if name == missing else find(name)
+def run_ninja(tmp_path, ninja: str) -> None:
+    """A build that runs this shell script in place of ninja."""
+    script = tmp_path / "ninja"
+    script.write_text(f"#!/bin/sh\n{ninja}\n")
+    script.chmod(0o755)
+    build.run_ninja(
+        "",
+        folder=tmp_path,
+        output=tmp_path / "module.so",
+        ninja=[str(script)],
+        verbose=False,
+        failure="it failed",
     )
-    monkeypatch.setattr(build.shutil, "which", lambda name: None if name == "ninja" else name)
-    with pytest.raises(build.BuildError, match="^" + sentence):
-        build.requirements()
+
+
+def test_max_jobs_is_passed_to_ninja(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAX_JOBS", "3")
+    run_ninja(tmp_path, f'echo "$@" > {tmp_path}/module.so')
+    assert "-j3" in (tmp_path / "module.so").read_text().split()
+
+
+def test_a_ninja_that_does_not_run_is_reported(tmp_path):
+    with pytest.raises(BuildError, match="ninja does not run; install ninja again: pip install"):
+        run_ninja(tmp_path, "echo Traceback; exit 1")
+
+
+def test_a_compiler_killed_for_its_memory_is_reported(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAX_JOBS", "4")
+    with pytest.raises(BuildError, match="^it failed by 4 jobs at once; MAX_JOBS=1 takes less"):
+        run_ninja(tmp_path, "[ $1 = --version ] || { echo c++: Killed; exit 1; }")
 
 
 def test_the_error_has_the_compilers_output(sources, monkeypatch, tmp_path):
-    if not build.shutil.which("c++"):
+    if not shutil.which("c++"):
         pytest.skip("no C++ compiler")
     (sources / "kernel.cpp").write_text("int kernel = nonsense;\n")
     monkeypatch.setattr(build, "build_folder", lambda: nullcontext(tmp_path))
@@ -157,7 +186,7 @@ def test_the_error_has_the_compilers_output(sources, monkeypatch, tmp_path):
             f"build {output}: compile {sources / 'kernel.cpp'}\n"
         ),
     )
-    with pytest.raises(build.BuildError, match="could not be compiled with (?s:.*)nonsense"):
+    with pytest.raises(BuildError, match="could not be compiled with (?s:.*)nonsense"):
         build.build(tmp_path / "module.so")
     assert not (tmp_path / "module.so").exists()
 
@@ -165,40 +194,10 @@ def test_the_error_has_the_compilers_output(sources, monkeypatch, tmp_path):
 # -- the rules -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("flags", "level"),
-    [
-        (set(), "x86-64"),
-        (build.LEVELS["x86-64-v2"], "x86-64-v2"),
-        (build.LEVELS["x86-64-v3"], "x86-64"),  # a level needs the one below
-        (build.LEVELS["x86-64-v2"] | build.LEVELS["x86-64-v3"] | {"avx512f"}, "x86-64-v3"),
-        (set().union(*build.LEVELS.values()), "x86-64-v4"),
-    ],
-)
-def test_the_newest_level_that_the_processor_supports(monkeypatch, flags, level):
-    monkeypatch.delenv("LIFT_CPU", raising=False)
-    monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(build, "_processor_flags", lambda: flags)
-    assert build.target_level() == level
-    monkeypatch.setattr(build.platform, "machine", lambda: "aarch64")
-    assert build.target_level() is None
-
-
-def test_a_level_can_be_named(monkeypatch):
-    monkeypatch.setenv("LIFT_CPU", "x86-64-v2")
-    assert build.target_level() == "x86-64-v2"
-    monkeypatch.setenv("LIFT_CPU", "486")
-    with pytest.raises(
-        build.BuildError,
-        match="LIFT_CPU must be one of x86-64, x86-64-v2, x86-64-v3, x86-64-v4, got '486'",
-    ):
-        build.target_level()
-
-
 def test_the_bindings_are_compiled_for_any_machine_and_linked_first(sources, monkeypatch, tmp_path):
     monkeypatch.setenv("LIFT_CPU", "x86-64-v4")
     (sources / "a kernel.cpp").write_text("int more;\n")
-    needed = build.Requirements(["c++"], ["ninja"], tmp_path / "torch", tmp_path / "pybind11")
+    needed = Requirements(["c++"], ["ninja"], tmp_path / "torch", tmp_path / "pybind11")
     rules = build._rules(needed, tmp_path / "_C.so").splitlines()
     flags = {
         line.split(":")[0].removeprefix("build "): rules[i + 1]
@@ -215,7 +214,7 @@ def test_the_bindings_are_compiled_for_any_machine_and_linked_first(sources, mon
 def test_pybind11s_own_headers_come_before_those_in_torch(monkeypatch, tmp_path):
     """Those in torch 2.11 do not compile for the stable ABI."""
     monkeypatch.setenv("LIFT_CPU", "x86-64")
-    needed = build.Requirements(["c++"], ["ninja"], tmp_path / "torch", tmp_path / "pybind11")
+    needed = Requirements(["c++"], ["ninja"], tmp_path / "torch", tmp_path / "pybind11")
     rules = build._rules(needed, tmp_path / "_C.so").splitlines()
     flags = next(line for line in rules if line.startswith("flags = "))
     more = next(rules[i + 1] for i, line in enumerate(rules) if line.startswith("build bindings.o"))
@@ -228,11 +227,12 @@ def test_pybind11s_own_headers_come_before_those_in_torch(monkeypatch, tmp_path)
 
 
 @built
-def test_building_again_compiles_nothing(tmp_path):
+def test_building_again_compiles_nothing(tmp_path, monkeypatch):
     folder = build.SOURCES.parent / "build" / f"extension-{build.sysconfig.get_config_var('SOABI')}"
     if not (folder / ".ninja_log").is_file() or extension.check(extension.module)[1]:
         pytest.skip("the extension was not built from the sources of this checkout")
     objects = {path: path.stat().st_mtime_ns for path in folder.rglob("*.o")}
+    monkeypatch.delenv("LIFT_BUILD_DIR", raising=False)
     module = build.build(tmp_path / build.MODULE.name)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.o")} == objects
     assert module.read_bytes() == build.MODULE.read_bytes()

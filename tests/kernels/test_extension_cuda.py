@@ -12,7 +12,7 @@ import torch
 
 from lift.kernels.extension import __main__ as command
 from lift.kernels.extension import build, build_cuda
-from lift.kernels.extension.build import BuildError, requirements
+from lift.kernels.extension.requirements import BuildError, Requirements, requirements
 from lift.kernels.ops.grid_sample import cuda
 
 
@@ -132,20 +132,23 @@ def test_the_kernels_are_built_for_the_gpus_present(monkeypatch, tmp_path, gpus,
     monkeypatch.setattr(
         build_cuda,
         "requirements",
-        lambda: build.Requirements(["c++"], ["ninja"], tmp_path, tmp_path),
+        lambda: Requirements(["c++"], ["ninja"], tmp_path, tmp_path),
     )
     monkeypatch.setattr(build_cuda, "torch_cuda_version", lambda torch: "13.0")
     monkeypatch.setattr(build_cuda, "build_folder", lambda name: nullcontext(tmp_path))
-    monkeypatch.setattr(
-        build_cuda,
-        "run_ninja",
-        lambda rules, **how: (tmp_path / "rules").write_text(rules),
-    )
+
+    def run_ninja(rules, parallel, **how):
+        (tmp_path / "rules").write_text(rules)
+        threads = min(3, len(architectures))
+        assert parallel * threads <= 3, "more compilers at once than MAX_JOBS"
+
+    monkeypatch.setenv("MAX_JOBS", "3")
+    monkeypatch.setattr(build_cuda, "run_ninja", run_ninja)
     assert build_cuda.build(
         tmp_path / "_cuda.so"
     ) == f"nvcc 13.0 ({tmp_path / 'nvcc'}), for " + ", ".join(f"sm_{a}" for a in architectures)
     rules = (tmp_path / "rules").read_text()
-    assert ("--threads 0" in rules) == (len(architectures) > 1) and "-lineinfo" in rules
+    assert ("--threads 3" in rules) == (len(architectures) > 1) and "-lineinfo" in rules
     compiled = re.findall(r"^build (\S+): (?:device|host) ", rules, re.MULTILINE)
     folder = "grid_sample/cuda"
     assert compiled == sorted(
@@ -190,7 +193,10 @@ def test_the_program_that_asks_torch_runs(monkeypatch):
 def test_resource_usage_is_in_the_log_and_not_in_the_error(monkeypatch, tmp_path):
     report = "ptxas info    : Used 40 registers\n    0 bytes stack frame, 0 bytes spill stores\n"
     ninja = tmp_path / "ninja"
-    ninja.write_text(f"#!/bin/sh\nprintf '{report}a.cu(3): error: nonsense\\n'; exit 1\n")
+    version = '[ "$1" = --version ] && exit 0'
+    ninja.write_text(
+        f"#!/bin/sh\n{version}\nprintf '{report}a.cu(3): error: nonsense\\n'; exit 1\n"
+    )
     ninja.chmod(0o755)
     with pytest.raises(BuildError) as failure:
         build.run_ninja(
@@ -209,11 +215,11 @@ def test_resource_usage_is_in_the_log_and_not_in_the_error(monkeypatch, tmp_path
 def library(tmp_path, monkeypatch):
     """Writes a file that is not a library, with the record of a build."""
     monkeypatch.setattr(build_cuda, "LIBRARY", tmp_path / "_cuda.so")
-    monkeypatch.setattr(build_cuda, "RECORD", tmp_path / "_cuda.json")
+    monkeypatch.delenv("LIFT_BUILD_DIR", raising=False)
 
     def write(**changes):
         build_cuda.LIBRARY.write_text("no library")
-        build_cuda.RECORD.write_text(
+        build_cuda.LIBRARY.with_suffix(".json").write_text(
             json.dumps(
                 {"sources": build_cuda.fingerprint(), "cuda": "13.0", "architectures": [89]}
                 | changes

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lift import kernels
 from lift.kernels import grid_sample
 from lift.kernels.ops.grid_sample import reference
 
@@ -104,11 +105,15 @@ WRONG = [
     ),
     ({"grid": None}, ValueError, r"grid must be \(B, h, w, 2\), got NoneType"),
     (
-        {"input": torch.zeros(2, 3, 5, 6, 7)},
+        {"input": torch.zeros(3, 5, 6)},
         ValueError,
-        r"input must be \(B, C, H, W\), got \(2, 3, 5, 6, 7\)",
+        r"input must be \(B, C, H, W\), got \(3, 5, 6\)",
     ),
-    ({"mode": "bicubic"}, ValueError, "mode must be one of bilinear, nearest, got 'bicubic'"),
+    (
+        {"mode": "cubic"},
+        ValueError,
+        "mode must be one of bilinear, nearest, bicubic, got 'cubic'",
+    ),
     (
         {"padding_mode": "wrap"},
         ValueError,
@@ -121,3 +126,87 @@ WRONG = [
 def test_wrong_arguments_are_named(change, error, words):
     with pytest.raises(error, match=words):
         grid_sample(**{"input": torch.zeros(2, 3, 5, 6), "grid": torch.zeros(2, 4, 7, 2)} | change)
+
+
+# -- calls that go on to PyTorch -------------------------------------------------------------------
+
+#    input, grid, mode
+VOLUME = (2, 3, 4, 5, 6), (2, 2, 3, 4, 3), "bilinear"
+PASSED_ON = {
+    "volume": VOLUME,
+    "nearest volume": (*VOLUME[:2], "nearest"),
+    "bicubic": ((2, 3, 5, 6), (2, 4, 7, 2), "bicubic"),
+}
+passed_on = pytest.mark.parametrize("case", PASSED_ON)
+
+
+def made(case: str, dtype: torch.dtype = torch.float32) -> tuple:
+    torch.manual_seed(1)
+    shape, places, mode = PASSED_ON[case]
+    grid = torch.rand(places, dtype=dtype) * 3 - 1.5
+    return torch.randn(shape, dtype=dtype).requires_grad_(), grid.requires_grad_(), mode
+
+
+@passed_on
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_volumes_and_bicubic_are_pytorchs_own(case, padding_mode, align_corners):
+    results = []
+    for sample in (grid_sample, F.grid_sample):
+        *leaves, mode = made(case)
+        out = sample(*leaves, mode, padding_mode, align_corners)
+        results.append((out, *torch.autograd.grad(out.sin().sum(), leaves)))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@passed_on
+def test_calls_for_pytorch_say_so(case):
+    arguments = made(case)
+    words = "mode 'bicubic'" if case == "bicubic" else "5 dimensions"
+    reasons = kernels.unsupported_reasons("grid_sample", *arguments)
+    assert reasons.pop("reference") is None
+    assert reasons and all(words in reason for reason in reasons.values())
+    assert kernels.selected_backend("grid_sample", *arguments) == "reference"
+    with pytest.raises(RuntimeError, match=words):
+        grid_sample(*arguments, backend="fused")
+    with kernels.use("fused"), pytest.raises(RuntimeError, match=words):
+        grid_sample(*arguments)
+    with pytest.raises(ValueError, match="backend must be one of"):
+        grid_sample(*arguments, backend="nonsense")
+
+
+@passed_on
+def test_autocast_and_wrong_arguments_do_what_pytorch_does(case):
+    input, grid, mode = made(case)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = grid_sample(input.bfloat16(), grid, mode)
+        expected = F.grid_sample(input.bfloat16(), grid, mode, align_corners=False)
+    assert found.dtype == expected.dtype and torch.equal(found, expected)
+    for wrong in (
+        (input, grid.double(), mode),
+        (input, grid[..., :1], mode),
+        (input, grid[:1], mode),
+        (input, grid, mode, "wrap"),
+        (input[:, :, :0], grid, mode),
+    ):
+        with pytest.raises((RuntimeError, ValueError)) as expected:
+            F.grid_sample(*wrong, align_corners=False)
+        with pytest.raises(expected.type) as found:
+            grid_sample(*wrong, align_corners=False)
+        assert str(found.value) == str(expected.value)
+
+
+@passed_on
+def test_calls_for_pytorch_can_be_traced_and_batched(case):
+    input, grid, mode = made(case)
+    expected = F.grid_sample(input, grid, mode, align_corners=True)
+
+    def sample(input, grid):
+        return grid_sample(input, grid, mode, align_corners=True)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(sample, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(input, grid), expected)
+    assert sample(input.to("meta"), grid.to("meta")).shape == expected.shape
+    several = torch.func.vmap(sample)(torch.stack([input] * 2), torch.stack([grid] * 2))
+    torch.testing.assert_close(several, torch.stack([expected] * 2))

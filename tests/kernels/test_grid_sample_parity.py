@@ -336,11 +336,13 @@ def test_it_compiles_without_a_break():
         assert torch.equal(ours, theirs)
 
 
-def test_autocast_samples_at_float32_places():
+def test_autocast_on_a_cpu_samples_in_float32():
+    """As F.grid_sample does there."""
     input, grid, _ = make((1, 3, 4, 5, 3, 4), "bfloat16")
     with torch.autocast("cpu", torch.bfloat16):
         out = fused(input, grid.bfloat16(), "bilinear", "border", True)
-    assert torch.equal(out, fused(input, grid.bfloat16().float(), "bilinear", "border", True))
+    expected = fused(input.float(), grid.bfloat16().float(), "bilinear", "border", True)
+    assert out.dtype == torch.float32 and torch.equal(out, expected)
 
 
 def test_it_is_selected_on_the_cpu_by_default():

@@ -1,9 +1,12 @@
 """The fused kernels of `temporal_attention` against the reference, over the matrix of inputs."""
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lift import kernels
 from lift.kernels.ops.temporal_attention import configs, op
@@ -57,6 +60,21 @@ SMALL = {
     "small window": (2, 1, 3, 2, 3, 2, 16, 1, 0),
 }
 
+# Heads of any size up to 128 channels, padded where it is no power of two.
+WIDTHS = [
+    ((1, 1, 2, 3, 2, 1, 8, 4, 1), "float32"),
+    ((1, 2, 2, 2, 2, 2, 24, 3, 1), "float16"),
+    ((1, 1, 2, 2, 3, 1, 48, 6, 0), "bfloat16"),
+    ((1, 2, 2, 2, 2, 1, 96, 4, 3), "float32"),
+    ((1, 1, 2, 2, 3, 1, 128, 4, 0), "float32"),
+    ((1, 1, 2, 1, 2, 3, 8, 2, 1), "float32"),
+    ((1, 2, 2, 2, 2, 2, 24, 1, 0), "float16"),
+    ((1, 1, 2, 2, 3, 1, 48, 1, 0), "bfloat16"),
+    ((1, 1, 2, 1, 2, 2, 96, 2, 0), "float32"),
+    ((1, 1, 3, 1, 2, 5, 128, 1, 0), "float16"),
+    ((1, 1, 2, 2, 2, 2, 5, 4, 1), "float32"),
+]
+
 families = pytest.mark.parametrize("family", SMALL)
 
 
@@ -73,6 +91,14 @@ def poisoned_results(monkeypatch, arguments, wrt=NAMES) -> dict:
 @pytest.mark.parametrize(("case", "dtype"), MATRIX, ids=str)
 def test_values_frame_weights_and_gradients(case, dtype, monkeypatch):
     arguments = make(case, dtype)
+    assert_parity(poisoned_results(monkeypatch, arguments), arguments)
+
+
+@pytest.mark.parametrize(("case", "dtype"), WIDTHS, ids=str)
+def test_heads_of_any_width(case, dtype, monkeypatch):
+    arguments = make(case, dtype)
+    if case[1] == 1:  # the neighbours in memory are none of the head's channels
+        arguments |= {n: LAYOUTS["of_layers"](arguments[n]) for n in ("q", "k", "v")}
     assert_parity(poisoned_results(monkeypatch, arguments), arguments)
 
 
@@ -310,7 +336,8 @@ def test_second_derivatives_are_the_references(family):
             torch.autograd.grad(sum(g.square().sum() for g in first), [leaves[n] for n in NAMES])
         )
     for a, b in zip(*second, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-3 * b.abs().max().item() + 1e-6, rtol=0)
+        # gradients that cancel, as of a bias that all keys share, are rounding alone
+        torch.testing.assert_close(a, b, atol=1e-3 * b.abs().max().item() + 3e-5, rtol=0)
 
 
 def test_frame_weights_are_not_differentiable_and_one_tensor_may_be_two_arguments():
@@ -341,7 +368,7 @@ def test_autocast_casts_queries_and_leaves_biases():
 # -- choosing --------------------------------------------------------------------------------------
 
 UNSUPPORTED = [
-    ((1, 1, 2, 2, 2, 1, 24, 2, 0), {}, "24 channels a head: 16, 32, 64 only"),
+    ((1, 1, 2, 2, 2, 1, 136, 2, 0), {}, "136 channels a head: at most 128"),
     ((1, 1, 2, 2, 2, 1, 16, 9, 0), {}, "a window of 9: at most 8"),
     ((1, 1, 65, 1, 1, 1, 16, 1, 0), {}, "65 frames of keys: at most 64"),
     (
@@ -361,6 +388,25 @@ def test_unsupported_arguments_raise_with_the_reason(case, dtypes, words):
     with pytest.raises(RuntimeError, match=words):
         fused(**arguments)
     kernels.temporal_attention(**arguments)  # auto takes another backend
+
+
+@pytest.mark.parametrize(
+    ("d", "dtype", "window", "architecture", "words"),
+    [
+        (128, torch.float16, 8, (8, 0), None),
+        (128, torch.float32, 2, (7, 5), None),
+        (64, torch.float32, 8, (7, 5), None),
+        (96, torch.float32, 4, (9, 0), "96 channels a head in float32: at most 64"),
+        (24, torch.float16, 4, (7, 5), "24 channels a head on a GPU before .* 8.0: 16, 32, 64"),
+    ],
+)
+def test_on_a_gpu_large_windows_limit_heads(d, dtype, window, architecture, words, monkeypatch):
+    monkeypatch.setattr(op.triton, "capability", lambda device: architecture)
+    monkeypatch.setattr(op.triton, "INTERPRETED", True)  # no GPU is looked for
+    with FakeTensorMode():
+        q = torch.empty(1, 1, 4, 4, 1, d, dtype=dtype, device="cuda")
+        reason = op.triton.unsupported_reason(q, q, q, window)
+    assert reason is None if words is None else re.search(words, reason)
 
 
 def test_auto_does_not_select_the_interpreter():

@@ -53,7 +53,9 @@ void check(const Tensor& grad, const Tensor& input, const Tensor& grid, int64_t 
 Tensor aligned(const Tensor& x, MemoryFormat format) {
   const Tensor laid_out = to_layout(x, format);
   const bool is_aligned = reinterpret_cast<uintptr_t>(laid_out.const_data_ptr()) % 16 == 0;
-  return is_aligned ? laid_out : torch::stable::clone(laid_out);
+  if (is_aligned) return laid_out;
+  return allocating(x.sizes(), x.scalar_type(), false,
+                    [&] { return torch::stable::clone(laid_out); });
 }
 
 }  // namespace

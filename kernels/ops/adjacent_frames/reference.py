@@ -24,6 +24,7 @@ def adjacent_frames_reference(
         `nearest_frames` the times of the outer frames (B, G) and whether there is one (B, G). A gap
         without an outer frame has its inner frame at both ends.
     """
+    times = times.detach()
     position, outer_times, exists = nearest_frames(times, mask, per_side)
     inner, outer = [], []
     for frame, there in zip(position.split(2, 1), exists.split(2, 1), strict=True):

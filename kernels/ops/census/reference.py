@@ -20,6 +20,7 @@ Correspondence", ECCV 1994.
 import torch
 
 from lift.kernels.checks import accumulate_dtype
+from lift.kernels.transforms import in_transform
 
 RADIUS = 3  # pixels, of the window
 SOFT = (0.9 / 255) ** 2  # for images in [0, 1]
@@ -33,7 +34,7 @@ OFFSETS = tuple(
 
 
 def census_reference(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor:
-    """The census loss of two images; it has no second derivatives.
+    """The census loss of two images.
 
     Args:
         image0, image1: (B, 3, H, W), RGB in [0, 1], any floating dtype, H and W larger than 3.
@@ -41,7 +42,8 @@ def census_reference(image0: torch.Tensor, image1: torch.Tensor) -> torch.Tensor
     Returns:
         (), float32 (float64 for float64), in [0, 1).
     """
-    return _Census.apply(luma(image0), luma(image1)) / count(image0)
+    total = _total if in_transform() else _Census.apply
+    return total(luma(image0), luma(image1)) / count(image0)
 
 
 class _Census(torch.autograd.Function):
@@ -73,13 +75,33 @@ class _Census(torch.autograd.Function):
                     second.add_(part)
                     first.sub_(part)
         factor = 2 * HALF * SOFT
-        ctx.save_for_backward(*[None if g is None else g.mul_(factor) for g in gradients])
+        gradients = [None if g is None else g.mul_(factor) for g in gradients]
+        ctx.save_for_backward(luma0, luma1, *gradients)
         return total
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad: torch.Tensor):
-        return tuple([None if g is None else grad * g for g in ctx.saved_tensors])
+        *lumas, gradient0, gradient1 = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            return tuple([None if g is None else grad * g for g in (gradient0, gradient1)])
+        # One tensor may be both, each with a gradient of its own.
+        lumas = [x.view_as(x) for x in lumas]
+        wanted = [x for x, need in zip(lumas, ctx.needs_input_grad, strict=True) if need]
+        found = iter(torch.autograd.grad(_total(*lumas), wanted, grad, create_graph=True))
+        return tuple([next(found) if need else None for need in ctx.needs_input_grad])
+
+
+def _total(luma0: torch.Tensor, luma1: torch.Tensor) -> torch.Tensor:
+    """The same in ops that can be differentiated any number of times."""
+    total = luma0.new_zeros(())
+    for y, x in OFFSETS:
+        digits = []
+        for first, second in (pair(luma0, y, x), pair(luma1, y, x)):
+            d = second - first
+            digits.append(d * (d * d + SOFT).rsqrt())
+        square = (digits[0] - digits[1]).square()
+        total = total + (square / (square + HALF)).sum()
+    return total
 
 
 def _digits(luma: torch.Tensor, y: int, x: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,8 +3,13 @@
 import torch
 
 from lift.kernels import autograd, dispatch
-from lift.kernels.checks import accepts_old_names, check_image, check_same
-from lift.kernels.ops.correlation.eager import correlation_eager
+from lift.kernels.checks import (
+    accepts_old_names,
+    check_image,
+    check_same,
+    promote_under_autocast,
+)
+from lift.kernels.ops.correlation.eager import correlation_eager, flops
 from lift.kernels.ops.correlation.reference import correlation_reference, empty_output
 
 # -- the op; csrc has the same schema --------------------------------------------------------------
@@ -20,6 +25,8 @@ CORRELATION = autograd.Op(
     features=2,
     fake=lambda fmap0, fmap1, radius, normalize: empty_output(fmap0, radius),
     reference=correlation_reference,
+    folded=autograd.all_tensors,
+    flops=flops,
 )
 
 
@@ -57,9 +64,10 @@ def correlation(
 
     Args:
         fmap0, fmap1: feature maps (B, C, H, W), one dtype: float32, float16, bfloat16 or float64.
+            Under autocast maps of two dtypes are computed in the wider one.
         radius: pixels of the maps in each direction, at least 0.
         normalize: first scale the channels of every location to norm 1, those with a norm below
-            0.001 as if it were 0.001.
+            0.001 as if it were 0.001. Triton's kernels take values beyond 3e29 as 3e29.
         backend: "auto", "fused", "reference" or the name of a backend; None for the flag.
 
     Returns:
@@ -70,6 +78,7 @@ def correlation(
         TypeError, ValueError: an argument of another dtype, device, shape or range.
         RuntimeError: the backend asked for does not support the call; the message says why.
     """
+    fmap0, fmap1 = promote_under_autocast(fmap0, fmap1)
     check_image("correlation", "fmap0", fmap0)
     check_same("correlation", "fmap1", fmap1, "fmap0", fmap0, tuple(fmap0.shape), fmap0.dtype)
     if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:

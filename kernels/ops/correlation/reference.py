@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from lift.kernels.checks import accumulate_dtype
 
 EPS = 1e-3
+HUGE = 1e15  # up to here no sum of squares overflows float32
 
 
 def correlation_reference(
@@ -62,6 +63,12 @@ def to_accumulate_dtype(x: torch.Tensor) -> torch.Tensor:
 
 def l2_normalize(x: torch.Tensor) -> torch.Tensor:
     """(B, C, H, W) with the channels of every location scaled to norm 1."""
+    if x.shape[1] == 0:
+        return x
+    # Of a huge vector the square would overflow: its direction is that of a smaller one.
+    largest = x.detach().abs().amax(1, keepdim=True)
+    huge = (largest > HUGE) & (largest < torch.inf)
+    x = x / torch.where(huge, largest, 1)
     # Written out: F.normalize is slow on contiguous maps on a CPU.
     return x * (x * x).sum(1, keepdim=True).clamp(min=EPS**2).rsqrt()
 

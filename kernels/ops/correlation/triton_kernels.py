@@ -26,6 +26,25 @@ import triton.language as tl
 from lift.kernels.ops.correlation.reference import EPS
 
 EPS_SQ = tl.constexpr(EPS**2)
+# The squares of large values overflow float32. Times SHRINK, which no rounding notices, those up to
+# HUGE do not, whatever the number of channels; larger values count as HUGE.
+SHRINK = tl.constexpr(2.0**-40)
+HUGE = tl.constexpr(2.0**98)
+
+
+@triton.jit
+def _shrunk(b, MAY_BE_HUGE: tl.constexpr):
+    """Features in float32, times SHRINK where they may be huge."""
+    b = b.to(tl.float32)
+    if MAY_BE_HUGE:
+        b = tl.minimum(tl.maximum(b * SHRINK, -HUGE * SHRINK), HUGE * SHRINK)
+    return b
+
+
+@triton.jit
+def _min_square(MAY_BE_HUGE: tl.constexpr):
+    """EPS_SQ for `_shrunk` features."""
+    return EPS_SQ * SHRINK * SHRINK if MAY_BE_HUGE else EPS_SQ
 
 
 @triton.jit
@@ -52,16 +71,17 @@ def _inverse_norm(
     BC: tl.constexpr,
     INT64_OFFSETS: tl.constexpr,
 ):
+    MAY_BE_HUGE: tl.constexpr = p_fmap.dtype.scalar.element_ty != tl.float16
     o_c = tl.arange(0, BC)[None, :]
     if INT64_OFFSETS:
         o_c = o_c.to(tl.int64)
     b_squares = tl.zeros((BP, BC), tl.float32)
     for i_c in range(0, C, BC):
-        b = tl.load(p_fmap + (i_c + o_c) * s_c, mask=m_x & (i_c + o_c < C), other=0.0).to(
-            tl.float32
-        )
+        b = tl.load(p_fmap + (i_c + o_c) * s_c, mask=m_x & (i_c + o_c < C), other=0.0)
+        b = _shrunk(b, MAY_BE_HUGE)
         b_squares += b * b
-    return tl.rsqrt(tl.maximum(tl.sum(b_squares, 1), EPS_SQ))
+    b_inv_norm = tl.rsqrt(tl.maximum(tl.sum(b_squares, 1), _min_square(MAY_BE_HUGE)))
+    return b_inv_norm * SHRINK if MAY_BE_HUGE else b_inv_norm
 
 
 @triton.jit
@@ -110,6 +130,7 @@ def correlation_fwd_kernel(
     BP: tl.constexpr, BD: tl.constexpr, BC: tl.constexpr, INT64_OFFSETS: tl.constexpr,
 ):  # fmt: skip
     SIDE: tl.constexpr = 2 * RADIUS + 1
+    MAY_BE_HUGE: tl.constexpr = NORMALIZE and fmap0.dtype.element_ty != tl.float16
     GROUPS: tl.constexpr = SIDE // ROWS_PER_PROGRAM  # programs that split the rows of dy
     i_group = tl.program_id(0) % GROUPS
     i_b, i_y, o_x = _locations(tl.program_id(0) // GROUPS, blocks_per_row, H, BP, INT64_OFFSETS)
@@ -137,20 +158,17 @@ def correlation_fwd_kernel(
         b_squares1 = tl.zeros((BP, BD, BC), tl.float32)
         for i_c in range(0, C, BC):
             m_c = i_c + o_c < C
-            b_fmap0 = tl.load(p_fmap0 + (i_c + o_c) * s0_c, mask=m_x & m_c, other=0.0).to(
-                tl.float32
-            )
-            b_fmap1 = tl.load(p_fmap1 + (i_c + o_c) * s1_c, mask=m_fmap1 & m_c, other=0.0).to(
-                tl.float32
-            )
+            b_fmap0 = tl.load(p_fmap0 + (i_c + o_c) * s0_c, mask=m_x & m_c, other=0.0)
+            b_fmap1 = tl.load(p_fmap1 + (i_c + o_c) * s1_c, mask=m_fmap1 & m_c, other=0.0)
+            b_fmap0, b_fmap1 = _shrunk(b_fmap0, MAY_BE_HUGE), _shrunk(b_fmap1, MAY_BE_HUGE)
             b_products += b_fmap0 * b_fmap1
             if NORMALIZE:
                 b_squares0 += b_fmap0 * b_fmap0
                 b_squares1 += b_fmap1 * b_fmap1
         b_out = tl.sum(b_products, 2)
         if NORMALIZE:
-            b_out *= tl.rsqrt(tl.maximum(tl.sum(b_squares0, 2), EPS_SQ))
-            b_out *= tl.rsqrt(tl.maximum(tl.sum(b_squares1, 2), EPS_SQ))
+            b_out *= tl.rsqrt(tl.maximum(tl.sum(b_squares0, 2), _min_square(MAY_BE_HUGE)))
+            b_out *= tl.rsqrt(tl.maximum(tl.sum(b_squares1, 2), _min_square(MAY_BE_HUGE)))
         tl.store(
             out + (i_b * SIDE * SIDE + i_dy * SIDE + o_d) * H * W + i_y * W + o_x2,
             b_out,
@@ -203,14 +221,18 @@ def _backward(
         ).to(tl.float32)
         b_sum += b_g * b_other
     if inv_norm is not None:  # of x / |x|: the part orthogonal to x, over |x|
+        MAY_BE_HUGE: tl.constexpr = fmap.dtype.element_ty != tl.float16
         b_fmap = tl.load(
             fmap + i_b * sm_b + i_y * sm_y + o_x * sm_x + o_c * sm_c, mask=m_x & m_c, other=0.0
-        ).to(tl.float32)
+        )
+        b_fmap = _shrunk(b_fmap, MAY_BE_HUGE)
         b_square = tl.sum(b_fmap * b_fmap, 1)[:, None]
-        b_inv_norm = tl.rsqrt(tl.maximum(b_square, EPS_SQ))
-        b_fmap *= b_inv_norm
-        b_along = tl.where(b_square >= EPS_SQ, tl.sum(b_sum * b_fmap, 1)[:, None], 0.0)
+        b_inv_norm = tl.rsqrt(tl.maximum(b_square, _min_square(MAY_BE_HUGE)))
+        b_along = tl.sum(b_sum * b_fmap, 1)[:, None] * (b_inv_norm * b_inv_norm)
+        b_along = tl.where(b_square >= _min_square(MAY_BE_HUGE), b_along, 0.0)
         b_sum = b_inv_norm * (b_sum - b_along * b_fmap)
+        if MAY_BE_HUGE:
+            b_sum *= SHRINK
     tl.store(dfmap + i_b * sd_b + i_y * sd_y + o_x * sd_x + o_c * sd_c, b_sum, mask=m_x & m_c)
 
 

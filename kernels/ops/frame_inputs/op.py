@@ -15,7 +15,7 @@ FRAME_INPUTS = autograd.Op(
         " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
     ),
     backward_schema=None,
-    inputs=0,
+    inputs=1,
     tensors=1,
     features=0,
     fake=empty_outputs,
@@ -91,4 +91,4 @@ def frame_inputs(
     if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(f"{op}: dtype must be a floating-point dtype, got {dtype}")
     stem, padded, *means = dispatch.call(op, backend, frames, multiple, dtype)
-    return stem, padded if stem.shape != frames.shape else frames, *means
+    return stem, padded if padded.ndim == 4 else frames, *means  # (0,) where nothing is padded

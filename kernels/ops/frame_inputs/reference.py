@@ -39,9 +39,19 @@ def frame_inputs_reference(
 
 def pad(frames: torch.Tensor, multiple: int) -> torch.Tensor:
     """Replicate the right and bottom edge of (N, C, H, W) up to a multiple, where it is needed."""
-    h, w = frames.shape[-2:]
-    right, bottom = -w % multiple, -h % multiple
-    return F.pad(frames, (0, right, 0, bottom), mode="replicate") if right or bottom else frames
+    bottom, right = (
+        side - size
+        for side, size in zip(padded_size(frames, multiple), frames.shape[-2:], strict=True)
+    )
+    # A program that `torch.export` makes pads always: it may get frames of any size.
+    if not (torch.compiler.is_exporting() or right or bottom):
+        return frames
+    return F.pad(frames, (0, right, 0, bottom), mode="replicate")
+
+
+def padded_size(frames: torch.Tensor, multiple: int) -> tuple[int, int]:
+    """Height and width of frames (N, C, H, W), padded."""
+    return tuple((size + multiple - 1) // multiple * multiple for size in frames.shape[-2:])
 
 
 def normalize(frames: torch.Tensor) -> torch.Tensor:
@@ -56,15 +66,20 @@ def luma(image: torch.Tensor) -> torch.Tensor:
 
 
 def empty_outputs(
-    frames: torch.Tensor, multiple: int, dtype: torch.dtype
+    frames: torch.Tensor, multiple: int, dtype: torch.dtype, always_padded: bool = False
 ) -> tuple[torch.Tensor, ...]:
-    """The uninitialised outputs of a fused backend: as the reference's, the first channels-last."""
-    N, _, H, W = frames.shape
-    h, w = H + -H % multiple, W + -W % multiple
+    """The uninitialised outputs of a fused backend: as the reference's, the first channels-last.
+
+    Args:
+        frames, multiple, dtype: as in `frame_inputs_reference`.
+        always_padded: whether there are padded frames even where nothing is padded.
+    """
+    h, w = padded_size(frames, multiple)
 
     def planes(channels: int, scale: int) -> torch.Tensor:
-        return frames.new_empty((N, channels, h // scale, w // scale))
+        return frames.new_empty((frames.shape[0], channels, h // scale, w // scale))
 
-    stem = frames.new_empty((N, h, w, 3), dtype=dtype).permute(0, 3, 1, 2)
-    padded = frames.new_empty((0,)) if (h, w) == (H, W) else planes(3, 1)
+    stem = frames.new_empty((frames.shape[0], h, w, 3), dtype=dtype).permute(0, 3, 1, 2)
+    nothing = not always_padded and (h, w) == tuple(frames.shape[-2:])
+    padded = frames.new_empty((0,)) if nothing else planes(3, 1)
     return stem, padded, planes(1, 2), planes(3, 4), planes(1, 4), planes(1, 8)

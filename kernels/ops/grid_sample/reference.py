@@ -7,6 +7,8 @@ derivative or no deterministic gradient.
 import torch
 import torch.nn.functional as F
 
+from lift.kernels.transforms import in_transform
+
 MODES = ("bilinear", "nearest")  # as numbers: Mode and Padding in csrc
 PADDING_MODES = ("zeros", "border", "reflection")
 
@@ -29,10 +31,10 @@ def grid_sample_reference(
     Returns:
         (B, C, h, w), dtype of input.
     """
-    if input.is_cuda and torch.are_deterministic_algorithms_enabled():
-        # The gradient of F.grid_sample raises there.
+    if in_transform() or input.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # F.grid_sample has no tangents, and its gradient raises where it must be deterministic.
         return grid_sample_gather(input, grid, mode, padding_mode, align_corners)
-    bounded = _bounded(grid, padding_mode)
+    bounded = _bounded(grid, input, padding_mode)
     out = F.grid_sample(input.to(grid.dtype), bounded, mode, padding_mode, align_corners)
     return out.to(input.dtype)
 
@@ -42,7 +44,7 @@ def grid_sample_value(
 ) -> torch.Tensor:
     """The output of `grid_sample_reference`, for a backend with a backward of its own."""
     # A GPU reads NaN as -1 by itself, which spares a pass over the grid.
-    bounded = grid if grid.is_cuda else _bounded(grid, padding_mode)
+    bounded = grid if grid.is_cuda else _bounded(grid, input, padding_mode)
     out = F.grid_sample(input.to(grid.dtype), bounded, mode, padding_mode, align_corners)
     return out.to(input.dtype)
 
@@ -56,7 +58,7 @@ def grid_sample_gather(
     `torch.use_deterministic_algorithms(True)`.
     """
     B, C, H, W = input.shape
-    bounded = _bounded(grid, padding_mode)
+    bounded = _bounded(grid, input, padding_mode)
     x = _pixel_coordinate(bounded[..., 0], W, padding_mode, align_corners)
     y = _pixel_coordinate(bounded[..., 1], H, padding_mode, align_corners)
     pixels = input.to(grid.dtype).flatten(2)
@@ -77,12 +79,19 @@ def grid_sample_gather(
     return ((1 - fy) * top + fy * bottom).to(input.dtype)
 
 
-def _bounded(grid: torch.Tensor, padding_mode: str) -> torch.Tensor:
-    """The grid in finite numbers, except with "zeros".
+def _bounded(grid: torch.Tensor, input: torch.Tensor, padding_mode: str) -> torch.Tensor:
+    """The grid in numbers that are finite in pixels too, except with "zeros".
 
-    PyTorch's gradient on the CPU writes outside the image for NaN, with reflection for infinities.
+    PyTorch's gradient on the CPU writes outside the image for NaN, with reflection for infinities
+    and for finite numbers that overflow on their way to pixels.
     """
-    return grid if padding_mode == "zeros" else grid.nan_to_num(nan=-1.0, posinf=1e30, neginf=-1e30)
+    if padding_mode == "zeros":
+        return grid
+    # These count as infinite; csrc has the same bound.
+    most = torch.finfo(grid.dtype).max / (2 * max(*input.shape[2:], 1))
+    far = grid.detach().abs() > most
+    bounded = torch.where(far, grid.detach().sign() * 1e30, grid)
+    return bounded.nan_to_num(nan=-1.0)
 
 
 def _pixel_coordinate(

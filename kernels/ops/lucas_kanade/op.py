@@ -34,6 +34,13 @@ LUCAS_KANADE = autograd.Op(
 )
 
 
+def _align_tangents(arguments: tuple, outputs: tuple) -> tuple:
+    """The state's derivatives, unchanged: a zero that has them is added."""
+    moved, missing = outputs
+    state = arguments[0]
+    return moved + (state - autograd.without_tangent(state).detach()), missing
+
+
 def _call_align(namespace: str, luma0, luma1, state, t, steps: int):
     """As `align_reference`; the op begins with the state, which alone has a gradient."""
     return autograd.run_op(namespace, "align", state, luma0, luma1, t, steps)
@@ -51,6 +58,7 @@ ALIGN = autograd.Op(
     formula=autograd.Formula(
         save=lambda ctx, inputs, output: ctx.mark_non_differentiable(output[1]),
         gradients=lambda backward, ctx, grad, *_: (grad, None, None, None, None),
+        tangents=_align_tangents,
     ),
     call=_call_align,
 )

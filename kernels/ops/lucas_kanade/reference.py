@@ -57,6 +57,7 @@ def lucas_kanade_reference(
     flow0: torch.Tensor,
     flow1: torch.Tensor,
     t: torch.Tensor,
+    warp: Callable = warp_reference,
 ) -> torch.Tensor:
     """One Lucas-Kanade step between two warped images, and the motion smoothed.
 
@@ -65,14 +66,17 @@ def lucas_kanade_reference(
         flow0, flow1: (B, 2, H, W), dx then dy in pixels, as in `warp_reference`; float32, or
             float64 for float64 images.
         t: (B,), dtype of the flows.
+        warp: computes the warps.
 
     Returns:
         (B, 2, H, W), dtype of the flows, in pixels; without gradient.
     """
+    # detached, since tangents pass through no_grad
+    image0, image1, flow0, flow1, t = (x.detach() for x in (image0, image1, flow0, flow1, t))
     with torch.no_grad():
         if image0.numel() == 0:  # without channels, sums of nothing
             return empty_output(image0).zero_()
-        step, weight = _step(image0, image1, flow0, flow1, t.view(-1, 1, 1, 1))
+        step, weight = _step(image0, image1, flow0, flow1, t.view(-1, 1, 1, 1), warp)
         motion = flow1 - flow0
         weighted = _padded(torch.cat((weight * (motion + step), weight), 1), SMOOTH // 2)
         sums = F.avg_pool2d(weighted, SMOOTH, 1)
@@ -125,10 +129,10 @@ def empty_output(image0: torch.Tensor) -> torch.Tensor:
     return image0.new_empty((B, 2, H, W), dtype=accumulate_dtype(image0))
 
 
-def _step(image0, image1, flow0, flow1, t) -> tuple[torch.Tensor, torch.Tensor]:
+def _step(image0, image1, flow0, flow1, t, warp) -> tuple[torch.Tensor, torch.Tensor]:
     """The step of each window (B, 2, H, W), and its weight (B, 1, H, W)."""
-    warped0 = warp_reference(image0.to(flow0.dtype), flow0)
-    warped1 = warp_reference(image1.to(flow1.dtype), flow1)
+    warped0 = warp(image0.to(flow0.dtype), flow0)
+    warped1 = warp(image1.to(flow1.dtype), flow1)
     d = warped1 - warped0
     gx, gy = _gradient((1 - t) * warped1 + t * warped0)
     products = (gx * gx, gx * gy, gy * gy, gx * d, gy * d, d * d)

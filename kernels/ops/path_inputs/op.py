@@ -26,6 +26,7 @@ PATH_INPUTS = autograd.Op(
     inputs=2,
     tensors=5,
     features=1,
+    by_reference=(2,),
     fake=lambda hidden, state, motions, times, valid, gaps, factors, dtype: empty_outputs(
         hidden, motions, gaps, dtype
     ),

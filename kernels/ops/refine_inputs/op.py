@@ -20,9 +20,10 @@ REFINE_INPUTS = autograd.Op(
     name="refine_inputs",
     schema=f"({_ARGUMENTS}) -> Tensor",
     backward_schema=f"(Tensor grad, {_ARGUMENTS}, int needs) -> (Tensor, Tensor, Tensor, Tensor)",
-    inputs=4,  # the images among them, which backends that have no gradient of theirs refuse
+    inputs=4,
     tensors=4,
     features=2,
+    by_reference=(0, 1),
     fake=lambda image0, image1, state, missing, stride, dtype: empty_output(
         image0, missing, stride, dtype
     ),

@@ -19,9 +19,10 @@ REFINE_OUTPUT = autograd.Op(
     schema=f"({_ARGUMENTS}) -> Tensor",
     backward_schema=f"(Tensor grad, {_ARGUMENTS}, int needs)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    inputs=7,  # images and change among them, which backends without their gradient refuse
+    inputs=7,
     tensors=7,
     features=1,
+    by_reference=(2, 3, 5),
     fake=lambda residual, bias, image0, *others: image0.new_empty(image0.shape),
     reference=refine_output_reference,
 )

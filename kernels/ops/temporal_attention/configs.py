@@ -20,7 +20,7 @@ class ShapeClass:
         kernel: "window_fwd", "window_bwd" or "window_bwd_dkv", or with "small_window" instead.
         positions: of a padded window: 1 or 4 for the small-window kernels, else 16 or 64.
         frames: "one" query frame or "many".
-        d: channels per head.
+        d: channels per head, padded to one of `D`.
         bits: of an element, 16 or 32.
     """
 
@@ -76,33 +76,34 @@ SMALL_WINDOW = {
     ("small_window_bwd_dkv", 4, 32): (1024, 8, None),
 }
 SMALL_WINDOW_MANY_QUERY_FRAMES = {("small_window_fwd", 4, 16): (1024, 4, 168)}
-# (BN, num_warps, num_stages, maxnreg) for 16, 32 and 64 channels, by bits, positions and frames
-D = (16, 32, 64)
+# (BN, num_warps, num_stages, maxnreg) by bits, positions and frames, for each number of
+# channels in D
+D = (16, 32, 64, 128)
 WINDOW_FWD = {
-    (16, 16, "one"): ((16, 1, 4, None), (16, 1, 4, None), (16, 1, 3, None)),
-    (16, 16, "many"): ((16, 4, 4, None), (16, 4, 4, None), (16, 4, 3, None)),
-    (16, 64, "one"): ((16, 4, 4, None), (32, 4, 2, None), (16, 8, 3, 255)),
-    (16, 64, "many"): ((16, 4, 4, None), (16, 4, 4, None), (16, 8, 3, 255)),
-    (32, 16, "one"): ((16, 1, 3, None), (16, 1, 3, None), (16, 2, 3, None)),
-    (32, 16, "many"): ((16, 4, 3, None), (16, 4, 3, None), (16, 8, 3, None)),
-    (32, 64, "one"): ((16, 4, 3, None), (16, 4, 3, 255), (16, 8, 2, 255)),
-    (32, 64, "many"): ((16, 4, 3, None), (16, 4, 3, 255), (16, 8, 2, 255)),
+    (16, 16, "one"): ((16, 1, 4, None), (16, 1, 4, None), (16, 1, 3, None), (16, 1, 3, None)),
+    (16, 16, "many"): ((16, 4, 4, None), (16, 4, 4, None), (16, 4, 3, None), (16, 4, 3, None)),
+    (16, 64, "one"): ((16, 4, 4, None), (32, 4, 2, None), (16, 8, 3, 255), (16, 8, 3, 255)),
+    (16, 64, "many"): ((16, 4, 4, None), (16, 4, 4, None), (16, 8, 3, 255), (16, 8, 3, 255)),
+    (32, 16, "one"): ((16, 1, 3, None), (16, 1, 3, None), (16, 2, 3, None), (16, 2, 3, None)),
+    (32, 16, "many"): ((16, 4, 3, None), (16, 4, 3, None), (16, 8, 3, None), (16, 8, 3, None)),
+    (32, 64, "one"): ((16, 4, 3, None), (16, 4, 3, 255), (16, 8, 2, 255), (16, 8, 2, 255)),
+    (32, 64, "many"): ((16, 4, 3, None), (16, 4, 3, 255), (16, 8, 2, 255), (16, 8, 2, 255)),
 }
 # float32 products are three TF32 products, which need the most registers
 WINDOW_BWD = {
-    (16, 16, "one"): ((16, 2, 2, 255), (16, 2, 2, None), (16, 2, 2, 255)),
-    (16, 16, "many"): ((16, 4, 2, None), (16, 4, 2, 255), (16, 8, 2, 255)),
-    (16, 64, "one"): ((16, 4, 3, 255), (16, 4, 2, None), (16, 8, 2, 255)),
-    (16, 64, "many"): ((16, 4, 3, None), (16, 4, 2, 255), (16, 8, 2, 255)),
-    (32, 16, "one"): ((16, 1, 1, 255), (16, 2, 1, 255), (16, 2, 2, 255)),
-    (32, 16, "many"): ((16, 4, 1, 255), (16, 4, 2, 255), (16, 8, 2, 255)),
-    (32, 64, "one"): ((16, 4, 2, 255), (16, 8, 1, 255), (16, 8, 2, 255)),
-    (32, 64, "many"): ((16, 8, 1, 255), (16, 8, 1, 255), (16, 8, 2, 255)),
+    (16, 16, "one"): ((16, 2, 2, 255), (16, 2, 2, None), (16, 2, 2, 255), (16, 2, 2, 255)),
+    (16, 16, "many"): ((16, 4, 2, None), (16, 4, 2, 255), (16, 8, 2, 255), (16, 8, 2, 255)),
+    (16, 64, "one"): ((16, 4, 3, 255), (16, 4, 2, None), (16, 8, 2, 255), (16, 8, 2, 255)),
+    (16, 64, "many"): ((16, 4, 3, None), (16, 4, 2, 255), (16, 8, 2, 255), (16, 8, 2, 255)),
+    (32, 16, "one"): ((16, 1, 1, 255), (16, 2, 1, 255), (16, 2, 2, 255), (16, 2, 2, 255)),
+    (32, 16, "many"): ((16, 4, 1, 255), (16, 4, 2, 255), (16, 8, 2, 255), (16, 8, 2, 255)),
+    (32, 64, "one"): ((16, 4, 2, 255), (16, 8, 1, 255), (16, 8, 2, 255), (16, 8, 2, 255)),
+    (32, 64, "many"): ((16, 8, 1, 255), (16, 8, 1, 255), (16, 8, 2, 255), (16, 8, 2, 255)),
 }
 # the same for all positions and frames
 WINDOW_BWD_DKV = {
-    16: ((16, 4, 1, 255), (16, 4, 2, None), (16, 4, 2, 255)),
-    32: ((16, 4, 2, 255), (16, 4, 2, 255), (16, 4, 2, 255)),
+    16: ((16, 4, 1, 255), (16, 4, 2, None), (16, 4, 2, 255), (16, 4, 2, 255)),
+    32: ((16, 4, 2, 255), (16, 4, 2, 255), (16, 4, 2, 255), (16, 4, 2, 255)),
 }
 WINDOW = {"window_fwd": WINDOW_FWD, "window_bwd": WINDOW_BWD}
 
@@ -112,6 +113,7 @@ MANY_KEY_FRAMES = {
         16,
         {"BN": 16, "num_warps": 4, "num_stages": 4, "maxnreg": 255},
     ),
+    ShapeClass("window_fwd", 16, "one", 128, 16): (32, {"num_warps": 2}),
     ShapeClass("window_bwd", 64, "one", 32, 16): (
         16,
         {"BN": 16, "num_warps": 8, "num_stages": 1},
@@ -167,7 +169,7 @@ def writes_dkv(shape: ShapeClass) -> bool:
         return shape.positions == 1
     if shape.bits == 32:
         return shape.positions == 16 and shape.d <= 32
-    return shape.d <= 32 or shape.positions == 16
+    return shape.d <= 32 or (shape.positions == 16 and shape.d <= 64)
 
 
 @functools.cache

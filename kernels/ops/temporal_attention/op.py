@@ -3,7 +3,13 @@
 import torch
 
 from lift.kernels import autograd, dispatch, extension
-from lift.kernels.checks import accumulate_dtype, cast_to_autocast, check_same, check_tensor
+from lift.kernels.checks import (
+    ByDesign,
+    accumulate_dtype,
+    cast_to_autocast,
+    check_same,
+    check_tensor,
+)
 from lift.kernels.ops.temporal_attention import chunked
 from lift.kernels.ops.temporal_attention.reference import temporal_attention_reference
 
@@ -45,6 +51,27 @@ def _reference(
     )[0]
 
 
+def _folded(arguments: tuple) -> frozenset[int]:
+    """All tensors but the window bias, and a time bias that all of a batch share."""
+    q, time_bias = arguments[0], arguments[3]
+    shared = {4} if time_bias is None or len(time_bias) == len(q) else {3, 4}
+    return autograd.all_tensors(arguments[:6]) - shared
+
+
+def _flops(q, k, v, time_bias, window_bias, mask, window: int, shift: int, *others, **_) -> int:
+    """Those of both matrix products, as `torch.utils.flop_counter` has it for SDPA."""
+    B, Tq, H, W, heads, d = q.shape
+    pairs = _pairs(H, window, shift) * _pairs(W, window, shift)
+    return 4 * B * heads * d * Tq * k.shape[1] * pairs
+
+
+def _pairs(size: int, window: int, shift: int) -> int:
+    """Pairs of positions along a side that share a window."""
+    first = min((window - shift) % window, size)
+    whole, last = divmod(size - first, window)
+    return first**2 + whole * window**2 + last**2
+
+
 def _op(saves_rows: bool) -> autograd.Op:
     """The op; with `saves_rows` its backward takes the output and each row's log-sum-exp."""
 
@@ -68,6 +95,9 @@ def _op(saves_rows: bool) -> autograd.Op:
         fake=fake,
         reference=_reference,
         saved_outputs=(0, 2) if saves_rows else (),
+        folded=_folded,
+        flops=_flops,
+        backward_flops=2.5,  # the scores anew, and four products of gradients
         call=_call,
     )
 
@@ -95,7 +125,7 @@ def _unsupported_by_cpp(*arguments) -> str | None:
     if reason or not arguments:
         return reason
     if len(arguments) < 10 or arguments[9]:
-        return "it returns no frame weights"
+        return ByDesign("it returns no frame weights")
     return None
 
 

@@ -93,6 +93,8 @@ def autocast_disabled(device_type: str):
     """A context without autocast; nothing for "meta", which has none and raises."""
     if device_type == "meta":
         return nullcontext()
+    if torch.compiler.is_exporting() and not torch.is_autocast_enabled(device_type):
+        return nullcontext()  # a program with the context would be bound to the device
     return torch.autocast(device_type, enabled=False)
 
 

@@ -164,8 +164,14 @@ def shape_class(kernel, q: torch.Tensor, window: int) -> configs.ShapeClass:
     return _shape_class(kernel.__name__, window, q.shape[1], q.shape[5], 8 * q.element_size())
 
 
+def padded_channels(d: int) -> int:
+    """Channels of a head in a block: a power of two, and at least 16, which products need."""
+    return max(16, triton.next_power_of_2(d))
+
+
 @functools.lru_cache(maxsize=256)
 def _shape_class(kernel: str, window: int, Tq: int, d: int, bits: int) -> configs.ShapeClass:
+    d = padded_channels(d)
     positions = window * window if is_small(window) else 16 if window <= 4 else 64
     name = kernel.removeprefix("temporal_attention_").removesuffix("_kernel")
     return configs.ShapeClass(name, positions, "one" if Tq == 1 else "many", d, bits)
@@ -181,7 +187,8 @@ class Blocks(dict):
 def blocks_of(kernel, inputs: Inputs) -> Blocks:
     """Block sizes of a kernel, the same object for the same sizes.
 
-    Small windows: BL windows and BH heads. Others: WP, the padded side, BM queries, BN keys.
+    Small windows: BL windows and BH heads. Others: WP, the padded side, BM queries, BN keys. Both:
+    BD, the padded channels, and BT, the padded frames of keys.
     """
     q, k, window = inputs.q, inputs.k, inputs.window
     shape = (tuple(q.shape), k.shape[1], window, inputs.windows)
@@ -192,14 +199,17 @@ def blocks_of(kernel, inputs: Inputs) -> Blocks:
 def blocks_of_class(config, name, device, dtype, shape, Tk, window, windows) -> Blocks:
     """As `blocks_of`, with what `config` finds."""
     BT, heads, d = triton.next_power_of_2(Tk), *shape[4:]
+    BD = padded_channels(d)
     one = _shape_class(name, window, shape[1], d, 8 * dtype.itemsize)
     found = dict(configs.for_key_frames(one, config(one, _gpu_name(device)), BT))
     if not is_small(window):
         side = 4 if window <= 4 else 8
-        return Blocks(WP=side, BM=configs.query_rows(one), BT=BT, **found)
-    BH = min(triton.next_power_of_2(heads), max(1, 512 // d))
-    BL = max(1, found.pop("VALUES") // (BH * d))
-    return Blocks(BL=BL, BH=BH, BT=BT, window_blocks=ceil_div(windows, BL), **found)
+        if BD != d:
+            found["maxnreg"] = 255  # masks of channels take registers too
+        return Blocks(WP=side, BM=configs.query_rows(one), BD=BD, BT=BT, **found)
+    BH = min(triton.next_power_of_2(heads), max(1, 512 // BD))
+    BL = max(1, found.pop("VALUES") // (BH * BD))
+    return Blocks(BL=BL, BH=BH, BD=BD, BT=BT, window_blocks=ceil_div(windows, BL), **found)
 
 
 def _int64_offsets(q: torch.Tensor, *tensors: torch.Tensor) -> dict[str, bool]:

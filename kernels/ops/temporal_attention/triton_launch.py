@@ -50,7 +50,10 @@ from lift.kernels.ops.temporal_attention.triton_window import (
 )
 
 MAX_FRAMES = 64  # of keys: the mask is the bits of one integer
-CHANNELS = (16, 32, 64)  # per head
+MAX_CHANNELS = 128  # per head
+# Per head in windows above 2 on a GPU, for want of registers: in float32, and before sm_80.
+MAX_FLOAT32_CHANNELS = 64
+OLD_GPU_CHANNELS = (16, 32, 64)
 
 
 def unsupported_reason(*arguments) -> str | None:
@@ -72,8 +75,19 @@ def unsupported_reason(*arguments) -> str | None:
             "a GPU before compute capability 8.0, which has no products of bfloat16: "
             "float16 or float32 only"
         )
-    if q.shape[-1] not in CHANNELS:
-        return f"{q.shape[-1]} channels a head: {', '.join(map(str, CHANNELS))} only"
+    if q.shape[-1] > MAX_CHANNELS:
+        return f"{q.shape[-1]} channels a head: at most {MAX_CHANNELS}"
+    if q.is_cuda and not is_small(window):
+        if q.shape[-1] > MAX_FLOAT32_CHANNELS and q.dtype == torch.float32:
+            return (
+                f"{q.shape[-1]} channels a head in float32: at most {MAX_FLOAT32_CHANNELS} for "
+                f"windows above 2; float16 and bfloat16 have {MAX_CHANNELS}"
+            )
+        if q.shape[-1] not in OLD_GPU_CHANNELS and capability(q.device) < (8, 0):
+            return (
+                f"{q.shape[-1]} channels a head on a GPU before compute capability 8.0: "
+                f"{', '.join(map(str, OLD_GPU_CHANNELS))} only for windows above 2"
+            )
     if window > MAX_WINDOW:
         return f"a window of {window}: at most {MAX_WINDOW}"
     if k.shape[1] > MAX_FRAMES:
@@ -238,6 +252,12 @@ def _window_backward(call: Backward, launch) -> tuple[torch.Tensor | None, ...]:
 # -- ahead-of-time compilation ---------------------------------------------------------------------
 
 
+def runs_on(architecture: int, arguments: dict) -> bool:
+    """Whether a GPU of this compute capability, 75 for 7.5, can be asked for a launch."""
+    is_old = architecture < 80 and not is_small(arguments["WINDOW"])
+    return not is_old or arguments["D"] in OLD_GPU_CHANNELS
+
+
 def compile_cases() -> Iterator[tuple]:
     """(label, kernel, arguments): each kernel as the presets train with it, and at its largest."""
     window, small = ("window_fwd", "window_bwd"), ("small_window_fwd", "small_window_bwd")
@@ -248,6 +268,8 @@ def compile_cases() -> Iterator[tuple]:
         ("window 4", torch.float16, 1, 4, 32, True, window),
         ("window 2", torch.float16, 1, 2, 32, True, (*small, "small_window_bwd_dkv")),
         ("window 1", torch.bfloat16, 1, 1, 32, False, small),
+        ("window 8, 24 channels", torch.float16, 1, 8, 24, True, window[1:]),
+        ("window 8, 128 channels", torch.bfloat16, 1, 8, 128, True, window),
     ):
         for shape, *case in launches_of(label, dtype, Tq, side, d, biases):
             if shape.kernel in kernels:
@@ -257,7 +279,10 @@ def compile_cases() -> Iterator[tuple]:
 def exhaustive_compile_cases() -> Iterator[tuple]:
     """Every class of shapes with a config of its own, and more frames than the presets'."""
     more_frames = ((1, 32), (1, MAX_FRAMES))
-    for dtype, window, d in product((torch.float16, torch.float32), (8, 4, 2, 1), CHANNELS):
+    dtypes = torch.float16, torch.float32
+    for dtype, window, d in product(dtypes, (8, 4, 2, 1), (*configs.D, 48)):
+        if dtype == torch.float32 and d > MAX_FLOAT32_CHANNELS and not is_small(window):
+            continue
         for Tq, Tk in ((1, 15), (15, 15), *(more_frames if d == 32 else ())):
             label = f"window {window}, {d} channels, {Tq} to {Tk} frames"
             for _, *case in launches_of(label, dtype, Tq, window, d, True, Tk):

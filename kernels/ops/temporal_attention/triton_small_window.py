@@ -1,7 +1,7 @@
 """Triton kernels of `temporal_attention` for windows of 1 and 2 pixels: sums in registers.
 
 A window this small is too little for a product of blocks, and memory traffic dominates. A program
-holds one query position of BL windows in BH heads, (BL, BH, D), memory without gaps between heads,
+holds one query position of BL windows in BH heads, (BL, BH, BD), memory without gaps between heads,
 and loops over the keys one by one. With one query per window (window 1, one query frame) no other
 program reads a window's keys, so the program that computes dq also writes dk and dv (WRITE_DKV).
 Otherwise a second kernel holds one key of each window and loops over the queries.
@@ -26,14 +26,25 @@ def small_window_positions(
 
 
 @triton.jit
-def load_heads(x, i_b, i_t, o_y, o_x, o_h, m, s_b, s_t, s_y, s_x, s_h, D: tl.constexpr):
-    """Channels (BL, BH, D) of x (B, T, H, W, heads, D) at these positions, in float32.
+def head_channels(m, D: tl.constexpr, BD: tl.constexpr):
+    """Mask of the channels of heads m (BL, BH): (BL, BH, BD), or (BL, BH, 1) without padding."""
+    m_d = m[:, :, None]
+    if BD != D:
+        m_d = m_d & (tl.arange(0, BD) < D)[None, None, :]
+    return m_d
 
-    Zeros where m (BL, BH) is false.
+
+@triton.jit
+def load_heads(
+    x, i_b, i_t, o_y, o_x, o_h, m, s_b, s_t, s_y, s_x, s_h, D: tl.constexpr, BD: tl.constexpr
+):
+    """Channels (BL, BH, BD) of x (B, T, H, W, heads, D) at these positions, in float32.
+
+    Zeros where m (BL, BH) is false, and in padding.
     """
     o = (i_b * s_b + i_t * s_t + o_y * s_y + o_x * s_x)[:, None] + o_h[None, :] * s_h
     return tl.load(
-        x + o[:, :, None] + tl.arange(0, D)[None, None, :], mask=m[:, :, None], other=0.0
+        x + o[:, :, None] + tl.arange(0, BD)[None, None, :], mask=head_channels(m, D, BD), other=0.0
     ).to(tl.float32)
 
 
@@ -72,7 +83,7 @@ def temporal_attention_small_window_fwd_kernel(
     scale,
     Tq, Tk, H, W, heads, window_columns, windows, window_blocks, shift,
     WINDOW: tl.constexpr, D: tl.constexpr,
-    BL: tl.constexpr, BH: tl.constexpr, BT: tl.constexpr,
+    BL: tl.constexpr, BH: tl.constexpr, BD: tl.constexpr, BT: tl.constexpr,
 ):  # fmt: skip
     AREA: tl.constexpr = WINDOW * WINDOW
     i = tl.program_id(0)
@@ -83,21 +94,19 @@ def temporal_attention_small_window_fwd_kernel(
     )
     i_l, i_b = i_l % window_blocks, (i_l // window_blocks).to(tl.int64)
     i_s, i_p = (i_a // AREA).to(tl.int64), i_a % AREA
-    o_h, o_d, o_t = (i_h * BH + tl.arange(0, BH)).to(tl.int64), tl.arange(0, D), tl.arange(0, BT)
+    o_h, o_d, o_t = (i_h * BH + tl.arange(0, BH)).to(tl.int64), tl.arange(0, BD), tl.arange(0, BT)
     m_h = o_h < heads
 
     o_y, o_x, m_q = small_window_positions(
         i_l, i_p, windows, H, W, window_columns, shift, WINDOW, BL
     )
     m_q = m_q[:, None] & m_h[None, :]
-    b_q = load_heads(q, i_b, i_s, o_y, o_x, o_h, m_q, sq_b, sq_t, sq_y, sq_x, sq_h, D) * (
-        scale * LOG2E
-    )
+    b_q = load_heads(q, i_b, i_s, o_y, o_x, o_h, m_q, sq_b, sq_t, sq_y, sq_x, sq_h, D, BD)
     real = real_frames(mask, i_b, Tk, BT)
 
     b_max = tl.full((BL, BH), float("-inf"), tl.float32)
     b_sum = tl.zeros((BL, BH, BT), tl.float32)  # by frame; also the frame weights
-    b_out = tl.zeros((BL, BH, D), tl.float32)
+    b_out = tl.zeros((BL, BH, BD), tl.float32)
     for u in range(Tk):
         i_u = tl.full((), 0, tl.int64) + u
         for c in tl.static_range(AREA):
@@ -105,9 +114,10 @@ def temporal_attention_small_window_fwd_kernel(
                 i_l, c, windows, H, W, window_columns, shift, WINDOW, BL
             )
             m_k = (m_k & (((real >> u) & 1) != 0))[:, None] & m_h[None, :]
-            b_k = load_heads(k, i_b, i_u, o_yk, o_xk, o_h, m_k, sk_b, sk_t, sk_y, sk_x, sk_h, D)
-            b_v = load_heads(v, i_b, i_u, o_yk, o_xk, o_h, m_k, sv_b, sv_t, sv_y, sv_x, sv_h, D)
-            b_s = tl.sum(b_q * b_k, 2)
+            b_k = load_heads(k, i_b, i_u, o_yk, o_xk, o_h, m_k, sk_b, sk_t, sk_y, sk_x, sk_h, D, BD)
+            b_v = load_heads(v, i_b, i_u, o_yk, o_xk, o_h, m_k, sv_b, sv_t, sv_y, sv_x, sv_h, D, BD)
+            # Rounded as in the backward, which subtracts the log-sum-exp.
+            b_s = tl.sum(b_q * b_k, 2) * (scale * LOG2E)
             if window_bias is not None:
                 b_s += small_window_bias(window_bias, i_p, c, o_h, m_h, WINDOW)[None, :]
             if time_bias is not None:
@@ -133,7 +143,7 @@ def temporal_attention_small_window_fwd_kernel(
     tl.store(
         out + o_row[:, :, None] * D + o_d[None, None, :],
         (b_out / b_norm[:, :, None]).to(out.dtype.element_ty),
-        mask=m_q[:, :, None],
+        mask=head_channels(m_q, D, BD),
     )
     tl.store(lse + o_row, tl.where(m_any, b_max + tl.log2(b_norm), 0.0), mask=m_q)
     if frame_weights is not None:
@@ -162,7 +172,7 @@ def temporal_attention_small_window_bwd_kernel(
     scale,
     Tq, Tk, H, W, heads, window_columns, windows, window_blocks, shift,
     WINDOW: tl.constexpr, D: tl.constexpr,
-    BL: tl.constexpr, BH: tl.constexpr, BT: tl.constexpr,
+    BL: tl.constexpr, BH: tl.constexpr, BD: tl.constexpr, BT: tl.constexpr,
     WRITE_DKV: tl.constexpr, HAS_DTIME_BIAS: tl.constexpr, HAS_DWINDOW_BIAS: tl.constexpr,
 ):  # fmt: skip
     AREA: tl.constexpr = WINDOW * WINDOW
@@ -174,7 +184,7 @@ def temporal_attention_small_window_bwd_kernel(
     )
     i_l, i_b = i_l % window_blocks, (i_l // window_blocks).to(tl.int64)
     i_s, i_p = (i_a // AREA).to(tl.int64), i_a % AREA
-    o_h, o_d, o_a = (i_h * BH + tl.arange(0, BH)).to(tl.int64), tl.arange(0, D), tl.arange(0, AREA)
+    o_h, o_d, o_a = (i_h * BH + tl.arange(0, BH)).to(tl.int64), tl.arange(0, BD), tl.arange(0, AREA)
     m_h = o_h < heads
 
     o_y, o_x, m_q = small_window_positions(
@@ -182,10 +192,10 @@ def temporal_attention_small_window_bwd_kernel(
     )
     m_q = m_q[:, None] & m_h[None, :]
     o_row = (((i_b * Tq + i_s) * H + o_y) * W + o_x)[:, None] * heads + o_h[None, :]
-    b_q = load_heads(q, i_b, i_s, o_y, o_x, o_h, m_q, sq_b, sq_t, sq_y, sq_x, sq_h, D)
-    b_g = load_heads(grad, i_b, i_s, o_y, o_x, o_h, m_q, sg_b, sg_t, sg_y, sg_x, sg_h, D)
+    b_q = load_heads(q, i_b, i_s, o_y, o_x, o_h, m_q, sq_b, sq_t, sq_y, sq_x, sq_h, D, BD)
+    b_g = load_heads(grad, i_b, i_s, o_y, o_x, o_h, m_q, sg_b, sg_t, sg_y, sg_x, sg_h, D, BD)
     b_o = tl.load(
-        out + o_row[:, :, None] * D + o_d[None, None, :], mask=m_q[:, :, None], other=0.0
+        out + o_row[:, :, None] * D + o_d[None, None, :], mask=head_channels(m_q, D, BD), other=0.0
     ).to(tl.float32)
     b_lse = tl.load(lse + o_row, mask=m_q, other=0.0)
     b_delta = tl.sum(b_g * b_o, 2)
@@ -193,7 +203,7 @@ def temporal_attention_small_window_bwd_kernel(
         tl.store(delta + o_row, b_delta, mask=m_q)
     real = real_frames(mask, i_b, Tk, BT)
 
-    b_dq = tl.zeros((BL, BH, D), tl.float32)
+    b_dq = tl.zeros((BL, BH, BD), tl.float32)
     if HAS_DWINDOW_BIAS:
         b_dw = tl.zeros((BH, AREA), tl.float32)
     o_part = ((i_b * window_blocks + i_l) * Tq * AREA + i_a) * heads + o_h
@@ -208,8 +218,8 @@ def temporal_attention_small_window_bwd_kernel(
             )
             m_in = m_k[:, None] & m_h[None, :]
             m_k = m_in & real_u
-            b_k = load_heads(k, i_b, i_u, o_yk, o_xk, o_h, m_k, sk_b, sk_t, sk_y, sk_x, sk_h, D)
-            b_v = load_heads(v, i_b, i_u, o_yk, o_xk, o_h, m_k, sv_b, sv_t, sv_y, sv_x, sv_h, D)
+            b_k = load_heads(k, i_b, i_u, o_yk, o_xk, o_h, m_k, sk_b, sk_t, sk_y, sk_x, sk_h, D, BD)
+            b_v = load_heads(v, i_b, i_u, o_yk, o_xk, o_h, m_k, sv_b, sv_t, sv_y, sv_x, sv_h, D, BD)
             b_s = tl.sum(b_q * b_k, 2) * (scale * LOG2E)
             if window_bias is not None:
                 b_s += small_window_bias(window_bias, i_p, c, o_h, m_h, WINDOW)[None, :]
@@ -234,16 +244,16 @@ def temporal_attention_small_window_bwd_kernel(
                 tl.store(
                     dk + o_dkv,
                     (b_ds[:, :, None] * b_q * scale).to(dk.dtype.element_ty),
-                    mask=m_in[:, :, None],
+                    mask=head_channels(m_in, D, BD),
                 )
                 b_dv = tl.where(real_u, b_p[:, :, None] * b_g, 0.0)
-                tl.store(dv + o_dkv, b_dv.to(dv.dtype.element_ty), mask=m_in[:, :, None])
+                tl.store(dv + o_dkv, b_dv.to(dv.dtype.element_ty), mask=head_channels(m_in, D, BD))
         if HAS_DTIME_BIAS:
             tl.store(dtime_bias + o_part * Tk + u, b_dt, mask=m_h)
     tl.store(
         dq + o_row[:, :, None] * D + o_d[None, None, :],
         (b_dq * scale).to(dq.dtype.element_ty),
-        mask=m_q[:, :, None],
+        mask=head_channels(m_q, D, BD),
     )
     if HAS_DWINDOW_BIAS:
         tl.store(dwindow_bias + o_part[:, None] * AREA + o_a[None, :], b_dw, mask=m_h[:, None])
@@ -263,7 +273,7 @@ def temporal_attention_small_window_bwd_dkv_kernel(
     scale,
     Tq, Tk, H, W, heads, window_columns, windows, window_blocks, shift,
     WINDOW: tl.constexpr, D: tl.constexpr,
-    BL: tl.constexpr, BH: tl.constexpr, BT: tl.constexpr,
+    BL: tl.constexpr, BH: tl.constexpr, BD: tl.constexpr, BT: tl.constexpr,
 ):  # fmt: skip
     AREA: tl.constexpr = WINDOW * WINDOW
     i = tl.program_id(0)
@@ -274,7 +284,7 @@ def temporal_attention_small_window_bwd_dkv_kernel(
     )
     i_l, i_b = i_l % window_blocks, (i_l // window_blocks).to(tl.int64)
     i_u, i_p = (i_a // AREA).to(tl.int64), i_a % AREA
-    o_h, o_d = (i_h * BH + tl.arange(0, BH)).to(tl.int64), tl.arange(0, D)
+    o_h, o_d = (i_h * BH + tl.arange(0, BH)).to(tl.int64), tl.arange(0, BD)
     m_h = o_h < heads
 
     o_yk, o_xk, m_k = small_window_positions(
@@ -283,11 +293,11 @@ def temporal_attention_small_window_bwd_dkv_kernel(
     m_in = m_k[:, None] & m_h[None, :]
     m_frame = ((real_frames(mask, i_b, Tk, BT) >> i_u) & 1) != 0
     m_k = m_in & m_frame
-    b_k = load_heads(k, i_b, i_u, o_yk, o_xk, o_h, m_k, sk_b, sk_t, sk_y, sk_x, sk_h, D)
-    b_v = load_heads(v, i_b, i_u, o_yk, o_xk, o_h, m_k, sv_b, sv_t, sv_y, sv_x, sv_h, D)
+    b_k = load_heads(k, i_b, i_u, o_yk, o_xk, o_h, m_k, sk_b, sk_t, sk_y, sk_x, sk_h, D, BD)
+    b_v = load_heads(v, i_b, i_u, o_yk, o_xk, o_h, m_k, sv_b, sv_t, sv_y, sv_x, sv_h, D, BD)
 
-    b_dk = tl.zeros((BL, BH, D), tl.float32)
-    b_dv = tl.zeros((BL, BH, D), tl.float32)
+    b_dk = tl.zeros((BL, BH, BD), tl.float32)
+    b_dv = tl.zeros((BL, BH, BD), tl.float32)
     for s in range(Tq if m_frame else 0):  # no work for a masked frame
         i_s = tl.full((), 0, tl.int64) + s
         for c in tl.static_range(AREA):
@@ -296,8 +306,10 @@ def temporal_attention_small_window_bwd_dkv_kernel(
             )
             m_q = m_q[:, None] & m_h[None, :]
             o_row = (((i_b * Tq + i_s) * H + o_y) * W + o_x)[:, None] * heads + o_h[None, :]
-            b_q = load_heads(q, i_b, i_s, o_y, o_x, o_h, m_q, sq_b, sq_t, sq_y, sq_x, sq_h, D)
-            b_g = load_heads(grad, i_b, i_s, o_y, o_x, o_h, m_q, sg_b, sg_t, sg_y, sg_x, sg_h, D)
+            b_q = load_heads(q, i_b, i_s, o_y, o_x, o_h, m_q, sq_b, sq_t, sq_y, sq_x, sq_h, D, BD)
+            b_g = load_heads(
+                grad, i_b, i_s, o_y, o_x, o_h, m_q, sg_b, sg_t, sg_y, sg_x, sg_h, D, BD
+            )
             b_lse = tl.load(lse + o_row, mask=m_q, other=0.0)
             b_delta = tl.load(delta + o_row, mask=m_q, other=0.0)
             b_s = tl.sum(b_q * b_k, 2) * (scale * LOG2E)
@@ -317,5 +329,5 @@ def temporal_attention_small_window_bwd_dkv_kernel(
     o_row = ((((i_b * Tk + i_u) * H + o_yk) * W + o_xk)[:, None] * heads + o_h[None, :])[
         :, :, None
     ] * D + o_d[None, None, :]
-    tl.store(dk + o_row, (b_dk * scale).to(dk.dtype.element_ty), mask=m_in[:, :, None])
-    tl.store(dv + o_row, b_dv.to(dv.dtype.element_ty), mask=m_in[:, :, None])
+    tl.store(dk + o_row, (b_dk * scale).to(dk.dtype.element_ty), mask=head_channels(m_in, D, BD))
+    tl.store(dv + o_row, b_dv.to(dv.dtype.element_ty), mask=head_channels(m_in, D, BD))

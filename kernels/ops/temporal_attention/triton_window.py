@@ -1,10 +1,11 @@
 """Triton kernels of `temporal_attention` for windows of 3 to 8 pixels: products of blocks.
 
 A row is a query: a position of the window in one query frame. The window is padded to a side of
-WP = 4 or 8 and has BP = WP^2 positions. A program of the forward holds BM rows of one window and
-one head. It loops over the keys, BN positions of one frame at a time, with an online softmax in
-float32 and base 2. Positions are the outer loop and frames the inner one, so that a block of the
-window's bias is loaded once.
+WP = 4 or 8 and has BP = WP^2 positions, and the D channels of a head are padded to BD; padding is
+masked, not stored. A program of the forward holds BM rows of one window and one head. It loops over
+the keys, BN positions of one frame at a time, with an online softmax in float32 and base 2.
+Positions are the outer loop and frames the inner one, so that a block of the window's bias is
+loaded once.
 
 With one query frame no other program reads a window's keys, so the program that computes dq also
 writes dk and dv (WRITE_DKV). With more frames, or where registers are short, a second kernel holds
@@ -56,6 +57,15 @@ def window_positions(
     if INT64_OFFSETS:
         o_y, o_x = o_y.to(tl.int64), o_x.to(tl.int64)
     return o_y, o_x, m
+
+
+@triton.jit
+def row_channels(m, D: tl.constexpr, BD: tl.constexpr):
+    """Mask of the channels of rows m (N,): (N, BD), or (N, 1) where nothing is padded."""
+    m_d = m[:, None]
+    if BD != D:
+        m_d = m_d & (tl.arange(0, BD) < D)[None, :]
+    return m_d
 
 
 @triton.jit
@@ -141,7 +151,8 @@ def temporal_attention_window_fwd_kernel(
     scale,
     Tq, Tk, H, W, heads, window_columns, windows, query_blocks, shift,
     WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr, INT64_OFFSETS: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, BT: tl.constexpr,
+    INT64_OFFSETS: tl.constexpr,
 ):  # fmt: skip
     BP: tl.constexpr = WP * WP
     i = tl.program_id(0)
@@ -151,7 +162,7 @@ def temporal_attention_window_fwd_kernel(
         (i // query_blocks // heads) % windows,
         (i // query_blocks // heads // windows).to(tl.int64),
     )
-    o_d, o_t, o_m = tl.arange(0, D), tl.arange(0, BT), tl.arange(0, BM)
+    o_d, o_t, o_m = tl.arange(0, BD), tl.arange(0, BT), tl.arange(0, BM)
 
     o_s, o_p = query_frames(i_m, o_m, BP, BM), o_m % BP
     o_y, o_x, m_q = window_positions(
@@ -165,7 +176,7 @@ def temporal_attention_window_fwd_kernel(
         + o_s.to(tl.int64) * sq_t
         + (o_y * sq_y + o_x * sq_x)
     )
-    b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+    b_q = tl.load(p_q[:, None] + o_d[None, :], mask=row_channels(m_q, D, BD), other=0.0)
     p_k = k + i_b * sk_b + i_h.to(tl.int64) * sk_h
     p_v = v + i_b * sv_b + i_h.to(tl.int64) * sv_h
     real = real_frames(mask, i_b, Tk, BT)
@@ -173,7 +184,7 @@ def temporal_attention_window_fwd_kernel(
 
     b_max = tl.full((BM,), float("-inf"), tl.float32)
     b_sum = tl.zeros((BM, BT), tl.float32)  # by frame; also the frame weights
-    b_out = tl.zeros((BM, D), tl.float32)
+    b_out = tl.zeros((BM, BD), tl.float32)
     for i_n in range(0, BP, BN):
         o_n = i_n + tl.arange(0, BN)
         o_yk, o_xk, m_k = window_positions(
@@ -185,8 +196,8 @@ def temporal_attention_window_fwd_kernel(
         for u in range(Tk):
             real_u = ((real >> u) & 1) != 0
             i_u = tl.full((), 0, tl.int64) + u
-            b_k = tl.load(p_k + i_u * sk_t + o_k, mask=(m_k & real_u)[:, None], other=0.0)
-            b_v = tl.load(p_v + i_u * sv_t + o_v, mask=(m_k & real_u)[:, None], other=0.0)
+            b_k = tl.load(p_k + i_u * sk_t + o_k, mask=row_channels(m_k & real_u, D, BD), other=0.0)
+            b_v = tl.load(p_v + i_u * sv_t + o_v, mask=row_channels(m_k & real_u, D, BD), other=0.0)
             b_s = tl.dot(b_q, tl.trans(b_k), input_precision=TF32X3) * (scale * LOG2E) + b_pos_bias
             b_time = frame_bias(None if time_bias is None else p_time + u, o_s < Tq, real_u)
             b_new = tl.maximum(b_max, tl.max(b_s, 1) + b_time)
@@ -206,7 +217,9 @@ def temporal_attention_window_fwd_kernel(
     o_row = (o_y * W + o_x) * heads
     i_row = (i_b * Tq + o_s) * H * W * heads + i_h
     p_out = out + i_row * D + o_row * D
-    tl.store(p_out[:, None] + o_d[None, :], b_out.to(out.dtype.element_ty), mask=m_q[:, None])
+    tl.store(
+        p_out[:, None] + o_d[None, :], b_out.to(out.dtype.element_ty), mask=row_channels(m_q, D, BD)
+    )
     tl.store(lse + i_row + o_row, tl.where(m_any, b_max + tl.log2(b_norm), 0.0), mask=m_q)
     NS: tl.constexpr = BM // BP
     if frame_weights is not None:
@@ -220,14 +233,14 @@ def temporal_attention_window_fwd_kernel(
 
 
 @triton.jit
-def store_dv(p_dv, b_p, b_g, div, real_u, m_k, DOT_PRECISION: tl.constexpr):
-    """Store div P^T dO to p_dv (BN, D), of weights b_p (BM, BN) and gradients b_g (BM, D).
+def store_dv(p_dv, b_p, b_g, div, real_u, m_kd, DOT_PRECISION: tl.constexpr):
+    """Store div P^T dO to p_dv (BN, D), of weights b_p (BM, BN) and gradients b_g (BM, BD).
 
-    0 in a masked frame.
+    Only where m_kd; 0 in a masked frame.
     """
     b_dv = tl.dot(tl.trans(b_p.to(b_g.dtype)), b_g, input_precision=DOT_PRECISION) * div
     b_dv = tl.where(real_u, b_dv, 0.0)  # 0 * NaN is NaN
-    tl.store(p_dv, b_dv.to(p_dv.dtype.element_ty), mask=m_k[:, None])
+    tl.store(p_dv, b_dv.to(p_dv.dtype.element_ty), mask=m_kd)
 
 
 @triton.jit
@@ -247,13 +260,14 @@ def temporal_attention_window_bwd_kernel(
     scale,
     Tq, Tk, H, W, heads, window_columns, windows, query_blocks, shift,
     WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr, INT64_OFFSETS: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, BT: tl.constexpr,
+    INT64_OFFSETS: tl.constexpr,
     WRITE_DKV: tl.constexpr, HAS_DTIME_BIAS: tl.constexpr, HAS_DWINDOW_BIAS: tl.constexpr,
 ):  # fmt: skip
     BP: tl.constexpr = WP * WP
     NS: tl.constexpr = BM // BP  # query frames of a block
     # TF32X3 splits each operand in three, which does not fit here.
-    DOT_PRECISION: tl.constexpr = IEEE if D * BM >= 64 * 64 or BT * BM >= 64 * 64 else TF32X3
+    DOT_PRECISION: tl.constexpr = IEEE if BD * BM >= 64 * 64 or BT * BM >= 64 * 64 else TF32X3
     # Whether registers suffice depends on where in the loop dv is computed, differently per dtype.
     DV_FIRST: tl.constexpr = q.dtype.element_ty == tl.float16
     i = tl.program_id(0)
@@ -263,7 +277,7 @@ def temporal_attention_window_bwd_kernel(
         (i // query_blocks // heads) % windows,
         (i // query_blocks // heads // windows).to(tl.int64),
     )
-    o_d, o_t, o_m = tl.arange(0, D), tl.arange(0, BT), tl.arange(0, BM)
+    o_d, o_t, o_m = tl.arange(0, BD), tl.arange(0, BT), tl.arange(0, BM)
     o_s, o_p = query_frames(i_m, o_m, BP, BM), o_m % BP
     o_y, o_x, m_q = window_positions(
         i_w, o_p, H, W, window_columns, shift, WINDOW, WP, INT64_OFFSETS
@@ -286,9 +300,9 @@ def temporal_attention_window_bwd_kernel(
     o_row = (o_y * W + o_x) * heads
     i_row = (i_b * Tq + o_s) * H * W * heads + i_h
     p_o = out + i_row * D + o_row * D
-    b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
-    b_g = tl.load(p_g[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
-    b_o = tl.load(p_o[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+    b_q = tl.load(p_q[:, None] + o_d[None, :], mask=row_channels(m_q, D, BD), other=0.0)
+    b_g = tl.load(p_g[:, None] + o_d[None, :], mask=row_channels(m_q, D, BD), other=0.0)
+    b_o = tl.load(p_o[:, None] + o_d[None, :], mask=row_channels(m_q, D, BD), other=0.0)
     # No weight for rows outside the image.
     b_lse = tl.load(lse + i_row + o_row, mask=m_q, other=float("inf"))
     b_delta = tl.sum(b_g.to(tl.float32) * b_o.to(tl.float32), 1)
@@ -306,7 +320,7 @@ def temporal_attention_window_bwd_kernel(
     real = real_frames(mask, i_b, Tk, BT)
     p_time = None if time_bias is None else time_bias + i_b * sb_b + (i_h * Tq + o_s) * Tk
 
-    b_dq = tl.zeros((BM, D), tl.float32)
+    b_dq = tl.zeros((BM, BD), tl.float32)
     if HAS_DTIME_BIAS:
         b_dt = tl.zeros((BM, BT), tl.float32)
     for i_n in range(0, BP, BN):
@@ -318,14 +332,15 @@ def temporal_attention_window_bwd_kernel(
         o_v = (o_yk * sv_y + o_xk * sv_x)[:, None] + o_d[None, :]
         if WRITE_DKV:
             o_dk = ((o_yk * W + o_xk) * heads + i_h)[:, None] * D + o_d[None, :]
+            m_kd = row_channels(m_k, D, BD)
         b_pos_bias = position_bias(window_bias, o_p, o_n, m_k, i_h, WINDOW, WP)
         if HAS_DWINDOW_BIAS:
             b_dw = tl.zeros((BM, BN), tl.float32)
         for u in range(Tk):
             real_u = ((real >> u) & 1) != 0
             i_u = tl.full((), 0, tl.int64) + u
-            b_k = tl.load(p_k + i_u * sk_t + o_k, mask=(m_k & real_u)[:, None], other=0.0)
-            b_v = tl.load(p_v + i_u * sv_t + o_v, mask=(m_k & real_u)[:, None], other=0.0)
+            b_k = tl.load(p_k + i_u * sk_t + o_k, mask=row_channels(m_k & real_u, D, BD), other=0.0)
+            b_v = tl.load(p_v + i_u * sv_t + o_v, mask=row_channels(m_k & real_u, D, BD), other=0.0)
             b_time = frame_bias(None if time_bias is None else p_time + u, o_s < Tq, real_u)
             b_s = (
                 tl.dot(b_q, tl.trans(b_k), input_precision=DOT_PRECISION) * (scale * LOG2E)
@@ -334,7 +349,7 @@ def temporal_attention_window_bwd_kernel(
             b_p = tl.exp2(b_s + (b_time - b_lse)[:, None])
             o_frame = (i_b * Tk + i_u) * H * W * heads * D
             if WRITE_DKV and DV_FIRST:
-                store_dv(dv + o_frame + o_dk, b_p, b_g, div, real_u, m_k, DOT_PRECISION)
+                store_dv(dv + o_frame + o_dk, b_p, b_g, div, real_u, m_kd, DOT_PRECISION)
             b_ds = b_p * (
                 tl.dot(b_g, tl.trans(b_v), input_precision=DOT_PRECISION) - b_delta[:, None]
             )
@@ -344,12 +359,12 @@ def temporal_attention_window_bwd_kernel(
                 b_dt += tl.where(o_t[None, :] == u, tl.sum(b_ds, 1)[:, None], 0.0)
             b_ds = b_ds.to(b_k.dtype)
             if WRITE_DKV and not DV_FIRST:
-                store_dv(dv + o_frame + o_dk, b_p, b_g, div, real_u, m_k, DOT_PRECISION)
+                store_dv(dv + o_frame + o_dk, b_p, b_g, div, real_u, m_kd, DOT_PRECISION)
             b_dq = tl.dot(b_ds, b_k, b_dq, input_precision=DOT_PRECISION)
             if WRITE_DKV:
                 b_dk = tl.dot(tl.trans(b_ds), b_q, input_precision=DOT_PRECISION) * (scale * div)
                 b_dk = tl.where(real_u, b_dk, 0.0)
-                tl.store(dk + o_frame + o_dk, b_dk.to(dk.dtype.element_ty), mask=m_k[:, None])
+                tl.store(dk + o_frame + o_dk, b_dk.to(dk.dtype.element_ty), mask=m_kd)
         if HAS_DWINDOW_BIAS:
             o_dw = (i.to(tl.int64) * BP + tl.arange(0, BP))[:, None] * BP + o_n[None, :]
             tl.store(dwindow_bias + o_dw, tl.sum(tl.reshape(b_dw, (NS, BP, BN)), 0) * div)
@@ -358,7 +373,7 @@ def temporal_attention_window_bwd_kernel(
     tl.store(
         p_dq[:, None] + o_d[None, :],
         (b_dq * (scale * div)).to(dq.dtype.element_ty),
-        mask=m_q[:, None],
+        mask=row_channels(m_q, D, BD),
     )
     if HAS_DTIME_BIAS:
         o_dt = (i.to(tl.int64) * NS + tl.arange(0, NS))[:, None] * Tk + o_t[None, :]
@@ -384,13 +399,14 @@ def temporal_attention_window_bwd_dkv_kernel(
     scale,
     Tq, Tk, H, W, heads, window_columns, windows, query_blocks, shift,
     WINDOW: tl.constexpr, WP: tl.constexpr, D: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr, INT64_OFFSETS: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, BT: tl.constexpr,
+    INT64_OFFSETS: tl.constexpr,
 ):  # fmt: skip
     BP: tl.constexpr = WP * WP
     i = tl.program_id(0)
     i_n, i_u, i = i % (BP // BN), (i // (BP // BN)) % Tk, i // (BP // BN) // Tk
     i_h, i_w, i_b = i % heads, (i // heads) % windows, (i // heads // windows).to(tl.int64)
-    o_d, o_n, o_m = tl.arange(0, D), i_n * BN + tl.arange(0, BN), tl.arange(0, BM)
+    o_d, o_n, o_m = tl.arange(0, BD), i_n * BN + tl.arange(0, BN), tl.arange(0, BM)
     o_yk, o_xk, m_k = window_positions(
         i_w, o_n, H, W, window_columns, shift, WINDOW, WP, INT64_OFFSETS
     )
@@ -410,11 +426,11 @@ def temporal_attention_window_bwd_dkv_kernel(
         + i_u.to(tl.int64) * sv_t
         + (o_yk * sv_y + o_xk * sv_x)
     )
-    b_k = tl.load(p_k[:, None] + o_d[None, :], mask=(m_k & m_frame)[:, None], other=0.0)
-    b_v = tl.load(p_v[:, None] + o_d[None, :], mask=(m_k & m_frame)[:, None], other=0.0)
+    b_k = tl.load(p_k[:, None] + o_d[None, :], mask=row_channels(m_k & m_frame, D, BD), other=0.0)
+    b_v = tl.load(p_v[:, None] + o_d[None, :], mask=row_channels(m_k & m_frame, D, BD), other=0.0)
 
-    b_dk = tl.zeros((BN, D), tl.float32)
-    b_dv = tl.zeros((BN, D), tl.float32)
+    b_dk = tl.zeros((BN, BD), tl.float32)
+    b_dv = tl.zeros((BN, BD), tl.float32)
     b_div = tl.full((BN,), 1.0, tl.float32)
     for i_p in range(0, BP, BM):  # one pass if a block holds all queries of a window
         o_p = (i_p + o_m) % BP
@@ -431,8 +447,8 @@ def temporal_attention_window_bwd_dkv_kernel(
             p_q = q + i_b * sq_b + i_h.to(tl.int64) * sq_h + o_s.to(tl.int64) * sq_t + o_q
             p_g = grad + i_b * sg_b + i_h.to(tl.int64) * sg_h + o_s.to(tl.int64) * sg_t + o_g
             i_row = (i_b * Tq + o_s) * H * W * heads + i_h
-            b_q = tl.load(p_q[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
-            b_g = tl.load(p_g[:, None] + o_d[None, :], mask=m_q[:, None], other=0.0)
+            b_q = tl.load(p_q[:, None] + o_d[None, :], mask=row_channels(m_q, D, BD), other=0.0)
+            b_g = tl.load(p_g[:, None] + o_d[None, :], mask=row_channels(m_q, D, BD), other=0.0)
             b_lse = tl.load(lse + i_row + o_row, mask=m_q, other=float("inf"))
             b_delta = tl.load(delta + i_row + o_row, mask=m_q, other=0.0)
             b_s = tl.dot(b_k, tl.trans(b_q), input_precision=TF32X3) * (scale * LOG2E) + b_pos_bias
@@ -453,6 +469,6 @@ def temporal_attention_window_bwd_dkv_kernel(
     tl.store(
         dk + i_row + o_row,
         (b_dk * (b_div * scale)[:, None]).to(dk.dtype.element_ty),
-        mask=m_k[:, None],
+        mask=row_channels(m_k, D, BD),
     )
-    tl.store(dv + i_row + o_row, b_dv.to(dv.dtype.element_ty), mask=m_k[:, None])
+    tl.store(dv + i_row + o_row, b_dv.to(dv.dtype.element_ty), mask=row_channels(m_k, D, BD))

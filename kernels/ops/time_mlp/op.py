@@ -28,6 +28,7 @@ TIME_MLP = autograd.Op(
     inputs=6,
     tensors=6,
     features=0,
+    by_reference=(0, 1),
     fake=_fake,
     reference=time_mlp_reference,
 )

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from lift.kernels.ops.warp_blend.reference import blend, coordinates
+from lift.kernels.ops.warp_blend.reference import sample as sample_in_gathers
+from lift.kernels.transforms import in_transform
 
 
 def unsupported_reason(*arguments) -> str | None:
@@ -39,6 +41,8 @@ def warp_blend_eager(
 
 
 def _sample(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    if in_transform():  # which F.grid_sample does not support
+        return sample_in_gathers(image, flow)
     H, W = image.shape[2:]
     x, y = coordinates(flow)  # clamped here too: grid_sample's gradient on the CPU crashes on NaN
     # A side of 1 has one coordinate, whatever the flow.

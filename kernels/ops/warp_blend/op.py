@@ -3,7 +3,13 @@
 import torch
 
 from lift.kernels import autograd, dispatch
-from lift.kernels.checks import check_flow, check_image, check_same, upcast_under_autocast
+from lift.kernels.checks import (
+    check_flow,
+    check_image,
+    check_same,
+    promote_under_autocast,
+    upcast_under_autocast,
+)
 from lift.kernels.ops.warp_blend import eager
 from lift.kernels.ops.warp_blend.reference import warp_blend_reference, warp_reference
 
@@ -20,6 +26,8 @@ WARP = autograd.Op(
     features=1,
     fake=lambda image, flow: autograd.empty_like_layout(image),
     reference=warp_reference,
+    folded=autograd.all_tensors,
+    flops=lambda image, *others, **_: 8 * image.numel(),  # four multiply-adds a value
 )
 _INPUTS = "Tensor image0, Tensor image1, Tensor flow0, Tensor flow1, Tensor occ0, Tensor occ1"
 WARP_BLEND = autograd.Op(
@@ -32,6 +40,8 @@ WARP_BLEND = autograd.Op(
     features=2,
     fake=lambda image0, *others: autograd.empty_like_layout(image0),
     reference=warp_blend_reference,
+    folded=autograd.all_tensors,
+    flops=lambda image0, *others, **_: 20 * image0.numel(),  # ten multiply-adds a value
 )
 
 
@@ -126,7 +136,8 @@ def warp_blend(
     The output is (v0 warp(image0) + v1 warp(image1)) / (v0 + v1) with v = sigmoid(occ).
 
     Args:
-        image0, image1: (B, C, H, W), one dtype: float32, float16, bfloat16 or float64.
+        image0, image1: (B, C, H, W), one dtype: float32, float16, bfloat16 or float64. Under
+            autocast images of two dtypes are blended in the wider one.
         flow0, flow1: (B, 2, H, W), from the output to each image, as in `warp`.
         occ0, occ1: (B, 1, H, W), finite logits of visibility in each image; any floating dtype,
             cast to flow's. Logits of any size are safe.
@@ -140,6 +151,7 @@ def warp_blend(
         RuntimeError: the backend asked for does not support the call; the message says why.
     """
     flow0, flow1 = upcast_under_autocast(flow0), upcast_under_autocast(flow1)
+    image0, image1 = promote_under_autocast(image0, image1)
     check_image("warp_blend", "image0", image0)
     check_same("warp_blend", "image1", image1, "image0", image0, tuple(image0.shape), image0.dtype)
     B, _, H, W = image0.shape

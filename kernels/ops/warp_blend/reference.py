@@ -28,7 +28,7 @@ def warp_reference(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
         (B, C, H, W), dtype of image, computed in flow's. The gradient of flow is zero where a
         coordinate was clamped or NaN.
     """
-    return _sample(image.to(flow.dtype), flow).to(image.dtype)
+    return sample(image.to(flow.dtype), flow).to(image.dtype)
 
 
 def warp_blend_reference(
@@ -50,7 +50,7 @@ def warp_blend_reference(
         (B, C, H, W), dtype of the images, computed in flow's.
     """
     dtype = flow0.dtype
-    warped0, warped1 = _sample(image0.to(dtype), flow0), _sample(image1.to(dtype), flow1)
+    warped0, warped1 = sample(image0.to(dtype), flow0), sample(image1.to(dtype), flow1)
     return blend(warped0, warped1, occ0.to(dtype), occ1.to(dtype)).to(image0.dtype)
 
 
@@ -73,7 +73,8 @@ def coordinates(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return _clamp(x, W), _clamp(y, H)
 
 
-def _sample(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+def sample(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    """`warp_reference` of an image in flow's dtype."""
     B, C, H, W = image.shape
     x, y = coordinates(flow)
     west, north = x.detach().floor(), y.detach().floor()

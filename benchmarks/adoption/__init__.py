@@ -1,0 +1,1 @@
+"""What `lift.kernels.patch` gains in models of other projects."""

@@ -1,0 +1,170 @@
+"""Which convention a function follows, found by calling it on small inputs.
+
+A function is recognized by what it computes: its result and its gradients have to agree with those
+of a convention on every probe. Its text and its name do not count.
+"""
+
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+
+from lift.kernels import dispatch
+from lift.kernels.patching.conventions import Convention, known
+
+TOLERANCE = 1e-5  # of results, for images of unit variance
+GRADIENT_TOLERANCE = 1e-4  # of gradients, relative to the largest
+SIZES = ((2, 3, 13, 18), (1, 2, 9, 6), (2, 1, 16, 11))
+
+
+class Unrecognized(Exception):
+    """A function follows no known convention; the message says why."""
+
+
+@lru_cache(maxsize=1)
+def _probes() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Images (B, C, H, W) and flows (B, 2, H, W) of a few pixels, some far outside.
+
+    The last flow moves borders outside by 1e-5 to 0.6 pixels, which shows the threshold of a mask.
+    """
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for i, size in enumerate(SIZES):
+        B, _, H, W = size
+        image = torch.randn(size, generator=generator)
+        flow = torch.randn(B, 2, H, W, generator=generator) * (3 if i else 5)
+        if i == len(SIZES) - 1:
+            beyond = 0.6 * 10 ** (-4.8 * torch.rand(B, 2, H, W, generator=generator))
+            flow[:, 1] = 0.3
+            flow[:, 0, :, -1] = beyond[:, 0, :, -1]
+            flow[:, 0, :, 0] = -beyond[:, 0, :, 0]
+            flow[:, 0, :, 1:-1] = 0.4
+            flow[:, 1, 0], flow[:, 0, 0] = -beyond[:, 1, 0], 0.3
+            flow[:, 1, -1], flow[:, 0, -1] = beyond[:, 1, -1], -0.3
+        found.append((image, flow))
+    return found
+
+
+def recognize(function: Callable, options: dict | None = None) -> tuple[Convention, float]:
+    """The convention of a function and the largest difference of its results.
+
+    Args:
+        function: called with an image and a flow, in this order or the other.
+        options: further arguments by name.
+
+    Raises:
+        Unrecognized: it agrees with no convention, does not run on a CPU, changes its arguments,
+            or does not return one tensor.
+    """
+    reasons = []
+    with _undisturbed(function):
+        for flow_last in (False, True):
+            for flow_first in (False, True):
+                try:
+                    results = [
+                        _run(function, image, flow, flow_last, flow_first, options or {})
+                        for image, flow in _probes()
+                    ]
+                except Unrecognized as reason:
+                    reasons.append(str(reason))
+                    continue
+                for convention in known(flow_last, flow_first):
+                    difference = _difference(convention, results)
+                    if difference is not None:
+                        return _nearest(convention, difference, results)
+                reasons.insert(0, "it agrees with no known convention")
+    raise Unrecognized(reasons[0])
+
+
+def _nearest(
+    convention: Convention, difference: float, results: list[tuple]
+) -> tuple[Convention, float]:
+    """A convention in the order of arithmetic that rounds as the function does."""
+    if convention.unit == "size - 1" and convention.origin != "centers":
+        other = replace(convention, by_position=True)
+        other_difference = _difference(other, results)
+        if other_difference is not None and other_difference < difference:
+            return other, other_difference
+    return convention, difference
+
+
+def _run(
+    function: Callable,
+    image: torch.Tensor,
+    flow: torch.Tensor,
+    flow_last: bool,
+    flow_first: bool,
+    options: dict,
+) -> tuple[torch.Tensor, ...]:
+    """Result (B, C, H, W) and the gradients of image and flow."""
+    if flow_last:
+        flow = flow.permute(0, 2, 3, 1).contiguous()
+    image, flow = image.clone().requires_grad_(), flow.clone().requires_grad_()
+    before = image.detach().clone(), flow.detach().clone()
+    # Copies that are no leaves: a function may change its arguments, which the check below finds.
+    given = image * 1, flow * 1
+    try:
+        out = function(*(given[::-1] if flow_first else given), **options)
+    except Exception as error:  # whatever the function of another project raises
+        text = str(error).strip().partition("\n")[0]
+        raise Unrecognized(f"it raised {type(error).__name__}: {text[:100]}") from None
+    if not isinstance(out, torch.Tensor):
+        raise Unrecognized(f"it returns {type(out).__name__} and not a tensor")
+    if out.shape != image.shape or out.dtype != image.dtype:
+        raise Unrecognized(f"its result is {tuple(out.shape)} for an image {tuple(image.shape)}")
+    if any(not torch.equal(a, b) for a, b in zip(given, before, strict=True)):
+        raise Unrecognized("it changes its arguments")
+    if not out.requires_grad:
+        raise Unrecognized("its result has no gradient")
+    weights = torch.linspace(-1, 1, out.numel()).view_as(out)
+    gradients = torch.autograd.grad(out, (image, flow), weights, allow_unused=True)
+    gradients = [
+        torch.zeros_like(x) if g is None else g for x, g in zip(before, gradients, strict=True)
+    ]
+    return *before, out.detach(), *gradients
+
+
+def _difference(convention: Convention, results: list[tuple]) -> float | None:
+    """The largest difference of results, or None if results or gradients do not agree."""
+    largest = 0.0
+    for image, flow, expected, *_ in results:
+        with torch.no_grad():
+            difference = (convention(image, flow) - expected).abs().max().item()
+        if not difference <= TOLERANCE:  # also NaN
+            return None
+        largest = max(largest, difference)
+    for image, flow, expected, *gradients in results:
+        inputs = image.clone().requires_grad_(), flow.clone().requires_grad_()
+        weights = torch.linspace(-1, 1, expected.numel()).view_as(expected)
+        own = torch.autograd.grad(convention(*inputs), inputs, weights)
+        for mine, theirs in zip(own, gradients, strict=True):
+            if not (mine - theirs).abs().max() <= GRADIENT_TOLERANCE * theirs.abs().max():
+                return None
+    return largest
+
+
+@contextmanager
+def _undisturbed(function: Callable) -> Iterator[None]:
+    """The caches of a function, which may be keyed by shape alone, are afterwards as before.
+
+    Modes of the caller do not reach the probes: gradients are on, autocast is off, and the flag
+    does not ask for backends that need a GPU.
+    """
+    caches = []
+    if isinstance(function, types.FunctionType):
+        names = function.__code__.co_names
+        values = [function.__globals__.get(name) for name in names]
+        caches = [(value, dict(value)) for value in values if type(value) is dict]
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        with torch.device("cpu"), torch.autocast("cpu", enabled=False), dispatch.use("auto"):
+            try:
+                yield
+            finally:
+                for cache, before in caches:
+                    cache.clear()
+                    cache.update(before)
