@@ -183,3 +183,15 @@ def test_the_reference_has_a_gradient_of_the_weight_alone_beside_channels_last_f
         return torch.autograd.grad(out.square().sum(), weight)[0]
 
     torch.testing.assert_close(gradient(x), gradient(x.contiguous()))
+
+
+def test_maps_without_pixels_have_gradients_of_zero():
+    """Where the mean is that of nothing."""
+    for backend in ("cpp", "reference"):
+        x = torch.zeros(1, 4, 3, 0, requires_grad=True)
+        parameters = [torch.ones(4, requires_grad=True) for _ in range(2)]
+        if kernels.unsupported_reasons("group_norm")[backend]:
+            continue
+        out = kernels.group_norm(x, *parameters, 2, backend=backend)
+        for grad in torch.autograd.grad(out.sum(), parameters):
+            assert torch.equal(grad, torch.zeros(4)), backend

@@ -44,7 +44,11 @@ def group_norm_reference(
         y = y + x_bias.to(dtype).view(-1, 1, 1)
     if torch.is_grad_enabled() and not y.requires_grad:
         y = y.contiguous()  # PyTorch's backward crashes on channels-last y without a gradient
-    y = F.group_norm(y, groups, weight.to(dtype), bias.to(dtype), eps)
+    weight, bias = weight.to(dtype), bias.to(dtype)
+    if y.numel() == 0:  # PyTorch's gradient of the weight would be NaN
+        y = y * weight.view(-1, 1, 1) + bias.view(-1, 1, 1)
+    else:
+        y = F.group_norm(y, groups, weight, bias, eps)
     if skip is not None:
         y = y + skip
     if slope != 1:
