@@ -12,6 +12,7 @@ from lift.kernels.checks import ByDesign
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _warned: set[tuple[str, ...]] = set()
+MOST = 1000  # reasons may name sizes, without end
 
 
 class FallbackWarning(UserWarning):
@@ -39,6 +40,11 @@ def warn(operation: str, selected, refused: list, missed, arguments: tuple) -> N
         lost = backend.fused and not selected.fused and not isinstance(reason, ByDesign)
         if backend is not missed and not (lost and backend.device in (None, tensor.device.type)):
             continue
+        verbatim = operation, backend.name, reason, "verbatim"
+        if verbatim in _warned:
+            continue  # at once
+        if len(_warned) < MOST:
+            _warned.add(verbatim)
         # Why nothing is supported on this machine is said once for all ops. Numbers are left out,
         # for they may be sizes, which change from call to call.
         everywhere = reason == backend.unsupported_reason()
