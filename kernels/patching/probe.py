@@ -4,7 +4,6 @@ A function is recognized by what it computes: its result and its gradients have 
 of a convention on every probe. Its text and its name do not count.
 """
 
-import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,14 @@ import torch
 
 from lift.kernels import dispatch
 from lift.kernels.patching.conventions import Convention, known
+from lift.kernels.patching.surroundings import caches_restored
 
 TOLERANCE = 1e-5  # of results, for images of unit variance
 GRADIENT_TOLERANCE = 1e-4  # of gradients, relative to the largest
 SIZES = ((2, 3, 13, 18), (1, 2, 9, 6), (2, 1, 16, 11))
+WIDE = (1, 4, 96, 320)  # of the probe that finds limits on sizes, flows and values
+WIDE_TOLERANCE = 1e-2  # of its results, relative to values of 300; rounding is larger there
+WIDE_SHARE = 0.999  # of its values that have to agree; at masks and in "nearest" rounding decides
 
 
 class Unrecognized(Exception):
@@ -49,6 +52,15 @@ def _probes() -> list[tuple[torch.Tensor, torch.Tensor]]:
     return found
 
 
+@lru_cache(maxsize=1)
+def _wide_probe() -> tuple[torch.Tensor, torch.Tensor]:
+    """An image with values of -300 to 300 and a flow of up to 200 pixels."""
+    generator = torch.Generator().manual_seed(1)
+    B, _, H, W = WIDE
+    image = torch.rand(WIDE, generator=generator) * 600 - 300
+    return image, torch.rand(B, 2, H, W, generator=generator) * 400 - 200
+
+
 def recognize(function: Callable, options: dict | None = None) -> tuple[Convention, float]:
     """The convention of a function and the largest difference of its results.
 
@@ -75,9 +87,26 @@ def recognize(function: Callable, options: dict | None = None) -> tuple[Conventi
                 for convention in known(flow_last, flow_first):
                     difference = _difference(convention, results)
                     if difference is not None:
+                        _assert_without_limits(function, convention, options or {})
                         return _nearest(convention, difference, results)
                 reasons.insert(0, "it agrees with no known convention")
     raise Unrecognized(reasons[0])
+
+
+def _assert_without_limits(function: Callable, convention: Convention, options: dict) -> None:
+    """Raise `Unrecognized` where a large image, large values or far flows are treated otherwise."""
+    image, flow = _wide_probe()
+    if convention.flow_last:
+        flow = flow.permute(0, 2, 3, 1).contiguous()
+    given = image.clone(), flow.clone()
+    try:
+        with torch.no_grad():
+            out = function(*(given[::-1] if convention.flow_first else given), **options)
+            difference = (convention(image, flow) - out).abs()
+    except Exception as error:  # as above
+        raise Unrecognized(f"it raised {type(error).__name__} for an image of {WIDE}") from None
+    if not (difference <= WIDE_TOLERANCE * 300).float().mean() >= WIDE_SHARE:
+        raise Unrecognized("it limits the flow, the values or the size")
 
 
 def _nearest(
@@ -149,22 +178,19 @@ def _difference(convention: Convention, results: list[tuple]) -> float | None:
 
 @contextmanager
 def _undisturbed(function: Callable) -> Iterator[None]:
-    """The caches of a function, which may be keyed by shape alone, are afterwards as before.
+    """What a function keeps between calls is afterwards as before.
 
     Modes of the caller do not reach the probes: gradients are on, autocast is off, and the flag
     does not ask for backends that need a GPU.
     """
-    caches = []
-    if isinstance(function, types.FunctionType):
-        names = function.__code__.co_names
-        values = [function.__globals__.get(name) for name in names]
-        caches = [(value, dict(value)) for value in values if type(value) is dict]
-    with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
+    with (
+        caches_restored(function),
+        warnings.catch_warnings(),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.device("cpu"),
+        torch.autocast("cpu", enabled=False),
+        dispatch.use("auto"),
+    ):
         warnings.simplefilter("ignore")
-        with torch.device("cpu"), torch.autocast("cpu", enabled=False), dispatch.use("auto"):
-            try:
-                yield
-            finally:
-                for cache, before in caches:
-                    cache.clear()
-                    cache.update(before)
+        yield

@@ -13,6 +13,7 @@ from lift.kernels.ops.grid_sample.op import grid_sample
 from lift.kernels.ops.grid_sample.reference import MODES, PADDING_MODES
 from lift.kernels.patching.conventions import Convention
 from lift.kernels.patching.probe import Unrecognized, recognize
+from lift.kernels.patching.surroundings import settings_of, unchanged
 
 MARK = "__lift_patch__"  # attribute of what a patch put in place
 MOST_OPTIONS = 32  # combinations of options remembered for a function
@@ -111,7 +112,8 @@ def warp_replacement(
     """A function with the signature of `function` that computes its convention by LIFT's ops.
 
     Options (strings, booleans and None) are recognized at the first call that has them, by probing
-    `function` again. The original gets every call that the ops do not take.
+    `function` again. The original gets every call that the ops do not take, and all calls while a
+    setting that it reads has another value than now.
 
     Args:
         function: of an image and a flow.
@@ -129,6 +131,7 @@ def warp_replacement(
     convention, difference = recognize(probed)
     conventions: dict[tuple, Convention | None] = {(): convention}
     skipped = int(method)
+    settings = settings_of(function)
 
     def convention_of(options: dict) -> Convention | None:
         key = tuple(sorted(options.items()))
@@ -145,7 +148,8 @@ def warp_replacement(
     def replacement(*args, **kwargs):
         given = dict(zip(names, args[skipped:], strict=False))
         fits = len(args) - skipped <= len(names) and not given.keys() & kwargs.keys()
-        if state.active and fits:
+        # Settings are no guards of compiled code: it would watch every name of a namespace.
+        if state.active and fits and (torch.compiler.is_compiling() or unchanged(settings)):
             given.update(kwargs)
             first, second = given.pop(names[0], None), given.pop(names[1], None)
             if all(value is None or isinstance(value, str | bool) for value in given.values()):

@@ -6,6 +6,7 @@ except that a function of a Python module is also replaced where other modules i
 """
 
 import dis
+import functools
 import inspect
 import re
 import sys
@@ -17,12 +18,13 @@ import torch
 from torch import nn
 
 from lift.kernels.patching.replacement import unwrapped
+from lift.kernels.patching.surroundings import FOREIGN, code_names, top
 
 NAMES = re.compile(r"warp|resampl|remap|bilinear_sampl", re.IGNORECASE)
 # A function is recognized by calling it, which these may not be prepared for.
 ACTIONS = re.compile(r"_*(save|write|load|read|show|plot|draw|vis|print|test|train|run|main)")
-FOREIGN = sys.stdlib_module_names - {"__main__"} | {"torch", "lift", "numpy"}
 SCRIPTED = "it is compiled by TorchScript"
+BOUND = "it is a functools.partial or a classmethod, which keep their function"
 INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -61,7 +63,7 @@ def namespaces(target: object) -> list[dict]:
             f"patch: expected an nn.Module or a Python module, got {type(target).__name__}; "
             "pass the model or the module that defines its warp"
         )
-    tops = {_top(space) for space in start}
+    tops = {top(space) for space in start}
     found = {id(space): space for space in start}
     queue = list(found.values())
     while queue:
@@ -80,7 +82,7 @@ def _of_classes(model: nn.Module) -> Iterator[dict]:
         if cls.__module__ in sys.modules:
             spaces.append(vars(sys.modules[cls.__module__]))
         # A class that exec made has methods with globals, but no module.
-        yield from (space for space in spaces if _top(space) not in FOREIGN)
+        yield from (space for space in spaces if top(space) not in FOREIGN)
 
 
 def _imported(space: dict) -> Iterator[dict]:
@@ -94,15 +96,11 @@ def _imported(space: dict) -> Iterator[dict]:
             yield vars(sys.modules[value.__module__])
 
 
-def _top(space: dict) -> str:
-    return str(space.get("__name__", "")).partition(".")[0]
-
-
 def _is_own(space: dict, tops: set[str]) -> bool:
-    if _top(space) in FOREIGN:
+    if top(space) in FOREIGN:
         return False
     installed = any(part in str(space.get("__file__") or "") for part in INSTALLED)
-    return not installed or _top(space) in tops
+    return not installed or top(space) in tops
 
 
 # -- warps -----------------------------------------------------------------------------------------
@@ -134,7 +132,7 @@ def candidates(
         origin = inspect.unwrap(function) if isinstance(function, types.FunctionType) else None
         if isinstance(function, torch.jit.ScriptFunction):
             left[label] = SCRIPTED
-        elif origin is None or _top(origin.__globals__) in FOREIGN:
+        elif origin is None or top(origin.__globals__) in FOREIGN:
             return
         elif "_torchdynamo_orig_callable" in vars(function):
             left[label] = "it is compiled by torch.compile, or excluded from it"
@@ -153,11 +151,15 @@ def candidates(
                 add(space, name, value, "name", label)
             elif isinstance(value, torch.jit.ScriptFunction):
                 add(space, name, value, "name", f"{where}.{name}")
+            elif isinstance(value, functools.partial) and NAMES.search(name):
+                left[f"{where}.{name}"] = BOUND
         for cls in _classes(space):
             for name, value in list(vars(cls).items()):
                 label = f"{cls.__module__}.{cls.__qualname__}.{name}"
                 if isinstance(value, staticmethod):
                     add(cls, name, value.__func__, "static", label)
+                elif isinstance(value, classmethod) and NAMES.search(name):
+                    left[label] = BOUND
                 elif isinstance(value, types.FunctionType):
                     forward = name == "forward" and NAMES.search(cls.__name__)
                     add(cls, name, value, "forward" if forward else "method", label)
@@ -168,6 +170,8 @@ def candidates(
             for name, value in list(vars(module).items()):
                 if isinstance(value, types.FunctionType):
                     add(module, name, value, "attribute", ".".join(filter(None, (path, name))))
+                elif isinstance(value, functools.partial) and NAMES.search(name):
+                    left[".".join(filter(None, (path, name)))] = BOUND
     else:
         _add_importers(found, spaces)
     return list(found.values()), left
@@ -178,7 +182,7 @@ def _add_importers(found: dict[int, Candidate], spaces: list[dict]) -> None:
     searched = {id(space) for space in spaces}
     for module in list(sys.modules.values()):
         space = getattr(module, "__dict__", None)
-        if not isinstance(space, dict) or id(space) in searched or _top(space) in FOREIGN:
+        if not isinstance(space, dict) or id(space) in searched or top(space) in FOREIGN:
             continue
         for name, value in list(space.items()):
             if isinstance(value, types.FunctionType) and id(value) in found:
@@ -233,10 +237,5 @@ def names_in(space: dict) -> set[str]:
         while function.__globals__ is not space and hasattr(function, "__wrapped__"):
             function = function.__wrapped__  # below a decorator or a patch
         if function.__globals__ is space:
-            mentioned |= _names(function.__code__)
+            mentioned |= code_names(function.__code__)
     return mentioned
-
-
-def _names(code: types.CodeType) -> set[str]:
-    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
-    return set(code.co_names).union(*(_names(one) for one in inner))
