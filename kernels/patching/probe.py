@@ -61,48 +61,74 @@ def _wide_probe() -> tuple[torch.Tensor, torch.Tensor]:
     return image, torch.rand(B, 2, H, W, generator=generator) * 400 - 200
 
 
+class Raised(Unrecognized):
+    """A function raised an error, as it may for want of another device."""
+
+
+def devices() -> tuple[str, ...]:
+    """Devices to call a function on: the next one where it raised an error on those before."""
+    gpu = torch.cuda.is_available() and not torch.cuda.is_current_stream_capturing()
+    return ("cpu", "cuda") if gpu else ("cpu",)
+
+
 def recognize(function: Callable, options: dict | None = None) -> tuple[Convention, float]:
     """The convention of a function and the largest difference of its results.
+
+    A function that puts its tensors on a GPU, as RIFE's does where there is one, is called there.
 
     Args:
         function: called with an image and a flow, in this order or the other.
         options: further arguments by name.
 
     Raises:
-        Unrecognized: it agrees with no convention, does not run on a CPU, changes its arguments,
-            or does not return one tensor.
+        Unrecognized: it agrees with no convention, does not run on a device that there is, changes
+            its arguments, or does not return one tensor.
     """
-    reasons = []
+    first = None
     with _undisturbed(function):
-        for flow_last in (False, True):
-            for flow_first in (False, True):
-                try:
-                    results = [
-                        _run(function, image, flow, flow_last, flow_first, options or {})
-                        for image, flow in _probes()
-                    ]
-                except Unrecognized as reason:
-                    reasons.append(str(reason))
-                    continue
-                for convention in known(flow_last, flow_first):
-                    difference = _difference(convention, results)
-                    if difference is not None:
-                        _assert_without_limits(function, convention, options or {})
-                        return _nearest(convention, difference, results)
-                reasons.insert(0, "it agrees with no known convention")
-    raise Unrecognized(reasons[0])
+        for device in devices():
+            try:
+                return _recognize(function, options or {}, device)
+            except Raised as reason:
+                first = first or reason
+    assert first is not None  # there is a device
+    raise first
 
 
-def _assert_without_limits(function: Callable, convention: Convention, options: dict) -> None:
+def _recognize(function: Callable, options: dict, device: str) -> tuple[Convention, float]:
+    reasons: list[Unrecognized] = []
+    for flow_last in (False, True):
+        for flow_first in (False, True):
+            try:
+                results = [
+                    _run(function, image, flow, flow_last, flow_first, options, device)
+                    for image, flow in _probes()
+                ]
+            except Unrecognized as reason:
+                reasons.append(reason)
+                continue
+            for convention in known(flow_last, flow_first):
+                difference = _difference(convention, results)
+                if difference is not None:
+                    _assert_without_limits(function, convention, options, device)
+                    return _nearest(convention, difference, results)
+            reasons.insert(0, Unrecognized("it agrees with no known convention"))
+    raise reasons[0]
+
+
+def _assert_without_limits(
+    function: Callable, convention: Convention, options: dict, device: str
+) -> None:
     """Raise `Unrecognized` where a large image, large values or far flows are treated otherwise."""
     image, flow = _wide_probe()
     if convention.flow_last:
         flow = flow.permute(0, 2, 3, 1).contiguous()
-    given = image.clone(), flow.clone()
+    given = image.to(device, copy=True), flow.to(device, copy=True)  # it may change them
     try:
         with torch.no_grad():
-            out = function(*(given[::-1] if convention.flow_first else given), **options)
-            difference = (convention(image, flow) - out).abs()
+            with torch.device(device):
+                out = function(*(given[::-1] if convention.flow_first else given), **options)
+            difference = (convention(image, flow) - out.cpu()).abs()
     except Exception as error:  # as above
         raise Unrecognized(f"it raised {type(error).__name__} for an image of {WIDE}") from None
     if not (difference <= WIDE_TOLERANCE * 300).float().mean() >= WIDE_SHARE:
@@ -128,6 +154,7 @@ def _run(
     flow_last: bool,
     flow_first: bool,
     options: dict,
+    device: str,
 ) -> tuple[torch.Tensor, ...]:
     """Result (B, C, H, W) and the gradients of image and flow."""
     if flow_last:
@@ -135,20 +162,24 @@ def _run(
     image, flow = image.clone().requires_grad_(), flow.clone().requires_grad_()
     before = image.detach().clone(), flow.detach().clone()
     # Copies that are no leaves: a function may change its arguments, which the check below finds.
-    given = image * 1, flow * 1
+    given = image.to(device) * 1, flow.to(device) * 1
     try:
-        out = function(*(given[::-1] if flow_first else given), **options)
+        with torch.device(device):
+            out = function(*(given[::-1] if flow_first else given), **options)
     except Exception as error:  # whatever the function of another project raises
         text = str(error).strip().partition("\n")[0]
-        raise Unrecognized(f"it raised {type(error).__name__}: {text[:100]}") from None
+        raise Raised(f"it raised {type(error).__name__}: {text[:100]}") from None
     if not isinstance(out, torch.Tensor):
         raise Unrecognized(f"it returns {type(out).__name__} and not a tensor")
     if out.shape != image.shape or out.dtype != image.dtype:
         raise Unrecognized(f"its result is {tuple(out.shape)} for an image {tuple(image.shape)}")
-    if any(not torch.equal(a, b) for a, b in zip(given, before, strict=True)):
+    if out.device != given[0].device:
+        raise Raised(f"its result is on {out.device} for an image on {given[0].device}")
+    if any(not torch.equal(a.cpu(), b) for a, b in zip(given, before, strict=True)):
         raise Unrecognized("it changes its arguments")
     if not out.requires_grad:
         raise Unrecognized("its result has no gradient")
+    out = out.cpu()
     weights = torch.linspace(-1, 1, out.numel()).view_as(out)
     gradients = torch.autograd.grad(out, (image, flow), weights, allow_unused=True)
     gradients = [
@@ -190,6 +221,7 @@ def _undisturbed(function: Callable) -> Iterator[None]:
         torch.enable_grad(),
         torch.device("cpu"),
         torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
         dispatch.use("auto"),
     ):
         warnings.simplefilter("ignore")

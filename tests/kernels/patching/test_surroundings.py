@@ -6,7 +6,9 @@ import types
 import pytest
 import torch
 
+from benchmarks.adoption import conventions
 from lift import kernels
+from lift.kernels.patching import probe
 
 BODY = """
 import functools
@@ -108,6 +110,24 @@ def test_probes_leave_no_grid_behind(module_with):
         assert {one.name for one in patched.replaced} >= {"settings_project.warp_global"}
         assert module.GRID is None and module.GRIDS == [] and module.NO_GRIDS == {}
         assert not vars(module.grid_of)
+
+
+def test_a_warp_that_needs_another_device_is_called_there(monkeypatch):
+    def warp(image, flow):
+        if image.is_meta:
+            raise RuntimeError("expected another device")
+        return conventions.rife_warp(image, flow)
+
+    monkeypatch.setattr(probe, "devices", lambda: ("meta", "cpu"))
+    assert probe.recognize(warp)[0].op == "warp"
+    monkeypatch.setattr(probe, "devices", lambda: ("meta",))
+    with pytest.raises(probe.Unrecognized, match="expected another device"):
+        probe.recognize(warp)
+
+
+def test_a_warp_that_moves_its_result_to_another_device_is_left_alone(module_with):
+    with kernels.patch(module_with("return (image + flow[:, :1]).to('meta')")) as patched:
+        assert "on meta for" in patched.left["settings_project.warp"]
 
 
 def test_partials_and_classmethods_are_listed(module_with):
