@@ -1,10 +1,10 @@
-"""Other models' warps and nets before and after `lift.kernels.patch`, on the CPU.
+"""Other models' warps and nets before and after `lift.kernels.patch`.
 
-    python -m benchmarks.adoption [--record] [--rounds N]
+    python -m benchmarks.adoption [--record] [--rounds N] [--device cuda]
 
-Time is that of the thread on one core, so other programs disturb it little: the median over rounds
-of a forward and backward pass, original and patched in turn, five at a time. Saved bytes are every
-storage that autograd saves for backward, without the weights. `--record` writes
+Time is the median over rounds of a forward and backward pass, original and patched in turn, five at
+a time. On the CPU it is that of the thread on one core, so other programs disturb it little. Saved
+bytes are every storage that autograd saves for backward, without the weights. `--record` writes
 `results/cpu/adoption.json`, from which `make report` builds the table of docs/adoption.md.
 """
 
@@ -64,11 +64,17 @@ def measure(case: Callable, name: str, shape: tuple[int, ...], rounds: int) -> d
     run, inputs, target = case(name, shape)
     weights = inputs if isinstance(target, nn.Module) else []
 
+    on_gpu = inputs[0].is_cuda
+    clock = time.perf_counter_ns if on_gpu else time.thread_time_ns
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
+
     def once() -> float:
-        start = time.thread_time_ns()
+        wait()
+        start = clock()
         out = run()
         torch.autograd.grad(out, inputs, out.detach())
-        return (time.thread_time_ns() - start) / 1e6
+        wait()
+        return (clock() - start) / 1e6
 
     def examine() -> tuple[torch.Tensor, int, tuple]:
         out, saved = saved_bytes(run, weights)
@@ -107,8 +113,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--record", action="store_true", help=f"write {RECORD.name}")
     parser.add_argument("--rounds", type=int, default=20, help="passes of each (default: 20)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     arguments = parser.parse_args(argv)
-    torch.set_num_threads(1)
+    if arguments.device == "cpu":
+        torch.set_num_threads(1)
+    elif arguments.record:
+        parser.error("--record: the record is of the CPU; leave --device out")
+    else:
+        torch.set_default_device(arguments.device)
     cases = [(warp_case, name, shape) for shape in SHAPES for name in conventions.CONVENTIONS]
     cases += [(net_case, name, NET_SHAPE) for name in NETS]
     rows = []

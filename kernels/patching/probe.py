@@ -19,9 +19,9 @@ from lift.kernels.patching.surroundings import caches_restored
 TOLERANCE = 1e-5  # of results, for images of unit variance
 GRADIENT_TOLERANCE = 1e-4  # of gradients, relative to the largest
 SIZES = ((2, 3, 13, 18), (1, 2, 9, 6), (2, 1, 16, 11))
-WIDE = (1, 4, 96, 320)  # of the probe that finds limits on sizes, flows and values
-WIDE_TOLERANCE = 1e-2  # of its results, relative to values of 300; rounding is larger there
-WIDE_SHARE = 0.999  # of its values that have to agree; at masks and in "nearest" rounding decides
+LARGE = (1, 4, 96, 320)  # of the probe that finds limits on sizes, flows and values
+LARGE_TOLERANCE = 1e-2  # of its results, relative to values of 300; rounding is larger there
+LARGE_SHARE = 0.999  # of its values that have to agree; at masks and in "nearest" rounding decides
 
 
 class Unrecognized(Exception):
@@ -53,11 +53,11 @@ def _probes() -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 @lru_cache(maxsize=1)
-def _wide_probe() -> tuple[torch.Tensor, torch.Tensor]:
+def _large_probe() -> tuple[torch.Tensor, torch.Tensor]:
     """An image with values of -300 to 300 and a flow of up to 200 pixels."""
     generator = torch.Generator().manual_seed(1)
-    B, _, H, W = WIDE
-    image = torch.rand(WIDE, generator=generator) * 600 - 300
+    B, _, H, W = LARGE
+    image = torch.rand(LARGE, generator=generator) * 600 - 300
     return image, torch.rand(B, 2, H, W, generator=generator) * 400 - 200
 
 
@@ -120,7 +120,7 @@ def _assert_without_limits(
     function: Callable, convention: Convention, options: dict, device: str
 ) -> None:
     """Raise `Unrecognized` where a large image, large values or far flows are treated otherwise."""
-    image, flow = _wide_probe()
+    image, flow = _large_probe()
     if convention.flow_last:
         flow = flow.permute(0, 2, 3, 1).contiguous()
     given = image.to(device, copy=True), flow.to(device, copy=True)  # it may change them
@@ -130,8 +130,8 @@ def _assert_without_limits(
                 out = function(*(given[::-1] if convention.flow_first else given), **options)
             difference = (convention(image, flow) - out.cpu()).abs()
     except Exception as error:  # as above
-        raise Unrecognized(f"it raised {type(error).__name__} for an image of {WIDE}") from None
-    if not (difference <= WIDE_TOLERANCE * 300).float().mean() >= WIDE_SHARE:
+        raise Unrecognized(f"it raised {type(error).__name__} for an image of {LARGE}") from None
+    if not (difference <= LARGE_TOLERANCE * 300).float().mean() >= LARGE_SHARE:
         raise Unrecognized("it limits the flow, the values or the size")
 
 
