@@ -135,8 +135,8 @@ def patch(model: nn.Module | types.ModuleType, *, names: Iterable[str] = ()) -> 
 
     Args:
         model: a model, or a Python module that defines or imports warps.
-        names: further names of functions to try; by default those with warp, resample, remap or
-            bilinear_sampler in their name.
+        names: further names of functions, or one, to try; by default those with warp, resample,
+            remap or bilinear_sampler in their name.
 
     Returns:
         What was replaced and what was left alone, with reasons; print it. It undoes the patch with
@@ -146,6 +146,7 @@ def patch(model: nn.Module | types.ModuleType, *, names: Iterable[str] = ()) -> 
         TypeError: model is neither an nn.Module nor a Python module.
     """
     patched = Patched()
+    names = (names,) if isinstance(names, str) else tuple(names)
     spaces = namespaces(model)
     found, patched.left = candidates(spaces, model, names)
     try:

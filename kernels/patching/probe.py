@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from lift.kernels import dispatch
 from lift.kernels.patching.conventions import Convention, known
@@ -28,8 +29,8 @@ class Unrecognized(Exception):
     """A function follows no known convention; the message says why."""
 
 
-@lru_cache(maxsize=1)
-def _probes() -> list[tuple[torch.Tensor, torch.Tensor]]:
+@lru_cache(maxsize=2)
+def _probes(dtype: torch.dtype) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Images (B, C, H, W) and flows (B, 2, H, W) of a few pixels, some far outside.
 
     The last flow moves borders outside by 1e-5 to 0.6 pixels, which shows the threshold of a mask.
@@ -48,27 +49,39 @@ def _probes() -> list[tuple[torch.Tensor, torch.Tensor]]:
             flow[:, 0, :, 1:-1] = 0.4
             flow[:, 1, 0], flow[:, 0, 0] = -beyond[:, 1, 0], 0.3
             flow[:, 1, -1], flow[:, 0, -1] = beyond[:, 1, -1], -0.3
-        found.append((image, flow))
+        found.append((image.to(dtype), flow.to(dtype)))
     return found
 
 
-@lru_cache(maxsize=1)
-def _large_probe() -> tuple[torch.Tensor, torch.Tensor]:
+@lru_cache(maxsize=2)
+def _large_probe(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """An image with values of -300 to 300 and a flow of up to 200 pixels."""
     generator = torch.Generator().manual_seed(1)
     B, _, H, W = LARGE
     image = torch.rand(LARGE, generator=generator) * 600 - 300
-    return image, torch.rand(B, 2, H, W, generator=generator) * 400 - 200
+    flow = torch.rand(B, 2, H, W, generator=generator) * 400 - 200
+    return image.to(dtype), flow.to(dtype)
+
+
+def _dtype() -> torch.dtype:
+    """Of images and flows: a project that sets the default to double means that."""
+    double = torch.get_default_dtype() == torch.float64
+    return torch.float64 if double else torch.float32
 
 
 class Raised(Unrecognized):
     """A function raised an error, as it may for want of another device."""
 
 
-def devices() -> tuple[str, ...]:
-    """Devices to call a function on: the next one where it raised an error on those before."""
-    gpu = torch.cuda.is_available() and not torch.cuda.is_current_stream_capturing()
-    return ("cpu", "cuda") if gpu else ("cpu",)
+def devices() -> Iterator[str]:
+    """Devices to call a function on: the next one where it raised an error on those before.
+
+    A GPU that nothing has used so far, the function included, is left alone: processes that are
+    forked later could not use it.
+    """
+    yield "cpu"
+    if torch.cuda.is_initialized() and not torch.cuda.is_current_stream_capturing():
+        yield "cuda"
 
 
 def recognize(function: Callable, options: dict | None = None) -> tuple[Convention, float]:
@@ -82,15 +95,21 @@ def recognize(function: Callable, options: dict | None = None) -> tuple[Conventi
 
     Raises:
         Unrecognized: it agrees with no convention, does not run on a device that there is, changes
-            its arguments, or does not return one tensor.
+            its arguments, or does not return one tensor; or it cannot be called here, as inside
+            torch.func.
     """
     first = None
-    with _undisturbed(function):
-        for device in devices():
-            try:
-                return _recognize(function, options or {}, device)
-            except Raised as reason:
-                first = first or reason
+    try:
+        with _undisturbed(function):
+            for device in devices():
+                try:
+                    return _recognize(function, options or {}, device)
+                except Raised as reason:
+                    first = first or reason
+    except Unrecognized:
+        raise
+    except Exception as error:  # of a backward of its own, or of what surrounds the call
+        raise Unrecognized(f"it cannot be examined here: {type(error).__name__}") from None
     assert first is not None  # there is a device
     raise first
 
@@ -102,7 +121,7 @@ def _recognize(function: Callable, options: dict, device: str) -> tuple[Conventi
             try:
                 results = [
                     _run(function, image, flow, flow_last, flow_first, options, device)
-                    for image, flow in _probes()
+                    for image, flow in _probes(_dtype())
                 ]
             except Unrecognized as reason:
                 reasons.append(reason)
@@ -120,7 +139,7 @@ def _assert_without_limits(
     function: Callable, convention: Convention, options: dict, device: str
 ) -> None:
     """Raise `Unrecognized` where a large image, large values or far flows are treated otherwise."""
-    image, flow = _large_probe()
+    image, flow = _large_probe(_dtype())
     if convention.flow_last:
         flow = flow.permute(0, 2, 3, 1).contiguous()
     given = image.to(device, copy=True), flow.to(device, copy=True)  # it may change them
@@ -166,7 +185,7 @@ def _run(
     try:
         with torch.device(device):
             out = function(*(given[::-1] if flow_first else given), **options)
-    except Exception as error:  # whatever the function of another project raises
+    except (Exception, SystemExit) as error:  # whatever another project's function raises
         text = str(error).strip().partition("\n")[0]
         raise Raised(f"it raised {type(error).__name__}: {text[:100]}") from None
     if not isinstance(out, torch.Tensor):
@@ -180,7 +199,7 @@ def _run(
     if not out.requires_grad:
         raise Unrecognized("its result has no gradient")
     out = out.cpu()
-    weights = torch.linspace(-1, 1, out.numel()).view_as(out)
+    weights = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
     gradients = torch.autograd.grad(out, (image, flow), weights, allow_unused=True)
     gradients = [
         torch.zeros_like(x) if g is None else g for x, g in zip(before, gradients, strict=True)
@@ -199,7 +218,7 @@ def _difference(convention: Convention, results: list[tuple]) -> float | None:
         largest = max(largest, difference)
     for image, flow, expected, *gradients in results:
         inputs = image.clone().requires_grad_(), flow.clone().requires_grad_()
-        weights = torch.linspace(-1, 1, expected.numel()).view_as(expected)
+        weights = torch.linspace(-1, 1, expected.numel(), dtype=expected.dtype).view_as(expected)
         own = torch.autograd.grad(convention(*inputs), inputs, weights)
         for mine, theirs in zip(own, gradients, strict=True):
             if not (mine - theirs).abs().max() <= GRADIENT_TOLERANCE * theirs.abs().max():
@@ -207,16 +226,22 @@ def _difference(convention: Convention, results: list[tuple]) -> float | None:
     return largest
 
 
+def _gpus_in_use() -> list[int]:
+    return [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+
+
 @contextmanager
 def _undisturbed(function: Callable) -> Iterator[None]:
     """What a function keeps between calls is afterwards as before.
 
     Modes of the caller do not reach the probes: gradients are on, autocast is off, and the flag
-    does not ask for backends that need a GPU.
+    does not ask for backends that need a GPU. Its random numbers stay what they would have been.
     """
     with (
         caches_restored(function),
         warnings.catch_warnings(),
+        _disable_current_modes(),
+        torch.random.fork_rng(_gpus_in_use()),
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.device("cpu"),

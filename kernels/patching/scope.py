@@ -118,12 +118,13 @@ def candidates(
     """
     found: dict[int, Candidate] = {}
     left: dict[str, str] = {}
-    wanted = set(names)
+    wanted, met = set(names), set()
 
     def add(place: object, name: str, value: object, kind: str, label: str) -> None:
         function = unwrapped(value)
         called = getattr(function, "__name__", "")
         named = name in wanted or called in wanted
+        met.update({name, called} & wanted)
         if not named and not ACTIONS.match(called):
             named = NAMES.search(f"{name} {called}")
         if not named and kind != "forward":  # which is named by its class
@@ -174,6 +175,7 @@ def candidates(
                     left[".".join(filter(None, (path, name)))] = BOUND
     else:
         _add_importers(found, spaces)
+    left.update({name: "the model's code has no such function" for name in sorted(wanted - met)})
     return list(found.values()), left
 
 

@@ -5,6 +5,7 @@ import types
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.adoption import conventions
 from lift import kernels
@@ -118,9 +119,9 @@ def test_a_warp_that_needs_another_device_is_called_there(monkeypatch):
             raise RuntimeError("expected another device")
         return conventions.rife_warp(image, flow)
 
-    monkeypatch.setattr(probe, "devices", lambda: ("meta", "cpu"))
+    monkeypatch.setattr(probe, "devices", lambda: iter(("meta", "cpu")))
     assert probe.recognize(warp)[0].op == "warp"
-    monkeypatch.setattr(probe, "devices", lambda: ("meta",))
+    monkeypatch.setattr(probe, "devices", lambda: iter(("meta",)))
     with pytest.raises(probe.Unrecognized, match="expected another device"):
         probe.recognize(warp)
 
@@ -135,3 +136,46 @@ def test_partials_and_classmethods_are_listed(module_with):
     with kernels.patch(module) as patched:
         for name in ("warp_bound", "Net.warp"):
             assert "keep their function" in patched.left[f"settings_project.{name}"]
+
+
+def test_a_function_that_ends_the_process_or_has_no_backward_is_left_alone(module_with):
+    with kernels.patch(module_with("raise SystemExit('done')")) as patched:
+        assert patched.left["settings_project.warp"] == "it raised SystemExit: done"
+    statement = "return torch.utils.checkpoint.checkpoint(float, image, use_reentrant=True)"
+    with kernels.patch(module_with(statement)) as patched:
+        assert "settings_project.warp" in patched.left
+
+
+@pytest.mark.parametrize("transform", ["grad", "vmap", "fake"])
+def test_options_may_be_seen_for_the_first_time_inside_a_transform(module_with, transform):
+    module = module_with()
+    image, flow = torch.rand(2, 3, 12, 16), 3 * torch.randn(2, 2, 12, 16)
+    one = flow[:1]
+
+    def call(x):
+        return module.warp(x[None], one, "no")[0]
+
+    with kernels.patch(module):
+        if transform == "grad":
+            assert torch.func.grad(lambda x: call(x).sum())(image[0]).shape == image[0].shape
+        elif transform == "vmap":
+            assert torch.func.vmap(call)(image).shape == image.shape
+        else:
+            with FakeTensorMode() as mode:
+                assert module.warp(*map(mode.from_tensor, (image, flow)), "no").shape == image.shape
+        out = module.warp(image, flow)
+        assert torch.allclose(module.warp(image, flow, "no"), out, atol=1e-5)
+
+
+def test_probes_leave_random_numbers_and_the_dtype_alone(module_with, monkeypatch):
+    state = torch.get_rng_state()
+    with kernels.patch(module_with("image = image + torch.rand(1)")):
+        assert torch.equal(torch.get_rng_state(), state)
+    monkeypatch.setattr(torch, "get_default_dtype", lambda: torch.float64)
+    with kernels.patch(module_with("assert image.dtype == torch.float64")) as patched:
+        assert "settings_project.warp" not in patched.left
+
+
+def test_a_name_may_be_alone_and_must_exist(module_with):
+    with kernels.patch(module_with(), names="sampld") as patched:
+        assert patched.left["sampld"] == "the model's code has no such function"
