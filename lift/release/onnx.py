@@ -11,12 +11,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lift.config.flag_values import whole_number
-from lift.config.flags import Parser
 from lift.data.clip import frames_around
 from lift.errors import LiftError, run
 from lift.files import atomic
-from lift.release.tensor_function import Interpolation, dynamic_sizes, example
+from lift.release.tensor_function import Interpolation, dynamic_sizes, example, parse
 
 OPSET = 20  # the first with a bilinear grid_sample that matches PyTorch's
 PACKAGES = ("onnx", "onnxscript")
@@ -58,25 +56,10 @@ def export(model: nn.Module, path: str | Path, context_frames: int) -> None:
 
 def main(argv: list[str]) -> None:
     """Write the ONNX file."""
-    parser = Parser(prog="python -m lift.release.onnx", description=__doc__)
-    parser.add_argument("output", metavar="FILE.onnx")
-    parser.add_argument(
-        "--checkpoint", default="tiny", metavar="FILE", help="weights, or a preset (default tiny)"
-    )
-    parser.add_argument(
-        "--context_frames",
-        type=whole_number(2),
-        default=4,
-        metavar="N",
-        help="input frames (default 4)",
-    )
-    args = parser.parse_args(argv)
-
-    from lift.evaluation.checkpoint import load
-
-    model = load(args.checkpoint, kernels="auto", device="cpu")
-    export(model, args.output, args.context_frames)
-    print(f"written: {args.output}")
+    prog = "python -m lift.release.onnx"
+    path, model, context_frames = parse(argv, prog, __doc__, "FILE.onnx")
+    export(model, path, context_frames)
+    print(f"written: {path}")
 
 
 if __name__ == "__main__":

@@ -6,18 +6,15 @@ A process that loads it needs `import lift.kernels` before.
 """
 
 import sys
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from lift.config.flag_values import whole_number
-from lift.config.flags import Parser
 from lift.data.clip import frames_around
 from lift.errors import run
 from lift.files import atomic
-from lift.release.tensor_function import Interpolation, dynamic_sizes, example
+from lift.release.tensor_function import Interpolation, dynamic_sizes, example, parse
 
 
 def export_program(model: nn.Module, context_frames: int) -> ExportedProgram:
@@ -42,27 +39,12 @@ def export_program(model: nn.Module, context_frames: int) -> ExportedProgram:
 
 def main(argv: list[str]) -> None:
     """Write the program."""
-    parser = Parser(prog="python -m lift.release.program", description=__doc__)
-    parser.add_argument("output", type=Path, metavar="FILE.pt2")
-    parser.add_argument(
-        "--checkpoint", default="tiny", metavar="FILE", help="weights, or a preset (default tiny)"
-    )
-    parser.add_argument(
-        "--context_frames",
-        type=whole_number(2),
-        default=4,
-        metavar="N",
-        help="input frames (default 4)",
-    )
-    args = parser.parse_args(argv)
-
-    from lift.evaluation.checkpoint import load
-
-    model = load(args.checkpoint, kernels="auto", device="cpu")
-    program = export_program(model, args.context_frames)
-    with atomic(args.output) as part, open(part, "wb") as file:
+    prog = "python -m lift.release.program"
+    path, model, context_frames = parse(argv, prog, __doc__, "FILE.pt2")
+    program = export_program(model, context_frames)
+    with atomic(path) as part, open(part, "wb") as file:
         torch.export.save(program, file)
-    print(f"written: {args.output}")
+    print(f"written: {path}")
 
 
 if __name__ == "__main__":

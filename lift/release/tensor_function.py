@@ -1,9 +1,13 @@
 """A LIFT model as a function of tensors, which is what can be exported."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 from torch.export import Dim
 
+from lift.config.flag_values import whole_number
+from lift.config.flags import Parser
 from lift.data.clip import Clip, frames_around
 
 MIN_SIDE = 17  # pixels; PyTorch would make a constant of a shorter side, which is 1 at 1/16
@@ -55,3 +59,29 @@ def dynamic_sizes() -> dict:
     """The `dynamic_shapes` of an export of `Interpolation`: frames of any height and width."""
     frames = {3: Dim("height", min=MIN_SIDE), 4: Dim("width", min=MIN_SIDE)}
     return {"frames": frames, "times": None, "mask": None, "t": None}
+
+
+def parse(argv: list[str], prog: str, description: str, file: str) -> tuple[Path, nn.Module, int]:
+    """The output, the model and the number of input frames that a command names.
+
+    Args:
+        file: how the help names the output.
+    """
+    parser = Parser(prog=prog, description=description)
+    parser.add_argument("output", type=Path, metavar=file)
+    parser.add_argument(
+        "--checkpoint", default="tiny", metavar="FILE", help="weights, or a preset (default tiny)"
+    )
+    parser.add_argument(
+        "--context_frames",
+        type=whole_number(2),
+        default=4,
+        metavar="N",
+        help="input frames (default 4)",
+    )
+    args = parser.parse_args(argv)
+
+    from lift.evaluation.checkpoint import load
+
+    model = load(args.checkpoint, kernels="auto", device="cpu")
+    return args.output, model, args.context_frames

@@ -7,15 +7,19 @@ import torch
 import torch.nn.functional as F
 
 from lift import kernels
+from lift.kernels import dispatch
 
 INF, NAN = float("inf"), float("nan")
 FAR = (NAN, INF, -INF, 1e30, -1e30, 2.5e38, -2.5e38, 3.4e38, -3.4e38, 2.0**31, 2.0**63, 1e-40)
 
 
 def backends(operation):
-    """The backends that this machine has."""
-    reasons = kernels.unsupported_reasons(operation)
-    return [name for name, reason in reasons.items() if reason is None]
+    """The backends that compute on the CPU here."""
+    return [
+        backend.name
+        for backend in dispatch.operations()[operation]
+        if backend.device != "cuda" and backend.unsupported_reason() is None
+    ]
 
 
 def noise(*shape, seed=0):
