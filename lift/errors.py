@@ -39,6 +39,13 @@ def callback(function: F) -> F:
     return function
 
 
+def _send_to_main(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # which ends a wait of the main thread
+        signal.pthread_kill(threading.main_thread().ident, number)
+    else:
+        _thread.interrupt_main(number)
+
+
 def _in_callback(frame: FrameType | None) -> bool:
     while frame is not None:
         if frame.f_code in _callbacks:
@@ -59,7 +66,7 @@ def cleanup_on_signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal last
         if _in_callback(frame):
-            retry = threading.Timer(RETRY, _thread.interrupt_main, (number,))
+            retry = threading.Timer(RETRY, _send_to_main, (number,))
             retry.daemon = True
             retry.start()
             return
