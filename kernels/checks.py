@@ -139,6 +139,22 @@ def unsupported_images(
     return None
 
 
+def unsupported_kind(*arguments) -> str | None:
+    """The reason why no backend supports the kind of tensors among arguments, or None.
+
+    Args:
+        arguments: of an op; the first holds features, others may be masks too.
+    """
+    for i, x in enumerate(arguments):
+        if not isinstance(x, torch.Tensor):
+            continue
+        if not _is_dense(x):
+            return f"{'a nested tensor' if x.is_nested else f'a tensor in {x.layout}'}: dense only"
+        if x.dtype not in FLOAT_DTYPES and (i == 0 or x.is_floating_point() or x.is_complex()):
+            return f"a tensor of {x.dtype}: float32, float16, bfloat16 or float64 only"
+    return None
+
+
 def unsupported_by_triton(
     interpreted: bool, *images: torch.Tensor, min_side: int | None = 0
 ) -> str | None:

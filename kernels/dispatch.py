@@ -17,7 +17,7 @@ from types import ModuleType
 import torch
 
 from lift.kernels import autograd, extension, fallback
-from lift.kernels.checks import ByDesign
+from lift.kernels.checks import ByDesign, unsupported_kind
 from lift.kernels.deferred import import_kernels
 from lift.kernels.scoped import Scoped
 
@@ -336,9 +336,12 @@ def selected_backend(operation: str, *arguments, backend: str | None = None) -> 
     """The name of the backend selected for these arguments; without any, on this machine.
 
     Raises:
-        RuntimeError, ValueError: as `select`.
+        RuntimeError, ValueError: as `select`; and for tensors that no backend supports.
     """
-    return select(operation, backend, *arguments).name
+    selected = select(operation, backend, *arguments)
+    if reason := unsupported_kind(*arguments):  # the op itself raises TypeError
+        raise UnsupportedError(f"{operation}: no backend supports this call ({reason})")
+    return selected.name
 
 
 def unsupported_reasons(operation: str, *arguments) -> dict[str, str | None]:
@@ -352,4 +355,5 @@ def unsupported_reasons(operation: str, *arguments) -> dict[str, str | None]:
     Returns:
         {backend: the reason, or None where it is supported}, in order of preference.
     """
-    return {b.name: b.unsupported_reason(*arguments) for b in _backends(operation)}
+    kind = unsupported_kind(*arguments)
+    return {b.name: b.unsupported_reason(*arguments) or kind for b in _backends(operation)}

@@ -31,20 +31,21 @@ std::vector<RowRange> cell_rows(const GridSampleParams<A>& p) {
   for_rows(p.B, p.h, p.w, [&](int64_t b, int64_t y) {
     int32_t first = H, last = -2;
     A least = std::numeric_limits<A>::infinity(), most = -least;
-    // Whether pixel coordinates are in the order of the grid coordinates.
+    // Whether pixel coordinates are in the order of the grid coordinates. Those of NaN are in none,
+    // nor those of infinities, which are NaN where a side has an extent of 0.
     bool ordered = p.padding != Padding::reflection;
     for (int64_t x = 0; x < p.w && ordered; x += strip_length) {
       alignas(64) A copy[strip_length];
       const int n = strip_size(x, p.w);
       const A* const v = p.load_strip(1, b, y, x, n, copy);
-      int no_nan = 1;
-#pragma omp simd reduction(min : least) reduction(max : most) reduction(& : no_nan)
+      int all_finite = 1;
+#pragma omp simd reduction(min : least) reduction(max : most) reduction(& : all_finite)
       for (int k = 0; k < n; ++k) {
         least = v[k] < least ? v[k] : least;
         most = v[k] > most ? v[k] : most;
-        no_nan &= v[k] == v[k];
+        all_finite &= v[k] - v[k] == A(0);
       }
-      ordered = no_nan;
+      ordered = all_finite;
     }
     if (ordered) {
       // One row more on either side, in case a coordinate is rounded differently elsewhere.

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "../common/bilinear.h"
 #include "../common/exp.h"
@@ -40,10 +41,11 @@ struct VisibilityBlend {
 };
 
 // With v = 1 / (1 + e^-occ) the first weight is (1 + e^-occ1) / (2 + e^-occ0 + e^-occ1).
-// Here it is divided through by the largest term: no logarithm, and no logit overflows.
+// Here it is divided through by the largest term: no logarithm, and no logit overflows. Infinities
+// are the largest numbers, so that two of them have a difference.
 template <typename A>
 LIFT_HD VisibilityBlend<A> visibility_blend(A occ0, A occ1) {
-  const A bound = A(1e30);
+  constexpr A bound = std::numeric_limits<A>::max();
   const A n0 = occ0 < -bound ? bound : (occ0 > bound ? -bound : -occ0);
   const A n1 = occ1 < -bound ? bound : (occ1 > bound ? -bound : -occ1);
   A most = n0 > A(0) ? n0 : A(0);

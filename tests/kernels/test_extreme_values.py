@@ -144,3 +144,42 @@ def test_other_kinds_of_tensors_are_an_error(image, message):
         kernels.warp(image, noise(1, 2, 6, 7))
     for name, reason in kernels.unsupported_reasons("warp", image, noise(1, 2, 6, 7)).items():
         assert reason is not None or name in ("eager", "reference")  # plain PyTorch decides
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_infinities_in_a_grid_are_outside_of_one_pixel(mode, dtype):
+    """Where the extent of a side is 0, an infinity times it is NaN."""
+    grid = torch.tensor([NAN, INF, -INF, 0.0, 0.5, 1e30], dtype=dtype)
+    grid = torch.stack((grid, torch.zeros_like(grid)), -1).expand(1, 3, 6, 2)
+    image = torch.full((1, 1, 1, 1), 7.0, dtype=dtype, requires_grad=True)
+    grads = []
+    for backend in ("cpp", "reference"):
+        if kernels.unsupported_reasons("grid_sample")[backend]:
+            pytest.skip("the extension is not built")
+        out = kernels.grid_sample(image, grid, mode, "zeros", True, backend=backend)
+        grads.append(torch.autograd.grad(out.nan_to_num().sum(), image)[0])
+    torch.testing.assert_close(*grads, equal_nan=True)
+
+
+def test_infinite_logits_blend_as_the_largest_numbers_do():
+    image, other, flow = noise(1, 2, 3, 4), noise(1, 2, 3, 4, seed=1), torch.zeros(1, 2, 3, 4)
+    occ = torch.tensor([[INF, -INF, INF, -INF], [INF, INF, -INF, -INF], [0, INF, -INF, 1e30]])
+    occ0, occ1 = occ[None, None], occ.flip(1)[None, None]
+    largest = torch.finfo(torch.float32).max
+    bounded = [x.clamp(-largest, largest) for x in (occ0, occ1)]
+    for backend in ("cpp", "triton"):
+        if backend not in backends("warp_blend"):
+            continue
+        blend = partial(kernels.warp_blend, image, other, flow, flow, backend=backend)
+        torch.testing.assert_close(blend(occ0, occ1), blend(*bounded))
+
+
+def test_no_backend_claims_tensors_that_all_refuse():
+    image, flow = noise(1, 2, 3, 4), torch.zeros(1, 2, 3, 4)
+    for wrong in (image.to_sparse(), image.to(torch.float8_e4m3fn), image.to(torch.complex64)):
+        with pytest.raises(TypeError):
+            kernels.warp(wrong, flow)
+        assert all(kernels.unsupported_reasons("warp", wrong, flow).values())
+        with pytest.raises(kernels.UnsupportedError):
+            kernels.selected_backend("warp", wrong, flow)

@@ -12,6 +12,7 @@ from lift.kernels.checks import (
     accumulate_dtype,
     check_image,
     check_same,
+    check_tensor,
     promote_under_autocast,
     upcast_under_autocast,
 )
@@ -161,11 +162,11 @@ def grid_sample(
     check_image("grid_sample", "input", input)
     if 0 in input.shape[2:]:
         raise ValueError(f"grid_sample: input must have a pixel, got {tuple(input.shape)}")
-    if isinstance(grid, torch.Tensor) and grid.dtype == input.dtype:
+    check_tensor("grid_sample", "grid", grid)
+    if grid.dtype == input.dtype:
         grid = grid.to(accumulate_dtype(input))
-    if not isinstance(grid, torch.Tensor) or grid.ndim != 4:
-        got = tuple(grid.shape) if isinstance(grid, torch.Tensor) else type(grid).__name__
-        raise ValueError(f"grid_sample: grid must be (B, h, w, 2), got {got}")
+    if grid.ndim != 4:
+        raise ValueError(f"grid_sample: grid must be (B, h, w, 2), got {tuple(grid.shape)}")
     shape = (input.shape[0], *grid.shape[1:3], 2)
     check_same("grid_sample", "grid", grid, "input", input, shape, accumulate_dtype(input))
     if mode not in MODES:
