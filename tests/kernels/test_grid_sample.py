@@ -103,7 +103,7 @@ WRONG = [
         TypeError,
         "grid must be torch.float32.*got torch.float64",
     ),
-    ({"grid": None}, ValueError, r"grid must be \(B, h, w, 2\), got NoneType"),
+    ({"grid": None}, TypeError, "grid must be a tensor, got NoneType"),
     (
         {"input": torch.zeros(3, 5, 6)},
         ValueError,
