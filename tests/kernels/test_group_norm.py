@@ -195,3 +195,15 @@ def test_maps_without_pixels_have_gradients_of_zero():
         out = kernels.group_norm(x, *parameters, 2, backend=backend)
         for grad in torch.autograd.grad(out.sum(), parameters):
             assert torch.equal(grad, torch.zeros(4)), backend
+
+
+@pytest.mark.parametrize("backend", ["triton", "cpp", "reference"])
+def test_a_group_of_one_value_is_normalized_to_zero(backend):
+    """Which `F.group_norm` refuses for one image, and takes for two."""
+    x, weight, bias = torch.randn(1, 3, 1, 1), torch.ones(3), torch.tensor([0.5, -2.0, 3.0])
+    if kernels.unsupported_reasons("group_norm", x, None, weight, bias, None, 3, 1e-5, 1.0)[
+        backend
+    ]:
+        pytest.skip("not on this machine")
+    out = kernels.group_norm(x, weight, bias, 3, backend=backend)
+    torch.testing.assert_close(out.flatten(), bias, atol=1e-4, rtol=0)  # 1 / deviation is 316
