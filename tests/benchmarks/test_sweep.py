@@ -67,6 +67,17 @@ def test_another_dtype_and_an_error_are_noticed(monkeypatch):
     assert fault("warp").startswith("AttributeError")
 
 
+def test_a_definition_that_raises_is_a_fault(monkeypatch):
+    def refuse(*arguments):
+        raise ValueError("no such map")
+
+    drawn = next(n for n in range(CASES) if draw_case(SEED, n).op == "warp")
+    reference = replace(dispatch.operations()["warp"][-1], call=refuse)
+    monkeypatch.setitem(dispatch._operations, "warp", (reference,))
+    (result,) = check_case(SEED, drawn)[1]
+    assert (result.backend, result.fault) == ("reference", "ValueError: no such map")
+
+
 def test_what_is_wrong_is_printed_with_the_command_that_replays_it(monkeypatch, capsys, tmp_path):
     a_backend_with(monkeypatch, "warp", lambda x: x + 1)
     log = tmp_path / "log.json"
