@@ -82,6 +82,16 @@ class ModelConfig:
     refine_stride: int = setting(
         1, "space-to-depth factor of the full-resolution stage", choices=(1, 2, 4)
     )
+    refine_unet: bool = setting(
+        True,
+        "a U-Net of two scales in the full-resolution stage; without it two residual blocks with "
+        "GroupNorm",
+    )
+    sharpness: bool = setting(
+        True,
+        "predict how far the blend goes from bilinear to bicubic samples, which are sharper "
+        "(ablation)",
+    )
 
 
 def base() -> ModelConfig:

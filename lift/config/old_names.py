@@ -41,6 +41,8 @@ FORMER_MODEL = {
     "align2": 0,
     "convex_upsampling": False,
     "path_frames": 4,
+    "refine_unet": False,
+    "sharpness": False,
 }
 
 # Flags whose former name could mean two of today's.

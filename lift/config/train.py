@@ -75,6 +75,12 @@ class TrainConfig:
         "flows) or trajectory (how paths curve, everything else fixed)",
         choices=("all", "synthesis", "trajectory"),
     )
+    psnr_weight: float = setting(
+        0.02,
+        "weight of the logarithm of the mean squared error of each frame: what the mean PSNR of "
+        "frames measures",
+        low=0,
+    )
     census_weight: float = setting(0.1, "weight of the census loss", low=0)
     coarse_weight: float = setting(
         0.5, "weight of the Laplacian loss of the quarter-resolution frame", low=0

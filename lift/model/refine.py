@@ -11,7 +11,7 @@ from lift import kernels
 from lift.config import ModelConfig
 from lift.kernels import dispatch
 from lift.kernels.ops.refine_inputs.reference import FLOW_SCALE
-from lift.kernels.ops.refine_output.reference import GATE_SLOPE
+from lift.kernels.ops.refine_output.reference import GATE_SLOPE, RESIDUALS, SHARP_RESIDUALS
 from lift.model.alignment import aligned
 from lift.model.blocks import (
     PointwiseConv,
@@ -29,6 +29,7 @@ from lift.model.blocks import (
 from lift.model.types import FlowEstimate, ReferenceImages
 from lift.model.upsampling import FlowUpsampling
 
+SHARPNESS_INIT = 0.5  # half way from bilinear to bicubic samples, before training
 STATIC_THRESHOLD_INIT = 0.18  # the change at which the gate is half open, before training
 
 
@@ -57,12 +58,21 @@ class Refinement(nn.Module):
         self.align = config.align2
         self.upsampling = FlowUpsampling(config.hidden4, config, backend)
         self.conv_in = conv(9 * area + 6 + 2 * bool(self.align), channels)
-        self.body = nn.Sequential(
-            *(ResidualBlock(channels, norm=True, backend=backend) for _ in range(2))
-        )
+        self.unet = config.refine_unet
+        if self.unet:
+            self.body = RefinementUNet(channels, config.hidden4 + 3, backend)
+        else:
+            self.body = nn.Sequential(
+                *(ResidualBlock(channels, norm=True, backend=backend) for _ in range(2))
+            )
         self.log_static_threshold = nn.Parameter(torch.tensor(STATIC_THRESHOLD_INIT).log())
         self.occlusion = config.occlusion
-        self.head = zero_conv(channels, (10 if config.occlusion else 8) * area)
+        self.sharpness = config.sharpness
+        residuals = SHARP_RESIDUALS if self.sharpness else RESIDUALS
+        self.head = zero_conv(channels, (residuals if config.occlusion else residuals - 2) * area)
+        if self.sharpness:
+            with torch.no_grad():
+                self.head.bias[-area:] = SHARPNESS_INIT
 
     def forward(
         self,
@@ -111,12 +121,14 @@ class Refinement(nn.Module):
     ) -> torch.Tensor:
         state = self.upsampling(FlowEstimate(state, 4), hidden)
         state, missing = aligned(luma0, luma1, state, t, self.align, self.backend)
-        features = self.reduce(append_image(hidden, coarse))
+        hidden = append_image(hidden, coarse)
+        features = self.reduce(hidden)
         inputs = image0, image1, state, missing, self.stride, features.dtype
         if not dispatch.select("refine_inputs", self.backend, *inputs).fused:
-            return self._separate_passes(image0, image1, change, state, missing, features)
+            return self._separate_passes(image0, image1, change, state, missing, features, hidden)
         x = kernels.refine_inputs(*inputs, backend=self.backend)
-        x = self.body(conv_act(self.conv_in, x, skip=features, backend=self.backend))
+        x = conv_act(self.conv_in, x, skip=features, backend=self.backend)
+        x = self.body(x, hidden) if self.unet else self.body(x)
         weight, bias = self._head_parameters()
         return kernels.refine_output(
             F.conv2d(x, weight, padding=1),
@@ -141,7 +153,9 @@ class Refinement(nn.Module):
             for x in (weight, bias)
         )
 
-    def _separate_passes(self, image0, image1, change, state, missing, features) -> torch.Tensor:
+    def _separate_passes(
+        self, image0, image1, change, state, missing, features, hidden
+    ) -> torch.Tensor:
         """What `refine_inputs` and `refine_output` fuse, for where no fused backend is selected.
 
         It warps with the fused kernels that there are: on a CPU those with gradients.
@@ -164,21 +178,64 @@ class Refinement(nn.Module):
         if s != 2:
             maps = upsample(maps, 2) if s == 1 else avg_down(maps, 2)
         x = self.conv_in(torch.cat((images, maps), 1)) + upsample(features, 4 // s)
-        d = F.conv2d(self.body(leaky_relu_(x)), *self._head_parameters(), padding=1)
+        x = self.body(leaky_relu_(x), hidden) if self.unet else self.body(leaky_relu_(x))
+        d = F.conv2d(x, *self._head_parameters(), padding=1)
         d = F.pixel_shuffle(d, s) if s > 1 else d
-        df0, df1, do0, do1, detail, d_gate = d.float().split((2, 2, 1, 1, 3, 1), 1)
+        df0, df1, do0, do1, detail, d_gate, *sharp = d.float().split(
+            (2, 2, 1, 1, 3, 1) + ((1,) if self.sharpness else ()), 1
+        )
         change = upsample(change, 2)
         gate = torch.sigmoid(GATE_SLOPE * (change - self.log_static_threshold) + d_gate)
-        blend = kernels.warp_blend(
-            image0,
-            image1,
-            gate * (flow0 + df0),
-            gate * (flow1 + df1),
-            occ0 + do0,
-            occ1 + do1,
-            backend=self.backend,
-        )
+        flow0, flow1 = gate * (flow0 + df0), gate * (flow1 + df1)
+        inputs = image0, image1, flow0, flow1, occ0 + do0, occ1 + do1
+        blend = kernels.warp_blend(*inputs, backend=self.backend)
+        if sharp:
+            blend = blend + sharp[0] * (bicubic_blend(*inputs) - blend)
         return blend + detail
+
+
+def bicubic_blend(image0, image1, flow0, flow1, occ0, occ1) -> torch.Tensor:
+    """As `kernels.warp_blend`, with bicubic samples, by PyTorch's `grid_sample`."""
+    H, W = image0.shape[-2:]
+    y = torch.arange(H, device=flow0.device, dtype=flow0.dtype)[:, None]
+    x = torch.arange(W, device=flow0.device, dtype=flow0.dtype)
+    logits = torch.cat((F.logsigmoid(occ0), F.logsigmoid(occ1)), 1)
+    weights = F.softmax(logits, 1).split(1, 1)
+    blend = 0
+    for image, flow, weight in ((image0, flow0, weights[0]), (image1, flow1, weights[1])):
+        gx = (x + flow[:, 0]).clamp(0, W - 1) * (2 / max(W - 1, 1)) - 1
+        gy = (y + flow[:, 1]).clamp(0, H - 1) * (2 / max(H - 1, 1)) - 1
+        grid = torch.stack((gx, gy), 3)
+        sample = F.grid_sample(image, grid, "bicubic", "border", align_corners=True)
+        blend = blend + weight * sample
+    return blend
+
+
+class RefinementUNet(nn.Module):
+    """Residual blocks at two scales, without norms, which would tie a pixel to the whole frame.
+
+    Args:
+        channels: C of the finer scale; the coarser one has 2 C.
+        c_hidden: channels of the features at 1/4 that the coarser scale adds.
+        backend: of the kernels.
+    """
+
+    def __init__(self, channels: int, c_hidden: int, backend: str = "auto"):
+        super().__init__()
+        self.backend = backend
+        self.block1 = ResidualBlock(channels, backend=backend)
+        self.down = conv(channels, 2 * channels, stride=2)
+        self.hidden_proj = kaiming(PointwiseConv(c_hidden, 2 * channels, backend))
+        self.middle = ResidualBlock(2 * channels, backend=backend)
+        self.up = PointwiseConv(2 * channels, channels, backend)
+        self.block2 = ResidualBlock(channels, backend=backend)
+
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) and (B, c_hidden, H/4, W/4) -> (B, C, h, w)."""
+        x = self.block1(x)
+        y = conv_act(self.down, x, self.hidden_proj(hidden), backend=self.backend)
+        y = self.up(self.middle(y))
+        return self.block2(x + F.interpolate(y, x.shape[2:], mode="bilinear", align_corners=False))
 
 
 if __name__ == "__main__":

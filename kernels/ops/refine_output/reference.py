@@ -12,6 +12,7 @@ from lift.kernels.ops.warp_blend.reference import warp_blend_reference
 from lift.kernels.shuffle import pixel_shuffle
 
 RESIDUALS = 10  # dx, dy of flow 0, of flow 1, two logits, RGB, gate
+SHARP_RESIDUALS = 11
 GATE_SLOPE = 4.0  # of the gate's sigmoid over the logarithm of the change
 
 
