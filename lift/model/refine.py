@@ -58,13 +58,12 @@ class Refinement(nn.Module):
         self.align = config.align2
         self.upsampling = FlowUpsampling(config.hidden4, config, backend)
         self.conv_in = conv(9 * area + 6 + 2 * bool(self.align), channels)
-        self.unet = config.refine_unet
-        if self.unet:
-            self.body = RefinementUNet(channels, config.hidden4 + 3, backend)
-        else:
-            self.body = nn.Sequential(
-                *(ResidualBlock(channels, norm=True, backend=backend) for _ in range(2))
-            )
+        self.body = nn.Sequential(
+            *(ResidualBlock(channels, norm=True, backend=backend) for _ in range(2))
+        )
+        self.middle = None
+        if config.refine_unet:
+            self.middle = CoarserScale(channels, config.hidden4 + 3, self.stride, backend)
         self.log_static_threshold = nn.Parameter(torch.tensor(STATIC_THRESHOLD_INIT).log())
         self.occlusion = config.occlusion
         self.sharpness = config.sharpness
@@ -128,7 +127,7 @@ class Refinement(nn.Module):
             return self._separate_passes(image0, image1, change, state, missing, features, hidden)
         x = kernels.refine_inputs(*inputs, backend=self.backend)
         x = conv_act(self.conv_in, x, skip=features, backend=self.backend)
-        x = self.body(x, hidden) if self.unet else self.body(x)
+        x = self._body(x, hidden)
         weight, bias = self._head_parameters()
         return kernels.refine_output(
             F.conv2d(x, weight, padding=1),
@@ -141,6 +140,13 @@ class Refinement(nn.Module):
             self.stride,
             backend=self.backend,
         )
+
+    def _body(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        first, second = self.body
+        x = first(x)
+        if self.middle is not None:
+            x = self.middle(x, hidden)
+        return second(x)
 
     def _head_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight and bias of all residuals; zeros for visibilities that are not predicted."""
@@ -178,7 +184,7 @@ class Refinement(nn.Module):
         if s != 2:
             maps = upsample(maps, 2) if s == 1 else avg_down(maps, 2)
         x = self.conv_in(torch.cat((images, maps), 1)) + upsample(features, 4 // s)
-        x = self.body(leaky_relu_(x), hidden) if self.unet else self.body(leaky_relu_(x))
+        x = self._body(leaky_relu_(x), hidden)
         d = F.conv2d(x, *self._head_parameters(), padding=1)
         d = F.pixel_shuffle(d, s) if s > 1 else d
         df0, df1, do0, do1, detail, d_gate, *sharp = d.float().split(
@@ -211,31 +217,31 @@ def bicubic_blend(image0, image1, flow0, flow1, occ0, occ1) -> torch.Tensor:
     return blend
 
 
-class RefinementUNet(nn.Module):
-    """Residual blocks at two scales, without norms, which would tie a pixel to the whole frame.
+class CoarserScale(nn.Module):
+    """A residual that is computed at half the resolution of its input; it starts at zero.
+
+    Without norms, which would tie each pixel to the whole frame.
 
     Args:
-        channels: C of the finer scale; the coarser one has 2 C.
-        c_hidden: channels of the features at 1/4 that the coarser scale adds.
+        channels: C of the input; the coarser scale has 2 C.
+        c_hidden: channels of the features at 1/4 that it reads.
+        stride: full-resolution pixels per pixel of the input: 1, 2 or 4.
         backend: of the kernels.
     """
 
-    def __init__(self, channels: int, c_hidden: int, backend: str = "auto"):
+    def __init__(self, channels: int, c_hidden: int, stride: int, backend: str = "auto"):
         super().__init__()
-        self.backend = backend
-        self.block1 = ResidualBlock(channels, backend=backend)
+        self.stride, self.backend = stride, backend
         self.down = conv(channels, 2 * channels, stride=2)
         self.hidden_proj = kaiming(PointwiseConv(c_hidden, 2 * channels, backend))
-        self.middle = ResidualBlock(2 * channels, backend=backend)
-        self.up = PointwiseConv(2 * channels, channels, backend)
-        self.block2 = ResidualBlock(channels, backend=backend)
+        self.block = ResidualBlock(2 * channels, backend=backend)
+        self.up = zero_conv(2 * channels, channels, 1)
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) and (B, c_hidden, H/4, W/4) -> (B, C, h, w)."""
-        x = self.block1(x)
-        y = conv_act(self.down, x, self.hidden_proj(hidden), backend=self.backend)
-        y = self.up(self.middle(y))
-        return self.block2(x + F.interpolate(y, x.shape[2:], mode="bilinear", align_corners=False))
+        """(B, C, H/stride, W/stride) and (B, c_hidden, H/4, W/4) -> (B, C, H/stride, W/stride)."""
+        hidden = self.hidden_proj(hidden if self.stride < 4 else avg_down(hidden, 2))
+        y = self.block(conv_act(self.down, x, hidden, backend=self.backend))
+        return x + upsample(self.up(y), 2)
 
 
 if __name__ == "__main__":
