@@ -63,6 +63,11 @@ CHANGES = (
         {"model": {"full_resolution_blend": False}},
     ),
     Change(
+        "bilinear_samples",
+        "do sharper samples than bilinear ones help?",
+        {"model": {"sharpness": False}},
+    ),
+    Change(
         "no_global_motion",
         "does the estimate at 1/16 find motion that 1/8 cannot?",
         {"model": {"global_motion": False}},

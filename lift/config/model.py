@@ -83,9 +83,8 @@ class ModelConfig:
         1, "space-to-depth factor of the full-resolution stage", choices=(1, 2, 4)
     )
     refine_unet: bool = setting(
-        True,
-        "a U-Net of two scales in the full-resolution stage; without it two residual blocks with "
-        "GroupNorm",
+        False,
+        "a second, coarser scale in the full-resolution stage, as in a U-Net",
     )
     sharpness: bool = setting(
         True,
@@ -153,6 +152,7 @@ def tiny() -> ModelConfig:
         trajectory_channels=24,
         refine_channels=24,
         refine_stride=2,
+        refine_unet=True,
     )
 
 

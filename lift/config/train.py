@@ -76,10 +76,7 @@ class TrainConfig:
         choices=("all", "synthesis", "trajectory"),
     )
     psnr_weight: float = setting(
-        0.02,
-        "weight of the logarithm of the mean squared error of each frame: what the mean PSNR of "
-        "frames measures",
-        low=0,
+        0.0, "weight of the loss whose fall raises the mean PSNR of frames", low=0
     )
     census_weight: float = setting(0.1, "weight of the census loss", low=0)
     coarse_weight: float = setting(

@@ -14,6 +14,7 @@ COLUMNS = (
     "lr",
     "loss",
     "laplacian",
+    "psnr_loss",
     "census",
     "coarse",
     "cascade",

@@ -17,7 +17,7 @@ from lift.model.types import FlowEstimate, Prediction
 from lift.training.distributed import mean_over_processes
 
 LEVELS, COARSE_LEVELS = 5, 3  # bands of the Laplacian pyramid at full and at quarter resolution
-MSE_FLOOR = 1e-5  # the MSE at 50 dB, below which errors hardly count
+MSE_FLOOR = 1e-5  # the MSE at 50 dB; smaller errors hardly count
 VISIBLE = 0.99  # share of a coarse pixel that must be visible for its true flow to count
 
 
@@ -131,12 +131,13 @@ def _expand(image: torch.Tensor, kernel: torch.Tensor, size: tuple[int, int]) ->
 # -- PSNR ------------------------------------------------------------------------------------------
 
 
-def log_mse_loss(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The mean over frames of log(MSE + 1e-5): the mean PSNR is -4.34 times it, up to 50 dB.
+def psnr_loss(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The mean over frames of log(1 + MSE / 1e-5), which is 0 for equal frames.
 
-    A frame that is nearly right counts as much as one that is far off, whose errors decide a mean
-    of differences. (As a loss for restoration: Chen et al., "Simple Baselines for Image
-    Restoration", ECCV 2022.)
+    It falls as the mean PSNR of frames rises, up to about 50 dB. A frame that is nearly right
+    counts as much as one that is far off, while errors of the latter decide a mean of differences.
+    (PSNR as the loss of restoration: Chen et al., "Simple Baselines for Image Restoration",
+    ECCV 2022.)
 
     Args:
         frame, target: (B, C, H, W), in [0, 1].
@@ -144,9 +145,9 @@ def log_mse_loss(frame: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     Returns:
         (), float32.
     """
-    _check_same("log_mse_loss", frame, target)
+    _check_same("psnr_loss", frame, target)
     error = F.mse_loss(frame.float(), target.float(), reduction="none").flatten(1).mean(1)
-    return (error + MSE_FLOOR).log().mean()
+    return (error / MSE_FLOOR).log1p().mean()
 
 
 # -- census ----------------------------------------------------------------------------------------
@@ -320,7 +321,7 @@ def total_loss(
     frame, target = prediction.frame, batch.target
     weights = {
         "laplacian": 1.0,
-        "log_mse": config.psnr_weight,
+        "psnr_loss": config.psnr_weight,
         "census": config.census_weight,
         "coarse": config.coarse_weight,
         "cascade": config.cascade_weight,
@@ -337,7 +338,7 @@ def total_loss(
     else:
         parts["laplacian"] = laplacian_loss(frame, target)
     if config.psnr_weight:
-        parts["log_mse"] = log_mse_loss(frame, target)
+        parts["psnr_loss"] = psnr_loss(frame, target)
     if config.census_weight:
         parts["census"] = census_loss(frame, target)
     if config.cascade_weight:

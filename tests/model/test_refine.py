@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lift import kernels
 from lift.kernels.ops.frame_inputs.reference import luma
 from lift.model.blocks import avg_down
 from lift.model.images import reference_images
-from lift.model.refine import Refinement
+from lift.model.refine import SHARPNESS_INIT, CoarserScale, Refinement
 from lift.model.types import FlowEstimate
 from tests.support.models import TINY, wake
 
@@ -45,6 +46,44 @@ def test_it_moves_by_full_resolution_pixels(stride):
     flow = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8)
     made = refined(a, b, flow, replace(TINY, refine_stride=stride, align2=0))
     torch.testing.assert_close(made[..., :-8], ((a + b) / 2)[..., 8:], atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("sharpness", [True, False])
+@pytest.mark.parametrize("grad", [True, False])
+def test_samples_between_pixels_are_half_way_from_bilinear_to_bicubic(sharpness, grad):
+    """On a CPU without gradients C++ samples, with gradients PyTorch does."""
+    image = torch.rand(1, 3, 32, 32)
+    flow = torch.tensor([0.125, -0.0625]).view(1, 2, 1, 1).expand(1, 2, 8, 8)  # (1/2, -1/4)
+    config = replace(TINY, align2=0, sharpness=sharpness)
+    with torch.set_grad_enabled(grad):
+        made = refined(image, 1 - image, flow, config, visible=(81.0, -81.0))
+    y, x = torch.meshgrid(torch.arange(32.0) - 0.25, torch.arange(32.0) + 0.5, indexing="ij")
+    grid = torch.stack((x, y), -1)[None] * (2 / 31) - 1
+    bilinear, bicubic = (
+        F.grid_sample(image, grid, mode, "border", align_corners=True)
+        for mode in ("bilinear", "bicubic")
+    )
+    expected = torch.lerp(bilinear, bicubic, SHARPNESS_INIT) if sharpness else bilinear
+    inner = slice(2, -2)
+    torch.testing.assert_close(
+        made[..., inner, inner], expected[..., inner, inner], atol=1e-3, rtol=0
+    )
+    assert (bicubic - bilinear)[..., inner, inner].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@torch.no_grad()
+def test_the_coarser_scale_is_a_residual_that_starts_at_zero(stride):
+    stage, x, hidden = (
+        CoarserScale(8, 5, stride),
+        torch.rand(2, 8, 32, 48),
+        torch.rand(2, 5, 16, 24),
+    )
+    hidden = F.interpolate(hidden, scale_factor=stride / 2)
+    assert torch.equal(stage(x, hidden), x)
+    made = wake(stage)(x, hidden)
+    assert made.shape == x.shape and not torch.equal(made, x)
+    assert not torch.equal(stage(x, hidden + 1), made)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from lift.training.losses import (
     flow_loss,
     laplacian_loss,
     laplacian_losses,
+    psnr_loss,
     total_loss,
 )
 
@@ -59,7 +60,7 @@ def batch(B, H, W, flow=0.0, visible=1.0, known=True):
 # -- Laplacian pyramid -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", [laplacian_loss, census_loss])
+@pytest.mark.parametrize("loss", [laplacian_loss, psnr_loss, census_loss])
 def test_equal_images_cost_nothing(loss):
     image = torch.rand(2, 3, 40, 40)
     assert loss(image, image.clone()) == 0
@@ -94,6 +95,20 @@ def test_a_band_of_a_linear_ramp_is_empty_inside():
     ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
     band = ramp - _expand(_reduce(ramp, KERNEL), 4 * KERNEL, (32, 32))
     assert band[..., 4:-4].abs().max() < 1e-6
+
+
+# -- PSNR ------------------------------------------------------------------------------------------
+
+
+def test_the_psnr_loss_falls_by_the_logarithm_of_the_error_of_each_frame():
+    """Half the error in either frame lowers it alike, unlike a mean of differences."""
+    target = torch.zeros(2, 3, 8, 8)
+    errors = [torch.tensor(e).view(2, 1, 1, 1) for e in ((0.2, 0.02), (0.1, 0.02), (0.2, 0.01))]
+    both, first, second = (psnr_loss(target + e, target) for e in errors)
+    torch.testing.assert_close(both - first, torch.tensor(4.0).log() / 2, rtol=1e-3, atol=0)
+    torch.testing.assert_close(both - second, torch.tensor(4.0).log() / 2, rtol=0.06, atol=0)
+    expected = (1 + torch.tensor([0.04, 0.0004]) / 1e-5).log().mean()
+    torch.testing.assert_close(both, expected)
 
 
 # -- census ----------------------------------------------------------------------------------------
@@ -209,10 +224,13 @@ def test_every_part_of_the_prediction_gets_a_finite_gradient(size):
 
 
 def test_the_total_is_the_weighted_sum():
-    config = TrainConfig(census_weight=0.3, coarse_weight=0.7, cascade_weight=0.2, flow_weight=0.05)
+    config = TrainConfig(
+        psnr_weight=0.4, census_weight=0.3, coarse_weight=0.7, cascade_weight=0.2, flow_weight=0.05
+    )
     loss, s = total_loss(prediction(2, 32, 32, flow=(1.0, 1.0)), batch(2, 32, 32), config)
     expected = (
         s["laplacian"]
+        + 0.4 * s["psnr_loss"]
         + 0.3 * s["census"]
         + 0.7 * s["coarse"]
         + 0.2 * s["cascade"]
@@ -245,7 +263,7 @@ def test_psnr_of_a_tenth_is_twenty():
     assert torch.equal(batch_psnr(image, image), torch.tensor([100.0, 100.0]))
 
 
-@pytest.mark.parametrize("loss", [laplacian_loss, census_loss])
+@pytest.mark.parametrize("loss", [laplacian_loss, psnr_loss, census_loss])
 def test_images_of_two_sizes_are_refused(loss):
     with pytest.raises(ValueError, match="one shape"):
         loss(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 8))
