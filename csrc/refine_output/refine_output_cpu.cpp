@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "../common/bfloat16.h"
@@ -16,21 +17,23 @@
 #include "../common/plane_samples.h"
 #include "../common/upsampling.h"
 #include "../warp_blend/warp.h"
+#include "sharp_samples.h"
 
 namespace lift {
 namespace {
 
-// As in reference.py: the residuals are those of the flows, of the logits, a colour, and the
-// gate's.
-constexpr int flows = 4, logits = 4, state_channels = 6, colour = 6, gate = 9, residuals = 10;
+// As in reference.py: the residuals are those of the flows, of the logits, a colour, the gate's,
+// and the sharpness, if there are eleven.
+constexpr int flows = 4, logits = 4, state_channels = 6, colour = 6, gate = 9, sharpness = 10;
+constexpr int residuals = 10, sharp_residuals = 11;
 constexpr double gate_slope = 4;
 
 // T is the type of the residual, A that of everything else.
 template <typename T, typename A = Wide<T>>
 struct Arguments {
   int64_t B, H, W;
-  StridedMap<T> residual;  // (B, 10 S^2, H/S, W/S)
-  std::vector<A> bias;     // (10 S^2,)
+  StridedMap<T> residual;  // (B, R S^2, H/S, W/S)
+  std::vector<A> bias;     // (R S^2,)
   Planes<A> image[2];      // (B, 3, H, W)
   StridedMap<A> state;     // (B, 6, H/2, W/2)
   StridedMap<A> change;    // (B, 1, H/2, W/2)
@@ -41,9 +44,9 @@ struct Arguments {
 // -- residuals ------------------------------------------------------------------------------------
 
 // The residuals of a strip of S rows, with their bias.
-template <int S, typename T, typename A = Wide<T>>
+template <int S, int R, typename T, typename A = Wide<T>>
 struct alignas(64) Residuals {
-  A row[S][residuals][strip_length];
+  A row[S][R][strip_length];
 
   // n / S pixels from (x, y) on of the residual.
   Residuals(const Arguments<T>& p, int64_t b, int64_t y, int64_t x, int n) {
@@ -52,7 +55,7 @@ struct alignas(64) Residuals {
     if (S > 1 && map.stride_c == 1)
       read_pixels(from, p.bias.data(), map.stride_x, n / S);
     else
-      for (int c = 0; c < residuals * S * S; ++c)
+      for (int c = 0; c < R * S * S; ++c)
         read_plane(from + c * map.stride_c, p.bias[c], map.stride_x, n / S,
                    row[c / S % S][c / (S * S)] + c % S);
   }
@@ -66,7 +69,7 @@ struct alignas(64) Residuals {
   void read_pixels(const T* from, const A* bias, int64_t stride, int count) {
     if constexpr (S == 4) {
       for (int k = 0; k < count; ++k)
-        for (int c = 0; c < residuals * S; ++c)
+        for (int c = 0; c < R * S; ++c)
           store<A>(
               row[c % S][c / S] + 4 * k,
               load_wide(from + k * stride + 4 * c, four_lanes) + load(bias + 4 * c, four_lanes),
@@ -75,7 +78,7 @@ struct alignas(64) Residuals {
       for (int k = 0; k < count; k += 2) {
         const T* const west = from + k * stride;
         const T* const east = k + 1 < count ? west + stride : west;
-        for (int c = 0; c < residuals; ++c) {
+        for (int c = 0; c < R; ++c) {
           const Vec<A, 4> offset = load(bias + 4 * c, four_lanes);
           const Vec<A, 4> w = load_wide(west + 4 * c, four_lanes) + offset;
           const Vec<A, 4> e = load_wide(east + 4 * c, four_lanes) + offset;
@@ -131,8 +134,8 @@ __attribute__((noinline)) void weighted_sum(const A* __restrict weight0,
 }
 
 // n pixels of the frame from (x, y) on.
-template <typename T, typename I, typename A = Wide<T>>
-void compute_strip(const Arguments<T>& p, const A (&residual)[residuals][strip_length], int64_t b,
+template <int R, typename T, typename I, typename A = Wide<T>>
+void compute_strip(const Arguments<T>& p, const A (&residual)[R][strip_length], int64_t b,
                    int64_t y, int64_t x, int n) {
   alignas(64) A state[state_channels][strip_length], change[strip_length];
   const int64_t half_H = p.H / 2, half_W = p.W / 2;
@@ -145,35 +148,42 @@ void compute_strip(const Arguments<T>& p, const A (&residual)[residuals][strip_l
   A *const weight0 = state[logits], *const weight1 = state[logits + 1];
   blend(residual[logits], residual[logits + 1], n, weight0, weight1);
   const int64_t stride0 = p.image[0].stride_y, stride1 = p.image[1].stride_y;
-  const PlaneSamples<A, I> at0(state[0], state[1], y, x, n, p.H, p.W, stride0);
-  const PlaneSamples<A, I> at1(state[2], state[3], y, x, n, p.H, p.W, stride1);
+  constexpr bool sharp = R == sharp_residuals;
+  using Samples = std::conditional_t<sharp, SharpSamples<A, I>, PlaneSamples<A, I>>;
+  const Samples at0(state[0], state[1], y, x, n, p.H, p.W, stride0);
+  const Samples at1(state[2], state[3], y, x, n, p.H, p.W, stride1);
   alignas(64) A sample0[strip_length], sample1[strip_length];
   for (int c = 0; c < 3; ++c) {
     const A* const plane0 = p.image[0].data + b * p.image[0].stride_b + c * p.image[0].stride_c;
     const A* const plane1 = p.image[1].data + b * p.image[1].stride_b + c * p.image[1].stride_c;
     A* const to = p.out + ((b * 3 + c) * p.H + y) * p.W + x;
-    sample_strip(plane0, stride0, at0, n, sample0);
-    sample_strip(plane1, stride1, at1, n, sample1);
+    if constexpr (sharp) {
+      sample_strip(plane0, stride0, at0, residual[sharpness], n, sample0);
+      sample_strip(plane1, stride1, at1, residual[sharpness], n, sample1);
+    } else {
+      sample_strip(plane0, stride0, at0, n, sample0);
+      sample_strip(plane1, stride1, at1, n, sample1);
+    }
     weighted_sum(weight0, sample0, weight1, sample1, residual[colour + c], n, to);
   }
 }
 
 // Row y of the residual.
-template <int S, typename T, typename I>
+template <int S, int R, typename T, typename I>
 void compute_row(const Arguments<T>& p, int64_t b, int64_t y) {
   for (int64_t x = 0; x < p.W; x += strip_length) {
     const int n = strip_size(x, p.W);
-    const Residuals<S, T> at(p, b, y, x / S, n);
-    for (int i = 0; i < S; ++i) compute_strip<T, I>(p, at.row[i], b, S * y + i, x, n);
+    const Residuals<S, R, T> at(p, b, y, x / S, n);
+    for (int i = 0; i < S; ++i) compute_strip<R, T, I>(p, at.row[i], b, S * y + i, x, n);
   }
 }
 
-template <typename T, typename I>
+template <int R, typename T, typename I>
 void refine_output(const Arguments<T>& p, int64_t S) {
-  const auto compute = S == 1   ? compute_row<1, T, I>
-                       : S == 2 ? compute_row<2, T, I>
-                                : compute_row<4, T, I>;
-  for_rows(p.B, p.H / S, residuals * S * p.W, [&](int64_t b, int64_t y) { compute(p, b, y); });
+  const auto compute = S == 1   ? compute_row<1, R, T, I>
+                       : S == 2 ? compute_row<2, R, T, I>
+                                : compute_row<4, R, T, I>;
+  for_rows(p.B, p.H / S, R * S * p.W, [&](int64_t b, int64_t y) { compute(p, b, y); });
 }
 
 }  // namespace
@@ -189,7 +199,8 @@ Tensor refine_output_cpu(const Tensor& residual, const Tensor& bias, const Tenso
   STD_TORCH_CHECK(H % std::max<int64_t>(2, stride) == 0 && W % std::max<int64_t>(2, stride) == 0 &&
                       H <= max_side && W <= max_side,
                   "the sides of image0 do not fit");
-  const int64_t channels = residuals * stride * stride;
+  const bool sharp = residual.dim() == 4 && residual.size(1) == sharp_residuals * stride * stride;
+  const int64_t channels = (sharp ? sharp_residuals : residuals) * stride * stride;
   const ScalarType features = residual.scalar_type();
   STD_TORCH_CHECK(
       features == dtype || (features == ScalarType::BFloat16 && dtype == ScalarType::Float),
@@ -217,10 +228,15 @@ Tensor refine_output_cpu(const Tensor& residual, const Tensor& bias, const Tenso
                          to_vector<A>(threshold)[0],
                          static_cast<A*>(out.mutable_data_ptr())};
     const int64_t span = std::max(p.image[0].span(H, W), p.image[1].span(H, W));
+    const auto compute = [&](auto offset) {
+      using I = decltype(offset);
+      sharp ? refine_output<sharp_residuals, T, I>(p, stride)
+            : refine_output<residuals, T, I>(p, stride);
+    };
     if (span <= std::numeric_limits<int32_t>::max())
-      refine_output<T, int32_t>(p, stride);
+      compute(int32_t());
     else
-      refine_output<T, int64_t>(p, stride);
+      compute(int64_t());
   });
   return out;
 }

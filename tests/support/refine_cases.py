@@ -12,3 +12,10 @@ def maps(generator: torch.Generator, batch: int, size: tuple[int, int], *channel
     """Random maps (B, channels, H/2, W/2); as flows they reach beyond the image."""
     half = size[0] // 2, size[1] // 2
     return [2 * torch.randn(batch, n, *half, generator=generator) for n in channels]
+
+
+def residuals(generator: torch.Generator, batch: int, size: tuple[int, int], stride: int, R: int):
+    """R residuals of each pixel (B, R stride^2, H/stride, W/stride), and their bias."""
+    h, w = (side // stride for side in size)
+    residual = torch.randn(batch, R * stride**2, h, w, generator=generator)
+    return residual, torch.randn(R * stride**2, generator=generator)

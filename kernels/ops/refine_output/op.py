@@ -3,10 +3,14 @@
 import torch
 
 from lift.kernels import autograd, dispatch, extension
-from lift.kernels.checks import check_same
+from lift.kernels.checks import check_image, check_same
 from lift.kernels.ops.refine_inputs.op import check_references
 from lift.kernels.ops.refine_inputs.reference import STATE
-from lift.kernels.ops.refine_output.reference import RESIDUALS, refine_output_reference
+from lift.kernels.ops.refine_output.reference import (
+    RESIDUALS,
+    SHARP_RESIDUALS,
+    refine_output_reference,
+)
 
 # -- the op; csrc has the same schema --------------------------------------------------------------
 
@@ -30,8 +34,8 @@ REFINE_OUTPUT = autograd.Op(
 
 def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     images = [torch.rand(2, 3, 12, 20, generator=generator) for _ in range(2)]
-    residual = torch.randn(2, RESIDUALS * 4, 6, 10, generator=generator).to(dtype)
-    bias = torch.randn(RESIDUALS * 4, generator=generator)
+    residual = torch.randn(2, SHARP_RESIDUALS * 4, 6, 10, generator=generator).to(dtype)
+    bias = torch.randn(SHARP_RESIDUALS * 4, generator=generator)
     state = 4 * torch.randn(2, STATE, 6, 10, generator=generator)
     change = torch.randn(2, 1, 6, 10, generator=generator)
     return residual, bias, *images, state, change, torch.tensor(-1.7), 2
@@ -82,10 +86,17 @@ def refine_output(
         warp_blend(image0, image1, gate (flow0 + df0), gate (flow1 + df1), occ0 + do0, occ1 + do1)
             + colour
 
+    With an eleventh residual, the sharpness s, warp_blend samples both references as
+
+        bilinear + s (bicubic - bilinear)
+
+    at the same coordinates, clamped to the image; bicubic as in `F.grid_sample`.
+
     Args:
-        residual: (B, 10 stride^2, H/stride, W/stride), float32, float16, bfloat16 or float64: what
-            `F.pixel_shuffle` makes (df0, df1, do0, do1, colour, g), without the bias.
-        bias: (10 stride^2,), any floating dtype.
+        residual: (B, R stride^2, H/stride, W/stride), float32, float16, bfloat16 or float64: what
+            `F.pixel_shuffle` makes (df0, df1, do0, do1, colour, g), R = 10, or (df0, df1, do0, do1,
+            colour, g, s), R = 11, without the bias.
+        bias: (R stride^2,), any floating dtype.
         image0, image1: (B, 3, H, W), float32, or float64; H and W are multiples of 2 and of stride.
         state: (B, 6, H/2, W/2), dtype of the images: flows to image0 and to image1, each dx then dy
             in pixels of half resolution, then two visibility logits.
@@ -104,8 +115,10 @@ def refine_output(
     """
     op = "refine_output"
     check_references(op, image0, image1, stride)
+    check_image(op, "residual", residual)
     B, _, H, W = image0.shape
-    channels, half = RESIDUALS * stride**2, (H // 2, W // 2)
+    sharp = residual.shape[1] == SHARP_RESIDUALS * stride**2
+    channels, half = (SHARP_RESIDUALS if sharp else RESIDUALS) * stride**2, (H // 2, W // 2)
     size = (B, channels, H // stride, W // stride)
     check_same(op, "residual", residual, "image0", image0, size)
     check_same(op, "bias", bias, "residual", residual, (channels,))

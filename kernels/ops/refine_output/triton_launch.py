@@ -27,14 +27,16 @@ from lift.kernels.ops.refine_inputs.triton_launch import (
     state_arguments,
     unsupported_state,
 )
-from lift.kernels.ops.refine_output.reference import RESIDUALS
+from lift.kernels.ops.refine_output.reference import RESIDUALS, SHARP_RESIDUALS
 from lift.kernels.ops.refine_output.triton_kernels import (
     refine_output_bwd_kernel,
     refine_output_fwd_kernel,
     refine_output_sums_kernel,
 )
 
-BACKWARD_PIXELS = {1: 128, 2: 64, 4: 16}  # as PIXELS: half, since it needs more registers
+# Pixels of the residual a program, by residuals and stride; the backward needs more registers.
+FORWARD_PIXELS = {RESIDUALS: PIXELS, SHARP_RESIDUALS: {1: 128, 2: 64, 4: 16}}
+BACKWARD_PIXELS = {RESIDUALS: {1: 128, 2: 64, 4: 16}, SHARP_RESIDUALS: {1: 128, 2: 32, 4: 8}}
 ROWS = 64  # of the programs' sums, added at a time
 
 
@@ -57,7 +59,8 @@ def unsupported_reason(*arguments) -> str | None:
 
 def _common_arguments(pixels, residual, bias, image0, image1, state, change, threshold, stride):
     """The number of programs and what both kernels take."""
-    programs, blocks = block_arguments(image0, stride, pixels[stride])
+    R = residual.shape[1] // stride**2
+    programs, blocks = block_arguments(image0, stride, pixels[R][stride])
     channels_last = not residual.is_contiguous() and residual.is_contiguous(
         memory_format=torch.channels_last
     )
@@ -70,13 +73,14 @@ def _common_arguments(pixels, residual, bias, image0, image1, state, change, thr
         "threshold": threshold,
         "HW": image0.shape[2] * image0.shape[3],
         **blocks,
+        "R": R,
         "CHANNELS_LAST": channels_last,
     }
 
 
 def forward_arguments(out, *inputs) -> tuple[int, dict]:
     """The number of programs and the arguments of `refine_output_fwd_kernel`."""
-    programs, arguments = _common_arguments(PIXELS, *inputs)
+    programs, arguments = _common_arguments(FORWARD_PIXELS, *inputs)
     int64 = needs_int64_offsets(*map(image_span, (out, *_images(inputs))))
     return programs, {"out": out, **arguments, "INT64_OFFSETS": int64}
 
@@ -97,18 +101,21 @@ def backward_arguments(dresidual, dfine, partial, grad, *inputs) -> tuple[int, d
 
 def empty_partial(residual: torch.Tensor, image0: torch.Tensor, stride: int) -> torch.Tensor:
     """Uninitialised sums of each program of the backward, (programs, channels)."""
-    programs, _ = block_arguments(image0, stride, BACKWARD_PIXELS[stride])
+    pixels = BACKWARD_PIXELS[residual.shape[1] // stride**2][stride]
+    programs, _ = block_arguments(image0, stride, pixels)
     return image0.new_empty((programs, residual.shape[1]))
 
 
-def sums_arguments(dbias, dthreshold, partial) -> tuple[int, dict]:
+def sums_arguments(dbias, dthreshold, partial, stride: int) -> tuple[int, dict]:
     """The number of programs and the arguments of `refine_output_sums_kernel`."""
-    return RESIDUALS, {
+    R = partial.shape[1] // stride**2
+    return R, {
         "dbias": dbias,
         "dthreshold": dthreshold,
         "partial": partial,
         "rows": len(partial),
-        "AREA": partial.shape[1] // RESIDUALS,
+        "R": R,
+        "AREA": stride**2,
         "BR": ROWS,
         "num_warps": 4,
     }
@@ -156,7 +163,7 @@ def refine_output_backward(
             refine_state_bwd_kernel, state_arguments, dstate, None, dfine, None, (B, H, W), stride
         )
     if needs & 0b1000010:
-        launch_again(refine_output_sums_kernel, sums_arguments, dbias, dthreshold, partial)
+        launch_again(refine_output_sums_kernel, sums_arguments, dbias, dthreshold, partial, stride)
     return grads
 
 
@@ -166,14 +173,23 @@ def refine_output_backward(
 def compile_cases():
     """(label, kernel, arguments): each dtype and stride, and each width of offsets."""
     last, planes = torch.channels_last, torch.contiguous_format
-    for label, dtype, layout, (B, H, W), stride in (
-        ("bfloat16 stride 1", torch.bfloat16, last, (1, 1080, 1920), 1),
-        ("float16 stride 2", torch.float16, last, (1, 1080, 1920), 2),
-        ("float32 stride 4, planes, odd, 64-bit", torch.float32, planes, (1, 40004, 30004), 4),
+    for label, R, dtype, layout, (B, H, W), stride in (
+        ("bfloat16 stride 1", RESIDUALS, torch.bfloat16, last, (1, 1080, 1920), 1),
+        ("float16 stride 2", RESIDUALS, torch.float16, last, (1, 1080, 1920), 2),
+        (
+            "float32 stride 4, planes, odd, 64-bit",
+            RESIDUALS,
+            torch.float32,
+            planes,
+            (1, 40004, 30004),
+            4,
+        ),
+        ("sharp bfloat16 stride 1", SHARP_RESIDUALS, torch.bfloat16, last, (1, 1080, 1920), 1),
+        ("sharp bfloat16 stride 2", SHARP_RESIDUALS, torch.bfloat16, last, (1, 1080, 1920), 2),
     ):
         image = torch.empty(B, 3, H, W, device="meta")
         state = torch.empty(B, STATE, H // 2, W // 2, device="meta")
-        size = (B, RESIDUALS * stride**2, H // stride, W // stride)
+        size = (B, R * stride**2, H // stride, W // stride)
         residual = torch.empty(size, dtype=dtype, device="meta").to(memory_format=layout)
         bias, threshold = (torch.empty(n, device="meta") for n in ((size[1],), ()))
         inputs = (residual, bias, image, image, state, state[:, :1], threshold, stride)
@@ -184,11 +200,9 @@ def compile_cases():
             _, arguments = backward_arguments(residual, dfine, partial, image, *inputs)
             yield f"bwd {label}", refine_output_bwd_kernel, arguments
         if stride == 2:
+            partial = torch.empty(99, size[1], device="meta")
+            _, arguments = sums_arguments(bias, threshold, partial, stride)
+            yield f"sums {label}", refine_output_sums_kernel, arguments
+        if stride == 2 and R == RESIDUALS:  # knows nothing of the residuals
             _, arguments = state_arguments(state, None, dfine, None, (B, H, W), stride)
             yield f"state {label}", refine_state_bwd_kernel, arguments
-            partial = torch.empty(99, size[1], device="meta")
-            yield (
-                f"sums {label}",
-                refine_output_sums_kernel,
-                sums_arguments(bias, threshold, partial)[1],
-            )
