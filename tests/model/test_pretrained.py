@@ -7,9 +7,10 @@ import torch
 
 from lift.config import Config
 from lift.errors import LiftError
+from lift.model.bundled import pretrained_path
 from lift.model.lift import LIFT
 from lift.model.pretrained import load_encoder, weights_path
-from lift.model.weights import pretrained_path, save_weights
+from lift.model.weights import save_weights
 from tests.support.models import TINY
 
 

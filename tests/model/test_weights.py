@@ -11,12 +11,12 @@ import torch
 from lift.config import Config
 from lift.data.clip import Clip
 from lift.errors import LiftError
+from lift.model.bundled import pretrained_path
 from lift.model.lift import LIFT
 from lift.model.weights import (
     HEADER,
     load_into,
     load_weights,
-    pretrained_path,
     read_weights,
     save_small,
     save_weights,

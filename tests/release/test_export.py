@@ -12,8 +12,9 @@ import torch
 from lift.commands.evaluate import main as evaluate
 from lift.config import PRESETS, from_dict
 from lift.errors import run
+from lift.model.bundled import pretrained_path
 from lift.model.lift import LIFT
-from lift.model.weights import load_weights, pretrained_path, read_weights, sha256
+from lift.model.weights import load_weights, read_weights, sha256
 from lift.release import export, model_card
 from lift.training.loop import train
 from tests.support.training_runs import DATA, MODEL, TRAIN
