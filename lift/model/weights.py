@@ -142,9 +142,9 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], Config, dic
         ) from None
     for name, digest in json.loads(header.pop("parts", "{}")).items():
         other = Path(path).with_name(name)
-        if other.is_file() and sha256(other) != digest:
-            raise LiftError(f"{other} is not the part that {path} goes with; copy both again")
         tensors |= read_safetensors(other)[0]
+        if sha256(other) != digest:
+            raise LiftError(f"{other} is not the part that {path} goes with; copy both again")
     return {current_key(name): tensor for name, tensor in tensors.items()}, config, header
 
 

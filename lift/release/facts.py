@@ -68,7 +68,8 @@ def trained_on(record: dict) -> str:
     if clips := found["train"]:
         count = sum(clip[FIELD] for clip in clips)
         share = "all" if count == len(clips) else f"{count} of them"
-        kinds.append(f"{len(clips)} clips, {share} with footage that may be redistributed")
+        noun = "clip" if len(clips) == 1 else "clips"
+        kinds.append(f"{len(clips)} {noun}, {share} with footage that may be redistributed")
     return " and ".join(kinds)
 
 
