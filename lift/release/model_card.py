@@ -278,7 +278,7 @@ def _triplet_summary(found: dict) -> list[str]:
 def sets(records: Iterable[dict]) -> str:
     """A row for each of the weights that ship: what they are trained on, their scores, a call."""
     rows = []
-    for record in records:
+    for record in sorted(records, key=lambda record: record["name"]):
         mean = record["scores"]["mean"]
         triplets = record.get("ucf101")
         rows.append(

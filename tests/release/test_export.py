@@ -302,7 +302,7 @@ def test_the_open_set_stands_beside_the_default_one(tmp_path, runs, clips, monke
     assert "pretrained=True" in mine and "float16" in mine and "tiny_open" not in mine
     assert 'pretrained="open"' in opened and "last one ships); the rate |" in opened
     assert "The footage of all of them may be redistributed" in opened
-    table = model_card.sets([json.loads((tmp_path / f"{n}.json").read_text()) for n in SETS])
+    table = model_card.sets([json.loads((tmp_path / f"{n}.json").read_text()) for n in SETS[::-1]])
     assert [row.split(" | ")[0] for row in table.splitlines()[2:]] == ["| `tiny`", "| `tiny_open`"]
 
 
