@@ -1,6 +1,7 @@
-"""Writing files atomically, and saying why a file could not be written."""
+"""Writing files atomically, saying why a file could not be written, and hashing one."""
 
 import errno
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -66,6 +67,11 @@ def check_folder(path: str | Path) -> None:
         raise write_error(path, NotADirectoryError(errno.ENOTDIR, ""))
     if not os.access(existing, os.W_OK | os.X_OK):
         raise write_error(path, PermissionError(errno.EACCES, ""))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def part_name(path: Path) -> str:

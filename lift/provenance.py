@@ -1,6 +1,5 @@
 """What a result depends on: the commit, the machine, versions, weights, and a run's history."""
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from lift import __version__
+from lift.files import sha256
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "av")  # those that decide a score
 
@@ -151,7 +151,7 @@ def of_scores(checkpoint: str | Path | None) -> dict:
         made_by["gpu"] = torch.cuda.get_device_name()
     if checkpoint is None:
         return {"made_by": made_by}
-    digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+    digest = sha256(Path(checkpoint))
     return {"made_by": made_by, "weights": {"file": Path(checkpoint).name, "sha256": digest}}
 
 

@@ -3,7 +3,7 @@
 [model]                      # and [data], [train]: for all variants
 [variants.NAME.model]        # and .data, .train: what differs in one of them
 [variants.OTHER]
-checkpoint = "FILE"          # not trained, only scored; a preset's name for bundled weights
+checkpoint = "FILE"          # not trained, only scored; or the name of bundled weights
 """
 
 import argparse
@@ -116,7 +116,7 @@ def _checkpoint(entry: dict) -> Path:
         raise LiftError(f"checkpoint must be text, got {checkpoint!r}")
     path = weights_path(checkpoint)
     if not path.is_file():
-        raise LiftError(f"{path} is not a file; give weights, or a preset that has bundled ones")
+        raise LiftError(f"{path} is not a file; give weights, or the name of bundled ones")
     return path
 
 

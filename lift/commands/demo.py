@@ -282,7 +282,7 @@ def _parser() -> Parser:
         "--checkpoint",
         default="tiny",
         metavar="FILE",
-        help="weights, a .safetensors file, or a preset with bundled weights (default tiny)",
+        help="weights, a .safetensors file, or the name of bundled weights (default tiny)",
     )
     parser.add_argument(
         "--context_frames",

@@ -49,7 +49,7 @@ def _add_inputs(made: Parser, known_methods: tuple[str, ...]) -> None:
     made.add_argument(
         "--checkpoint",
         metavar="FILE",
-        help="weights to score: a .safetensors file, or a preset with bundled weights (tiny)",
+        help="weights to score: a .safetensors file, or the name of bundled weights (tiny)",
     )
     made.add_argument(
         "--data_root",

@@ -50,7 +50,7 @@ def add_flags(parser: Parser) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="weights, a .safetensors file, or a preset with bundled weights "
+        help="weights, a .safetensors file, or the name of bundled weights "
         f"(default {DEFAULTS.preset})",
     )
     parser.add_argument(

@@ -108,7 +108,7 @@ class DataConfig:
 class InferenceConfig:
     """How files are interpolated; not part of a checkpoint."""
 
-    preset: str = _field("tiny", "preset of the bundled weights, used without a checkpoint")
+    preset: str = _field("tiny", "name of the bundled weights, used without a checkpoint")
     context_frames: int = _field(15, "input frames per generated frame")
     multi: int = _field(2, "interpolation factor (2 doubles the frame rate)")
     batch: int = _field(1, "frames of one pair that are generated in one call")

@@ -106,7 +106,7 @@ class TrainConfig:
     )
     init_weights: str = setting(
         "",
-        "weights of a whole model to start from: a .safetensors file, or the preset of bundled "
+        "weights of a whole model to start from: a .safetensors file, or the name of bundled "
         "weights (tiny)",
     )
     resume: str = setting(

@@ -13,7 +13,7 @@ def load(checkpoint: str | Path, kernels: str = "auto", device: str = "auto") ->
     """A model with the weights of a file, in evaluation mode, on a device.
 
     Args:
-        checkpoint: a .safetensors file that LIFT wrote, or a preset with bundled weights.
+        checkpoint: a .safetensors file that LIFT wrote, or the name of bundled weights.
         kernels: auto, fused or reference.
         device: cpu, cuda, cuda:N, or auto (CUDA where there is one).
 

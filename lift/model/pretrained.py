@@ -6,30 +6,29 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lift.config import PRESETS
 from lift.errors import LiftError
-from lift.model.weights import pretrained_path, read_safetensors
+from lift.model.bundled import pretrained_path, shipped_names
+from lift.model.weights import read_safetensors
 
 PREFIXES = ("module.", "model.", "_orig_mod.", "state_dict.", "net.", "backbone.", "encoder.")
 
 
 def weights_path(name: str | Path) -> Path:
-    """The file of weights that a flag names: a path, or the preset of bundled weights.
+    """The file of weights that a flag names: a path, or a name such as `tiny` or `tiny_open`.
 
-    A file that has the name of a preset comes first.
+    A file that has the name of bundled weights comes first.
 
     Raises:
-        LiftError: neither a file nor a preset whose weights ship with the package.
+        LiftError: neither a file nor the name of weights that ship with the package.
     """
     path = Path(name)
     if path.is_file() or path.suffix or len(path.parts) > 1:
         return path  # what is wrong with it is said when it is read
-    bundled = {preset: pretrained_path(preset) for preset in PRESETS}
-    shipped = [preset for preset, file in bundled.items() if file.is_file()]
+    shipped = shipped_names()
     if str(name) in shipped:
-        return bundled[str(name)]
+        return pretrained_path(str(name))
     raise LiftError(
-        f"'{name}' is neither a file nor a preset with bundled weights; "
+        f"'{name}' is neither a file nor the name of bundled weights; "
         f"give {' or '.join(['the path of a .safetensors file', *shipped])}"
     )
 

@@ -1,6 +1,5 @@
 """Weights of a whole model in one safetensors file, with their configuration as metadata."""
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,8 @@ from torch import nn
 
 from lift.config import Config, from_dict, old_names, to_dict
 from lift.errors import LiftError
-from lift.files import atomic
+from lift.files import atomic, sha256
+from lift.model.bundled import verify
 from lift.model.key_map import current_key
 from lift.model.lift import LIFT
 
@@ -34,13 +34,23 @@ def save_weights(path: str | Path, model: nn.Module, config: Config, **metadata:
 
 
 def save_small(
-    path: str | Path, model: nn.Module, config: Config, limit: int, **metadata: str
+    path: str | Path,
+    model: nn.Module,
+    config: Config,
+    limit: int,
+    dtype: str = "auto",
+    **metadata: str,
 ) -> list[Path]:
     """Write weights in files of at most `limit` bytes each.
 
-    They are stored in float16 where float32 would exceed the limit, and in parts where float16
-    does too. The parts beside `path` are named after it, as `base.2.safetensors`; `path` holds
-    their SHA-256, and `read_weights` joins them.
+    Further files are parts, named after `path`, as `base.2.safetensors`; `path` holds their
+    SHA-256, and `read_weights` joins them.
+
+    Args:
+        path, model, config, metadata: as for `save_weights`.
+        limit: bytes of a file.
+        dtype: float32; float16, which leaves vectors, scalars and whatever it cannot hold in
+            float32; auto, float16 where float32 would exceed the limit.
 
     Returns:
         The files, `path` first.
@@ -49,11 +59,8 @@ def save_small(
         OSError: a file cannot be written.
     """
     tensors, part_limit = _state(model), limit - HEADER
-    if _bytes(tensors) > part_limit:
-        tensors = {
-            name: tensor.half() if tensor.is_floating_point() else tensor
-            for name, tensor in tensors.items()
-        }
+    if dtype == "float16" or dtype == "auto" and _bytes(tensors) > part_limit:
+        tensors = {name: _half(tensor) for name, tensor in tensors.items()}
     parts: list[dict[str, torch.Tensor]] = [{}]
     for name, tensor in tensors.items():
         if parts[-1] and _bytes(parts[-1]) + tensor.nbytes > part_limit:
@@ -73,6 +80,20 @@ def save_small(
 
 
 HEADER = 200_000  # upper bound of the bytes of names, shapes and the configuration
+ROUNDING = 2**-11  # largest relative error of a number in float16's normal range
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor in float16, or as it is where that saves little or loses more than rounding.
+
+    Vectors and scalars (biases, thresholds) are few and stay. So does a tensor of numbers beyond
+    float16's range, or of so small ones that their error is larger than that of rounding.
+    """
+    if tensor.ndim < 2 or not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    error = (half.double() - tensor.double()).norm()
+    return half if error <= ROUNDING * tensor.double().norm() else tensor
 
 
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -81,11 +102,6 @@ def _state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _bytes(tensors: dict[str, torch.Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write(path: str | Path, tensors: dict[str, torch.Tensor], header: dict[str, str]) -> None:
@@ -126,9 +142,9 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], Config, dic
         ) from None
     for name, digest in json.loads(header.pop("parts", "{}")).items():
         other = Path(path).with_name(name)
-        if other.is_file() and sha256(other) != digest:
-            raise LiftError(f"{other} is not the part that {path} goes with; copy both again")
         tensors |= read_safetensors(other)[0]
+        if sha256(other) != digest:
+            raise LiftError(f"{other} is not the part that {path} goes with; copy both again")
     return {current_key(name): tensor for name, tensor in tensors.items()}, config, header
 
 
@@ -136,11 +152,12 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
     """Tensors and metadata of any safetensors file, on the CPU.
 
     Raises:
-        LiftError: the file is missing, a folder, or corrupt.
+        LiftError: the file is missing, a folder, corrupt, or bundled and not as it ships.
     """
     path = Path(path)
     if not path.is_file():
         raise LiftError(f"{path} is not a file; give the path of a .safetensors file")
+    verify(path)
     import safetensors  # here, as in `_write`
 
     try:
@@ -199,11 +216,6 @@ def differing_fields(stored: dict, wanted: dict) -> str:
     names = [name for name in wanted if stored.get(name) != wanted[name]]
     shown = [f"{name} is {stored.get(name)} there and {wanted[name]} here" for name in names[:4]]
     return ", ".join(shown) + (f" and {len(names) - 4} more fields" if len(names) > 4 else "")
-
-
-def pretrained_path(preset: str) -> Path:
-    """Path of the bundled weights of a preset; the file need not exist."""
-    return Path(__file__).resolve().parent.parent / "weights" / f"{preset}.safetensors"
 
 
 def _fill(model: nn.Module, tensors: dict[str, torch.Tensor], path: str | Path) -> None:

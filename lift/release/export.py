@@ -1,12 +1,14 @@
 """`python -m lift.release.export RUN [RUN ...] --data_root D`: export trained weights for release.
 
-Writes to lift/weights, for the preset that was trained: `<preset>.safetensors` (at most 16 MB per
-file), `<preset>_curve.csv` and `.png`, the record `<preset>.json`, and the generated blocks of the
-model card in README.md.
+Writes to lift/weights, under the name of the preset that was trained, or with --set open under
+`<preset>_open`: `<name>.safetensors` (at most 16 MB per file), `<name>_curve.csv` and `.png`, the
+record `<name>.json`, and the generated blocks of the model card in README.md. The scores are those
+of the stored weights.
 """
 
 import csv
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -19,14 +21,22 @@ from lift.config.flags import Parser
 from lift.errors import LiftError
 from lift.errors import run as run_command
 from lift.files import atomic
-from lift.io.manifest import read_manifest
-from lift.model.weights import differing_fields, load_weights, pretrained_path, save_small, sha256
+from lift.model.bundled import FOLDER, SETS, bundled_name
+from lift.model.weights import (
+    differing_fields,
+    load_weights,
+    read_weights,
+    save_small,
+    sha256,
+)
 from lift.release import curves, model_card, scores
+from lift.release.sources import check_open, sources
 from lift.training import checkpoints
 from lift.training.phases import phase_folders
 from lift.visualize.curve_table import read_phases
 
 LIMIT = 16_000_000  # bytes of a file
+LARGEST_LOSS = 0.005  # dB of the mean PSNR, which the model card states to 0.01 dB
 # Flags that a command in the card omits: paths, and how a run was watched.
 OMITTED_FLAGS = {
     "data_root",
@@ -89,6 +99,25 @@ def main(argv: list[str]) -> None:
         help="weights of the last run: last.safetensors (default) or best.safetensors",
     )
     parser.add_argument(
+        "--set",
+        choices=tuple(SETS),
+        default="default",
+        help="open: trained on synthetic motion and clips that may be redistributed, which is "
+        "checked (default %(default)s)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float16", "float32", "auto"),
+        default="float16",
+        help="how weights are stored; float16: all but vectors and scalars, and their loss is "
+        "measured; auto: float16 where float32 exceeds 16 MB (default %(default)s)",
+    )
+    parser.add_argument(
+        "--chosen",
+        metavar="TEXT",
+        help="what else was chosen on the validation clips, for the model card",
+    )
+    parser.add_argument(
         "--split",
         choices=("train", "val", "all"),
         default="val",
@@ -107,7 +136,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--output",
         type=Path,
-        default=pretrained_path("any").parent,
+        default=FOLDER,
         metavar="DIR",
         help="folder to write to (default lift/weights)",
     )
@@ -121,42 +150,52 @@ def main(argv: list[str]) -> None:
             f"{runs[-1].folder} has other sizes than the preset {preset} ({difference}); "
             "only weights of an unchanged preset can be released"
         )
+    name, data_root = bundled_name(preset, args.set), Path(args.data_root)
+    if args.set == "open":
+        check_open([(run.folder.name, run.config) for run in runs], data_root, name)
     with tempfile.TemporaryDirectory() as scratch:
         files = save_small(
-            Path(scratch) / f"{preset}.safetensors", model, anonymized(config), LIMIT
-        )
-        stored = (
-            "float16"
-            if sum(path.stat().st_size for path in files) < 4 * model.count_parameters()["total"]
-            else "float32"
+            Path(scratch) / f"{name}.safetensors", model, anonymized(config), LIMIT, args.dtype
         )
         record = {
+            "name": name,
             "preset": preset,
+            "set": args.set,
             "files": {path.name: sha256(path) for path in files},
-            "stored": stored,
+            "stored": values_by_dtype(files[0]),
             "weights": args.weights,
+            "chosen": args.chosen or "",
             "parameters": model.count_parameters()["total"],
-            "phases": earlier_phases(args.output, preset, args.continued) + phases(runs),
-            "data": sources(runs, Path(args.data_root)),
+            "phases": earlier_phases(args.output, name, args.continued) + phases(runs),
+            "data": sources([run.config for run in runs], data_root),
             "scores": scores.of_clips(files[0], args.data_root, args.split, args.device),
         }
+        if "float16" in record["stored"]:
+            record["rounding"] = scores.of_rounding(
+                runs[-1].folder / args.weights,
+                record["scores"],
+                args.data_root,
+                args.split,
+                args.device,
+            )
+            check_rounding(record["rounding"])
         if args.ucf101:
             record["ucf101"] = scores.of_triplets(files[0], args.ucf101, args.device)
         args.output.mkdir(parents=True, exist_ok=True)
         for path in files:
             with atomic(args.output / path.name) as part:
                 part.write_bytes(path.read_bytes())
-    for path in args.output.glob(f"{preset}.*.safetensors"):  # parts of earlier, larger weights
+    with atomic(args.output / f"{name}.json") as part:
+        part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for path in former_parts(args.output, name):
         if path.name not in record["files"]:
             path.unlink()
-    curve = args.output / f"{preset}_curve.csv"
+    curve = args.output / f"{name}_curve.csv"
     write_curve([run.folder for run in runs], curve, args.continued)
-    curves.draw(read_phases(curve), args.output / f"{preset}_curve.png")
-    with atomic(args.output / f"{preset}.json") as part:
-        part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    curves.draw(read_phases(curve), args.output / f"{name}_curve.png")
     for path in model_card.update(args.output):
         print(f"written: {path}")
-    others = (f"{preset}{suffix}" for suffix in (".json", "_curve.csv", "_curve.png"))
+    others = (f"{name}{suffix}" for suffix in (".json", "_curve.csv", "_curve.png"))
     print(f"written: {', '.join([*record['files'], *others])} in {args.output}")
 
 
@@ -182,7 +221,7 @@ def read(folder: Path) -> RunRecord:
     return RunRecord(folder, *checkpoints.read_summary(found))
 
 
-def earlier_phases(folder: Path, preset: str, continued: bool) -> list[dict]:
+def earlier_phases(folder: Path, name: str, continued: bool) -> list[dict]:
     """The phases of the weights in a folder, where the runs continue them.
 
     Raises:
@@ -191,10 +230,10 @@ def earlier_phases(folder: Path, preset: str, continued: bool) -> list[dict]:
     if not continued:
         return []
     try:
-        return json.loads((folder / f"{preset}.json").read_text(encoding="utf-8"))["phases"]
+        return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["phases"]
     except (OSError, ValueError, KeyError):
         raise LiftError(
-            f"{folder} has no record of {preset} that the runs could continue; leave out "
+            f"{folder} has no record of {name} that the runs could continue; leave out "
             "--continued, or give the folder of the weights that they began with as --output"
         ) from None
 
@@ -246,32 +285,36 @@ def anonymized(config: Config) -> Config:
     )
 
 
-def sources(runs: list[RunRecord], root: Path) -> dict:
-    """Sources of the training and validation clips from the manifest, JSON-able."""
-    clips = read_manifest(root)
-
-    def clips_of(split: str) -> list[dict]:
-        return [
-            {
-                "name": clip.name,
-                "repository": clip.source.get("source_repo", ""),
-                "commit": clip.source.get("commit", ""),
-                "path": clip.source.get("path", ""),
-                "licence": clip.source.get("licence", "not known"),
-            }
-            for clip in clips
-            if clip.split == split
-        ]
-
-    real = [run.config.data for run in runs if run.config.data.data_source != "synthetic"]
-    return {
-        "synthetic": any(run.config.data.data_source != "folder" for run in runs),
-        "train": clips_of(real[0].train_split) if real else [],
-        "val": clips_of(runs[0].config.data.val_split),
-    }
-
-
 # -- files -----------------------------------------------------------------------------------------
+
+
+def values_by_dtype(path: Path) -> dict[str, int]:
+    """The number of values that weights hold in each dtype, for example {"float16": 795_246}."""
+    counts: dict[str, int] = {}
+    for tensor in read_weights(path)[0].values():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        counts[dtype] = counts.get(dtype, 0) + tensor.numel()
+    return counts
+
+
+def check_rounding(found: dict) -> None:
+    """Refuse a storage that loses score.
+
+    Raises:
+        LiftError: the mean PSNR of the stored weights is lower by more than LARGEST_LOSS.
+    """
+    loss = found["mean_float32"] - found["mean"]
+    if loss > LARGEST_LOSS:
+        raise LiftError(
+            f"float16 loses {loss:.3f} dB of the mean PSNR on {found['clips']} clips; "
+            "export with --dtype float32"
+        )
+
+
+def former_parts(folder: Path, name: str) -> list[Path]:
+    """The parts of the weights of a name beside the first, `tiny.2.safetensors` and on."""
+    part = re.compile(rf"{re.escape(name)}\.\d+\.safetensors")
+    return [path for path in folder.glob("*.safetensors") if part.fullmatch(path.name)]
 
 
 def write_curve(runs: list[Path], path: Path, append: bool = False) -> None:

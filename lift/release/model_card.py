@@ -1,35 +1,37 @@
 """`python -m lift.release.model_card`: generate the blocks of a model card from the records.
 
-    <!-- weights: tiny facts -->      file, hardware, duration, and the command of each phase
+    <!-- weights: tiny facts -->      how to load them, what they are trained on, file, hardware,
+                                      duration, and the command of each phase
     <!-- weights: tiny data -->       training and validation clips
     <!-- weights: tiny scores -->     protocol `real16`, clip by clip, and protocol `ucf101`
     <!-- weights: tiny summary -->    validation clips and means, for a page with less detail
+    <!-- weights: all sets -->        all weights that ship, a row each
     <!-- weights: end -->
 
-Everything else in a document is kept.
+The name may be that of a further set, `tiny_open`. Everything else in a document is kept.
 """
 
 import json
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lift.config.flags import Parser
-from lift.config.old_names import current_flag
 from lift.errors import run
 from lift.files import atomic
-from lift.model.weights import pretrained_path
+from lift.model.bundled import FOLDER, loading_call
+from lift.release.facts import facts, trained_on
+from lift.release.markdown import table, wrap, wrap_command
+from lift.release.sources import FIELD
 
 MARKED = re.compile(r"(<!-- weights: (\w+) (\w+) -->\n).*?(<!-- weights: end -->)", re.DOTALL)
 # The project's own, which an installed LIFT does not have.
 README = Path(__file__).resolve().parents[2] / "README.md"
 HEAD = """# Bundled weights: model card
 
-One file per preset: `<preset>.safetensors`, the averaged (EMA) weights, with the configuration of
+A section for each file `<name>.safetensors`: averaged (EMA) weights, with the configuration of
 their run in the file's metadata.
-`create_lift_model("<preset>", pretrained=True)` loads them.
 """
 METHODS = (
     ("lift_15", "LIFT, 15 frames"),
@@ -49,125 +51,29 @@ GAINS = (
 
 
 def fill_blocks(text: str, records: dict[str, dict]) -> str:
-    """A document with the blocks of the presets in `records` generated."""
+    """A document with the blocks of the names in `records` generated, and that of all of them."""
 
     def block(marked: re.Match) -> str:
-        opening, preset, part, closing = marked.groups()
-        if preset not in records or part not in BLOCKS:
+        opening, name, part, closing = marked.groups()
+        if (name, part) == ALL_SETS:
+            return f"{opening}\n{sets(records.values())}\n\n{closing}"
+        if name not in records or part not in BLOCKS:
             return marked.group()
-        return f"{opening}\n{BLOCKS[part](records[preset])}\n\n{closing}"
+        return f"{opening}\n{BLOCKS[part](records[name])}\n\n{closing}"
 
     return MARKED.sub(block, text)
 
 
-def add_section(text: str, preset: str) -> str:
-    """A model card with a section of a preset: an empty one is appended if there is none."""
-    if any(name == preset for _, name, _, _ in MARKED.findall(text)):
+def add_section(text: str, name: str) -> str:
+    """A model card with a section for weights: an empty one is appended if there is none."""
+    if any(found == name for _, found, _, _ in MARKED.findall(text)):
         return text
-    empty = {part: f"<!-- weights: {preset} {part} -->\n<!-- weights: end -->\n" for part in BLOCKS}
+    empty = {part: f"<!-- weights: {name} {part} -->\n<!-- weights: end -->\n" for part in BLOCKS}
     section = (
-        f"\n## {preset}\n\n{empty['facts']}\n### Data of {preset}\n\n{empty['data']}"
-        f"\n### Scores of {preset}\n\n{empty['scores']}"
+        f"\n## {name}\n\n{empty['facts']}\n### Data of {name}\n\n{empty['data']}"
+        f"\n### Scores of {name}\n\n{empty['scores']}"
     )
     return (text or HEAD).rstrip("\n") + "\n" + section
-
-
-# -- facts -----------------------------------------------------------------------------------------
-
-
-def facts(record: dict) -> str:
-    """A table of the weights, then the command of each phase."""
-    phases = record["phases"]
-    entries = [entry for phase in phases for entry in phase["history"]]
-    several = len(phases) > 1
-    hardware = _unique(
-        f"{e['hardware']}, {e['precision']}, torch {e['torch']}" for e in entries if e["hardware"]
-    )
-    seconds, samples = sum(e["seconds"] for e in entries), sum(p["samples"] for p in phases)
-    table = [
-        ["", ""],
-        [
-            "file, SHA-256",
-            ", ".join(f"`{name}`: `{digest}`" for name, digest in record["files"].items()),
-        ],
-        ["parameters", f"{record['parameters']:,}, stored in {record['stored']}"],
-        ["hardware", "; ".join(hardware) or "not recorded"],
-        [
-            "duration, samples",
-            f"{_duration(seconds)}; {samples:,} samples",
-        ],
-        ["curve", "`{0}_curve.csv`, `{0}_curve.png`".format(record["preset"])],
-    ]
-    common = [
-        flag
-        for name, flag in phases[0]["flags"].items()
-        if all(phase["flags"].get(name) == flag for phase in phases)
-    ]
-    sentence = "One run"
-    if several:
-        sentence = (
-            f"{_number(len(phases))} phases, each from the averaged weights of the one before"
-        )
-    if record["weights"] != "last.safetensors":
-        sentence += f" (shipped: `{record['weights']}`)"
-    sentence += ". `D` is the folder of clips."
-    words = ["lift train", *map(current_flag, common)]
-    if several:
-        sentence += " The command of every phase is"
-        words.append(" # and the flags below")
-    command = _wrap_command(words)
-    steps = [
-        ["phase", "commit", "flags", "steps", "seconds"],
-        *(_phase(phase, common) for phase in phases),
-    ]
-    modified = any(e["commit"].endswith("+") for e in entries)
-    plus = ["A + after a commit: tracked files were modified."] if modified else []
-    return "\n\n".join([_table(table), sentence, f"```bash\n{command}\n```", _table(steps), *plus])
-
-
-def _phase(phase: dict, common: list[str]) -> list[str]:
-    """A row of the table of phases."""
-    history, total = phase["history"], phase["total_steps"]
-    commits = [
-        f"`{c[:7]}{'+' * c.endswith('+')}`"
-        for c in _unique(entry["commit"] for entry in history if entry["commit"])
-    ]
-    own = " ".join(current_flag(f) for f in phase["flags"].values() if f not in common)
-    wanted = f" of {total:,}" if total not in (None, phase["steps"]) else ""
-    return [
-        phase["name"] + (f", from `{phase['start']}`" if phase["start"] else ""),
-        ", ".join(commits) or "not recorded",
-        f"`{own}`" if own else "no others",
-        f"{phase['steps']:,}{wanted}",
-        f"{sum(entry['seconds'] for entry in history):,.0f}",
-    ]
-
-
-def _unique(words: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(words))
-
-
-def _number(n: int) -> str:
-    words = "Two Three Four Five Six Seven Eight Nine".split()
-    return words[n - 2] if 2 <= n <= 9 else str(n)
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return (
-        f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
-    )
-
-
-def _wrap_command(words: list[str], width: int = 96) -> str:
-    """A command on several lines, joined by backslashes."""
-    lines = [words[0]]
-    for word in words[1:]:
-        if len(lines[-1]) + len(word) > width:
-            lines[-1] += " \\"
-            lines.append(" ")
-        lines[-1] += f" {word}"
-    return "\n".join(lines)
 
 
 # -- data ------------------------------------------------------------------------------------------
@@ -182,8 +88,10 @@ def data(record: dict) -> str:
             + (", and the frames of these clips:" if found["train"] else ".")
         )
     if found["train"]:
+        if all(clip[FIELD] for clip in found["train"]):
+            parts.append(f"The footage of all of them may be redistributed (`{FIELD}`).")
         parts.append(
-            _table(
+            table(
                 [
                     ["clip", "repository", "commit", "path", "licence"],
                     *(
@@ -204,7 +112,7 @@ def data(record: dict) -> str:
             f"`{c['name']}`" + (f" ({c['repository']}, `{c['path']}`)" if c["path"] else "")
             for c in found["val"]
         )
-        parts.append(_wrap(f"Validation clips, not trained on: {names}."))
+        parts.append(wrap(f"Validation clips, not trained on: {names}."))
     return "\n\n".join(parts)
 
 
@@ -228,8 +136,8 @@ def scores(record: dict) -> str:
         for group in groups
     ]
     parts = [
-        _wrap(f"PSNR (dB) and SSIM under protocol `{found['protocol']}`: {found['description']}."),
-        _table(
+        wrap(f"PSNR (dB) and SSIM under protocol `{found['protocol']}`: {found['description']}."),
+        table(
             [
                 ["clip", "split", *(title for _, title in METHODS), *(title for _, title in GAINS)],
                 *rows,
@@ -244,7 +152,7 @@ def scores(record: dict) -> str:
         )
         largest = max(entry["largest"] for entry in found["reversal"].values())
         parts.append(
-            _wrap(
+            wrap(
                 "Time reversal (PSNR of t = 0.25 of a clip against t = 0.75 of the reversed clip, "
                 f"15 frames): {each}; a value differs by at most {largest} of 255."
             )
@@ -257,11 +165,11 @@ def scores(record: dict) -> str:
 def _scoring_command(record: dict, clips: list[tuple[str, dict]]) -> str:
     splits = {entry["split"] for _, entry in clips}
     words = [
-        f"lift evaluate --checkpoint lift/weights/{record['preset']}.safetensors",
+        f"lift evaluate --checkpoint lift/weights/{record['name']}.safetensors",
         *("--data_root D", "--context_frames 2,4,15"),
         *(["--split val"] if splits == {"val"} else []),
     ]
-    return _wrap_command(words)
+    return wrap_command(words)
 
 
 def _gain_sentence(found: dict, group: str) -> str:
@@ -280,7 +188,7 @@ def _gain_sentence(found: dict, group: str) -> str:
         better = sum(value > 0 for value in each)
         gains.append(f"{name} {gain:+.2f} dB ({better} of {len(each)} clips better)")
     kind = {"val": "validation ", "train": "training "}.get(group, "")
-    return _wrap(
+    return wrap(
         f"Fifteen frames on {len(clips)} {kind}clips, mean PSNR gain over {'; '.join(gains)}."
     )
 
@@ -309,7 +217,7 @@ def _triplets(found: dict) -> list[str]:
         "paper's own rounding and SSIM."
     )
     head = ["two frames in", "PSNR, dB", "PSNR, unrounded", "SSIM", "SSIM, RIFE"]
-    return [_wrap(sentence), _table([head, *rows])]
+    return [wrap(sentence), table([head, *rows])]
 
 
 def summary(record: dict) -> str:
@@ -324,11 +232,11 @@ def summary(record: dict) -> str:
     head = ["clip", *(title for _, title in methods), *(title for _, title in GAINS)]
     kind = "clips not trained on" if group == "val" else "clips"
     parts = [
-        _wrap(
-            f"`{record['preset']}` on {len(validation)} {kind}, protocol `{found['protocol']}`, "
+        wrap(
+            f"`{record['name']}` on {len(validation)} {kind}, protocol `{found['protocol']}`, "
             "PSNR in dB / SSIM:"
         ),
-        _table([head, *rows]),
+        table([head, *rows]),
         _gain_sentence(found, group),
     ]
     if "ucf101" in record:
@@ -361,7 +269,29 @@ def _triplet_summary(found: dict) -> list[str]:
             *(f"*{paper['ssim']:.3f}*" for paper in published.values()),
         ],
     ]
-    return [_wrap(sentence), _table([head, *rows])]
+    return [wrap(sentence), table([head, *rows])]
+
+
+# -- all weights ----------------------------------------------------------------------------------
+
+
+def sets(records: Iterable[dict]) -> str:
+    """A row for each of the weights that ship: what they are trained on, their scores, a call."""
+    rows = []
+    for record in sorted(records, key=lambda record: record["name"]):
+        mean = record["scores"]["mean"]
+        triplets = record.get("ucf101")
+        rows.append(
+            [
+                f"`{record['name']}`",
+                trained_on(record),
+                f"{(mean.get('val') or mean['all'])['lift_15']['psnr']:.2f}",
+                f"{triplets['scores']['lift_2']['psnr']:.2f}" if triplets else "",
+                f"`{loading_call(record['name'])}`",
+            ]
+        )
+    head = ["weights", "trained on", "`val` clips, PSNR in dB", "UCF101, PSNR in dB", "load"]
+    return table([head, *rows])
 
 
 def _cells(found: dict[str, dict], methods: Iterable[tuple[str, str]]) -> list[str]:
@@ -372,21 +302,13 @@ def _cells(found: dict[str, dict], methods: Iterable[tuple[str, str]]) -> list[s
     ]
 
 
-def _wrap(sentence: str) -> str:
-    return textwrap.fill(sentence, 98, break_long_words=False, break_on_hyphens=False)
-
-
-def _table(rows: list[list[str]]) -> str:
-    head, *body = (f"| {' | '.join(row)} |".replace("|  ", "| ") for row in rows)
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
-
-
 BLOCKS: dict[str, Callable[[dict], str]] = {
     "facts": facts,
     "data": data,
     "scores": scores,
     "summary": summary,
 }
+ALL_SETS = ("all", "sets")  # the block that is of no single name
 
 
 # -- documents -------------------------------------------------------------------------------------
@@ -405,14 +327,14 @@ def update(folder: Path) -> list[Path]:
         for path in sorted(folder.glob("*.json"))
     }
     documents = [folder / "README.md"]
-    if folder.resolve() == pretrained_path("any").parent and README.is_file():
+    if folder.resolve() == FOLDER and README.is_file():
         documents.append(README)
     changed = []
     for path in documents:
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
         text = before
-        for preset in records if path == documents[0] else ():
-            text = add_section(text, preset)
+        for name in records if path == documents[0] else ():
+            text = add_section(text, name)
         text = fill_blocks(text, records)
         if text != before:
             with atomic(path) as part:
@@ -432,7 +354,7 @@ def main(argv: list[str]) -> None:
         "folder",
         nargs="?",
         type=Path,
-        default=pretrained_path("any").parent,
+        default=FOLDER,
         help="folder of the weights (default lift/weights)",
     )
     for path in update(parser.parse_args(argv).folder):

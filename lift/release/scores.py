@@ -1,8 +1,8 @@
-"""`python -m lift.release.scores PRESET FILE [FILE ...]`: put evaluations into the model card.
+"""`python -m lift.release.scores NAME FILE [FILE ...]`: put evaluations into the model card.
 
-A FILE is what `lift evaluate --output` wrote for the bundled weights of the preset: under protocol
+A FILE is what `lift evaluate --output` wrote for the bundled weights of that name: under protocol
 real16 with `--context_frames 2,4,15`, or under ucf101. It takes the place of the earlier scores of
-its protocol in the record `<preset>.json`; then the generated blocks are written again.
+its protocol in the record `<name>.json`; then the generated blocks are written again.
 """
 
 import json
@@ -24,7 +24,7 @@ from lift.evaluation.run import Evaluation
 from lift.evaluation.scoring import STANDARD
 from lift.files import atomic
 from lift.io.manifest import read_manifest
-from lift.model.weights import pretrained_path
+from lift.model.bundled import FOLDER
 from lift.release import model_card
 
 CONTEXTS = (15, 4, 2)
@@ -49,6 +49,42 @@ def of_clips(weights: Path, root: str, split: str, device: str) -> dict:
     validation = [clip for clip in read_manifest(root) if clip.split == "val"]
     result["reversal"] = {clip.name: reversal(clip, model) for clip in bar(validation)}
     return clip_record(result | provenance.of_scores(None))
+
+
+def of_rounding(weights: Path, stored: dict, root: str, split: str, device: str) -> dict:
+    """How far PSNR with all context frames moves when float32 weights are stored smaller.
+
+    Args:
+        weights: the weights in float32.
+        stored: scores of the stored weights, as `of_clips` returns them, of the same clips.
+        root, split, device: as for `of_clips`.
+
+    Returns:
+        JSON-able: the number of frames and clips, the largest difference of a clip with its name,
+        and the means of both, in dB.
+    """
+    bar = partial(tqdm, unit="clip", disable=None, leave=False)
+    model, name = load(weights, device=device), f"lift_{CONTEXTS[0]}"
+    full = real16.score(
+        root, {name: real16.model_candidate(model, CONTEXTS[0])}, split, progress=bar
+    )
+
+    def psnr(entry: dict) -> float:
+        return entry["scores"][name]["psnr"]
+
+    moved = {
+        clip: abs(psnr(entry) - psnr(stored["clips"][clip]))
+        for clip, entry in full["clips"].items()
+    }
+    clip = max(moved, key=moved.__getitem__)
+    return {
+        "context_frames": CONTEXTS[0],
+        "clips": len(moved),
+        "largest": moved[clip],
+        "clip": clip,
+        "mean": stored["mean"]["all"][name]["psnr"],
+        "mean_float32": full["mean"]["all"][name]["psnr"],
+    }
 
 
 def of_triplets(weights: Path, root: str, device: str) -> dict:
@@ -158,19 +194,19 @@ def _check_methods(path: Path, scored: set[str], needed: tuple[str, ...], remedy
 def main(argv: list[str]) -> None:
     """Put the scores into the record and generate the documents."""
     parser = Parser(prog="python -m lift.release.scores", description=__doc__)
-    parser.add_argument("preset", metavar="PRESET", help="preset of the weights, for example tiny")
+    parser.add_argument("name", metavar="NAME", help="name of the weights, for example tiny")
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="a file of lift evaluate --output"
     )
     parser.add_argument(
         "--folder",
         type=Path,
-        default=pretrained_path("any").parent,
+        default=FOLDER,
         metavar="DIR",
         help="folder of the weights (default lift/weights)",
     )
     args = parser.parse_args(argv)
-    path = args.folder / f"{args.preset}.json"
+    path = args.folder / f"{args.name}.json"
     if not path.is_file():
         raise LiftError(f"{path} is missing; python -m lift.release.export writes it")
     record = json.loads(path.read_text(encoding="utf-8"))

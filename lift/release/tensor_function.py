@@ -70,7 +70,10 @@ def parse(argv: list[str], prog: str, description: str, file: str) -> tuple[Path
     parser = Parser(prog=prog, description=description)
     parser.add_argument("output", type=Path, metavar=file)
     parser.add_argument(
-        "--checkpoint", default="tiny", metavar="FILE", help="weights, or a preset (default tiny)"
+        "--checkpoint",
+        default="tiny",
+        metavar="FILE",
+        help="weights, or the name of bundled ones (default tiny)",
     )
     parser.add_argument(
         "--context_frames",

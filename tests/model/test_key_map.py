@@ -9,15 +9,10 @@ import torch
 from lift.config import Config
 from lift.data.clip import Clip
 from lift.errors import LiftError
+from lift.model.bundled import pretrained_path
 from lift.model.key_map import RENAMED, current_key
 from lift.model.lift import LIFT
-from lift.model.weights import (
-    load_into,
-    load_weights,
-    pretrained_path,
-    read_safetensors,
-    save_weights,
-)
+from lift.model.weights import load_into, load_weights, read_safetensors, save_weights
 from tests.support.models import TINY
 
 

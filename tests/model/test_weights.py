@@ -11,12 +11,12 @@ import torch
 from lift.config import Config
 from lift.data.clip import Clip
 from lift.errors import LiftError
+from lift.model.bundled import pretrained_path
 from lift.model.lift import LIFT
 from lift.model.weights import (
     HEADER,
     load_into,
     load_weights,
-    pretrained_path,
     read_weights,
     save_small,
     save_weights,
@@ -95,13 +95,10 @@ def test_weights_of_half_the_bytes_answer_within_60_decibels(tmp_path):
     their scores agree to 0.001 dB.
     """
     model, config = load_weights(pretrained_path("tiny"))
-    [path] = save_small(
-        tmp_path / "a.safetensors",
-        model,
-        config,
-        limit=2 * model.count_parameters()["total"] + HEADER,
-    )
-    assert path.stat().st_size < 0.6 * pretrained_path("tiny").stat().st_size
+    for p in model.parameters():  # so that they are no float16 numbers, however they are stored
+        p.data *= 1 + torch.rand_like(p) * 2**-10
+    [path] = save_small(tmp_path / "a.safetensors", model, config, 10**9, "float16")
+    assert path.stat().st_size < 0.6 * 4 * model.count_parameters()["total"]
     half, _ = load_weights(path)
     assert all(p.dtype == torch.float32 for p in half.parameters()) and not same(half, model)
     clip = Clip(
@@ -123,10 +120,38 @@ def test_weights_in_parts_come_back_whole(model, tmp_path):
     assert [path.name for path in paths] == ["a.safetensors", "a.2.safetensors", "a.3.safetensors"]
     loaded, config = load_weights(paths[0])
     assert config == Config(TINY) and read_weights(paths[0])[2]["step"] == "3"
-    assert all(
-        torch.equal(tensor, model.state_dict()[name].half().float())
-        for name, tensor in loaded.state_dict().items()
-    )
+    for name, tensor in loaded.state_dict().items():
+        stored = model.state_dict()[name]
+        stored = stored.half().float() if stored.ndim > 1 else stored
+        assert torch.equal(tensor, stored), name
+
+
+@pytest.mark.parametrize("dtype, bytes_each", [("auto", 4), ("float32", 4), ("float16", 2)])
+def test_the_dtype_of_the_file_may_be_chosen(model, tmp_path, dtype, bytes_each):
+    paths = save_small(tmp_path / "a.safetensors", model, Config(TINY), 10**9, dtype)
+    stored = read_weights(paths[0])[0]
+    assert {t.itemsize for t in stored.values() if t.ndim > 1} == {bytes_each}
+    assert {t.itemsize for t in stored.values() if t.ndim < 2} == {4}
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    parts = save_small(tmp_path / "b.safetensors", model, Config(TINY), size // 3 + HEADER, dtype)
+    assert len(parts) == {"auto": 2, "float32": 4, "float16": 2}[dtype]
+    assert all(path.stat().st_size <= size // 3 + HEADER for path in parts)
+    assert dtype != "float32" or same(load_weights(parts[0])[0], model)
+
+
+@pytest.mark.parametrize(
+    "value, dtype",
+    [(1e5, torch.float32), (1e-6, torch.float32), (0.0, torch.float16), (3e-3, torch.float16)],
+)
+def test_what_float16_cannot_hold_stays_in_float32(model, tmp_path, value, dtype):
+    """Beyond its range, or so small that the error is larger than that of rounding."""
+    name = next(name for name, p in model.named_parameters() if p.ndim == 4)
+    weight = model.get_parameter(name)
+    weight.data = torch.linspace(1, 1.5, weight.numel()).view_as(weight) * value
+    [path] = save_small(tmp_path / "a.safetensors", model, Config(TINY), 10**9, "float16")
+    stored = read_weights(path)[0][name]
+    assert stored.dtype == dtype
+    torch.testing.assert_close(stored.float(), weight.data, rtol=2**-11, atol=0)
 
 
 @pytest.mark.parametrize(

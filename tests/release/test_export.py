@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,14 +12,17 @@ import torch
 
 from lift.commands.evaluate import main as evaluate
 from lift.config import PRESETS, from_dict
-from lift.errors import run
+from lift.errors import LiftError, run
+from lift.evaluation.protocols import real16
+from lift.model.bundled import NAMES, pretrained_path
 from lift.model.lift import LIFT
-from lift.model.weights import load_weights, pretrained_path, read_weights, sha256
+from lift.model.weights import load_weights, read_weights, sha256
 from lift.release import export, model_card
 from lift.training.loop import train
 from tests.support.training_runs import DATA, MODEL, TRAIN
 from tests.support.video_samples import moving_frames, write_video
 
+SETS = ("tiny", "tiny_open")
 CLIPS = {"one": "train", "two": "val"}
 WHOLE_PRESETS = dict(PRESETS)
 SIZES = from_dict(
@@ -46,6 +50,7 @@ def clips(tmp_path_factory):
             "commit": "0123456789abcdef",
             "path": f"a/{name}.mp4",
             "licence": "CC0",
+            "may_be_redistributed": name == "one",
         }
         for name, split in CLIPS.items()
     ]
@@ -113,10 +118,10 @@ def test_the_weights_are_those_of_the_last_phase_and_name_no_folder_of_this_mach
 ):
     shipped_tensors, config, _ = read_weights(shipped / "tiny.safetensors")
     trained, _, _ = read_weights(runs[1] / "last.safetensors")
-    assert (
-        all(torch.equal(tensor, trained[name]) for name, tensor in shipped_tensors.items())
-        and shipped_tensors.keys() == trained.keys()
-    )
+    assert shipped_tensors.keys() == trained.keys()
+    for name, tensor in shipped_tensors.items():
+        stored = trained[name].half() if tensor.dtype == torch.float16 else trained[name]
+        assert torch.equal(tensor, stored), name
     assert (
         config.train.lr == 2e-4
         and config.train.init_weights == "first/last.safetensors"
@@ -128,10 +133,11 @@ def test_the_weights_are_those_of_the_last_phase_and_name_no_folder_of_this_mach
 
 def test_the_record_counts_what_was_done(shipped):
     record = json.loads((shipped / "tiny.json").read_text())
-    assert (
-        record["files"] == {"tiny.safetensors": sha256(shipped / "tiny.safetensors")}
-        and record["stored"] == "float32"
-    )
+    assert record["files"] == {"tiny.safetensors": sha256(shipped / "tiny.safetensors")}
+    assert (record["name"], record["set"], record["chosen"]) == ("tiny", "default", "")
+    stored = record["stored"]
+    assert sum(stored.values()) == record["parameters"]
+    assert stored["float16"] > 10 * stored["float32"] > 0
     first, second = record["phases"]
     assert (first["steps"], first["samples"], second["samples"]) == (2, 4, 8) and first[
         "start"
@@ -144,6 +150,24 @@ def test_the_record_counts_what_was_done(shipped):
     assert [clip["name"] for clip in record["data"]["train"]] == ["one"] and record["data"][
         "synthetic"
     ]
+
+
+def test_the_record_states_what_float16_changed(shipped, runs, clips):
+    record = json.loads((shipped / "tiny.json").read_text())
+    found = record["rounding"]
+    assert (found["clips"], found["clip"], found["context_frames"]) == (1, "two", 15)
+    assert found["mean"] == record["scores"]["mean"]["val"]["lift_15"]["psnr"]
+    assert found["largest"] == abs(found["mean"] - found["mean_float32"]) < 0.1
+    candidate = real16.model_candidate(load_weights(runs[1] / "last.safetensors")[0], 15)
+    full = real16.score(str(clips), {"float32": candidate}, "val")
+    assert found["mean_float32"] == full["mean"]["all"]["float32"]["psnr"]
+
+
+@pytest.mark.parametrize("loss, refused", [(0.006, True), (0.004, False), (-0.1, False)])
+def test_a_storage_that_loses_score_is_refused(loss, refused):
+    found = {"mean": 30.0, "mean_float32": 30.0 + loss, "clips": 14}
+    with pytest.raises(LiftError, match="--dtype float32") if refused else nullcontext():
+        export.check_rounding(found)
 
 
 @pytest.mark.slow
@@ -257,10 +281,48 @@ def test_runs_that_continue_bundled_weights_are_recorded_after_them(
     assert (tmp_path / "tiny_curve.csv").read_text() == (shipped / "tiny_curve.csv").read_text()
 
 
-@pytest.mark.slow
-def test_parts_of_larger_weights_before_are_removed(tmp_path, runs, clips, monkeypatch, shipped):
+def test_the_open_set_stands_beside_the_default_one(tmp_path, runs, clips, monkeypatch, shipped):
     scores = json.loads((shipped / "tiny.json").read_text())["scores"]
     monkeypatch.setattr(export.scores, "of_clips", lambda *arguments: scores)
+    for path in shipped.iterdir():
+        shutil.copy(path, tmp_path)
+    parts = ["tiny.2.safetensors", "tiny_open.7.safetensors", "tiny_open.mine.safetensors"]
+    for name in parts:
+        (tmp_path / name).write_bytes(b"")
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("tiny.*")}
+    where = "--data_root", clips, "--output", tmp_path
+    assert go(*runs, "--set", "open", "--dtype", "float32", "--chosen", "the rate", *where) == 0
+    assert before == {path.name: path.read_bytes() for path in tmp_path.glob("tiny.*")}
+    assert [(tmp_path / name).exists() for name in parts] == [True, False, True]
+    record = json.loads((tmp_path / "tiny_open.json").read_text())
+    assert record["files"].keys() == {"tiny_open.safetensors"} and "rounding" not in record
+    assert (record["set"], record["stored"].keys()) == ("open", {"float32"})
+    assert (tmp_path / "tiny_open_curve.csv").is_file()
+    _, mine, opened = re.split("^## ", (tmp_path / "README.md").read_text(), flags=re.M)
+    assert "pretrained=True" in mine and "float16" in mine and "tiny_open" not in mine
+    assert 'pretrained="open"' in opened and "last one ships); the rate |" in opened
+    assert "The footage of all of them may be redistributed" in opened
+    table = model_card.sets([json.loads((tmp_path / f"{n}.json").read_text()) for n in SETS[::-1]])
+    assert [row.split(" | ")[0] for row in table.splitlines()[2:]] == ["| `tiny`", "| `tiny_open`"]
+
+
+def test_an_open_set_with_other_clips_is_refused(tmp_path, runs, clips, capsys):
+    manifest = json.loads((clips / "manifest.json").read_text())
+    manifest["clips"][0]["may_be_redistributed"] = False
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "manifest.json").write_text(json.dumps(manifest))
+    where = "--data_root", tmp_path / "d", "--output", tmp_path / "out"
+    assert go(*runs, "--set", "open", *where) == 1
+    assert "(one)" in capsys.readouterr().err
+    assert go(runs[1], "--set", "open", *where) == 1
+    assert "second began with" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_parts_of_larger_weights_before_are_removed(tmp_path, runs, clips, monkeypatch, shipped):
+    record = json.loads((shipped / "tiny.json").read_text())
+    monkeypatch.setattr(export.scores, "of_clips", lambda *arguments: record["scores"])
+    monkeypatch.setattr(export.scores, "of_rounding", lambda *arguments: record["rounding"])
     (tmp_path / "tiny.2.safetensors").write_bytes(b"")
     assert go(runs[1], "--data_root", clips, "--output", tmp_path) == 0
     assert (
@@ -312,7 +374,9 @@ def test_every_block_in_the_documents_is_known():
     for path in (pretrained_path("any").parent / "README.md", model_card.README):
         marks = re.findall(r"<!-- weights: (.+?) -->", path.read_text())
         assert all(
-            mark == "end" or mark.split()[0] in PRESETS and mark.split()[1] in model_card.BLOCKS
+            mark in ("end", "all sets")
+            or mark.split()[0] in NAMES
+            and mark.split()[1] in model_card.BLOCKS
             for mark in marks
         )
         assert len(marks) == 2 * marks.count("end")

@@ -53,10 +53,13 @@ def ucf101(samples: int = 3) -> dict:
 def folder(tmp_path):
     """A folder of weights with a record that has older scores."""
     record = {
+        "name": "tiny",
         "preset": "tiny",
+        "set": "default",
         "files": {"tiny.safetensors": SHA},
-        "stored": "float32",
+        "stored": {"float32": 1},
         "weights": "last.safetensors",
+        "chosen": "",
         "parameters": 1,
         "phases": [
             {

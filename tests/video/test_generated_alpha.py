@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lift.model.weights import load_weights, pretrained_path
+from lift.model.bundled import pretrained_path
+from lift.model.weights import load_weights
 from lift.video.engine import Engine
 from lift.video.schedule import MultiplierSchedule
 from tests.support.streams import interpolator

@@ -91,7 +91,8 @@ def test_what_tiles_agree_on_is_unchanged():
 
 @pytest.fixture(scope="module")
 def trained():
-    from lift.model.weights import load_weights, pretrained_path
+    from lift.model.bundled import pretrained_path
+    from lift.model.weights import load_weights
 
     return load_weights(pretrained_path("tiny"))[0]
 
