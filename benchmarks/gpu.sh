@@ -44,7 +44,7 @@ table() {
 1   tests_large               60  tests large
 1   bench_grid_sample         60+ suite bench_grid_sample
 1   bench_model               90+ suite bench_model --forms plain,graph
-2   bench_streaming           90+ suite bench_streaming --forms plain,graph
+2   bench_streaming           90+ suite bench_streaming bench_methods --forms plain,graph
 2   profile                   60  python -m benchmarks.gpu.profile_step --device DEVICE --json FOLDER/profile.json
 2   convergence               45  python -m benchmarks.gpu.convergence --amp off --device DEVICE --json FOLDER/convergence.json
 2   convergence_bf16          45  python -m benchmarks.gpu.convergence --amp bfloat16 --device DEVICE --json FOLDER/convergence_bf16.json

@@ -289,6 +289,13 @@ STREAMING = Suite(
     also=("file",),
 )
 
+METHODS = Suite(
+    name="methods",
+    help="one frame between two: averaging, DIS, LIFT, a net of RIFE's size",
+    module="bench_methods",
+    variants=("averaging", "DIS", "LIFT, 2 frames", "LIFT, stream of 15", "RIFE-sized"),
+)
+
 SUITES = {
     suite.name: suite
     for suite in (
@@ -300,6 +307,7 @@ SUITES = {
         *FRAME_SUITES,
         TRAINING_STEP,
         STREAMING,
+        METHODS,
     )
 }
 OPERATIONS = {name: suite for name, suite in SUITES.items() if suite.is_operation}

@@ -1,7 +1,7 @@
 """Generated parts of documents, between `<!-- report: NAME -->` and `<!-- report: end -->`.
 
-NAME is `machines`, `targets`, `summary`, `projections`, `threads`, `adoption`, `cost` and a part of
-it, or a folder below `results/` and an operation, as in `cpu warp_blend`.
+NAME is `machines`, `targets`, `summary`, `projections`, `threads`, `methods`, `adoption`, `cost`
+and a part of it, or a folder below `results/` and an operation, as in `cpu warp_blend`.
 """
 
 import json
@@ -13,7 +13,7 @@ from statistics import median
 
 from benchmarks.harness.registry import OPERATIONS
 from benchmarks.harness.table import cell, markdown
-from benchmarks.report import adoption, cost, threads
+from benchmarks.report import adoption, cost, methods, threads
 from benchmarks.report.gpus import GPUS
 from benchmarks.report.limits import cases, projected, recorded
 from benchmarks.report.machine_page import PICTURES, PROJECTED
@@ -102,6 +102,7 @@ PARTS: dict[str, Callable[[list[Measurements], Path], str]] = {
     "summary": summary,
     "projections": projections,
     "threads": lambda all_found, _: threads.table(all_found),
+    "methods": lambda all_found, _: methods.table(all_found),
     "adoption": lambda *_: adoption.table(),
     "cost counted": lambda *_: cost.counted(),
     "cost by part": lambda *_: cost.by_part(),

@@ -41,6 +41,11 @@ COLORS = {  # by variant, in all charts; each its own
     "shared encoding": "#5fc0f0",
     "shared encoding+recompute": "#16877a",
     "separate passes": "#7a5a3a",
+    "averaging": "#4a4a4a",
+    "DIS": "#c2a400",
+    "LIFT, 2 frames": "#3f8fd9",
+    "LIFT, stream of 15": "#1c3f8f",
+    "RIFE-sized": "#b5432a",
 }
 OTHER = "#8c7a6b"  # a variant without a colour of its own
 MARKS = ("o", "s", "^", "D", "v", "P")

@@ -325,6 +325,7 @@ def update(folder: Path) -> list[Path]:
     records = {
         path.stem: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*.json"))
+        if not path.stem.endswith("_limits")  # another record, of lift.release.limits
     }
     documents = [folder / "README.md"]
     if folder.resolve() == FOLDER and README.is_file():

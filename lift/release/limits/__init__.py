@@ -1,0 +1,1 @@
+"""What limits released weights: motion, flow, noise, the worst frames, and the training curve."""
