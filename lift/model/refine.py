@@ -123,7 +123,7 @@ class Refinement(nn.Module):
         hidden = append_image(hidden, coarse)
         features = self.reduce(hidden)
         inputs = image0, image1, state, missing, self.stride, features.dtype
-        if self.sharpness or not dispatch.select("refine_inputs", self.backend, *inputs).fused:
+        if not dispatch.select("refine_inputs", self.backend, *inputs).fused:
             return self._separate_passes(image0, image1, change, state, missing, features, hidden)
         x = kernels.refine_inputs(*inputs, backend=self.backend)
         x = conv_act(self.conv_in, x, skip=features, backend=self.backend)
