@@ -20,7 +20,7 @@ from pathlib import Path
 from lift.config.flags import Parser
 from lift.errors import run
 from lift.files import atomic
-from lift.model.bundled import FOLDER, loading_call
+from lift.model.bundled import FOLDER, NAMES, loading_call
 from lift.release.facts import facts, trained_on
 from lift.release.markdown import table, wrap, wrap_command
 from lift.release.sources import FIELD
@@ -314,6 +314,16 @@ ALL_SETS = ("all", "sets")  # the block that is of no single name
 # -- documents -------------------------------------------------------------------------------------
 
 
+def read_records(folder: Path) -> dict[str, dict]:
+    """The records of weights in a folder by name, such as `tiny`; other files are left alone."""
+    paths = {name: folder / f"{name}.json" for name in NAMES}
+    return {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name, path in paths.items()
+        if path.is_file()
+    }
+
+
 def update(folder: Path) -> list[Path]:
     """Generate all blocks of the model card in a folder of weights.
 
@@ -322,11 +332,7 @@ def update(folder: Path) -> list[Path]:
     Returns:
         The documents that changed.
     """
-    records = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob("*.json"))
-        if not path.stem.endswith("_limits")  # another record, of lift.release.limits
-    }
+    records = read_records(folder)
     documents = [folder / "README.md"]
     if folder.resolve() == FOLDER and README.is_file():
         documents.append(README)
