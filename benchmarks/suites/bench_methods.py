@@ -47,7 +47,7 @@ def pytest_generate_tests(metafunc):
 def test_methods(method, record, request):
     quick, toy = (request.config.getoption(name) for name in ("--quick", "--toy"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    size, rounds = ("64x96", 1) if toy else ("720p", 5 if quick else 9)
+    size, rounds = ("64x96", 1) if toy else ("720p", 3 if quick else 7)
     record(
         measured(size, device, rounds)[method],
         operation="methods",

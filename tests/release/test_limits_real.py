@@ -64,9 +64,8 @@ def test_classes_overlap_and_count_targets_without_any():
 
 
 def test_noise_lowers_the_score_and_repeats(root, model, monkeypatch):
-    monkeypatch.setattr(real, "NOISE_TARGETS", 1)
     monkeypatch.setattr(real, "NOISE_LEVELS", (0, 10))
-    found = real.by_noise(model, root, "val")
+    found = real.by_noise(model, root, "val", 1)
     clean, noisy = (each["psnr"] for each in found["levels"])
     assert found["targets"] == 1 and set(clean) == set(real.NOISE_METHODS)
     assert all(noisy[name] < clean[name] - 1 for name in clean)

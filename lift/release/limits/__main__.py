@@ -26,6 +26,7 @@ from lift.model.weights import load_weights, pretrained_path
 from lift.release.limits import curve, flow_error, page, real, worst_frames
 
 DATA_PARTS = ("motion", "noise", "worst")  # need the clips
+NOISE_SHARE = 4  # noise has several levels, and takes one target in so many
 
 
 def main(argv: list[str]) -> None:
@@ -41,7 +42,10 @@ def main(argv: list[str]) -> None:
         "--split", choices=("train", "val", "all"), default="val", help="clips (default val)"
     )
     parser.add_argument(
-        "--targets", type=int, default=8, help="targets per clip, at most 20 (default 8)"
+        "--targets",
+        type=int,
+        default=8,
+        help="targets per clip, at most 20; of noise a quarter of them (default 8)",
     )
     parser.add_argument(
         "--scenes", type=int, default=64, help="synthetic scenes with known flow (default 64)"
@@ -122,7 +126,8 @@ def _flow(args: Namespace, _record, _name, model, _config) -> dict:
 
 
 def _noise(args: Namespace, _record, _name, model, _config) -> dict:
-    return real.by_noise(model, args.data_root, args.split, _bar("clip"))
+    count = max(1, args.targets // NOISE_SHARE)
+    return real.by_noise(model, args.data_root, args.split, count, _bar("clip"))
 
 
 def _worst(args: Namespace, record: dict, name: str, model, _config) -> dict:

@@ -27,7 +27,6 @@ LIFT = f"lift_{CONTEXT_FRAMES}"
 MOTION_METHODS = (LIFT, "dis", "dis_cubic")
 NOISE_METHODS = (LIFT, "dis", "average")
 NOISE_LEVELS = (0, 2, 5, 10)  # standard deviation, of 255
-NOISE_TARGETS = 4  # a clip
 NONE, ALL = "none of these", "all"
 
 Progress = Callable[[list[ManifestClip]], Iterable[ManifestClip]]
@@ -97,11 +96,14 @@ def scored_frames(rows: list[dict]) -> list[ScoredFrame]:
 
 
 def by_noise(
-    model: torch.nn.Module, root: str | Path, split: str, progress: Progress = iter
+    model: torch.nn.Module, root: str | Path, split: str, count: int, progress: Progress = iter
 ) -> dict:
     """Mean PSNR against the clean truth with Gaussian noise on all input frames, JSON-able.
 
     Noisy frames are rounded to 8 bits. The noise is the same in every run and for every method.
+
+    Args:
+        model, root, split, count, progress: as `by_motion` takes them.
 
     Returns:
         {"targets": their number, "levels": [{"sigma": of 255, "psnr": {method: dB}}, ...]}.
@@ -112,7 +114,7 @@ def by_noise(
     candidates = _candidates(model, NOISE_METHODS)
     scores = {sigma: {name: [] for name in candidates} for sigma in NOISE_LEVELS}
     for number, clip in enumerate(progress(real16.select_clips(read_manifest(root), split))):
-        for k, target in _targets(clip, NOISE_TARGETS):
+        for k, target in _targets(clip, count):
             for sigma, found in scores.items():
                 frames = noisy(target.frames, sigma, (number, k))
                 for name, candidate in candidates.items():
