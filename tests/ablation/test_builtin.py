@@ -15,7 +15,13 @@ COMMON = Config(model=tiny())
 def test_the_set_has_every_part_windows_and_contexts():
     names = [change.name for change in CHANGES]
     assert names[0] == "full" and len(set(names)) == len(names)
-    parts = {"no_transformer", "average_context", "no_occlusion", "quarter_blend"}
+    parts = {
+        "no_transformer",
+        "average_context",
+        "no_occlusion",
+        "quarter_blend",
+        "bilinear_samples",
+    }
     parts |= {"no_global_motion", "no_bend"}
     ranges = {f"window{n}" for n in WINDOWS} | {f"context{n}" for n in CONTEXTS}
     assert set(names) == {"full"} | parts | ranges

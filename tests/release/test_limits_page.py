@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from lift.model.weights import pretrained_path
+from lift.model.bundled import pretrained_path
 from lift.release.limits import page
 
 RECORDS = page.records(pretrained_path("any").parent)

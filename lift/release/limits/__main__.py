@@ -22,7 +22,8 @@ from lift.devices import choose_device
 from lift.errors import LiftError, run
 from lift.files import atomic
 from lift.model.pretrained import weights_path
-from lift.model.weights import load_weights, pretrained_path
+from lift.model.bundled import pretrained_path
+from lift.model.weights import load_weights
 from lift.release.limits import curve, flow_error, page, real, worst_frames
 
 DATA_PARTS = ("motion", "noise", "worst")  # need the clips
