@@ -94,4 +94,4 @@ def test_the_smallest_budget_is_one():
     config = load_config("ablate_cpu")
     assert config.data.data_source == "synthetic" and config.train.epochs == 1
     variants, same = builtin_variants(config)
-    assert set(same) == {"window4", "context15"} and len(variants) == 13
+    assert set(same) == {"window4", "context15"} and len(variants) == 14

@@ -21,8 +21,8 @@ from lift.config.flags import Parser
 from lift.devices import choose_device
 from lift.errors import LiftError, run
 from lift.files import atomic
-from lift.model.pretrained import weights_path
 from lift.model.bundled import pretrained_path
+from lift.model.pretrained import weights_path
 from lift.model.weights import load_weights
 from lift.release.limits import curve, flow_error, page, real, worst_frames
 
