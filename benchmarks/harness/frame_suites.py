@@ -132,9 +132,14 @@ REFINE_OUTPUT = Suite(
     help="the frame from the refinement's residuals: gate, warps, blend",
     module="bench_refine_output",
     variants=VARIANTS,
-    axes="(B, H, W, stride)",
+    axes="(B, H, W, stride, residuals)",
     work=work.refine_output,
-    shapes=((1, 1080, 1920, 1), (1, 1080, 1920, 2), (4, 256, 256, 1)),
+    shapes=(
+        (1, 1080, 1920, 1, 10),
+        (1, 1080, 1920, 2, 10),
+        (1, 1080, 1920, 2, 11),
+        (4, 256, 256, 1, 11),
+    ),
     dtype="bfloat16",
 )
 

@@ -195,24 +195,31 @@ def refine_inputs(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
 
 
 def refine_output(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
-    """Shape (B, H, W, stride).
+    """Shape (B, H, W, stride, R): 10 residuals, or 11 with a sharpness.
 
-    Per pixel: 67 operations for seven channels upsampled, 10 biases, 10 residuals added, 8 for the
+    Per pixel: 67 operations for seven channels upsampled, R biases, 10 residuals added, 8 for the
     gate, 28 for coordinates, fractions and weights, 10 for the blend, 15 per channel for eight
     weighted corners. Backward: all but the frame again, per channel 12 for the slopes of two
-    samples, 12 for sums and 15 for the samples, 20 for the gate's gradient, 10 for the bias's, and
+    samples, 12 for sums and 15 for the samples, 20 for the gate's gradient, R for the bias's, and
     8 for each of six channels gathered.
+
+    With a sharpness: 14 for the cubic weights of each of four axes, and of each channel and
+    reference 35 for 16 weighted pixels and 3 to mix. Backward: the weights again and 16 for each
+    axis's slopes; of each reference 80 for the channels' sum, 77 for a sample and its slopes, 9 to
+    mix; 4 for the sharpness.
     """
-    B, H, W, stride = shape
-    pixels = B * H * W
-    residual, bias = 10 * pixels * BYTES[dtype], 10 * stride**2 * FLOAT
+    B, H, W, stride, R = shape
+    pixels, sharp = B * H * W, R > 10
+    residual, bias = R * pixels * BYTES[dtype], R * stride**2 * FLOAT
     # images, and seven channels at half resolution
     inputs = residual + bias + pixels * 6 * FLOAT + pixels * 7 * FLOAT // 4
-    frame, shared = pixels * 3 * FLOAT, 67 + 10 + 10 + 8 + 28 + 10
+    frame, shared = pixels * 3 * FLOAT, 67 + R + 10 + 8 + 28 + 10 + 4 * 14 * sharp
     if not backward:
-        return Work(inputs, frame, pixels * (shared + 45), pixels * 8)
+        operations = shared + 45 + 6 * (35 + 3) * sharp
+        return Work(inputs, frame, pixels * operations, pixels * 8)
     written = residual + bias + pixels * 6 * FLOAT // 4 + FLOAT
-    return Work(inputs + frame, written, pixels * (shared + 117 + 20 + 10 + 48), pixels * 10)
+    operations = shared + 117 + 20 + R + 48 + (4 * 16 + 2 * (80 + 77 + 9) + 4) * sharp
+    return Work(inputs + frame, written, pixels * operations, pixels * 10)
 
 
 def census(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:

@@ -196,7 +196,7 @@ def refine_output(draw: Draw) -> Drawn:
     dtype, B, stride = draw.dtype(), draw.batch(), draw.one((1, 2, 4))
     H, W = draw.size(multiple=max(stride, 2))
     images = [draw.lay(draw.image(_wide(dtype), B, 3, H, W)) for _ in range(2)]
-    state, n = _state(draw, dtype, B, H // 2, W // 2), 10 * stride**2
+    state, n = _state(draw, dtype, B, H // 2, W // 2), draw.one((10, 11)) * stride**2
     residual, bias = _maps(draw, dtype, B, n, H // stride, W // stride), draw.noise(n)
     change, threshold = _maps(draw, state.dtype, B, 1, H // 2, W // 2), torch.tensor(-1.7)
     arguments = [residual, bias, *images, state, change, threshold, stride]

@@ -13,7 +13,7 @@ SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 OPS = sorted(dispatch.operations())
 ROWS = re.findall(r"^\| (\w+) \| (`.*?`) \| `(.*?)` \| (.*?) \| `(.*?)` \|$", PAGE, re.M)
 SIZES = {"B": 3, "C": 5, "H": 12, "W": 20, "h": 7, "w": 9, "r": 2, "D": 9, "G": 6, "groups": 2}
-SIZES |= {"N": 11, "T": 15, "Tq": 2, "Tk": 4, "heads": 2, "d": 16, "window": 4, "s": 2}
+SIZES |= {"N": 11, "T": 15, "Tq": 2, "Tk": 4, "heads": 2, "d": 16, "window": 4, "s": 2, "R": 11}
 
 
 @pytest.mark.parametrize("op", OPS)

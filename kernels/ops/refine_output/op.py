@@ -34,11 +34,13 @@ REFINE_OUTPUT = autograd.Op(
 
 def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
     images = [torch.rand(2, 3, 12, 20, generator=generator) for _ in range(2)]
-    residual = torch.randn(2, SHARP_RESIDUALS * 4, 6, 10, generator=generator).to(dtype)
+    residual = torch.randn(2, SHARP_RESIDUALS * 4, 6, 10, generator=generator)
     bias = torch.randn(SHARP_RESIDUALS * 4, generator=generator)
+    residual[:, RESIDUALS * 4 :] *= 0.2  # a sharpness between 0 and 1
+    bias[RESIDUALS * 4 :] = 0.5
     state = 4 * torch.randn(2, STATE, 6, 10, generator=generator)
     change = torch.randn(2, 1, 6, 10, generator=generator)
-    return residual, bias, *images, state, change, torch.tensor(-1.7), 2
+    return residual.to(dtype), bias, *images, state, change, torch.tensor(-1.7), 2
 
 
 def _unsupported_by_cpp(*arguments) -> str | None:

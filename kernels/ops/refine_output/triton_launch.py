@@ -34,9 +34,11 @@ from lift.kernels.ops.refine_output.triton_kernels import (
     refine_output_sums_kernel,
 )
 
-# Pixels of the residual a program, by residuals and stride; the backward needs more registers.
-FORWARD_PIXELS = {RESIDUALS: PIXELS, SHARP_RESIDUALS: {1: 128, 2: 64, 4: 16}}
-BACKWARD_PIXELS = {RESIDUALS: {1: 128, 2: 64, 4: 16}, SHARP_RESIDUALS: {1: 128, 2: 32, 4: 8}}
+# Pixels of the residual a program, by residuals and stride. The backward needs more registers, and
+# so do samples of 4 x 4 pixels: a thread has one pixel of the frame.
+SHARP_PIXELS = {1: 128, 2: 32, 4: 8}
+FORWARD_PIXELS = {RESIDUALS: PIXELS, SHARP_RESIDUALS: SHARP_PIXELS}
+BACKWARD_PIXELS = {RESIDUALS: {1: 128, 2: 64, 4: 16}, SHARP_RESIDUALS: SHARP_PIXELS}
 ROWS = 64  # of the programs' sums, added at a time
 
 
