@@ -92,7 +92,7 @@ def test_a_sharpness_of_1_samples_as_bicubic_grid_sample():
 
 
 def test_gradients_of_a_sharp_frame_are_its_slopes():
-    arguments = [x.double() if isinstance(x, torch.Tensor) else x for x in _sharp(1, (4, 6))]
+    arguments = [x.double() if isinstance(x, torch.Tensor) else x for x in _sharp(1, (4, 4))]
     places = (0, 1, 4, 6)
     leaves = [arguments[i].requires_grad_() for i in places]
 
@@ -100,7 +100,7 @@ def test_gradients_of_a_sharp_frame_are_its_slopes():
         inputs = dict(zip(places, leaves, strict=True))
         return refine_output_reference(*(inputs.get(i, x) for i, x in enumerate(arguments)))
 
-    assert torch.autograd.gradcheck(frame, leaves)
+    assert torch.autograd.gradcheck(frame, leaves, fast_mode=True)
 
 
 def test_flows_far_outside_read_the_border():
