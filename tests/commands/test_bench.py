@@ -91,7 +91,7 @@ def test_suites_are_chosen_by_name_once_each(ran, tmp_path):
 
 def test_the_model_has_suites_of_its_own_whose_forms_can_be_chosen(ran):
     benchmarks.main(["model", "--forms", "plain,graph"])
-    assert suites(ran) == ["bench_model", "bench_streaming"]
+    assert suites(ran) == ["bench_model", "bench_streaming", "bench_methods"]
     assert all(command[command.index("--forms") + 1] == "plain,graph" for command, *_ in ran)
 
 
