@@ -20,15 +20,9 @@ from lift.config import PRESETS, Config, to_flags
 from lift.config.flags import Parser
 from lift.errors import LiftError
 from lift.errors import run as run_command
-from lift.files import atomic
+from lift.files import atomic, sha256
 from lift.model.bundled import FOLDER, SETS, bundled_name
-from lift.model.weights import (
-    differing_fields,
-    load_weights,
-    read_weights,
-    save_small,
-    sha256,
-)
+from lift.model.weights import differing_fields, load_weights, read_weights, save_small
 from lift.release import curves, model_card, scores
 from lift.release.sources import check_open, sources
 from lift.training import checkpoints

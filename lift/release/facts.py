@@ -75,9 +75,12 @@ def trained_on(record: dict) -> str:
 
 def _chosen(record: dict) -> str:
     """What the validation clips decided."""
-    is_last = record["weights"] == "last.safetensors"
-    step = "not the step (the last one ships)" if is_last else "the step of highest PSNR"
-    return "; ".join([step, *([record["chosen"]] if record["chosen"] else [])])
+    steps = {
+        "last.safetensors": "not the step (the last one ships)",
+        "best.safetensors": "the step of highest PSNR",
+    }
+    step = steps.get(record["weights"], "")  # other weights: their maker says how they were chosen
+    return "; ".join(words for words in (step, record["chosen"]) if words)
 
 
 def _storage(record: dict) -> str:
