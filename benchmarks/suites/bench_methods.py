@@ -13,7 +13,7 @@ work is not the same in every round.
 
 import time
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def measured(size: str, device: str, rounds: int) -> dict[str, measure.VariantRe
             tasks[name] = task
         else:
             result.failure = measure.wrong(result)
-    times = measure.in_turn(tasks, rounds, partial(_clock, device))
+    times = measure.in_turn(tasks, rounds, bench_streaming.clock(device))
     for name, each in times.items():
         found[name].times = each
     return found
@@ -142,16 +142,6 @@ def rife_sized(tensors: list[torch.Tensor], device: str) -> Callable[[], torch.T
         return net(*padded)[..., :H, :W]
 
     return generate
-
-
-def _clock(device: str, task: Callable) -> Callable[[], float]:
-    """As `measure.timer`, by the wall clock."""
-    start = time.perf_counter()
-    task()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
-    return lambda: seconds
 
 
 def _distance(found, exact) -> float:

@@ -241,7 +241,7 @@ def measured(
         reference = baseline(case, int(context))
         other = "reference", lambda: [reference() for _ in range(chunk)]
     measure.time_with(
-        found, form, lambda: [stream() for _ in range(chunk)], other, rounds, _clock(case.device)
+        found, form, lambda: [stream() for _ in range(chunk)], other, rounds, clock(case.device)
     )
     found.times = [seconds / chunk for seconds in found.times]
     if found.baseline:
@@ -312,10 +312,10 @@ def _examined(found: measure.VariantResult, case: Case, variant: str) -> Stream 
     return stream
 
 
-def _clock(device: str) -> Callable:
+def clock(device: str) -> Callable:
     """As `measure.timer`, by the wall clock: on a GPU the launches from Python count too."""
 
-    def clock(task: Callable) -> Callable[[], float]:
+    def timed(task: Callable) -> Callable[[], float]:
         start = time.perf_counter()
         task()
         if device == "cuda":
@@ -323,7 +323,7 @@ def _clock(device: str) -> Callable:
         seconds = time.perf_counter() - start
         return lambda: seconds
 
-    return clock
+    return timed
 
 
 def _energy(stream: Stream, device: str) -> float | None:
@@ -336,14 +336,14 @@ def _energy(stream: Stream, device: str) -> float | None:
         pynvml.nvmlInit()
         gpu = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
         torch.cuda.synchronize()
-        clock = _clock(device)
+        clocked = clock(device)
         used, start, frames = (
             pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu),
             time.perf_counter(),
             0,
         )
         while time.perf_counter() - start < ENERGY_SECONDS:
-            clock(stream)
+            clocked(stream)
             frames += 1
         return (pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) - used) / 1e3 / frames
     except Exception:  # no such package, or a GPU without the counter
