@@ -154,8 +154,8 @@ def _curve(args: Namespace, _record, name: str, model, config: Config) -> dict:
     return curve.measure(args.folder / f"{name}_curve.csv", record, model.cpu(), config)
 
 
-Part = Callable[[Namespace, dict, str, torch.nn.Module, Config], dict]
-PARTS: dict[str, Part] = {
+MeasuringFunction = Callable[[Namespace, dict, str, torch.nn.Module, Config], dict]
+PARTS: dict[str, MeasuringFunction] = {
     "motion": _motion,
     "flow": _flow,
     "noise": _noise,

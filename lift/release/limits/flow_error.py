@@ -31,7 +31,7 @@ FRAMES = ("lift", "lift_flow", "dis", "true_bilinear", "true_bicubic")
 
 
 @dataclass(frozen=True)
-class Measured:
+class SceneScores:
     """One scene.
 
     Attributes:
@@ -69,7 +69,7 @@ def measure(model: torch.nn.Module, count: int, progress=iter) -> dict:
 
 
 @torch.inference_mode()
-def measure_scene(model: torch.nn.Module, number: int) -> Measured:
+def measure_scene(model: torch.nn.Module, number: int) -> SceneScores:
     """The errors of one scene, drawn by its number."""
     scene = SyntheticScene(np.random.default_rng((SEED, number)), SIZE)
     frames, truth = scene.render(TIMES), scene.render([TARGET])[0]
@@ -101,7 +101,7 @@ def measure_scene(model: torch.nn.Module, number: int) -> Measured:
     uniform = (np.ptp(_blocks(flow), axis=(2, 4)) <= EDGE).all(0)
     is_visible = seen.any(0)
     estimates = {"lift": BLOCK * state[0, :4].numpy(), "dis": _blocks(dis).mean((2, 4))}
-    return Measured(
+    return SceneScores(
         motion=_lengths(true).mean(0),
         errors={name: _error(each - true, seen) for name, each in estimates.items()},
         valid=uniform & is_visible,
@@ -172,7 +172,7 @@ def _error(difference: np.ndarray, seen: np.ndarray) -> np.ndarray:
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def tables(scenes: list[Measured]) -> dict[str, list[dict]]:
+def tables(scenes: list[SceneScores]) -> dict[str, list[dict]]:
     """Rows by size of the motion and by LIFT's error of the flow; bins without blocks are left out.
 
     Every row has "share" of all blocks, "error" (mean end-point error by name of FLOWS, pixels;
