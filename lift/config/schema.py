@@ -72,6 +72,18 @@ class DataConfig:
         "shrink frames while loading until their short side is at most this, pixels; 0: never",
         low=0,
     )
+    rescale: float = _field(
+        1.0,
+        "largest factor by which training clips are enlarged or reduced, at random, and stretched "
+        "a little; 1: only some are enlarged to twice their size",
+        low=1,
+    )
+    jpeg_prob: float = _field(
+        0.0,
+        "probability that all frames of a training clip, targets too, are compressed as JPEG",
+        low=0,
+        high=1,
+    )
     scan_videos: bool = _field(
         True,
         "look for cuts and damaged frames in videos without a manifest, which are then decoded "

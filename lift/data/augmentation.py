@@ -1,27 +1,34 @@
-"""Augmentation of clips: flips, rotation, time reversal, channel order, zoom and crop.
+"""Augmentation of clips: flips, rotation, time reversal, channel order, scale, JPEG and crop.
 
 All frames of a clip get the same. Arrays stay uint8 and views as long as possible.
 """
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 import cv2
 import numpy as np
 
 CHANNEL_ORDERS = ((0, 1, 2), (2, 1, 0))
-ZOOM_PROB = 0.1
+ENLARGE_PROB = 0.1  # enlarged to twice its size, whatever the options
+RESCALE_PROB = 0.5  # of the others, where rescaling is on
+MAX_STRETCH = 1.15  # of either axis against their geometric mean
+JPEG_QUALITIES = (40, 95)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Changes to a clip, in this order: crop, zoom, rotate, flip, channels; reverse at any point.
+    """Changes to a clip, in this order: crop, scale, rotate, flip, channels, JPEG; reverse at any
+    point.
 
     Attributes:
         flip_x, flip_y: flip left-right, up-down.
         rotate: rotate by 90 degrees counter-clockwise; with the flips all eight orientations.
         reverse: play the clip backwards: a time s becomes 1 - s and the references swap.
         channels: order of the colour channels.
-        zoom: 1, or 2 to enlarge half the crop.
+        scale: factors (vertical, horizontal) by which a crop is enlarged, in the orientation of
+            the result; (2, 2) enlarges half the crop.
+        jpeg_quality: of a compression of every frame, targets too; 0: none.
     """
 
     flip_x: bool = False
@@ -29,22 +36,43 @@ class Augmentation:
     rotate: bool = False
     reverse: bool = False
     channels: tuple[int, int, int] = (0, 1, 2)
-    zoom: int = 1
+    scale: tuple[float, float] = (1.0, 1.0)
+    jpeg_quality: int = 0
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Augmentation":
-        """Draw each with probability 1/2, and zoom with probability 1/10."""
+    def draw(
+        cls, rng: np.random.Generator, max_scale: float = 1.0, jpeg_prob: float = 0.0
+    ) -> "Augmentation":
+        """Draw orientation, reversal and channels with probability 1/2, twice the size with 1/10.
+
+        Args:
+            rng: for everything random.
+            max_scale: above 1, half of the other clips are enlarged or reduced by a factor between
+                1 / max_scale and max_scale, and stretched by up to 15 % along one axis.
+            jpeg_prob: probability of a compression.
+        """
         coins = rng.random(6)
+        scale = (1.0, 1.0)
+        if coins[5] < ENLARGE_PROB:
+            scale = (2.0, 2.0)
+        elif max_scale > 1 and rng.random() < RESCALE_PROB:
+            mean = max_scale ** rng.uniform(-1, 1)
+            stretch = MAX_STRETCH ** rng.uniform(-1, 1)
+            scale = (mean * stretch, mean / stretch)
+        quality = 0
+        if jpeg_prob and rng.random() < jpeg_prob:
+            quality = int(rng.integers(*JPEG_QUALITIES, endpoint=True))
         return cls(
             *(bool(c < 0.5) for c in coins[:4]),
             CHANNEL_ORDERS[int(coins[4] < 0.5)],
-            2 if coins[5] < ZOOM_PROB else 1,
+            scale,
+            quality,
         )
 
     def source_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size (H, W) to crop from the frames so that the result has `size` (H, W)."""
-        h, w = size[::-1] if self.rotate else size
-        return -(-h // self.zoom), -(-w // self.zoom)
+        sides = tuple(ceil(side / factor) for side, factor in zip(size, self.scale, strict=True))
+        return sides[::-1] if self.rotate else sides
 
     def fitted(self, size: tuple[int, int], frame: tuple[int, int]) -> "Augmentation":
         """The same, rotated or not so that a crop for `size` fits a frame; sizes are (H, W).
@@ -68,11 +96,11 @@ class Augmentation:
         Returns:
             (n, H, W, 3), of the same dtype.
         """
-        if self.zoom != 1:
-            h, w = size[::-1] if self.rotate else size
-            frames = np.stack(
-                [cv2.resize(f, (w, h), interpolation=cv2.INTER_CUBIC) for f in frames]
-            )
+        h, w = size[::-1] if self.rotate else size
+        if frames.shape[1:3] != (h, w):
+            smaller = h * w < frames.shape[1] * frames.shape[2]
+            how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+            frames = np.stack([cv2.resize(f, (w, h), interpolation=how) for f in frames])
         if self.rotate:
             frames = frames.swapaxes(1, 2)[:, ::-1]
         if self.flip_x:
@@ -85,6 +113,8 @@ class Augmentation:
                 if self.channels == (2, 1, 0)
                 else frames[..., list(self.channels)]
             )
+        if self.jpeg_quality:
+            frames = np.stack([_compressed(f, self.jpeg_quality) for f in frames])
         return frames
 
     def apply_to_flow(
@@ -99,8 +129,8 @@ class Augmentation:
         Returns:
             (4, H, W) and (2, H, W).
         """
-        if self.zoom != 1:
-            h, w = size[::-1] if self.rotate else size
+        h, w = size[::-1] if self.rotate else size
+        if flow.shape[1:] != (h, w):
             grown = np.array([w / flow.shape[2], h / flow.shape[1]] * 2, np.float32)[:, None, None]
             flow = (
                 np.stack([cv2.resize(f, (w, h), interpolation=cv2.INTER_LINEAR) for f in flow])
@@ -124,6 +154,13 @@ class Augmentation:
             flow = flow[:, ::-1] * np.array([1, -1, 1, -1], np.float32)[:, None, None]
             visible = visible[:, ::-1]
         return flow, visible
+
+
+def _compressed(frame: np.ndarray, quality: int) -> np.ndarray:
+    """An (H, W, 3) uint8 RGB frame after a JPEG compression."""
+    swapped = np.ascontiguousarray(frame[..., ::-1])  # OpenCV's order
+    _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
 
 
 def fits(size: tuple[int, int], frame: tuple[int, int]) -> bool:

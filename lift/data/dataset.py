@@ -119,7 +119,7 @@ class ClipDataset(Dataset):
             return self._synthetic(g, Augmentation(), self.config.context_frames)
         rng = np.random.default_rng([self.seed, g])
         inputs, nearest = self._inputs(g)
-        augmentation = Augmentation.draw(rng)
+        augmentation = Augmentation.draw(rng, self.config.rescale, self.config.jpeg_prob)
         if not self.sequences or (
             self.config.data_source == "mixed" and rng.random() < self.config.synthetic_fraction
         ):

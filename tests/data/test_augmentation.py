@@ -27,15 +27,15 @@ def scene(size) -> SyntheticScene:
     )
 
 
-@pytest.mark.parametrize("zoom", [1, 2])
+@pytest.mark.parametrize("scale", [(1, 1), (2, 2), (0.8, 0.7), (1.2, 0.9)])
 @pytest.mark.parametrize("augmentation", ALL, ids=NAMES)
-def test_flow_stays_true(augmentation, zoom):
+def test_flow_stays_true(augmentation, scale):
     a = Augmentation(
         augmentation.flip_x,
         augmentation.flip_y,
         augmentation.rotate,
         augmentation.reverse,
-        zoom=zoom,
+        scale=scale,
     )
     t = 0.3
     s = scene(a.source_size(SIZE))
@@ -84,10 +84,11 @@ def test_channels_are_reversed_together():
     assert np.array_equal(Augmentation(channels=(2, 1, 0)).apply(frames, (8, 8)), frames[..., ::-1])
 
 
-def test_zoom_takes_half_the_crop():
-    a = Augmentation(zoom=2)
+def test_twice_the_size_takes_half_the_crop():
+    a = Augmentation(scale=(2, 2))
     assert a.source_size((48, 64)) == (24, 32)
-    assert Augmentation(zoom=2, rotate=True).source_size((48, 64)) == (32, 24)
+    assert Augmentation(scale=(2, 2), rotate=True).source_size((48, 64)) == (32, 24)
+    assert Augmentation(scale=(0.5, 2), rotate=True).source_size((48, 64)) == (32, 96)
     assert a.source_size((47, 63)) == (24, 32)
 
 
@@ -97,7 +98,37 @@ def test_draws_are_even_and_enlarge_one_time_in_ten():
     for name in ("flip_x", "flip_y", "rotate", "reverse"):
         assert 0.46 < np.mean([getattr(a, name) for a in drawn]) < 0.54
     assert 0.46 < np.mean([a.channels == (2, 1, 0) for a in drawn]) < 0.54
-    assert 0.08 < np.mean([a.zoom == 2 for a in drawn]) < 0.12
+    assert 0.08 < np.mean([a.scale == (2, 2) for a in drawn]) < 0.12
+
+
+def test_rescaled_clips_are_drawn_between_the_bounds_and_stretched():
+    rng = np.random.default_rng(0)
+    drawn = [Augmentation.draw(rng, max_scale=1.5) for _ in range(4000)]
+    scales = np.array([a.scale for a in drawn if a.scale not in ((1, 1), (2, 2))])
+    assert 0.42 < len(scales) / len(drawn) < 0.48
+    mean, stretch = np.sqrt(scales.prod(1)), np.sqrt(scales[:, 0] / scales[:, 1])
+    assert 1 / 1.5 < mean.min() < 0.68 and 1.48 < mean.max() < 1.5
+    assert 1 / 1.15 < stretch.min() < 0.88 and 1.13 < stretch.max() < 1.15
+
+
+def test_compression_changes_frames_little_and_as_often_as_asked():
+    rng = np.random.default_rng(0)
+    drawn = [Augmentation.draw(rng, jpeg_prob=0.25) for _ in range(4000)]
+    qualities = [a.jpeg_quality for a in drawn if a.jpeg_quality]
+    assert 0.22 < len(qualities) / len(drawn) < 0.28
+    assert min(qualities) == 40 and max(qualities) == 95
+    frames = scene(SIZE).render([0, 1])
+    good, poor = (
+        np.abs(Augmentation(jpeg_quality=q).apply(frames, SIZE) - frames.astype(float)).mean()
+        for q in (95, 40)
+    )
+    assert 0 < good < poor < 10
+
+
+def test_options_leave_the_draws_of_runs_without_them_as_they_were():
+    plain, other = np.random.default_rng(3), np.random.default_rng(3)
+    assert Augmentation.draw(plain) == Augmentation.draw(other, 1.0, 0.0)
+    assert plain.random() == other.random()
 
 
 def test_random_crop_is_the_same_part_of_every_frame_and_reaches_the_corners():

@@ -93,7 +93,7 @@ def test_a_sample_has_the_shapes_and_ranges_of_its_contract(root, data):
 
 def test_times_are_those_of_the_frames(root, monkeypatch):
     monkeypatch.setattr(
-        Augmentation, "draw", classmethod(lambda cls, rng: cls(reverse=bool(rng.random() < 0.5)))
+        Augmentation, "draw", classmethod(lambda cls, rng, *_: cls(reverse=bool(rng.random() < 0.5)))
     )
     d = dataset(root, data_source="folder")
     reversals = 0
