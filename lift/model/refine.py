@@ -9,9 +9,15 @@ import torch.nn.functional as F
 
 from lift import kernels
 from lift.config import ModelConfig
-from lift.kernels import dispatch
+from lift.kernels import dispatch, transforms
 from lift.kernels.ops.refine_inputs.reference import FLOW_SCALE
-from lift.kernels.ops.refine_output.reference import GATE_SLOPE, RESIDUALS, SHARP_RESIDUALS
+from lift.kernels.ops.refine_output.reference import (
+    GATE_SLOPE,
+    RESIDUALS,
+    SHARP_RESIDUALS,
+    sharp_sample,
+)
+from lift.kernels.ops.warp_blend.reference import blend, coordinates
 from lift.model.alignment import aligned
 from lift.model.blocks import (
     PointwiseConv,
@@ -194,27 +200,24 @@ class Refinement(nn.Module):
         gate = torch.sigmoid(GATE_SLOPE * (change - self.log_static_threshold) + d_gate)
         flow0, flow1 = gate * (flow0 + df0), gate * (flow1 + df1)
         inputs = image0, image1, flow0, flow1, occ0 + do0, occ1 + do1
-        blend = kernels.warp_blend(*inputs, backend=self.backend)
+        frame = kernels.warp_blend(*inputs, backend=self.backend)
         if sharp:
-            blend = blend + sharp[0] * (bicubic_blend(*inputs) - blend)
-        return blend + detail
+            frame = frame + sharp[0] * (bicubic_blend(*inputs) - frame)
+        return frame + detail
 
 
 def bicubic_blend(image0, image1, flow0, flow1, occ0, occ1) -> torch.Tensor:
-    """As `kernels.warp_blend`, with bicubic samples, by PyTorch's `grid_sample`."""
+    """As `kernels.warp_blend`, with bicubic samples."""
+    if transforms.in_transform():  # the definition has tangents, which `grid_sample` has not
+        samples = [sharp_sample(*x, 1.0) for x in ((image0, flow0), (image1, flow1))]
+        return blend(*samples, occ0, occ1)
     H, W = image0.shape[-2:]
-    y = torch.arange(H, device=flow0.device, dtype=flow0.dtype)[:, None]
-    x = torch.arange(W, device=flow0.device, dtype=flow0.dtype)
-    logits = torch.cat((F.logsigmoid(occ0), F.logsigmoid(occ1)), 1)
-    weights = F.softmax(logits, 1).split(1, 1)
-    blend = 0
-    for image, flow, weight in ((image0, flow0, weights[0]), (image1, flow1, weights[1])):
-        gx = (x + flow[:, 0]).clamp(0, W - 1) * (2 / max(W - 1, 1)) - 1
-        gy = (y + flow[:, 1]).clamp(0, H - 1) * (2 / max(H - 1, 1)) - 1
-        grid = torch.stack((gx, gy), 3)
-        sample = F.grid_sample(image, grid, "bicubic", "border", align_corners=True)
-        blend = blend + weight * sample
-    return blend
+    samples = []
+    for image, flow in ((image0, flow0), (image1, flow1)):
+        x, y = coordinates(flow)
+        grid = torch.stack((x * (2 / max(W - 1, 1)) - 1, y * (2 / max(H - 1, 1)) - 1), 3)
+        samples.append(F.grid_sample(image, grid, "bicubic", "border", align_corners=True))
+    return blend(*samples, occ0, occ1)
 
 
 class CoarserScale(nn.Module):

@@ -66,9 +66,11 @@ def refine_output_reference(
     return (frame + detail).contiguous()
 
 
-def sharp_sample(image: torch.Tensor, flow: torch.Tensor, sharpness: torch.Tensor) -> torch.Tensor:
+def sharp_sample(
+    image: torch.Tensor, flow: torch.Tensor, sharpness: torch.Tensor | float
+) -> torch.Tensor:
     """An image (B, C, H, W) at the places that a flow (B, 2, H, W) moves to, which are clamped to
-    the image; bilinear where the sharpness (B, 1, H, W) is 0, bicubic where it is 1.
+    the image; bilinear where the sharpness, (B, 1, H, W) or one for all, is 0, bicubic where 1.
     """
     bilinear = sample(image, flow)
     return bilinear + sharpness * (_bicubic_sample(image, flow) - bilinear)
