@@ -20,8 +20,8 @@ def table(all_found: list[Measurements]) -> str:
         if "methods" in found.operations:
             facts = next((s.facts for s in found.sources if s.file == FILE), {})
             names = [name for name in ("recorded", "torch", "commit") if name in facts]
-            details = [found.title, *(f"{name} {facts[name]}" for name in names)]
-            machines.append(f"{found.folder.name}: {', '.join(details)}.")
+            details = ", ".join(f"{name} {facts[name]}" for name in names)
+            machines.append(f"{found.folder.name}: {found.title},\n{details}.")
     if not lines:
         return NOT_RECORDED
     return "\n\n".join([*machines, markdown([HEADS, *lines], 3)])

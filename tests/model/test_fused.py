@@ -105,7 +105,7 @@ ABLATED = {
 def test_outputs_and_gradients_agree(interpreted, switches, dtype):
     """No result is further off than twice what the reference is in the same precision.
 
-    In half precision four times: of the errors of a hundred layers, two samples are few.
+    In half precision five times: of the errors of a hundred layers, two samples are few.
     """
     config = replace(TINY, **switches)
     exact, dtype = run("reference", config, torch.float32), getattr(torch, dtype)
@@ -113,7 +113,7 @@ def test_outputs_and_gradients_agree(interpreted, switches, dtype):
     found = run("fused", config, dtype)
     assert found.keys() == exact.keys()
     noise = [distances(one, exact) for one in low]
-    factor = 2 if dtype == torch.float32 else 4
+    factor = 2 if dtype == torch.float32 else 5
     for name, error in distances(found, exact).items():
         allowed = factor * max(n[name] for n in noise) + 1e-5
         assert error <= allowed, f"{name}: off by {error:.3g}, allowed {allowed:.3g}"

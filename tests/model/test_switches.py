@@ -124,16 +124,18 @@ def test_weights_come_back_with_their_switches_and_fit_no_other_model(switch, tm
 
 @each_switch
 def test_activation_checkpointing_changes_nothing(switch):
-    model, clip = switched(switch).train(), random_clip()
+    # In float32, rounding may move a sample to other pixels.
+    model, clip = switched(switch).double().train(), random_clip()
+    clip = replace(clip, frames=clip.frames.double(), times=clip.times.double())
 
     def gradients():
         model.zero_grad()
-        model(clip, T).frame.square().sum().backward()
+        model(clip, T.double()).frame.square().sum().backward()
         return [p.grad for p in model.parameters() if p.grad is not None]
 
     plain = gradients()
     model.encoder.recompute = model.flow.recompute = model.refine.recompute = True
-    torch.testing.assert_close(gradients(), plain, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(gradients(), plain, rtol=1e-6, atol=1e-6)
 
 
 # -- what each takes away --------------------------------------------------------------------------

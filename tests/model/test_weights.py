@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 
 from lift.config import Config
 from lift.data.clip import Clip
@@ -91,8 +92,8 @@ def test_float32_is_kept_where_it_fits(model, tmp_path):
 
 
 def test_weights_of_half_the_bytes_answer_within_60_decibels(tmp_path):
-    """The shipped weights stored in float16, on noise, where motion is hardest to tell; on clips
-    their scores agree to 0.001 dB.
+    """The shipped weights stored in float16, on a texture that moves; of noise the motion may be
+    another one.
     """
     model, config = load_weights(pretrained_path("tiny"))
     for p in model.parameters():  # so that they are no float16 numbers, however they are stored
@@ -101,8 +102,9 @@ def test_weights_of_half_the_bytes_answer_within_60_decibels(tmp_path):
     assert path.stat().st_size < 0.6 * 4 * model.count_parameters()["total"]
     half, _ = load_weights(path)
     assert all(p.dtype == torch.float32 for p in half.parameters()) and not same(half, model)
+    picture = F.interpolate(torch.rand(1, 3, 16, 16), (64, 96), mode="bicubic").clamp(0, 1)
     clip = Clip(
-        torch.rand(1, 4, 3, 64, 64),
+        torch.stack([picture[..., 4 * k : 4 * k + 64] for k in range(4)], 1),
         torch.tensor([[-1.0, 0, 1, 2]]),
         torch.ones(1, 4, dtype=torch.bool),
         1,

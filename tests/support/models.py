@@ -27,6 +27,9 @@ TINY = replace(
     trajectory_channels=8,
     refine_channels=8,
     flow_blocks=1,
+    align8=1,
+    align4=1,
+    align2=2,
 )
 
 

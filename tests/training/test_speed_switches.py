@@ -16,13 +16,9 @@ from lift.training.losses import total_loss
 from lift.training.state import build_model
 from tests.support.models import TINY
 
-# Narrow, of small radius and with few Lucas-Kanade steps, so that rounding grows little within 32
-# steps.
+# Narrow and of small radius, so that rounding grows little within 32 steps.
 MODEL = replace(
     TINY,
-    align8=1,
-    align4=1,
-    align2=2,
     layers=1,
     radius16=1,
     hidden16=8,
