@@ -94,7 +94,7 @@ class Augmentation:
             size: (H, W).
 
         Returns:
-            (n, H, W, 3), of the same dtype.
+            (n, H, W, 3), of the same dtype; a compression takes uint8 alone.
         """
         h, w = size[::-1] if self.rotate else size
         if frames.shape[1:3] != (h, w):
