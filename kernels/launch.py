@@ -5,6 +5,7 @@ Needs Triton; `lift.kernels.dispatch` imports the modules that use it where Trit
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import triton
@@ -16,12 +17,10 @@ DISPATCH_KEYS = ("CUDA", "CPU") if INTERPRETED else ("CUDA",)
 MASKED = 4096  # elements past the end of an image that a masked offset may reach
 
 if INTERPRETED:
-    from dataclasses import replace
-
     from triton.runtime.interpreter import interpreter_builder
 
-    # It would compute every integer operation again in 64 bits, a quarter of the time, for
-    # assertions that it leaves out without `debug`.
+    # It would compute every integer operation again in 64 bits for assertions that it leaves out
+    # without `debug`.
     interpreter_builder.options = replace(interpreter_builder.options, sanitize_overflow=False)
 
 _forced_int64: bool | None = None

@@ -42,7 +42,8 @@ def facts(record: dict) -> str:
     sentence = "One run"
     if several:
         sentence = (
-            f"{_number(len(phases))} phases, each from the averaged weights of the one before"
+            f"{_number(len(phases))} phases, each from the averaged weights of the one before "
+            "where the table names no others"
         )
     if record["weights"] != "last.safetensors":
         sentence += f" (shipped: `{record['weights']}`)"

@@ -97,7 +97,7 @@ ABLATED = {
     [
         ({}, "float32"),
         ({"refine_stride": 1}, "float32"),
-        pytest.param({}, "bfloat16", marks=pytest.mark.gpu),  # interpreted it is float32
+        ({}, "bfloat16"),
         ({}, "float16"),
         (ABLATED, "float32"),
     ],
