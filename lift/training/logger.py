@@ -37,7 +37,8 @@ class RunLogger:
 
     def __init__(self, output: Path, step: int, total_steps: int, config: Config | None = None):
         self.total_steps, self._step = total_steps, step
-        self._logged = step, time.monotonic()
+        self._logged = step, time.monotonic()  # the last line
+        self._paced_from = self._logged
         self.bar = tqdm(
             total=total_steps,
             initial=step,
@@ -90,7 +91,11 @@ class RunLogger:
             self._board.histogram(f"attention_weights/{offset:+d}", weights, step)
 
     def _plain_line(self, step: int, scalars: dict[str, float]) -> None:
-        (before, then), now = self._logged, time.monotonic()
+        now = time.monotonic()
+        # Two lines can come at once: the step before is read late. They have one pace.
+        if step > self._logged[0] + 1 or now > self._logged[1] + 1:
+            self._paced_from = self._logged
+        before, then = self._paced_from
         self._logged = step, now
         pace = (now - then) / max(1, step - before)
         shown = "  ".join(f"{n} {scalars[n]:.4g}" for n in NAMES if n in scalars)

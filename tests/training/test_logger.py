@@ -43,6 +43,23 @@ def test_slow_steps_are_shown_before_the_first_log_entry(tmp_path, capsys, monke
     assert capsys.readouterr().err.startswith("step 2 of 100  loss 0.25  psnr 31.5")
 
 
+def test_lines_that_come_at_once_have_the_pace_of_the_steps_before(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("lift.training.logger.time.monotonic", lambda: clock[0])
+    logger = RunLogger(tmp_path, 0, 1000)
+    monkeypatch.setattr(logger.bar, "disable", True)
+    for seconds, step in ((50.0, 99), (50.001, 100), (70.0, 150), (90.0, 200)):
+        clock[0] = seconds
+        (logger.write if step % 100 == 0 else logger.advance)(step, SCALARS)
+    logger.close()
+    lines = (tmp_path / "train.log").read_text().splitlines()
+    assert [float(line.split(" s/step")[0].split()[-1]) for line in lines] == [
+        pytest.approx(0.505, abs=1e-3),
+        pytest.approx(0.5, abs=1e-3),
+        pytest.approx(0.4, abs=1e-3),
+    ]
+
+
 def test_tensorboard_gets_scalars_pictures_histograms_and_settings(tmp_path):
     logger = RunLogger(tmp_path, 0, 100, run_config(tmp_path))
     logger.write(50, SCALARS)
