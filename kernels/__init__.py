@@ -23,6 +23,7 @@ from lift.kernels.ops.grid_sample.op import grid_sample
 from lift.kernels.ops.group_norm.op import group_norm
 from lift.kernels.ops.lucas_kanade.op import align, lucas_kanade
 from lift.kernels.ops.path_inputs.op import path_inputs
+from lift.kernels.ops.propagate.op import propagate
 from lift.kernels.ops.refine_inputs.op import refine_inputs
 from lift.kernels.ops.refine_output.op import refine_output
 from lift.kernels.ops.temporal_attention.op import temporal_attention
@@ -50,6 +51,7 @@ __all__ = [
     "lucas_kanade",
     "patch",
     "path_inputs",
+    "propagate",
     "reasons",
     "refine_inputs",
     "refine_output",

@@ -28,6 +28,7 @@ from lift.kernels.ops.grid_sample.reference import MODES, PADDING_MODES
 from lift.kernels.ops.group_norm.op import GROUP_NORM
 from lift.kernels.ops.lucas_kanade.op import ALIGN, LUCAS_KANADE
 from lift.kernels.ops.path_inputs.op import PATH_INPUTS
+from lift.kernels.ops.propagate.op import PROPAGATE
 from lift.kernels.ops.refine_inputs.op import REFINE_INPUTS
 from lift.kernels.ops.refine_output.op import REFINE_OUTPUT
 from lift.kernels.ops.temporal_attention.op import CHUNKED_TEMPORAL_ATTENTION
@@ -53,6 +54,10 @@ def _align_arguments(state, luma0, luma1, t, steps: int) -> tuple:
     return luma0, luma1, state, t, steps
 
 
+def _propagate_arguments(state, luma0, luma1, distance: int) -> tuple:
+    return luma0, luma1, state, distance
+
+
 def _frame_inputs_results(results: tuple, frames, *others) -> tuple:
     """With the padded frames even where nothing is padded, so that a program takes any size."""
     stem, padded, *means = results
@@ -64,6 +69,7 @@ _ARGUMENTS = {
     "grid_sample": _grid_sample_arguments,
     "temporal_attention": _attention_arguments,
     "align": _align_arguments,
+    "propagate": _propagate_arguments,
 }
 # The op's results from a backend's.
 _RESULTS = {"frame_inputs": _frame_inputs_results}
@@ -195,6 +201,7 @@ OPS = (
     ),
     LUCAS_KANADE,
     PATH_INPUTS,
+    PROPAGATE,
     REFINE_INPUTS,
     REFINE_OUTPUT,
     TIME_MLP,

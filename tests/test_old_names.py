@@ -164,16 +164,12 @@ def test_an_operation_takes_the_arguments_that_were_shown(name, parameters):
 
 @pytest.mark.parametrize("former, today", [("reasons", "unsupported_reasons")])
 def test_a_former_name_of_the_kernels_still_works(former, today):
-    if not hasattr(kernels, today):
-        pytest.skip("not renamed yet")
     with pytest.warns(DeprecationWarning, match=today):
         assert getattr(kernels, former)("warp") == getattr(kernels, today)("warp")
 
 
 def test_the_former_name_of_context_frames_still_works():
     model = lift.create_lift_model("tiny")
-    if "context_frames" not in inspect.signature(lift.Interpolator).parameters:
-        pytest.skip("not renamed yet")
     with pytest.warns(DeprecationWarning, match="context_frames"):
         video = lift.Interpolator(model, context=2, device="cpu")
     assert callable(video.video) and callable(video.between)

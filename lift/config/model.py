@@ -56,6 +56,12 @@ class ModelConfig:
     align8: int = setting(1, "Lucas-Kanade steps at 1/8; 0: none", low=0)
     align4: int = setting(1, "Lucas-Kanade steps at 1/4; 0: none", low=0)
     align2: int = setting(2, "Lucas-Kanade steps at 1/2; 0: none", low=0)
+    propagation: int = setting(
+        0,
+        "passes of propagation of flows before each flow block and before the refinement, over "
+        "distances that are halved from pass to pass, down to 2 pixels",
+        low=0,
+    )
     convex_upsampling: bool = setting(
         True, "upsample flows with predicted weights instead of bilinearly"
     )

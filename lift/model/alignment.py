@@ -1,8 +1,9 @@
-"""Lucas-Kanade steps: flows of two references corrected by the images themselves.
+"""Lucas-Kanade steps and propagation: flows of two references corrected by the images themselves.
 
 A convolution that sees two warped images has to learn the division by which a difference becomes a
 motion. A Lucas-Kanade step computes it, to a small fraction of a pixel, before any training. The
-convolutions of each scale then correct what it cannot know: occlusions, large motion, flat areas.
+convolutions of each scale then correct what it cannot know: occlusions, large motion, flat areas. It has to start
+near the right flow; propagation finds it where a pixel not far away has it.
 """
 
 import torch
@@ -39,3 +40,27 @@ def aligned(
         return state, None
     with without_autocast(state.device):
         return kernels.align(luma0, luma1, state, t, steps, backend=backend)
+
+
+def propagated(
+    luma0: torch.Tensor,
+    luma1: torch.Tensor,
+    state: torch.Tensor,
+    passes: int,
+    backend: str = "auto",
+) -> torch.Tensor:
+    """A state whose flows come from pixels where they explain the images better.
+
+    Args:
+        luma0, luma1: (B, 1, 2 h, 2 w).
+        state: (B, 6, h, w), as in `FlowEstimate`.
+        passes: number of passes; the last is over 2 pixels, each before over twice the distance.
+        backend: of the kernels.
+
+    Returns:
+        (B, 6, h, w); gradients pass to the state unchanged.
+    """
+    with without_autocast(state.device):
+        for exponent in range(passes, 0, -1):
+            state = kernels.propagate(luma0, luma1, state, 2**exponent, backend=backend)
+    return state

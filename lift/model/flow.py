@@ -15,7 +15,7 @@ from lift.config import ModelConfig
 from lift.kernels.checks import accumulate_dtype, autocast_dtype
 from lift.kernels.ops.correlation.reference import displacements
 from lift.model.adjacent import AdjacentMotion
-from lift.model.alignment import aligned
+from lift.model.alignment import aligned, propagated
 from lift.model.blocks import (
     SLOPE,
     PointwiseConv,
@@ -105,6 +105,7 @@ class FlowBlock(nn.Module):
     ):
         super().__init__()
         self.radius, self.scale, self.align, self.backend = radius, scale, align, backend
+        self.propagation = config.propagation
         self.corr_proj = PointwiseConv(c, config.corr_channels, backend)
         self.hidden_proj = self.upsampling = None
         if c_hidden_in:
@@ -128,6 +129,7 @@ class FlowBlock(nn.Module):
         features: tuple[torch.Tensor, torch.Tensor],
         projected: tuple[torch.Tensor, torch.Tensor],
         lumas: tuple[torch.Tensor, torch.Tensor],
+        finer_lumas: tuple[torch.Tensor, torch.Tensor],
         zero_motion: torch.Tensor,
         coarser: FlowEstimate | None,
         coarser_hidden: torch.Tensor | None,
@@ -138,7 +140,7 @@ class FlowBlock(nn.Module):
         Args:
             features: (B, c, h, w) of each reference.
             projected: (B, corr_channels, h, w) of each, by `corr_proj`.
-            lumas: (B, 1, h, w) of each.
+            lumas, finer_lumas: (B, 1, h, w) and (B, 1, 2 h, 2 w) of each.
             zero_motion: (B, 1, h, w), their correlation with radius 0.
             coarser, coarser_hidden: the estimate at the next coarser scale and its features; None
                 where this scale is the coarsest.
@@ -148,6 +150,7 @@ class FlowBlock(nn.Module):
             state, skip = self._start(features[0], t), None
         else:
             state, skip = self.upsampling(coarser, coarser_hidden), self.hidden_proj(coarser_hidden)
+            state = propagated(*finer_lumas, state, self.propagation, self.backend)
         state, missing = aligned(*lumas, state, t, self.align, self.backend)
         # Bilinear weights sum to 1, so a projection may come before or after a warp.
         warped = [
@@ -259,7 +262,8 @@ class FlowCascade(nn.Module):
             t: (B,).
         """
         volumes = cost_volumes
-        lumas4, lumas8 = (left.luma4, right.luma4), (left.luma8, right.luma8)
+        lumas2, lumas4 = (left.luma2, right.luma2), (left.luma4, right.luma4)
+        lumas8 = left.luma8, right.luma8
         estimate16 = hidden = None
         if self.global_motion is not None:
             inputs = left.s16, right.s16, volumes.correlation, t
@@ -269,6 +273,7 @@ class FlowCascade(nn.Module):
             (left.s8, right.s8),
             (left.projected8, right.projected8),
             lumas8,
+            lumas4,
             volumes.zero_motion8,
             estimate16,
             hidden,
@@ -279,6 +284,7 @@ class FlowCascade(nn.Module):
             (left.s4, right.s4),
             (left.projected4, right.projected4),
             lumas4,
+            lumas2,
             volumes.zero_motion4,
             estimate8,
             hidden,

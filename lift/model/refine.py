@@ -18,7 +18,7 @@ from lift.kernels.ops.refine_output.reference import (
     sharp_sample,
 )
 from lift.kernels.ops.warp_blend.reference import blend, coordinates
-from lift.model.alignment import aligned
+from lift.model.alignment import aligned, propagated
 from lift.model.blocks import (
     PointwiseConv,
     ResidualBlock,
@@ -61,7 +61,7 @@ class Refinement(nn.Module):
         self.stride, self.backend = config.refine_stride, backend
         area, channels = config.refine_stride**2, config.refine_channels
         self.reduce = kaiming(PointwiseConv(config.hidden4 + 3, channels, backend))
-        self.align = config.align2
+        self.align, self.propagation = config.align2, config.propagation
         self.upsampling = FlowUpsampling(config.hidden4, config, backend)
         self.conv_in = conv(9 * area + 6 + 2 * bool(self.align), channels)
         self.body = nn.Sequential(
@@ -124,6 +124,7 @@ class Refinement(nn.Module):
         coarse,
         t,
     ) -> torch.Tensor:
+        state = propagated(luma0, luma1, state, self.propagation, self.backend)
         state = self.upsampling(FlowEstimate(state, 4), hidden)
         state, missing = aligned(luma0, luma1, state, t, self.align, self.backend)
         hidden = append_image(hidden, coarse)

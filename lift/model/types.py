@@ -71,7 +71,7 @@ class FrameFeatures:
         s4, s8, s16: (N, c4, H/4, W/4), (N, c8, H/8, W/8) and (N, c16, H/16, W/16); s16 is None
             where no stage reads it.
         image: (N, 3, H, W), the padded frames; None in `low_resolution_only()`.
-        luma2: (N, 1, H/2, W/2), luma of the frames average-pooled; None in `low_resolution_only()`.
+        luma2: (N, 1, H/2, W/2), luma of the frames average-pooled.
         quarter: (N, 3, H/4, W/4), the frames average-pooled.
         luma4, luma8: (N, 1, H/4, W/4) and (N, 1, H/8, W/8), luma of the frames average-pooled.
         keys, values: (N, layers, H/16, W/16, heads, d), input of the temporal transformer, or what
@@ -118,8 +118,8 @@ class FrameFeatures:
         return replace(self, keys=None, values=None)
 
     def low_resolution_only(self) -> "FrameFeatures":
-        """What of `reference_only` is at 1/4 or coarser."""
-        return replace(self, keys=None, values=None, image=None, luma2=None)
+        """What of `reference_only` is at 1/2 or coarser."""
+        return replace(self, keys=None, values=None, image=None)
 
     def halves(self) -> tuple["FrameFeatures", "FrameFeatures"]:
         """Features of the first and of the second half of the frames, as views."""
