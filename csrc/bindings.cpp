@@ -20,6 +20,7 @@
 #include "group_norm/group_norm_cpu.h"
 #include "lucas_kanade/lucas_kanade_cpu.h"
 #include "path_inputs/path_inputs_cpu.h"
+#include "propagate/propagate_cpu.h"
 #include "refine_inputs/refine_inputs_cpu.h"
 #include "refine_output/refine_output_cpu.h"
 #include "temporal_attention/temporal_attention_cpu.h"
@@ -67,6 +68,7 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       "curve_flows(Tensor predicted, Tensor? bias, Tensor state, Tensor differences, Tensor times,"
       " Tensor valid, Tensor t, float confidence_logit, float largest_weight,"
       " float[] noise_agreement) -> Tensor");
+  m.def("propagate(Tensor state, Tensor luma0, Tensor luma1, int distance) -> Tensor");
   m.def("convex_upsample(Tensor state, Tensor logits, Tensor prior) -> Tensor");
   m.def(
       "flow_inputs(Tensor left, Tensor right, Tensor local, Tensor zero_motion, Tensor state,"
@@ -101,6 +103,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("change_map", TORCH_BOX(&lift::change_map_cpu));
   m.impl("path_inputs", TORCH_BOX(&lift::path_inputs_cpu));
   m.impl("curve_flows", TORCH_BOX(&lift::curve_flows_cpu));
+  m.impl("propagate", TORCH_BOX(&lift::propagate_cpu));
   m.impl("convex_upsample", TORCH_BOX(&lift::convex_upsample_cpu));
   m.impl("flow_inputs", TORCH_BOX(&lift::flow_inputs_cpu));
   m.impl("frame_inputs", TORCH_BOX(&lift::frame_inputs_cpu));

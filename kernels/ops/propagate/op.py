@@ -45,6 +45,7 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
 
 dispatch.register(
     "propagate",
+    dispatch.cpp_backend(PROPAGATE),
     dispatch.Backend("reference", propagate_reference, dispatch.always_supported, fused=False),
     sample=_sample,
 )
