@@ -43,8 +43,10 @@ def _sample(generator: torch.Generator, dtype: torch.dtype) -> tuple:
 
 # -- backends, the preferred first -----------------------------------------------------------------
 
+triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", PROPAGATE)
 dispatch.register(
     "propagate",
+    _triton,
     dispatch.cpp_backend(PROPAGATE),
     dispatch.Backend("reference", propagate_reference, dispatch.always_supported, fused=False),
     sample=_sample,
