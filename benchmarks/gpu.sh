@@ -55,7 +55,7 @@ table() {
 2   racecheck                 25  python -m benchmarks.gpu.sanitize --tool racecheck
 2   initcheck                 25  python -m benchmarks.gpu.sanitize --tool initcheck
 2   synccheck                 25  python -m benchmarks.gpu.sanitize --tool synccheck
-3   bench_frame_ops           60+ suite bench_frame_inputs bench_bias_act bench_group_norm bench_add_layer_norm bench_change_map bench_global_motion bench_convex_upsample bench_flow_inputs bench_path_inputs bench_curve_flows bench_refine_inputs bench_refine_output bench_census bench_adjacent_frames bench_time_mlp
+3   bench_frame_ops           60+ suite bench_frame_inputs bench_bias_act bench_group_norm bench_add_layer_norm bench_change_map bench_global_motion bench_propagate bench_convex_upsample bench_flow_inputs bench_path_inputs bench_curve_flows bench_refine_inputs bench_refine_output bench_census bench_adjacent_frames bench_time_mlp
 3   bench_temporal_attention           80  suite bench_temporal_attention
 3   tune                      80  python -m benchmarks.gpu.tune_temporal_attention --measure --seconds SECONDS
 3   bench_temporal_attention_tuned     60  tuned

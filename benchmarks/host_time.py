@@ -49,6 +49,7 @@ CALLS: dict[str, Callable] = {
     ),
     "refine_inputs": lambda a: kernels.refine_inputs(*a, 2, torch.float32),
     "refine_output": lambda a: kernels.refine_output(*a, 2),
+    "propagate": lambda a: kernels.propagate(*a, 3),
     "convex_upsample": lambda a: kernels.convex_upsample(*a),
     "global_motion": lambda a: kernels.global_motion(*a, 2, torch.float32),
     "flow_inputs": lambda a: kernels.flow_inputs(*a, 8, torch.float32),

@@ -15,6 +15,7 @@ from lift.kernels.ops.flow_inputs.reference import flow_inputs_reference
 from lift.kernels.ops.global_motion.reference import global_motion_reference
 from lift.kernels.ops.lucas_kanade.reference import align_reference, lucas_kanade_reference
 from lift.kernels.ops.path_inputs.reference import path_inputs_reference
+from lift.kernels.ops.propagate.reference import propagate_reference
 from lift.kernels.ops.warp_blend.reference import blend
 
 
@@ -62,6 +63,7 @@ IMPLEMENTATIONS: dict[str, Callable] = {
     "global_motion": partial(global_motion_reference, warp=warp),
     "lucas_kanade": _lucas_kanade,
     "path_inputs": partial(path_inputs_reference, warp=warp),
+    "propagate": partial(propagate_reference, warp=warp),
     "warp": warp,
     "warp_blend": warp_blend,
 }

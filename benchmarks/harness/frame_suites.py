@@ -72,6 +72,17 @@ GLOBAL_MOTION = Suite(
     dtype="bfloat16",
 )
 
+PROPAGATE = Suite(
+    name="propagate",
+    help="flows replaced by those of pixels at a distance that explain the images better",
+    module="bench_propagate",
+    variants=VARIANTS,
+    axes="(B, h, w)",
+    work=work.propagate,
+    shapes=((1, 270, 480), (1, 135, 240), (4, 64, 64)),
+    directions=("forward",),
+)
+
 CONVEX_UPSAMPLE = Suite(
     name="convex_upsample",
     help="learned upsampling of flows and visibilities",

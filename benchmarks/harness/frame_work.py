@@ -98,6 +98,19 @@ def global_motion(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
     return Work(out + volume + small, volume + features + small, pixels * (12 + 54 * M), pixels * M)
 
 
+def propagate(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
+    """Shape (B, h, w) of the state; images have twice its resolution. The gradient is the result's.
+
+    Per pixel and each of five fields: 19 operations for each of eight samples, 3 for each of four
+    differences, 4 to double the flows, 1 and 26 for the means; then 22 for the weights, with five
+    exponentials, and 36 for the flows.
+    """
+    B, h, w = shape
+    pixels = B * h * w
+    read, written = 2 * 4 * pixels * BYTES[dtype] + 6 * pixels * FLOAT, 6 * pixels * FLOAT
+    return Work(read, written, pixels * (5 * 195 + 58), 5 * pixels)
+
+
 def convex_upsample(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
     """Shape (B, h, w), of the coarse state of six channels; four fine pixels in each.
 

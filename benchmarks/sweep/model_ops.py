@@ -125,6 +125,14 @@ def align(draw: Draw) -> Drawn:
     return Drawn("align", [*lumas, state, draw.uniform(B).to(state.dtype), draw.one((1, 2))], (2,))
 
 
+def propagate(draw: Draw) -> Drawn:
+    dtype, B = draw.dtype(), draw.batch()
+    h, w = draw.size()
+    lumas = [draw.lay(draw.image(dtype, B, 1, 2 * h, 2 * w)) for _ in range(2)]
+    state = _state(draw, dtype, B, h, w)
+    return Drawn("propagate", [*lumas, state, draw.one((1, 2, 4, 50))], (2,))
+
+
 def convex_upsample(draw: Draw) -> Drawn:
     dtype, B = draw.dtype(), draw.batch()
     h, w = draw.size(smallest=0)

@@ -1,10 +1,10 @@
 // One pass of the propagation of flows.
 //
-// kernels/ops/propagate/reference.py defines it. One pass over the rows: how much the images differ
-// by each of the five fields of flows is computed row by row, of which five are kept; from these the
-// costs, weights and flows of a row. Every sum is direct: a running sum would carry its rounding
-// along. Threads divide the rows of the result and compute the rows around theirs again, so a
-// result does not depend on the number of threads.
+// kernels/ops/propagate/reference.py defines it. It goes over the rows once: how much the images
+// differ by each of the five fields of flows is computed row by row, of which five rows are kept;
+// these give the costs, weights and flows of a row. Every sum is direct: a running sum would carry
+// its rounding along. Threads divide the rows of the result and compute the rows around theirs
+// again, so a result does not depend on the number of threads.
 #include "propagate_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>

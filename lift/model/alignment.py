@@ -2,8 +2,8 @@
 
 A convolution that sees two warped images has to learn the division by which a difference becomes a
 motion. A Lucas-Kanade step computes it, to a small fraction of a pixel, before any training. The
-convolutions of each scale then correct what it cannot know: occlusions, large motion, flat areas. It has to start
-near the right flow; propagation finds it where a pixel not far away has it.
+convolutions of each scale then correct what it cannot know: occlusions, large motion, flat areas.
+It has to start near the right flow, which propagation finds where a pixel not far away has it.
 """
 
 import torch

@@ -33,6 +33,7 @@ OPERATIONS = {
     "refine_inputs": lambda a, b: kernels.refine_inputs(*a, 2, torch.float32, backend=b),
     "refine_output": lambda a, b: kernels.refine_output(*a, 2, backend=b),
     "align": lambda a, b: kernels.align(*a, 2, backend=b)[0],
+    "propagate": lambda a, b: kernels.propagate(*a, 3, backend=b),
     "convex_upsample": lambda a, b: kernels.convex_upsample(*a, backend=b),
     "global_motion": lambda a, b: kernels.global_motion(*a, 2, torch.float32, backend=b)[0],
     "flow_inputs": lambda a, b: kernels.flow_inputs(*a, 8, torch.float32, backend=b),

@@ -1,9 +1,9 @@
-"""Lucas-Kanade steps between two references: what they find, and what gradients pass."""
+"""Lucas-Kanade steps and propagation: what they find, and what gradients pass."""
 
 import pytest
 import torch
 
-from lift.model.alignment import aligned
+from lift.model.alignment import aligned, propagated
 
 
 def texture(shift: float) -> torch.Tensor:
@@ -65,3 +65,25 @@ def test_gradients_pass_to_the_state_unchanged():
     weights = torch.randn(out.shape)
     (out * weights).sum().backward()
     assert torch.equal(state.grad, weights)
+
+
+def test_passes_carry_a_right_flow_far():
+    """A patch has it; three passes reach 8 + 4 + 2 pixels to each side."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 1, 96, 128)
+    moved = image.roll(12, 3)  # 6 pixels of the state
+    right, state = state_of(torch.tensor([-3.0, 0]), torch.tensor([3.0, 0])), state_of(NONE, NONE)
+    state[..., 20:28, 28:36] = right[..., 20:28, 28:36]
+    errors = []
+    for passes in range(4):
+        out = propagated(image, moved, state, passes)
+        assert torch.equal(out[:, 4:], state[:, 4:])
+        errors.append((out - right)[0, 0].abs())
+    reached = [(error < 0.1).sum().item() for error in errors]
+    assert reached[0] == 64 and reached[0] < reached[1] < reached[2] < reached[3]
+    assert (errors[3][22:26, 20:44] < 0.1).all()
+
+
+def test_without_a_pass_the_state_is_the_same():
+    state = state_of(MOTION, NONE)
+    assert propagated(texture(0), texture(0), state, 0) is state

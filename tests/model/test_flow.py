@@ -15,8 +15,8 @@ from tests.support.models import TINY, wake
 def features(batch: int = 2, size: int = 64) -> FrameFeatures:
     scales = ((TINY.c4, 4), (TINY.c8, 8), (TINY.c16, 16))
     maps = (torch.rand(batch, c, size // s, size // s) for c, s in scales)
-    luma4, luma8 = (torch.rand(batch, 1, size // s, size // s) for s in (4, 8))
-    return FrameFeatures(*maps, None, None, None, luma4, luma8, None, None, (size, size))
+    luma2, luma4, luma8 = (torch.rand(batch, 1, size // s, size // s) for s in (2, 4, 8))
+    return FrameFeatures(*maps, None, luma2, None, luma4, luma8, None, None, (size, size))
 
 
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
@@ -52,9 +52,9 @@ def test_a_block_starts_with_the_coarser_flow_enlarged():
     coarser = FlowEstimate(torch.randn(2, 6, 4, 4), 16)
     projected = block.corr_proj(left), block.corr_proj(right)
     zero_motion, t = block.correlation(*projected, 0), torch.tensor([0.3, 0.6])
-    estimate, hidden = block(
-        (left, right), projected, (None, None), zero_motion, coarser, torch.rand(2, 16, 4, 4), t
-    )
+    lumas = (None, None), (None, None)
+    coarse = coarser, torch.rand(2, 16, 4, 4)
+    estimate, hidden = block((left, right), projected, *lumas, zero_motion, *coarse, t)
     assert torch.equal(estimate.flow_t0, 2 * upsample(coarser.flow_t0, 2))
     assert torch.equal(estimate.occ_t1, upsample(coarser.occ_t1, 2))
     assert estimate.scale == 8 and hidden.shape == (2, 16, 8, 8)

@@ -28,7 +28,7 @@ def test_references_need_no_keys_and_context_no_maps():
     assert three.context_only().s16 is None and three.context_only().quarter is None
     assert three.context_only().keys is three.keys
     low = three.low_resolution_only()
-    assert low.image is low.luma2 is low.keys is None and low.luma4 is three.luma4
+    assert low.image is low.keys is None and low.luma2 is three.luma2
     assert len(three.reference_only()) == len(three.context_only()) == len(low) == 3
     assert three.reference_only()[0].keys is None
 

@@ -25,6 +25,8 @@ pixels at once, Rong and Tan, "Jump Flooding in GPU with Applications to Voronoi
 Distance Transform", I3D 2006.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -36,7 +38,11 @@ DIRECTIONS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # x, then y
 
 
 def propagate_reference(
-    luma0: torch.Tensor, luma1: torch.Tensor, state: torch.Tensor, distance: int
+    luma0: torch.Tensor,
+    luma1: torch.Tensor,
+    state: torch.Tensor,
+    distance: int,
+    warp: Callable = warp_reference,
 ) -> torch.Tensor:
     """One pass of propagation, over one distance.
 
@@ -45,6 +51,7 @@ def propagate_reference(
         state: (B, 6, h, w), the flows to both, dx then dy in pixels of the state, then two channels
             that stay; float32, or float64 for float64 images.
         distance: in pixels of the state, at least 1.
+        warp: computes the warps.
 
     Returns:
         (B, 6, h, w), dtype of state. Its gradient passes to the state unchanged.
@@ -53,7 +60,7 @@ def propagate_reference(
     with torch.no_grad():
         own = flows.detach()
         fields = [own, *(_shifted(own, x * distance, y * distance) for x, y in DIRECTIONS)]
-        costs = torch.stack([_cost(luma0, luma1, field) for field in fields])
+        costs = torch.stack([_cost(luma0, luma1, field, warp) for field in fields])
         weights = torch.softmax(-costs / TEMPERATURE, 0)
         change = (torch.stack(fields) * weights).sum(0) - own
     return torch.cat((flows + change, rest), 1)
@@ -72,10 +79,12 @@ def _shifted(maps: torch.Tensor, dx: int, dy: int) -> torch.Tensor:
     return maps.index_select(2, rows).index_select(3, columns)
 
 
-def _cost(luma0: torch.Tensor, luma1: torch.Tensor, flows: torch.Tensor) -> torch.Tensor:
+def _cost(
+    luma0: torch.Tensor, luma1: torch.Tensor, flows: torch.Tensor, warp: Callable
+) -> torch.Tensor:
     """How much the images differ that are warped by flows (B, 4, h, w): (B, 1, h, w)."""
-    fine = 2 * flows.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    warped0 = warp_reference(luma0.detach().to(flows.dtype), fine[:, :2])
-    warped1 = warp_reference(luma1.detach().to(flows.dtype), fine[:, 2:])
+    fine = 2 * F.interpolate(flows, scale_factor=2, mode="nearest")
+    warped0 = warp(luma0.detach().to(flows.dtype), fine[:, :2])
+    warped1 = warp(luma1.detach().to(flows.dtype), fine[:, 2:])
     difference = F.avg_pool2d((warped0 - warped1).abs(), 2)
     return F.avg_pool2d(difference, WINDOW, 1, WINDOW // 2, count_include_pad=False)

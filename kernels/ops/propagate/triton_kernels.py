@@ -87,7 +87,7 @@ def _cost(p_difference, m, o_x, o_y, h, w):
     """Differences of a field averaged over the window: over the pixels of it that are inside."""
     b_sum = tl.zeros(o_x.shape, tl.float32)
     b_count = tl.zeros(o_x.shape, tl.float32)
-    for i_dy in tl.static_range(WINDOW):
+    for i_dy in range(WINDOW):  # unrolled, 25 loads in flight would take twice the registers
         for i_dx in tl.static_range(WINDOW):
             o_at_x, o_at_y = o_x + (i_dx - WINDOW // 2), o_y + (i_dy - WINDOW // 2)
             m_in = m & (o_at_x >= 0) & (o_at_x < w) & (o_at_y >= 0) & (o_at_y < h)
