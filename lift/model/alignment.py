@@ -58,7 +58,7 @@ def propagated(
         backend: of the kernels.
 
     Returns:
-        (B, 6, h, w); gradients pass to the state unchanged.
+        (B, 6, h, w); gradients pass to the flows that were taken.
     """
     with without_autocast(state.device):
         for exponent in range(passes, 0, -1):

@@ -7,12 +7,6 @@ from lift.kernels.checks import accumulate_dtype, check_image, check_same, upcas
 from lift.kernels.ops.propagate.reference import empty_output, propagate_reference
 
 
-def _tangents(arguments: tuple, outputs: tuple) -> tuple:
-    """The state's derivatives, unchanged: a zero that has them is added."""
-    state = arguments[0]
-    return (outputs[0] + (state - autograd.without_tangent(state).detach()),)
-
-
 def _call(namespace: str, luma0, luma1, state, distance: int):
     """As `propagate_reference`; the op begins with the state, which alone has a gradient."""
     return autograd.run_op(namespace, "propagate", state, luma0, luma1, distance)
@@ -27,11 +21,6 @@ PROPAGATE = autograd.Op(
     features=0,
     fake=lambda state, *others: empty_output(state),
     reference=propagate_reference,
-    formula=autograd.Formula(
-        save=lambda ctx, inputs, output: None,
-        gradients=lambda backward, ctx, grad: (grad, None, None, None),
-        tangents=_tangents,
-    ),
     call=_call,
 )
 
@@ -47,7 +36,7 @@ triton, (_triton,) = dispatch.triton_backends(f"{__package__}.triton_launch", PR
 dispatch.register(
     "propagate",
     _triton,
-    dispatch.cpp_backend(PROPAGATE),
+    dispatch.cpp_backend(PROPAGATE, forward_only=True),
     dispatch.Backend("reference", propagate_reference, dispatch.always_supported, fused=False),
     sample=_sample,
 )
@@ -72,7 +61,8 @@ def propagate(
     distances that shrink, such as 8, 4 and 2, reach far. (Propagation of Barnes et al.,
     "PatchMatch", SIGGRAPH 2009, with the distances of Rong and Tan, "Jump Flooding", I3D 2006.)
 
-    Gradients pass to the state unchanged, as if the change of the flows were constant.
+    The weights are constants: gradients pass to the flows that a result is the mean of. Only the
+    reference has them, and `auto` selects it for a state that requires one.
 
     Args:
         luma0, luma1: (B, 1, 2 h, 2 w), in [0, 1], one dtype: float32, float16, bfloat16 or float64.
