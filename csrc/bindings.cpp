@@ -68,7 +68,7 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       "curve_flows(Tensor predicted, Tensor? bias, Tensor state, Tensor differences, Tensor times,"
       " Tensor valid, Tensor t, float confidence_logit, float largest_weight,"
       " float[] noise_agreement) -> Tensor");
-  m.def("propagate(Tensor state, Tensor luma0, Tensor luma1, int distance) -> Tensor");
+  m.def("propagate(Tensor luma0, Tensor luma1, Tensor state, int distance) -> Tensor");
   m.def("convex_upsample(Tensor state, Tensor logits, Tensor prior) -> Tensor");
   m.def(
       "flow_inputs(Tensor left, Tensor right, Tensor local, Tensor zero_motion, Tensor state,"

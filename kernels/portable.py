@@ -54,10 +54,6 @@ def _align_arguments(state, luma0, luma1, t, steps: int) -> tuple:
     return luma0, luma1, state, t, steps
 
 
-def _propagate_arguments(state, luma0, luma1, distance: int) -> tuple:
-    return luma0, luma1, state, distance
-
-
 def _frame_inputs_results(results: tuple, frames, *others) -> tuple:
     """With the padded frames even where nothing is padded, so that a program takes any size."""
     stem, padded, *means = results
@@ -69,7 +65,6 @@ _ARGUMENTS = {
     "grid_sample": _grid_sample_arguments,
     "temporal_attention": _attention_arguments,
     "align": _align_arguments,
-    "propagate": _propagate_arguments,
 }
 # The op's results from a backend's.
 _RESULTS = {"frame_inputs": _frame_inputs_results}

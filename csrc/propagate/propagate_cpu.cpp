@@ -223,7 +223,7 @@ void propagate(const Arguments<A>& p) {
 
 }  // namespace
 
-Tensor propagate_cpu(const Tensor& state, const Tensor& luma0, const Tensor& luma1,
+Tensor propagate_cpu(const Tensor& luma0, const Tensor& luma1, const Tensor& state,
                      int64_t distance) {
   STD_TORCH_CHECK(state.dim() == 4 && state.size(1) == state_channels,
                   "state must be (B, 6, h, w)");

@@ -9,7 +9,7 @@ namespace lift {
 
 using torch::stable::Tensor;
 
-Tensor propagate_cpu(const Tensor& state, const Tensor& luma0, const Tensor& luma1,
+Tensor propagate_cpu(const Tensor& luma0, const Tensor& luma1, const Tensor& state,
                      int64_t distance);
 
 }  // namespace lift

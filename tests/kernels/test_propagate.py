@@ -114,14 +114,40 @@ def test_of_images_that_tell_nothing_the_flows_are_averaged(backend):
     assert torch.equal(out[:, 4:], state[:, 4:])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_gradients_pass_to_the_state_unchanged(backend):
-    state, luma = STATE.clone().requires_grad_(), LUMA0.clone().requires_grad_()
-    out = propagate(backend, luma, LUMA1, state, DISTANCE)
-    weights = torch.randn_like(out)
-    found = torch.autograd.grad((out * weights).sum(), (state, luma), allow_unused=True)
-    assert torch.equal(found[0], weights) and found[1] is None
-    assert out.is_contiguous()
+def test_gradients_pass_to_the_flows_that_were_taken():
+    h, w = 12, 14
+    state = state_of((-1, 0), (1, 0), h, w)
+    state[..., :6] = 0  # wrong; those of the columns 3 to 5 take the flows at the distance
+    state.requires_grad_()
+    luma0, luma1 = (x.requires_grad_() for x in moving(h, w, 4, 0))
+    out = kernels.propagate(luma0, luma1, state, 3)
+    assert out.is_contiguous() and (out[0, 0, 4:-4, 3:4] + 1).abs().max() < 1e-3
+    sums = out[:, :4, 4:-4, 3].sum() + 2 * out[:, 4:, 4:-4, 3].sum()
+    (found,) = torch.autograd.grad(sums, state)
+    expected = torch.zeros_like(found)
+    expected[:, :4, 4:-4, 6], expected[:, 4:, 4:-4, 3] = 1, 2
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    assert torch.autograd.grad(out.sum(), luma0, allow_unused=True) == (None,)
+
+
+def test_weights_are_constants_of_the_gradient():
+    """It is that of the mean: the derivative by all flows together is that of a flow."""
+    state = STATE.clone().requires_grad_()
+    out = kernels.propagate(LUMA0, LUMA1, state, DISTANCE)
+    weights = torch.randn(2, 6, 1, 1)
+    (found,) = torch.autograd.grad((out * weights).sum(), state)
+    expected = weights.expand_as(found).sum((2, 3))
+    torch.testing.assert_close(found.sum((2, 3)), expected, atol=1e-4, rtol=0)
+    second = torch.autograd.grad(
+        (kernels.propagate(LUMA0, LUMA1, state, DISTANCE) ** 2).sum(), state, create_graph=True
+    )
+    assert torch.autograd.grad(second[0].sum(), state)[0].isfinite().all()
+
+
+def test_only_the_reference_has_a_gradient():
+    state = STATE.clone().requires_grad_()
+    reasons = kernels.unsupported_reasons("propagate", LUMA0, LUMA1, state, DISTANCE)
+    assert reasons.pop("reference") is None and all(reasons.values())
 
 
 @pytest.mark.skipif("cpp" not in BACKENDS, reason="there is no C++ backend")

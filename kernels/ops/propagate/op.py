@@ -7,21 +7,15 @@ from lift.kernels.checks import accumulate_dtype, check_image, check_same, upcas
 from lift.kernels.ops.propagate.reference import empty_output, propagate_reference
 
 
-def _call(namespace: str, luma0, luma1, state, distance: int):
-    """As `propagate_reference`; the op begins with the state, which alone has a gradient."""
-    return autograd.run_op(namespace, "propagate", state, luma0, luma1, distance)
-
-
 PROPAGATE = autograd.Op(
     name="propagate",
-    schema="(Tensor state, Tensor luma0, Tensor luma1, int distance) -> Tensor",
+    schema="(Tensor luma0, Tensor luma1, Tensor state, int distance) -> Tensor",
     backward_schema=None,
-    inputs=1,
+    inputs=3,
     tensors=3,
     features=0,
-    fake=lambda state, *others: empty_output(state),
+    fake=lambda luma0, luma1, state, distance: empty_output(state),
     reference=propagate_reference,
-    call=_call,
 )
 
 

@@ -3,7 +3,7 @@
 import torch
 import triton
 
-from lift.kernels.checks import unsupported_by_triton
+from lift.kernels.checks import unsupported_by_triton, unsupported_gradient
 from lift.kernels.launch import (
     DISPATCH_KEYS,  # noqa: F401  for dispatch
     INTERPRETED,
@@ -22,8 +22,12 @@ PIXELS = 128  # of a program: one per thread
 
 
 def unsupported_reason(*arguments) -> str | None:
-    """The reason why Triton does not support the arguments, or None."""
-    return unsupported_by_triton(INTERPRETED, *arguments[:1])
+    """The reason why Triton does not support arguments of `propagate`, or None."""
+    reason = unsupported_by_triton(INTERPRETED, *arguments[:1])
+    if reason or not arguments:
+        return reason
+    luma0, luma1, state, _ = arguments
+    return unsupported_gradient(luma0=luma0, luma1=luma1, state=state)
 
 
 # -- arguments of the kernels ----------------------------------------------------------------------
@@ -77,7 +81,7 @@ def _shared(state, distance, *others) -> tuple[int, dict]:
 # -- forward ---------------------------------------------------------------------------------------
 
 
-def propagate_forward(state, luma0, luma1, distance):
+def propagate_forward(luma0, luma1, state, distance):
     out = empty_output(state)
     if state.numel() == 0:
         return out
