@@ -6,7 +6,6 @@ from lift.kernels import autograd, dispatch
 from lift.kernels.checks import accumulate_dtype, check_image, check_same, upcast_under_autocast
 from lift.kernels.ops.propagate.reference import empty_output, propagate_reference
 
-
 PROPAGATE = autograd.Op(
     name="propagate",
     schema="(Tensor luma0, Tensor luma1, Tensor state, int distance) -> Tensor",
