@@ -10,7 +10,7 @@
 #include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cstdint>
 #include <limits>
 #include <vector>
 
@@ -45,12 +45,11 @@ struct Arguments {
 template <typename A>
 struct Rows {
   static constexpr int64_t pad = 16;
-  const int64_t w, stride;
+  const int64_t stride;
   std::vector<A> flow, difference, summed, cost, inside;
 
   explicit Rows(int64_t w)
-      : w(w),
-        stride((w + 3 * pad - 1) / pad * pad),
+      : stride((w + 3 * pad - 1) / pad * pad),
         flow(fields * flow_channels * stride),
         difference(stride),
         summed(taps * fields * stride),

@@ -18,7 +18,7 @@ which is nearly a choice of the best, but continuous: a rounding error does not 
 
 The weights are constants, by design: no gradient flows through them. That of a result passes to the
 flows that it is the mean of. Passed to the pixel's own flows, whatever was taken, it would train
-flows by errors that they did not make: gradients grew tenfold within 2,000 steps.
+flows by errors that they did not make, and training diverges (docs/experiments.md).
 
 Sources: propagation, Barnes et al., "PatchMatch: A Randomized Correspondence Algorithm for
 Structural Image Editing", SIGGRAPH 2009; over distances that shrink from pass to pass, for all
