@@ -68,7 +68,10 @@ STABLE_TORCH_LIBRARY(lift_cpp, m) {
       "curve_flows(Tensor predicted, Tensor? bias, Tensor state, Tensor differences, Tensor times,"
       " Tensor valid, Tensor t, float confidence_logit, float largest_weight,"
       " float[] noise_agreement) -> Tensor");
-  m.def("propagate(Tensor luma0, Tensor luma1, Tensor state, int distance) -> Tensor");
+  m.def(
+      "propagate(Tensor luma0, Tensor luma1, Tensor state, int distance, bool save)"
+      " -> (Tensor, Tensor)");
+  m.def("propagate_backward(Tensor grad, Tensor weights, int distance) -> Tensor");
   m.def("convex_upsample(Tensor state, Tensor logits, Tensor prior) -> Tensor");
   m.def(
       "flow_inputs(Tensor left, Tensor right, Tensor local, Tensor zero_motion, Tensor state,"
@@ -104,6 +107,7 @@ STABLE_TORCH_LIBRARY_IMPL(lift_cpp, CPU, m) {
   m.impl("path_inputs", TORCH_BOX(&lift::path_inputs_cpu));
   m.impl("curve_flows", TORCH_BOX(&lift::curve_flows_cpu));
   m.impl("propagate", TORCH_BOX(&lift::propagate_cpu));
+  m.impl("propagate_backward", TORCH_BOX(&lift::propagate_backward_cpu));
   m.impl("convex_upsample", TORCH_BOX(&lift::convex_upsample_cpu));
   m.impl("flow_inputs", TORCH_BOX(&lift::flow_inputs_cpu));
   m.impl("frame_inputs", TORCH_BOX(&lift::frame_inputs_cpu));

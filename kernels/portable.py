@@ -196,7 +196,13 @@ OPS = (
     ),
     LUCAS_KANADE,
     PATH_INPUTS,
-    PROPAGATE,
+    # without the weights, for the same reason
+    replace(
+        PROPAGATE,
+        schema=PROPAGATE.schema.replace(", bool save) -> (Tensor, Tensor)", ") -> Tensor"),
+        fake=lambda *arguments: PROPAGATE.fake(*arguments, False)[0],
+        call=None,
+    ),
     REFINE_INPUTS,
     REFINE_OUTPUT,
     TIME_MLP,

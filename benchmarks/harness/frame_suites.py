@@ -80,7 +80,6 @@ PROPAGATE = Suite(
     axes="(B, h, w)",
     work=work.propagate,
     shapes=((1, 270, 480), (1, 135, 240), (4, 64, 64)),
-    directions=("forward",),
 )
 
 CONVEX_UPSAMPLE = Suite(

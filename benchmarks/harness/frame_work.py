@@ -103,10 +103,12 @@ def propagate(shape: tuple[int, ...], dtype: str, backward: bool) -> Work:
 
     Per pixel and each of five fields: 19 operations for each of eight samples, 3 for each of four
     differences, 4 to double the flows, 1 and 26 for the means; then 22 for the weights, with five
-    exponentials, and 36 for the flows.
+    exponentials, and 36 for the flows. Backward: 40 for the flows; the weights are read.
     """
     B, h, w = shape
     pixels = B * h * w
+    if backward:
+        return Work((6 + 5) * pixels * FLOAT, 6 * pixels * FLOAT, 40 * pixels)
     read, written = 2 * 4 * pixels * BYTES[dtype] + 6 * pixels * FLOAT, 6 * pixels * FLOAT
     return Work(read, written, pixels * (5 * 195 + 58), 5 * pixels)
 

@@ -22,6 +22,7 @@ SUITE = OpSuite(
     gpu=((1, 270, 480), (1, 135, 240), (4, 64, 64)),
     toy=((2, 3, 4),),
     layout="contiguous",
+    fixed=(0, 1),
 )
 pytest_generate_tests = SUITE.generate_tests
 

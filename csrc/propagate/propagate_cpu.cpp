@@ -4,7 +4,8 @@
 // differ by each of the five fields of flows is computed row by row, of which five rows are kept;
 // these give the costs, weights and flows of a row. Every sum is direct: a running sum would carry
 // its rounding along. Threads divide the rows of the result and compute the rows around theirs
-// again, so a result does not depend on the number of threads.
+// again, so a result does not depend on the number of threads. The gradient of a pixel's flows is
+// summed over the pixels that read them.
 #include "propagate_cpu.h"
 
 #include <torch/headeronly/util/Exception.h>
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "../common/exp.h"
@@ -39,6 +41,15 @@ struct Arguments {
   StridedMap<A> state;  // (B, 6, h, w)
   Planes<A> luma[2];    // (B, 1, 2 h, 2 w)
   A* out;               // (B, 6, h, w), contiguous
+  A* weights;           // (B, fields, h, w), contiguous; null where not needed
+};
+
+// The columns x of a row whose pixel x + shift is inside: [begin, end).
+struct Columns {
+  int64_t begin, end;
+
+  Columns(int64_t shift, int64_t w)
+      : begin(std::clamp<int64_t>(-shift, 0, w)), end(std::clamp<int64_t>(w - shift, 0, w)) {}
 };
 
 // Row buffers of one thread. A plane of a row has `pad` values on both sides.
@@ -69,21 +80,23 @@ struct Rows {
 // The flows of a field in row y: four planes.
 template <typename A>
 void load_field(const Arguments<A>& p, int64_t b, int64_t y, int field, Rows<A>& rows) {
-  const int64_t row = std::clamp<int64_t>(y + direction_y[field] * p.distance, 0, p.h - 1);
-  const int64_t shift = std::clamp<int64_t>(direction_x[field] * p.distance, -p.w, p.w);
-  const int64_t begin = std::clamp<int64_t>(-shift, 0, p.w),
-                end = std::clamp<int64_t>(p.w - shift, 0, p.w);
+  const int64_t moved = y + direction_y[field] * p.distance;
+  const int64_t row = moved >= 0 && moved < p.h ? moved : y;
+  const int64_t shift = direction_x[field] * p.distance, step = p.state.stride_x;
+  const Columns inside(shift, p.w);
   for (int c = 0; c < flow_channels; ++c) {
     const A* const from =
         p.state.data + b * p.state.stride_b + c * p.state.stride_c + row * p.state.stride_y;
     A* const to = rows.flows(field) + c * rows.stride;
-    const int64_t step = p.state.stride_x;
-    std::fill_n(to, begin, from[0]);
-    if (step == 1)
-      std::copy(from + begin + shift, from + end + shift, to + begin);
-    else
-      for (int64_t x = begin; x < end; ++x) to[x] = from[(x + shift) * step];
-    std::fill(to + end, to + p.w, from[(p.w - 1) * step]);
+    const auto copy = [&](int64_t begin, int64_t end, int64_t shift) {
+      if (step == 1)
+        std::copy(from + begin + shift, from + end + shift, to + begin);
+      else
+        for (int64_t x = begin; x < end; ++x) to[x] = from[(x + shift) * step];
+    };
+    copy(0, inside.begin, 0);
+    copy(inside.begin, inside.end, shift);
+    copy(inside.end, p.w, 0);
   }
 }
 
@@ -184,6 +197,10 @@ void write_row(const Arguments<A>& p, int64_t b, int64_t y, Rows<A>& rows) {
     load_field(p, b, y, field, rows);
   }
   weigh(rows.cost.data(), rows.stride, p.w);
+  if (p.weights)
+    for (int field = 0; field < fields; ++field)
+      std::copy_n(rows.cost.data() + field * rows.stride, p.w,
+                  p.weights + ((b * fields + field) * p.h + y) * p.w);
   A* to = p.out + (b * state_channels * p.h + y) * p.w;
   for (int c = 0; c < state_channels; ++c, to += p.h * p.w) {
     if (c >= flow_channels) {
@@ -220,10 +237,54 @@ void propagate(const Arguments<A>& p) {
   });
 }
 
+// to[x] += weight[x + shift] * grad[x + shift] where that pixel is inside.
+template <typename A>
+void add_weighted(const A* weight, const A* grad, int64_t shift, int64_t w, A* __restrict to) {
+  const Columns inside(shift, w);
+  LIFT_SIMD
+  for (int64_t x = inside.begin; x < inside.end; ++x) to[x] += weight[x + shift] * grad[x + shift];
+}
+
+// Row y of the gradient of the state. `own` has w values.
+template <typename A>
+void write_gradient_row(const A* grad, const A* weights, int64_t b, int64_t y, int64_t distance,
+                        int64_t h, int64_t w, A* __restrict own, A* dstate) {
+  const auto grad_row = [&](int c, int64_t row) {
+    return grad + ((b * state_channels + c) * h + row) * w;
+  };
+  const auto weight_row = [&](int field, int64_t row) {
+    return weights + ((b * fields + field) * h + row) * w;
+  };
+  // A pixel reads its own flows as field 0, and as those fields whose pixel is beyond the border.
+  std::copy_n(weight_row(0, y), w, own);
+  for (int field = 1; field < fields; ++field) {
+    const A* const weight = weight_row(field, y);
+    const int64_t row = y + direction_y[field] * distance;
+    const Columns inside(direction_x[field] * distance, row >= 0 && row < h ? w : 0);
+    for (int64_t x = 0; x < inside.begin; ++x) own[x] += weight[x];
+    for (int64_t x = inside.end; x < w; ++x) own[x] += weight[x];
+  }
+  for (int c = 0; c < state_channels; ++c) {
+    A* const to = dstate + ((b * state_channels + c) * h + y) * w;
+    if (c >= flow_channels) {
+      std::copy_n(grad_row(c, y), w, to);
+      continue;
+    }
+    std::fill_n(to, w, A(0));
+    add_weighted<A>(own, grad_row(c, y), 0, w, to);
+    for (int field = 1; field < fields; ++field) {
+      const int64_t row = y - direction_y[field] * distance;
+      if (row < 0 || row >= h) continue;
+      const int64_t shift = -direction_x[field] * distance;
+      add_weighted(weight_row(field, row), grad_row(c, row), shift, w, to);
+    }
+  }
+}
+
 }  // namespace
 
-Tensor propagate_cpu(const Tensor& luma0, const Tensor& luma1, const Tensor& state,
-                     int64_t distance) {
+std::tuple<Tensor, Tensor> propagate_cpu(const Tensor& luma0, const Tensor& luma1,
+                                         const Tensor& state, int64_t distance, bool save) {
   STD_TORCH_CHECK(state.dim() == 4 && state.size(1) == state_channels,
                   "state must be (B, 6, h, w)");
   STD_TORCH_CHECK(state.is_cpu(), "state must be on the CPU");
@@ -237,23 +298,51 @@ Tensor propagate_cpu(const Tensor& luma0, const Tensor& luma1, const Tensor& sta
     check_tensor("luma", *luma, {B, 1, 2 * h, 2 * w}, luma0.scalar_type());
   }
   Tensor out = empty(state, dtype, MemoryFormat::Contiguous);
-  if (out.numel() == 0) return out;
+  Tensor weights = save ? empty({B, fields, h, w}, state, dtype, MemoryFormat::Contiguous)
+                        : empty_placeholder(state, dtype);
+  if (out.numel() == 0) return {out, weights};
   dispatch_accumulate_type(dtype, [&](auto value) {
     using A = decltype(value);
     const Arguments<A> p{B,
                          h,
                          w,
-                         distance,
+                         std::min(distance, std::max(h, w)),  // farther is beyond the border too
                          StridedMap<A>(state),
                          {Planes<A>(luma0), Planes<A>(luma1)},
-                         static_cast<A*>(out.mutable_data_ptr())};
+                         static_cast<A*>(out.mutable_data_ptr()),
+                         save ? static_cast<A*>(weights.mutable_data_ptr()) : nullptr};
     const int64_t span = std::max(p.luma[0].span(2 * h, 2 * w), p.luma[1].span(2 * h, 2 * w));
     if (span <= std::numeric_limits<int32_t>::max())
       propagate<A, int32_t>(p);
     else
       propagate<A, int64_t>(p);
   });
-  return out;
+  return {out, weights};
+}
+
+Tensor propagate_backward_cpu(const Tensor& grad, const Tensor& weights, int64_t distance) {
+  STD_TORCH_CHECK(grad.dim() == 4 && grad.size(1) == state_channels, "grad must be (B, 6, h, w)");
+  STD_TORCH_CHECK(distance >= 1, "distance must be at least 1");
+  const int64_t B = grad.size(0), h = grad.size(2), w = grad.size(3);
+  const ScalarType dtype = grad.scalar_type();
+  STD_TORCH_CHECK(dtype == accumulate_dtype(dtype), "grad must be float32 or float64");
+  check_tensor("grad", grad, {B, state_channels, h, w}, dtype);
+  check_tensor("weights", weights, {B, fields, h, w}, dtype);
+  Tensor dstate = empty(grad, dtype, MemoryFormat::Contiguous);
+  const Tensor dense_grad = to_layout(grad, MemoryFormat::Contiguous),
+               dense_weights = to_layout(weights, MemoryFormat::Contiguous);
+  distance = std::min(distance, std::max(h, w));  // farther is beyond the border too
+  dispatch_accumulate_type(dtype, [&](auto value) {
+    using A = decltype(value);
+    const A* const from = static_cast<const A*>(dense_grad.const_data_ptr());
+    const A* const weight = static_cast<const A*>(dense_weights.const_data_ptr());
+    A* const to = static_cast<A*>(dstate.mutable_data_ptr());
+    for_rows(B, h, fields * state_channels * w, [&](int64_t b, int64_t y) {
+      std::vector<A> own(w);
+      write_gradient_row(from, weight, b, y, distance, h, w, own.data(), to);
+    });
+  });
+  return dstate;
 }
 
 }  // namespace lift

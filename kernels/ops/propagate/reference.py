@@ -2,9 +2,9 @@
 
 A flow found in one place is often right in places where none was found: farther along an edge of
 motion, or beside a texture that tells more. Each pixel therefore compares its own flows with those
-of the four pixels at a distance to the right, below, left and above; beyond the border that is the
-nearest pixel. All flows of a direction are compared as one field. The cost of a field at a pixel is
-how much the images differ that are warped by it,
+of the four pixels at a distance to the right, below, left and above; where such a pixel would be
+beyond the border, it is the pixel itself. All flows of a direction are compared as one field. The
+cost of a field at a pixel is how much the images differ that are warped by it,
 
     e = mean of |luma0(warped by flow0) - luma1(warped by flow1)|
 
@@ -32,6 +32,7 @@ import torch
 import torch.nn.functional as F
 
 from lift.kernels.ops.warp_blend.reference import warp_reference
+from lift.kernels.transforms import differentiable_alias
 
 WINDOW = 5  # pixels
 TEMPERATURE = 0.002  # of costs, which are differences of luma in [0, 1]
@@ -57,12 +58,25 @@ def propagate_reference(
     Returns:
         (B, 6, h, w), dtype of state.
     """
-    flows, rest = state.split((4, state.shape[1] - 4), 1)
-    fields = [flows, *(_shifted(flows, x * distance, y * distance) for x, y in DIRECTIONS)]
     with torch.no_grad():  # detached, since tangents pass through no_grad
-        costs = torch.stack([_cost(luma0, luma1, field.detach(), warp) for field in fields])
-        weights = torch.softmax(-costs / TEMPERATURE, 0)
-    return torch.cat(((torch.stack(fields) * weights).sum(0), rest), 1)
+        fields = _fields(state.detach()[:, :4], distance)
+        costs = torch.cat([_cost(luma0, luma1, field, warp) for field in fields], 1)
+        weights = torch.softmax(-costs / TEMPERATURE, 1)
+    return blended(state, weights, distance)
+
+
+def blended(state: torch.Tensor, weights: torch.Tensor, distance: int) -> torch.Tensor:
+    """The result for weights (B, 5, h, w) of the fields: (B, 6, h, w)."""
+    flows, rest = state.split((4, state.shape[1] - 4), 1)
+    fields = torch.stack(_fields(flows, distance), 2)
+    return torch.cat(((fields * weights[:, None]).sum(2), rest), 1)
+
+
+def blended_transposed(grad: torch.Tensor, weights: torch.Tensor, distance: int) -> torch.Tensor:
+    """The gradient of the state from that of the result, in ops that can be differentiated."""
+    state = differentiable_alias(torch.zeros_like(grad))
+    out = blended(state, weights, distance)
+    return torch.autograd.grad(out, state, grad, create_graph=True)[0]
 
 
 def empty_output(state: torch.Tensor) -> torch.Tensor:
@@ -70,12 +84,27 @@ def empty_output(state: torch.Tensor) -> torch.Tensor:
     return state.new_empty(state.shape)
 
 
-def _shifted(maps: torch.Tensor, dx: int, dy: int) -> torch.Tensor:
-    """Maps (B, N, h, w), at each pixel the values of the one dx to the right and dy below."""
-    h, w = maps.shape[-2:]
-    rows = (torch.arange(h, device=maps.device) + dy).clamp(0, h - 1)
-    columns = (torch.arange(w, device=maps.device) + dx).clamp(0, w - 1)
-    return maps.index_select(2, rows).index_select(3, columns)
+def empty_weights(state: torch.Tensor, needed: bool) -> torch.Tensor:
+    """Uninitialised weights of the fields (B, 5, h, w), contiguous; (0,) where not needed."""
+    B, _, h, w = state.shape
+    return state.new_empty((B, 1 + len(DIRECTIONS), h, w) if needed else (0,))
+
+
+def _fields(flows: torch.Tensor, distance: int) -> list[torch.Tensor]:
+    """A pixel's own flows (B, 4, h, w), then those of the pixels in each direction."""
+    h, w = flows.shape[-2:]
+    fields = [flows]
+    for dx, dy in DIRECTIONS:
+        rows, columns = _moved(h, dy * distance, flows), _moved(w, dx * distance, flows)
+        fields.append(flows.index_select(2, rows).index_select(3, columns))
+    return fields
+
+
+def _moved(length: int, step: int, like: torch.Tensor) -> torch.Tensor:
+    """Each position moved by step, or the position itself where that leaves the length."""
+    positions = torch.arange(length, device=like.device)
+    moved = positions + step
+    return torch.where((moved >= 0) & (moved < length), moved, positions)
 
 
 def _cost(
