@@ -72,6 +72,11 @@ CHANGES = (
         "does the estimate at 1/16 find motion that 1/8 cannot?",
         {"model": {"global_motion": False}},
     ),
+    Change(
+        "no_propagation",
+        "do flows from where they explain the images better help?",
+        {"model": {"propagation": 0}},
+    ),
     Change("no_bend", "do curved paths beat straight ones?", {"model": {"path_frames": 2}}),
 )
 

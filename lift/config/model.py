@@ -155,6 +155,7 @@ def tiny() -> ModelConfig:
         align8=2,
         align4=2,
         align2=3,
+        propagation=3,
         trajectory_channels=24,
         refine_channels=24,
         refine_stride=2,

@@ -117,7 +117,7 @@ def bytes_per_pixel(
     """
     c, size = model.config, dtype.itemsize
     channels = c.c4 / 16 + c.c8 / 64 + c.c16 / 256 + c.corr_channels * (1 / 16 + 1 / 64 + 1 / 256)
-    features = channels * size + 16 / 16 + 4 / 64  # small images in float32
+    features = channels * size + 4 / 4 + 16 / 16 + 4 / 64  # small images in float32
     maps = {"attention": 2 * c.layers, "average": 1, "none": 0}[c.context_mode]
     keys_values = maps * c.attn_channels * size / 256
     motion = c.hidden4 * size / 16 + 24 * (1 / 16 + 1 / 64 + 1 / 256)
@@ -125,11 +125,10 @@ def bytes_per_pixel(
     ahead = context_frames // 2 + 2  # frames whose features wait, and both references
     gaps = gaps_per_side(context_frames, c.path_frames) + 1
     kept = context_frames * keys_values + ahead * features + gaps * (motion + cost_volumes)
-    image = 12 + 1
     return BytesPerPixel(
         kept=kept * scale**2 + batch * 12,
-        images=ahead * image,
-        working=2 * image + 1 + batch * _refinement(model, device, size) + (scale < 1) * 14,
+        images=ahead * 12,
+        working=2 * 13 + 1 + batch * _refinement(model, device, size) + (scale < 1) * 14,
     )
 
 

@@ -22,7 +22,7 @@ def test_the_set_has_every_part_windows_and_contexts():
         "quarter_blend",
         "bilinear_samples",
     }
-    parts |= {"no_global_motion", "no_bend"}
+    parts |= {"no_global_motion", "no_propagation", "no_bend"}
     ranges = {f"window{n}" for n in WINDOWS} | {f"context{n}" for n in CONTEXTS}
     assert set(names) == {"full"} | parts | ranges
 
@@ -94,4 +94,4 @@ def test_the_smallest_budget_is_one():
     config = load_config("ablate_cpu")
     assert config.data.data_source == "synthetic" and config.train.epochs == 1
     variants, same = builtin_variants(config)
-    assert set(same) == {"window4", "context15"} and len(variants) == 14
+    assert set(same) == {"window4", "context15"} and len(variants) == 15

@@ -83,6 +83,7 @@ def interpreted():
         pytest.skip("Triton has neither a GPU nor its interpreter here")
 
 
+ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 ABLATED = {
     "context_mode": "average",
     "occlusion": False,
@@ -96,9 +97,9 @@ ABLATED = {
     ("switches", "dtype"),
     [
         ({}, "float32"),
-        ({"refine_stride": 1}, "float32"),
+        ({"refine_stride": 1, "propagation": 2}, "float32"),
         ({}, "bfloat16"),
-        ({}, "float16"),
+        pytest.param({}, "float16", marks=ON_A_GPU),  # bfloat16 stands for it in the interpreter
         (ABLATED, "float32"),
     ],
 )

@@ -99,10 +99,11 @@ def propagate(
     """Flows replaced by those of pixels at a distance where these explain the images better.
 
     Each pixel gets the mean of its own flows and of those of the four pixels at the distance to the
-    right, below, left and above, or its own where such a pixel would be beyond the border, weighted
-    by how little the images differ that are warped by them, averaged over 5 x 5 pixels. The weights are sharp, so the mean is nearly a choice. Passes with
-    distances that shrink, such as 8, 4 and 2, reach far. (Propagation of Barnes et al.,
-    "PatchMatch", SIGGRAPH 2009, with the distances of Rong and Tan, "Jump Flooding", I3D 2006.)
+    right, below, left and above (its own where such a pixel would be beyond the border), weighted
+    by how little the images differ that are warped by them, averaged over 5 x 5 pixels. The weights
+    are sharp, so the mean is nearly a choice. Passes with distances that shrink, such as 8, 4 and
+    2, reach far. (Propagation of Barnes et al., "PatchMatch", SIGGRAPH 2009, with the distances of
+    Rong and Tan, "Jump Flooding", I3D 2006.)
 
     The weights are constants, so the images have no gradient; that of a result passes to the flows
     that it is the mean of.
