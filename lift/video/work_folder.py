@@ -120,7 +120,8 @@ def make_locked(folder: Path) -> int | None:
     """Make a work folder, where it does not exist, and lock it; None where a run has it."""
     end = time.monotonic() + WAIT
     while True:
-        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # exist_ok fails if it is deleted meanwhile
+            folder.mkdir()
         with contextlib.suppress(FileNotFoundError):  # another run deletes it as a leftover
             descriptor = lock(folder)
             if descriptor is not None or time.monotonic() > end:

@@ -1,6 +1,7 @@
 """Where parts are kept: for a resumed run only, and by one run at a time."""
 
 import os
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -114,6 +115,22 @@ def test_runs_that_begin_together_do_not_disturb_each_other(tmp_path):
     for thread in threads:
         thread.join()
     assert failures == [] and names(tmp_path) == []
+
+
+def test_a_folder_that_is_deleted_while_it_is_made_is_made_anew(tmp_path, monkeypatch):
+    make, calls, target = os.mkdir, [], tmp_path / "a.mp4"
+
+    def too_late(path, *mode):
+        if Path(path) == folder_of(target):
+            calls.append(path)
+            if len(calls) == 1:  # another run's, which deletes it now
+                raise FileExistsError
+        make(path, *mode)
+
+    monkeypatch.setattr(os, "mkdir", too_late)
+    with WorkFolder(target, JOBS) as work:
+        assert (work.path / JOB).exists()
+    assert len(calls) > 1
 
 
 def test_a_folder_that_was_deleted_while_it_was_locked_is_made_anew(tmp_path, monkeypatch):
