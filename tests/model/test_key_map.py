@@ -117,3 +117,15 @@ def test_the_shipped_weights_predict_what_they_did_when_they_were_made():
         prediction.attention[0].tolist(),
         [0.085537, 0.119203, 0.151019, 0.142587, 0.128038, 0.130778, 0.123855, 0.118984],
     )
+
+
+@torch.no_grad()
+def test_with_the_shipped_weights_fused_kernels_predict_what_the_reference_does():
+    """Smooth motion, unlike noise: propagation does not enlarge rounding there."""
+    clip = Clip(moving_pattern(), torch.arange(8.0)[None] - 3, torch.ones(1, 8).bool(), 3)
+    found, expected = (
+        load_weights(pretrained_path("tiny"), kernels=k)[0](clip, torch.tensor([0.375]))
+        for k in ("auto", "reference")
+    )
+    torch.testing.assert_close(found.frame, expected.frame, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.flow_t0, expected.flow_t0, atol=1e-5, rtol=0)
