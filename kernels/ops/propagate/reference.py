@@ -69,7 +69,8 @@ def blended(state: torch.Tensor, weights: torch.Tensor, distance: int) -> torch.
     """The result for weights (B, 5, h, w) of the fields: (B, 6, h, w)."""
     flows, rest = state.split((4, state.shape[1] - 4), 1)
     fields = torch.stack(_fields(flows, distance), 2)
-    return torch.cat(((fields * weights[:, None]).sum(2), rest), 1)
+    out = torch.cat(((fields * weights[:, None]).sum(2), rest), 1)
+    return out.contiguous()  # a state that is channels-last would make it so
 
 
 def blended_transposed(grad: torch.Tensor, weights: torch.Tensor, distance: int) -> torch.Tensor:
