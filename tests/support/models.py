@@ -27,7 +27,7 @@ TINY = replace(
     trajectory_channels=8,
     refine_channels=8,
     flow_blocks=1,
-    # A Lucas-Kanade step on noise enlarges rounding; passes of propagation do so a hundredfold.
+    # A Lucas-Kanade step on noise enlarges rounding, and passes of propagation do.
     align8=1,
     align4=1,
     align2=2,
